@@ -1,0 +1,150 @@
+"""A chat request as the service understands it, free of any wire format.
+
+`wire/` makes these values from OpenAI's JSON; `prompt/` turns them into tokens. Everything is frozen, and every
+union is closed: match it and end with `assert_never`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal, TypeAlias
+
+Json: TypeAlias = "None | bool | int | float | str | Sequence[Json] | Mapping[str, Json]"
+JsonObject: TypeAlias = Mapping[str, Json]
+
+
+class Mode(StrEnum):
+    """Whether the model reasons before it answers."""
+
+    DIRECT = "direct"
+    THINKING = "thinking"
+
+
+@dataclass(frozen=True, slots=True)
+class SystemMessage:
+    """Instructions; a request has at most one after `wire/` has merged them, and it comes first."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class UserMessage:
+    """A turn of the person."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call in the history. `arguments` is the decoded object, in the order it was written."""
+
+    id: str
+    name: str
+    arguments: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class AssistantMessage:
+    """A turn of the model; `text` is empty when it only called tools, `reasoning` is None when none was sent."""
+
+    text: str = ""
+    reasoning: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ToolMessage:
+    """What a tool answered to the call `tool_call_id`."""
+
+    text: str
+    tool_call_id: str
+
+
+Message: TypeAlias = SystemMessage | UserMessage | AssistantMessage | ToolMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function the model may call. `definition` is the tool object exactly as it was sent: templates print it."""
+
+    name: str
+    parameters: JsonObject
+    definition: JsonObject
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """Which calls the reply may hold: `mode` none, auto or required, among `names` (None: all tools).
+
+    `named` says that the client forced one function by its name; such a reply finishes with `stop`.
+    """
+
+    mode: Literal["none", "auto", "required"] = "auto"
+    names: frozenset[str] | None = None
+    named: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FreeText:
+    """No constraint on the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnyJsonObject:
+    """The answer is one JSON object."""
+
+
+@dataclass(frozen=True, slots=True)
+class JsonSchema:
+    """The answer validates against `schema`."""
+
+    name: str
+    schema: JsonObject | bool
+    strict: bool = False
+
+
+AnswerFormat: TypeAlias = FreeText | AnyJsonObject | JsonSchema
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingOptions:
+    """What the client asked of sampling; None means the model's default for the mode."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    repetition_penalty: float | None = None
+    seed: int | None = None
+    logit_bias: Mapping[int, float] = field(default_factory=dict[int, float])
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """One request, checked and complete. `top_logprobs` is None when no logprobs were asked for."""
+
+    messages: tuple[Message, ...]
+    model: str | None = None
+    mode: Mode = Mode.DIRECT
+    preserve_thinking: bool = False
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = ToolChoice()
+    parallel_tool_calls: bool = True
+    answer_format: AnswerFormat = FreeText()
+    sampling: SamplingOptions = SamplingOptions()
+    max_output_tokens: int | None = None
+    thinking_budget_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    n: int = 1
+    top_logprobs: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, as far as generation cares: the salt of the prefix cache and the priority (higher goes first)."""
+
+    cache_salt: bytes = b""
+    priority: int = 0

@@ -1,0 +1,74 @@
+"""The events of a reply: what the parser makes of tokens, and what every response is made of.
+
+Per choice: any number of deltas, then one `Finished`. After the last choice, one `Completed`. Concatenated deltas are
+the whole reply (see `result.fold`); there is no other way to make one.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+from tessera.core.generation import TokenLogprob
+from tessera.core.usage import Usage
+
+
+class FinishReason(StrEnum):
+    """Why a choice ended, in OpenAI's words."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    TOOL_CALLS = "tool_calls"
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    """More of the reasoning."""
+
+    choice: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """More of the visible answer, with the logprobs of its tokens when they were asked for."""
+
+    choice: int
+    text: str
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallStarted:
+    """The `call`-th call of the choice is to the function `name`."""
+
+    choice: int
+    call: int
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """More of the JSON text of the call's arguments."""
+
+    choice: int
+    call: int
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The choice is whole."""
+
+    choice: int
+    reason: FinishReason
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The reply is whole; nothing follows."""
+
+    usage: Usage
+
+
+ChatEvent: TypeAlias = ReasoningDelta | TextDelta | ToolCallStarted | ToolCallDelta | Finished | Completed

@@ -1,0 +1,209 @@
+"""Everything the service says no with.
+
+    TesseraError
+    ├── RequestError            400  invalid_request_error
+    │   ├── UnsupportedParameter     400  unsupported_parameter
+    │   ├── InvalidSchema            400  invalid_schema
+    │   ├── ContextLengthExceeded    413  context_length_exceeded
+    │   ├── BodyTooLarge             413  request_too_large
+    │   ├── UnsupportedMediaType     415  unsupported_media_type
+    │   ├── ModelNotFound            404  model_not_found
+    │   ├── EndpointNotFound         404  not_found
+    │   └── MethodNotAllowed         405  method_not_allowed
+    ├── AuthenticationError     401  authentication_error
+    │   └── InvalidApiKey            401  invalid_request_error / invalid_api_key
+    ├── PermissionDenied        403  permission_error
+    ├── LimitExceeded           429  rate_limit_error
+    │   └── RateLimited · TooManyConcurrent · QuotaExhausted
+    ├── EngineError             502  api_error
+    │   ├── GenerationFailed         502  api_error
+    │   ├── EngineUnavailable        503  overloaded_error
+    │   ├── EngineOverloaded         503  overloaded_error
+    │   └── EngineTimeout            504  api_error
+    ├── StartupError            the process does not start; never seen by a client
+    └── (anything else)         500  a bug: logged with the request id, message not shown
+
+Before the first byte an error becomes the HTTP status; after it, one `data: {"error": …}` and the end of the stream.
+This module knows no HTTP library: `status`, `type` and `code` are plain values, turned into responses in one place.
+"""
+
+from typing import ClassVar, Literal
+
+ErrorType = Literal[
+    "invalid_request_error",
+    "authentication_error",
+    "permission_error",
+    "rate_limit_error",
+    "api_error",
+    "overloaded_error",
+]
+
+
+class TesseraError(Exception):
+    """The root. `message` says what was wrong, where, and what to send instead; `param` names the request's field."""
+
+    status: ClassVar[int] = 500
+    type: ClassVar[ErrorType] = "api_error"
+    default_code: ClassVar[str | None] = None
+    retryable: ClassVar[bool] = False
+
+    def __init__(
+        self, message: str, *, param: str | None = None, code: str | None = None, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code or self.default_code
+        self.retry_after_s = retry_after_s
+
+
+class RequestError(TesseraError):
+    """The request is malformed, incomplete or out of range: send what the message says."""
+
+    status = 400
+    type = "invalid_request_error"
+    default_code = "invalid_value"
+
+
+class UnsupportedParameter(RequestError):
+    """The field, or its value, is not something this service or this engine can honour: leave it out."""
+
+    default_code = "unsupported_parameter"
+
+
+class InvalidSchema(RequestError):
+    """A JSON Schema that cannot be enforced; the message holds the JSON pointer and the keyword."""
+
+    default_code = "invalid_schema"
+
+
+class ContextLengthExceeded(RequestError):
+    """The prompt is longer than the caller's context: send less; the message names both numbers."""
+
+    status = 413
+    default_code = "context_length_exceeded"
+
+
+class BodyTooLarge(RequestError):
+    """The body is over the cap: send less."""
+
+    status = 413
+    default_code = "request_too_large"
+
+
+class UnsupportedMediaType(RequestError):
+    """The body is not uncompressed `application/json`: set the header and do not encode the body."""
+
+    status = 415
+    default_code = "unsupported_media_type"
+
+
+class ModelNotFound(RequestError):
+    """No such model: list them with GET /v1/models."""
+
+    status = 404
+    default_code = "model_not_found"
+
+
+class EndpointNotFound(RequestError):
+    """No such path."""
+
+    status = 404
+    default_code = "not_found"
+
+
+class MethodNotAllowed(RequestError):
+    """The path exists, the method does not."""
+
+    status = 405
+    default_code = "method_not_allowed"
+
+
+class AuthenticationError(TesseraError):
+    """No key was sent: send `Authorization: Bearer sk-tessera-…`."""
+
+    status = 401
+    type = "authentication_error"
+    default_code = "missing_api_key"
+
+
+class InvalidApiKey(AuthenticationError):
+    """A key was sent and it is not a valid one."""
+
+    type = "invalid_request_error"
+    default_code = "invalid_api_key"
+
+
+class PermissionDenied(TesseraError):
+    """The key is valid and may not use this model or feature."""
+
+    status = 403
+    type = "permission_error"
+    default_code = "permission_denied"
+
+
+class LimitExceeded(TesseraError):
+    """A limit of the tier: wait `retry_after_s` and send again."""
+
+    status = 429
+    type = "rate_limit_error"
+    default_code = "rate_limit_exceeded"
+    retryable = True
+
+
+class RateLimited(LimitExceeded):
+    """Too many requests in the window."""
+
+
+class TooManyConcurrent(LimitExceeded):
+    """Too many requests at once: wait for one to end."""
+
+    default_code = "concurrency_limit_exceeded"
+
+
+class QuotaExhausted(LimitExceeded):
+    """The day's thinking tokens are used up: use direct mode, or wait for tomorrow."""
+
+    default_code = "thinking_quota_exceeded"
+
+
+class EngineError(TesseraError):
+    """The engine could not do its work."""
+
+    status = 502
+    type = "api_error"
+    default_code = "engine_error"
+    retryable = True
+
+
+class GenerationFailed(EngineError):
+    """This one generation failed inside the engine; others go on."""
+
+    default_code = "generation_failed"
+
+
+class EngineUnavailable(EngineError):
+    """The engine is not there: starting, restarting or draining. Try again."""
+
+    status = 503
+    type = "overloaded_error"
+    default_code = "engine_unavailable"
+
+
+class EngineOverloaded(EngineError):
+    """The queue is full. Try again after `retry_after_s`."""
+
+    status = 503
+    type = "overloaded_error"
+    default_code = "engine_overloaded"
+
+
+class EngineTimeout(EngineError):
+    """The deadline passed before the first token."""
+
+    status = 504
+    default_code = "engine_timeout"
+
+
+class StartupError(TesseraError):
+    """The process cannot start: a bad setting, a model that is not there. The command line prints the message."""

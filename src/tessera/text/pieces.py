@@ -1,0 +1,25 @@
+"""What the detokenizer makes of token ids: text, and control tokens in their places."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from tessera.core.generation import TokenLogprob
+
+
+@dataclass(frozen=True, slots=True)
+class TextPiece:
+    """Whole characters, with the logprobs (if any) of the tokens that end in them."""
+
+    text: str
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ControlPiece:
+    """One control token."""
+
+    token_id: int
+    text: str
+
+
+Piece: TypeAlias = TextPiece | ControlPiece
