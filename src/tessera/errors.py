@@ -23,8 +23,9 @@
     ├── StartupError            the process does not start; never seen by a client
     └── (anything else)         500  a bug: logged with the request id, message not shown
 
-Before the first byte an error becomes the HTTP status; after it, one `data: {"error": …}` and the end of the stream.
-This module knows no HTTP library: `status`, `type` and `code` are plain values, turned into responses in one place.
+Before the first byte an error becomes the HTTP status; after it, one `data: {"error": …}` and the end of the
+stream. This module knows no HTTP library: `status`, `type` and `code` are plain values, turned into
+responses in one place.
 """
 
 from typing import ClassVar, Literal
@@ -40,7 +41,8 @@ ErrorType = Literal[
 
 
 class TesseraError(Exception):
-    """The root. `message` says what was wrong, where, and what to send instead; `param` names the request's field."""
+    """The root. `message` says what was wrong, where, and what to send instead; `param` names the request's
+    field."""
 
     status: ClassVar[int] = 500
     type: ClassVar[ErrorType] = "api_error"
@@ -48,7 +50,12 @@ class TesseraError(Exception):
     retryable: ClassVar[bool] = False
 
     def __init__(
-        self, message: str, *, param: str | None = None, code: str | None = None, retry_after_s: float | None = None
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -206,4 +213,5 @@ class EngineTimeout(EngineError):
 
 
 class StartupError(TesseraError):
-    """The process cannot start: a bad setting, a model that is not there. The command line prints the message."""
+    """The process cannot start: a bad setting, a model that is not there. The command line prints the
+    message."""

@@ -1,7 +1,7 @@
 """A chat request as the service understands it, free of any wire format.
 
-`wire/` makes these values from OpenAI's JSON; `prompt/` turns them into tokens. Everything is frozen, and every
-union is closed: match it and end with `assert_never`.
+`wire/` makes these values from OpenAI's JSON; `prompt/` turns them into tokens. Everything is frozen, and
+every union is closed: match it and end with `assert_never`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, TypeAlias
 
-Json: TypeAlias = "None | bool | int | float | str | Sequence[Json] | Mapping[str, Json]"
+Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 JsonObject: TypeAlias = Mapping[str, Json]
 
 
@@ -45,7 +45,8 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class AssistantMessage:
-    """A turn of the model; `text` is empty when it only called tools, `reasoning` is None when none was sent."""
+    """A turn of the model; `text` is empty when it only called tools, `reasoning` is None when none was
+    sent."""
 
     text: str = ""
     reasoning: str | None = None
@@ -65,7 +66,8 @@ Message: TypeAlias = SystemMessage | UserMessage | AssistantMessage | ToolMessag
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A function the model may call. `definition` is the tool object exactly as it was sent: templates print it."""
+    """A function the model may call. `definition` is the tool object exactly as it was sent: templates print
+    it."""
 
     name: str
     parameters: JsonObject
@@ -144,7 +146,8 @@ class ChatRequest:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks, as far as generation cares: the salt of the prefix cache and the priority (higher goes first)."""
+    """Who asks, as far as generation cares: the salt of the prefix cache and the priority (higher goes
+    first)."""
 
     cache_salt: bytes = b""
     priority: int = 0

@@ -38,10 +38,10 @@ class ThinkingBudget:
 class Sampling:
     """How to choose tokens, complete: no field has a hidden default in an engine.
 
-    temperature 0 is greedy. top_k 0, top_p 1, min_p 0, the penalties at 0 / 0 / 1 are off. `max_tokens` bounds the
-    tokens of each sequence. Sequence i of n is seeded with seed + i; a seed of None is a random one.
-    `top_logprobs` None: no logprobs; k: that of the token and the k best. Generation ends at a token of `stop_token_ids`,
-    which is the last one reported.
+    temperature 0 is greedy. top_k 0, top_p 1, min_p 0, the penalties at 0 / 0 / 1 are off. `max_tokens`
+    bounds the tokens of each sequence. Sequence i of n is seeded with seed + i; a seed of None is a random
+    one. `top_logprobs` None: no logprobs; k: that of the token and the k best. Generation ends at a token of
+    `stop_token_ids`, which is the last one reported.
     """
 
     max_tokens: int
@@ -62,7 +62,8 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """The natural log-probability of a token, and of the best alternatives at its position as (id, logprob)."""
+    """The natural log-probability of a token, and of the best alternatives at its position as (id,
+    logprob)."""
 
     token_id: int
     logprob: float
@@ -73,8 +74,9 @@ class TokenLogprob:
 class TokenChunk:
     """What one engine step added to one sequence.
 
-    A sequence's tokens come in order; its last chunk carries `finish` (and may hold no token). `cached_tokens` is how many
-    tokens of the prompt came from the prefix cache, the same in every chunk. `logprobs` is parallel to `token_ids`, or empty.
+    A sequence's tokens come in order; its last chunk carries `finish` (and may hold no token).
+    `cached_tokens` is how many tokens of the prompt came from the prefix cache, the same in every chunk.
+    `logprobs` is parallel to `token_ids`, or empty.
     """
 
     sequence: int

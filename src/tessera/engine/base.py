@@ -2,12 +2,15 @@
 
 The contract, which `tests/conformance/engines` holds every implementation to:
 
-- `generate` yields the chunks of all `sampling.n` sequences as they are made and ends after the last one's finish.
-- Every sequence ends with exactly one chunk whose `finish` is set. A stop token is reported, and nothing after it.
-- Closing the generator at any moment, before the first chunk too, aborts the work within one engine step and frees
-  everything it held.
+- `generate` yields the chunks of all `sampling.n` sequences as they are made and ends after the last one's
+  finish.
+- Every sequence ends with exactly one chunk whose `finish` is set. A stop token is reported, and nothing
+  after it.
+- Closing the generator at any moment, before the first chunk too, aborts the work within one engine step and
+  frees everything it held.
 - The same prompt, sampling and seed give the same tokens.
-- Failure of one generation is `GenerationFailed` from that generator alone; a dead engine is `EngineUnavailable` from all.
+- Failure of one generation is `GenerationFailed` from that generator alone; a dead engine is
+  `EngineUnavailable` from all.
 - What an engine cannot do is not in `info.features`, and callers do not ask for it.
 """
 
@@ -26,7 +29,8 @@ class Engine(Protocol):
         ...
 
     def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[TokenChunk]:
-        """Continue the prompt; raises `EngineError`s. Lengths are the caller's duty: prompt + max_tokens ≤ context."""
+        """Continue the prompt; raises `EngineError`s. Lengths are the caller's duty: prompt + max_tokens ≤
+        context."""
         ...
 
     def unready(self) -> str | None:

@@ -1,8 +1,8 @@
 """What a tokenizer is to us.
 
-Two kinds of tokens exist. Control tokens (`<|im_end|>`, `<tool_call>`…) are single ids that only the renderer writes;
-ordinary tokens spell text. Encoding text never yields a control token, whatever the text looks like: that is how a user
-who types `<|im_end|>` stays a user.
+Two kinds of tokens exist. Control tokens (`<|im_end|>`, `<tool_call>`…) are single ids that only the
+renderer writes; ordinary tokens spell text. Encoding text never yields a control token, whatever the text
+looks like: that is how a user who types `<|im_end|>` stays a user.
 """
 
 from collections.abc import Mapping

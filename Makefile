@@ -1,0 +1,52 @@
+# Needs Python 3.11+, make and a package index. `make serve` and `make test` set everything up by themselves.
+PYTHON ?= python3
+BIN := .venv/bin
+HOST ?= 127.0.0.1
+PORT ?= 8000
+
+.PHONY: setup serve test check fmt unit bench lock ci clean
+.DEFAULT_GOAL := help
+
+help:  ## show this
+	@sed -n 's/^\([a-z]*\):.*## /  make \1  — /p' Makefile
+
+# The stamp is written last: an interrupted set-up is done again.
+.venv/.ready: requirements/dev.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+setup: .venv/.ready  ## make .venv with everything that development needs
+
+serve: setup  ## serve the embedded model
+	$(BIN)/tessera serve --host $(HOST) --port $(PORT)
+
+test: setup  ## run all tests
+	$(BIN)/python -m pytest
+
+unit: setup  ## run the fast tests only
+	$(BIN)/python -m pytest tests/unit tests/architecture
+
+check: setup  ## format, lint, types, imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+
+fmt: setup  ## format and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup  ## measure against llama.cpp's server in the same run
+	$(BIN)/python -m pip install -q --require-hashes -r requirements/bench.txt
+	$(BIN)/python -m benchmarks.streams
+
+lock: setup  ## compile the pins anew
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml requirements/dev.in -o requirements/dev.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/bench.in -o requirements/bench.txt
+
+ci: check test  ## what CI runs
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""One module per model family: how its prompts are written and its output is read."""

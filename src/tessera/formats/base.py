@@ -1,0 +1,58 @@
+"""What a model family is to us: one `ChatFormat` value.
+
+A renderer yields segments, not a string: only a `Control` becomes a control token, and every text of the
+conversation goes into a `Plain`, which is encoded as ordinary text. Adjacent plain segments are joined
+before they are encoded, so that the token ids equal those of the whole template text.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from tessera.core.chat import ChatRequest, Mode
+from tessera.parsing.syntax import Syntax
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A control token, by its text in `Tokenizer.control_tokens`."""
+
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """Text that can never become a control token."""
+
+    text: str
+
+
+Segment: TypeAlias = Control | Plain
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingDefaults:
+    """What absent sampling fields mean."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ChatFormat:
+    """A family. `render` raises `RequestError` for a conversation its template refuses, naming `messages`.
+
+    `sampling` has an entry for each mode that the family supports. `tools` says whether definitions can be
+    rendered.
+    """
+
+    name: str
+    render: Callable[[ChatRequest], tuple[Segment, ...]]
+    syntax: Syntax
+    sampling: Mapping[Mode, SamplingDefaults]
+    tools: bool = False

@@ -1,0 +1,53 @@
+"""A served model: an engine, the tokenizer and format that go with it, and the names it answers to."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from tessera.core.chat import Mode
+from tessera.engine.base import Engine
+from tessera.errors import ModelNotFound
+from tessera.formats.base import ChatFormat, SamplingDefaults
+from tessera.text.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Everything a request needs of a model. `sampling` are its defaults per mode; `created_s` is Unix
+    time."""
+
+    id: str
+    engine: Engine
+    tokenizer: Tokenizer
+    format: ChatFormat
+    sampling: Mapping[Mode, SamplingDefaults]
+    created_s: int
+    owned_by: str = "tessera"
+
+    @property
+    def context_tokens(self) -> int:
+        """Prompt and output of a request together stay within it."""
+        return self.engine.info.context_tokens
+
+
+class Catalog:
+    """The models by name. Aliases map inside; replies name the model that answered."""
+
+    def __init__(self, models: Iterable[Model], aliases: Mapping[str, str], default: str) -> None:
+        """`aliases` maps a name to a model id; `default` answers requests that name no model."""
+        self._models = {model.id: model for model in models}
+        self._aliases = dict(aliases)
+        self._default = default
+
+    def find(self, name: str | None) -> Model:
+        """The model of that id or alias; raises `ModelNotFound`."""
+        wanted = self._default if name is None else name
+        model = self._models.get(self._aliases.get(wanted, wanted))
+        if model is None:
+            known = ", ".join([*self._models, *self._aliases])
+            raise ModelNotFound(f"The model '{name}' does not exist here. Send one of: {known}.",
+            param="model") return model
+
+    def names(self) -> list[tuple[str, Model]]:
+        """Every name that `find` takes, models first."""
+        models = [(id, model) for id, model in self._models.items()]
+        return models + [(alias, self._models[id]) for alias, id in self._aliases.items() if alias not in self._models]

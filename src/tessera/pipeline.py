@@ -1,0 +1,32 @@
+"""A request's way from messages to events. Read this first.
+
+    ChatRequest ──compile──▶ Prompt, Sampling ──engine──▶ TokenChunks ──reader──▶ ChatEvents
+
+The engine yields what each of its steps added; so does this. A whole reply is `fold` of the same events.
+Whoever iterates owns the generation: closing the iterator, in any phase, aborts it within one engine step.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from tessera.core.chat import Caller, ChatRequest
+from tessera.core.events import ChatEvent
+from tessera.models import Model
+from tessera.parsing.reader import Reader
+from tessera.prompt.compile import compile_prompt
+
+
+async def run(request: ChatRequest, model: Model, caller: Caller) -> AsyncGenerator[tuple[ChatEvent, ...]]:
+    """Yield the events of the reply, those of one engine step together; the last one is `Completed`.
+
+    Raises `RequestError` before the first batch and `EngineError` at any moment.
+    """
+    compiled = await compile_prompt(request, model, caller)
+    reader = Reader(request, model.format.syntax, model.tokenizer,
+    prompt_tokens=len(compiled.prompt.token_ids)) async with aclosing(model.engine.generate(compiled.prompt,
+    compiled.sampling)) as chunks: async for chunk in chunks:
+            if events := reader.feed(chunk):
+                yield events
+            if reader.done:
+                break
+    yield reader.complete()
