@@ -42,7 +42,8 @@ ErrorType = Literal[
 
 class TesseraError(Exception):
     """The root. `message` says what was wrong, where, and what to send instead; `param` names the request's
-    field."""
+    field.
+    """
 
     status: ClassVar[int] = 500
     type: ClassVar[ErrorType] = "api_error"
@@ -214,4 +215,5 @@ class EngineTimeout(EngineError):
 
 class StartupError(TesseraError):
     """The process cannot start: a bad setting, a model that is not there. The command line prints the
-    message."""
+    message.
+    """

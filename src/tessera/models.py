@@ -13,7 +13,8 @@ from tessera.text.tokenizer import Tokenizer
 @dataclass(frozen=True, slots=True)
 class Model:
     """Everything a request needs of a model. `sampling` are its defaults per mode; `created_s` is Unix
-    time."""
+    time.
+    """
 
     id: str
     engine: Engine
@@ -44,10 +45,15 @@ class Catalog:
         model = self._models.get(self._aliases.get(wanted, wanted))
         if model is None:
             known = ", ".join([*self._models, *self._aliases])
-            raise ModelNotFound(f"The model '{name}' does not exist here. Send one of: {known}.",
-            param="model") return model
+            raise ModelNotFound(
+                f"The model '{name}' does not exist here. Send one of: {known}.", param="model"
+            )
+        return model
 
     def names(self) -> list[tuple[str, Model]]:
         """Every name that `find` takes, models first."""
-        models = [(id, model) for id, model in self._models.items()]
-        return models + [(alias, self._models[id]) for alias, id in self._aliases.items() if alias not in self._models]
+        aliases = [(alias, self._models[id]) for alias, id in self._aliases.items()]
+        return [
+            *self._models.items(),
+            *((name, model) for name, model in aliases if name not in self._models),
+        ]

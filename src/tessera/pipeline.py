@@ -22,9 +22,9 @@ async def run(request: ChatRequest, model: Model, caller: Caller) -> AsyncGenera
     Raises `RequestError` before the first batch and `EngineError` at any moment.
     """
     compiled = await compile_prompt(request, model, caller)
-    reader = Reader(request, model.format.syntax, model.tokenizer,
-    prompt_tokens=len(compiled.prompt.token_ids)) async with aclosing(model.engine.generate(compiled.prompt,
-    compiled.sampling)) as chunks: async for chunk in chunks:
+    reader = Reader(request, model.format.syntax, model.tokenizer, len(compiled.prompt.token_ids))
+    async with aclosing(model.engine.generate(compiled.prompt, compiled.sampling)) as chunks:
+        async for chunk in chunks:
             if events := reader.feed(chunk):
                 yield events
             if reader.done:

@@ -46,7 +46,8 @@ class ToolCall:
 @dataclass(frozen=True, slots=True)
 class AssistantMessage:
     """A turn of the model; `text` is empty when it only called tools, `reasoning` is None when none was
-    sent."""
+    sent.
+    """
 
     text: str = ""
     reasoning: str | None = None
@@ -67,7 +68,8 @@ Message: TypeAlias = SystemMessage | UserMessage | AssistantMessage | ToolMessag
 @dataclass(frozen=True, slots=True)
 class Tool:
     """A function the model may call. `definition` is the tool object exactly as it was sent: templates print
-    it."""
+    it.
+    """
 
     name: str
     parameters: JsonObject
@@ -147,7 +149,8 @@ class ChatRequest:
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who asks, as far as generation cares: the salt of the prefix cache and the priority (higher goes
-    first)."""
+    first).
+    """
 
     cache_salt: bytes = b""
     priority: int = 0

@@ -63,7 +63,8 @@ class Sampling:
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
     """The natural log-probability of a token, and of the best alternatives at its position as (id,
-    logprob)."""
+    logprob).
+    """
 
     token_id: int
     logprob: float

@@ -30,7 +30,8 @@ class Engine(Protocol):
 
     def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[TokenChunk]:
         """Continue the prompt; raises `EngineError`s. Lengths are the caller's duty: prompt + max_tokens ≤
-        context."""
+        context.
+        """
         ...
 
     def unready(self) -> str | None:

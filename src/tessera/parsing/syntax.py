@@ -1,5 +1,6 @@
 """How a model family marks up its turns: the tables the parser runs on. A new family is a new value, not new
-code."""
+code.
+"""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -10,7 +11,8 @@ CallStyle: TypeAlias = Literal["none", "json", "xml"]
 @dataclass(frozen=True, slots=True)
 class Tags:
     """An opening and a closing tag. A tag the tokenizer has as a control token is recognised by id only,
-    else by text."""
+    else by text.
+    """
 
     open: str
     close: str
