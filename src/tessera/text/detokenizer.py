@@ -1,0 +1,58 @@
+"""Token ids to ordered pieces of text and control tokens, without ever splitting a character."""
+
+import codecs
+
+from tessera.core.generation import TokenLogprob
+from tessera.text.pieces import ControlPiece, Piece, TextPiece
+from tessera.text.tokenizer import Tokenizer
+
+_decoder = codecs.getincrementaldecoder("utf-8")
+
+
+class Detokenizer:
+    """The running decoding of one sequence.
+
+    Bytes of an unfinished character are held until it is whole; a byte becomes U+FFFD only once no further
+    byte could make it valid, or when a control token or the end of the sequence comes instead. A token's
+    logprob travels with the piece in which its last byte ends; that of a token that spells nothing with the
+    next piece of text.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._bytes_of = tokenizer.token_bytes
+        self._control = {id: text for text, id in tokenizer.control_tokens.items()}
+        self._decode = _decoder("replace")
+        self._holds_bytes = False
+        self._waiting: tuple[TokenLogprob, ...] = ()
+
+    def feed(self, token_id: int, logprob: TokenLogprob | None = None) -> tuple[Piece, ...]:
+        """The pieces that this token completes, often none or one; a control token's logprob is dropped."""
+        control = self._control.get(token_id)
+        if control is not None:
+            return (*self.flush(), ControlPiece(token_id, control))
+        spelled = self._bytes_of(token_id)
+        if spelled and not self._holds_bytes and not self._waiting:
+            # Nearly every token: whole characters, and nothing before them.
+            try:
+                return (TextPiece(spelled.decode(), () if logprob is None else (logprob,)),)
+            except UnicodeDecodeError:
+                pass
+        return self._resume(spelled, () if logprob is None else (logprob,))
+
+    def flush(self) -> tuple[Piece, ...]:
+        """The end of the text: what is held will not be completed."""
+        text, logprobs = self._decode.decode(b"", final=True) if self._holds_bytes else "", self._waiting
+        self._holds_bytes, self._waiting = False, ()
+        return (TextPiece(text, logprobs),) if text else ()
+
+    def _resume(self, spelled: bytes, logprob: tuple[TokenLogprob, ...]) -> tuple[Piece, ...]:
+        text = self._decode.decode(spelled)
+        self._holds_bytes = bool(self._decode.getstate()[0])
+        if not text:
+            self._waiting += logprob
+            return ()
+        # What was held before is in `text` whole; what is held now are last bytes of this token.
+        ended, self._waiting = (
+            (self._waiting, logprob) if self._holds_bytes else (self._waiting + logprob, ())
+        )
+        return (TextPiece(text, ended),)
