@@ -1,0 +1,60 @@
+"""The servers that are compared, each in a process of its own that ends with the benchmark."""
+
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.client import Target
+
+_STOP_S = 20
+
+
+@contextmanager
+def tessera() -> Generator[Target]:
+    """`tessera serve` as it is, with the embedded model."""
+    port = _free_port()
+    command = [str(Path(sys.executable).with_name("tessera")), "serve", "--host", "127.0.0.1"]
+    with _running([*command, "--port", str(port)]) as process:
+        yield Target(port, _wait_for(process, r"export TESSERA_API_KEY=['\"]?([\w-]+)"))
+
+
+@contextmanager
+def llama(gguf: Path, slots: int) -> Generator[Target]:
+    """llama.cpp's own server with the same weights and a slot for every stream."""
+    port = _free_port()
+    command = [sys.executable, "-m", "benchmarks.llama_server", str(gguf), str(port), str(slots)]
+    with _running(command) as process:
+        _wait_for(process, r"(listening) on")
+        yield Target(port)
+
+
+@contextmanager
+def _running(command: list[str]) -> Generator[subprocess.Popen[str]]:
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_for(process: subprocess.Popen[str], pattern: str) -> str:
+    """Read the server's output up to the line that matches, and return its first group."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if found := re.search(pattern, line):
+            return found.group(1)
+    raise RuntimeError(f"The server ended before it listened, with code {process.wait()}.")
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
