@@ -1,0 +1,230 @@
+"""Exact, seeded sampling on one row of logits.
+
+The order is fixed: mask and logit bias, repetition penalty, frequency and presence penalties, then either the
+best token (temperature 0) or temperature, top_k, top_p over what top_k left, min_p, and one draw by the
+inverse of the cumulative distribution in the order of ids. Equal scores go to the lower id.
+
+A step has a few hundred microseconds for all its rows, so a row is cut to the tokens that can matter before
+anything is sorted: one pass over the vocabulary finds a bound, and only what lies above it is looked at.
+Every cut is exact. float32 [vocabulary] comes in; sums are taken in float64.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tessera.core.generation import Sampling, TokenLogprob
+from tessera.errors import GenerationFailed
+
+_Floats: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
+_Ids: TypeAlias = NDArray[np.int64]
+
+# Dividing by less than this overflows float32; the distribution is a single token well before.
+_GREEDY_BELOW = 1e-5
+_COLUMNS = 1024
+_BLOCK = 512
+_LOWEST = float(np.finfo(np.float32).min)
+
+# What the eight bits of a mask's byte add to the scores of their tokens: 0 where set, -inf where not.
+_BARRIER = np.where(
+    np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little") == 1,
+    np.float32(0),
+    np.float32(-np.inf),
+)
+
+
+class Sampler:
+    """Chooses the tokens of one sequence: `sample` at a position, then `accept` what was chosen there.
+
+    The random number of a position depends on the seed, the sequence and the position alone; tokens that are
+    forced, and only accepted, do not shift those of later positions.
+    """
+
+    def __init__(
+        self, sampling: Sampling, sequence: int, prompt_token_ids: Sequence[int], vocabulary_size: int
+    ) -> None:
+        """Sequence i of a request is seeded with `sampling.seed` + i; a seed of None is a random one."""
+        seed = None if sampling.seed is None else (sampling.seed + sequence) % 2**64
+        self._sampling = sampling
+        self._random = np.random.Generator(np.random.PCG64(seed))
+        self._uniform = self._random.random()
+        bias = {id: value for id, value in sampling.logit_bias.items() if 0 <= id < vocabulary_size}
+        self._bias_ids = np.fromiter(bias.keys(), np.int64, len(bias))
+        self._bias = np.fromiter(bias.values(), np.float32, len(bias))
+        repetition = sampling.repetition_penalty != 1
+        self._penalised = repetition or sampling.frequency_penalty != 0 or sampling.presence_penalty != 0
+        self._seen = _Seen(prompt_token_ids if repetition else ())
+
+    def sample(self, logits: NDArray[np.float32], mask: NDArray[np.uint32] | None = None) -> int:
+        """The token for the current position. `logits` [vocabulary] is left as it is.
+
+        `mask` has one bit per token, lowest bit first, set where the token is allowed; tokens beyond its end
+        are not. Raises `GenerationFailed` if it allows none, or if the best score is not a finite number.
+        """
+        sampling = self._sampling
+        with np.errstate(over="ignore"):
+            scores = self._adjusted(logits, mask)
+            best = int(scores.argmax())
+            top = float(scores[best])
+            if not math.isfinite(top):
+                raise GenerationFailed("The model gave no usable score to any token allowed here.")
+            if sampling.temperature < _GREEDY_BELOW:
+                return best
+            ids: _Ids | None = None
+            if 0 < sampling.top_k < scores.size:
+                ids = _largest(scores, sampling.top_k)
+                scores = scores[ids].astype(np.float64)
+            weights = _weights(scores, top, sampling.temperature)
+        if sampling.top_p < 1:
+            kept = _nucleus(weights, sampling.top_p)
+            ids, weights = kept if ids is None else ids[kept], weights[kept]
+        if sampling.min_p > 0:
+            kept = np.flatnonzero(weights >= sampling.min_p)
+            ids, weights = kept if ids is None else ids[kept], weights[kept]
+        drawn = _draw(weights, self._uniform)
+        return drawn if ids is None else int(ids[drawn])
+
+    def accept(self, token_id: int) -> None:
+        """Go on to the next position: this token, sampled or forced, is part of the output."""
+        self._uniform = self._random.random()
+        if self._penalised:
+            self._seen.count(token_id)
+
+    def logprob(self, logits: NDArray[np.float32], token_id: int) -> TokenLogprob:
+        """How likely the model found the token, and its best alternatives, before any adjustment."""
+        top = logits.max()
+        normaliser = float(top) + math.log(float(np.exp(logits - top, dtype=np.float64).sum()))
+        alternatives: tuple[tuple[int, float], ...] = ()
+        if self._sampling.top_logprobs:
+            ids = _largest(logits, self._sampling.top_logprobs)
+            ids = ids[np.argsort(-logits[ids], kind="stable")]
+            alternatives = tuple((int(id), float(logits[id]) - normaliser) for id in ids)
+        return TokenLogprob(token_id, float(logits[token_id]) - normaliser, alternatives)
+
+    def _adjusted(self, logits: NDArray[np.float32], mask: NDArray[np.uint32] | None) -> NDArray[np.float32]:
+        """The scores after mask, bias and penalties; the logits themselves if there are none."""
+        if mask is None:
+            if not self._bias.size and not self._penalised:
+                return logits
+            scores = logits.copy()
+        else:
+            scores = _masked(logits, mask)
+        scores[self._bias_ids] += self._bias
+        if self._penalised:
+            sampling, ids, counts = self._sampling, self._seen.ids, self._seen.counts
+            values = scores[ids]
+            if sampling.repetition_penalty != 1:
+                penalty = np.float32(sampling.repetition_penalty)
+                values = np.where(values > 0, values / penalty, values * penalty)
+            values -= np.float32(sampling.frequency_penalty) * counts
+            values -= np.float32(sampling.presence_penalty) * (counts > 0)
+            scores[ids] = values
+        return scores
+
+
+class _Seen:
+    """The ids that penalties touch, each with its number of occurrences in the output."""
+
+    def __init__(self, prompt_token_ids: Sequence[int]) -> None:
+        unique = np.unique(np.asarray(prompt_token_ids, np.int64))
+        self._slots = {int(id): slot for slot, id in enumerate(unique)}
+        self._ids = np.concatenate([unique, np.zeros(256, np.int64)])
+        self._counts = np.zeros(self._ids.size, np.float32)
+
+    @property
+    def ids(self) -> _Ids:
+        return self._ids[: len(self._slots)]
+
+    @property
+    def counts(self) -> NDArray[np.float32]:
+        return self._counts[: len(self._slots)]
+
+    def count(self, token_id: int) -> None:
+        slot = self._slots.setdefault(token_id, len(self._slots))
+        if slot == self._ids.size:
+            self._ids = np.concatenate([self._ids, np.zeros_like(self._ids)])
+            self._counts = np.concatenate([self._counts, np.zeros_like(self._counts)])
+        self._ids[slot] = token_id
+        self._counts[slot] += 1
+
+
+def _masked(logits: NDArray[np.float32], mask: NDArray[np.uint32]) -> NDArray[np.float32]:
+    """A copy of the logits with -inf where the mask has no bit."""
+    barrier = _BARRIER.take(mask.astype("<u4", copy=False).view(np.uint8), axis=0).reshape(-1)
+    scores = barrier[: logits.size]
+    if scores.size < logits.size:
+        scores = np.concatenate([scores, np.full(logits.size - scores.size, -np.inf, np.float32)])
+    scores += logits
+    return scores
+
+
+def _weights(scores: _Floats, top: float, temperature: float) -> _Floats:
+    """exp((score - top) / temperature): the weight of the best token is 1. One buffer; rows are large."""
+    weights = scores - scores.dtype.type(top)
+    weights *= weights.dtype.type(1 / temperature)
+    return np.exp(weights, out=weights)
+
+
+def _largest(scores: NDArray[np.float32], n: int) -> _Ids:
+    """The ids of the n best scores, ascending; fewer if fewer are finite.
+
+    Of the maxima of 1,024 columns, the n-th is a score that n tokens reach: a bound found in one fast pass.
+    """
+    bound = _LOWEST
+    if 4 * n <= _COLUMNS and scores.size >= 4 * _COLUMNS:
+        columns = scores[: scores.size - scores.size % _COLUMNS].reshape(-1, _COLUMNS).max(axis=0)
+        bound = max(bound, float(np.partition(columns, -n)[-n]))
+    ids = np.flatnonzero(scores >= np.float32(bound))
+    if ids.size <= n:
+        return ids
+    values = scores[ids]
+    return ids[_first(values, float(np.partition(values, -n)[-n]), n)]
+
+
+def _nucleus(weights: _Floats, mass: float) -> _Ids:
+    """The indices, ascending, of the fewest largest weights that hold `mass` (below 1) of their sum.
+
+    Weights below (1 - mass) of the average hold less than 1 - mass together and are never needed; mostly far
+    fewer are, so that higher bounds are tried first.
+    """
+    total = float(weights.sum(dtype=np.float64))
+    wanted = mass * total
+    enough = (1 - mass) * total / weights.size
+    ids: _Ids = np.empty(0, np.int64)
+    heavy: _Floats = weights[:0]
+    for bound in (1e-2, 1e-4, enough):
+        ids = np.flatnonzero(weights >= weights.dtype.type(max(bound, enough)))
+        heavy = weights[ids]
+        if float(heavy.sum(dtype=np.float64)) >= wanted:
+            break
+    descending = np.sort(heavy)[::-1]
+    n = int(np.searchsorted(np.cumsum(descending, dtype=np.float64), wanted)) + 1
+    n = min(n, descending.size)
+    return ids[_first(heavy, float(descending[n - 1]), n)]
+
+
+def _first(values: _Floats, bound: float, n: int) -> _Ids:
+    """The indices of the n largest values, of which the smallest is `bound`; ties go to the lower index."""
+    kept = values > bound
+    kept[np.flatnonzero(values == bound)[: n - int(np.count_nonzero(kept))]] = True
+    return np.flatnonzero(kept)
+
+
+def _draw(weights: _Floats, uniform: float) -> int:
+    """The index at which the cumulative sum of the weights passes `uniform` (in [0, 1)) of their total.
+
+    Sums of blocks come first: a cumulative sum over a vocabulary is slow, one over a block is not.
+    """
+    starts = np.arange(0, weights.size, _BLOCK)
+    totals = np.cumsum(np.add.reduceat(weights, starts, dtype=np.float64))
+    target = uniform * float(totals[-1])
+    block = int(np.searchsorted(totals, target, side="right"))
+    within = weights[block * _BLOCK : (block + 1) * _BLOCK]
+    before = float(totals[block - 1]) if block else 0.0
+    index = int(np.searchsorted(np.cumsum(within, dtype=np.float64), target - before, side="right"))
+    if index == within.size:  # by rounding: the last token with any weight
+        index = int(np.flatnonzero(within)[-1])
+    return block * _BLOCK + index
