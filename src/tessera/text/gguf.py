@@ -1,0 +1,161 @@
+"""The tokenizer that a GGUF file carries in its metadata, as the `tokenizers` library knows it.
+
+Keys and the meaning of `tokenizer.ggml.pre` are those of the GGUF specification and llama.cpp; where a
+family's own tokenizer.json composes characters (NFC), so do we.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import tokenizers
+from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
+
+from tessera.errors import StartupError
+
+_NORMAL, _CONTROL, _USER_DEFINED = 1, 3, 4
+
+_CONTRACTION = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+_GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+_REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+_CASED = (
+    rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+%s|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*%s|%s"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Splitting:
+    """How text is cut into words before merging, one pattern after the other."""
+
+    patterns: tuple[str, ...]
+    nfc: bool = False
+    whole_words: bool = False  # a word that is a token is that token, whatever the merges say
+
+
+_DIGITWISE = _Splitting((r"\p{N}", _GPT2))
+_LLAMA3 = _Splitting(
+    (rf"{_CONTRACTION}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}{_REST}",), whole_words=True
+)
+_QWEN2 = _Splitting((rf"{_CONTRACTION}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{_REST}",), nfc=True)
+_QWEN35 = _Splitting(
+    (
+        rf"{_CONTRACTION}|[^\r\n\p{{L}}\p{{N}}]?[\p{{L}}\p{{M}}]+|\p{{N}}"
+        r"| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    ),
+    nfc=True,
+)
+_O200K = _Splitting((_CASED % (f"{_CONTRACTION}?", f"{_CONTRACTION}?", r"\p{N}{1,3}"),))
+_TEKKEN = _Splitting((_CASED % ("", "", r"\p{N}"),), whole_words=True)
+
+PRE_TOKENIZERS: Mapping[str, _Splitting] = {
+    "default": _Splitting((r"[\p{P}\$\+<=>\^~\|]+", _GPT2, r"\p{N}+", "[0-9][0-9][0-9]")),
+    "gpt-2": _Splitting((_GPT2,)),
+    "phi-2": _Splitting((_GPT2,)),
+    "olmo": _Splitting((_GPT2,)),
+    "smollm": _DIGITWISE,
+    "starcoder": _DIGITWISE,
+    "refact": _DIGITWISE,
+    "command-r": _DIGITWISE,
+    "llama-bpe": _LLAMA3,
+    "llama3": _LLAMA3,
+    "llama-v3": _LLAMA3,
+    "qwen2": _QWEN2,
+    "deepseek-r1-qwen": _QWEN2,
+    "qwen35": _QWEN35,
+    "gpt-4o": _O200K,
+    "llama4": _O200K,
+    "tekken": _TEKKEN,
+}
+
+
+def tokenizer_from_gguf(metadata: Mapping[str, object]) -> tokenizers.Tokenizer:
+    """Build the tokenizer of a GGUF file from its key-value pairs; arrays are sequences of plain values.
+
+    Control and user-defined tokens become added tokens. Raises `StartupError` naming the key that is missing
+    or of a kind unknown here.
+    """
+    kind = str(metadata.get("tokenizer.ggml.model", "missing"))
+    build = _MODELS.get(kind)
+    if build is None:
+        raise StartupError(f"tokenizer.ggml.model is {kind}; one of {', '.join(_MODELS)} is needed.")
+    tokens = cast("list[str]", _array(metadata, "tokens"))
+    types = cast("list[int]", _array(metadata, "token_type"))
+    tokenizer = build(metadata, tokens, types)
+    tokenizer.add_tokens(  # pyright: ignore[reportUnknownMemberType] - a bare `list` in the library's stubs
+        [
+            AddedToken(token, normalized=False, special=type == _CONTROL)
+            for token, type in zip(tokens, types, strict=True)
+            if type in (_CONTROL, _USER_DEFINED)
+        ]
+    )
+    return tokenizer
+
+
+def _array(metadata: Mapping[str, object], name: str) -> list[object]:
+    found = metadata.get(f"tokenizer.ggml.{name}")
+    if not isinstance(found, Sequence) or isinstance(found, str | bytes):
+        raise StartupError(f"The GGUF file has no array tokenizer.ggml.{name}.")
+    return list(cast("Sequence[object]", found))
+
+
+def _byte_level(metadata: Mapping[str, object], tokens: list[str], types: list[int]) -> tokenizers.Tokenizer:
+    del types
+    name = str(metadata.get("tokenizer.ggml.pre", "default"))
+    splitting = PRE_TOKENIZERS.get(name)
+    if splitting is None:
+        known = ", ".join(PRE_TOKENIZERS)
+        raise StartupError(f"tokenizer.ggml.pre is {name}, which is not known here; known are {known}.")
+    pairs = [cast("tuple[str, str]", tuple(str(m).split(" ", 1))) for m in _array(metadata, "merges")]
+    vocabulary = {token: id for id, token in enumerate(tokens)}
+    tokenizer = tokenizers.Tokenizer(
+        models.BPE(vocab=vocabulary, merges=pairs, ignore_merges=splitting.whole_words)
+    )
+    if splitting.nfc:
+        tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            *(pre_tokenizers.Split(Regex(pattern), behavior="isolated") for pattern in splitting.patterns),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def _sentencepiece(
+    metadata: Mapping[str, object], tokens: list[str], types: list[int]
+) -> tokenizers.Tokenizer:
+    scores = cast("list[float]", _array(metadata, "scores"))
+    vocabulary = {token: id for id, token in enumerate(tokens)}
+    normal = {token: id for id, token in enumerate(tokens) if types[id] == _NORMAL}
+    # SentencePiece merges into the piece of the best score first.
+    pairs = [
+        pair
+        for token in sorted(normal, key=lambda token: (-scores[normal[token]], normal[token]))
+        for pair in _halves(token, normal)
+    ]
+    tokenizer = tokenizers.Tokenizer(
+        models.BPE(vocab=vocabulary, merges=pairs, byte_fallback=True, fuse_unk=True)
+    )
+    steps: list[normalizers.Normalizer] = [normalizers.Replace(" ", "▁")]
+    if metadata.get("tokenizer.ggml.add_space_prefix", True):
+        steps.insert(0, normalizers.Prepend("▁"))
+    tokenizer.normalizer = normalizers.Sequence(steps)
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
+    return tokenizer
+
+
+def _halves(token: str, pieces: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+    for cut in range(1, len(token)):
+        if (left := token[:cut]) in pieces and (right := token[cut:]) in pieces:
+            yield left, right
+
+
+_MODELS: Mapping[str, Callable[[Mapping[str, object], list[str], list[int]], tokenizers.Tokenizer]] = {
+    "gpt2": _byte_level,
+    "llama": _sentencepiece,
+}

@@ -1,0 +1,130 @@
+"""Tokenizers in the `tokenizer.json` form of the `tokenizers` library.
+
+The library turns any added token that the text spells into its id. Here text is encoded by a second tokenizer
+that does not know those tokens at all: taken out of the added tokens, out of the vocabulary and out of the
+merges, no text can reach them, and all other text keeps its ids.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Self
+
+import tokenizers
+
+from tessera.errors import StartupError
+
+_Spec = dict[str, Any]  # the tree of a tokenizer.json
+
+
+class HfTokenizer:
+    """A `Tokenizer` over a BPE of the `tokenizers` library. Safe to use from many threads."""
+
+    def __init__(self, tokenizer: tokenizers.Tokenizer) -> None:
+        """Raises `StartupError` for models other than BPE."""
+        self.json = tokenizer.to_str()
+        """The tokenizer.json, control tokens and all."""
+        spec: _Spec = json.loads(self.json)
+        if (kind := spec["model"]["type"]) != "BPE":
+            raise StartupError(f"The tokenizer's model is {kind}; only BPE is supported.")
+        added = tokenizer.get_added_tokens_decoder()
+        self._control = {token.content: id for id, token in added.items() if not _is_blank(token)}
+        self._ordinary = tokenizers.Tokenizer.from_str(json.dumps(_without(spec, self._control)))
+        self._bytes = _spellings(spec, tokenizer.get_vocab(), {token.content for token in added.values()})
+
+    @classmethod
+    def from_file(cls, path: Path) -> Self:
+        """Read a tokenizer.json; raises `StartupError` if it is not one."""
+        try:
+            return cls(tokenizers.Tokenizer.from_file(str(path)))
+        except StartupError:
+            raise
+        except Exception as error:  # the library raises bare Exceptions
+            raise StartupError(f"{path} is not a tokenizer.json that can be read: {error}") from error
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Ids are below this number."""
+        return len(self._bytes)
+
+    @property
+    def control_tokens(self) -> Mapping[str, int]:
+        """Every added token but runs of white space, whether the library calls it special or not."""
+        return MappingProxyType(self._control)
+
+    def encode(self, text: str) -> list[int]:
+        """Ordinary tokens only; nothing is put before or after them."""
+        return self._ordinary.encode(text, add_special_tokens=False).ids
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """What the token spells; b"" for an unknown id."""
+        return self._bytes[token_id] if 0 <= token_id < len(self._bytes) else b""
+
+
+def _is_blank(token: tokenizers.AddedToken) -> bool:
+    """Some vocabularies add runs of white space as tokens: they are ordinary text."""
+    return not token.special and not token.content.replace("▁", " ").strip()
+
+
+def _without(spec: _Spec, control: Mapping[str, int]) -> _Spec:
+    """The same tokenizer for ordinary text alone."""
+    model: _Spec = dict(spec["model"])
+    model["vocab"] = {token: id for token, id in model["vocab"].items() if token not in control}
+    pairs = [tuple(m.split(" ", 1)) if isinstance(m, str) else tuple(m) for m in model["merges"]]
+    model["merges"] = [
+        [left, right] for left, right in pairs if control.keys().isdisjoint({left, right, left + right})
+    ]
+    if model.get("unk_token") in control:
+        model["unk_token"] = None
+    # "first" puts a space before the first text of a prompt only; prompts begin with a control token, and
+    # every segment after one would look like the first.
+    splitter = json.dumps(spec["pre_tokenizer"]).replace(
+        '"prepend_scheme": "first"', '"prepend_scheme": "never"'
+    )
+    return {
+        **spec,
+        "model": model,
+        "pre_tokenizer": json.loads(splitter),
+        "added_tokens": [token for token in spec["added_tokens"] if token["content"] not in control],
+        "post_processor": None,
+        "truncation": None,
+        "padding": None,
+    }
+
+
+def _spellings(spec: _Spec, vocabulary: Mapping[str, int], added: set[str]) -> list[bytes]:
+    """The bytes of every id. Added tokens are spelled as they are; the others in the model's alphabet."""
+    byte_level = '"ByteLevel"' in json.dumps([spec["pre_tokenizer"], spec["decoder"]])
+    spelled = [b""] * (max(vocabulary.values(), default=-1) + 1)
+    for token, id in vocabulary.items():
+        if token in added:
+            spelled[id] = token.encode()
+        else:
+            spelled[id] = _byte_level(token) if byte_level else _byte_fallback(token)
+    return spelled
+
+
+def _alphabet() -> dict[int, int]:
+    """GPT-2's printable stand-ins for bytes: those that print stand for themselves, the others follow 255."""
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = (byte for byte in range(256) if byte not in printable)
+    return {byte: byte for byte in printable} | {256 + i: byte for i, byte in enumerate(others)}
+
+
+_BYTE_OF = _alphabet()
+_BYTE_TOKEN = re.compile("<0x([0-9A-Fa-f]{2})>")
+
+
+def _byte_level(token: str) -> bytes:
+    try:
+        return token.translate(_BYTE_OF).encode("latin-1")
+    except UnicodeEncodeError:  # not in the alphabet: a token put into the vocabulary as plain text
+        return token.encode()
+
+
+def _byte_fallback(token: str) -> bytes:
+    if byte := _BYTE_TOKEN.fullmatch(token):
+        return bytes.fromhex(byte[1])
+    return token.replace("▁", " ").encode()
