@@ -1,0 +1,105 @@
+"""The blocks of the KV cache: who holds them, and which of them can be reused.
+
+A block holds the keys and values of BLOCK_TOKENS consecutive tokens. Sequences hold blocks by reference
+count. A full block gets a key, the SHA-256 chain over everything before it; a sequence that starts with the
+same tokens under the same salt takes the block instead of computing it. Blocks nobody holds stay reusable
+until they are needed, least recently used first. (The scheme is vLLM's automatic prefix caching;
+PagedAttention: Kwon et al. 2023, arXiv 2309.06180.)
+"""
+
+import hashlib
+from array import array
+from collections import OrderedDict
+from collections.abc import Sequence
+
+BLOCK_TOKENS = 32
+"""The one block size of OpenVINO's CPU kernels."""
+
+
+def root_key(cache_salt: bytes) -> bytes:
+    """The parent key of a prompt's first block; different salts share nothing."""
+    return hashlib.sha256(cache_salt).digest()
+
+
+def block_key(parent: bytes, token_ids: Sequence[int]) -> bytes:
+    """The key of a full block: 32 bytes over all tokens from the start of the sequence."""
+    return hashlib.sha256(parent + array("I", token_ids).tobytes()).digest()
+
+
+class BlockPool:
+    """`n_blocks` blocks, each free, held, or kept for reuse.
+
+    A block is *held* while its reference count is above 0. With no holder left it is *kept* if it has a
+    key, else free.
+    """
+
+    def __init__(self, n_blocks: int) -> None:
+        self.n_blocks = n_blocks
+        self._holders = [0] * n_blocks
+        self._keys: list[bytes | None] = [None] * n_blocks
+        self._by_key: dict[bytes, int] = {}
+        self._free = list(range(n_blocks - 1, -1, -1))
+        self._kept: OrderedDict[int, None] = OrderedDict()  # oldest first
+
+    @property
+    def n_available(self) -> int:
+        """How many blocks `take` can give, kept ones included."""
+        return len(self._free) + len(self._kept)
+
+    @property
+    def n_held(self) -> int:
+        """How many blocks sequences hold now."""
+        return self.n_blocks - self.n_available
+
+    @property
+    def n_kept(self) -> int:
+        """How many blocks are only kept for reuse."""
+        return len(self._kept)
+
+    def take(self, count: int) -> list[int] | None:
+        """Hold `count` fresh blocks, or None (and no change) if there are not as many."""
+        if count > self.n_available:
+            return None
+        return [self._take_one() for _ in range(count)]
+
+    def find(self, key: bytes) -> int | None:
+        """The block with that key, held now by one more; None if there is none."""
+        block = self._by_key.get(key)
+        if block is not None:
+            self.hold(block)
+        return block
+
+    def hold(self, block: int) -> None:
+        """Count one more holder."""
+        if self._holders[block] == 0:
+            del self._kept[block]
+        self._holders[block] += 1
+
+    def release(self, blocks: Sequence[int]) -> None:
+        """Count one holder less of each; later blocks of a sequence are forgotten before earlier ones."""
+        for block in reversed(blocks):
+            self._holders[block] -= 1
+            if self._holders[block]:
+                continue
+            if self._keys[block] is None:
+                self._free.append(block)
+            else:
+                self._kept[block] = None
+
+    def publish(self, block: int, key: bytes) -> None:
+        """Make a full, held block findable. Of two blocks with one key the first stays the findable one."""
+        if key not in self._by_key:
+            self._by_key[key] = block
+            self._keys[block] = key
+
+    def _take_one(self) -> int:
+        if self._free:
+            block = self._free.pop()
+        else:
+            block, _ = self._kept.popitem(last=False)
+            key = self._keys[block]
+            if key is not None:
+                del self._by_key[key]
+                self._keys[block] = None
+        self._holders[block] = 1
+        return block

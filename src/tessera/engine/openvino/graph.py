@@ -1,0 +1,143 @@
+"""The model as one function: token batches with paged keys and values in, logits out.
+
+The stateful graph of the model folder becomes a paged one: attention reads and writes blocks of a cache
+that we own (`paged_attention_transformation`), and the last MatMul is computed only for the positions that
+are sampled.
+"""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# (OpenVINO's own type stubs are partial.)
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+from openvino import opset13 as ops
+from openvino._offline_transformations import paged_attention_transformation
+
+from tessera.engine.openvino.blocks import BLOCK_TOKENS
+
+if TYPE_CHECKING:
+    from openvino import Model, Node
+
+Precision = Literal["auto", "f32"]
+
+# Measured on AVX-512 without AMX: f32 activations, quantised to 8 bits in groups of 32 before each
+# compressed matmul, are the fastest of all combinations at 1 and at 16 rows; "f32" is for exact
+# comparisons.
+PROPERTIES: dict[Precision, dict[str, str]] = {
+    "auto": {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "32"},
+    "f32": {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
+        "KV_CACHE_PRECISION": "f32",
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Consecutive new tokens of one sequence: `n_past` tokens are in `blocks` already, the new ones go
+    there too.
+
+    `sampled`: the logits after the last of the tokens are wanted.
+    """
+
+    token_ids: Sequence[int]
+    n_past: int
+    blocks: Sequence[int]
+    sampled: bool
+
+
+class PagedGraph:
+    """A compiled model and its cache of `n_blocks` blocks. Not thread-safe: one `run` at a time."""
+
+    def __init__(self, model_xml: Path, *, precision: Precision, threads: int, kv_cache_bytes: int) -> None:
+        """Load and compile (seconds). `threads` 0 means all cores."""
+        properties = {"PERFORMANCE_HINT": "LATENCY", **PROPERTIES[precision]}
+        if threads:
+            properties["INFERENCE_NUM_THREADS"] = str(threads)
+        compiled = ov.Core().compile_model(_paged_model(model_xml), "CPU", properties)
+        self._request = compiled.create_infer_request()
+        caches = [
+            port for port in compiled.inputs if port.any_name.startswith(("key_cache.", "value_cache."))
+        ]
+        shapes = {port.any_name: [d.get_length() for d in list(port.partial_shape)[1:]] for port in caches}
+        block_bytes = sum(int(np.prod(shapes[port.any_name])) * port.element_type.size for port in caches)
+        self.n_blocks = kv_cache_bytes // block_bytes
+        self.block_bytes = block_bytes
+        self.vocabulary_size: int = compiled.outputs[0].partial_shape[-1].get_length()
+        self._caches: list[NDArray[np.generic]] = []
+        for port in caches:
+            tensor = ov.Tensor(port.element_type, ov.Shape([self.n_blocks, *shapes[port.any_name]]))
+            self._request.set_tensor(port.any_name, tensor)
+            self._caches.append(tensor.data)
+
+    def run(self, spans: Sequence[Span]) -> NDArray[np.float32]:
+        """One forward pass: the logits [sampled spans, vocabulary], valid until the next run."""
+        for name, value in _inputs(spans).items():
+            self._request.set_tensor(name, ov.Tensor(value))
+        self._request.infer()
+        return self._request.get_output_tensor(0).data.reshape(-1, self.vocabulary_size)
+
+    def copy_block(self, source: int, target: int) -> None:
+        """Copy the keys and values of one block, in every layer."""
+        for cache in self._caches:
+            cache[target] = cache[source]
+
+
+def _paged_model(model_xml: Path) -> "Model":
+    model = ov.Core().read_model(model_xml)
+    paged_attention_transformation(model)
+    head = _output_head(model)
+    rows = ops.parameter([-1], np.int64, name="sampled")
+    rows.output(0).set_names({"sampled"})
+    gathered = ops.gather(head.input_value(0), rows, ops.constant(np.int64(0)))
+    head.input(0).replace_source_output(gathered.output(0))
+    model.add_parameters([rows])
+    model.validate_nodes_and_infer_types()
+    return model
+
+
+def _output_head(model: "Model") -> "Node":
+    """The last MatMul: hidden states [tokens, 1, hidden] → logits."""
+    node = model.get_results()[0].input_value(0).get_node()
+    while node.get_type_name() != "MatMul":
+        node = node.input_value(0).get_node()
+    return node
+
+
+def _inputs(spans: Sequence[Span]) -> dict[str, NDArray[np.int64] | NDArray[np.int32]]:
+    token_ids: list[int] = []
+    positions: list[int] = []
+    past: list[int] = []
+    begins = [0]
+    blocks: list[int] = []
+    block_begins = [0]
+    rows: list[int] = []
+    longest = 0
+    for span in spans:
+        length = span.n_past + len(span.token_ids)
+        token_ids += span.token_ids
+        positions += range(span.n_past, length)
+        past.append(span.n_past)
+        begins.append(len(token_ids))
+        blocks += span.blocks[: -(-length // BLOCK_TOKENS)]
+        block_begins.append(len(blocks))
+        longest = max(longest, length)
+        if span.sampled:
+            rows.append(len(token_ids) - 1)
+    return {
+        "input_ids": np.array(token_ids, np.int64),
+        "position_ids": np.array(positions, np.int64),
+        "sampled": np.array(rows, np.int64),
+        "past_lens": np.array(past, np.int32),
+        "subsequence_begins": np.array(begins, np.int32),
+        "block_indices": np.array(blocks, np.int32),
+        "block_indices_begins": np.array(block_begins, np.int32),
+        "max_context_len": np.array(longest, np.int32),
+    }

@@ -1,0 +1,83 @@
+"""One sequence on its way through the engine: its tokens, how far they are computed, and where."""
+
+from dataclasses import dataclass, field
+
+from tessera.core.generation import Sampling
+from tessera.engine.openvino.blocks import BLOCK_TOKENS, BlockPool, block_key, root_key
+from tessera.engine.openvino.sampling import Sampler
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """Mutable state of sequence `index` of a request.
+
+    `tokens` are prompt and output; the keys and values of the first `n_computed` of them are in `blocks`.
+    Prefill, decode, forced tokens and recomputation after preemption are all the same thing: `tokens` not
+    computed yet. `keys` are the keys of the full blocks, from the first on. `rank` orders sequences: the
+    lowest runs first and is preempted last.
+    """
+
+    request: int
+    index: int
+    tokens: list[int]
+    n_prompt: int
+    salt: bytes
+    rank: tuple[int, int, int]
+    sampling: Sampling
+    sampler: Sampler
+    n_computed: int = 0
+    n_cached: int = 0
+    preempted: bool = False
+    blocks: list[int] = field(default_factory=list[int])
+    keys: list[bytes] = field(default_factory=list[bytes])
+
+    @property
+    def n_pending(self) -> int:
+        """Tokens whose keys and values are still to be computed; at least 1 while the sequence lives."""
+        return len(self.tokens) - self.n_computed
+
+    @property
+    def n_output(self) -> int:
+        """Tokens made so far."""
+        return len(self.tokens) - self.n_prompt
+
+    def reuse(self, pool: BlockPool) -> None:
+        """Take over blocks that others computed already, as long as they match; the last token is always
+        computed.
+        """
+        if not self.blocks and not self.preempted:
+            self.n_cached = 0
+        while self.n_computed == len(self.blocks) * BLOCK_TOKENS and self.n_pending > BLOCK_TOKENS:
+            key = self._next_key()
+            block = pool.find(key)
+            if block is None:
+                return
+            self.blocks.append(block)
+            self.keys.append(key)
+            self.n_computed += BLOCK_TOKENS
+            if not self.preempted:
+                self.n_cached += BLOCK_TOKENS
+
+    def n_missing_blocks(self, n_tokens: int) -> int:
+        """How many blocks must be added before the first `n_tokens` tokens fit."""
+        return -(-n_tokens // BLOCK_TOKENS) - len(self.blocks)
+
+    def advance(self, count: int, pool: BlockPool) -> None:
+        """`count` more tokens are computed; publish the blocks that are full now."""
+        self.n_computed += count
+        while (len(self.keys) + 1) * BLOCK_TOKENS <= self.n_computed:
+            key = self._next_key()
+            pool.publish(self.blocks[len(self.keys)], key)
+            self.keys.append(key)
+
+    def vacate(self, pool: BlockPool) -> None:
+        """Give all blocks back; everything is to be computed again if the sequence goes on."""
+        pool.release(self.blocks)
+        self.blocks.clear()
+        self.keys.clear()
+        self.n_computed = 0
+
+    def _next_key(self) -> bytes:
+        start = len(self.keys) * BLOCK_TOKENS
+        parent = self.keys[-1] if self.keys else root_key(self.salt)
+        return block_key(parent, self.tokens[start : start + BLOCK_TOKENS])
