@@ -1,0 +1,56 @@
+"""The model list."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from tessera.core.chat import Mode
+from tessera.models import Model
+
+
+class Card(Struct):
+    """A model as the client may name it. `max_model_len` is vLLM's name of the context length."""
+
+    id: str
+    created: int
+    owned_by: str
+    root: str
+    context_length: int
+    max_model_len: int
+    modes: list[str]
+    features: list[str]
+    object: Literal["model"] = "model"
+
+
+class CardList(Struct):
+    """The body of GET /v1/models."""
+
+    data: list[Card]
+    object: Literal["list"] = "list"
+
+
+def card(name: str, model: Model) -> Card:
+    """`name` is the id or alias under which the model is listed; `root` is its own id."""
+    features = {*model.engine.info.features, *(["tools"] if model.format.tools else [])}
+    return Card(
+        id=name,
+        created=model.created_s,
+        owned_by=model.owned_by,
+        root=model.id,
+        context_length=model.context_tokens,
+        max_model_len=model.context_tokens,
+        modes=[mode.value for mode in Mode if mode in model.sampling],
+        features=sorted(features),
+    )
+
+
+def encode_card(name: str, model: Model) -> bytes:
+    """The body of GET /v1/models/{id}."""
+    return msgspec.json.encode(card(name, model))
+
+
+def encode_cards(models: Iterable[tuple[str, Model]]) -> bytes:
+    """The body of GET /v1/models."""
+    return msgspec.json.encode(CardList([card(name, model) for name, model in models]))

@@ -1,0 +1,128 @@
+"""The body of a chat request, decoded and checked: every field has its final say here."""
+
+from dataclasses import dataclass
+
+import msgspec
+
+from tessera.core.chat import ChatRequest, Mode, SamplingOptions
+from tessera.errors import RequestError, UnsupportedParameter
+from tessera.wire import request as wire
+from tessera.wire.messages import read_messages
+from tessera.wire.reading import decode
+from tessera.wire.tools import read_format, read_tool_choice, read_tools
+
+WITHOUT_EFFECT = frozenset(
+    {
+        "metadata",
+        "prediction",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "reasoning_effort",
+        "safety_identifier",
+        "service_tier",
+        "store",
+        "user",
+        "verbosity",
+    }
+)
+"""Accepted with any value."""
+
+_SCHEMA = "send the schema as 'response_format' with the type json_schema."
+REFUSED = {
+    "functions": "send 'tools'.",
+    "function_call": "send 'tool_choice'.",
+    "audio": "this service reads and writes text only.",
+    "web_search_options": "search yourself and send what was found as a message or a tool's result.",
+    "chat_template": "the template is the server's; 'chat_template_kwargs' has its switches.",
+    "prompt_embeds": "send text in 'messages'.",
+    "structured_outputs": _SCHEMA,
+    "guided_json": _SCHEMA,
+    "guided_regex": "send a schema with a 'pattern' as 'response_format'.",
+    "guided_choice": "send a schema with an 'enum' as 'response_format'.",
+    "guided_grammar": "send a schema as 'response_format'.",
+}
+"""Fields that ask for something this service will not do, and what to do instead."""
+
+_NAMES = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_REQUEST = msgspec.json.Decoder(wire.Request)
+_KNOWN = WITHOUT_EFFECT.union(wire.Request.__struct_fields__)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyOptions:
+    """How the client wants its answer. `ignored` are the fields it sent that mean nothing here."""
+
+    stream: bool = False
+    include_usage: bool = False
+    ignored: tuple[str, ...] = ()
+    model: str | None = None
+
+
+def decode_request(body: bytes) -> tuple[ChatRequest, ReplyOptions]:
+    """Raises `RequestError`; what depends on the model that will answer is checked later."""
+    ignored = _ignored(body)
+    sent = decode(_REQUEST, body)
+    tools = read_tools(sent.tools or [])
+    kwargs = sent.chat_template_kwargs or wire.TemplateKwargs()
+    request = ChatRequest(
+        messages=read_messages(sent.messages),
+        model=sent.model,
+        mode=Mode.THINKING if kwargs.enable_thinking else Mode.DIRECT,
+        preserve_thinking=bool(kwargs.preserve_thinking),
+        tools=tools,
+        tool_choice=read_tool_choice(sent.tool_choice, tools),
+        parallel_tool_calls=sent.parallel_tool_calls is not False,
+        answer_format=read_format(sent.response_format),
+        sampling=_sampling(sent),
+        max_output_tokens=_first(sent.max_completion_tokens, sent.max_tokens),
+        thinking_budget_tokens=sent.thinking_token_budget,
+        stop=(sent.stop,) if isinstance(sent.stop, str) else tuple(sent.stop or ()),
+        n=sent.n or 1,
+        top_logprobs=_top_logprobs(sent),
+    )
+    return request, _options(sent, ignored)
+
+
+def _ignored(body: bytes) -> tuple[str, ...]:
+    """The names of fields without meaning; raises for one that must not be ignored."""
+    fields = decode(_NAMES, body)
+    for name, value in fields.items():
+        instead = REFUSED.get(name, _SCHEMA if name.startswith("guided_") else None)
+        if instead and bytes(value) != b"null":
+            raise UnsupportedParameter(f"'{name[:64]}' is not supported here: {instead}", param=name[:64])
+    return tuple(name for name in fields if name not in _KNOWN and name not in REFUSED)
+
+
+def _options(sent: wire.Request, ignored: tuple[str, ...]) -> ReplyOptions:
+    options = sent.stream_options
+    if options is not None and not sent.stream:
+        raise RequestError("'stream_options' needs 'stream' to be true.", param="stream_options")
+    include_usage = options is not None and bool(options.include_usage)
+    return ReplyOptions(bool(sent.stream), include_usage, ignored, sent.model)
+
+
+def _sampling(sent: wire.Request) -> SamplingOptions:
+    bias = sent.logit_bias or {}
+    if any(not 0 <= token_id < 2**31 for token_id in bias):
+        raise RequestError("Invalid 'logit_bias': a key is not a token id.", param="logit_bias")
+    return SamplingOptions(
+        temperature=sent.temperature,
+        top_p=sent.top_p,
+        top_k=0 if sent.top_k == -1 else sent.top_k,  # -1 is vLLM's word for off
+        min_p=sent.min_p,
+        presence_penalty=sent.presence_penalty,
+        frequency_penalty=sent.frequency_penalty,
+        repetition_penalty=sent.repetition_penalty,
+        seed=sent.seed,
+        logit_bias=bias,
+    )
+
+
+def _top_logprobs(sent: wire.Request) -> int | None:
+    if sent.top_logprobs is not None and not sent.logprobs:
+        raise RequestError("'top_logprobs' needs 'logprobs' to be true.", param="top_logprobs")
+    return (sent.top_logprobs or 0) if sent.logprobs else None
+
+
+def _first(*values: int | None) -> int | None:
+    return next((value for value in values if value is not None), None)

@@ -1,0 +1,101 @@
+"""Strict JSON into structs; every failure is a `RequestError` whose `param` is the path of the culprit."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from tessera.core.chat import Json
+from tessera.errors import RequestError
+
+T = TypeVar("T")
+
+MAX_DEPTH = 64
+"""Objects and arrays within each other, in the parts of a request whose shape is the client's own."""
+
+_REASON = re.compile(r"(?s)(?P<reason>.*?)(?: - at (?:`key` in )?`\$(?P<path>.*)`)?\Z")
+_FIELD = re.compile(r"(?s)Object (?P<fault>missing required|contains unknown) field `(?P<field>.*)`\Z")
+
+HINTS = {
+    "messages": "Roles are system, developer, user, assistant and tool.",
+    "tool_choice": "Send none, auto, required, a function by its name, or allowed_tools.",
+    "response_format": "Send a type of text, json_object or json_schema.",
+    "chat_template_kwargs": "It takes enable_thinking and preserve_thinking, true or false.",
+    "modalities": "This service reads and writes text only.",
+    "logit_bias": "Keys are token ids as decimal text, values numbers from -100 to 100.",
+}
+"""What to send instead, by top-level field, where the reason alone does not say it."""
+
+
+def decode(decoder: msgspec.json.Decoder[T], text: bytes | str, param: str = "") -> T:
+    """Decode JSON text that stands at `param` of the request ("" is its root)."""
+    try:
+        return decoder.decode(text)
+    except msgspec.ValidationError as error:
+        raise _located(error, param) from None
+    except (msgspec.DecodeError, UnicodeError) as error:
+        where = f"'{param}'" if param else "The body"
+        raise RequestError(
+            f"{where} is not valid JSON: {error}. Numbers must be finite and text well-formed Unicode.",
+            param=param or None,
+            code="invalid_json",
+        ) from None
+    except RecursionError:
+        raise _too_deep(param) from None
+
+
+def convert(value: Json, to: type[T], param: str) -> T:
+    """Check a decoded value that stands at `param` against a struct."""
+    try:
+        return msgspec.convert(value, to)
+    except msgspec.ValidationError as error:
+        raise _located(error, param) from None
+
+
+def check_depth(value: Json, param: str) -> None:
+    """Refuse a value nested so deeply that code which follows it could run out of stack."""
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [child for node in level for child in _children(node)]
+        if not level:
+            return
+    raise _too_deep(param)
+
+
+def quoted(text: str) -> str:
+    """What a client sent, short enough to be shown in a message."""
+    return f"'{text if len(text) <= 64 else text[:63] + '…'}'"
+
+
+def _children(node: Json) -> Iterable[Json]:
+    if isinstance(node, Mapping):
+        return node.values()
+    return node if isinstance(node, Sequence) and not isinstance(node, str) else ()
+
+
+def _too_deep(param: str) -> RequestError:
+    return RequestError(
+        f"{quoted(param) if param else 'The body'} is nested too deeply: at most {MAX_DEPTH} levels.",
+        param=param or None,
+        code="invalid_json",
+    )
+
+
+def _located(error: msgspec.ValidationError, param: str) -> RequestError:
+    """A msgspec error as ours: it reads `Expected `int`, got `str` - at `$.messages[0].content``."""
+    match = _REASON.match(str(error))
+    assert match is not None, "every text matches"
+    reason, path = match["reason"], (match["path"] or "").replace("[...]", "")
+    param = (param + path).removeprefix(".")
+    if field := _FIELD.match(reason):
+        param = f"{param}.{field['field'][:64]}".removeprefix(".")
+        missing = field["fault"].startswith("missing")
+        message = f"{'Missing required' if missing else 'Unknown'} parameter: '{param}'."
+        code = "missing_required_parameter" if missing else "unknown_parameter"
+    else:
+        shown = reason[:1].lower() + reason[1:200].replace(" | null", "")
+        message = f"Invalid '{param}': {shown}." if param else f"The body is not a request: {shown}."
+        code = None
+    hint = HINTS.get(re.split(r"[.\[]", param)[0])
+    return RequestError(f"{message} {hint}" if hint else message, param=param or None, code=code)

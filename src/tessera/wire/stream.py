@@ -1,0 +1,108 @@
+"""A reply as OpenAI's stream: events become SSE frames.
+
+Nearly all of a frame is the same for the whole stream, so it is made once: a frame is a prefix per choice,
+the delta, and a suffix. Only the text of the delta is JSON-encoded per event.
+"""
+
+from collections.abc import Iterable
+from typing import assert_never
+
+import msgspec
+
+from tessera.core.events import (
+    ChatEvent,
+    Completed,
+    Finished,
+    ReasoningDelta,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+)
+from tessera.core.generation import TokenLogprob
+from tessera.core.usage import Usage
+from tessera.errors import TesseraError
+from tessera.wire.reply import Header, Spelling, encode_error, fingerprint, scores, usage_counts
+
+KEEP_ALIVE = b": keep-alive\n\n"
+DONE = b"data: [DONE]\n\n"
+
+_json = msgspec.json.Encoder().encode
+
+
+class ChunkWriter:
+    """Writes the frames of one stream."""
+
+    def __init__(self, header: Header, spell: Spelling, *, include_usage: bool = False) -> None:
+        """`spell` gives the bytes of a token, for logprobs."""
+        fields = {
+            "id": header.id,
+            "object": "chat.completion.chunk",
+            "created": header.created_s,
+            "model": header.model,
+            "system_fingerprint": fingerprint(header.model),
+        }
+        self._head = b"data: " + _json(fields)[:-1] + b',"choices":['
+        self._tail = b'],"usage":null}\n\n' if include_usage else b"]}\n\n"
+        self._running = b'},"logprobs":null,"finish_reason":null}' + self._tail
+        self._starts: dict[int, bytes] = {}
+        self._spell = spell
+        self._include_usage = include_usage
+
+    def write(self, events: Iterable[ChatEvent]) -> bytes:
+        """The frames of the events, joined; those of `Completed` end the stream."""
+        return b"".join(map(self._frame, events))
+
+    def _frame(self, event: ChatEvent) -> bytes:
+        match event:
+            case TextDelta():
+                delta = b'"content":' + _json(event.text)
+                return self._delta(event.choice, delta, event.logprobs)
+            case ReasoningDelta():
+                text = _json(event.text)
+                return self._delta(event.choice, b'"reasoning_content":' + text + b',"reasoning":' + text)
+            case ToolCallDelta():
+                function = b'"function":{"arguments":' + _json(event.arguments) + b"}"
+                return self._delta(event.choice, _call(event.call, function))
+            case ToolCallStarted():
+                function = b'"function":{"name":' + _json(event.name) + b',"arguments":""}'
+                opened = b'"id":' + _json(event.id) + b',"type":"function",' + function
+                return self._delta(event.choice, _call(event.call, opened))
+            case Finished():
+                finish = b'},"logprobs":null,"finish_reason":"' + event.reason.value.encode() + b'"}'
+                return self._start(event.choice, b"") + finish + self._tail
+            case Completed():
+                return self._usage(event.usage) + DONE
+            case _:
+                assert_never(event)
+
+    def _delta(self, choice: int, delta: bytes, logprobs: tuple[TokenLogprob, ...] = ()) -> bytes:
+        start = self._start(choice, delta)
+        if not logprobs:
+            return start + self._running
+        scored = _json(scores(logprobs, self._spell))
+        return start + b'},"logprobs":' + scored + b',"finish_reason":null}' + self._tail
+
+    def _start(self, choice: int, delta: bytes) -> bytes:
+        """A frame up to the end of its delta; the first of each choice carries the role."""
+        start = self._starts.get(choice)
+        if start is not None:
+            return start + delta
+        start = self._starts[choice] = self._head + b'{"index":%d,"delta":{' % choice
+        role = (
+            b'"role":"assistant"' if delta.startswith(b'"content"') else b'"role":"assistant","content":null'
+        )
+        return start + role + (b"," + delta if delta else b"")
+
+    def _usage(self, usage: Usage) -> bytes:
+        if not self._include_usage:
+            return b""
+        return self._head + b'],"usage":' + _json(usage_counts(usage)) + b"}\n\n"
+
+
+def error_frame(error: TesseraError) -> bytes:
+    """The last frame of a stream that failed; no `[DONE]` follows it."""
+    return b"data: " + encode_error(error) + b"\n\n"
+
+
+def _call(index: int, rest: bytes) -> bytes:
+    return b'"tool_calls":[{"index":%d,' % index + rest + b"}]"

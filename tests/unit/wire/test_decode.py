@@ -1,0 +1,605 @@
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tessera.core.chat import (
+    AnyJsonObject,
+    AssistantMessage,
+    ChatRequest,
+    FreeText,
+    JsonSchema,
+    Mode,
+    SystemMessage,
+    ToolCall,
+    ToolChoice,
+    ToolMessage,
+    UserMessage,
+)
+from tessera.errors import RequestError, TesseraError, UnsupportedParameter
+from tessera.wire.decode import REFUSED, WITHOUT_EFFECT, ReplyOptions, decode_request
+
+USER = {"role": "user", "content": "Hi"}
+
+
+def tool(name: str = "look", **function: Any) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name, **function}}
+
+
+def body(**fields: Any) -> bytes:
+    return json.dumps({"messages": [USER], **fields}).encode()
+
+
+def request(**fields: Any) -> ChatRequest:
+    return decode_request(body(**fields))[0]
+
+
+def refusal(**fields: Any) -> RequestError:
+    with pytest.raises(RequestError) as caught:
+        decode_request(body(**fields))
+    return caught.value
+
+
+def nested(depth: int, leaf: Any = 1) -> Any:
+    for _ in range(depth):
+        leaf = {"x": leaf}
+    return leaf
+
+
+def test_the_least_request() -> None:
+    decoded, options = decode_request(body())
+    assert decoded == ChatRequest((UserMessage("Hi"),))
+    assert options == ReplyOptions()
+
+
+@dataclass(frozen=True)
+class Range:
+    """Values at the edges of a field, inside and outside."""
+
+    field: str
+    takes: tuple[Any, ...]
+    refuses: tuple[Any, ...]
+
+
+WRONG_TYPES = ("1", True, [], {})
+RANGES = [
+    Range("temperature", (0, 0.0, 2, 1.5, None), (-0.01, 2.01, *WRONG_TYPES)),
+    Range("top_p", (0.001, 1, None), (0, 1.01, -1, *WRONG_TYPES)),
+    Range("top_k", (-1, 0, 1, 10**6, None), (-2, 1.5, 10**30, *WRONG_TYPES)),
+    Range("min_p", (0, 1, 0.5, None), (-0.01, 1.01, *WRONG_TYPES)),
+    Range("presence_penalty", (-2, 2, 0, None), (-2.01, 2.01, *WRONG_TYPES)),
+    Range("frequency_penalty", (-2, 2, 0, None), (-2.01, 2.01, *WRONG_TYPES)),
+    Range("repetition_penalty", (0.01, 2, None), (0, 2.01, -1, *WRONG_TYPES)),
+    Range("seed", (-(2**63), 2**63 - 1, 0, None), (-(2**63) - 1, 2**63, 1.0, *WRONG_TYPES)),
+    Range("n", (1, 8, None), (0, 9, -1, 10**9, 1.5, *WRONG_TYPES)),
+    Range("max_tokens", (1, 2**31, None), (0, -1, 1.0, 10**400, *WRONG_TYPES)),
+    Range("max_completion_tokens", (1, 2**31, None), (0, -1, 1.0, *WRONG_TYPES)),
+    Range("thinking_token_budget", (0, 1, 2**31, None), (-1, 1.0, *WRONG_TYPES)),
+    Range("model", ("a", "a" * 256, None), ("a" * 257, 1, True, [])),
+    Range("stream", (True, False, None), (1, "true", [])),
+    Range("logprobs", (True, False, None), (1, "true", 5)),
+    Range("parallel_tool_calls", (True, False, None), (0, "false")),
+    Range(
+        "stop",
+        ("a", "é" * 256, [], ["a"] * 4, ["é" * 256], None),
+        ("", "a" * 257, ["a"] * 5, [""], ["a" * 257], [1], 1, {}),
+    ),
+    Range(
+        "logit_bias",
+        ({}, {"0": -100, str(2**31 - 1): 100}, {str(i): 1 for i in range(300)}, None),
+        (
+            {str(i): 1 for i in range(301)},
+            {"0": 100.01},
+            {"0": -100.01},
+            {"-1": 1},
+            {str(2**31): 1},
+            {str(10**30): 1},
+            {"x": 1},
+            {"01": 1},
+            {"1": "1"},
+            {"1": True},
+            [],
+            1,
+        ),
+    ),
+    Range("modalities", ([], ["text"], None), (["audio"], ["text", "audio"], "text")),
+    Range(
+        "response_format",
+        ({"type": "text"}, {"type": "json_object"}, None),
+        ({"type": "grammar"}, {"type": "json_schema"}, {}, "json_object", []),
+    ),
+    Range(
+        "chat_template_kwargs",
+        ({}, {"enable_thinking": True}, {"enable_thinking": None, "preserve_thinking": False}, None),
+        ({"enable_thinking": "false"}, {"enable_thinking": 0}, {"preserve_thinking": "x"}, {"other": 1}, []),
+    ),
+    Range(
+        "messages",
+        ([USER], [USER] * 2048),
+        ([], [USER] * 2049, None, {}, "hi", [1], [{"role": "user"}], [{"content": "x"}], [[]]),
+    ),
+    Range(
+        "tools",
+        ([], [tool(f"t{i}") for i in range(128)], None),
+        ([tool(f"t{i}") for i in range(129)], {}, [1]),
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [pytest.param(r.field, v, id=f"{r.field}-{i}") for r in RANGES for i, v in enumerate(r.takes)],
+)
+def test_a_value_within_the_range_is_taken(field: str, value: Any) -> None:
+    request(**{field: value})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [pytest.param(r.field, v, id=f"{r.field}-{i}") for r in RANGES for i, v in enumerate(r.refuses)],
+)
+def test_a_value_outside_the_range_is_400_and_names_the_field(field: str, value: Any) -> None:
+    error = refusal(**{field: value})
+    assert error.status == 400
+    assert error.type == "invalid_request_error"
+    assert error.param is not None
+    assert error.param.startswith(field)
+    assert error.param in error.message
+
+
+@pytest.mark.parametrize("field", ["temperature", "top_p", "seed", "max_tokens", "n"])
+@pytest.mark.parametrize("literal", ["NaN", "Infinity", "-Infinity", "1e400", "-1e400", "9" * 5000])
+def test_numbers_that_are_none_are_400(field: str, literal: str) -> None:
+    with pytest.raises(RequestError):
+        decode_request(
+            b'{"messages":[{"role":"user","content":"Hi"}],"%b":%b}' % (field.encode(), literal.encode())
+        )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b'"x"',
+        b"{",
+        b'{"messages":',
+        b"{'messages': []}",
+        b'\xef\xbb\xbf{"messages":[]}',
+        b'{"messages":[{"role":"user","content":"\\ud800"}]}',
+        b'{"messages":[{"role":"user","content":"\\udc00\\ud800"}]}',
+        b'{"messages":[{"role":"user","content":"\xff"}]}',
+        b'{"messages":[{"role":"user","content":"\xed\xa0\x80"}]}',
+        b'{"messages":[{"role":"user","content":"a\nb"}]}',
+        b'{"messages":[{"role":"user","content":"Hi"}]} x',
+        b'{"\\ud800":1,"messages":[{"role":"user","content":"Hi"}]}',
+        b'{"zzz":' + b"[" * 100_000,
+        b'{"zzz":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b"[" * 100_000,
+        b'{"tools":' + b'[{"a":' * 50_000,
+    ],
+)
+def test_what_is_not_json_is_400(text: bytes) -> None:
+    with pytest.raises(RequestError) as caught:
+        decode_request(text)
+    assert caught.value.status == 400
+    assert len(caught.value.message) < 400
+
+
+@given(
+    st.binary(max_size=200) | st.recursive(st.none() | st.text(), st.lists).map(json.dumps).map(str.encode)
+)
+@settings(max_examples=200)
+def test_any_bytes_decode_or_are_refused(text: bytes) -> None:
+    with pytest.raises(RequestError):
+        decode_request(text)
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text("ab1", max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text("type", max_size=4), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+FIELDS = sorted(
+    {r.field for r in RANGES}
+    | {"stream_options", "tool_choice", "top_logprobs"}
+    | WITHOUT_EFFECT
+    | set(REFUSED)
+)
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=4))
+@settings(max_examples=300)
+def test_any_fields_decode_or_are_refused(fields: dict[str, Any]) -> None:
+    error = outcome(fields)
+    assert error is None or error.status == 400
+    assert error is None or (error.param or "messages").split(".")[0].split("[")[0] in {*fields, "messages"}
+
+
+def outcome(fields: dict[str, Any]) -> TesseraError | None:
+    try:
+        decode_request(body(**fields))
+    except TesseraError as error:
+        return error
+    return None
+
+
+def test_of_a_field_sent_twice_the_last_counts() -> None:
+    decoded, _ = decode_request(
+        b'{"n":1,"messages":[{"role":"user","content":"Hi"}],"model":"a","n":2,"model":"b"}'
+    )
+    assert (decoded.model, decoded.n) == ("b", 2)
+
+
+def test_options_of_the_reply() -> None:
+    _, options = decode_request(
+        body(stream=True, stream_options={"include_usage": True}, model="m", foo=1, bar=None)
+    )
+    assert options == ReplyOptions(stream=True, include_usage=True, ignored=("foo", "bar"), model="m")
+    _, options = decode_request(body(stream=True, stream_options={"include_obfuscation": False}))
+    assert options == ReplyOptions(stream=True)
+
+
+@pytest.mark.parametrize("stream", [None, False])
+def test_stream_options_need_stream(stream: bool | None) -> None:
+    assert refusal(stream=stream, stream_options={"include_usage": True}).param == "stream_options"
+
+
+@pytest.mark.parametrize("field", sorted(WITHOUT_EFFECT))
+@pytest.mark.parametrize("value", ["x", 1, {"a": [1]}, None, "high"])
+def test_fields_without_effect_take_any_value_and_are_not_listed(field: str, value: Any) -> None:
+    decoded, options = decode_request(body(**{field: value}))
+    assert decoded == request()
+    assert options.ignored == ()
+
+
+@pytest.mark.parametrize("field", [*sorted(REFUSED), "guided_whatever"])
+def test_fields_that_must_not_be_ignored_are_400(field: str) -> None:
+    error = refusal(**{field: {"a": 1}})
+    assert isinstance(error, UnsupportedParameter)
+    assert error.param == field
+    assert decode_request(body(**{field: None}))[0] == request() if field in REFUSED else True
+
+
+def test_sampling_takes_zero_for_zero() -> None:
+    sampling = request(temperature=0, top_k=0, min_p=0, presence_penalty=0, seed=0).sampling
+    assert (
+        sampling.temperature,
+        sampling.top_k,
+        sampling.min_p,
+        sampling.presence_penalty,
+        sampling.seed,
+    ) == (0, 0, 0, 0, 0)
+    assert sampling.top_p is None
+
+
+def test_top_k_minus_one_is_off() -> None:
+    assert request(top_k=-1).sampling.top_k == 0
+
+
+def test_logit_bias_is_by_token_id() -> None:
+    assert request(logit_bias={"7": -1.5}).sampling.logit_bias == {7: -1.5}
+
+
+def test_max_completion_tokens_wins() -> None:
+    assert request(max_tokens=5).max_output_tokens == 5
+    assert request(max_tokens=5, max_completion_tokens=7).max_output_tokens == 7
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, None),
+        ({"logprobs": False}, None),
+        ({"logprobs": True}, 0),
+        ({"logprobs": True, "top_logprobs": 0}, 0),
+        ({"logprobs": True, "top_logprobs": 20}, 20),
+    ],
+)
+def test_logprobs(fields: dict[str, Any], expected: int | None) -> None:
+    assert request(**fields).top_logprobs == expected
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"top_logprobs": 0},
+        {"top_logprobs": 1, "logprobs": False},
+        {"top_logprobs": 21, "logprobs": True},
+        {"top_logprobs": -1, "logprobs": True},
+        {"top_logprobs": True, "logprobs": True},
+    ],
+)
+def test_top_logprobs_out_of_range_or_alone(fields: dict[str, Any]) -> None:
+    assert refusal(**fields).param == "top_logprobs"
+
+
+def test_thinking_is_opted_into() -> None:
+    assert request().mode is Mode.DIRECT
+    assert request(chat_template_kwargs={"enable_thinking": False}).mode is Mode.DIRECT
+    thinking = request(
+        chat_template_kwargs={"enable_thinking": True, "preserve_thinking": True}, thinking_token_budget=9
+    )
+    assert (thinking.mode, thinking.preserve_thinking, thinking.thinking_budget_tokens) == (
+        Mode.THINKING,
+        True,
+        9,
+    )
+
+
+class TestMessages:
+    def read(self, *messages: Any) -> tuple[Any, ...]:
+        return request(messages=list(messages)).messages
+
+    def refuse(self, *messages: Any) -> str | None:
+        return refusal(messages=list(messages)).param
+
+    def test_instructions_are_merged_into_the_leading_one(self) -> None:
+        read = self.read(
+            {"role": "system", "content": "a"},
+            USER,
+            {"role": "developer", "content": [{"type": "text", "text": "b"}], "name": "x"},
+            {"role": "assistant", "content": "ok"},
+            {"role": "system", "content": "c"},
+        )
+        assert read == (SystemMessage("a\n\nb\n\nc"), UserMessage("Hi"), AssistantMessage("ok"))
+
+    def test_text_parts_are_joined(self) -> None:
+        parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b", "cache_control": {}}]
+        assert self.read({"role": "user", "content": parts, "name": "Ann"}) == (UserMessage("ab"),)
+
+    @pytest.mark.parametrize("kind", ["image_url", "input_audio", "video_url", "file", "x" * 1000])
+    def test_parts_that_are_not_text_are_400(self, kind: str) -> None:
+        error = refusal(
+            messages=[
+                {
+                    "role": "user",
+                    "content": [{"type": "text", "text": "a"}, {"type": kind, kind: {"url": "http://x"}}],
+                }
+            ]
+        )
+        assert isinstance(error, UnsupportedParameter)
+        assert error.param == "messages[0].content[1]"
+        assert len(error.message) < 300
+
+    def test_content_of_the_wrong_shape_is_400(self) -> None:
+        assert self.refuse({"role": "user", "content": None}) == "messages[0].content"
+        assert self.refuse({"role": "user", "content": []}) == "messages[0].content"
+        assert self.refuse({"role": "user", "content": 3}) == "messages[0].content"
+        assert self.refuse({"role": "user", "content": [{"type": "text"}]}) == "messages[0].content[0].text"
+        assert (
+            self.refuse({"role": "user", "content": [{"type": "text", "text": 1}]})
+            == "messages[0].content[0].text"
+        )
+        assert self.refuse(USER, {"role": "assistant", "content": []}) == "messages[1].content"
+
+    @pytest.mark.parametrize("role", ["function", "tool ", "User", "", 1, None])
+    def test_an_unknown_role_is_400(self, role: Any) -> None:
+        assert self.refuse(USER, {"role": role, "content": "x"}) == "messages[1].role"
+
+    def test_a_user_message_is_needed(self) -> None:
+        assert self.refuse({"role": "system", "content": "x"}) == "messages"
+        assert self.refuse({"role": "assistant", "content": "x"}) == "messages"
+
+    def test_a_call_and_its_result(self) -> None:
+        call = {
+            "id": "c1",
+            "type": "function",
+            "function": {"name": "look", "arguments": '{"b": 1, "a": [null]}'},
+        }
+        read = self.read(
+            USER,
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "unknown", "content": "42"},
+        )
+        assert read[1:] == (
+            AssistantMessage("", None, (ToolCall("c1", "look", {"b": 1, "a": [None]}),)),
+            ToolMessage("42", "unknown"),
+        )
+        assert list(read[1].tool_calls[0].arguments) == ["b", "a"]
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            "",
+            "[]",
+            "null",
+            "1",
+            "{",
+            '{"a":NaN}',
+            '{"a":1e400}',
+            '{"a":"\\ud800"}',
+            json.dumps(nested(66)),
+            "[" * 10**5,
+            '{"a":' * 10**5,
+        ],
+    )
+    def test_arguments_are_the_json_text_of_an_object(self, arguments: str) -> None:
+        call = {"id": "c", "function": {"name": "look", "arguments": arguments}}
+        param = self.refuse(USER, {"role": "assistant", "tool_calls": [call]})
+        assert param is not None
+        assert param.startswith("messages[1].tool_calls[0].function.arguments")
+
+    def test_arguments_that_are_no_text_are_400(self) -> None:
+        call = {"id": "c", "function": {"name": "look", "arguments": {}}}
+        param = self.refuse(USER, {"role": "assistant", "tool_calls": [call]})
+        assert param == "messages[1].tool_calls[0].function.arguments"
+
+    def test_reasoning_by_either_name(self) -> None:
+        read = self.read(
+            USER,
+            {"role": "assistant", "content": "a", "reasoning": "r"},
+            {"role": "assistant", "content": "a", "reasoning": "r", "reasoning_content": "c"},
+            {"role": "assistant", "content": None, "reasoning": "cut"},
+        )
+        assert [message.reasoning for message in read[1:]] == ["r", "c", "cut"]
+
+    def test_an_assistant_message_says_something(self) -> None:
+        assert self.refuse(USER, {"role": "assistant"}) == "messages[1].content"
+        assert (
+            self.refuse(USER, {"role": "assistant", "content": None, "tool_calls": []})
+            == "messages[1].content"
+        )
+        assert self.read(USER, {"role": "assistant", "content": ""})[1] == AssistantMessage("")
+
+    def test_a_message_of_the_official_client_is_taken_back(self) -> None:
+        echoed = {
+            "role": "assistant",
+            "content": "a",
+            "refusal": None,
+            "annotations": [],
+            "audio": None,
+            "function_call": None,
+            "tool_calls": None,
+        }
+        assert self.read(USER, echoed)[1] == AssistantMessage("a")
+        refused = {"role": "assistant", "content": None, "refusal": "no"}
+        assert self.read(USER, refused)[1] == AssistantMessage("no")
+
+    def test_a_tool_message_names_its_call(self) -> None:
+        assert self.refuse(USER, {"role": "tool", "content": "x"}) == "messages[1].tool_call_id"
+
+
+class TestTools:
+    def test_a_tool_is_kept_as_it_was_sent(self) -> None:
+        sent = tool("look", description="d", parameters={"z": 1.0, "a": [1]}, strict=True, extra=None)
+        (read,) = request(tools=[sent]).tools
+        assert (read.name, read.parameters, read.strict) == ("look", {"z": 1.0, "a": [1]}, True)
+        assert json.dumps(read.definition) == json.dumps(sent)
+
+    def test_absent_parameters_are_none_needed(self) -> None:
+        (read,) = request(tools=[tool(parameters=None)]).tools
+        assert (read.parameters, read.strict) == ({}, False)
+
+    @pytest.mark.parametrize("name", ["", "a" * 65, "a b", "a.b", "é", "a\n", 1, None])
+    def test_names_are_well_formed(self, name: Any) -> None:
+        assert refusal(tools=[tool(name)]).param == "tools[0].function.name"
+
+    def test_names_of_64_are_taken(self) -> None:
+        assert request(tools=[tool("a" * 64)]).tools[0].name == "a" * 64
+
+    def test_names_differ(self) -> None:
+        assert refusal(tools=[tool(), tool()]).param == "tools[1].function.name"
+
+    @pytest.mark.parametrize(
+        ("sent", "param"),
+        [
+            ({"type": "custom", "custom": {"name": "x"}}, "tools[0].type"),
+            ({"type": "web_search"}, "tools[0].type"),
+            ({"function": {"name": "x"}}, "tools[0].type"),
+            ({"type": "function"}, "tools[0].function"),
+            ({"type": "function", "function": {}}, "tools[0].function.name"),
+            (tool(parameters=[]), "tools[0].function.parameters"),
+            (tool(parameters="{}"), "tools[0].function.parameters"),
+            (tool(strict="yes"), "tools[0].function.strict"),
+            (tool(parameters=nested(65)), "tools[0]"),
+        ],
+    )
+    def test_other_things_are_400(self, sent: Any, param: str) -> None:
+        assert refusal(tools=[sent]).param == param
+
+    def test_depth_up_to_the_limit_is_taken(self) -> None:
+        request(tools=[tool(parameters=nested(62))])
+        assert refusal(tools=[tool(parameters=nested(63))]).code == "invalid_json"
+
+    @pytest.mark.parametrize(
+        ("choice", "expected"),
+        [
+            (None, ToolChoice()),
+            ("none", ToolChoice("none")),
+            ("auto", ToolChoice("auto")),
+            ("required", ToolChoice("required")),
+            (
+                {"type": "function", "function": {"name": "b"}},
+                ToolChoice("required", frozenset("b"), named=True),
+            ),
+            (
+                {
+                    "type": "allowed_tools",
+                    "allowed_tools": {"mode": "required", "tools": [tool("a"), tool("b")]},
+                },
+                ToolChoice("required", frozenset("ab")),
+            ),
+            (
+                {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [tool("a")]}},
+                ToolChoice("auto", frozenset("a")),
+            ),
+        ],
+    )
+    def test_choices(self, choice: Any, expected: ToolChoice) -> None:
+        assert request(tools=[tool("a"), tool("b"), tool("c")], tool_choice=choice).tool_choice == expected
+
+    @pytest.mark.parametrize(
+        "choice",
+        [
+            "some",
+            {"type": "custom", "custom": {"name": "a"}},
+            {"type": "function", "name": "a"},
+            {"type": "function", "function": {"name": "zz"}},
+            {"type": "allowed_tools", "allowed_tools": {"mode": "none", "tools": [tool("a")]}},
+            {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": []}},
+            {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [tool("zz")]}},
+            True,
+            [],
+        ],
+    )
+    def test_choices_that_are_none_are_400(self, choice: Any) -> None:
+        error = refusal(tools=[tool("a")], tool_choice=choice)
+        assert (error.param or "").startswith("tool_choice")
+
+    @pytest.mark.parametrize("tools", [None, []])
+    @pytest.mark.parametrize(
+        "choice", ["none", "auto", "required", {"type": "function", "function": {"name": "a"}}]
+    )
+    def test_a_choice_needs_tools(self, tools: Any, choice: Any) -> None:
+        assert refusal(tools=tools, tool_choice=choice).param == "tool_choice"
+
+
+class TestFormat:
+    def schema(self, **named: Any) -> dict[str, Any]:
+        return {"type": "json_schema", "json_schema": named}
+
+    def test_formats(self) -> None:
+        assert request(response_format={"type": "text"}).answer_format == FreeText()
+        assert request(response_format={"type": "json_object"}).answer_format == AnyJsonObject()
+        sent = self.schema(name="n", schema={"type": "object"}, strict=True, description="d")
+        assert request(response_format=sent).answer_format == JsonSchema("n", {"type": "object"}, True)
+        assert request(response_format=self.schema(name="n", schema=False)).answer_format == JsonSchema(
+            "n", False
+        )
+
+    @pytest.mark.parametrize(
+        ("named", "param"),
+        [
+            ({"schema": {}}, "name"),
+            ({"name": "n"}, "schema"),
+            ({"name": "", "schema": {}}, "name"),
+            ({"name": "a b", "schema": {}}, "name"),
+            ({"name": "a\n", "schema": {}}, "name"),
+            ({"name": "a" * 65, "schema": {}}, "name"),
+            ({"name": "n", "schema": []}, "schema"),
+            ({"name": "n", "schema": "{}"}, "schema"),
+            ({"name": "n", "schema": {}, "strict": 1}, "strict"),
+            ({"name": "n", "schema": nested(65)}, "schema"),
+        ],
+    )
+    def test_schemas_that_are_none_are_400(self, named: dict[str, Any], param: str) -> None:
+        assert refusal(response_format=self.schema(**named)).param == f"response_format.json_schema.{param}"
+
+
+def test_messages_say_what_to_send() -> None:
+    assert refusal(messages=None).message.startswith("Invalid 'messages': expected `array`, got `null`.")
+    assert "enable_thinking" in refusal(chat_template_kwargs={"tokenize": True}).message
+    with pytest.raises(RequestError, match="Missing required parameter: 'messages'"):
+        decode_request(b"{}")
+    assert refusal(n=9).message == "Invalid 'n': expected `int` <= 8."
