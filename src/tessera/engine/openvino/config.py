@@ -5,7 +5,7 @@ from typing import Literal
 
 from tessera.core.generation import EngineInfo, Feature
 
-FEATURES: frozenset[Feature] = frozenset({"grammar", "logprobs", "n", "thinking_budget"})
+FEATURES: frozenset[Feature] = frozenset({"logprobs", "n"})
 
 
 @dataclass(frozen=True, slots=True)

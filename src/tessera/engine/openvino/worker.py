@@ -1,0 +1,256 @@
+"""The engine's own process: one thread that computes a step, then looks at its sockets, and so on.
+
+    python -m tessera.engine.openvino.worker FD
+
+FD is an inherited, listening Unix socket. The first frame on standard input is `Start`; after that, standard
+input is the lifeline: it ends when the parent does, however it does, and then so does the worker. Any number
+of clients may connect and share the engine. A client that is gone, or that does not read, loses its
+connection, and all its generations are aborted.
+
+What the worker writes to standard error never holds a prompt or an output.
+"""
+
+import itertools
+import os
+import selectors
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from tessera.core.generation import EngineInfo, Prompt, Sampling, TokenChunk
+from tessera.engine.openvino.config import WorkerConfig
+from tessera.engine.openvino.frames import (
+    FROM_CLIENT,
+    START,
+    Abort,
+    FrameError,
+    FrameReader,
+    Gauges,
+    Hello,
+    Step,
+    Submit,
+    pack,
+)
+from tessera.errors import EngineError
+
+MAX_UNSENT_BYTES = 16 * 2**20
+_RECEIVE_BYTES = 2**18
+_STDIN = 0
+
+
+class Core(Protocol):
+    """What computes. Every method is called from one thread."""
+
+    @property
+    def info(self) -> EngineInfo:
+        """What is served."""
+        ...
+
+    @property
+    def busy(self) -> bool:
+        """Whether `step` has anything to do."""
+        ...
+
+    def submit(self, request: int, prompt: Prompt, sampling: Sampling) -> None:
+        """Begin a generation; an exception refuses this one alone."""
+        ...
+
+    def abort(self, request: int) -> None:
+        """End a generation without another word; unknown ids are ignored."""
+        ...
+
+    def step(self) -> list[tuple[int, TokenChunk | str]]:
+        """One forward pass: what it added, by request; a str says why that request failed. An exception ends
+        the process.
+        """
+        ...
+
+    def gauges(self) -> Gauges:
+        """How full the engine is."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class _Connection:
+    socket: socket.socket
+    reader: FrameReader[Submit | Abort] = field(default_factory=lambda: FrameReader(FROM_CLIENT))
+    core_ids: dict[int, int] = field(default_factory=dict[int, int])
+    chunks: list[tuple[int, TokenChunk]] = field(default_factory=list[tuple[int, TokenChunk]])
+    failures: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
+    gauges: Gauges = field(default_factory=Gauges)
+    unsent: bytearray = field(default_factory=bytearray)
+
+
+@dataclass(slots=True)
+class _Request:
+    connection: _Connection
+    id: int
+    n_unfinished: int
+
+
+class Worker:
+    """Joins a core to its clients."""
+
+    def __init__(self, core: Core, listener: socket.socket, lifeline: int) -> None:
+        """`lifeline` is a file descriptor; the worker ends when it does."""
+        self._core = core
+        self._listener = listener
+        self._lifeline = lifeline
+        self._orphaned = False
+        self._selector = selectors.DefaultSelector()
+        self._connections: set[_Connection] = set()
+        self._requests: dict[int, _Request] = {}
+        self._core_ids = itertools.count()
+
+    def run(self) -> None:
+        """Work until the lifeline ends."""
+        self._listener.setblocking(False)
+        self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        self._selector.register(self._lifeline, selectors.EVENT_READ, self._feel_lifeline)
+        while not self._orphaned:
+            for key, events in self._selector.select(0 if self._core.busy else None):
+                key.data(events)
+            results = self._core.step() if self._core.busy else []
+            self._sort(results)
+            self._publish()
+
+    def _feel_lifeline(self, _: int) -> None:
+        self._orphaned = not os.read(self._lifeline, 1)
+
+    def _accept(self, _: int) -> None:
+        accepted, _ = self._listener.accept()
+        accepted.setblocking(False)
+        connection = _Connection(accepted, gauges=self._core.gauges())
+        self._connections.add(connection)
+
+        def attend(events: int) -> None:
+            if events & selectors.EVENT_READ:
+                self._receive(connection)
+            if events & selectors.EVENT_WRITE and connection in self._connections:
+                self._send(connection, b"")
+
+        self._selector.register(accepted, selectors.EVENT_READ, attend)
+        self._send(connection, pack(Hello(self._core.info, connection.gauges)))
+
+    def _receive(self, connection: _Connection) -> None:
+        try:
+            received = connection.socket.recv(_RECEIVE_BYTES)
+            frames = connection.reader.feed(received)
+        except BlockingIOError:
+            return
+        except (OSError, FrameError):
+            received, frames = b"", []
+        if not received:
+            self._drop(connection)
+            return
+        for frame in frames:
+            match frame:
+                case Submit():
+                    self._submit(connection, frame)
+                case Abort():
+                    self._abort(connection, frame.id)
+
+    def _submit(self, connection: _Connection, frame: Submit) -> None:
+        core_id = next(self._core_ids)
+        try:
+            self._core.submit(core_id, frame.prompt, frame.sampling)
+        except EngineError as error:
+            connection.failures.append((frame.id, error.message))
+        except Exception as error:  # what one request asks for must not end the others
+            _complain(error)
+            connection.failures.append((frame.id, "The engine could not begin this generation."))
+        else:
+            self._requests[core_id] = _Request(connection, frame.id, frame.sampling.n)
+            connection.core_ids[frame.id] = core_id
+
+    def _abort(self, connection: _Connection, id: int) -> None:
+        core_id = connection.core_ids.pop(id, None)
+        if core_id is not None:
+            del self._requests[core_id]
+            self._core.abort(core_id)
+
+    def _sort(self, results: list[tuple[int, TokenChunk | str]]) -> None:
+        """Put what a step gave before the connections it belongs to."""
+        for core_id, outcome in results:
+            request = self._requests.get(core_id)
+            if request is None:  # aborted
+                continue
+            if isinstance(outcome, str):
+                request.connection.failures.append((request.id, outcome))
+                request.n_unfinished = 0
+            else:
+                request.connection.chunks.append((request.id, outcome))
+                request.n_unfinished -= outcome.finish is not None
+            if not request.n_unfinished:
+                del self._requests[core_id], request.connection.core_ids[request.id]
+
+    def _publish(self) -> None:
+        """One frame to each connection that something is new for."""
+        gauges = self._core.gauges()
+        for connection in tuple(self._connections):
+            if connection.chunks or connection.failures or connection.gauges != gauges:
+                frame = pack(Step(connection.chunks, connection.failures, gauges))
+                connection.chunks, connection.failures, connection.gauges = [], [], gauges
+                self._send(connection, frame)
+
+    def _send(self, connection: _Connection, frame: bytes) -> None:
+        """Send what the socket takes now and keep the rest, within bounds."""
+        unsent = connection.unsent
+        unsent += frame
+        try:
+            while unsent:
+                del unsent[: connection.socket.send(unsent)]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._drop(connection)
+            return
+        if len(unsent) > MAX_UNSENT_BYTES:
+            self._drop(connection)
+            return
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if unsent else 0)
+        key = self._selector.get_key(connection.socket)
+        if key.events != events:
+            self._selector.modify(connection.socket, events, key.data)
+
+    def _drop(self, connection: _Connection) -> None:
+        self._connections.discard(connection)
+        self._selector.unregister(connection.socket)
+        connection.socket.close()
+        for id in tuple(connection.core_ids):
+            self._abort(connection, id)
+
+
+def _complain(error: Exception) -> None:
+    """Say where it happened and of what kind it is; an exception's message may quote what is private."""
+    traceback.print_tb(error.__traceback__)
+    print(type(error).__name__, file=sys.stderr, flush=True)
+
+
+def _read_start() -> WorkerConfig:
+    """Byte by byte: what follows the frame is the lifeline's."""
+    reader = FrameReader(START)
+    while byte := os.read(_STDIN, 1):
+        for frame in reader.feed(byte):
+            return frame.config
+    sys.exit("The parent ended before it said what to do.")
+
+
+def main(build: Callable[[WorkerConfig], Core]) -> None:
+    """Build the core and serve it on the listening socket whose file descriptor is the first argument."""
+    with socket.socket(fileno=int(sys.argv[1])) as listener:
+        core = build(_read_start())
+        try:
+            Worker(core, listener, _STDIN).run()
+        except Exception as error:
+            _complain(error)
+            sys.exit(1)
+
+
+if __name__ == "__main__":
+    from tessera.engine.openvino.core import EngineCore
+
+    main(EngineCore)

@@ -1,0 +1,92 @@
+"""The engine's process around a core without a model: its tokens are a hash of prompt, seed and position.
+
+Some prompts misbehave on purpose; see the constants.
+"""
+
+import hashlib
+import os
+import time
+from dataclasses import dataclass, field, replace
+
+from tessera.core.generation import EngineFinish, EngineInfo, Prompt, Sampling, TokenChunk, TokenLogprob
+from tessera.engine.openvino.config import WorkerConfig
+from tessera.engine.openvino.worker import main
+
+REFUSED, CRASHES, FAILS, TELLS_ENVIRONMENT, FLOODS = range(900, 905)
+STEP_S = 0.001
+
+
+@dataclass
+class Running:
+    prompt: Prompt
+    sampling: Sampling
+    n_tokens: int = 0
+    left: set[int] = field(default_factory=set[int])
+
+
+class FakeCore:
+    def __init__(self, config: WorkerConfig) -> None:
+        if config.model_xml != "fake":
+            raise FileNotFoundError(config.model_xml)
+        time.sleep(config.threads / 1000)
+        self.info: EngineInfo = replace(config.served(), context_tokens=config.context_tokens // 2)
+        self._running: dict[int, Running] = {}
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._running)
+
+    def submit(self, request: int, prompt: Prompt, sampling: Sampling) -> None:
+        if prompt.token_ids[0] == REFUSED:
+            raise ValueError("private words")
+        self._running[request] = Running(prompt, sampling, left=set(range(sampling.n)))
+
+    def abort(self, request: int) -> None:
+        self._running.pop(request, None)
+
+    def gauges(self) -> dict[str, int]:
+        return {"running": len(self._running), "waiting": 0, "blocks_used": 2 * len(self._running)}
+
+    def step(self) -> list[tuple[int, TokenChunk | str]]:
+        time.sleep(STEP_S)
+        out: list[tuple[int, TokenChunk | str]] = []
+        for request, running in tuple(self._running.items()):
+            match running.prompt.token_ids[0], running.n_tokens:
+                case (token, 2) if token == CRASHES:
+                    raise ValueError("private words")
+                case (token, 2) if token == FAILS:
+                    out.append((request, "It could not go on."))
+                    self.abort(request)
+                    continue
+                case (token, _) if token == TELLS_ENVIRONMENT:
+                    out.append((request, " ".join(sorted(os.environ))))
+                    self.abort(request)
+                    continue
+                case _:
+                    pass
+            out += [(request, self._next(running, sequence)) for sequence in sorted(running.left)]
+            running.n_tokens += 1
+            if not running.left:
+                self.abort(request)
+        return out
+
+    def _next(self, running: Running, sequence: int) -> TokenChunk:
+        prompt, sampling = running.prompt.token_ids, running.sampling
+        if prompt[0] == FLOODS:
+            return TokenChunk(sequence, tuple(range(2**17)))
+        of = (prompt, (sampling.seed or 0) + sequence, running.n_tokens)
+        token = int.from_bytes(hashlib.sha256(repr(of).encode()).digest()[:2], "big") % 800
+        finish: EngineFinish | None = None
+        if token in sampling.stop_token_ids:
+            finish = "stop"
+        elif running.n_tokens + 1 == sampling.max_tokens:
+            finish = "length"
+        if finish:
+            running.left.remove(sequence)
+        k = sampling.top_logprobs
+        logprobs = () if k is None else (TokenLogprob(token, -0.5, ((token, -0.5),)[:k]),)
+        return TokenChunk(sequence, (token,), finish, logprobs=logprobs)
+
+
+if __name__ == "__main__":
+    main(FakeCore)
