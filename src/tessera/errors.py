@@ -5,6 +5,7 @@
     │   ├── UnsupportedParameter     400  unsupported_parameter
     │   ├── InvalidSchema            400  invalid_schema
     │   ├── ContextLengthExceeded    413  context_length_exceeded
+    │   ├── BodyTimeout              408  body_timeout
     │   ├── BodyTooLarge             413  request_too_large
     │   ├── UnsupportedMediaType     415  unsupported_media_type
     │   ├── ModelNotFound            404  model_not_found
@@ -90,6 +91,14 @@ class ContextLengthExceeded(RequestError):
 
     status = 413
     default_code = "context_length_exceeded"
+
+
+class BodyTimeout(RequestError):
+    """The body did not arrive in time: send the request again."""
+
+    status = 408
+    default_code = "body_timeout"
+    retryable = True
 
 
 class BodyTooLarge(RequestError):

@@ -24,10 +24,10 @@ class Card(Struct):
     object: Literal["model"] = "model"
 
 
-class CardList(Struct):
+class CardList(Struct, rename={"cards": "data"}):
     """The body of GET /v1/models."""
 
-    data: list[Card]
+    cards: list[Card]
     object: Literal["list"] = "list"
 
 

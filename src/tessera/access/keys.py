@@ -1,0 +1,86 @@
+"""API keys: made once, kept only as HMACs, checked in constant time.
+
+The pepper and the salt secret are random per process: a dump of the digests is of no use, and no two
+processes share prefix-cache salts.
+"""
+
+import hashlib
+import hmac
+import re
+import secrets
+import string
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NewType
+
+from tessera.core.chat import Caller
+from tessera.errors import AuthenticationError, InvalidApiKey
+
+AccountId = NewType("AccountId", str)
+
+PREFIX = "sk-tessera-"
+_SYNTAX = re.compile(r"[\x21-\x7e]{8,256}")
+_HOW = "Send it as 'Authorization: Bearer sk-tessera-…'."
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose key it is; `last4` is all of the key that may be shown or logged."""
+
+    account: AccountId
+    last4: str
+    caller: Caller
+
+
+def generate_key() -> str:
+    """A new key: the prefix and 40 characters, 238 bits of chance."""
+    alphabet = string.ascii_letters + string.digits
+    return PREFIX + "".join(secrets.choice(alphabet) for _ in range(40))
+
+
+def well_formed(key: str) -> bool:
+    """Whether a key can be one: 8 to 256 printable ASCII characters without spaces."""
+    return _SYNTAX.fullmatch(key) is not None
+
+
+class Keys:
+    """The keys that are valid."""
+
+    def __init__(self, keys: Iterable[str] = ()) -> None:
+        """All `keys` belong to one account, `operator`; raises `ValueError` for one that cannot be a key."""
+        self._pepper = secrets.token_bytes(32)
+        self._salt_secret = secrets.token_bytes(32)
+        self._identities: dict[bytes, tuple[bytes, Identity]] = {}
+        for key in keys:
+            self.add(key, AccountId("operator"))
+
+    def add(self, key: str, account: AccountId) -> None:
+        """Make `key` one of the account's; any number of them may be active."""
+        if not well_formed(key):
+            raise ValueError("an API key has 8 to 256 printable ASCII characters and no spaces")
+        salt = hmac.digest(self._salt_secret, account.encode(), hashlib.sha256)
+        index, rest = self._digest(key)
+        self._identities[index] = rest, Identity(account, key[-4:], Caller(cache_salt=salt))
+
+    def check(self, authorization: str | None) -> Identity:
+        """Whose key the `Authorization` header holds.
+
+        Raises `AuthenticationError` when there is none, `InvalidApiKey` when it is not a valid one. The
+        syntax is checked before anything else is done with it.
+        """
+        scheme, _, key = (authorization or "").partition(" ")
+        key = key.strip(" ")
+        if scheme.lower() != "bearer" or not key:
+            raise AuthenticationError(f"No API key was sent. {_HOW}")
+        if not well_formed(key):
+            raise InvalidApiKey(f"Incorrect API key provided: it is not well-formed. {_HOW}")
+        index, rest = self._digest(key)
+        kept, identity = self._identities.get(index, (bytes(len(rest)), None))
+        if not hmac.compare_digest(kept, rest) or identity is None:
+            raise InvalidApiKey(f"Incorrect API key provided: sk-…{key[-4:]}. {_HOW}")
+        return identity
+
+    def _digest(self, key: str) -> tuple[bytes, bytes]:
+        """The half that keys are looked up by, and the half that is compared in constant time."""
+        digest = hmac.digest(self._pepper, key.encode(), hashlib.sha256)
+        return digest[:16], digest[16:]

@@ -1,0 +1,49 @@
+"""The composition root: everything an application is made of is put together here."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.routing import Route
+
+from tessera.access.keys import Keys
+from tessera.http.chat import ChatCompletions
+from tessera.http.errors import refuse_route
+from tessera.http.inflight import InFlight
+from tessera.http.limits import HttpLimits
+from tessera.http.middleware import Envelope, KeyRequired
+from tessera.http.models import model_routes
+from tessera.http.ops import ops_routes
+from tessera.models import Catalog
+
+
+def build_app(catalog: Catalog, keys: Keys, limits: HttpLimits | None = None) -> Starlette:
+    """The ASGI application; `app.state.in_flight` is its `InFlight`. At shutdown it closes the engines.
+
+    Engines may still be starting: until they are ready, /readyz and chat answer 503.
+    """
+    in_flight = InFlight()
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncGenerator[None]:
+        yield
+        for engine in {id(model.engine): model.engine for _, model in catalog.names()}.values():
+            await engine.aclose()
+
+    chat = ChatCompletions(catalog, limits or HttpLimits(), in_flight)
+    app = Starlette(
+        routes=[
+            Route("/v1/chat/completions", chat, methods=["POST"]),
+            *model_routes(catalog),
+            *ops_routes(catalog, in_flight),
+        ],
+        middleware=[Middleware(Envelope), Middleware(KeyRequired, keys=keys)],
+        exception_handlers={HTTPException: refuse_route},
+        lifespan=lifespan,
+    )
+    # A redirect would be built from the Host header, and a path with a slash too many is a 404.
+    app.router.redirect_slashes = False
+    app.state.in_flight = in_flight
+    return app

@@ -1,0 +1,104 @@
+"""POST /v1/chat/completions."""
+
+import asyncio
+import re
+import secrets
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import TypeAlias
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from tessera.access.keys import Identity
+from tessera.core.chat import ChatRequest
+from tessera.core.events import ChatEvent
+from tessera.core.result import fold
+from tessera.errors import EngineUnavailable
+from tessera.http.body import read_body
+from tessera.http.errors import presentable
+from tessera.http.inflight import InFlight
+from tessera.http.limits import HttpLimits
+from tessera.http.presence import while_present
+from tessera.http.sse import EventStream
+from tessera.models import Catalog, Model
+from tessera.pipeline import run
+from tessera.wire.decode import ReplyOptions, decode_request
+from tessera.wire.reply import Header, encode_reply
+from tessera.wire.stream import ChunkWriter, error_frame
+
+Batches: TypeAlias = AsyncGenerator[tuple[ChatEvent, ...]]
+
+LARGE_BODY_BYTES = 256 * 1024
+"""Bodies over this size are decoded in a thread."""
+
+_SAFE_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class ChatCompletions:
+    """The ASGI endpoint: one generation per request, released in every phase when the client leaves."""
+
+    def __init__(self, catalog: Catalog, limits: HttpLimits, in_flight: InFlight) -> None:
+        self._catalog = catalog
+        self._limits = limits
+        self._in_flight = in_flight
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer; raises what is to be answered with an error status."""
+        with self._in_flight:
+            request, options = await _decode(await read_body(scope, receive, self._limits))
+            model = self._catalog.find(request.model)
+            _require_ready(model)
+            identity: Identity = scope["state"]["identity"]
+            batches = run(request, model, identity.caller)
+            header = Header("chatcmpl-" + secrets.token_hex(12), int(time.time()), model.id)
+            headers = _headers(options)
+            if options.stream:
+                stream = EventStream(send, self._limits, headers)
+                writer = ChunkWriter(header, model.tokenizer.token_bytes, include_usage=options.include_usage)
+                work = _stream(batches, writer, stream, scope["state"]["request_id"])
+                await while_present(receive, work, stream.beat)
+            else:
+                events = await while_present(receive, _collect(batches))
+                body = encode_reply(fold(events), header, model.tokenizer.token_bytes)
+                response = Response(body, media_type="application/json")
+                response.raw_headers += headers
+                await response(scope, receive, send)
+
+
+async def _decode(body: bytes) -> tuple[ChatRequest, ReplyOptions]:
+    if len(body) > LARGE_BODY_BYTES:
+        return await asyncio.to_thread(decode_request, body)
+    return decode_request(body)
+
+
+def _require_ready(model: Model) -> None:
+    if reason := model.engine.unready():
+        raise EngineUnavailable(
+            f"{model.id} cannot answer now ({reason}). Send the request again.", retry_after_s=2
+        )
+
+
+async def _collect(batches: Batches) -> list[ChatEvent]:
+    async with aclosing(batches):
+        return [event async for batch in batches for event in batch]
+
+
+async def _stream(batches: Batches, writer: ChunkWriter, stream: EventStream, request_id: str) -> None:
+    """Write all events; an error after the first byte is the last frame."""
+    try:
+        async with aclosing(batches):
+            async for events in batches:
+                await stream.write(writer.write(events))
+    except Exception as error:
+        if not stream.started:
+            raise
+        await stream.write(error_frame(presentable(error, request_id)))
+    await stream.write(b"", more=False)
+
+
+def _headers(options: ReplyOptions) -> list[tuple[bytes, bytes]]:
+    """The names a client sent are not all fit for a header: the odd ones show as `?`."""
+    names = [name if _SAFE_NAME.fullmatch(name) else "?" for name in options.ignored[:32]]
+    return [(b"x-tessera-ignored-params", ", ".join(names).encode())] if names else []

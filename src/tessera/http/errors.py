@@ -1,0 +1,59 @@
+"""The one place where errors become HTTP."""
+
+import logging
+import math
+import traceback
+from collections.abc import Mapping
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from tessera.errors import EndpointNotFound, MethodNotAllowed, RequestError, TesseraError
+from tessera.wire.reply import encode_error
+
+_logger = logging.getLogger(__name__)
+
+
+class ClientGone(Exception):
+    """The client left, or does not read: there is nobody to answer."""
+
+
+def presentable(error: Exception, request_id: str) -> TesseraError:
+    """What the client is told of an error; a bug is logged, without values, and not explained."""
+    if isinstance(error, TesseraError):
+        if error.status >= 500:
+            _logger.warning("request %s failed: %s", request_id, error.code)
+        return error
+    trace = "".join(traceback.format_tb(error.__traceback__))
+    _logger.error("request %s met a bug: %s\n%s", request_id, type(error).__name__, trace)
+    return TesseraError(
+        f"The server made a mistake. Report the request id {request_id}.", code="internal_error"
+    )
+
+
+def error_response(error: TesseraError, extra: Mapping[str, str] | None = None) -> Response:
+    """The envelope, with what a client needs to know to try again or not."""
+    headers = dict(extra or {})
+    if not error.retryable and error.status < 500:
+        headers["x-should-retry"] = "false"
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(math.ceil(error.retry_after_s))
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if error.status == 408:
+        headers["Connection"] = "close"  # the rest of the body is still to come
+    return Response(encode_error(error), error.status, headers, "application/json")
+
+
+async def refuse_route(request: Request, error: Exception) -> Response:
+    """Starlette's own refusals (404, 405) in our envelope."""
+    assert isinstance(error, HTTPException), "registered for this class"
+    path, method = request.scope["path"][:200], request.method
+    refusal: RequestError
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        refusal = MethodNotAllowed(f"{path} does not take {method}. Send {allowed}.")
+    else:
+        refusal = EndpointNotFound(f"There is nothing at {path}. The service is POST /v1/chat/completions.")
+    return error_response(refusal, error.headers)

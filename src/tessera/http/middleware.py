@@ -1,0 +1,65 @@
+"""What surrounds every request: an id, an answer to every error, and the key."""
+
+import re
+import secrets
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tessera.access.keys import Keys
+from tessera.http.errors import ClientGone, error_response, presentable
+
+PUBLIC_PATHS = frozenset({"/healthz", "/readyz"})
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+class Envelope:
+    """Names each request (`scope["state"]["request_id"]`) and turns whatever is raised into an answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer or pass on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(Headers(scope=scope).get("x-request-id"))
+        scope.setdefault("state", {})["request_id"] = request_id
+        started = False
+
+        async def send_named(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_named)
+        except ClientGone:
+            return
+        except Exception as error:
+            shown = presentable(error, request_id)
+            if not started:
+                await error_response(shown)(scope, receive, send_named)
+
+
+class KeyRequired:
+    """Lets no request through without a valid key, except to `PUBLIC_PATHS`: also none to paths that do not
+    exist. The path is the one that is routed, never a rebuilt URL.
+    """
+
+    def __init__(self, app: ASGIApp, keys: Keys) -> None:
+        self._app = app
+        self._keys = keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Put the caller's identity into `scope["state"]`, or raise `AuthenticationError`."""
+        if scope["type"] == "http" and scope["path"] not in PUBLIC_PATHS:
+            scope["state"]["identity"] = self._keys.check(Headers(scope=scope).get("authorization"))
+        await self._app(scope, receive, send)
+
+
+def _request_id(sent: str | None) -> str:
+    return sent if sent and _REQUEST_ID.fullmatch(sent) else "req_" + secrets.token_hex(12)

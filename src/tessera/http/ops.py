@@ -1,0 +1,27 @@
+"""GET /healthz says that the process lives, GET /readyz that tokens flow. Neither needs a key nor tells
+more.
+"""
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from tessera.errors import EngineUnavailable
+from tessera.http.inflight import InFlight
+from tessera.models import Catalog
+
+
+def ops_routes(catalog: Catalog, in_flight: InFlight) -> list[Route]:
+    """The routes a supervisor asks."""
+
+    async def healthz(request: Request) -> Response:
+        return Response(b'{"status":"ok"}', media_type="application/json")
+
+    async def readyz(request: Request) -> Response:
+        reasons = (model.engine.unready() for _, model in catalog.names())
+        reason = "draining" if in_flight.draining else next(filter(None, reasons), None)
+        if reason:
+            raise EngineUnavailable(f"Not ready: {reason}.", code=reason, retry_after_s=2)
+        return Response(b'{"status":"ready"}', media_type="application/json")
+
+    return [Route("/healthz", healthz), Route("/readyz", readyz)]

@@ -1,0 +1,43 @@
+"""Work goes on only while its client is there.
+
+Starlette and uvicorn notice a vanished client when something is sent to it. A model may be silent for long,
+so `receive` is watched from before the first token on.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeAlias, TypeVar
+
+from starlette.types import Receive
+
+from tessera.http.errors import ClientGone
+
+T = TypeVar("T")
+
+Beat: TypeAlias = Callable[[], Awaitable[float]]
+"""Called now and then beside the work; gives the seconds after which it wants to be called again."""
+
+
+async def while_present(receive: Receive, work: Coroutine[Any, Any, T], beat: Beat | None = None) -> T:
+    """The result of `work`, which runs in one task of its own and is cancelled when the client leaves.
+
+    Returns or raises only after that task has ended. Raises `ClientGone`, and whatever `work` or `beat` do.
+    """
+    working = asyncio.create_task(work)
+    leaving = asyncio.create_task(_departure(receive))
+    try:
+        while not working.done() and not leaving.done():
+            pause_s = await beat() if beat else None
+            await asyncio.wait((working, leaving), timeout=pause_s, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        working.cancel()
+        leaving.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+    if working.cancelled():
+        raise ClientGone
+    return working.result()
+
+
+async def _departure(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

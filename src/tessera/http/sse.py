@@ -1,0 +1,59 @@
+"""One server-sent event stream over ASGI."""
+
+import asyncio
+
+from starlette.types import Send
+
+from tessera.http.errors import ClientGone
+from tessera.http.limits import HttpLimits
+from tessera.wire.stream import KEEP_ALIVE
+
+HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+class EventStream:
+    """Sends its headers with the first frames, so that what fails before them still has an HTTP status.
+
+    Frames come from the task that owns the generation; `beat` is called beside it.
+    """
+
+    def __init__(self, send: Send, limits: HttpLimits, headers: list[tuple[bytes, bytes]]) -> None:
+        self.started = False
+        self._send = send
+        self._limits = limits
+        self._headers = [*HEADERS, *headers]
+        self._turn = asyncio.Lock()
+        self._now = asyncio.get_running_loop().time
+        self._sending_since_s: float | None = None
+        self._silent_since_s = self._now()
+
+    async def write(self, frames: bytes, *, more: bool = True) -> None:
+        """Send frames together; waits while the client is slow to read."""
+        async with self._turn:
+            self._sending_since_s = self._now()
+            if not self.started:
+                self.started = True
+                await self._send({"type": "http.response.start", "status": 200, "headers": self._headers})
+            await self._send({"type": "http.response.body", "body": frames, "more_body": more})
+            self._silent_since_s, self._sending_since_s = self._now(), None
+
+    async def beat(self) -> float:
+        """Break a silence that lasts, give up on a client that does not read (`ClientGone`)."""
+        if self._sending_since_s is not None:
+            left_s = self._sending_since_s + self._limits.send_deadline_s - self._now()
+            if left_s <= 0:
+                raise ClientGone
+            return left_s
+        left_s = self._silent_since_s + self._limits.keep_alive_s - self._now()
+        if left_s > 0:
+            return left_s
+        try:
+            async with asyncio.timeout(self._limits.send_deadline_s):
+                await self.write(KEEP_ALIVE)
+        except TimeoutError:
+            raise ClientGone from None
+        return self._limits.keep_alive_s
