@@ -1,0 +1,164 @@
+"""With f32 kernels and an f32 cache, paging, batching, chunking and prefix reuse change nothing.
+
+The reference is the same model run as it is stored: stateful, one sequence, the whole prompt at once.
+"""
+
+import random
+from dataclasses import replace
+from itertools import count
+
+import numpy as np
+import openvino as ov
+import pytest
+
+from tessera.core.generation import Prompt, Sampling, TokenChunk
+from tessera.engine.openvino.config import WorkerConfig
+from tessera.engine.openvino.core import EngineCore
+from tessera.engine.openvino.graph import PROPERTIES
+
+pytestmark = pytest.mark.live
+
+N_PROMPTS = 50
+N_OUTPUT = 8
+KV_CACHE_BYTES = 1 << 30
+REQUESTS = count()
+
+
+def make_prompts() -> list[tuple[int, ...]]:
+    """Ordinary token ids; every third prompt starts like an earlier one, for the prefix cache."""
+    chance = random.Random(7)
+    prompts: list[tuple[int, ...]] = []
+    for index in range(N_PROMPTS):
+        length = chance.choice([1, 5, 31, 32, 33, 64, 100])
+        tail = tuple(chance.randrange(1_000, 20_000) for _ in range(length))
+        head = chance.choice(prompts)[:64] if index % 3 == 2 else ()
+        prompts.append(head + tail)
+    return prompts
+
+
+PROMPTS = make_prompts()
+
+
+@pytest.fixture(scope="module")
+def reference(worker_config: WorkerConfig) -> list[tuple[int, ...]]:
+    """Greedy continuations of all prompts by the stateful model."""
+    core = ov.Core()
+    properties = {**PROPERTIES["f32"], "PERFORMANCE_HINT": "LATENCY"}
+    request = core.compile_model(worker_config.model_xml, "CPU", properties).create_infer_request()
+    outputs: list[tuple[int, ...]] = []
+    for prompt in PROMPTS:
+        request.reset_state()
+        tokens, new = list(prompt), list(prompt)
+        for _ in range(N_OUTPUT):
+            result = request.infer(
+                {
+                    "input_ids": np.array([new], np.int64),
+                    "attention_mask": np.ones((1, len(tokens)), np.int64),
+                    "position_ids": np.arange(len(tokens) - len(new), len(tokens), dtype=np.int64)[None],
+                    "beam_idx": np.zeros(1, np.int32),
+                }
+            )
+            new = [int(result[0][0, -1].argmax())]
+            tokens += new
+        outputs.append(tuple(tokens[len(prompt) :]))
+    return outputs
+
+
+def start(config: WorkerConfig, step_tokens: int, kv_cache_bytes: int = KV_CACHE_BYTES) -> EngineCore:
+    return EngineCore(
+        replace(
+            config, precision="f32", step_tokens=step_tokens, max_sequences=8, kv_cache_bytes=kv_cache_bytes
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def core(worker_config: WorkerConfig) -> EngineCore:
+    """An engine that cuts prompts at odd places."""
+    return start(worker_config, 57)
+
+
+def generate(core: EngineCore, prompts: list[tuple[int, ...]], salt: bytes) -> dict[int, list[TokenChunk]]:
+    """All prompts at once, greedily; the chunks by the prompt's position in the list."""
+    requests = {next(REQUESTS): index for index in range(len(prompts))}
+    for request, index in requests.items():
+        core.submit(request, Prompt(prompts[index], cache_salt=salt), Sampling(N_OUTPUT, temperature=0))
+    chunks: dict[int, list[TokenChunk]] = {index: [] for index in requests.values()}
+    while core.busy:
+        for request, output in core.step():
+            assert isinstance(output, TokenChunk), output
+            chunks[requests[request]].append(output)
+    return chunks
+
+
+def tokens(chunks: list[TokenChunk]) -> tuple[int, ...]:
+    assert [chunk.finish for chunk in chunks] == [None] * (N_OUTPUT - 1) + ["length"]
+    return tuple(token for chunk in chunks for token in chunk.token_ids)
+
+
+def test_alone(core: EngineCore, reference: list[tuple[int, ...]]) -> None:
+    for index, prompt in enumerate(PROMPTS):
+        chunks = generate(core, [prompt], salt=str(index).encode())[0]
+        assert tokens(chunks) == reference[index], index
+        assert chunks[0].cached_tokens == 0
+
+
+def test_in_mixed_batches_with_and_without_prefix_hits(
+    core: EngineCore, reference: list[tuple[int, ...]]
+) -> None:
+    for attempt in ("cold", "warm"):
+        all_chunks = generate(core, PROMPTS, salt=b"shared")
+        assert [tokens(all_chunks[index]) for index in range(N_PROMPTS)] == reference
+        cached = [all_chunks[index][0].cached_tokens for index in range(N_PROMPTS)]
+        if attempt == "warm":
+            assert cached == [(len(prompt) - 1) // 32 * 32 for prompt in PROMPTS]
+        else:
+            assert any(cached)
+    assert core.gauges()["blocks_used"] == 0
+
+
+@pytest.mark.parametrize("step_tokens", [32, 256])
+def test_under_other_chunkings(
+    step_tokens: int, worker_config: WorkerConfig, reference: list[tuple[int, ...]]
+) -> None:
+    all_chunks = generate(start(worker_config, step_tokens), PROMPTS, salt=b"")
+    assert [tokens(all_chunks[index]) for index in range(N_PROMPTS)] == reference
+
+
+def test_when_blocks_run_out(
+    core: EngineCore, worker_config: WorkerConfig, reference: list[tuple[int, ...]]
+) -> None:
+    block_bytes = KV_CACHE_BYTES // core.gauges()["blocks_total"]
+    small = start(worker_config, 64, kv_cache_bytes=12 * block_bytes)
+    all_chunks = generate(small, PROMPTS, salt=b"")
+    assert [tokens(all_chunks[index]) for index in range(N_PROMPTS)] == reference
+
+
+def test_sequences_of_one_request_share_the_prompt_and_differ_by_seed(core: EngineCore) -> None:
+    sampling = Sampling(8, temperature=1.0, seed=5, n=4)
+    for length in (40, 64):
+        chunks: list[TokenChunk] = []
+        core.submit(next(REQUESTS), Prompt(PROMPTS[6][:1] * length, cache_salt=b"n"), sampling)
+        while core.busy:
+            chunks += [output for _, output in core.step() if isinstance(output, TokenChunk)]
+        by_sequence = [
+            tuple(token for chunk in chunks if chunk.sequence == index for token in chunk.token_ids)
+            for index in range(4)
+        ]
+        assert len(set(by_sequence)) > 1
+        for index, expected in enumerate(by_sequence):
+            core.submit(
+                request := next(REQUESTS),
+                Prompt(PROMPTS[6][:1] * length, cache_salt=b"n"),
+                replace(sampling, n=1, seed=5 + index),
+            )
+            alone: list[int] = []
+            while core.busy:
+                alone += [
+                    t
+                    for r, c in core.step()
+                    if r == request and isinstance(c, TokenChunk)
+                    for t in c.token_ids
+                ]
+            assert tuple(alone) == expected
+    assert core.gauges()["blocks_used"] == 0
