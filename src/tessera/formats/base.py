@@ -27,7 +27,14 @@ class Plain:
     text: str
 
 
-Segment: TypeAlias = Control | Plain
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """Markup of the family's own: a control token where the tokenizer has it as one, plain text elsewhere."""
+
+    text: str
+
+
+Segment: TypeAlias = Control | Plain | Tag
 
 
 @dataclass(frozen=True, slots=True)

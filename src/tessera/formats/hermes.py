@@ -1,0 +1,153 @@
+r"""ChatML with tool calls as JSON: SmolLM2, Qwen2.5, Qwen3 and the Hermes models.
+
+    <|im_start|>system\n…<|im_end|>\n<|im_start|>user\n…<|im_end|>\n<|im_start|>assistant\n
+
+Tools are listed in the system turn. A call is `<tool_call>\n{"name": …, "arguments": …}\n</tool_call>`, and
+the results of consecutive calls are one user turn. Reasoning stays in the history only after the last user
+turn, that is inside a running tool loop, unless the request preserves it.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import assert_never
+
+from tessera.core.chat import (
+    AssistantMessage,
+    ChatRequest,
+    Json,
+    Mode,
+    SystemMessage,
+    Tool,
+    ToolCall,
+    ToolMessage,
+    UserMessage,
+)
+from tessera.formats.base import ChatFormat, Control, Plain, SamplingDefaults, Segment, Tag
+from tessera.parsing.syntax import Syntax, Tags
+
+_SYNTAX = Syntax(
+    ends=("<|im_end|>", "<|endoftext|>"),
+    reasoning=Tags("<think>", "</think>"),
+    call=Tags("<tool_call>", "</tool_call>"),
+    calls="json",
+)
+_SAMPLING: Mapping[Mode, SamplingDefaults] = MappingProxyType(
+    {Mode.DIRECT: SamplingDefaults(), Mode.THINKING: SamplingDefaults()}
+)
+_TOOLS_BEGIN = (
+    "# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
+    "You are provided with function signatures within <tools></tools> XML tags:\n<tools>"
+)
+_TOOLS_END = (
+    "\n</tools>\n\nFor each function call, return a json object with function name and arguments within "
+    '<tool_call></tool_call> XML tags:\n<tool_call>\n{"name": <function-name>, "arguments": '
+    "<args-json-object>}\n</tool_call>"
+)
+_MARKUP = re.compile(r"(<\|im_(?:start|end)\|>|</?(?:think|tool_call|tool_response)>)")
+
+
+def hermes_format(
+    *,
+    default_system: str | None = None,
+    sampling: Mapping[Mode, SamplingDefaults] = _SAMPLING,
+    closes_thinking: bool = False,
+) -> ChatFormat:
+    """A family of this kind.
+
+    `default_system` is the system prompt of conversations without one. `closes_thinking` is for models that
+    would reason by themselves: a direct turn then begins with an empty reasoning block.
+    """
+    opening = {
+        Mode.THINKING: "<think>\n",
+        Mode.DIRECT: "<think>\n\n</think>\n\n" if closes_thinking else "",
+    }
+
+    def render(request: ChatRequest) -> tuple[Segment, ...]:
+        return (
+            *_system(request, default_system),
+            *_turns(request),
+            *_markup(f"<|im_start|>assistant\n{opening[request.mode]}"),
+        )
+
+    return ChatFormat("hermes", render, _SYNTAX, sampling, tools=True)
+
+
+def _markup(literal: str) -> Iterator[Segment]:
+    """The family's own text, never the client's: markup in it counts."""
+    for part in _MARKUP.split(literal):
+        if part.startswith("<|im_"):
+            yield Control(part)
+        elif part:
+            yield Tag(part) if _MARKUP.fullmatch(part) else Plain(part)
+
+
+def _system(request: ChatRequest, default: str | None) -> Iterator[Segment]:
+    first = request.messages[0]
+    system = first.text if isinstance(first, SystemMessage) else default
+    if system is None and not request.tools:
+        return
+    yield from _markup("<|im_start|>system\n")
+    if system is not None:
+        yield Plain(f"{system}\n\n" if request.tools else system)
+    if request.tools:
+        yield from _tools(request.tools)
+    yield from _markup("<|im_end|>\n")
+
+
+def _tools(tools: tuple[Tool, ...]) -> Iterator[Segment]:
+    yield from _markup(_TOOLS_BEGIN)
+    for tool in tools:
+        yield Plain("\n" + _json(tool.definition))
+    yield from _markup(_TOOLS_END)
+
+
+def _turns(request: ChatRequest) -> Iterator[Segment]:
+    messages = request.messages
+    last_user = max((i for i, m in enumerate(messages) if isinstance(m, UserMessage)), default=-1)
+    for i, message in enumerate(messages):
+        match message:
+            case SystemMessage():
+                pass
+            case UserMessage():
+                yield from _markup("<|im_start|>user\n")
+                yield Plain(message.text)
+                yield from _markup("<|im_end|>\n")
+            case AssistantMessage():
+                yield from _assistant(message, reasoning=request.preserve_thinking or i > last_user)
+            case ToolMessage():
+                if not isinstance(messages[i - 1], ToolMessage):
+                    yield from _markup("<|im_start|>user")
+                yield from _markup("\n<tool_response>\n")
+                yield Plain(message.text)
+                yield from _markup("\n</tool_response>")
+                if i + 1 == len(messages) or not isinstance(messages[i + 1], ToolMessage):
+                    yield from _markup("<|im_end|>\n")
+            case _:
+                assert_never(message)
+
+
+def _assistant(message: AssistantMessage, *, reasoning: bool) -> Iterator[Segment]:
+    yield from _markup("<|im_start|>assistant\n")
+    if reasoning and message.reasoning:
+        yield from _markup("<think>\n")
+        yield Plain(message.reasoning.strip("\n"))
+        yield from _markup("\n</think>\n\n")
+    yield Plain(message.text)
+    for i, call in enumerate(message.tool_calls):
+        yield from _call(call, newline=bool(i or message.text))
+    yield from _markup("<|im_end|>\n")
+
+
+def _call(call: ToolCall, *, newline: bool) -> Iterator[Segment]:
+    yield from _markup("\n<tool_call>\n" if newline else "<tool_call>\n")
+    yield Plain(f'{{"name": {_json(call.name)}, "arguments": {_json(call.arguments)}}}')
+    yield from _markup("\n</tool_call>")
+
+
+def _json(value: Json) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+HERMES = hermes_format()

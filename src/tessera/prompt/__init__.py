@@ -1,0 +1,1 @@
+"""From a chat request to the tokens that an engine continues."""
