@@ -195,6 +195,8 @@ class Worker:
                 frame = pack(Step(connection.chunks, connection.failures, gauges))
                 connection.chunks, connection.failures, connection.gauges = [], [], gauges
                 self._send(connection, frame)
+        if self._core.gauges() != gauges:  # a connection was dropped
+            self._publish()
 
     def _send(self, connection: _Connection, frame: bytes) -> None:
         """Send what the socket takes now and keep the rest, within bounds."""

@@ -1,0 +1,315 @@
+"""The engine's process: how it starts, shares, fails and ends. The core in it is `fake_worker.FakeCore`."""
+
+import asyncio
+import os
+import signal
+import socket
+import stat
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tessera.core.generation import Prompt, Sampling
+from tessera.engine.openvino.client import OpenVinoEngine
+from tessera.engine.openvino.config import WorkerConfig
+from tessera.engine.openvino.frames import FROM_WORKER, FrameReader, Hello, Step, Submit, pack
+from tessera.errors import EngineUnavailable, GenerationFailed
+
+pytestmark = pytest.mark.anyio
+
+FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
+COMMAND = (sys.executable, str(FAKE_WORKER))
+CONFIG = WorkerConfig("fake", "fake", 4096, 1000, (2,), 0, 8, 64)
+# See fake_worker.
+REFUSED, CRASHES, FAILS, TELLS_ENVIRONMENT, FLOODS = (Prompt((900 + i,)) for i in range(5))
+PLAIN = Prompt((1, 2, 3))
+LONG = Sampling(max_tokens=10_000)
+
+
+@pytest.fixture
+def sockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the private directories of the sockets are made."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+async def engine(sockets: Path, anyio_backend: str) -> AsyncIterator[OpenVinoEngine]:
+    engine = OpenVinoEngine(CONFIG, COMMAND)
+    await engine.start()
+    yield engine
+    await engine.aclose()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 (another process has no event to wait for)
+            await asyncio.sleep(0.005)
+
+
+def directories(sockets: Path) -> list[int]:
+    """The permissions of those that are there."""
+    return [stat.S_IMODE(directory.stat().st_mode) for directory in sockets.iterdir()]
+
+
+def runs(pid: int) -> bool:
+    """Whether there is such a process, be it a zombie."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def n_tokens(engine: OpenVinoEngine, prompt: Prompt, sampling: Sampling) -> int:
+    async with aclosing(engine.generate(prompt, sampling)) as chunks:
+        return sum([len(chunk.token_ids) async for chunk in chunks])
+
+
+async def test_before_and_while_it_starts_the_engine_is_unavailable(sockets: Path) -> None:
+    engine = OpenVinoEngine(replace(CONFIG, threads=300), COMMAND)
+    assert engine.unready() == "engine_starting"
+    assert engine.info == CONFIG.served()
+    starting = asyncio.create_task(engine.start())
+    await asyncio.sleep(0.05)
+    assert engine.unready() == "engine_starting"
+    with pytest.raises(EngineUnavailable) as refused:
+        await n_tokens(engine, PLAIN, Sampling(1))
+    assert refused.value.retry_after_s
+    await starting
+    assert engine.unready() is None
+    assert engine.info.context_tokens == 2048, "what the worker says replaces what was asked of it"
+    await engine.aclose()
+
+
+async def test_closing_leaves_no_process_and_no_socket(engine: OpenVinoEngine, sockets: Path) -> None:
+    assert directories(sockets) == [0o700]
+    pid = engine.pid
+    assert pid
+    assert runs(pid)
+    await engine.aclose()
+    assert not runs(pid)
+    assert directories(sockets) == []
+    assert engine.unready() == "engine_closed"
+    with pytest.raises(EngineUnavailable):
+        await engine.start()
+
+
+async def test_closing_while_it_starts_ends_the_start(sockets: Path) -> None:
+    for delay_s in (0.0, 0.02, 0.2):
+        engine = OpenVinoEngine(replace(CONFIG, threads=2000), COMMAND)
+        starting = asyncio.create_task(engine.start())
+        await asyncio.sleep(delay_s)
+        await engine.aclose()
+        with pytest.raises(EngineUnavailable):
+            await starting
+        assert engine.pid is None
+        assert directories(sockets) == []
+
+
+async def test_a_cancelled_start_leaves_nothing(sockets: Path) -> None:
+    engine = OpenVinoEngine(replace(CONFIG, threads=2000), COMMAND)
+    starting = asyncio.create_task(engine.start())
+    await until(lambda: engine.pid is not None)
+    starting.cancel()
+    await asyncio.wait([starting])
+    assert engine.unready() == "engine_dead"
+    assert directories(sockets) == []
+    await engine.aclose()
+
+
+@pytest.mark.parametrize("command", [COMMAND, ("/nonexistent/worker",)], ids=["ends", "is not there"])
+async def test_a_worker_that_cannot_load_makes_the_start_fail(
+    sockets: Path, command: tuple[str, ...]
+) -> None:
+    engine = OpenVinoEngine(replace(CONFIG, model_xml="missing"), command)
+    with pytest.raises((EngineUnavailable, FileNotFoundError)):
+        await engine.start()
+    assert engine.unready() == "engine_dead"
+    assert directories(sockets) == []
+    await engine.aclose()
+
+
+@pytest.mark.parametrize("how", ["killed", "crashes"])
+async def test_its_death_fails_all_generations_at_once_and_it_can_be_started_again(
+    engine: OpenVinoEngine, how: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    running = [engine.generate(PLAIN, LONG) for _ in range(3)]
+    for chunks in running:
+        await anext(chunks)
+    if how == "killed":
+        assert engine.pid
+        os.kill(engine.pid, signal.SIGKILL)
+    else:
+        with pytest.raises(EngineUnavailable):
+            await n_tokens(engine, CRASHES, LONG)
+    for chunks in running:
+        with pytest.raises(EngineUnavailable):
+            async for _ in chunks:
+                pass
+    assert engine.unready() == "engine_dead"
+    with pytest.raises(EngineUnavailable):
+        await n_tokens(engine, PLAIN, Sampling(1))
+    await engine.start()
+    assert engine.unready() is None
+    assert await n_tokens(engine, PLAIN, Sampling(4)) == 4
+    assert "private words" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("prompt", [REFUSED, FAILS], ids=["at once", "on the way"])
+async def test_one_generation_fails_and_the_others_go_on(engine: OpenVinoEngine, prompt: Prompt) -> None:
+    other = engine.generate(PLAIN, Sampling(50))
+    await anext(other)
+    with pytest.raises(GenerationFailed) as failed:
+        await n_tokens(engine, prompt, LONG)
+    assert "private words" not in failed.value.message
+    assert [chunk async for chunk in other][-1].finish == "length"
+    await until(lambda: engine.gauges["running"] == 0)
+
+
+async def test_the_environment_of_the_worker_holds_no_secrets(
+    sockets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TESSERA_SECRET", "s")
+    engine = OpenVinoEngine(CONFIG, COMMAND)
+    await engine.start()
+    with pytest.raises(GenerationFailed) as told:
+        await n_tokens(engine, TELLS_ENVIRONMENT, LONG)
+    names = set(told.value.message.split())
+    assert "PATH" in names
+    assert names <= {
+        "PATH",
+        "LANG",
+        "LC_ALL",
+        "LC_CTYPE",
+        "TMPDIR",
+        "PYTHONPATH",
+        "LD_LIBRARY_PATH",
+        "MALLOC_TRIM_THRESHOLD_",
+        "MALLOC_MMAP_THRESHOLD_",
+    }
+    await engine.aclose()
+
+
+async def test_the_worker_has_a_session_of_its_own(engine: OpenVinoEngine) -> None:
+    """An interrupt typed into the terminal goes to the service alone, which then drains."""
+    assert engine.pid
+    assert os.getsid(engine.pid) == engine.pid
+
+
+async def test_the_worker_ends_with_its_parent(tmp_path: Path) -> None:
+    parent = tmp_path / "parent.py"
+    parent.write_text(f"""
+import asyncio, os, signal
+from tessera.core.generation import Prompt, Sampling
+from tessera.engine.openvino.client import OpenVinoEngine
+from tessera.engine.openvino.config import WorkerConfig
+
+async def main():
+    engine = OpenVinoEngine({CONFIG!r}, {COMMAND!r})
+    await engine.start()
+    await anext(engine.generate(Prompt((1,)), Sampling(100_000)))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+""")
+    running = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(parent),
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    assert running.stderr
+    # The worker holds the same standard error: it is at its end only when both are gone.
+    async with asyncio.timeout(10):
+        assert await running.stderr.read() == b""
+        assert await running.wait() == -signal.SIGKILL
+
+
+class Client:
+    """A second client of the same worker, one that speaks the protocol badly if told to."""
+
+    def __init__(self, sockets: Path) -> None:
+        (path,) = sockets.glob("*/engine")
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(5)
+        self.socket.connect(str(path))
+        self._reader = FrameReader(FROM_WORKER)
+        self._frames: list[Hello | Step] = []
+
+    def frame(self) -> Hello | Step | None:
+        """The next one; None at the end."""
+        while not self._frames:
+            try:
+                received = self.socket.recv(2**18)
+            except ConnectionResetError:
+                return None
+            if not received:
+                return None
+            self._frames += self._reader.feed(received)
+        return self._frames.pop(0)
+
+
+async def test_clients_share_the_engine_and_each_gets_its_own(engine: OpenVinoEngine, sockets: Path) -> None:
+    def generate() -> list[int]:
+        client = Client(sockets)
+        assert isinstance(client.frame(), Hello)
+        client.socket.sendall(pack(Submit(0, Prompt((7,)), Sampling(30, seed=1))))
+        tokens: list[int] = []
+        while len(tokens) < 30:
+            step = client.frame()
+            assert isinstance(step, Step)
+            assert all(id == 0 for id, _ in step.chunks)
+            tokens += [token for _, chunk in step.chunks for token in chunk.token_ids]
+        client.socket.close()
+        return tokens
+
+    async with aclosing(engine.generate(PLAIN, Sampling(100, seed=1))) as chunks:
+        await anext(chunks)
+        theirs = await asyncio.to_thread(generate)
+        ours = [token async for chunk in chunks for token in chunk.token_ids]
+    assert len(ours) == 99
+    assert await tokens(engine, Prompt((7,)), Sampling(30, seed=1)) == theirs
+
+
+async def tokens(engine: OpenVinoEngine, prompt: Prompt, sampling: Sampling) -> list[int]:
+    return [token async for chunk in engine.generate(prompt, sampling) for token in chunk.token_ids]
+
+
+@pytest.mark.parametrize(
+    "farewell", [b"", b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 8], ids=["eof", "http", "noise"]
+)
+async def test_a_client_that_goes_or_talks_nonsense_loses_its_generations_only(
+    engine: OpenVinoEngine, sockets: Path, farewell: bytes
+) -> None:
+    def come_and_go() -> None:
+        client = Client(sockets)
+        client.socket.sendall(pack(Submit(5, PLAIN, LONG)) + pack(Submit(6, PLAIN, LONG)))
+        while not (isinstance(step := client.frame(), Step) and step.chunks):
+            pass
+        if farewell:
+            client.socket.sendall(farewell)
+            while client.frame() is not None:
+                pass
+        client.socket.close()
+
+    async with aclosing(engine.generate(PLAIN, LONG)) as chunks:
+        await anext(chunks)
+        await asyncio.to_thread(come_and_go)
+        await until(lambda: engine.gauges["running"] == 1)
+        assert await anext(chunks)
+    await until(lambda: engine.gauges["running"] == 0)
+
+
+async def test_a_client_that_does_not_read_is_dropped(engine: OpenVinoEngine, sockets: Path) -> None:
+    client = Client(sockets)
+    client.socket.sendall(pack(Submit(0, FLOODS, LONG)))
+    await until(lambda: engine.gauges["running"] == 1)
+    assert await n_tokens(engine, PLAIN, Sampling(20)) == 20
+    await until(lambda: engine.gauges["running"] == 0)
+    client.socket.close()
