@@ -82,6 +82,8 @@ def tokenizer_from_gguf(metadata: Mapping[str, object]) -> tokenizers.Tokenizer:
         raise StartupError(f"tokenizer.ggml.model is {kind}; one of {', '.join(_MODELS)} is needed.")
     tokens = cast("list[str]", _array(metadata, "tokens"))
     types = cast("list[int]", _array(metadata, "token_type"))
+    if len(types) != len(tokens):
+        raise StartupError(f"tokenizer.ggml.token_type has {len(types)} entries for {len(tokens)} tokens.")
     tokenizer = build(metadata, tokens, types)
     tokenizer.add_tokens(  # pyright: ignore[reportUnknownMemberType] - a bare `list` in the library's stubs
         [
@@ -100,6 +102,23 @@ def _array(metadata: Mapping[str, object], name: str) -> list[object]:
     return list(cast("Sequence[object]", found))
 
 
+def _bpe(
+    tokens: Sequence[str],
+    merges: list[tuple[str, str]],
+    *,
+    whole_words: bool = False,
+    byte_fallback: bool = False,
+) -> tokenizers.Tokenizer:
+    vocabulary = {token: id for id, token in enumerate(tokens)}
+    try:
+        model = models.BPE(
+            vocab=vocabulary, merges=merges, ignore_merges=whole_words, byte_fallback=byte_fallback
+        )
+    except Exception as error:  # the library raises bare Exceptions
+        raise StartupError(f"tokenizer.ggml.merges do not fit tokenizer.ggml.tokens: {error}") from error
+    return tokenizers.Tokenizer(model)
+
+
 def _byte_level(metadata: Mapping[str, object], tokens: list[str], types: list[int]) -> tokenizers.Tokenizer:
     del types
     name = str(metadata.get("tokenizer.ggml.pre", "default"))
@@ -108,10 +127,7 @@ def _byte_level(metadata: Mapping[str, object], tokens: list[str], types: list[i
         known = ", ".join(PRE_TOKENIZERS)
         raise StartupError(f"tokenizer.ggml.pre is {name}, which is not known here; known are {known}.")
     pairs = [cast("tuple[str, str]", tuple(str(m).split(" ", 1))) for m in _array(metadata, "merges")]
-    vocabulary = {token: id for id, token in enumerate(tokens)}
-    tokenizer = tokenizers.Tokenizer(
-        models.BPE(vocab=vocabulary, merges=pairs, ignore_merges=splitting.whole_words)
-    )
+    tokenizer = _bpe(tokens, pairs, whole_words=splitting.whole_words)
     if splitting.nfc:
         tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -128,7 +144,6 @@ def _sentencepiece(
     metadata: Mapping[str, object], tokens: list[str], types: list[int]
 ) -> tokenizers.Tokenizer:
     scores = cast("list[float]", _array(metadata, "scores"))
-    vocabulary = {token: id for id, token in enumerate(tokens)}
     normal = {token: id for id, token in enumerate(tokens) if types[id] == _NORMAL}
     # SentencePiece merges into the piece of the best score first.
     pairs = [
@@ -136,9 +151,7 @@ def _sentencepiece(
         for token in sorted(normal, key=lambda token: (-scores[normal[token]], normal[token]))
         for pair in _halves(token, normal)
     ]
-    tokenizer = tokenizers.Tokenizer(
-        models.BPE(vocab=vocabulary, merges=pairs, byte_fallback=True, fuse_unk=True)
-    )
+    tokenizer = _bpe(tokens, pairs, byte_fallback=True)
     steps: list[normalizers.Normalizer] = [normalizers.Replace(" ", "▁")]
     if metadata.get("tokenizer.ggml.add_space_prefix", True):
         steps.insert(0, normalizers.Prepend("▁"))

@@ -31,7 +31,8 @@ class HfTokenizer:
             raise StartupError(f"The tokenizer's model is {kind}; only BPE is supported.")
         added = tokenizer.get_added_tokens_decoder()
         self._control = {token.content: id for id, token in added.items() if not _is_blank(token)}
-        self._ordinary = tokenizers.Tokenizer.from_str(json.dumps(_without(spec, self._control)))
+        blanks = {token.content: id for id, token in added.items() if _is_blank(token)}
+        self._ordinary = tokenizers.Tokenizer.from_str(json.dumps(_ordinary(spec, self._control, blanks)))
         self._bytes = _spellings(spec, tokenizer.get_vocab(), {token.content for token in added.values()})
 
     @classmethod
@@ -68,10 +69,11 @@ def _is_blank(token: tokenizers.AddedToken) -> bool:
     return not token.special and not token.content.replace("▁", " ").strip()
 
 
-def _without(spec: _Spec, control: Mapping[str, int]) -> _Spec:
+def _ordinary(spec: _Spec, control: Mapping[str, int], blanks: Mapping[str, int]) -> _Spec:
     """The same tokenizer for ordinary text alone."""
     model: _Spec = dict(spec["model"])
-    model["vocab"] = {token: id for token, id in model["vocab"].items() if token not in control}
+    # Added tokens outside the vocabulary would be numbered anew, into the gaps that control tokens leave.
+    model["vocab"] = {t: id for t, id in model["vocab"].items() if t not in control} | dict(blanks)
     pairs = [tuple(m.split(" ", 1)) if isinstance(m, str) else tuple(m) for m in model["merges"]]
     model["merges"] = [
         [left, right] for left, right in pairs if control.keys().isdisjoint({left, right, left + right})
