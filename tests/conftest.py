@@ -1,6 +1,106 @@
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
 import pytest
+import uvicorn
+from blockbuster import blockbuster_ctx
+from starlette.applications import Starlette
+
+from tessera.access.keys import Keys
+from tessera.app import build_app
+from tessera.engine.scripted import ScriptedEngine, ScriptedTokenizer
+from tessera.formats.hermes import HERMES
+from tessera.http.inflight import InFlight
+from tessera.http.limits import HttpLimits
+from tessera.http.protocol import GuardedProtocol
+from tessera.models import Catalog, Model
+from tessera.text.tokenizer import Tokenizer
+
+KEY = "sk-tessera-" + "k" * 40
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@dataclass(frozen=True)
+class Served:
+    """A real server on loopback, in a thread of its own, around a scripted engine."""
+
+    engine: ScriptedEngine
+    tokenizer: Tokenizer
+    app: Starlette
+    port: int
+    key: str = KEY
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def in_flight(self) -> InFlight:
+        return self.app.state.in_flight
+
+    def wait_for(self, condition: Callable[[], bool], within_s: float = 2.0) -> float:
+        """Seconds until the condition held."""
+        begun = time.monotonic()
+        while not condition():
+            assert time.monotonic() - begun < within_s, "it never came to be"
+            time.sleep(0.002)
+        return time.monotonic() - begun
+
+    def wait_until_idle(self, within_s: float = 2.0) -> float:
+        return self.wait_for(lambda: self.engine.n_running == 0 and self.in_flight.n == 0, within_s)
+
+
+@contextmanager
+def running(app: Starlette) -> Iterator[int]:
+    """The port of a uvicorn that serves `app`."""
+    config = uvicorn.Config(
+        app,
+        port=0,
+        loop="uvloop",
+        http=GuardedProtocol,
+        lifespan="on",
+        log_config=None,
+        timeout_graceful_shutdown=2,
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.002)
+    try:
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join(timeout=10)
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Served]]:
+    """Serve a `ScriptedEngine` made with the given arguments."""
+    with ExitStack() as stack:
+        stack.enter_context(blockbuster_ctx())
+
+        def start(limits: HttpLimits | None = None, **engine_options: Any) -> Served:
+            tokenizer = ScriptedTokenizer()
+            engine = ScriptedEngine(tokenizer, **engine_options)
+            model = Model(engine.info.model_id, engine, tokenizer, HERMES, HERMES.sampling, created_s=1)
+            catalog = Catalog([model], {"alias": model.id}, model.id)
+            app = build_app(catalog, Keys([KEY]), limits)
+            return Served(engine, tokenizer, app, stack.enter_context(running(app)))
+
+        yield start
+
+
+@pytest.fixture
+def served(serve: Callable[..., Served]) -> Served:
+    return serve()

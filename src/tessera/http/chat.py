@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from tessera.access.keys import Identity
 from tessera.core.chat import ChatRequest
-from tessera.core.events import ChatEvent
+from tessera.core.events import ChatEvent, Completed
 from tessera.core.result import fold
 from tessera.errors import EngineUnavailable
 from tessera.http.body import read_body
@@ -55,7 +55,7 @@ class ChatCompletions:
             header = Header("chatcmpl-" + secrets.token_hex(12), int(time.time()), model.id)
             headers = _headers(options)
             if options.stream:
-                stream = EventStream(send, self._limits, headers)
+                stream = EventStream(send, self._limits, headers, scope["state"].get("abort"))
                 writer = ChunkWriter(header, model.tokenizer.token_bytes, include_usage=options.include_usage)
                 work = _stream(batches, writer, stream, scope["state"]["request_id"])
                 await while_present(receive, work, stream.beat)
@@ -86,16 +86,24 @@ async def _collect(batches: Batches) -> list[ChatEvent]:
 
 
 async def _stream(batches: Batches, writer: ChunkWriter, stream: EventStream, request_id: str) -> None:
-    """Write all events; an error after the first byte is the last frame."""
+    """Write all events; an error after the first byte is the last frame.
+
+    The end is written after the generation has let go of all it held.
+    """
+    last = b""
     try:
         async with aclosing(batches):
             async for events in batches:
-                await stream.write(writer.write(events))
+                frames = writer.write(events)
+                if isinstance(events[-1], Completed):
+                    last = frames
+                else:
+                    await stream.write(frames)
     except Exception as error:
         if not stream.started:
             raise
-        await stream.write(error_frame(presentable(error, request_id)))
-    await stream.write(b"", more=False)
+        last = error_frame(presentable(error, request_id))
+    await stream.write(last, more=False)
 
 
 def _headers(options: ReplyOptions) -> list[tuple[bytes, bytes]]:

@@ -1,6 +1,8 @@
 """One server-sent event stream over ASGI."""
 
 import asyncio
+from collections.abc import Callable
+from typing import NoReturn
 
 from starlette.types import Send
 
@@ -21,11 +23,19 @@ class EventStream:
     Frames come from the task that owns the generation; `beat` is called beside it.
     """
 
-    def __init__(self, send: Send, limits: HttpLimits, headers: list[tuple[bytes, bytes]]) -> None:
+    def __init__(
+        self,
+        send: Send,
+        limits: HttpLimits,
+        headers: list[tuple[bytes, bytes]],
+        abort: Callable[[], None] | None = None,
+    ) -> None:
+        """`abort` cuts the connection of a client that does not read."""
         self.started = False
         self._send = send
         self._limits = limits
         self._headers = [*HEADERS, *headers]
+        self._abort = abort
         self._turn = asyncio.Lock()
         self._now = asyncio.get_running_loop().time
         self._sending_since_s: float | None = None
@@ -46,7 +56,7 @@ class EventStream:
         if self._sending_since_s is not None:
             left_s = self._sending_since_s + self._limits.send_deadline_s - self._now()
             if left_s <= 0:
-                raise ClientGone
+                self._give_up()
             return left_s
         left_s = self._silent_since_s + self._limits.keep_alive_s - self._now()
         if left_s > 0:
@@ -55,5 +65,10 @@ class EventStream:
             async with asyncio.timeout(self._limits.send_deadline_s):
                 await self.write(KEEP_ALIVE)
         except TimeoutError:
-            raise ClientGone from None
+            self._give_up()
         return self._limits.keep_alive_s
+
+    def _give_up(self) -> NoReturn:
+        if self._abort is not None:
+            self._abort()
+        raise ClientGone

@@ -1,0 +1,83 @@
+"""uvicorn's HTTP protocol with what it lacks against clients that mean no good.
+
+A request's head is capped and has a deadline, and so has the silence of a fresh connection. A response can
+cut its connection (`scope["state"]["abort"]`): closing one would wait for ever on a client that does not
+read.
+"""
+
+import asyncio
+from typing import Any
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+MAX_HEAD_BYTES = 64 * 1024
+MAX_HEADERS = 128
+HEAD_DEADLINE_S = 15.0
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """For `uvicorn.Config(http=…)`."""
+
+    head_deadline_s = HEAD_DEADLINE_S
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._in_head, self._head_bytes = False, 0
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A fresh connection has to say something."""
+        assert isinstance(transport, asyncio.Transport), "HTTP runs over streams"
+        super().connection_made(transport)
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing more is expected."""
+        self._head_arrived()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Count what arrives until the head is whole."""
+        if self._idle() and self._deadline is None:
+            self._expect_head()
+        within_head = self._in_head
+        super().data_received(data)
+        if within_head and self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+                self.send_400_response("The head of the request is too large.")
+
+    def on_message_begin(self) -> None:
+        """Let the application cut the connection."""
+        super().on_message_begin()
+        self._in_head, self._head_bytes = True, 0
+        self.scope.setdefault("state", {})["abort"] = self.transport.abort
+
+    def on_headers_complete(self) -> None:
+        """The head is whole; raising makes the parser refuse it with 400."""
+        self._head_arrived()
+        self._in_head = False
+        n_bytes = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        if n_bytes > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
+            raise ValueError("head too large")
+        super().on_headers_complete()
+
+    def _idle(self) -> bool:
+        # uvicorn declares no Optional here and starts with None.
+        return not self.cycle or self.cycle.response_complete
+
+    def _expect_head(self) -> None:
+        self._deadline = self.loop.call_later(self.head_deadline_s, self.transport.abort)
+
+    def _head_arrived(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
