@@ -26,6 +26,7 @@ _Ids: TypeAlias = NDArray[np.int64]
 _GREEDY_BELOW = 1e-5
 _COLUMNS = 1024
 _BLOCK = 512
+_FEW = 256
 _LOWEST = float(np.finfo(np.float32).min)
 
 # What the eight bits of a mask's byte add to the scores of their tokens: 0 where set, -inf where not.
@@ -187,23 +188,33 @@ def _largest(scores: NDArray[np.float32], n: int) -> _Ids:
 def _nucleus(weights: _Floats, mass: float) -> _Ids:
     """The indices, ascending, of the fewest largest weights that hold `mass` (below 1) of their sum.
 
-    Weights below (1 - mass) of the average hold less than 1 - mass together and are never needed; mostly far
-    fewer are, so that higher bounds are tried first.
+    Weights below (1 - mass) of the average are never needed: together they hold less than 1 - mass.
     """
     total = float(weights.sum(dtype=np.float64))
-    wanted = mass * total
-    enough = (1 - mass) * total / weights.size
-    ids: _Ids = np.empty(0, np.int64)
-    heavy: _Floats = weights[:0]
-    for bound in (1e-2, 1e-4, enough):
-        ids = np.flatnonzero(weights >= weights.dtype.type(max(bound, enough)))
-        heavy = weights[ids]
-        if float(heavy.sum(dtype=np.float64)) >= wanted:
-            break
-    descending = np.sort(heavy)[::-1]
-    n = int(np.searchsorted(np.cumsum(descending, dtype=np.float64), wanted)) + 1
+    ids = np.flatnonzero(weights >= weights.dtype.type((1 - mass) * total / weights.size))
+    heavy = weights[ids]
+    return ids[_first(heavy, *_edge(heavy, mass * total))]
+
+
+def _edge(weights: _Floats, wanted: float) -> tuple[float, int]:
+    """The smallest of the largest weights that sum up to `wanted`, and how many they are.
+
+    Weights that share exponent and five bits of mantissa are added up first; only those in the bin where the
+    sum passes `wanted` are sorted.
+    """
+    above, n_above = 0.0, 0
+    if weights.size > _FEW:
+        bins = weights.astype(np.float32, copy=False).view(np.uint32) >> 18
+        sums = np.cumsum(np.bincount(bins, weights)[::-1])
+        bin = int(np.searchsorted(sums, min(wanted, float(sums[-1]))))
+        above = float(sums[bin - 1]) if bin else 0.0
+        bin = sums.size - 1 - bin
+        n_above = int(np.count_nonzero(bins > bin))
+        weights = weights[bins == bin]
+    descending = np.sort(weights)[::-1]
+    n = int(np.searchsorted(np.cumsum(descending, dtype=np.float64), wanted - above)) + 1
     n = min(n, descending.size)
-    return ids[_first(heavy, float(descending[n - 1]), n)]
+    return float(descending[n - 1]), n_above + n
 
 
 def _first(values: _Floats, bound: float, n: int) -> _Ids:
