@@ -1,0 +1,60 @@
+"""Which family a model belongs to."""
+
+import pytest
+
+from tessera.core.chat import ChatRequest, Mode, UserMessage
+from tessera.errors import StartupError
+from tessera.formats.base import Control, Plain, SamplingDefaults
+from tessera.formats.registry import FORMATS, choose_format
+
+CHATML = ("<|im_start|>", "<|im_end|>")
+TURNS = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
+    "{{ '<|im_start|>assistant\n' }}"
+)
+WITH_SYSTEM = (
+    "{% if messages[0].role != 'system' %}<|im_start|>system\nBe kind.<|im_end|>\n{% endif %}" + TURNS
+)
+HELLO = ChatRequest(messages=(UserMessage("Hello"),))
+
+
+def test_formats_go_by_their_names() -> None:
+    assert {name: chat_format.name for name, chat_format in FORMATS.items()} == {
+        name: name for name in FORMATS
+    }
+
+
+def test_chatml_is_hermes() -> None:
+    chosen = choose_format(TURNS, control_tokens=CHATML, eos="<|im_end|>")
+    assert chosen.name == "hermes"
+    assert set(chosen.sampling) == {Mode.DIRECT}
+    assert chosen.render(HELLO)[:2] == (Control("<|im_start|>"), Plain("user\n"))
+
+
+def test_the_templates_own_system_prompt_is_kept() -> None:
+    chosen = choose_format(WITH_SYSTEM, control_tokens=CHATML, eos="<|im_end|>")
+    assert Plain("Be kind.") in chosen.render(HELLO)
+
+
+def test_a_template_that_knows_thinking_gives_both_modes() -> None:
+    defaults = SamplingDefaults(temperature=0.3)
+    source = TURNS + "{% if enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}"
+    chosen = choose_format(source, control_tokens=CHATML, eos="<|im_end|>", defaults=defaults)
+    assert chosen.sampling == {Mode.DIRECT: defaults, Mode.THINKING: defaults}
+    assert chosen.render(HELLO)[-1] == Plain("\n\n")
+
+
+def test_any_other_template_renders_itself() -> None:
+    source = "{{ bos_token }}[INST] {{ messages[0].content }} [/INST]"
+    chosen = choose_format(source, control_tokens=("<s>", "</s>"), bos="<s>", eos="</s>")
+    assert chosen.name == "template"
+    assert chosen.render(HELLO) == (Control("<s>"), Plain("[INST] Hello [/INST]"))
+
+
+def test_chatml_spelled_without_the_tokens_renders_itself() -> None:
+    assert choose_format(TURNS, control_tokens=("</s>",), eos="</s>").name == "template"
+
+
+def test_a_model_without_a_template_is_refused() -> None:
+    with pytest.raises(StartupError, match="no chat template"):
+        choose_format(None, control_tokens=(), eos="</s>")
