@@ -1,0 +1,203 @@
+"""Compiling requests for the scripted engine."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from tessera.core.chat import (
+    AnyJsonObject,
+    AssistantMessage,
+    Caller,
+    ChatRequest,
+    JsonSchema,
+    Mode,
+    SamplingOptions,
+    Tool,
+    ToolCall,
+    UserMessage,
+)
+from tessera.core.generation import Feature, Sampling
+from tessera.engine.scripted import ScriptedEngine, ScriptedTokenizer, echo
+from tessera.errors import ContextLengthExceeded, RequestError, UnsupportedParameter
+from tessera.formats.base import SamplingDefaults
+from tessera.formats.hermes import HERMES
+from tessera.models import Model
+from tessera.prompt.compile import Compiled, compile_prompt
+
+pytestmark = pytest.mark.anyio
+
+TOKENIZER = ScriptedTokenizer()
+ID = TOKENIZER.control_tokens
+DEFAULTS = SamplingDefaults(
+    temperature=0.6,
+    top_p=0.8,
+    top_k=20,
+    min_p=0.1,
+    presence_penalty=1.5,
+    frequency_penalty=0.5,
+    repetition_penalty=1.1,
+)
+HELLO = ChatRequest(messages=(UserMessage("Hello"),))
+PROMPT = "user\nHello", "\n", "assistant\n"
+CALLER = Caller()
+
+
+def model(context_tokens: int = 4096, features: tuple[Feature, ...] = ()) -> Model:
+    engine = ScriptedEngine(TOKENIZER, context_tokens=context_tokens, features=features)
+    return Model("m", engine, TOKENIZER, HERMES, {Mode.DIRECT: DEFAULTS}, created_s=0)
+
+
+async def compiled(request: ChatRequest = HELLO, model: Model = model()) -> Compiled:  # noqa: B008 - frozen
+    return await compile_prompt(request, model, CALLER)
+
+
+async def test_the_prompt_is_the_formats_rendering() -> None:
+    user, newline, assistant = map(TOKENIZER.encode, PROMPT)
+    start, end = ID["<|im_start|>"], ID["<|im_end|>"]
+    assert (await compiled()).prompt.token_ids == (start, *user, end, *newline, start, *assistant)
+
+
+async def test_a_long_conversation_is_encoded_alike_in_a_thread() -> None:
+    text = "the little lamp " * 1000
+    short = (await compiled(replace(HELLO, messages=(UserMessage("the little lamp "),)))).prompt.token_ids
+    long = (await compiled(replace(HELLO, messages=(UserMessage(text),)))).prompt.token_ids
+    assert len(long) - len(short) == 999 * len(TOKENIZER.encode("the little lamp "))
+
+
+async def test_the_caller_salts_the_cache_and_has_a_priority() -> None:
+    prompt = (await compile_prompt(HELLO, model(), Caller(b"salt", 3))).prompt
+    assert (prompt.cache_salt, prompt.priority) == (b"salt", 3)
+
+
+@dataclass(frozen=True)
+class Merge:
+    id: str
+    sent: SamplingOptions
+    changed: Mapping[str, object] = field(default_factory=dict)
+
+
+MERGES = [
+    Merge("nothing", SamplingOptions()),
+    Merge(
+        "zeros win",
+        SamplingOptions(0.0, None, 0, 0.0, 0.0, 0.0, None),
+        {"temperature": 0.0, "top_k": 0, "min_p": 0.0, "presence_penalty": 0.0, "frequency_penalty": 0.0},
+    ),
+    Merge(
+        "all",
+        SamplingOptions(1.5, 0.5, 5, 0.2, -1.0, -2.0, 1.3, 7, {3: -100.0}),
+        {
+            "temperature": 1.5,
+            "top_p": 0.5,
+            "top_k": 5,
+            "min_p": 0.2,
+            "presence_penalty": -1.0,
+            "frequency_penalty": -2.0,
+            "repetition_penalty": 1.3,
+            "seed": 7,
+            "logit_bias": {3: -100.0},
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize("merge", MERGES, ids=lambda merge: merge.id)
+async def test_what_is_sent_wins_over_the_defaults(merge: Merge) -> None:
+    result = await compiled(replace(HELLO, sampling=merge.sent))
+    expected = Sampling(
+        max_tokens=4096 - len(result.prompt.token_ids),
+        stop_token_ids=frozenset({ID["<|im_end|>"], ID["<|endoftext|>"]}),
+        temperature=0.6,
+        top_p=0.8,
+        top_k=20,
+        min_p=0.1,
+        presence_penalty=1.5,
+        frequency_penalty=0.5,
+        repetition_penalty=1.1,
+    )
+    assert result.sampling == replace(expected, **merge.changed)
+
+
+@pytest.mark.parametrize(("sent", "max_tokens"), [(None, 40), (1, 1), (40, 40), (41, 40), (10**9, 40)])
+async def test_the_output_is_clipped_to_what_is_left(sent: int | None, max_tokens: int) -> None:
+    n_prompt = len((await compiled()).prompt.token_ids)
+    result = await compiled(replace(HELLO, max_output_tokens=sent), model(n_prompt + 40))
+    assert result.sampling.max_tokens == max_tokens
+
+
+async def test_a_prompt_must_leave_room_for_one_token() -> None:
+    n_prompt = len((await compiled()).prompt.token_ids)
+    assert (await compiled(HELLO, model(n_prompt + 1))).sampling.max_tokens == 1
+    with pytest.raises(ContextLengthExceeded) as caught:
+        await compiled(HELLO, model(n_prompt))
+    assert (caught.value.status, caught.value.param) == (413, "messages")
+    assert f"has {n_prompt} tokens" in caught.value.message
+    assert f"context of {n_prompt} tokens" in caught.value.message
+
+
+class Untouched(ScriptedTokenizer):
+    """Counts what it is asked to encode."""
+
+    n_encoded = 0
+
+    def encode(self, text: str) -> list[int]:
+        self.n_encoded += 1
+        return super().encode(text)
+
+
+async def test_a_text_that_cannot_fit_is_refused_without_being_encoded() -> None:
+    tokenizer = Untouched()
+    engine = ScriptedEngine(tokenizer, echo, context_tokens=100)
+    small = Model("m", engine, tokenizer, HERMES, {Mode.DIRECT: DEFAULTS}, created_s=0)
+    with pytest.raises(ContextLengthExceeded, match="at least 100 tokens"):
+        await compiled(replace(HELLO, messages=(UserMessage(" " * 12_800),)), small)
+    assert tokenizer.n_encoded == 0
+    with pytest.raises(ContextLengthExceeded, match="has 12"):
+        await compiled(replace(HELLO, messages=(UserMessage(" " * 12_000),)), small)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    param: str
+    request: ChatRequest
+    feature: Feature | None = None
+
+
+REFUSALS = [
+    Refusal("tools", replace(HELLO, tools=(Tool("f", {}, {}),))),
+    Refusal("response_format", replace(HELLO, answer_format=AnyJsonObject())),
+    Refusal("response_format", replace(HELLO, answer_format=JsonSchema("s", {}))),
+    Refusal("chat_template_kwargs.enable_thinking", replace(HELLO, mode=Mode.THINKING)),
+    Refusal("thinking_token_budget", replace(HELLO, thinking_budget_tokens=10)),
+    Refusal("logprobs", replace(HELLO, top_logprobs=0), "logprobs"),
+    Refusal("n", replace(HELLO, n=2), "n"),
+]
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.param)
+async def test_what_the_engine_cannot_do_is_refused(refusal: Refusal) -> None:
+    with pytest.raises(UnsupportedParameter, match="not supported by this engine yet: ") as caught:
+        await compiled(refusal.request)
+    assert (caught.value.status, caught.value.param) == (400, refusal.param)
+
+
+@pytest.mark.parametrize("refusal", [r for r in REFUSALS if r.feature], ids=lambda refusal: refusal.param)
+async def test_what_the_engine_can_do_is_passed_on(refusal: Refusal) -> None:
+    sampling = (await compiled(refusal.request, model(features=("n", "logprobs")))).sampling
+    assert (sampling.n, sampling.top_logprobs) == (refusal.request.n, refusal.request.top_logprobs)
+
+
+@pytest.mark.parametrize("id", [-1, TOKENIZER.vocabulary_size])
+async def test_a_bias_of_a_token_that_is_not_there_is_refused(id: int) -> None:
+    biased = replace(HELLO, sampling=SamplingOptions(logit_bias={0: 1.0, id: 1.0}))
+    with pytest.raises(RequestError, match=f"Token {id} ") as caught:
+        await compiled(biased)
+    assert caught.value.param == "logit_bias"
+
+
+async def test_a_history_with_calls_is_no_request_for_tools() -> None:
+    called = AssistantMessage("", "because", (ToolCall("call_1", "f", {"a": 1}),))
+    result = await compiled(replace(HELLO, messages=(*HELLO.messages, called, UserMessage("go on"))))
+    spelled = b"".join(map(TOKENIZER.token_bytes, result.prompt.token_ids)).decode()
+    assert '{"name": "f", "arguments": {"a": 1}}' in spelled
