@@ -7,7 +7,7 @@ import sys
 from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,7 @@ from tessera.errors import EngineUnavailable
 
 pytestmark = pytest.mark.anyio
 
+PROMPT = Prompt((11, 12, 13))
 LONG = Sampling(max_tokens=400, seed=1)
 
 FAKE_CONFIG = WorkerConfig(
@@ -52,17 +53,28 @@ def hashed(prompt: Prompt, sequence: int) -> Iterator[int]:
 
 
 @asynccontextmanager
-async def scripted() -> AsyncIterator[Subject]:
+async def scripted(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
     engine = ScriptedEngine(ScriptedTokenizer(), hashed, paced(2000))
-    yield Subject(engine, lambda: engine.n_running, Prompt((11, 12, 13)))
+    yield Subject(engine, lambda: engine.n_running, PROMPT)
     await engine.aclose()
 
 
 @asynccontextmanager
-async def fake_openvino() -> AsyncIterator[Subject]:
+async def openvino_process(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
+    """The process of the CPU engine around a core without a model."""
     engine = OpenVinoEngine(FAKE_CONFIG, FAKE_COMMAND)
     await engine.start()
-    yield Subject(engine, lambda: held(engine), Prompt((11, 12, 13)))
+    yield Subject(engine, lambda: held(engine), PROMPT)
+    await engine.aclose()
+
+
+@asynccontextmanager
+async def openvino(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
+    """The embedded model, small enough to start quickly."""
+    config: WorkerConfig = request.getfixturevalue("worker_config")
+    engine = OpenVinoEngine(replace(config, kv_cache_bytes=2**27, max_sequences=8, step_tokens=64))
+    await engine.start()
+    yield Subject(engine, lambda: held(engine), Prompt(tuple(range(1000, 1050))))
     await engine.aclose()
 
 
@@ -70,16 +82,26 @@ def held(engine: OpenVinoEngine) -> int:
     return sum(engine.gauges.get(name, 0) for name in ("running", "waiting", "blocks_used"))
 
 
-ENGINES: dict[str, Callable[[], AbstractAsyncContextManager[Subject]]] = {
-    "scripted": scripted,
-    "openvino-process": fake_openvino,
-}
+ENGINES = [scripted, openvino_process, pytest.param(openvino, marks=pytest.mark.live)]
 
 
-@pytest.fixture(params=ENGINES.values(), ids=ENGINES.keys())
-async def subject(request: pytest.FixtureRequest, anyio_backend: str) -> AsyncIterator[Subject]:
-    async with request.param() as made:
-        yield made
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def make(request: pytest.FixtureRequest) -> Callable[[], AbstractAsyncContextManager[Subject]]:
+    """For tests that leave their engine unusable."""
+    return lambda: request.param(request)
+
+
+@pytest.fixture(scope="module")
+async def subject(
+    make: Callable[[], AbstractAsyncContextManager[Subject]], anyio_backend: str
+) -> AsyncIterator[Subject]:
+    async with make() as subject:
+        yield subject
 
 
 async def tokens_of(chunks: AsyncGenerator[TokenChunk]) -> dict[int, list[int]]:
@@ -202,18 +224,21 @@ async def test_a_slow_reader_gets_all_and_holds_up_nobody(subject: Subject) -> N
     assert all(tokens == alone for tokens in rest)
 
 
-async def test_closing_the_engine_ends_all_generations_and_may_be_repeated(subject: Subject) -> None:
-    engine = subject.engine
-    running = [engine.generate(subject.prompt, LONG) for _ in range(3)]
-    for chunks in running:
-        await anext(chunks)
-    assert engine.unready() is None
-    await engine.aclose()
-    await engine.aclose()
-    for chunks in running:
-        with pytest.raises(EngineUnavailable):
-            await tokens_of(chunks)
-    with pytest.raises(EngineUnavailable) as refused:
-        await anext(engine.generate(subject.prompt, LONG))
-    assert refused.value.retry_after_s
-    assert engine.unready()
+async def test_closing_the_engine_ends_all_generations_and_may_be_repeated(
+    make: Callable[[], AbstractAsyncContextManager[Subject]],
+) -> None:
+    async with make() as subject:
+        engine = subject.engine
+        running = [engine.generate(subject.prompt, LONG) for _ in range(3)]
+        for chunks in running:
+            await anext(chunks)
+        assert engine.unready() is None
+        await engine.aclose()
+        await engine.aclose()
+        for chunks in running:
+            with pytest.raises(EngineUnavailable):
+                await tokens_of(chunks)
+        with pytest.raises(EngineUnavailable) as refused:
+            await anext(engine.generate(subject.prompt, LONG))
+        assert refused.value.retry_after_s
+        assert engine.unready()
