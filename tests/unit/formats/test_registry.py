@@ -51,6 +51,20 @@ def test_any_other_template_renders_itself() -> None:
     assert chosen.render(HELLO) == (Control("<s>"), Plain("[INST] Hello [/INST]"))
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        TURNS.replace("m.content", "m.content | trim + ' '"),
+        "{{ bos_token }}" + TURNS,
+        TURNS + "Sure! ",
+        "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}" + TURNS,
+    ],
+)
+def test_a_dialect_of_chatml_renders_itself(source: str) -> None:
+    chosen = choose_format(source, control_tokens=(*CHATML, "<s>"), eos="<|im_end|>", bos="<s>")
+    assert chosen.name == "template"
+
+
 def test_chatml_spelled_without_the_tokens_renders_itself() -> None:
     assert choose_format(TURNS, control_tokens=("</s>",), eos="</s>").name == "template"
 
