@@ -97,7 +97,7 @@ class OpenVinoEngine:
                     n_unfinished -= chunk.finish is not None
                     yield chunk
         finally:
-            link.close(id)
+            link.close(id, finished=not n_unfinished)
 
     async def aclose(self) -> None:
         """End the process and all generations."""

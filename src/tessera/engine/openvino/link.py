@@ -124,9 +124,9 @@ class Link(asyncio.Protocol):
         self._inboxes[id] = inbox
         return id, inbox
 
-    def close(self, id: int) -> None:
-        """Forget a generation, and have it aborted; one that has ended needs no more than that."""
-        if self._inboxes.pop(id, None) is not None:
+    def close(self, id: int, finished: bool) -> None:
+        """Forget a generation, and have it aborted if it did not end by itself."""
+        if self._inboxes.pop(id, None) is not None and not finished:
             self._transport.write(pack(Abort(id)))
 
     def abandon(self) -> None:
