@@ -1,5 +1,6 @@
 """The engine itself, synchronous: requests in, one forward pass per `step`, tokens out."""
 
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -35,13 +36,10 @@ class EngineCore:
         self._requests: dict[int, list[Sequence]] = {}
         self._failed: list[Output] = []
         self._arrivals = count()
-        context = min(config.context_tokens, pool.n_blocks * BLOCK_TOKENS)
-        self.info = EngineInfo(
-            model_id=config.model_id,
-            context_tokens=context,
+        self.info = replace(
+            config.served(),
+            context_tokens=min(config.context_tokens, pool.n_blocks * BLOCK_TOKENS),
             vocabulary_size=self._graph.vocabulary_size,
-            eos_token_ids=frozenset(config.eos_token_ids),
-            features=frozenset({"n", "logprobs"}),
         )
         self._warm_up(config.max_sequences, config.step_tokens)
 
