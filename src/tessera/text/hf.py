@@ -57,7 +57,8 @@ class HfTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Ordinary tokens only; nothing is put before or after them."""
-        return self._ordinary.encode(text, add_special_tokens=False).ids
+        # Unlike `encode`, this lets other threads run meanwhile.
+        return self._ordinary.encode_batch_fast([text], add_special_tokens=False)[0].ids
 
     def token_bytes(self, token_id: int) -> bytes:
         """What the token spells; b"" for an unknown id."""
