@@ -1,4 +1,4 @@
-"""The vocabulary of a real GGUF file: our ids are llama.cpp's. Name the file in TESSERA_TEST_GGUF to run this."""
+"""A real vocabulary: our ids are those of llama.cpp. TESSERA_TEST_GGUF names the file; without it, skipped."""
 
 import json
 import os
