@@ -33,9 +33,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._in_head, self._head_bytes = False, 0
         self._deadline: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:
         """A fresh connection has to say something."""
-        assert isinstance(transport, asyncio.Transport), "HTTP runs over streams"
         super().connection_made(transport)
         self._expect_head()
 
