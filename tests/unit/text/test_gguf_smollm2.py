@@ -1,4 +1,4 @@
-"""A real vocabulary: our ids are those of llama.cpp. TESSERA_TEST_GGUF names the file; without it, skipped."""
+"""A real vocabulary: our ids are those of llama.cpp. Skipped unless TESSERA_TEST_GGUF names the file."""
 
 import json
 import os
