@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tessera.core.generation import EngineFinish, EngineInfo, Prompt, Sampling, TokenChunk, TokenLogprob
+from tessera.core.generation import EngineFinish, Prompt, Sampling, TokenChunk, TokenLogprob
 from tessera.engine.openvino.blocks import BLOCK_TOKENS, BlockPool
 from tessera.engine.openvino.config import WorkerConfig
 from tessera.engine.openvino.graph import PagedGraph, Span
