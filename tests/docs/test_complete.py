@@ -1,0 +1,53 @@
+"""What a user can meet is documented, in both languages."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tessera import errors
+from tessera.wire.decode import REFUSED, WITHOUT_EFFECT
+from tessera.wire.request import Request
+
+DOCS = Path(__file__).parents[2] / "docs"
+SOURCE = Path(errors.__file__).parent
+GIVEN_CODE = re.compile(r'\bcode ?= ?"')
+LANGUAGES = pytest.mark.parametrize("language", ["en", "es"])
+
+
+def page(language: str, name: str) -> str:
+    return (DOCS / language / name).read_text()
+
+
+def error_codes() -> list[str]:
+    """Those of the error classes, and those that are given where an error is raised."""
+    classes = [value for value in vars(errors).values() if isinstance(value, type)]
+    of_classes = {kind.default_code for kind in classes if issubclass(kind, errors.TesseraError)}
+    lines = [line for path in SOURCE.rglob("*.py") for line in path.read_text().splitlines()]
+    given = {code for line in lines if GIVEN_CODE.search(line) for code in re.findall(r'"([a-z_]+)"', line)}
+    return sorted({code for code in of_classes if code} | given)
+
+
+@LANGUAGES
+def test_every_error_is_in_the_api_page(language: str) -> None:
+    assert len(error_codes()) > 10
+    assert [code for code in error_codes() if f"`{code}`" not in page(language, "api.md")] == []
+
+
+@LANGUAGES
+def test_every_request_field_is_in_the_api_page(language: str) -> None:
+    fields = {*Request.__struct_fields__, *WITHOUT_EFFECT, *REFUSED}
+    text = page(language, "api.md")
+    known = {
+        name
+        for name in fields
+        if f"`{name}`" in text or (name.startswith("guided_") and "`guided_*`" in text)
+    }
+    assert sorted(fields - known) == []
+
+
+def test_every_module_is_in_the_architecture_page() -> None:
+    text = page("design", "architecture.md")
+    modules = {str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*.py")}
+    expected = {name for name in modules if not name.endswith("__init__.py")}
+    assert set(re.findall(r"`([a-z_/]+\.py)`", text)) == expected

@@ -1,0 +1,69 @@
+"""The README's examples work as printed, against the server that `make serve` starts."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
+
+ROOT = Path(__file__).parents[2]
+TESSERA = Path(sys.executable).with_name("tessera")
+ANNOUNCED_KEY = re.compile(r"export TESSERA_API_KEY=['\"]?([\w-]+)")
+
+
+def block(language: str) -> str:
+    """The README's first code block of that language after its start command."""
+    found = re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
+    return next(code for code in found if "8000" in code)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def served() -> Generator[tuple[int, dict[str, str]]]:
+    """A running server's port, and an environment with its key in it, as a reader of the README has."""
+    port = free_port()
+    command = [TESSERA, "serve", "--host", "127.0.0.1", "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            keys = (ANNOUNCED_KEY.search(line) for line in server.stdout)
+            key = next((found.group(1) for found in keys if found), None)
+            assert key, f"the server ended before it listened, with code {server.wait()}"
+            yield port, {**os.environ, "TESSERA_API_KEY": key}
+        finally:
+            server.terminate()
+
+
+def run(command: list[str], environment: dict[str, str]) -> str:
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_curl_example_answers(served: tuple[int, dict[str, str]]) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    port, environment = served
+    answer = json.loads(run(["sh", "-c", block("sh").replace("8000", str(port))], environment))
+    assert answer["choices"][0]["message"]["content"].strip()
+    assert answer["usage"]["completion_tokens"] <= 40
+
+
+def test_the_python_example_answers(served: tuple[int, dict[str, str]]) -> None:
+    port, environment = served
+    answer = run([sys.executable, "-c", block("python").replace("8000", str(port))], environment)
+    assert len(answer.split()) > 3
