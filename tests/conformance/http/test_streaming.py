@@ -1,0 +1,165 @@
+"""Bytes on the socket: when they come, and what happens when nobody takes them."""
+
+import json
+import random
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tessera.engine.scripted import cycling, failing, paced
+from tessera.errors import GenerationFailed
+from tessera.http.limits import HttpLimits
+
+
+def test_the_first_chunk_arrives_before_the_second_token_exists(serve: Any, connect: Any, gate: Any) -> None:
+    hold = gate(1)
+    raw = connect(serve(timing=hold))
+    raw.ask(stream=True)
+    head = raw.read_until(b"\r\n\r\n").decode().lower()
+    assert head.startswith("http/1.1 200")
+    assert "content-type: text/event-stream" in head
+    assert "cache-control: no-cache" in head
+    assert "x-accel-buffering: no" in head
+    assert "x-request-id: req_" in head
+    assert b'"content":"the "' in raw.read_until(b"\n\n")
+    assert not hold.opened.is_set()
+    hold.opened.set()
+    raw.read_until(b"data: [DONE]\n\n")
+
+
+def test_silence_is_broken_by_comments(serve: Any, connect: Any, gate: Any) -> None:
+    hold = gate(0)
+    raw = connect(serve(HttpLimits(keep_alive_s=0.05), timing=hold))
+    begun = time.monotonic()
+    raw.ask(stream=True, max_tokens=2)
+    raw.read_until(b": keep-alive\n\n")
+    raw.read_until(b": keep-alive\n\n")
+    assert 0.09 < time.monotonic() - begun < 1
+    hold.opened.set()
+    assert b'"content":"the "' in raw.read_until(b"data: [DONE]\n\n")
+
+
+def test_no_comment_while_tokens_flow(serve: Any, connect: Any) -> None:
+    raw = connect(serve(HttpLimits(keep_alive_s=0.2), timing=paced(100)))
+    raw.ask(stream=True, max_tokens=40)
+    assert b"keep-alive" not in raw.read_until(b"data: [DONE]\n\n")
+
+
+def test_an_error_after_a_comment_is_the_last_frame(serve: Any, connect: Any, gate: Any) -> None:
+    hold = gate(0)
+    served = serve(HttpLimits(keep_alive_s=0.03), timing=hold)
+    served.engine.script = failing(cycling(served.tokenizer), GenerationFailed("It broke."), after=0)
+    raw = connect(served)
+    raw.ask(stream=True)
+    raw.read_until(b": keep-alive\n\n")
+    hold.opened.set()
+    rest = raw.read_until(b"\r\n0\r\n\r\n")
+    assert b'data: {"error":{"message":"It broke."' in rest
+    assert b"[DONE]" not in rest
+
+
+def test_the_tokens_of_one_step_travel_together(serve: Any, connect: Any, gate: Any) -> None:
+    hold = gate(1)
+    raw = connect(serve(timing=hold, tokens_per_chunk=4))
+    raw.ask(stream=True, n=1)
+    assert b'"content":"the little lamp burned "' in raw.read_until(b"\n\n")
+    hold.opened.set()
+
+
+def test_the_end_is_sent_with_its_last_frame_and_the_connection_lives_on(served: Any, connect: Any) -> None:
+    raw = connect(served)
+    for _ in range(3):
+        raw.ask(stream=True, max_tokens=2)
+        raw.read_until(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+    served.wait_until_idle()
+
+
+PROMISED_S = 0.25
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_leaving_before_the_first_token_aborts(serve: Any, connect: Any, gate: Any, stream: bool) -> None:
+    served = serve(timing=gate(0))
+    raw = connect(served)
+    raw.ask(stream=stream)
+    served.wait_for(lambda: served.engine.n_running == 1)
+    assert served.in_flight.n == 1
+    raw.leave()
+    assert served.wait_until_idle() < PROMISED_S
+    assert served.engine.n_aborted == 1
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_leaving_between_tokens_aborts(serve: Any, connect: Any, gate: Any, stream: bool) -> None:
+    served = serve(timing=gate(5))
+    raw = connect(served)
+    raw.ask(stream=stream)
+    if stream:
+        raw.read_until(b"burned")
+    served.wait_for(lambda: served.engine.n_running == 1)
+    raw.leave()
+    assert served.wait_until_idle() < PROMISED_S
+    assert served.engine.n_aborted == 1
+
+
+def test_leaving_while_tokens_flow_aborts(served: Any, connect: Any) -> None:
+    served.engine.script = cycling(served.tokenizer, n_tokens=10**9)
+    raw = connect(served)
+    raw.ask(stream=True)
+    raw.read_until(b"burned")
+    raw.leave()
+    assert served.wait_until_idle() < PROMISED_S
+    assert served.engine.n_aborted == 1
+
+
+def test_leaving_within_the_body_starts_nothing(served: Any, connect: Any) -> None:
+    raw = connect(served)
+    raw.send("POST /v1/chat/completions", b'{"mess', Content_Type="application/json", Content_Length="99")
+    served.wait_for(lambda: served.in_flight.n == 1)
+    raw.leave()
+    assert served.wait_until_idle() < PROMISED_S
+    assert served.engine.n_aborted == served.engine.n_finished == 0
+
+
+def test_a_client_that_does_not_read_is_cut_off(serve: Any, connect: Any) -> None:
+    served = serve(HttpLimits(send_deadline_s=0.2, keep_alive_s=0.1))
+    served.engine.script = cycling(served.tokenizer, n_tokens=10**9)
+    raw = connect(served, receive_buffer=4096)
+    raw.ask(stream=True)
+    served.wait_for(lambda: served.engine.n_running == 1)
+    served.wait_until_idle(within_s=10)
+    assert served.engine.n_aborted == 1
+    assert b"[DONE]" not in raw.read_to_the_end()
+
+
+@pytest.mark.slow
+def test_a_thousand_clients_vanish_and_nothing_stays(serve: Any, connect: Callable[..., Any]) -> None:
+    served = serve(timing=paced(200, first_s=0.02))
+    chance = random.Random(7)
+    moments = [chance.choice([0, 0, chance.random() * 0.1]) for _ in range(1000)]
+
+    def vanish(moment: float) -> None:
+        raw = connect(served)
+        raw.ask(stream=moment * 1000 % 2 < 1, max_tokens=50)
+        time.sleep(moment)
+        raw.leave()
+
+    with ThreadPoolExecutor(50) as pool:
+        list(pool.map(vanish, moments))
+    served.wait_until_idle()
+    raw = connect(served)
+    raw.ask(max_tokens=1)
+    assert raw.read_response()[0] == 200
+    served.wait_until_idle()
+    assert served.engine.n_aborted + served.engine.n_finished <= 1001
+
+
+def test_a_whole_reply_says_how_long_it_is(served: Any, connect: Any) -> None:
+    raw = connect(served)
+    raw.ask(max_tokens=2)
+    status, headers, body = raw.read_response()
+    assert (status, headers["content-type"]) == (200, "application/json")
+    assert json.loads(body)["choices"][0]["message"]["content"] == "the little "
