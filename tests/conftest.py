@@ -58,8 +58,18 @@ class Served:
         return self.wait_for(lambda: self.engine.n_running == 0 and self.in_flight.n == 0, within_s)
 
 
+@pytest.fixture(scope="session")
+def stopping() -> Iterator[list[threading.Thread]]:
+    """Servers take a moment to stop; they do so while the next test runs."""
+    threads: list[threading.Thread] = []
+    yield threads
+    for thread in threads:
+        thread.join(timeout=10)
+        assert not thread.is_alive()
+
+
 @contextmanager
-def running(app: Starlette) -> Iterator[int]:
+def running(app: Starlette, stopping: list[threading.Thread]) -> Iterator[int]:
     """The port of a uvicorn that serves `app`."""
     config = uvicorn.Config(
         app,
@@ -80,12 +90,11 @@ def running(app: Starlette) -> Iterator[int]:
         yield server.servers[0].sockets[0].getsockname()[1]
     finally:
         server.should_exit = True
-        thread.join(timeout=10)
-        assert not thread.is_alive()
+        stopping.append(thread)
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[..., Served]]:
+def serve(stopping: list[threading.Thread]) -> Iterator[Callable[..., Served]]:
     """Serve a `ScriptedEngine` made with the given arguments."""
     with ExitStack() as stack:
         stack.enter_context(blockbuster_ctx())
@@ -96,7 +105,7 @@ def serve() -> Iterator[Callable[..., Served]]:
             model = Model(engine.info.model_id, engine, tokenizer, HERMES, HERMES.sampling, created_s=1)
             catalog = Catalog([model], {"alias": model.id}, model.id)
             app = build_app(catalog, Keys([KEY]), limits)
-            return Served(engine, tokenizer, app, stack.enter_context(running(app)))
+            return Served(engine, tokenizer, app, stack.enter_context(running(app, stopping)))
 
         yield start
 

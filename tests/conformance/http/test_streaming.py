@@ -154,7 +154,7 @@ def test_a_thousand_clients_vanish_and_nothing_stays(serve: Any, connect: Callab
     raw.ask(max_tokens=1)
     assert raw.read_response()[0] == 200
     served.wait_until_idle()
-    assert served.engine.n_aborted + served.engine.n_finished <= 1001
+    assert 100 < served.engine.n_aborted <= 1000
 
 
 def test_a_whole_reply_says_how_long_it_is(served: Any, connect: Any) -> None:
