@@ -149,9 +149,9 @@ class ScriptedEngine:
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[TokenChunk]:
         """Play the script of every sequence, one chunk of each in turn."""
+        playing = [self._play(prompt, sampling, sequence) for sequence in range(sampling.n)]
         self.n_running += 1
         try:
-            playing = [self._play(prompt, sampling, sequence) for sequence in range(sampling.n)]
             for step in itertools.count():
                 await self.timing(step)
                 if self.reason is not None:
@@ -163,12 +163,12 @@ class ScriptedEngine:
                     yield chunk
                 if not playing:
                     break
-            self.n_finished += 1
         except (GeneratorExit, asyncio.CancelledError):
-            self.n_aborted += 1
+            self.n_aborted += bool(playing)
             raise
         finally:
             self.n_running -= 1
+            self.n_finished += not playing
 
     async def aclose(self) -> None:
         """End what runs at its next step."""

@@ -104,6 +104,13 @@ async def test_closing_aborts() -> None:
     assert (engine.n_running, engine.n_finished, engine.n_aborted) == (0, 0, 1)
 
 
+async def test_closing_after_the_last_chunk_aborts_nothing() -> None:
+    engine = ScriptedEngine(TOKENIZER)
+    async with aclosing(engine.generate(HELLO, Sampling(max_tokens=1))) as chunks:
+        assert (await anext(chunks)).finish == "length"
+    assert (engine.n_running, engine.n_finished, engine.n_aborted) == (0, 1, 0)
+
+
 async def test_a_script_may_fail_at_a_token() -> None:
     engine = ScriptedEngine(TOKENIZER, failing(cycling(TOKENIZER), GenerationFailed("boom"), after=2))
     chunks = engine.generate(HELLO, Sampling(max_tokens=99))
