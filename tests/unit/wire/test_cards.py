@@ -1,0 +1,32 @@
+import json
+
+from tessera.core.chat import Mode
+from tessera.engine.scripted import ScriptedEngine, ScriptedTokenizer
+from tessera.formats.base import ChatFormat, SamplingDefaults
+from tessera.models import Catalog, Model
+from tessera.parsing.syntax import Syntax
+from tessera.wire.cards import encode_card, encode_cards
+
+
+def test_a_model_is_listed_under_each_of_its_names() -> None:
+    tokenizer = ScriptedTokenizer()
+    engine = ScriptedEngine(tokenizer, model_id="some/model", context_tokens=99, features=("n", "grammar"))
+    sampling = {Mode.DIRECT: SamplingDefaults()}
+    format = ChatFormat("plain", lambda request: (), Syntax(ends=()), sampling, tools=True)
+    model = Model("some/model", engine, tokenizer, format, sampling, created_s=7)
+    catalog = Catalog([model], {"nick": "some/model"}, "some/model")
+    listed = json.loads(encode_cards(catalog.names()))
+    assert listed["object"] == "list"
+    assert [card["id"] for card in listed["data"]] == ["some/model", "nick"]
+    assert listed["data"][1] == json.loads(encode_card("nick", model))
+    assert listed["data"][1] == {
+        "id": "nick",
+        "object": "model",
+        "created": 7,
+        "owned_by": "tessera",
+        "root": "some/model",
+        "context_length": 99,
+        "max_model_len": 99,
+        "modes": ["direct"],
+        "features": ["grammar", "n", "tools"],
+    }
