@@ -20,7 +20,7 @@ from tessera.http.body import read_body
 from tessera.http.errors import presentable
 from tessera.http.inflight import InFlight
 from tessera.http.limits import HttpLimits
-from tessera.http.presence import while_present
+from tessera.http.presence import send_within, while_present
 from tessera.http.sse import EventStream
 from tessera.models import Catalog, Model
 from tessera.pipeline import run
@@ -50,21 +50,22 @@ class ChatCompletions:
             request, options = await _decode(await read_body(scope, receive, self._limits))
             model = self._catalog.find(request.model)
             _require_ready(model)
-            identity: Identity = scope["state"]["identity"]
+            state = scope["state"]
+            identity: Identity = state["identity"]
             batches = run(request, model, identity.caller)
             header = Header("chatcmpl-" + secrets.token_hex(12), int(time.time()), model.id)
-            headers = _headers(options)
+            headers, abort = _headers(options), state.get("abort")
             if options.stream:
-                stream = EventStream(send, self._limits, headers, scope["state"].get("abort"))
+                stream = EventStream(send, self._limits, headers, abort)
                 writer = ChunkWriter(header, model.tokenizer.token_bytes, include_usage=options.include_usage)
-                work = _stream(batches, writer, stream, scope["state"]["request_id"])
+                work = _stream(batches, writer, stream, state["request_id"])
                 await while_present(receive, work, stream.beat)
             else:
                 events = await while_present(receive, _collect(batches))
                 body = encode_reply(fold(events), header, model.tokenizer.token_bytes)
                 response = Response(body, media_type="application/json")
                 response.raw_headers += headers
-                await response(scope, receive, send)
+                await send_within(self._limits.send_deadline_s, response(scope, receive, send), abort)
 
 
 async def _decode(body: bytes) -> tuple[ChatRequest, ReplyOptions]:

@@ -6,7 +6,7 @@ so `receive` is watched from before the first token on.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
 from starlette.types import Receive
 
@@ -16,6 +16,9 @@ T = TypeVar("T")
 
 Beat: TypeAlias = Callable[[], Awaitable[float]]
 """Called now and then beside the work; gives the seconds after which it wants to be called again."""
+
+Abort: TypeAlias = Callable[[], None]
+"""Cuts a connection at once; servers that offer it put it into `scope["state"]["abort"]`."""
 
 
 async def while_present(receive: Receive, work: Coroutine[Any, Any, T], beat: Beat | None = None) -> T:
@@ -36,6 +39,22 @@ async def while_present(receive: Receive, work: Coroutine[Any, Any, T], beat: Be
     if working.cancelled():
         raise ClientGone
     return working.result()
+
+
+async def send_within(deadline_s: float, sending: Awaitable[None], abort: Abort | None) -> None:
+    """Await `sending`, but not for ever on a client that does not read: that one is cut off, `ClientGone`."""
+    try:
+        async with asyncio.timeout(deadline_s):
+            await sending
+    except TimeoutError:
+        give_up(abort)
+
+
+def give_up(abort: Abort | None) -> NoReturn:
+    """Cut the connection off."""
+    if abort is not None:
+        abort()
+    raise ClientGone
 
 
 async def _departure(receive: Receive) -> None:

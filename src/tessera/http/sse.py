@@ -1,13 +1,11 @@
 """One server-sent event stream over ASGI."""
 
 import asyncio
-from collections.abc import Callable
-from typing import NoReturn
 
 from starlette.types import Send
 
-from tessera.http.errors import ClientGone
 from tessera.http.limits import HttpLimits
+from tessera.http.presence import Abort, give_up, send_within
 from tessera.wire.stream import KEEP_ALIVE
 
 HEADERS = [
@@ -28,7 +26,7 @@ class EventStream:
         send: Send,
         limits: HttpLimits,
         headers: list[tuple[bytes, bytes]],
-        abort: Callable[[], None] | None = None,
+        abort: Abort | None = None,
     ) -> None:
         """`abort` cuts the connection of a client that does not read."""
         self.started = False
@@ -56,19 +54,10 @@ class EventStream:
         if self._sending_since_s is not None:
             left_s = self._sending_since_s + self._limits.send_deadline_s - self._now()
             if left_s <= 0:
-                self._give_up()
+                give_up(self._abort)
             return left_s
         left_s = self._silent_since_s + self._limits.keep_alive_s - self._now()
         if left_s > 0:
             return left_s
-        try:
-            async with asyncio.timeout(self._limits.send_deadline_s):
-                await self.write(KEEP_ALIVE)
-        except TimeoutError:
-            self._give_up()
+        await send_within(self._limits.send_deadline_s, self.write(KEEP_ALIVE), self._abort)
         return self._limits.keep_alive_s
-
-    def _give_up(self) -> NoReturn:
-        if self._abort is not None:
-            self._abort()
-        raise ClientGone
