@@ -1,0 +1,51 @@
+"""GGUF to OpenVINO IR, by OpenVINO GenAI, in a process of its own.
+
+    python -m tessera.engine.openvino.convert GGUF
+
+saves openvino_model.xml and .bin beside the file. The library trusts what it reads: on a broken file it takes
+the process down, so that process is not ours.
+"""
+
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+from tessera.errors import StartupError
+from tessera.weights import children
+
+GRAPH_FILES = ("openvino_model.xml", "openvino_model.bin")
+
+
+def convert_graph(gguf: Path, folder: Path) -> None:
+    """Put the graph of `gguf` into `folder`; raises `StartupError` if the library cannot."""
+    work = folder / "conversion"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    link = work / "model.gguf"
+    link.symlink_to(gguf.resolve())
+    done = children.run([sys.executable, "-P", "-m", "tessera.engine.openvino.convert", str(link)], {})
+    made = [work / name for name in GRAPH_FILES]
+    if done.returncode or not all(path.is_file() for path in made):
+        raise StartupError(f"{gguf} could not be converted: {_reason(done.returncode, done.stderr)}")
+    for path in made:
+        path.replace(folder / path.name)
+    shutil.rmtree(work)
+
+
+def _reason(code: int, said: str) -> str:
+    if code < 0:
+        return f"OpenVINO GenAI ended with {signal.Signals(-code).name}; the file may be broken."
+    lines = [line for line in said.splitlines() if line.strip()]
+    return lines[-1] if lines else f"OpenVINO GenAI ended with code {code}."
+
+
+def main() -> None:
+    """Convert the file that is named on the command line."""
+    import openvino_genai
+
+    openvino_genai.LLMPipeline(sys.argv[1], "CPU", enable_save_ov_model=True, ATTENTION_BACKEND="SDPA")
+
+
+if __name__ == "__main__":
+    main()

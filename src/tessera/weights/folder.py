@@ -1,0 +1,158 @@
+"""A folder that is ready to be served: OpenVINO IR with the files that go with it on model hubs.
+
+    openvino_model.xml, .bin   the graph and its weights
+    tokenizer.json             as the `tokenizers` library reads it
+    config.json                its context length, among others
+    generation_config.json     the tokens that end a turn, the sampling it wants (may be absent)
+    tokenizer_config.json      the text of bos and eos, sometimes the chat template (may be absent)
+    chat_template.jinja        the chat template (may be absent)
+
+Converted GGUF files are put into the same form, so that there is one loader. No code of a folder is ever run:
+one that asks for it is refused.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from tessera.errors import StartupError
+
+MODEL_FILES = (
+    "openvino_model.xml",
+    "openvino_model.bin",
+    "tokenizer.json",
+    "config.json",
+    "generation_config.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+)
+_REQUIRED = MODEL_FILES[:4]
+
+_T = TypeVar("_T")
+
+
+class _TextConfig(msgspec.Struct, frozen=True):
+    max_position_embeddings: int | None = None
+
+
+class Config(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is read of config.json. Models that see images keep the context length one level down."""
+
+    model_type: str = ""
+    max_position_embeddings: int | None = None
+    text_config: _TextConfig = _TextConfig()
+    eos_token_id: int | list[int] | None = None
+    auto_map: object = None
+
+
+class GenerationConfig(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is read of generation_config.json; absent means that the model does not say."""
+
+    eos_token_id: int | list[int] | None = None
+    do_sample: bool | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+
+
+class _AddedToken(msgspec.Struct, frozen=True):
+    content: str
+
+
+class _NamedTemplate(msgspec.Struct, frozen=True):
+    name: str
+    template: str
+
+
+class TokenizerConfig(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is read of tokenizer_config.json."""
+
+    bos_token: str | _AddedToken | None = None
+    eos_token: str | _AddedToken | None = None
+    chat_template: str | list[_NamedTemplate] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFolder:
+    """Everything about a model but its weights. `model_id` is the name its replies carry."""
+
+    path: Path
+    model_id: str
+    created_s: int
+    context_tokens: int
+    eos_token_ids: tuple[int, ...]
+    bos_token: str
+    eos_token: str
+    chat_template: str | None
+    generation: GenerationConfig
+
+    @property
+    def model_xml(self) -> Path:
+        """The graph."""
+        return self.path / "openvino_model.xml"
+
+    @property
+    def tokenizer_json(self) -> Path:
+        """The tokenizer."""
+        return self.path / "tokenizer.json"
+
+
+def read_folder(path: Path, model_id: str) -> ModelFolder:
+    """Describe the folder; raises `StartupError` naming the file that is missing or wrong."""
+    missing = [name for name in _REQUIRED if not (path / name).is_file()]
+    if missing:
+        raise StartupError(
+            f"{path} is not a model in OpenVINO IR form: it has no {', '.join(missing)}. "
+            "Export one with optimum-intel, or serve a GGUF file."
+        )
+    config = _decode(path / "config.json", Config)
+    if config.auto_map is not None:
+        raise StartupError(f"{path / 'config.json'} asks to run code that comes with the model (auto_map).")
+    generation = _decode(path / "generation_config.json", GenerationConfig)
+    tokenizer = _decode(path / "tokenizer_config.json", TokenizerConfig)
+    context = config.max_position_embeddings or config.text_config.max_position_embeddings
+    if context is None:
+        raise StartupError(f"{path / 'config.json'} does not say the context length.")
+    return ModelFolder(
+        path=path,
+        model_id=model_id,
+        created_s=int((path / "openvino_model.xml").stat().st_mtime),
+        context_tokens=context,
+        eos_token_ids=_ids(generation.eos_token_id) or _ids(config.eos_token_id),
+        bos_token=_content(tokenizer.bos_token),
+        eos_token=_content(tokenizer.eos_token),
+        chat_template=_chat_template(path, tokenizer),
+        generation=generation,
+    )
+
+
+def _decode(path: Path, kind: type[_T]) -> _T:
+    """An absent file says nothing."""
+    try:
+        return msgspec.json.decode(path.read_bytes() if path.is_file() else b"{}", type=kind)
+    except (msgspec.DecodeError, OSError) as error:
+        raise StartupError(f"{path} cannot be read: {error}") from error
+
+
+def _ids(found: int | list[int] | None) -> tuple[int, ...]:
+    if found is None:
+        return ()
+    return tuple(found) if isinstance(found, list) else (found,)
+
+
+def _content(token: str | _AddedToken | None) -> str:
+    return token.content if isinstance(token, _AddedToken) else token or ""
+
+
+def _chat_template(path: Path, tokenizer: TokenizerConfig) -> str | None:
+    file = path / "chat_template.jinja"
+    if file.is_file():
+        return file.read_text(encoding="utf-8")
+    found = tokenizer.chat_template
+    if isinstance(found, list):
+        return next((named.template for named in found if named.name == "default"), None)
+    return found

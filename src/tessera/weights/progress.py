@@ -1,0 +1,53 @@
+"""How long work is shown to whoever waits for it."""
+
+import threading
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol, TypeAlias
+
+Report: TypeAlias = Callable[[int], None]
+"""Told how many bytes are done so far."""
+
+_LOOK_EVERY_S = 0.1
+
+
+class Progress(Protocol):
+    """What the command line implements."""
+
+    def note(self, text: str) -> None:
+        """Something worth a line."""
+        ...
+
+    def stage(self, text: str, total_bytes: int | None = None) -> AbstractContextManager[Report]:
+        """Work that lasts as long as the context; `total_bytes` None: nobody knows how much it is."""
+        ...
+
+
+class Quiet:
+    """Shows nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""
+
+    @contextmanager
+    def stage(self, text: str, total_bytes: int | None = None) -> Generator[Report]:
+        """Nothing."""
+        yield lambda done: None
+
+
+@contextmanager
+def watching(measure: Callable[[], int], report: Report) -> Generator[None]:
+    """Report `measure()` ten times a second while somebody else does the work."""
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(_LOOK_EVERY_S):
+            report(measure())
+
+    thread = threading.Thread(target=look, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
