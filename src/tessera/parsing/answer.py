@@ -1,0 +1,120 @@
+"""The visible text of a choice: what may be shown of it, and when.
+
+    text ──▶ white space that separates it from markup is dropped ──▶ stop strings ──▶ white space that a call
+    may follow is held ──▶ shown
+
+White space between a reply and its calls belongs to the markup: newlines after the reasoning, white space
+before a call, and white space after one unless it separates two visible texts.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+from tessera.core.generation import TokenLogprob
+from tessera.parsing.matcher import Automaton, Matcher, cut
+from tessera.text.pieces import TextPiece
+
+Show = Callable[[str, tuple[TokenLogprob, ...]], None]
+
+
+class Answer:
+    """Shows text, without the stop string that ends it.
+
+    `blank` says that no visible character has come yet, `stopped` that a stop string was found.
+    """
+
+    def __init__(self, show: Show, stop: tuple[str, ...], *, calls: bool) -> None:
+        """`calls` says whether calls may come, so that white space must wait."""
+        self._out = show
+        self._stops = Matcher(Automaton(stop))
+        self._calls = calls
+        self._after: Literal["text", "reasoning", "call"] = "text"
+        self._leading: list[TextPiece] = []
+        self._trailing: list[TextPiece] = []
+        self._tail = ""
+        self.blank = True
+        self.stopped = False
+
+    @property
+    def after_call(self) -> bool:
+        """Nothing but white space came since the last call."""
+        return self._after == "call"
+
+    @property
+    def at_paragraph(self) -> bool:
+        """The next text begins a paragraph."""
+        return self.blank or self.after_call or self._tail == "\n\n"
+
+    def text(self, piece: TextPiece) -> None:
+        """More text of the answer."""
+        for each in self._without_separators(piece):
+            self.blank = self.blank and each.text.isspace()
+            self._tail = (self._tail + each.text[-2:])[-2:]
+            self._search(each)
+
+    def _without_separators(self, piece: TextPiece) -> list[TextPiece]:
+        """The piece without the white space that separates it from markup before it."""
+        match self._after:
+            case "text":
+                return [piece]
+            case "reasoning":
+                kept = [_without_leading(piece, "\n")]
+            case "call" if piece.text.isspace():
+                self._leading.append(piece)
+                return []
+            case "call":
+                kept = [_without_leading(piece, None)] if self.blank else [*self._leading, piece]
+                self._leading.clear()
+        if not kept[-1].text:
+            return []
+        self._after = "text"
+        return kept
+
+    def reasoning_ended(self) -> None:
+        """Newlines that follow are no text."""
+        self._after = "reasoning"
+
+    def call_begun(self) -> None:
+        """White space before, and after, is no text."""
+        for piece in self._stops.flush():
+            self._show(piece)
+        self._trailing.clear()
+        self._leading.clear()
+        self._tail = ""
+        self._after = "call"
+
+    def end(self) -> None:
+        """Nothing follows: show what was held."""
+        for piece in self._stops.flush():
+            self._show(piece)
+        self._release()
+
+    def _search(self, piece: TextPiece) -> None:
+        if self.stopped:
+            return
+        certain, stop, _ = self._stops.scan(piece)
+        for each in certain:
+            self._show(each)
+        if stop:
+            self.stopped = True
+            self._release()
+
+    def _show(self, piece: TextPiece) -> None:
+        if not self._calls:
+            self._out(piece.text, piece.logprobs)
+            return
+        visible, space = cut(piece, len(piece.text.rstrip()))
+        if visible.text:
+            self._release()
+            self._out(visible.text, visible.logprobs)
+        if space.text:
+            self._trailing.append(space)
+
+    def _release(self) -> None:
+        for piece in self._trailing:
+            self._out(piece.text, piece.logprobs)
+        self._trailing.clear()
+
+
+def _without_leading(piece: TextPiece, characters: str | None) -> TextPiece:
+    return cut(piece, len(piece.text) - len(piece.text.lstrip(characters)))[1]

@@ -1,0 +1,73 @@
+"""The arguments of a call as JSON text, written while raw values are read.
+
+The value of a parameter that can only be a string is written as it comes. Any other is written once it is
+whole: the model's own JSON where it fits the schema, else the text as a string. A number is never made of
+a string, nor `true` of a 1: the schema is what the tool will check against.
+"""
+
+import json
+from collections.abc import Callable
+
+from tessera.core.chat import JsonObject
+from tessera.parsing.schema import Signature
+
+
+class Arguments:
+    """Writes one object. A parameter that comes twice keeps its first value."""
+
+    def __init__(self, schema: JsonObject, write: Callable[[str], None]) -> None:
+        """`schema` is that of the whole object."""
+        self._signature = Signature(schema)
+        self._write = write
+        self._written: set[str] = set()
+        self._name = ""
+        self._is_text = self._repeated = False
+        self._parts: list[str] = []
+        self._leading = self._newline = False
+        self.line_begins = False
+
+    @property
+    def missing(self) -> list[str]:
+        """The parameters of the schema that did not come yet."""
+        return [name for name in self._signature.names if name not in self._written]
+
+    def begin(self, name: str) -> None:
+        """The value of `name` follows; `line_begins` then says whether it ends with a newline so far."""
+        self._repeated = name in self._written
+        self._is_text = not self._repeated and self._signature.only_text(name)
+        self._name, self._parts = name, []
+        self._leading, self._newline, self.line_begins = True, False, False
+        if not self._repeated:
+            self._write((", " if self._written else "{") + _dump(name) + ": " + '"' * self._is_text)
+            self._written.add(name)
+
+    def add(self, text: str) -> None:
+        """More of the value, in which one newline at either end is markup."""
+        self.line_begins = text.endswith("\n")
+        if self._leading:
+            self._leading, text = False, text.removeprefix("\n")
+        if not text:
+            return
+        text = "\n" * self._newline + text
+        self._newline = text.endswith("\n")
+        if not (text := text.removesuffix("\n")):
+            return
+        if self._is_text:
+            self._write(_dump(text)[1:-1])
+        elif not self._repeated:
+            self._parts.append(text)
+
+    def end(self) -> None:
+        """The value is whole."""
+        if self._is_text:
+            self._write('"')
+        elif not self._repeated:
+            self._write(self._signature.read(self._name, "".join(self._parts)))
+
+    def close(self) -> None:
+        """The object is whole."""
+        self._write("}" if self._written else "{}")
+
+
+def _dump(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,135 @@
+"""Literals found in a stream of text, however it is cut.
+
+An Aho-Corasick automaton reads every character once. Text is held back exactly as long as it could still
+become one of the literals, and given out in the pieces it came in, so that logprobs stay with their text.
+"""
+
+import re
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+from tessera.text.pieces import TextPiece
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A literal that was found, or a control token; `pieces` are its text."""
+
+    text: str
+    pieces: tuple[TextPiece, ...]
+
+
+def cut(piece: TextPiece, at: int) -> tuple[TextPiece, TextPiece]:
+    """The piece in two; the logprobs are those of tokens that end in it, so they go with its end."""
+    if at == len(piece.text):
+        return piece, TextPiece("")
+    return TextPiece(piece.text[:at]), TextPiece(piece.text[at:], piece.logprobs)
+
+
+class Automaton:
+    """The states of a search for some literals: the longest suffix of the text that begins one of them."""
+
+    def __init__(self, literals: Iterable[str]) -> None:
+        self._next: list[dict[str, int]] = [{}]
+        self._shorter = [0]
+        self.depth = [0]
+        self.found = [""]
+        for literal in filter(None, literals):
+            self._add(literal)
+        self._link()
+        firsts = "".join(map(re.escape, self._next[0]))
+        self._first = re.compile(f"[{firsts}]") if firsts else None
+
+    def start(self, text: str, at: int) -> int:
+        """Where from `at` on a literal may begin."""
+        begin = self._first.search(text, at) if self._first else None
+        return begin.start() if begin else len(text)
+
+    def step(self, state: int, character: str) -> int:
+        """The state after one more character; the steps back are paid for by the steps forward."""
+        while state and character not in self._next[state]:
+            state = self._shorter[state]
+        return self._next[state].get(character, 0)
+
+    def _add(self, literal: str) -> None:
+        state = 0
+        for character in literal:
+            if character not in self._next[state]:
+                self._next[state][character] = len(self._next)
+                self._next.append({})
+                self._shorter.append(0)
+                self.depth.append(self.depth[state] + 1)
+                self.found.append("")
+            state = self._next[state][character]
+        self.found[state] = literal
+
+    def _link(self) -> None:
+        states = deque(self._next[0].values())
+        while states:
+            state = states.popleft()
+            for character, longer in self._next[state].items():
+                self._shorter[longer] = self.step(self._shorter[state], character)
+                # Of two literals that end here, the longer one counts.
+                self.found[longer] = self.found[longer] or self.found[self._shorter[longer]]
+                states.append(longer)
+
+
+@lru_cache(maxsize=64)
+def markup_automaton(literals: tuple[str, ...]) -> Automaton:
+    """The automaton of a family's own literals; those of a client are never kept."""
+    return Automaton(literals)
+
+
+class Matcher:
+    """One search through a stream."""
+
+    def __init__(self, automaton: Automaton) -> None:
+        self._automaton = automaton
+        self._state = 0
+        self._held: deque[TextPiece] = deque()
+        self._n_held = 0
+
+    def scan(self, piece: TextPiece, start: int = 0) -> tuple[list[TextPiece], Tag | None, int]:
+        """Read `piece` from `start` to the end of the first literal, or to its own end.
+
+        Returns the text before the literal that is now certain, the literal if one was found, and how far
+        was read. The literal that ends first is found, and nothing is held after it.
+        """
+        text, automaton, state = piece.text, self._automaton, self._state
+        at = start
+        while at < len(text):
+            if not state and (at := automaton.start(text, at)) == len(text):
+                break
+            state = automaton.step(state, text[at])
+            at += 1
+            if literal := automaton.found[state]:
+                self._hold(cut(cut(piece, at)[0], start)[1])
+                self._state = 0
+                before = self._take(self._n_held - len(literal))
+                return before, Tag(literal, tuple(self._take(len(literal)))), at
+        self._state = state
+        self._hold(cut(piece, start)[1] if start else piece)
+        return self._take(self._n_held - automaton.depth[state]), None, at
+
+    def flush(self) -> list[TextPiece]:
+        """What is held, which will not become a literal."""
+        self._state = 0
+        return self._take(self._n_held)
+
+    def _hold(self, piece: TextPiece) -> None:
+        self._held.append(piece)
+        self._n_held += len(piece.text)
+
+    def _take(self, n: int) -> list[TextPiece]:
+        taken: list[TextPiece] = []
+        self._n_held -= n
+        while n:
+            piece = self._held.popleft()
+            if len(piece.text) > n:
+                piece, rest = cut(piece, n)
+                self._held.appendleft(rest)
+            taken.append(piece)
+            n -= len(piece.text)
+        return taken

@@ -1,0 +1,117 @@
+"""What looks like the opening of a call is held until it is one, or else is text after all."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from tessera.core.generation import EngineFinish
+from tessera.parsing.matcher import Tag, cut
+from tessera.parsing.turn import State, Turn
+from tessera.text.pieces import TextPiece
+
+SPACE = None
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What must follow an opening tag, step by step: `SPACE`, any white space, or one of some strings.
+
+    Step number `name` holds the names that are known, each with the character that ends it. Steps after it
+    are looked at, but left to be read again.
+    """
+
+    steps: tuple[tuple[str, ...] | None, ...]
+    name: int
+
+
+def ended(names: Iterable[str], by: str) -> tuple[str, ...]:
+    """The names as a step of a `Head`."""
+    return tuple(name + by for name in names)
+
+
+class Opening(State):
+    """A tag that may open something, and what followed it."""
+
+    def __init__(
+        self,
+        turn: Turn,
+        tag: Tag,
+        head: Head,
+        confirmed: Callable[[str], None],
+        cut_short: Callable[[], None] | None = None,
+    ) -> None:
+        """`confirmed` is called with the name. An output cut short by its length in here is given to
+        `cut_short`, instead of being shown, where there is such a thing.
+        """
+        self._turn, self._tag, self._head = turn, tag, head
+        self._before = turn.state
+        self._confirmed, self._cut_short = confirmed, cut_short
+        self._held: list[TextPiece] = []
+        self._step = self._n_matched = self._n_read = self._n_named = 0
+        self._candidates = head.steps[0] or ()
+        self._name = ""
+        self.reasoning = self._before.reasoning
+
+    def text(self, piece: TextPiece) -> None:
+        """Follow the head; give everything back as soon as it is not one."""
+        self._held.append(piece)
+        for character in piece.text:
+            if not self._follows(character):
+                self._give_back()
+                return
+            if self._step == len(self._head.steps):
+                self._confirm()
+                return
+
+    def tag(self, tag: Tag) -> bool:
+        """A control token: no head has one."""
+        self._give_back(tag)
+        return True
+
+    def end(self, finish: EngineFinish) -> None:
+        """Half an opening is text, unless it was the length that cut it."""
+        if finish == "length" and self._cut_short:
+            self._turn.state = self._before
+            self._cut_short()
+        else:
+            self._give_back()
+
+    def _follows(self, character: str) -> bool:
+        self._n_read += 1
+        while self._head.steps[self._step] is SPACE:
+            if character.isspace():
+                return True
+            self._next_step()
+        at = self._n_matched
+        self._candidates = tuple(each for each in self._candidates if each[at] == character)
+        self._n_matched += 1
+        whole = next((each for each in self._candidates if len(each) == self._n_matched), None)
+        if whole is not None:
+            if self._step == self._head.name:
+                self._name, self._n_named = whole[:-1], self._n_read
+            self._next_step()
+        return bool(self._candidates) or whole is not None
+
+    def _next_step(self) -> None:
+        self._step += 1
+        self._n_matched = 0
+        steps = self._head.steps
+        self._candidates = (steps[self._step] or ()) if self._step < len(steps) else ()
+
+    def _confirm(self) -> None:
+        self._turn.state = self._before
+        self._turn.again(_after(self._n_named, self._held))
+        self._confirmed(self._name)
+
+    def _give_back(self, *tags: Tag) -> None:
+        self._turn.state = self._before
+        for piece in self._tag.pieces:
+            self._before.text(piece)
+        self._turn.again([*self._held, *tags])
+
+
+def _after(n: int, pieces: list[TextPiece]) -> Iterator[TextPiece]:
+    """What follows the first `n` characters."""
+    for piece in pieces:
+        if n < len(piece.text):
+            yield cut(piece, n)[1]
+        n = max(0, n - len(piece.text))

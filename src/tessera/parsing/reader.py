@@ -1,0 +1,127 @@
+"""Engine chunks in, events out: one detokenizer and one parser for each choice, and the count of tokens."""
+
+import secrets
+import string
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby, repeat
+from typing import TypeVar
+
+from tessera.core.chat import ChatRequest
+from tessera.core.events import ChatEvent, Completed, ReasoningDelta, TextDelta, ToolCallDelta
+from tessera.core.generation import EngineFinish, TokenChunk, TokenLogprob
+from tessera.core.usage import Usage
+from tessera.parsing.parser import Parser
+from tessera.parsing.syntax import Syntax
+from tessera.text.detokenizer import Detokenizer
+from tessera.text.tokenizer import Tokenizer
+
+_Event = TypeVar("_Event")
+_ALPHANUMERIC = string.ascii_letters + string.digits
+
+
+def new_call_id() -> str:
+    """`call_` and 24 random letters and digits."""
+    return "call_" + "".join(secrets.choice(_ALPHANUMERIC) for _ in range(24))
+
+
+@dataclass(slots=True)
+class _Choice:
+    detokenizer: Detokenizer
+    parser: Parser
+    finished: bool = False
+
+
+class Reader:
+    """Reads all choices of one reply.
+
+    What a choice is does not depend on how the engine cuts it: tokens are read one by one, and those that
+    come after a stop string are neither read nor counted.
+    """
+
+    def __init__(
+        self,
+        request: ChatRequest,
+        syntax: Syntax,
+        tokenizer: Tokenizer,
+        prompt_tokens: int,
+        new_call_id: Callable[[], str] = new_call_id,
+    ) -> None:
+        """`prompt_tokens` is the length of the prompt, for the usage."""
+        control = tokenizer.control_tokens
+        self._choices = [
+            _Choice(Detokenizer(tokenizer), Parser(choice, request, syntax, control, new_call_id))
+            for choice in range(request.n)
+        ]
+        self._prompt_tokens = prompt_tokens
+        self._cached_tokens = self._completion_tokens = self._reasoning_tokens = 0
+
+    @property
+    def done(self) -> bool:
+        """All choices have finished: the engine may stop."""
+        return all(choice.finished for choice in self._choices)
+
+    def feed(self, chunk: TokenChunk) -> tuple[ChatEvent, ...]:
+        """The events of what the engine added; deltas that follow one another are joined."""
+        self._cached_tokens = max(self._cached_tokens, chunk.cached_tokens)
+        return tuple(_joined(self._read(self._choices[chunk.sequence], chunk)))
+
+    def complete(self) -> tuple[ChatEvent, ...]:
+        """The last event, once all choices are done."""
+        usage = Usage(
+            self._prompt_tokens, self._cached_tokens, self._completion_tokens, self._reasoning_tokens
+        )
+        return (Completed(usage),)
+
+    def _read(self, choice: _Choice, chunk: TokenChunk) -> Iterator[ChatEvent]:
+        logprobs: Iterable[TokenLogprob | None] = chunk.logprobs or repeat(None)
+        for token_id, logprob in zip(chunk.token_ids, logprobs, strict=False):
+            if choice.finished:
+                return
+            self._completion_tokens += 1
+            self._reasoning_tokens += choice.parser.in_reasoning
+            yield from choice.parser.feed(choice.detokenizer.feed(token_id, logprob))
+            if choice.parser.stopped:
+                yield from self._finish(choice, "stop")
+        if chunk.finish and not choice.finished:
+            yield from choice.parser.feed(choice.detokenizer.flush())
+            yield from self._finish(choice, chunk.finish)
+
+    def _finish(self, choice: _Choice, finish: EngineFinish) -> Iterator[ChatEvent]:
+        choice.finished = True
+        yield from choice.parser.finish(finish)
+
+
+def _joined(events: Iterable[ChatEvent]) -> Iterator[ChatEvent]:
+    """The events, neighbours that continue one another as one."""
+    for _, group in groupby(events, _continued):
+        yield _join([*group])
+
+
+def _continued(event: ChatEvent) -> tuple[type, int]:
+    match event:
+        case ToolCallDelta():
+            return type(event), event.call
+        case ReasoningDelta() | TextDelta():
+            return type(event), 0
+        case _:
+            return type(event), id(event)
+
+
+def _join(events: list[ChatEvent]) -> ChatEvent:
+    match events[0]:
+        case ReasoningDelta(choice):
+            return ReasoningDelta(choice, "".join(each.text for each in _of(ReasoningDelta, events)))
+        case TextDelta(choice):
+            deltas = _of(TextDelta, events)
+            logprobs = tuple(logprob for each in deltas for logprob in each.logprobs)
+            return TextDelta(choice, "".join(each.text for each in deltas), logprobs)
+        case ToolCallDelta(choice, call):
+            written = "".join(each.arguments for each in _of(ToolCallDelta, events))
+            return ToolCallDelta(choice, call, written)
+        case event:
+            return event
+
+
+def _of(kind: type[_Event], events: list[ChatEvent]) -> list[_Event]:
+    return [event for event in events if isinstance(event, kind)]

@@ -1,0 +1,154 @@
+"""What a JSON Schema says about the parameters of a function, as far as reading raw text needs it.
+
+Only the type of the value itself counts: what is inside an object or an array is the validator's concern.
+Keywords that are malformed say nothing.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NoReturn, cast
+from urllib.parse import unquote
+
+from tessera.core.chat import Json, JsonObject
+
+_TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
+
+# Deeper than any schema people write; beyond it everything is allowed.
+_DEEPEST = 64
+
+
+class Signature:
+    """The parameters of one function. `names` are those that the schema lists."""
+
+    def __init__(self, schema: JsonObject) -> None:
+        self._root = schema
+        self._properties = dict(self._listed(schema, set()))
+        self.names = tuple(self._properties)
+
+    def only_text(self, name: str) -> bool:
+        """Whether the value can only be a string."""
+        schema = self._properties.get(name, True)
+        return [
+            kind for kind in _TYPES if self._allows(schema, lambda leaf, kind=kind: _has(leaf, kind))
+        ] == ["string"]
+
+    def read(self, name: str, text: str) -> str:
+        """The JSON text of a value that was written as `text`: itself where it fits, else a string."""
+        schema = self._properties.get(name, True)
+        try:
+            value: Json = json.loads(text, parse_constant=_refuse)
+        except (ValueError, RecursionError):
+            return json.dumps(text, ensure_ascii=False)
+        if self._allows(schema, lambda leaf: _fits(leaf, value)):
+            return text.strip(" \t\r\n")
+        return json.dumps(text, ensure_ascii=False)
+
+    def _allows(self, schema: Json, leaf: Callable[[JsonObject], bool]) -> bool:
+        """Whether the schema allows what its leaves are asked about. Every schema is asked once, so that
+        references that fan out, or come back, cost nothing.
+        """
+        seen: dict[int, bool] = {}
+
+        def ask(schema: Json, depth: int) -> bool:
+            if not isinstance(schema, Mapping):
+                return schema is not False
+            if depth > _DEEPEST or id(schema) in seen:
+                return seen.get(id(schema), True)
+            seen[id(schema)] = True
+            seen[id(schema)] = (
+                leaf(schema)
+                and all(ask(each, depth + 1) for each in self._all_of(schema))
+                and all(any(ask(each, depth + 1) for each in choice) for choice in _choices(schema))
+            )
+            return seen[id(schema)]
+
+        return ask(schema, 0)
+
+    def _all_of(self, schema: JsonObject) -> Iterator[Json]:
+        if isinstance(pointer := schema.get("$ref"), str):
+            yield self._resolve(pointer)
+        yield from _list(schema.get("allOf"))
+
+    def _resolve(self, pointer: str) -> Json:
+        """What a reference within the schema points at; anything is allowed by one that points nowhere."""
+        at: Json = self._root
+        if not pointer.startswith("#"):
+            return True
+        for part in unquote(pointer[1:]).split("/")[1:]:
+            key = part.replace("~1", "/").replace("~0", "~")
+            if isinstance(at, Mapping):
+                at = at.get(key, True)
+            elif (items := _list(at)) and key.isdecimal() and int(key) < len(items):
+                at = items[int(key)]
+            else:
+                return True
+        return at
+
+    def _listed(self, schema: Json, seen: set[int]) -> Iterator[tuple[str, Json]]:
+        if not isinstance(schema, Mapping) or id(schema) in seen or len(seen) > _DEEPEST:
+            return
+        seen.add(id(schema))
+        for part in (*self._all_of(schema), *(each for choice in _choices(schema) for each in choice)):
+            yield from self._listed(part, seen)
+        if isinstance(properties := schema.get("properties"), Mapping):
+            yield from properties.items()
+
+
+def _has(schema: JsonObject, kind: str) -> bool:
+    """Whether a value of that type is allowed by the schema's own keywords."""
+    allowed = _values(schema)
+    return _type_allows(schema.get("type"), kind) and (
+        allowed is None or any(kind in _kinds(value) for value in allowed)
+    )
+
+
+def _fits(schema: JsonObject, value: Json) -> bool:
+    allowed = _values(schema)
+    return any(_type_allows(schema.get("type"), kind) for kind in _kinds(value)) and (
+        allowed is None or any(_kinds(each) == _kinds(value) and each == value for each in allowed)
+    )
+
+
+def _values(schema: JsonObject) -> Sequence[Json] | None:
+    if "const" in schema:
+        return [schema["const"]]
+    return _list(schema.get("enum")) or None
+
+
+def _type_allows(types: Json, kind: str) -> bool:
+    names = [types] if isinstance(types, str) else _list(types)
+    return not names or kind in names or (kind == "integer" and "number" in names)
+
+
+def _kinds(value: Json) -> tuple[str, ...]:
+    """The types a value has."""
+    match value:
+        case None:
+            return ("null",)
+        case bool():
+            return ("boolean",)
+        case int():
+            return ("integer", "number")
+        case float():
+            return ("integer", "number") if value.is_integer() else ("number",)
+        case str():
+            return ("string",)
+        case Mapping():
+            return ("object",)
+        case _:
+            return ("array",)
+
+
+def _choices(schema: JsonObject) -> Iterator[Sequence[Json]]:
+    """Alternatives, of each of which one must hold."""
+    for keyword in ("anyOf", "oneOf"):
+        if alternatives := _list(schema.get(keyword)):
+            yield alternatives
+
+
+def _list(value: Json) -> Sequence[Json]:
+    return cast("Sequence[Json]", value) if isinstance(value, list | tuple) else ()
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON")
