@@ -11,6 +11,7 @@ from blockbuster import blockbuster_ctx
 from starlette.applications import Starlette
 
 from tessera.access.keys import Keys
+from tessera.app import build_app
 from tessera.engine.scripted import ScriptedEngine, ScriptedTokenizer
 from tessera.formats.hermes import HERMES
 from tessera.http.inflight import InFlight
@@ -97,8 +98,6 @@ def serve(stopping: list[threading.Thread]) -> Iterator[Callable[..., Served]]:
     """Serve a `ScriptedEngine` made with the given arguments."""
     with ExitStack() as stack:
         stack.enter_context(blockbuster_ctx())
-        # Imported late, so that unit tests do not load the whole application.
-        from tessera.app import build_app
 
         def start(limits: HttpLimits | None = None, **engine_options: Any) -> Served:
             tokenizer = ScriptedTokenizer()
