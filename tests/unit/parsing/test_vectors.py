@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.strategies import chunkings
 
 from tessera.core.chat import ChatRequest, Mode, Tool, ToolChoice, UserMessage
 from tessera.core.events import ChatEvent, TextDelta, ToolCallStarted
@@ -17,7 +18,6 @@ from tessera.core.result import Reply, fold
 from tessera.formats.qwen3 import QWEN3
 from tessera.parsing.reader import Reader
 from tessera.text.tiktoken import TiktokenTokenizer
-from tests.strategies import chunkings
 
 _FILE = json.loads((Path(__file__).parents[2] / "data" / "qwen36_parser_vectors.json").read_text())
 VECTORS: list[dict[str, Any]] = _FILE["vectors"]
