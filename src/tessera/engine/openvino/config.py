@@ -14,7 +14,8 @@ class WorkerConfig:
 
     `model_xml` is the path of the stateful OpenVINO IR. `step_tokens` bounds the prompt tokens of one forward
     pass. `precision` "f32" computes in float32 where "auto" takes what the device is fastest at. `threads` 0
-    uses every core. `cache_dir` keeps compiled models; None keeps none.
+    uses every core. `cache_dir` keeps compiled models; None keeps none. `tokenizer_json` is the path of the
+    model's tokenizer, without which no grammar can be followed.
     """
 
     model_xml: str
@@ -28,6 +29,7 @@ class WorkerConfig:
     precision: Literal["auto", "f32"] = "auto"
     threads: int = 0
     cache_dir: str | None = None
+    tokenizer_json: str | None = None
 
     def served(self) -> EngineInfo:
         """What an engine of this configuration serves."""

@@ -1,20 +1,29 @@
 """The engine itself, synchronous: requests in, one forward pass per `step`, tokens out."""
 
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
 import numpy as np
+from llguidance import LLTokenizer
 from numpy.typing import NDArray
 
-from tessera.core.generation import EngineFinish, Prompt, Sampling, TokenChunk, TokenLogprob
+from tessera.core.generation import EngineInfo, Prompt, Sampling, TokenChunk, TokenLogprob
 from tessera.engine.openvino.blocks import BLOCK_TOKENS, BlockPool
 from tessera.engine.openvino.config import WorkerConfig
+from tessera.engine.openvino.constraint import Constraint, Grammars, Masks
 from tessera.engine.openvino.graph import PagedGraph, Span
+from tessera.engine.openvino.growth import force, grow
 from tessera.engine.openvino.sampling import Sampler
 from tessera.engine.openvino.scheduler import Scheduler
 from tessera.engine.openvino.sequence import Sequence
 from tessera.errors import GenerationFailed, StartupError
+from tessera.text.hf import HfTokenizer
+from tessera.text.llg import llg_tokenizer
+
+COMPILE_WAIT_S = 0.02
+"""How long a step with nothing to compute waits for a grammar."""
 
 Output = tuple[int, TokenChunk | str]
 """A request's id and what a step added to it; a text says why the request failed."""
@@ -34,33 +43,41 @@ class EngineCore:
         self._scheduler = Scheduler(pool, max_sequences=config.max_sequences, step_tokens=config.step_tokens)
         self._pool = pool
         self._requests: dict[int, list[Sequence]] = {}
-        self._failed: list[Output] = []
+        self._outputs: list[Output] = []
+        self._compiling: dict[int, Future[Constraint]] = {}
         self._arrivals = count()
         self.info = replace(
             config.served(),
             context_tokens=min(config.context_tokens, pool.n_blocks * BLOCK_TOKENS),
             vocabulary_size=self._graph.vocabulary_size,
         )
+        self._masks = Masks(config.max_sequences, self._graph.vocabulary_size)
+        self._grammars = Grammars(lambda: _grammar_tokenizer(config, self.info))
         self._warm_up(config.max_sequences, config.step_tokens)
 
     @property
     def busy(self) -> bool:
         """Whether `step` has work."""
-        return bool(self._requests or self._failed)
+        return bool(self._requests or self._outputs)
 
     def submit(self, request: int, prompt: Prompt, sampling: Sampling) -> None:
         """Queue a request; its chunks, or its failure, come out of later steps."""
         if not 0 < len(prompt.token_ids) < self.info.context_tokens:
-            self._failed.append((request, f"{len(prompt.token_ids)} prompt tokens do not fit the context"))
+            self._outputs.append((request, f"{len(prompt.token_ids)} prompt tokens do not fit the context"))
             return
-        sequence = self._sequence(request, 0, prompt, sampling, next(self._arrivals))
+        sequence = self._sequence(request, prompt, sampling)
         self._requests[request] = [sequence]
-        self._scheduler.add(sequence)
+        if prompt.grammar is None:
+            self._scheduler.add(sequence)
+        else:
+            self._compiling[request] = self._grammars.constrain(prompt.grammar)
 
     def abort(self, request: int) -> None:
         """Drop a request and free its blocks; unknown ids are ignored."""
-        for sequence in self._requests.pop(request, ()):
-            self._scheduler.remove(sequence)
+        sequences = self._requests.pop(request, [])
+        if self._compiling.pop(request, None) is None:
+            for sequence in sequences:
+                self._scheduler.remove(sequence)
 
     def gauges(self) -> dict[str, int]:
         """Sequences running and waiting; blocks held, kept for reuse, and in all."""
@@ -74,56 +91,75 @@ class EngineCore:
 
     def step(self) -> list[Output]:
         """One forward pass over all sequences of the plan; what it added."""
-        outputs, self._failed = self._failed, []
+        self._start_compiled()
         planned = self._scheduler.plan()
-        if not planned:
-            return outputs
         spans = [_span(sequence, n_tokens) for sequence, n_tokens in planned]
-        rows = iter(self._graph.run(spans))
-        for (sequence, n_tokens), span in zip(planned, spans, strict=True):
-            sequence.advance(n_tokens, self._pool)
-            if span.sampled:
-                outputs += self._extend(sequence, next(rows))
+        sampled = [sequence for (sequence, _), span in zip(planned, spans, strict=True) if span.sampled]
+        if spans:
+            self._graph.start(spans)
+            masks = self._mask(sampled)
+            logits = self._graph.logits()
+            for sequence, n_tokens in planned:
+                sequence.advance(n_tokens, self._pool)
+            self._outputs += [
+                output
+                for row, sequence in enumerate(sampled)
+                for output in self._extend(sequence, logits[row], masks.get(row))
+            ]
+        elif self._compiling and not self._outputs:
+            wait(self._compiling.values(), COMPILE_WAIT_S, FIRST_COMPLETED)
+        outputs, self._outputs = self._outputs, []
         return outputs
 
-    def _fail(self, sequence: Sequence, reason: str) -> list[Output]:
-        """End a whole request because of one of its sequences; other requests go on."""
-        self.abort(sequence.request)
-        return [(sequence.request, reason)]
+    def _start_compiled(self) -> None:
+        """Queue the sequences whose grammars have become ready."""
+        for request, compiling in list(self._compiling.items()):
+            if not compiling.done():
+                continue
+            sequence = self._requests[request][0]
+            try:
+                sequence.constraint = compiling.result()
+                force(sequence, self.info.context_tokens)
+            except GenerationFailed as error:
+                self._fail(request, error)
+                continue
+            del self._compiling[request]
+            self._scheduler.add(sequence)
 
-    def _extend(self, sequence: Sequence, logits: NDArray[np.float32]) -> list[Output]:
-        """Sample the next token of the sequence, and the first ones of its siblings if the prompt is just
-        done.
-        """
+    def _mask(self, sampled: list[Sequence]) -> dict[int, NDArray[np.uint32]]:
+        """The masks of the constrained rows; computed while the forward pass runs."""
+        rows = {row: sequence.constraint for row, sequence in enumerate(sampled) if sequence.constraint}
+        return dict(zip(rows, self._masks.fill(list(rows.values())), strict=True))
+
+    def _fail(self, request: int, error: GenerationFailed) -> None:
+        """End a whole request; others go on."""
+        self.abort(request)
+        self._outputs.append((request, error.message))
+
+    def _extend(
+        self, sequence: Sequence, logits: NDArray[np.float32], mask: NDArray[np.uint32] | None
+    ) -> list[Output]:
+        """Sample the next token of the sequence, and those of its siblings if the prompt is just done."""
         if sequence.request not in self._requests:
             return []  # a sibling failed earlier in this step
-        siblings = [sequence]
-        if sequence.n_output == 0 and sequence.index == 0:
-            siblings += self._fork(sequence)
         try:
-            return [(sequence.request, self._sample(sibling, logits)) for sibling in siblings]
+            siblings = [sequence, *self._fork(sequence)]
+            return [(sibling.request, self._sample(sibling, logits, mask)) for sibling in siblings]
         except GenerationFailed as error:
-            return self._fail(sequence, error.message)
+            self._fail(sequence.request, error)
+            return []
 
-    def _sample(self, sequence: Sequence, logits: NDArray[np.float32]) -> TokenChunk:
-        sampling, sampler = sequence.sampling, sequence.sampler
-        token = sampler.sample(logits)
-        sampler.accept(token)
-        sequence.tokens.append(token)
+    def _sample(
+        self, sequence: Sequence, logits: NDArray[np.float32], mask: NDArray[np.uint32] | None
+    ) -> TokenChunk:
+        token = sequence.sampler.sample(logits, mask)
+        finish = grow(sequence, token, self.info.context_tokens)
         logprobs: tuple[TokenLogprob, ...] = ()
-        if sampling.top_logprobs is not None:
-            logprobs = (sampler.logprob(logits, token),)
-        finish = self._finish(sequence, token)
-        chunk = TokenChunk(sequence.index, (token,), finish, sequence.n_cached, logprobs)
+        if sequence.sampling.top_logprobs is not None:
+            logprobs = (sequence.sampler.logprob(logits, token),)
         if finish:
             self._end(sequence)
-        return chunk
-
-    def _finish(self, sequence: Sequence, token: int) -> EngineFinish | None:
-        if token in sequence.sampling.stop_token_ids:
-            return "stop"
-        full = len(sequence.tokens) >= self.info.context_tokens
-        return "length" if full or sequence.n_output >= sequence.sampling.max_tokens else None
+        return sequence.report(finish, logprobs)
 
     def _end(self, sequence: Sequence) -> None:
         self._scheduler.remove(sequence)
@@ -133,23 +169,21 @@ class EngineCore:
             del self._requests[sequence.request]
 
     def _fork(self, first: Sequence) -> list[Sequence]:
-        """Make the other sequences of the request; those that can start now share the prompt's blocks."""
+        """Make the other sequences of the request, once; those that can start now share the blocks."""
         started: list[Sequence] = []
-        for index in range(1, first.sampling.n):
-            prompt = Prompt(tuple(first.tokens), cache_salt=first.salt, priority=-first.rank[0])
-            sibling = self._sequence(first.request, index, prompt, first.sampling, first.rank[1])
+        for index in range(1, first.n_siblings + 1):
+            sibling = self._sibling(first, index)
             self._requests[first.request].append(sibling)
             if self._scheduler.has_room and self._share(first, sibling):
                 self._scheduler.add_running(sibling)
                 started.append(sibling)
             else:
                 self._scheduler.add(sibling)
+        first.n_siblings = 0
         return started
 
     def _share(self, first: Sequence, sibling: Sequence) -> bool:
-        """Hold the full blocks of the prompt and copy the one that is not; False if no block is left for
-        that.
-        """
+        """Hold the full blocks of the prompt and copy the one that is not, if there is a block for that."""
         n_full = first.n_computed // BLOCK_TOKENS
         partial = self._pool.take(len(first.blocks) - n_full)
         if partial is None:
@@ -163,19 +197,37 @@ class EngineCore:
         sibling.n_computed, sibling.n_cached = first.n_computed, first.n_cached
         return True
 
-    def _sequence(
-        self, request: int, index: int, prompt: Prompt, sampling: Sampling, arrival: int
-    ) -> Sequence:
-        sampler = Sampler(sampling, index, prompt.token_ids, self.info.vocabulary_size)
+    def _sequence(self, request: int, prompt: Prompt, sampling: Sampling) -> Sequence:
         return Sequence(
             request=request,
-            index=index,
+            index=0,
             tokens=list(prompt.token_ids),
             n_prompt=len(prompt.token_ids),
             salt=prompt.cache_salt,
-            rank=(-prompt.priority, arrival, index),
+            rank=(-prompt.priority, next(self._arrivals), 0),
             sampling=sampling,
+            sampler=Sampler(sampling, 0, prompt.token_ids, self.info.vocabulary_size),
+            thinking_left=sampling.thinking_budget and sampling.thinking_budget.n_tokens,
+            n_siblings=sampling.n - 1,
+        )
+
+    def _sibling(self, first: Sequence, index: int) -> Sequence:
+        """A sequence in the state that `first` is in, with its own random numbers."""
+        prompt, forced = first.tokens[: first.n_prompt], first.tokens[first.n_prompt :]
+        sampler = Sampler(first.sampling, index, prompt, self.info.vocabulary_size)
+        for token_id in forced:
+            sampler.accept(token_id)
+        return Sequence(
+            request=first.request,
+            index=index,
+            tokens=prompt + forced,
+            n_prompt=first.n_prompt,
+            salt=first.salt,
+            rank=(*first.rank[:2], index),
+            sampling=first.sampling,
             sampler=sampler,
+            constraint=first.constraint and first.constraint.copy(),
+            thinking_left=first.thinking_left,
         )
 
     def _warm_up(self, max_sequences: int, step_tokens: int) -> None:
@@ -188,11 +240,20 @@ class EngineCore:
                 f" too few for a step of {step_tokens} tokens. Set it higher."
             )
         chunk_blocks = list(range(-(-step_tokens // BLOCK_TOKENS)))
-        self._graph.run([Span([0] * step_tokens, 0, chunk_blocks, sampled=True)])
-        for n_rows in range(1, max_sequences + 1):
-            self._graph.run([Span([0], 0, [0], sampled=True)] * n_rows)
+        batches = [[Span([0] * step_tokens, 0, chunk_blocks, sampled=True)]]
+        batches += [[Span([0], 0, [0], sampled=True)] * n_rows for n_rows in range(1, max_sequences + 1)]
+        for spans in batches:
+            self._graph.start(spans)
+            self._graph.logits()
 
 
 def _span(sequence: Sequence, n_tokens: int) -> Span:
     start, end = sequence.n_computed, sequence.n_computed + n_tokens
     return Span(sequence.tokens[start:end], start, sequence.blocks, sampled=end == len(sequence.tokens))
+
+
+def _grammar_tokenizer(config: WorkerConfig, served: EngineInfo) -> LLTokenizer:
+    if config.tokenizer_json is None:
+        raise GenerationFailed("This engine was started without a tokenizer and follows no grammars.")
+    tokenizer = HfTokenizer.from_file(Path(config.tokenizer_json))
+    return llg_tokenizer(tokenizer, served.eos_token_ids, served.vocabulary_size)

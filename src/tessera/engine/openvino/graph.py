@@ -77,11 +77,15 @@ class PagedGraph:
             self._request.set_tensor(port.any_name, tensor)
             self._caches.append(tensor.data)
 
-    def run(self, spans: Sequence[Span]) -> NDArray[np.float32]:
-        """One forward pass: the logits [sampled spans, vocabulary], valid until the next run."""
+    def start(self, spans: Sequence[Span]) -> None:
+        """Begin a forward pass, which goes on in other threads until `logits`."""
         for name, value in _inputs(spans).items():
             self._request.set_tensor(name, ov.Tensor(value))
-        self._request.infer()
+        self._request.start_async()
+
+    def logits(self) -> NDArray[np.float32]:
+        """Of the pass that was started: [sampled spans, vocabulary], valid until the next one."""
+        self._request.wait()
         return self._request.get_output_tensor(0).data.reshape(-1, self.vocabulary_size)
 
     def copy_block(self, source: int, target: int) -> None:

@@ -48,8 +48,8 @@ class Scheduler:
         """The next step: sequences and how many of their pending tokens to compute, blocks for them
         reserved.
         """
-        n_decoding = sum(sequence.n_pending == 1 for sequence in self.running)
-        budget = max(self._step_tokens - n_decoding, 0)
+        decoding = sum(sequence.n_pending for sequence in self.running if sequence.decodes)
+        budget = max(self._step_tokens - decoding, 0)
         planned: list[tuple[Sequence, int]] = []
         for sequence in list(
             self.running
@@ -63,14 +63,13 @@ class Scheduler:
 
     def _plan_one(self, sequence: Sequence, budget: int, planned: list[tuple[Sequence, int]]) -> int:
         """Reserve blocks for the sequence's part of the step; returns what it costs the prefill budget."""
-        decoding = sequence.n_pending == 1
-        if not decoding:
+        if not sequence.decodes:
             sequence.reuse(self.pool)
-        count = 1 if decoding else min(sequence.n_pending, budget)
-        if count and self._reserve(sequence, count):
-            planned.append((sequence, count))
-            return 0 if decoding else count
-        return 0
+        count = sequence.n_pending if sequence.decodes else min(sequence.n_pending, budget)
+        if not count or not self._reserve(sequence, count):
+            return 0
+        planned.append((sequence, count))
+        return 0 if sequence.decodes else count
 
     def _reserve(self, sequence: Sequence, count: int) -> bool:
         while (blocks := self.pool.take(sequence.n_missing_blocks(sequence.n_computed + count))) is None:

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from tessera.core.generation import Sampling
+from tessera.core.generation import EngineFinish, Sampling, TokenChunk, TokenLogprob
 from tessera.engine.openvino.blocks import BLOCK_TOKENS, BlockPool, block_key, root_key
+from tessera.engine.openvino.constraint import Constraint
 from tessera.engine.openvino.sampling import Sampler
 
 
@@ -14,7 +15,9 @@ class Sequence:
     `tokens` are prompt and output; the keys and values of the first `n_computed` of them are in `blocks`.
     Prefill, decode, forced tokens and recomputation after preemption are all the same thing: `tokens` not
     computed yet. `keys` are the keys of the full blocks, from the first on. `rank` orders sequences: the
-    lowest runs first and is preempted last.
+    lowest runs first and is preempted last. The first `n_reported` output tokens have been given out;
+    `thinking_left` counts the thinking budget down and is None outside of the reasoning; `n_siblings` more
+    sequences start from this one's prompt once it is computed.
     """
 
     request: int
@@ -25,6 +28,10 @@ class Sequence:
     rank: tuple[int, int, int]
     sampling: Sampling
     sampler: Sampler
+    constraint: Constraint | None = None
+    thinking_left: int | None = None
+    n_reported: int = 0
+    n_siblings: int = 0
     n_computed: int = 0
     n_cached: int = 0
     preempted: bool = False
@@ -40,6 +47,17 @@ class Sequence:
     def n_output(self) -> int:
         """Tokens made so far."""
         return len(self.tokens) - self.n_prompt
+
+    @property
+    def decodes(self) -> bool:
+        """Whether what is pending follows computed output: a token or a few, which are never left out."""
+        return self.n_pending == 1 or (self.n_reported > 0 and self.n_pending <= BLOCK_TOKENS)
+
+    def report(self, finish: EngineFinish | None, logprobs: tuple[TokenLogprob, ...] = ()) -> TokenChunk:
+        """The output tokens that were not given out yet."""
+        new = tuple(self.tokens[self.n_prompt + self.n_reported :])
+        self.n_reported += len(new)
+        return TokenChunk(self.index, new, finish, self.n_cached, logprobs)
 
     def reuse(self, pool: BlockPool) -> None:
         """Take over blocks that others computed already, as long as they match; the last token is always
