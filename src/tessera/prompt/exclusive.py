@@ -1,0 +1,83 @@
+"""Whether the branches of a `oneOf` exclude each other, so that it equals the `anyOf` a grammar can hold.
+
+Only what can be seen is claimed: branches of different types, of different constants, or objects told apart
+by a property, as discriminated unions are.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from itertools import combinations
+from typing import TypeAlias
+
+from tessera.core.chat import Json, JsonObject
+from tessera.prompt.references import AnySchema, as_schema, subschemas, types_named
+
+Resolve: TypeAlias = Callable[[AnySchema], AnySchema]
+
+_MAX_BRANCHES = 64
+_MAX_DEPTH = 6
+
+
+def exclusive(branches: Sequence[AnySchema], resolve: Resolve) -> bool:
+    """Whether no value fits two of the branches. `resolve` follows references."""
+    if len(branches) > _MAX_BRANCHES:
+        return False
+    return all(_apart(a, b, resolve, _MAX_DEPTH) for a, b in combinations(branches, 2))
+
+
+def _apart(left: AnySchema, right: AnySchema, resolve: Resolve, depth: int) -> bool:
+    a, b = resolve(left), resolve(right)
+    if a is False or b is False:
+        return True
+    if isinstance(a, bool) or isinstance(b, bool) or not depth:
+        return False
+    if not _types(a) & _types(b):
+        return True
+    constants = _constants(a), _constants(b)
+    if constants[0] is not None and constants[1] is not None and not constants[0] & constants[1]:
+        return True
+    for one, other in ((a, b), (b, a)):
+        options = subschemas(one, "anyOf")
+        if options and all(_apart(option, other, resolve, depth - 1) for option in options):
+            return True
+    if _types(a) & _types(b) == {"object"}:
+        return any(_told_apart_by(name, a, b, resolve, depth) for name in _required(a) | _required(b))
+    return False
+
+
+def _told_apart_by(name: str, a: JsonObject, b: JsonObject, resolve: Resolve, depth: int) -> bool:
+    return _apart(_property(a, name), _property(b, name), resolve, depth - 1)
+
+
+def _property(schema: JsonObject, name: str) -> AnySchema:
+    properties = schema.get("properties")
+    if isinstance(properties, dict) and name in properties:
+        return as_schema(properties[name])
+    if "patternProperties" in schema:
+        return True
+    return as_schema(schema.get("additionalProperties", True))
+
+
+def _required(schema: JsonObject) -> set[str]:
+    required = schema.get("required")
+    return {str(name) for name in required} if isinstance(required, Sequence) else set()
+
+
+def _types(schema: JsonObject) -> set[str]:
+    """An integer is a number too, and so is 1.0 an integer: they are one type here."""
+    return {"number" if name == "integer" else name for name in types_named(schema)}
+
+
+def _constants(schema: JsonObject) -> set[str] | None:
+    if "const" in schema:
+        return {_key(schema["const"])}
+    if isinstance(values := schema.get("enum"), Sequence):
+        return {_key(value) for value in values}
+    return None
+
+
+def _key(value: Json) -> str:
+    """Equal for equal JSON values: 1 is 1.0, and is not true."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return json.dumps(value, sort_keys=True)

@@ -1,0 +1,218 @@
+r"""What stands between the tags of a call.
+
+As JSON (Hermes): {"name": "NAME", "arguments": {…}}, on a line of its own.
+
+As XML (Qwen): <function=NAME>, then parameter by parameter `<parameter=KEY>\nVALUE\n</parameter>`, then
+</function>, each on a line of its own. Parameters come in the order of the schema. A value that can only be a
+string is raw text, and the string's rules constrain that text; others are JSON. Which is which is the
+parser's decision (`parsing.schema.Signature`), and the grammar keeps to it:
+
+- only a string: raw text;
+- a string without rules, or something else: raw text too, for whatever it is, it is valid;
+- one of some constants, null or booleans: these, strings raw;
+- any other mixture: JSON, its strings in quotes.
+
+Raw text may hold any markup but what would end it for the parser.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from tessera.core.chat import Json, Tool
+from tessera.errors import InvalidSchema
+from tessera.parsing.schema import Signature
+from tessera.parsing.syntax import Syntax
+from tessera.prompt.lark import Rules, either, expression, json_value, literal, quoted, without
+from tessera.prompt.references import (
+    AnySchema,
+    Document,
+    as_list,
+    as_schema,
+    definition_name,
+    subschemas,
+    types_named,
+)
+from tessera.prompt.schema import check_schema
+
+_CLOSE = literal("\n</parameter>\n")
+_ENDINGS = (
+    r"<\/parameter>\s*<parameter=",
+    r"<\/parameter>\s*<\/function>",
+    r"\n<parameter=",
+)
+_BESIDE_PROPERTIES = ("anyOf", "patternProperties", "minProperties", "maxProperties", "enum", "const")
+
+
+def call_body(rules: Rules, tool: Tool, param: str, syntax: Syntax) -> str:
+    """The rule for a call of `tool`; `param` names its schema in errors."""
+    document = check_schema(tool.parameters, strict=tool.strict, param=param)
+    match syntax.calls:
+        case "json":
+            return _json_call(rules, tool, document)
+        case "xml":
+            return _XmlCall(rules, tool, document, param, syntax).rule()
+        case "none":
+            raise ValueError("this syntax has no calls")
+        case _:
+            assert_never(syntax.calls)
+
+
+def opening_without_tag(syntax: Syntax, names: Iterable[str]) -> list[str]:
+    """The expressions of what the parser takes for a call though its tag is missing."""
+    functions = "|".join(map(quoted, names))
+    if syntax.calls != "xml" or not functions:
+        return []
+    return [rf"<function=(?:{functions})>\s*(?:<parameter=|<\/function>)"]
+
+
+def _json_call(rules: Rules, tool: Tool, document: Document) -> str:
+    root = document.resolve(document.root)
+    arguments: AnySchema = {"type": "object", "allOf": [root]}
+    if isinstance(root, Mapping) and root.get("type") in (None, "object"):
+        arguments = {**root, "type": "object"}
+    before = literal(f'{{"name": {json.dumps(tool.name)}, "arguments": ')
+    return rules.add("call", f'{before} {json_value(document.standing_alone(arguments))} "}}\\n"')
+
+
+@dataclass(slots=True)
+class _XmlCall:
+    rules: Rules
+    tool: Tool
+    document: Document
+    param: str
+    syntax: Syntax
+    _terminals: dict[str, str] = field(default_factory=dict[str, str])
+
+    def rule(self) -> str:
+        signature = Signature(self.tool.parameters)
+        members = self._members()
+        required = {name for part in self._parts() for name in _names(part.get("required"))}
+        parameters: list[str] = []
+        for name in [*members, *sorted(required - members.keys())]:
+            schema = members.get(name, True)
+            if schema is False and name not in required:
+                continue
+            if not name or any(c in name for c in "<>\n") or name != name.strip():
+                self._refuse(
+                    f"`properties`: a parameter named {name[:50]!r} cannot be written in this model's calls"
+                )
+            value = self._value(schema, only_text=signature.only_text(name))
+            opening = literal(f"<parameter={name}>\n")
+            whole = self.rules.add("parameter", f"{opening} {value}")
+            parameters.append(whole if name in required else f"{whole}?")
+        begin, end = literal(f"<function={self.tool.name}>\n"), literal("</function>\n")
+        return self.rules.add("call", " ".join([begin, *parameters, end]))
+
+    def _refuse(self, problem: str) -> None:
+        raise InvalidSchema(f"The schema cannot be enforced: at #: {problem}.", param=self.param)
+
+    def _parts(self) -> list[Mapping[str, Json]]:
+        """The schemas that hold for the arguments as a whole."""
+        parts: list[Mapping[str, Json]] = []
+        todo: list[AnySchema] = [self.document.root]
+        while todo:
+            part = todo.pop(0)
+            if isinstance(part, Mapping):
+                parts.append(part)
+                todo += subschemas(part, "allOf")
+                if "$ref" in part:
+                    todo.append(self.document.definitions[definition_name(part)])
+        return parts
+
+    def _members(self) -> dict[str, AnySchema]:
+        members: dict[str, AnySchema] = {}
+        for part in self._parts():
+            if self.tool.strict:
+                for keyword in _BESIDE_PROPERTIES:
+                    if keyword in part:
+                        self._refuse(f"`{keyword}`: this model writes parameters one by one")
+            properties = part.get("properties")
+            for name, schema in properties.items() if isinstance(properties, Mapping) else ():
+                member = as_schema(schema)
+                members[name] = {"allOf": [members[name], member]} if name in members else member
+        return members
+
+    def _value(self, schema: AnySchema, *, only_text: bool) -> str:
+        text = self._text(schema)
+        constants = None if only_text or text is None else _constants(self.document, schema)
+        if constants is not None:
+            return self._raw(either(literal(c if isinstance(c, str) else json.dumps(c)) for c in constants))
+        if text is not None and (only_text or not text):
+            return self._raw(text)
+        return f"{json_value(self.document.standing_alone(schema))} {_CLOSE}"
+
+    def _raw(self, text: str) -> str:
+        safe = self._terminal("SAFE", without(*_ENDINGS, *self._spelled_endings()))
+        terminal = self.rules.add("VALUE", f"{text} & {safe}") if text else safe
+        return self.rules.add("value", terminal, options=f"suffix={_CLOSE}")
+
+    def _spelled_endings(self) -> Sequence[str]:
+        tags = self.syntax.call
+        return [rf"<\/function>\s*{quoted(tags.close)}"] if tags else []
+
+    def _terminal(self, key: str, body: str) -> str:
+        """The same terminal for the same key."""
+        if key not in self._terminals:
+            self._terminals[key] = self.rules.add("SHARED", body)
+        return self._terminals[key]
+
+    def _text(self, schema: AnySchema) -> str | None:
+        """The terminal of the strings that fit: "" for any, None for none."""
+        if isinstance(schema, bool):
+            return "" if schema else None
+        if "string" not in types_named(schema):
+            return None
+        rules: list[str | None] = []
+        if "const" in schema or "enum" in schema:
+            values = [schema["const"]] if "const" in schema else schema["enum"]
+            rules.append(_strings(values))
+        if "minLength" in schema or "maxLength" in schema:
+            rules.append(expression(f"(?s:.{{{schema.get('minLength', 0)},{schema.get('maxLength', '')}}})"))
+        if isinstance(pattern := schema.get("pattern"), str):
+            rules.append(expression(pattern.removeprefix("^").removesuffix("$")))
+        if "$ref" in schema:
+            rules.append(self._definition(definition_name(schema)))
+        rules += map(self._text, subschemas(schema, "allOf"))
+        if branches := subschemas(schema, "anyOf"):
+            options = [text for text in map(self._text, branches) if text is not None]
+            rules.append(None if not options else "" if "" in options else either(options))
+        if None in rules:
+            return None
+        return " & ".join(rule for rule in rules if rule)
+
+    def _definition(self, name: str) -> str | None:
+        key = f"${name}"
+        if key not in self._terminals:
+            text = self._text(self.document.definitions[name])
+            if not text:
+                return text
+            self._terminals[key] = self.rules.add("SHARED", text)
+        return self._terminals[key]
+
+
+def _strings(values: Json) -> str | None:
+    strings = [literal(value) for value in as_list(values) if isinstance(value, str)]
+    return either(strings) if strings else None
+
+
+def _constants(document: Document, schema: AnySchema) -> list[Json] | None:
+    """All values that fit, if they are constants, null or booleans."""
+    schema = document.resolve(schema)
+    if isinstance(schema, bool):
+        return None
+    if branches := subschemas(schema, "anyOf"):
+        found = [_constants(document, branch) for branch in branches]
+        return None if len(schema) > 1 or None in found else [v for values in found for v in values or ()]
+    if schema.keys() & {"const", "enum"}:
+        values = [schema["const"]] if "const" in schema else as_list(schema["enum"])
+        return [*values] if len(schema) == 1 else None
+    if types_named(schema) <= {"null", "boolean"}:
+        by_type: dict[str, list[Json]] = {"null": [None], "boolean": [True, False]}
+        return [value for name in sorted(types_named(schema)) for value in by_type[name]]
+    return None
+
+
+def _names(required: Json) -> list[str]:
+    return [str(name) for name in as_list(required)]

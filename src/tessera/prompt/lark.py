@@ -1,0 +1,71 @@
+r"""Pieces of Lark, as llguidance reads it.
+
+Rules (lower case) are context-free, terminals (upper case) are regular and may be intersected (`&`) and
+complemented (`~`).
+"""
+
+import json
+import re
+from collections.abc import Iterable
+
+from tessera.core.chat import JsonObject
+
+ANY_TEXT = "/(?s:.*)/"
+
+_JSON_STYLE: JsonObject = {
+    # The separators of Python's `json.dumps`, which is what chat templates print and what models have seen
+    # most. One spelling, and no other white space: most structural tokens are then forced, and a model
+    # cannot lose itself in blanks.
+    "item_separator": ", ",
+    "key_separator": ": ",
+    "whitespace_flexible": False,
+    # Without \uXXXX no name has a second spelling, so none can come twice.
+    "json_allowed_escapes": 'nrbtf\\"',
+}
+
+
+def literal(text: str) -> str:
+    """Exactly this text."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def expression(regex: str) -> str:
+    """A regular expression that matches the whole; a bare `/` in it would end it."""
+    return f"/{regex}/"
+
+
+def without(*regexes: str) -> str:
+    """Any text in which none of the expressions matches."""
+    return " & ".join([ANY_TEXT, *(f"~/(?s:.*)(?:{regex})(?s:.*)/" for regex in regexes)])
+
+
+def quoted(text: str) -> str:
+    """The regular expression that matches exactly this text."""
+    return re.escape(text).replace("/", r"\/")
+
+
+def either(options: Iterable[str]) -> str:
+    """One of the options, at least one of which there must be."""
+    return f"({' | '.join(options)})"
+
+
+def json_value(schema: JsonObject) -> str:
+    """A JSON value of that schema, in one spelling."""
+    return f"%json {json.dumps({**schema, 'x-guidance': _JSON_STYLE}, ensure_ascii=False)}"
+
+
+class Rules:
+    """The grammar in the making: every rule and terminal under a name of its own."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+
+    def add(self, name: str, body: str, *, options: str = "") -> str:
+        """Add a rule, or a terminal if `name` is upper case; `name` is completed to the name returned."""
+        whole = f"{name}_{len(self._lines)}".replace("_", "_X" if name.isupper() else "_")
+        self._lines.append(f"{whole}{f'[{options}]' if options else ''}: {body}")
+        return whole
+
+    def text(self, start: str) -> str:
+        """The grammar whose start is `start`."""
+        return "\n".join([f"start: {start}", *self._lines, ""])

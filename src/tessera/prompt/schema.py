@@ -1,0 +1,290 @@
+"""Which JSON Schema is promised, in one table, and the check that every schema of a request goes through.
+
+Each keyword has one fate:
+
+- enforced: the grammar admits nothing that breaks it;
+- relaxed: the grammar cannot hold it. With `strict` it is refused; without, the grammar leaves it out and
+  the finished value is validated against the whole schema;
+- refused: always 400;
+- annotation: says nothing about values.
+
+Keywords that JSON Schema does not know are annotations, as its specification has them. Out of the check come
+documents the grammar can be built from: annotations gone, references uniform, formats and patterns in the one
+form that grammars take, `oneOf` turned into the `anyOf` that it equals.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal, NoReturn, TypeAlias
+
+from tessera.core.chat import Json, JsonObject
+from tessera.errors import InvalidSchema
+from tessera.prompt import patterns
+from tessera.prompt.bounds import excess, size
+from tessera.prompt.exclusive import exclusive
+from tessera.prompt.references import (
+    AnySchema,
+    Document,
+    as_schema,
+    at_pointer,
+    bottomless,
+    canonical_pointer,
+    circular,
+    escaped,
+    reference_to,
+    subschemas,
+    targets,
+)
+from tessera.prompt.string_formats import FORMATS, VALIDATED
+from tessera.prompt.validation import schema_problem
+
+MAX_NUMBER = 2**53
+"""Beyond it JSON readers round, so the grammar stays within."""
+_MAX_SCHEMAS = 5_000
+
+Fate: TypeAlias = Literal["enforced", "relaxed", "refused", "annotation"]
+Holds: TypeAlias = Literal["value", "schema", "schemas", "named schemas"]
+
+
+@dataclass(frozen=True, slots=True)
+class Keyword:
+    """`why` explains what is not simply enforced; `holds` says where the subschemas are."""
+
+    fate: Fate
+    why: str = ""
+    holds: Holds = "value"
+
+
+_LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
+_ENFORCED = Keyword("enforced")
+_NOTE = Keyword("annotation")
+_LATER = "a grammar goes from left to right and cannot know what comes later"
+
+KEYWORDS: Mapping[str, Keyword] = MappingProxyType(
+    {
+        **dict.fromkeys(("type", "enum", "const"), _ENFORCED),
+        "$ref": Keyword(
+            "enforced", "pointers within the schema; a circle must pass through a property or item"
+        ),
+        **dict.fromkeys(("allOf", "anyOf"), Keyword("enforced", holds="schemas")),
+        "oneOf": Keyword("enforced", "when no value can fit two branches; else relaxed", holds="schemas"),
+        "properties": Keyword("enforced", "in this order", holds="named schemas"),
+        "patternProperties": Keyword(
+            "enforced", "when the patterns exclude each other", holds="named schemas"
+        ),
+        "additionalProperties": Keyword("enforced", holds="schema"),
+        **dict.fromkeys(("required", "minItems", "maxItems", "minLength", "maxLength"), _ENFORCED),
+        "minProperties": Keyword("enforced", "0, 1 or what `required` implies; else relaxed"),
+        "maxProperties": Keyword("enforced", "when every property is required; else relaxed"),
+        "items": Keyword("enforced", holds="schema"),
+        "prefixItems": Keyword("enforced", holds="schemas"),
+        "additionalItems": Keyword("enforced", holds="schema"),
+        "pattern": Keyword("enforced", "what a linear automaton can follow; else relaxed"),
+        "format": Keyword(
+            "enforced", "those of prompt/string_formats.py; others relaxed, unknown ones annotations"
+        ),
+        **dict.fromkeys(_LIMITS, _ENFORCED),
+        "uniqueItems": Keyword("relaxed", "a grammar cannot remember the items"),
+        **dict.fromkeys(
+            ("contains", "propertyNames", "not", "if"), Keyword("relaxed", _LATER, holds="schema")
+        ),
+        **dict.fromkeys(("then", "else"), Keyword("relaxed", _LATER, holds="schema")),
+        **dict.fromkeys(("minContains", "maxContains", "dependentRequired"), Keyword("relaxed", _LATER)),
+        "dependentSchemas": Keyword("relaxed", _LATER, holds="named schemas"),
+        **dict.fromkeys(
+            ("unevaluatedProperties", "unevaluatedItems"), Keyword("relaxed", _LATER, holds="schema")
+        ),
+        "dependencies": Keyword("refused", "write dependentRequired or dependentSchemas"),
+        **dict.fromkeys(("$dynamicRef", "$recursiveRef"), Keyword("refused", "write a plain $ref")),
+        **dict.fromkeys(("$defs", "definitions"), Keyword("annotation", "what $ref finds there is kept")),
+        **dict.fromkeys(
+            ("$schema", "$id", "id", "$anchor", "$dynamicAnchor", "$vocabulary", "$comment"), _NOTE
+        ),
+        **dict.fromkeys(("title", "description", "default", "examples", "deprecated"), _NOTE),
+        **dict.fromkeys(
+            ("readOnly", "writeOnly", "contentEncoding", "contentMediaType", "contentSchema"), _NOTE
+        ),
+    }
+)
+
+
+def check_schema(schema: AnySchema, *, strict: bool, param: str) -> Document:
+    """What the grammar is to enforce of `schema`.
+
+    Raises `InvalidSchema`, whose message holds the JSON pointer and the keyword, for a schema that is not
+    one, exceeds the bounds, or (with `strict`) holds what cannot be enforced.
+    """
+    check = _Check(schema, strict, param)
+    if problem := excess(schema) or schema_problem(schema):
+        check.refuse(problem.pointer, problem.message)
+    if (pointer := circular(schema, targets(schema))) is not None:
+        check.refuse(pointer, "`$ref`: it refers to itself for one and the same value")
+    document = Document(check.enforced(schema, ""), check.definitions())
+    if (pointer := bottomless(document)) is not None:
+        check.refuse(pointer, "`$ref`: no value that ends can satisfy it")
+    return document
+
+
+@dataclass(slots=True)
+class _Check:
+    """One schema on its way. `targets` are what `$ref`s turned out to point at, `n_visited` the schemas
+    rewritten.
+    """
+
+    schema: AnySchema
+    strict: bool
+    param: str
+    targets: dict[str, None] = field(default_factory=dict[str, None])
+    n_visited: int = 0
+
+    def refuse(self, pointer: str, problem: str) -> NoReturn:
+        raise InvalidSchema(
+            f"The schema cannot be enforced: at #{pointer[:200]}: {problem}.", param=self.param
+        )
+
+    def relax(self, pointer: str, problem: str) -> None:
+        if self.strict:
+            self.refuse(pointer, f"{problem}: leave it out, or send strict: false to have it only validated")
+
+    def definitions(self) -> Mapping[str, AnySchema]:
+        """Rewrite all that references point at, which may bring up more."""
+        found: dict[str, AnySchema] = {}
+        while waiting := [target for target in self.targets if target not in found]:
+            for target in waiting:
+                found[target] = self.enforced(as_schema(at_pointer(self.schema, target)), target)
+        return found
+
+    def enforced(self, schema: AnySchema, pointer: str) -> AnySchema:
+        """The schema as the grammar is to have it."""
+        self.n_visited += 1
+        if self.n_visited > _MAX_SCHEMAS:
+            self.refuse(pointer, f"more than {_MAX_SCHEMAS} schemas once its references are laid out")
+        if isinstance(schema, bool):
+            return schema
+        draft = _Draft()
+        for name, value in schema.items():
+            keyword = KEYWORDS.get(name, _NOTE)
+            here = f"{pointer}/{escaped(name)}"
+            match keyword.fate:
+                case "annotation":
+                    pass
+                case "refused":
+                    self.refuse(here, f"`{name}`: {keyword.why}")
+                case "relaxed":
+                    if (name, value) != ("uniqueItems", False):
+                        self.relax(here, f"`{name}`: {keyword.why}")
+                case "enforced":
+                    self._keep(draft, name, value, here, schema)
+        return draft.finished()
+
+    def _keep(self, draft: "_Draft", name: str, value: Json, here: str, schema: JsonObject) -> None:
+        match name, value:
+            case "$ref", str():
+                target = canonical_pointer(value) or ""
+                self.targets.setdefault(target)
+                draft.keywords |= reference_to(target)
+            case (("oneOf" | "anyOf"), _):
+                branches = subschemas(schema, name)
+                if name == "oneOf" and not exclusive(branches, self._resolved):
+                    self.relax(here, "`oneOf`: a value may fit two branches, which a grammar cannot tell")
+                draft.unions.append(self._each(branches, here))
+            case "allOf", _:
+                draft.parts += self._each(subschemas(schema, name), here)
+            case (("pattern" | "format"), str()):
+                self._keep_text(draft, name, value, here)
+            case (("minProperties" | "maxProperties"), int()):
+                self._keep_count(draft, name, value, here, schema)
+            case _, int() | float() if name in _LIMITS and not isinstance(value, bool):
+                draft.keywords[name] = self._within_numbers(name, value, here)
+            case (("const" | "enum"), _) if _largest(value) > MAX_NUMBER:
+                self.relax(here, f"`{name}`: a number beyond {MAX_NUMBER}, which JSON readers round")
+            case _:
+                draft.keywords[name] = self._inside(KEYWORDS[name].holds, value, here)
+
+    def _inside(self, holds: Holds, value: Json, here: str) -> Json:
+        if holds == "value":
+            return value
+        match value:
+            case Mapping() if holds == "named schemas":
+                return {k: self.enforced(as_schema(v), f"{here}/{escaped(k)}") for k, v in value.items()}
+            case Mapping() | bool():
+                return self.enforced(value, here)
+            case [*schemas]:
+                return self._each([as_schema(v) for v in schemas], here)
+            case _:
+                return value
+
+    def _each(self, schemas: Sequence[AnySchema], here: str) -> list[AnySchema]:
+        return [self.enforced(schema, f"{here}/{i}") for i, schema in enumerate(schemas)]
+
+    def _within_numbers(self, name: str, limit: float, here: str) -> float:
+        """A limit beyond `MAX_NUMBER` is drawn in to it; what it then leaves empty is refused."""
+        if abs(limit) <= MAX_NUMBER:
+            return limit
+        upper = name in ("maximum", "exclusiveMaximum")
+        if name == "multipleOf" or upper != (limit > 0):
+            self.refuse(here, f"`{name}`: only numbers beyond {MAX_NUMBER}, which JSON readers round")
+        return MAX_NUMBER if upper else -MAX_NUMBER
+
+    def _keep_text(self, draft: "_Draft", name: str, value: str, here: str) -> None:
+        if name == "format":
+            if value in FORMATS:
+                draft.texts.append(FORMATS[value])
+            elif value in VALIDATED:
+                self.relax(here, f"`format`: {value} is only validated")
+            return
+        try:
+            draft.texts.append(patterns.full_match(value))
+        except patterns.Hostile as problem:
+            self.refuse(here, f"`pattern`: {problem}")
+        except patterns.Unsupported as problem:
+            self.relax(here, f"`pattern`: {problem}")
+
+    def _keep_count(self, draft: "_Draft", name: str, value: int, here: str, schema: JsonObject) -> None:
+        n_required, n_named = size(schema.get("required")), size(schema.get("properties"))
+        if name == "minProperties":
+            implied, exact = value <= n_required, value <= 1
+        else:
+            closed = schema.get("additionalProperties") is False and "patternProperties" not in schema
+            implied, exact = closed and n_named <= value, n_named <= n_required
+        if exact and not implied:
+            draft.keywords[name] = value
+        elif not implied:
+            self.relax(here, f"`{name}`: {KEYWORDS[name].why}")
+
+    def _resolved(self, schema: AnySchema) -> AnySchema:
+        while isinstance(schema, Mapping) and isinstance(reference := schema.get("$ref"), str):
+            schema = as_schema(at_pointer(self.schema, canonical_pointer(reference) or ""))
+        return schema
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A rewritten schema in the making: what may stand only once in a schema is gathered first."""
+
+    keywords: dict[str, Json] = field(default_factory=dict[str, Json])
+    unions: list[list[AnySchema]] = field(default_factory=list[list[AnySchema]])
+    parts: list[AnySchema] = field(default_factory=list[AnySchema])
+    texts: list[str] = field(default_factory=list[str])
+
+    def finished(self) -> JsonObject:
+        for keyword, values in (("pattern", [f"^{text}$" for text in self.texts]), ("anyOf", self.unions)):
+            if values:
+                self.keywords[keyword] = values[0]
+                self.parts += [{keyword: value} for value in values[1:]]
+        if self.parts:
+            self.keywords["allOf"] = self.parts
+        return self.keywords
+
+
+def _largest(value: Json) -> float:
+    match value:
+        case bool() | str() | None:
+            return 0
+        case int() | float():
+            return abs(value)
+        case Mapping():
+            return max(map(_largest, value.values()), default=0)
+        case _:
+            return max(map(_largest, value), default=0)

@@ -1,0 +1,89 @@
+"""Validation of finished values, the second half of the guarantee: `jsonschema-rs` has the last word.
+
+Numbers keep their digits (`Decimal`), so that 0.1 is a tenth and 1e400 is finite. Formats count. Patterns run
+on a linear engine. Nothing is ever fetched.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import NoReturn
+
+import jsonschema_rs
+
+from tessera.core.chat import AnyJsonObject, ChatRequest, FreeText, JsonObject, JsonSchema
+
+_PATTERNS = jsonschema_rs.RegexOptions(size_limit=2**22)
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaProblem:
+    """Why a schema is not one, and where."""
+
+    pointer: str
+    message: str
+
+
+def schema_problem(schema: JsonObject | bool) -> SchemaProblem | None:
+    """Check `schema` against its metaschema, its references and patterns."""
+    try:
+        Validator(schema)
+    except jsonschema_rs.ValidationError as error:
+        pointer = "".join(
+            f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in error.instance_path
+        )
+        keyword = f"`{error.instance_path[-1]}`: " if error.instance_path else ""
+        return SchemaProblem(pointer, keyword + error.message[:200])
+    except (ValueError, jsonschema_rs.ReferencingError) as error:
+        return SchemaProblem("", str(error)[:200])
+    return None
+
+
+class Validator:
+    """Whether texts are JSON that fits one schema. Immutable, and safe to use from many threads."""
+
+    def __init__(self, schema: JsonObject | bool) -> None:
+        """Raises what `jsonschema_rs` raises for what is not a schema."""
+        self._validator = jsonschema_rs.validator_for(
+            schema if isinstance(schema, bool) else dict(schema),
+            validate_formats=True,
+            offline=True,
+            pattern_options=_PATTERNS,
+        )
+
+    def validate(self, text: str) -> str | None:
+        """None, or what is wrong with `text`: where and which rule, without quoting it."""
+        try:
+            value = json.loads(text, parse_float=Decimal, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as error:
+            return f"not JSON ({type(error).__name__})"
+        error = next(iter(self._validator.iter_errors(value)), None)
+        if error is None:
+            return None
+        where = "".join(f"/{step}" for step in error.instance_path)
+        return f"at #{where}: breaks `{error.kind.name}`"
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyValidators:
+    """What the parts of one reply must be: its text, and the arguments of a call by the tool's name."""
+
+    answer: Validator | None
+    arguments: Mapping[str, Validator]
+
+
+def reply_validators(request: ChatRequest) -> ReplyValidators:
+    """The validators of a request whose schemas have been checked."""
+    match request.answer_format:
+        case FreeText():
+            answer = None
+        case AnyJsonObject():
+            answer = Validator({"type": "object"})
+        case JsonSchema(schema=schema):
+            answer = Validator(schema)
+    return ReplyValidators(answer, {tool.name: Validator(tool.parameters) for tool in request.tools})
