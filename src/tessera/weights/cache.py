@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import platformdirs
+
 from tessera.errors import StartupError
 from tessera.weights import manifest
 from tessera.weights.manifest import Damaged, Manifest
@@ -52,6 +54,11 @@ class Entry:
 
 Build = Callable[[Path], Origin]
 """Fills a folder. What an interrupted build left there is still in it: to be gone on with, or removed."""
+
+
+def default_root() -> Path:
+    """Where this user's caches belong."""
+    return platformdirs.user_cache_path("tessera", appauthor=False)
 
 
 def entry_name(text: str) -> str:

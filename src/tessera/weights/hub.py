@@ -48,7 +48,7 @@ class Fetched:
 def fetch(hub_id: HubId, folder: Path, progress: Progress) -> Fetched:
     """Put the model's files into `folder`; raises `StartupError`."""
     import httpx2
-    from huggingface_hub import HfApi, snapshot_download  # pyright: ignore[reportUnknownVariableType]
+    from huggingface_hub import HfApi, snapshot_download  # pyright: ignore[reportUnknownVariableType] - bare generics
     from huggingface_hub.utils import disable_progress_bars
 
     disable_progress_bars()  # there is one of ours

@@ -1,0 +1,166 @@
+"""`tessera chat`: a conversation in the terminal, streamed from any server that speaks OpenAI's API."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+
+import click
+import httpx2
+import msgspec
+from rich.console import Console
+
+from tessera.errors import TesseraError
+
+_HELP = "/new starts over, /exit or Ctrl-D ends, Ctrl-C stops a reply."
+
+
+class _Delta(msgspec.Struct):
+    content: str | None = None
+    reasoning_content: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    delta: _Delta
+
+
+class _Problem(msgspec.Struct):
+    message: str = "no reason given"
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[_Choice] = []
+    error: _Problem | None = None
+
+
+class ChatFailed(TesseraError):
+    """The server refused, or went away; the message says which."""
+
+
+@click.command()
+@click.option(
+    "--url",
+    envvar="TESSERA_URL",
+    default="http://127.0.0.1:8000",
+    show_default=True,
+    show_envvar=True,
+    help="Where the server listens.",
+)
+@click.option("--api-key", envvar="TESSERA_API_KEY", show_envvar=True, help="The key that `serve` printed.")
+@click.option("--model", help="Which of the server's models; its default without one.")
+@click.option("--system", help="Instructions for the whole conversation.")
+@click.option("--temperature", type=click.FloatRange(0, 2), help="0 always takes the likeliest token.")
+@click.option("--max-tokens", type=click.IntRange(1), help="Longest reply.")
+@click.option("--thinking", is_flag=True, help="Let the model reason first, if it can.")
+@click.argument("message", nargs=-1)
+def chat(
+    url: str,
+    api_key: str | None,
+    model: str | None,
+    system: str | None,
+    temperature: float | None,
+    max_tokens: int | None,
+    thinking: bool,
+    message: tuple[str, ...],
+) -> None:
+    """Talk to a running server. With MESSAGE: one question, one answer, and the end.
+
+    In a conversation: /new starts over, /exit or Ctrl-D ends, Ctrl-C stops a reply.
+    """
+    options = {
+        "model": model,
+        "temperature": temperature,
+        "max_completion_tokens": max_tokens,
+        "chat_template_kwargs": {"enable_thinking": True} if thinking else None,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    timeout = httpx2.Timeout(10.0, read=None)  # the first token of a long prompt takes its time
+    with httpx2.Client(base_url=url, headers=headers, timeout=timeout) as client:
+        conversation = Conversation(client, given, system)
+        if message:
+            conversation.say(" ".join(message))
+        else:
+            _converse(conversation)
+
+
+class Conversation:
+    """Everything said so far, and the server that continues it."""
+
+    def __init__(self, client: httpx2.Client, options: Mapping[str, object], system: str | None) -> None:
+        self._client = client
+        self._options = options
+        self._system = [{"role": "system", "content": system}] if system else []
+        self._console = Console(highlight=False)
+        self._said: list[dict[str, str]] = []
+
+    def start_over(self) -> None:
+        """Forget everything but the instructions."""
+        self._said.clear()
+
+    def say(self, text: str) -> None:
+        """Print the reply as it comes, and remember both. Ctrl-C keeps what came until then.
+
+        Raises `ChatFailed`; what was said is then as if it had not been.
+        """
+        question = {"role": "user", "content": text}
+        reply: list[str] = []
+        try:
+            for delta in self._stream([*self._system, *self._said, question]):
+                reply.append(delta.content or "")
+                self._console.print(delta.reasoning_content or "", end="", style="dim", markup=False)
+                self._console.print(delta.content or "", end="", markup=False, soft_wrap=True)
+        except KeyboardInterrupt:
+            self._console.print(" [stopped]", end="", style="dim", markup=False)
+        finally:
+            self._console.print()
+        self._said += [question, {"role": "assistant", "content": "".join(reply)}]
+
+    def _stream(self, messages: list[dict[str, str]]) -> Iterator[_Delta]:
+        body = {"messages": messages, "stream": True, **self._options}
+        try:
+            with self._client.stream("POST", "/v1/chat/completions", json=body) as response:
+                if response.status_code != 200:
+                    raise ChatFailed(_reason(response))
+                for line in response.iter_lines():
+                    if line.startswith("data: {"):
+                        chunk = msgspec.json.decode(line.removeprefix("data: "), type=_Chunk)
+                        if chunk.error:
+                            raise ChatFailed(f"The reply broke off: {chunk.error.message}")
+                        yield from (choice.delta for choice in chunk.choices)
+        except httpx2.HTTPError as error:
+            raise ChatFailed(f"No server answers at {self._client.base_url}: {error}") from error
+
+
+def _reason(response: httpx2.Response) -> str:
+    problem = None
+    with suppress(msgspec.DecodeError):  # not one of ours: the status has to do
+        problem = msgspec.json.decode(response.read(), type=_Chunk).error
+    problem = problem or _Problem()
+    return f"The server answered {response.status_code}: {problem.message}"
+
+
+def _converse(conversation: Conversation) -> None:
+    if os.isatty(0):
+        import readline  # noqa: F401  # pyright: ignore[reportUnusedImport] - it changes `input`: editing, history
+
+        click.secho(_HELP, dim=True)
+    while True:
+        try:
+            said = input("> ").strip()
+        except (EOFError, KeyboardInterrupt):
+            click.echo()
+            return
+        match said:
+            case "":
+                continue
+            case "/exit":
+                return
+            case "/new":
+                conversation.start_over()
+            case "/help":
+                click.secho(_HELP, dim=True)
+            case _:
+                try:
+                    conversation.say(said)
+                except ChatFailed as error:
+                    click.secho(error.message, fg="red", err=True)

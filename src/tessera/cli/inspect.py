@@ -1,0 +1,96 @@
+"""`tessera inspect`: what becomes of a request, with the real format, tokenizer and pipeline.
+
+The one command that shows content: whoever runs it holds the request.
+"""
+
+import asyncio
+import dataclasses
+from contextlib import aclosing
+from typing import BinaryIO, TextIO
+
+import click
+
+from tessera.cli.assembly import load_model
+from tessera.cli.options import with_settings
+from tessera.cli.progress import TerminalProgress
+from tessera.core.chat import Caller, ChatRequest
+from tessera.engine.openvino.client import OpenVinoEngine
+from tessera.engine.scripted import ScriptedEngine, saying
+from tessera.models import Model
+from tessera.pipeline import run
+from tessera.prompt.compile import compile_prompt
+from tessera.settings import Settings
+from tessera.wire.decode import decode_request
+
+
+@click.command()
+@click.argument("request_file", metavar="REQUEST", type=click.File("rb"))
+@click.option("--run", "start", is_flag=True, help="Start the engine and show the events of its reply.")
+@click.option("--output", type=click.File(), help="Show the events that the text of this file would become.")
+@with_settings("model", "engine", "cache_dir", "offline", "context_tokens")
+def inspect(settings: Settings, request_file: BinaryIO, start: bool, output: TextIO | None) -> None:
+    """Show what becomes of a request. REQUEST is a file with its JSON body; - is standard input.
+
+    Prints the segments of the rendered prompt, the token ids with their text, and the sampling. With --output
+    or --run also the events of a reply, a line for each: of a text that is given, in which control tokens are
+    written by name, or of what the model writes.
+    """
+    request, _ = decode_request(request_file.read())
+    model = load_model(settings, TerminalProgress())
+    asyncio.run(_inspect(request, model, output.read() if output else None, start=start))
+
+
+async def _inspect(request: ChatRequest, model: Model, output: str | None, *, start: bool) -> None:
+    await _show_prompt(request, model)
+    if output is not None:
+        _title("Events of the output")
+        await _show_events(request, _writing(output, model))
+    if start:
+        if isinstance(model.engine, OpenVinoEngine):
+            await model.engine.start()
+        _title(f"Events of {model.id}")
+        try:
+            await _show_events(request, model)
+        finally:
+            await model.engine.aclose()
+
+
+def _writing(output: str, model: Model) -> Model:
+    """The same model, if it wrote this text."""
+    script = saying(model.tokenizer, output, model.format.syntax.ends[0])
+    can, features = model.engine.info, model.engine.info.features
+    engine = ScriptedEngine(model.tokenizer, script, context_tokens=can.context_tokens, features=features)
+    return dataclasses.replace(model, engine=engine)
+
+
+async def _show_prompt(request: ChatRequest, model: Model) -> None:
+    compiled = await compile_prompt(request, model, Caller())
+    _title(f"Segments, format {model.format.name}")
+    for segment in model.format.render(request):
+        click.echo(repr(segment))
+    token_ids = compiled.prompt.token_ids
+    _title(f"Prompt, {len(token_ids)} tokens")
+    for id in token_ids:
+        click.echo(f"{id:>8}  {_spelling(model, id)}")
+    if compiled.prompt.grammar is not None:
+        _title("Grammar")
+        click.echo(compiled.prompt.grammar.lark)
+    _title("Sampling")
+    for each in dataclasses.fields(compiled.sampling):
+        click.echo(f"{each.name} = {getattr(compiled.sampling, each.name)!r}")
+
+
+async def _show_events(request: ChatRequest, model: Model) -> None:
+    async with aclosing(run(request, model, Caller())) as batches:
+        async for batch in batches:
+            for event in batch:
+                click.echo(repr(event))
+
+
+def _spelling(model: Model, token_id: int) -> str:
+    """Bytes as they are: a token may hold half a character."""
+    return repr(model.tokenizer.token_bytes(token_id))[1:]
+
+
+def _title(text: str) -> None:
+    click.secho(f"\n{text}", bold=True)

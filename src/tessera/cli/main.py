@@ -1,0 +1,51 @@
+"""`tessera`: the commands, each imported only when it is used."""
+
+import importlib
+from collections.abc import Mapping
+
+import click
+
+from tessera import __version__
+from tessera.errors import TesseraError
+
+COMMANDS: Mapping[str, str] = {
+    "serve": "Serve a model behind OpenAI's API.",
+    "models": "List, fetch, verify and remove cached models.",
+    "chat": "Talk to a running server in the terminal.",
+    "inspect": "Show what becomes of a request: segments, tokens, events.",
+}
+
+
+class Commands(click.Group):
+    """A group whose commands live in modules of their names."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command's module."""
+        if cmd_name not in COMMANDS:
+            return None
+        return getattr(importlib.import_module(f"tessera.cli.{cmd_name}"), cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """From the table: a list of commands imports none of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Errors that are meant for the operator are lines, not tracebacks."""
+        try:
+            return super().invoke(ctx)
+        except TesseraError as error:
+            raise click.ClickException(error.message) from error
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="tessera")
+def main() -> None:
+    """Chat completions with open models, on your own machine.
+
+    `tessera serve` is all it takes; every command has its own --help.
+    """

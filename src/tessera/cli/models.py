@@ -1,0 +1,81 @@
+"""`tessera models`: what is in the cache, and what should be."""
+
+import click
+
+from tessera.cli.assembly import open_cache
+from tessera.cli.options import with_settings
+from tessera.cli.progress import TerminalProgress
+from tessera.engine.loading import resolve
+from tessera.errors import StartupError
+from tessera.settings import Settings
+from tessera.weights.cache import Cache, Entry
+from tessera.weights.manifest import Damaged
+
+
+@click.group()
+def models() -> None:
+    """List, fetch, verify and remove cached models."""
+
+
+@models.command("list")
+@with_settings("cache_dir")
+def list_(settings: Settings) -> None:
+    """Show every cached model: name, size, where it came from, folder."""
+    cache = open_cache(settings)
+    entries = cache.entries()
+    for entry in entries:
+        size = f"{entry.size_bytes / 2**20:,.0f} MiB"
+        click.echo(f"{entry.name}\t{size}\t{entry.manifest.origin}\t{entry.path}")
+    if not entries:
+        click.echo(f"No models in {cache.root} yet.", err=True)
+
+
+@models.command()
+@click.argument("model", required=False)
+@with_settings("cache_dir", "offline")
+def pull(settings: Settings, model: str | None) -> None:
+    """Fetch and convert MODEL, a hub id or a GGUF file; without one, the configured or the embedded model.
+
+    Prints the folder that `tessera serve` would serve.
+    """
+    folder = resolve(
+        model or settings.model, open_cache(settings), TerminalProgress(), offline=settings.offline
+    )
+    click.echo(folder.path)
+
+
+@models.command()
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@with_settings("cache_dir")
+def verify(settings: Settings, names: tuple[str, ...]) -> None:
+    """Read every file of the named models (all without a name) and compare it with what it was."""
+    n_damaged = 0
+    for entry in _chosen(open_cache(settings), names):
+        try:
+            with TerminalProgress().stage(f"Reading {entry.name}"):
+                entry.verify()
+            click.echo(f"{entry.name}\twhole")
+        except Damaged as damage:
+            n_damaged += 1
+            click.echo(f"{entry.name}\tdamaged: {damage.message}")
+    if n_damaged:
+        raise StartupError(f"{n_damaged} damaged; remove and pull again.")
+
+
+@models.command()
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@with_settings("cache_dir")
+def remove(settings: Settings, names: tuple[str, ...]) -> None:
+    """Delete models by the names that `list` shows."""
+    cache = open_cache(settings)
+    for entry in _chosen(cache, names):
+        cache.remove(entry.name, TerminalProgress())
+        click.echo(f"Removed {entry.name}.")
+
+
+def _chosen(cache: Cache, names: tuple[str, ...]) -> list[Entry]:
+    entries = {entry.name: entry for entry in cache.entries()}
+    if unknown := [name for name in names if name not in entries]:
+        known = ", ".join(entries) or "none"
+        raise StartupError(f"{', '.join(unknown)} is not in the cache; there are: {known}.")
+    return [entries[name] for name in names or entries]

@@ -1,0 +1,73 @@
+"""Settings as flags: made from the one table."""
+
+import os
+from collections.abc import Callable, Mapping
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import click
+
+from tessera.errors import StartupError
+from tessera.settings import ROWS, SWITCH, Row, Settings, load
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class WrongSettings(click.ClickException):
+    """Settings that cannot be used; the message has a line for each of them."""
+
+    exit_code = 2
+
+
+def with_settings(*names: str) -> Callable[[F], F]:
+    """Give the command a flag for each of the settings (all if none is named), and `settings` to its
+    function.
+    """
+    rows = [row for row in ROWS if not row.secret and (not names or row.name in names)]
+
+    def decorate(command: F) -> F:
+        @wraps(command)
+        def run(*, config: Path | None, **given: object) -> object:
+            flags = {row.name: _text(given.pop(row.name)) for row in rows}
+            chosen = {name: value for name, value in flags.items() if value is not None}
+            return command(settings=read_settings(chosen, config), **given)
+
+        decorated: Any = run
+        for row in reversed(rows):
+            decorated = _option(row)(decorated)
+        where = click.Path(exists=True, dir_okay=False, path_type=Path)
+        about = "TOML file with settings.  [env: TESSERA_CONFIG]"
+        return click.option("--config", type=where, help=about)(decorated)
+
+    return decorate
+
+
+def read_settings(flags: Mapping[str, str], config: Path | None) -> Settings:
+    """All settings from where the operator put them; raises `WrongSettings`."""
+    try:
+        return load(flags, os.environ, config)
+    except StartupError as error:
+        raise WrongSettings(error.message) from error
+
+
+def _option(row: Row) -> Callable[[F], F]:
+    about = f"{row.help}  [env: {row.variable}{_default(row)}]"
+    if row.kind is SWITCH:
+        return click.option(f"{row.flag}/--no-{row.flag.removeprefix('--')}", default=None, help=about)
+    return click.option(row.flag, metavar="VALUE", help=about)
+
+
+def _default(row: Row) -> str:
+    match row.default:
+        case None | False | ():
+            return ""
+        case tuple():
+            return f"; default: {','.join(cast('tuple[str, ...]', row.default))}"
+        case default:
+            return f"; default: {default}"
+
+
+def _text(value: object) -> str | None:
+    """What the setting's own parser reads; None where the flag was not given."""
+    return None if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,278 @@
+"""Every setting: its name, what it may be, its default, and what it does.
+
+`Settings` is the one table. From it come the keys of the TOML file, the `TESSERA_…` variables and the flags
+of `tessera serve`; a flag wins over a variable, a variable over the file. An unknown name or a bad value
+stops the start, and the message names it, what it may be, and where it came from.
+"""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar, cast
+
+from tessera.errors import StartupError
+
+T = TypeVar("T")
+N = TypeVar("N", int, float)
+
+VARIABLE_PREFIX = "TESSERA_"
+# Variables that are no settings: the file to read, and the server that `tessera chat` talks to.
+OTHER_VARIABLES = ("TESSERA_CONFIG", "TESSERA_URL")
+
+_UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[T]):
+    """What a setting may be. `parse` reads text, `check` takes the TOML value or what `parse` returned; both
+    raise `ValueError`.
+    """
+
+    expects: str
+    parse: Callable[[str], object]
+    check: Callable[[object], T]
+
+
+def _require(is_right: bool) -> None:
+    if not is_right:
+        raise ValueError
+
+
+def integer(low: int, high: int) -> Kind[int]:
+    """A whole number within bounds."""
+
+    def check(value: object) -> int:
+        _require(type(value) is int and low <= value <= high)
+        return cast("int", value)
+
+    return Kind(f"a whole number from {low} to {high}", int, check)
+
+
+def number(low: float, high: float) -> Kind[float]:
+    """A number within bounds."""
+
+    def check(value: object) -> float:
+        _require(type(value) in (int, float) and low <= cast("float", value) <= high)
+        return float(cast("float", value))
+
+    return Kind(f"a number from {low:g} to {high:g}", float, check)
+
+
+def size(low: int) -> Kind[int]:
+    """A number of bytes, or a text such as 512MiB."""
+
+    def check(value: object) -> int:
+        found = re.fullmatch(r"(\d+) ?(|KiB|MiB|GiB)", str(value)) if type(value) in (int, str) else None
+        _require(found is not None)
+        n_bytes = int(found[1]) * _UNITS[found[2]] if found else 0
+        _require(n_bytes >= low)
+        return n_bytes
+
+    return Kind(f"a size of at least {low // 2**10}KiB, such as 512MiB or 2GiB", str, check)
+
+
+def choice(*names: str) -> Kind[str]:
+    """One of a few words."""
+
+    def check(value: object) -> str:
+        _require(value in names)
+        return str(value)
+
+    return Kind(f"one of {', '.join(names)}", str, check)
+
+
+def text(expects: str, pattern: str) -> Kind[str]:
+    """A text that matches the pattern from end to end."""
+
+    def check(value: object) -> str:
+        _require(isinstance(value, str) and re.fullmatch(pattern, value) is not None)
+        return str(value)
+
+    return Kind(expects, str, check)
+
+
+def _parse_switch(value: str) -> bool:
+    _require(value.lower() in _TRUE + _FALSE)
+    return value.lower() in _TRUE
+
+
+def _check_switch(value: object) -> bool:
+    _require(isinstance(value, bool))
+    return bool(value)
+
+
+def _check_names(value: object) -> tuple[str, ...]:
+    _require(isinstance(value, list))
+    names = cast("list[object]", value)
+    _require(all(isinstance(name, str) and name and not name.isspace() for name in names))
+    return tuple(str(name) for name in names)
+
+
+def _check_folder(value: object) -> Path:
+    _require(isinstance(value, str) and bool(value))
+    return Path(str(value)).expanduser().absolute()
+
+
+SWITCH = Kind("true or false", _parse_switch, _check_switch)
+NAMES = Kind(
+    "names, in TOML a list of texts, elsewhere separated by commas",
+    lambda value: [name.strip() for name in value.split(",") if name.strip()],
+    _check_names,
+)
+FOLDER = Kind("a path", str, _check_folder)
+SPEC = text("a path, or ORGANISATION/NAME of a hub", r"\S.*")
+NAME = text("a name without spaces", r"[\x21-\x7e]{1,200}")
+KEY = text("8 to 256 printable characters without spaces", r"[\x21-\x7e]{8,256}")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One setting, as the command line and the documentation show it. A secret has no flag: flags are seen
+    by every process of the machine.
+    """
+
+    name: str
+    kind: Kind[Any]  # of the field's own type
+    default: object
+    help: str
+    secret: bool
+
+    @property
+    def variable(self) -> str:
+        """Its environment variable."""
+        return VARIABLE_PREFIX + self.name.upper()
+
+    @property
+    def flag(self) -> str:
+        """Its flag."""
+        return "--" + self.name.replace("_", "-")
+
+
+def setting(default: T, kind: Kind[Any], help: str, *, secret: bool = False) -> T:
+    """A field of `Settings`."""
+    return field(default=default, metadata={"kind": kind, "help": help, "secret": secret})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings, checked. None means what the help text says."""
+
+    host: str = setting("127.0.0.1", NAME, "Address to listen on.")
+    port: int = setting(8000, integer(0, 65535), "Port to listen on; 0 takes a free one.")
+    api_key: str | None = setting(
+        None, KEY, "A valid API key. Without one a key is made at every start and printed once.", secret=True
+    )
+    model: str | None = setting(
+        None, SPEC, "OpenVINO IR folder, GGUF file or hub id; without one the embedded model is served."
+    )
+    model_name: str | None = setting(None, NAME, "What replies call the model; without one its own name.")
+    aliases: tuple[str, ...] = setting(
+        ("Qwen/Qwen3.6-35B-A3B",), NAMES, "Other names that requests may give for the model."
+    )
+    engine: Literal["openvino", "scripted"] = setting(
+        "openvino",
+        choice("openvino", "scripted"),
+        "What computes; scripted plays a sentence without a model.",
+    )
+    offline: bool = setting(False, SWITCH, "Never use the network to get a model.")
+    cache_dir: Path | None = setting(  # noqa: RUF009 - a dataclass field
+        None, FOLDER, "Where models are kept; without it the user's cache directory."
+    )
+    context_tokens: int | None = setting(
+        None, integer(64, 2**24), "Most tokens of a prompt and its reply; without it, what the model can do."
+    )
+    kv_cache_bytes: int = setting(2**30, size(2**24), "Memory for the keys and values of all requests.")
+    max_sequences: int = setting(64, integer(1, 1024), "Most sequences that are computed at once.")
+    step_tokens: int = setting(512, integer(1, 65536), "Most prompt tokens in one step of the engine.")
+    precision: Literal["auto", "f32"] = setting(
+        "auto", choice("auto", "f32"), "f32 computes exactly, auto what the processor is fastest at."
+    )
+    threads: int = setting(0, integer(0, 1024), "Threads of the engine; 0 takes every core.")
+    scripted_tokens_per_s: float = setting(
+        100.0, number(0.1, 1e6), "The pace of the scripted engine, per sequence."
+    )
+    max_body_bytes: int = setting(8 * 2**20, size(2**10), "Largest body of a request.")
+    body_deadline_s: float = setting(30.0, number(0.1, 3600), "Seconds a body may take to arrive.")
+    keep_alive_s: float = setting(
+        10.0, number(0.1, 3600), "Seconds of silence before a stream sends a comment."
+    )
+    send_deadline_s: float = setting(
+        30.0, number(0.1, 3600), "Seconds a client may not read before it is cut."
+    )
+    shutdown_grace_s: float = setting(30.0, number(0, 3600), "Seconds that running replies get at shutdown.")
+    log_level: Literal["debug", "info", "warning", "error"] = setting(
+        "info", choice("debug", "info", "warning", "error"), "How much is logged."
+    )
+    log_format: Literal["auto", "console", "json"] = setting(
+        "auto", choice("auto", "console", "json"), "auto is console on a terminal and json elsewhere."
+    )
+
+
+ROWS: tuple[Row, ...] = tuple(
+    Row(row.name, row.metadata["kind"], row.default, row.metadata["help"], row.metadata["secret"])
+    for row in fields(Settings)
+)
+_BY_NAME: Mapping[str, Row] = {row.name: row for row in ROWS}
+
+
+def load(flags: Mapping[str, str], environment: Mapping[str, str], config: Path | None = None) -> Settings:
+    """Read everything; `flags` by setting name, `config` or TESSERA_CONFIG the TOML file.
+
+    Raises `StartupError` with a line for every name and value that is wrong.
+    """
+    problems: list[str] = []
+    values: dict[str, object] = {}
+    named = config or (Path(environment["TESSERA_CONFIG"]) if environment.get("TESSERA_CONFIG") else None)
+    for key, value in (_read_toml(named) if named else {}).items():
+        _accept(_BY_NAME.get(key), key, value, f"in {named}", values, problems)
+    for variable in sorted(environment):
+        if variable.startswith(VARIABLE_PREFIX) and variable not in OTHER_VARIABLES:
+            row = _BY_NAME.get(variable.removeprefix(VARIABLE_PREFIX).lower())
+            is_exact = row is not None and row.variable == variable
+            _accept(
+                row if is_exact else None, variable, environment[variable], "", values, problems, parse=True
+            )
+    for name, value in flags.items():
+        _accept(_BY_NAME[name], _BY_NAME[name].flag, value, "", values, problems, parse=True)
+    if problems:
+        raise StartupError("\n".join(problems))
+    return Settings(**cast("dict[str, Any]", values))
+
+
+def _read_toml(path: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StartupError(f"The settings file {path} cannot be read: {error}") from error
+
+
+def _accept(
+    row: Row | None,
+    given_as: str,
+    value: object,
+    where: str,
+    values: dict[str, object],
+    problems: list[str],
+    *,
+    parse: bool = False,
+) -> None:
+    """Put the value into `values`, or what is wrong with it into `problems`."""
+    where = f" {where}" if where else ""
+    if row is None:
+        problems.append(f"{given_as}{where} is not a setting{_suggestion(given_as)}.")
+        return
+    try:
+        values[row.name] = row.kind.check(row.kind.parse(str(value)) if parse else value)
+    except ValueError:
+        shown = "…" if row.secret else repr(value)
+        problems.append(f"{given_as}{where} is {shown}: {row.kind.expects} is needed.")
+
+
+def _suggestion(unknown: str) -> str:
+    known = [row.variable for row in ROWS] if unknown.startswith(VARIABLE_PREFIX) else list(_BY_NAME)
+    close = difflib.get_close_matches(unknown, known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""

@@ -1,0 +1,97 @@
+"""Logs: one event per line, as JSON or for a person, on standard error.
+
+They never hold content. A log call gives an event's name and plain fields; of an exception its type and its
+frames are written, not its message, which may quote what a client sent. Keys are masked wherever they occur.
+"""
+
+import json
+import logging
+import re
+import sys
+import traceback
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Literal, TextIO, TypeAlias
+
+Level: TypeAlias = Literal["debug", "info", "warning", "error"]
+Form: TypeAlias = Literal["auto", "console", "json"]
+Field: TypeAlias = "str | int | float | bool | None"
+
+_KEY = re.compile(r"sk-tessera-[A-Za-z0-9]+")
+_FIELDS = "fields"
+
+# Libraries that would fill the log: uvicorn announces itself, clients announce every request.
+_QUIETED: Mapping[str, int] = {
+    "uvicorn": logging.WARNING,
+    "uvicorn.access": logging.CRITICAL,
+    "httpx2": logging.WARNING,
+    "httpcore2": logging.WARNING,
+    "huggingface_hub": logging.ERROR,
+    "asyncio": logging.WARNING,
+}
+
+
+def log(logger: logging.Logger, level: Level, event: str, /, **fields: Field) -> None:
+    """Write one event. Fields are names, counts and durations: never anything a client wrote."""
+    logger.log(logging.getLevelNamesMapping()[level.upper()], event, extra={_FIELDS: fields})
+
+
+def mask_keys(text: str) -> str:
+    """The text without the secret part of any key."""
+    return _KEY.sub("sk-tessera-…", text)
+
+
+def configure(level: Level, form: Form, stream: TextIO | None = None) -> None:
+    """Send all logs of the process to `stream` (standard error); replaces what was set up before."""
+    target = sys.stderr if stream is None else stream
+    is_json = form == "json" or (form == "auto" and not target.isatty())
+    output = logging.StreamHandler(target)
+    output.setFormatter(JsonLines() if is_json else Console())
+    logging.basicConfig(level=level.upper(), handlers=[output], force=True)
+    logging.captureWarnings(True)
+    for name, least in _QUIETED.items():
+        logging.getLogger(name).setLevel(least)
+
+
+class JsonLines(logging.Formatter):
+    """A JSON object per line: time, level, logger, event, then the fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        line = {
+            "time": _time(record).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "event": record.getMessage(),
+            **_fields(record),
+            **_exception(record),
+        }
+        return mask_keys(json.dumps(line, ensure_ascii=False, default=str))
+
+
+class Console(logging.Formatter):
+    """The same for a person's eyes."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, and the frames of an exception below it."""
+        head = f"{_time(record):%H:%M:%S} {record.levelname.lower():7} {record.getMessage()}"
+        fields = "".join(f"  {name}={value}" for name, value in _fields(record).items())
+        error = _exception(record)
+        tail = f"\n{error['exception']} at\n{error['frames']}" if error else ""
+        return mask_keys(head + fields + tail)
+
+
+def _time(record: logging.LogRecord) -> datetime:
+    return datetime.fromtimestamp(record.created, UTC)
+
+
+def _fields(record: logging.LogRecord) -> Mapping[str, Field]:
+    return getattr(record, _FIELDS, {})
+
+
+def _exception(record: logging.LogRecord) -> dict[str, str]:
+    """Its type and where it was raised; its message stays out, and so do those of its causes."""
+    kind, _, trace = record.exc_info or (None, None, None)
+    if kind is None:
+        return {}
+    return {"exception": kind.__name__, "frames": "".join(traceback.format_tb(trace)).rstrip()}
