@@ -1,7 +1,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +9,12 @@ import pytest
 import uvicorn
 from blockbuster import blockbuster_ctx
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from tessera.access.keys import Keys
 from tessera.app import build_app
+from tessera.engine.loading import resolve
+from tessera.engine.openvino.config import WorkerConfig
 from tessera.engine.scripted import ScriptedEngine, ScriptedTokenizer
 from tessera.formats.hermes import HERMES
 from tessera.http.inflight import InFlight
@@ -19,8 +22,33 @@ from tessera.http.limits import HttpLimits
 from tessera.http.protocol import GuardedProtocol
 from tessera.models import Catalog, Model
 from tessera.text.tokenizer import Tokenizer
+from tessera.weights.cache import Cache, default_root
+from tessera.weights.folder import ModelFolder
+from tessera.weights.progress import Quiet
 
 KEY = "sk-tessera-" + "k" * 40
+
+
+@pytest.fixture(scope="session")
+def model_folder() -> ModelFolder:
+    """The embedded model, in the user's cache; fetched and converted by the first test run ever."""
+    return resolve(None, Cache(default_root()), Quiet())
+
+
+@pytest.fixture(scope="session")
+def worker_config(model_folder: ModelFolder) -> WorkerConfig:
+    """The CPU engine on the embedded model."""
+    return WorkerConfig(
+        model_xml=str(model_folder.model_xml),
+        model_id=model_folder.model_id,
+        context_tokens=model_folder.context_tokens,
+        vocabulary_size=49_152,
+        eos_token_ids=model_folder.eos_token_ids,
+        kv_cache_bytes=2**28,
+        max_sequences=8,
+        step_tokens=64,
+        tokenizer_json=str(model_folder.tokenizer_json),
+    )
 
 
 @pytest.fixture
@@ -69,7 +97,7 @@ def stopping() -> Iterator[list[threading.Thread]]:
 
 
 @contextmanager
-def running(app: Starlette, stopping: list[threading.Thread]) -> Iterator[int]:
+def running(app: ASGIApp, stopping: list[threading.Thread]) -> Iterator[int]:
     """The port of a uvicorn that serves `app`."""
     config = uvicorn.Config(
         app,
@@ -91,6 +119,12 @@ def running(app: Starlette, stopping: list[threading.Thread]) -> Iterator[int]:
     finally:
         server.should_exit = True
         stopping.append(thread)
+
+
+@pytest.fixture(scope="session")
+def run_app(stopping: list[threading.Thread]) -> Callable[[ASGIApp], AbstractContextManager[int]]:
+    """Serves an application for as long as the context lasts, which gives the port."""
+    return lambda app: running(app, stopping)
 
 
 @pytest.fixture
