@@ -74,8 +74,8 @@ class Answer:
         """Newlines that follow are no text."""
         self._after = "reasoning"
 
-    def call_begun(self) -> None:
-        """White space before, and after, is no text."""
+    def call_markup(self) -> None:
+        """The markup of a call: white space before and after it is no text."""
         for piece in self._stops.flush():
             self._show(piece)
         self._trailing.clear()

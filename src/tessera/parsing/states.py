@@ -74,7 +74,7 @@ class Reasoning(State):
 
     def _call_begun(self) -> None:
         self._newline = False
-        self._turn.answer.call_begun()
+        self._turn.answer.call_markup()
 
 
 class Content(State):
@@ -124,18 +124,20 @@ class Content(State):
         return blank
 
     def _call(self, tag: Tag) -> bool:
-        _open_call(self._turn, tag, self._turn.answer.call_begun)
+        _open_call(self._turn, tag, self._turn.answer.call_markup)
         return True
 
     def _close_call(self, _: Tag) -> bool:
-        return self._turn.answer.after_call
+        if after_call := self._turn.answer.after_call:
+            self._turn.answer.call_markup()
+        return after_call
 
     def _call_bare(self, tag: Tag) -> bool:
         # Inside a paragraph, or in a fenced block, it is more likely an example than a call.
         if self._bare is None or not self._turn.answer.at_paragraph:
             return False
         head = self._bare[1](self._turn.tools)
-        begin = _beginning(self._turn, self._turn.answer.call_begun)
+        begin = _beginning(self._turn, self._turn.answer.call_markup)
         self._turn.state = Opening(self._turn, tag, head, begin)
         return True
 
