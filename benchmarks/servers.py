@@ -1,5 +1,6 @@
 """The servers that are compared, each in a process of its own that ends with the benchmark."""
 
+import os
 import re
 import socket
 import subprocess
@@ -19,7 +20,7 @@ def tessera() -> Generator[Target]:
     port = _free_port()
     command = [str(Path(sys.executable).with_name("tessera")), "serve", "--host", "127.0.0.1"]
     with _running([*command, "--port", str(port)]) as process:
-        yield Target(port, _wait_for(process, r"export TESSERA_API_KEY=['\"]?([\w-]+)"))
+        yield Target(port, _wait_for(process, r"export TESSERA_API_KEY=([\w-]+)"))
 
 
 @contextmanager
@@ -34,7 +35,8 @@ def llama(gguf: Path, slots: int) -> Generator[Target]:
 
 @contextmanager
 def _running(command: list[str]) -> Generator[subprocess.Popen[str]]:
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("TESSERA_")}
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=plain)
     try:
         yield process
     finally:

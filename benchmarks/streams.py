@@ -14,10 +14,13 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
-from statistics import median
+from statistics import median, median_low
 
 from benchmarks import servers
 from benchmarks.client import Round, Target, ask_together
+
+from tessera.weights.cache import Cache, default_root, entry_name
+from tessera.weights.embedded import EMBEDDED
 
 _HEROES = [
     "clockmaker",
@@ -51,8 +54,8 @@ class Figure:
             "tokens_per_s": round(median(one.tokens_per_s for one in self.rounds), 1),
             "rounds_tokens_per_s": [round(one.tokens_per_s, 1) for one in self.rounds],
             "first_text_ms": round(median(sample.first_text_s for sample in samples) * 1e3, 1),
-            "tokens_per_reply": median(sample.completion_tokens for sample in samples),
-            "prompt_tokens": median(sample.prompt_tokens for sample in samples),
+            "tokens_per_reply": median_low(sample.completion_tokens for sample in samples),
+            "prompt_tokens": median_low(sample.prompt_tokens for sample in samples),
         }
 
 
@@ -73,6 +76,13 @@ def compare(targets: dict[str, Target], streams: int, rounds: int, max_tokens: i
             asked = ask_together(target, prompts(streams, turn), max_tokens, _ROUND_LIMIT_S)
             taken[name].append(asyncio.run(asked))
     return [Figure(name, streams, tuple(all_rounds[1:])) for name, all_rounds in taken.items()]
+
+
+def embedded_gguf() -> Path:
+    """The file that Tessera's embedded model was made of, in its cache from the first start on."""
+    entry = Cache(default_root()).find(entry_name(EMBEDDED.model_id))
+    assert entry is not None, "tessera serve has put it there"
+    return entry.path / Path(EMBEDDED.member).name
 
 
 def machine() -> dict[str, str | int]:
@@ -115,7 +125,6 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, default=3, choices=range(1, 11), metavar="N")
     parser.add_argument("--max-tokens", type=int, default=128, choices=range(1, 513), metavar="N")
-    parser.add_argument("--gguf", type=Path, required=True, help="the weights that Tessera's cache holds")
     parser.add_argument("--json", type=Path, default=Path("benchmarks/streams.json"), help="where to write")
     return parser.parse_args()
 
@@ -124,7 +133,7 @@ def main() -> None:
     """Measure, print the table, write the JSON."""
     chosen = arguments()
     figures: list[Figure] = []
-    with servers.llama(chosen.gguf, max(chosen.streams)) as llama, servers.tessera() as tessera:
+    with servers.tessera() as tessera, servers.llama(embedded_gguf(), max(chosen.streams)) as llama:
         for streams in chosen.streams:
             targets = {"tessera": tessera, "llama.cpp": llama}
             figures += compare(targets, streams, chosen.rounds, chosen.max_tokens)

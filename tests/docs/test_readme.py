@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[2]
 TESSERA = Path(sys.executable).with_name("tessera")
-ANNOUNCED_KEY = re.compile(r"export TESSERA_API_KEY=['\"]?([\w-]+)")
+ANNOUNCED_KEY = re.compile(r"export TESSERA_API_KEY=([\w-]+)")
 
 
 def block(language: str) -> str:
@@ -35,13 +35,14 @@ def served() -> Generator[tuple[int, dict[str, str]]]:
     """A running server's port, and an environment with its key in it, as a reader of the README has."""
     port = free_port()
     command = [TESSERA, "serve", "--host", "127.0.0.1", "--port", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("TESSERA_")}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=plain) as server:
         assert server.stdout is not None
         try:
             keys = (ANNOUNCED_KEY.search(line) for line in server.stdout)
             key = next((found.group(1) for found in keys if found), None)
             assert key, f"the server ended before it listened, with code {server.wait()}"
-            yield port, {**os.environ, "TESSERA_API_KEY": key}
+            yield port, {**plain, "TESSERA_API_KEY": key}
         finally:
             server.terminate()
 
