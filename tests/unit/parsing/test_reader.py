@@ -1,0 +1,122 @@
+"""Chunks of several choices, and the count of tokens."""
+
+import re
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.families import ASKED, LEON, TAGS
+from tests.strategies import chunkings, scraps
+
+from tessera.core.chat import ChatRequest, Mode, UserMessage
+from tessera.core.events import ChatEvent, Completed, Finished, FinishReason, ReasoningDelta, TextDelta
+from tessera.core.generation import EngineFinish, TokenChunk, TokenLogprob
+from tessera.core.result import fold
+from tessera.core.usage import Usage
+from tessera.engine.scripted import ScriptedTokenizer
+from tessera.formats.qwen3 import QWEN3
+from tessera.parsing.reader import Reader, new_call_id
+
+TOKENIZER = ScriptedTokenizer(words=["ab ", "STOP"], control=[*TAGS, "<|im_end|>", "<|endoftext|>"])
+PLAIN = ChatRequest((UserMessage("x"),))
+END = TOKENIZER.control_tokens["<|im_end|>"]
+
+
+def ids(*parts: str) -> tuple[int, ...]:
+    control = TOKENIZER.control_tokens
+    return tuple(
+        id for part in parts for id in ([control[part]] if part in control else TOKENIZER.encode(part))
+    )
+
+
+def reader_of(request: ChatRequest) -> Reader:
+    return Reader(request, QWEN3.syntax, TOKENIZER, 11)
+
+
+def test_choices_are_read_apart() -> None:
+    reader = reader_of(replace(PLAIN, n=2))
+    events = [
+        *reader.feed(TokenChunk(1, ids("ab ab "), cached_tokens=8)),
+        *reader.feed(TokenChunk(0, ids("x"), cached_tokens=8)),
+        *reader.feed(TokenChunk(1, ids("<|im_end|>"), "stop", cached_tokens=8)),
+    ]
+    assert not reader.done
+    events += reader.feed(TokenChunk(0, (), "length", cached_tokens=8))
+    assert reader.done
+    assert events == [
+        TextDelta(1, "ab ab "),
+        TextDelta(0, "x"),
+        Finished(1, FinishReason.STOP),
+        Finished(0, FinishReason.LENGTH),
+    ]
+    assert reader.complete() == (Completed(Usage(11, 8, 4, 0)),)
+
+
+def test_nothing_after_a_stop_string_counts() -> None:
+    reader = reader_of(replace(PLAIN, stop=("STOP",)))
+    events = reader.feed(TokenChunk(0, (*ids("ab STOPab ab "), END), "length"))
+    assert events == (TextDelta(0, "ab "), Finished(0, FinishReason.STOP))
+    assert reader.done
+    assert reader.feed(TokenChunk(0, ids("ab "), "stop")) == ()
+    assert reader.complete() == (Completed(Usage(11, 0, 2, 0)),)
+
+
+def test_reasoning_tokens_include_the_closing_tag() -> None:
+    reader = reader_of(replace(PLAIN, mode=Mode.THINKING))
+    events = reader.feed(TokenChunk(0, (*ids("ab ab \n", "</think>", "\n\nab "), END), "stop"))
+    assert events == (ReasoningDelta(0, "ab ab "), TextDelta(0, "ab "), Finished(0, FinishReason.STOP))
+    assert reader.complete() == (Completed(Usage(11, 0, 8, 4)),)
+
+
+def test_a_character_in_several_tokens_is_one_text() -> None:
+    reader = reader_of(PLAIN)
+    logprobs = tuple(TokenLogprob(id, -1.0) for id in ids("é"))
+    assert reader.feed(TokenChunk(0, ids("é")[:1], logprobs=logprobs[:1])) == ()
+    assert reader.feed(TokenChunk(0, ids("é")[1:], logprobs=logprobs[1:])) == (TextDelta(0, "é", logprobs),)
+    assert reader.feed(TokenChunk(0, ids("é")[:1], "length")) == (
+        TextDelta(0, "\ufffd"),
+        Finished(0, FinishReason.LENGTH),
+    )
+
+
+@pytest.mark.parametrize("finish", ["stop", "length"])
+def test_calls_decide_the_finish_but_for_length(finish: EngineFinish) -> None:
+    reader = reader_of(ASKED)
+    events = reader.feed(TokenChunk(0, ids("<tool_call>", LEON, "</tool_call>"), finish))
+    expected = FinishReason.TOOL_CALLS if finish == "stop" else FinishReason.LENGTH
+    assert events[-1] == Finished(0, expected)
+
+
+def test_a_second_call_ends_a_reply_that_may_hold_one() -> None:
+    reader = reader_of(replace(ASKED, parallel_tool_calls=False))
+    call = ids("<tool_call>", LEON, "</tool_call>")
+    reader.feed(TokenChunk(0, call))
+    assert not reader.done
+    events = reader.feed(TokenChunk(0, call))
+    assert reader.done
+    assert events == (Finished(0, FinishReason.TOOL_CALLS),)
+
+
+@given(parts=scraps, cuts=st.data(), mode=st.sampled_from(Mode), stop=st.sampled_from([(), ("STOP",)]))
+def test_reply_and_usage_do_not_depend_on_chunks(
+    parts: list[str], cuts: st.DataObject, mode: Mode, stop: tuple[str, ...]
+) -> None:
+    tokens = (*ids(*parts), END)
+    request = replace(ASKED, mode=mode, stop=stop)
+
+    def read(chunks: list[tuple[int, ...]]) -> list[ChatEvent]:
+        number = iter(range(99))
+        reader = Reader(request, QWEN3.syntax, TOKENIZER, 11, lambda: f"call_{next(number)}")
+        events: list[ChatEvent] = []
+        for i, chunk in enumerate(chunks, 1):
+            events += reader.feed(TokenChunk(0, chunk, "stop" if i == len(chunks) else None))
+        return [*events, *reader.complete()]
+
+    assert fold(read(cuts.draw(chunkings(tokens)))) == fold(read([tokens]))
+
+
+def test_call_ids_are_random() -> None:
+    made = {new_call_id() for _ in range(100)}
+    assert len(made) == 100
+    assert all(re.fullmatch(r"call_[A-Za-z0-9]{24}", id) for id in made)
