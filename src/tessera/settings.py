@@ -72,7 +72,13 @@ def size(low: int) -> Kind[int]:
         _require(n_bytes >= low)
         return n_bytes
 
-    return Kind(f"a size of at least {low // 2**10}KiB, such as 512MiB or 2GiB", str, check)
+    return Kind(f"a size of at least {show_size(low)}, such as 512MiB or 2GiB", str, check)
+
+
+def show_size(n_bytes: int) -> str:
+    """In the largest unit that divides it."""
+    unit = next(unit for unit in reversed(_UNITS) if n_bytes % _UNITS[unit] == 0)
+    return f"{n_bytes // _UNITS[unit]}{unit}"
 
 
 def choice(*names: str) -> Kind[str]:
@@ -275,4 +281,4 @@ def _accept(
 def _suggestion(unknown: str) -> str:
     known = [row.variable for row in ROWS] if unknown.startswith(VARIABLE_PREFIX) else list(_BY_NAME)
     close = difflib.get_close_matches(unknown, known, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+    return f" (did you mean {close[0]}?)" if close else ""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import click
 
 from tessera import __version__
-from tessera.errors import TesseraError
+from tessera.errors import StartupError, TesseraError
 
 COMMANDS: Mapping[str, str] = {
     "serve": "Serve a model behind OpenAI's API.",
@@ -14,6 +14,12 @@ COMMANDS: Mapping[str, str] = {
     "chat": "Talk to a running server in the terminal.",
     "inspect": "Show what becomes of a request: segments, tokens, events.",
 }
+
+
+class CannotStart(click.ClickException):
+    """What was asked for cannot be done as it was asked: a wrong setting, a model that is not there."""
+
+    exit_code = 2
 
 
 class Commands(click.Group):
@@ -38,6 +44,8 @@ class Commands(click.Group):
         """Errors that are meant for the operator are lines, not tracebacks."""
         try:
             return super().invoke(ctx)
+        except StartupError as error:
+            raise CannotStart(error.message) from error
         except TesseraError as error:
             raise click.ClickException(error.message) from error
 

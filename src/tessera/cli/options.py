@@ -1,23 +1,16 @@
 """Settings as flags: made from the one table."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import click
 
-from tessera.errors import StartupError
-from tessera.settings import ROWS, SWITCH, Row, Settings, load
+from tessera.settings import ROWS, SWITCH, Row, load, show_size
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-class WrongSettings(click.ClickException):
-    """Settings that cannot be used; the message has a line for each of them."""
-
-    exit_code = 2
 
 
 def with_settings(*names: str) -> Callable[[F], F]:
@@ -31,7 +24,7 @@ def with_settings(*names: str) -> Callable[[F], F]:
         def run(*, config: Path | None, **given: object) -> object:
             flags = {row.name: _text(given.pop(row.name)) for row in rows}
             chosen = {name: value for name, value in flags.items() if value is not None}
-            return command(settings=read_settings(chosen, config), **given)
+            return command(settings=load(chosen, os.environ, config), **given)
 
         decorated: Any = run
         for row in reversed(rows):
@@ -41,14 +34,6 @@ def with_settings(*names: str) -> Callable[[F], F]:
         return click.option("--config", type=where, help=about)(decorated)
 
     return decorate
-
-
-def read_settings(flags: Mapping[str, str], config: Path | None) -> Settings:
-    """All settings from where the operator put them; raises `WrongSettings`."""
-    try:
-        return load(flags, os.environ, config)
-    except StartupError as error:
-        raise WrongSettings(error.message) from error
 
 
 def _option(row: Row) -> Callable[[F], F]:
@@ -64,6 +49,8 @@ def _default(row: Row) -> str:
             return ""
         case tuple():
             return f"; default: {','.join(cast('tuple[str, ...]', row.default))}"
+        case int(n_bytes) if row.name.endswith("_bytes"):
+            return f"; default: {show_size(n_bytes)}"
         case default:
             return f"; default: {default}"
 
