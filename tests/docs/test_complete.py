@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from tessera import errors
+from tessera.cli.main import COMMANDS
+from tessera.settings import OTHER_VARIABLES, ROWS, Row
 from tessera.wire.decode import REFUSED, WITHOUT_EFFECT
 from tessera.wire.request import Request
 
@@ -46,8 +48,46 @@ def test_every_request_field_is_in_the_api_page(language: str) -> None:
     assert sorted(fields - known) == []
 
 
+@LANGUAGES
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_every_setting_is_in_the_settings_page(language: str, row: Row) -> None:
+    cells = [f"`{row.variable}`", *([] if row.secret else [f"`{row.flag}`"])]
+    line = next((line for line in page(language, "settings.md").splitlines() if cells[0] in line), "")
+    assert [cell for cell in cells if f"| {cell} |" not in line] == []
+    assert shown_default(row) in line
+    assert language != "en" or row.help in line
+
+
+def shown_default(row: Row) -> str:
+    match row.default:
+        case None:
+            return "| |"
+        case bool(value):
+            return f"| `{str(value).lower()}` |"
+        case tuple(names):
+            return f"| `{','.join(names)}` |"
+        case int(size) if row.name.endswith("_bytes"):
+            return f"| `{size // 2**30}GiB` |" if size >= 2**30 else f"| `{size // 2**20}MiB` |"
+        case int(number) | float(number):
+            return f"| `{number:g}` |"
+        case text:
+            return f"| `{text}` |"
+
+
+@LANGUAGES
+def test_every_other_variable_is_in_the_settings_page(language: str) -> None:
+    text = page(language, "settings.md")
+    assert [name for name in OTHER_VARIABLES if f"| `{name}` |" not in text] == []
+
+
+@LANGUAGES
+def test_every_command_is_in_the_operations_page(language: str) -> None:
+    text = page(language, "operations.md")
+    assert [name for name in COMMANDS if f"| `tessera {name}` |" not in text] == []
+
+
 def test_every_module_is_in_the_architecture_page() -> None:
     text = page("design", "architecture.md")
     modules = {str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*.py")}
     expected = {name for name in modules if not name.endswith("__init__.py")}
-    assert set(re.findall(r"`([a-z_/]+\.py)`", text)) == expected
+    assert set(re.findall(r"`([a-z0-9_/]+\.py)`", text)) == expected
