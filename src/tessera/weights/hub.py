@@ -53,8 +53,8 @@ def fetch(hub_id: HubId, folder: Path, progress: Progress) -> Fetched:
 
     disable_progress_bars()  # there is one of ours
     try:
-        info = HfApi().model_info(hub_id.repository, revision=hub_id.revision, files_metadata=True)
-        sizes = _sizes(info)
+        found = HfApi().model_info(hub_id.repository, revision=hub_id.revision, files_metadata=True)
+        sizes = _sizes(found)
         names = choose_files(hub_id, sizes)
         total = sum(sizes[name] for name in names)
         with (
@@ -62,13 +62,13 @@ def fetch(hub_id: HubId, folder: Path, progress: Progress) -> Fetched:
             watching(lambda: _bytes_below(folder), report),
         ):
             snapshot_download(
-                hub_id.repository, revision=info.sha, local_dir=folder, allow_patterns=sorted(names)
+                hub_id.repository, revision=found.sha, local_dir=folder, allow_patterns=sorted(names)
             )
     except (OSError, ValueError, httpx2.HTTPError) as error:
         _refuse(hub_id, error)
     shutil.rmtree(folder / ".cache", ignore_errors=True)
     ggufs = [name for name in names if name.endswith(".gguf")]
-    return Fetched(info.sha or "", ggufs[0] if ggufs else None)
+    return Fetched(found.sha or "", ggufs[0] if ggufs else None)
 
 
 def choose_files(hub_id: HubId, names: Collection[str]) -> set[str]:
@@ -90,8 +90,8 @@ def choose_files(hub_id: HubId, names: Collection[str]) -> set[str]:
     return set(found)
 
 
-def _sizes(info: "ModelInfo") -> dict[str, int]:
-    return {file.rfilename: file.size or 0 for file in info.siblings or ()}
+def _sizes(found: "ModelInfo") -> dict[str, int]:
+    return {file.rfilename: file.size or 0 for file in found.siblings or ()}
 
 
 def _bytes_below(folder: Path) -> int:

@@ -1,0 +1,28 @@
+"""A real vocabulary, converted from GGUF: our ids are those of llama.cpp."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tessera.text.hf import HfTokenizer
+from tessera.weights.folder import ModelFolder
+
+pytestmark = pytest.mark.live
+CASES = json.loads((Path(__file__).parents[1] / "data" / "smollm2_tokens.json").read_text())["cases"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(model_folder: ModelFolder) -> HfTokenizer:
+    return HfTokenizer.from_file(model_folder.tokenizer_json)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: ascii(case["text"][:20]))
+def test_ids_are_those_of_llama_cpp(tokenizer: HfTokenizer, case: dict[str, object]) -> None:
+    assert tokenizer.encode(str(case["text"])) == case["ids"]
+
+
+def test_its_control_tokens(tokenizer: HfTokenizer) -> None:
+    assert len(tokenizer.control_tokens) == 17
+    assert tokenizer.control_tokens["<|im_end|>"] == 2
+    assert tokenizer.vocabulary_size == 49_152
