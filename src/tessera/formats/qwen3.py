@@ -183,7 +183,7 @@ def _call(call: ToolCall) -> Iterator[Segment]:
 
 
 def _result(messages: Sequence[Message], i: int, message: ToolMessage) -> Iterator[Segment]:
-    if not isinstance(messages[i - 1], ToolMessage):
+    if not (i and isinstance(messages[i - 1], ToolMessage)):
         yield from _markup("<|im_start|>user")
     yield from _markup("\n<tool_response>\n")
     yield Plain(message.text.strip())

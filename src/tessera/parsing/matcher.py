@@ -99,6 +99,8 @@ class Matcher:
         """
         text, automaton, state = piece.text, self._automaton, self._state
         at = start
+        if not (state or start) and automaton.start(text, 0) == len(text):
+            return [piece], None, len(text)  # nearly always
         while at < len(text):
             if not state and (at := automaton.start(text, at)) == len(text):
                 break

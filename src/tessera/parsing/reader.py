@@ -64,7 +64,8 @@ class Reader:
     def feed(self, chunk: TokenChunk) -> tuple[ChatEvent, ...]:
         """The events of what the engine added; deltas that follow one another are joined."""
         self._cached_tokens = max(self._cached_tokens, chunk.cached_tokens)
-        return tuple(_joined(self._read(self._choices[chunk.sequence], chunk)))
+        events = (*self._read(self._choices[chunk.sequence], chunk),)
+        return events if len(events) < 2 else tuple(_joined(events))
 
     def complete(self) -> tuple[ChatEvent, ...]:
         """The last event, once all choices are done."""

@@ -37,8 +37,8 @@ class Reasoning(State):
 
     def __init__(self, turn: Turn, tags: Tags) -> None:
         self._turn, self._tags = turn, tags
-        self._calls = (turn.syntax.call,) if turn.syntax.call and turn.tools else ()
-        self.literals = turn.spelled([tags.open, tags.close, *(call.open for call in self._calls)])
+        self._call = turn.call_tags.open if turn.call_tags else None
+        self.literals = turn.spelled(filter(None, [tags.open, tags.close, self._call]))
         self._after_tag = self._begun = self._newline = False
 
     def text(self, piece: TextPiece) -> None:
@@ -60,7 +60,7 @@ class Reasoning(State):
             self._turn.state = Content(self._turn)
         elif tag.text == self._tags.open and not self._begun:
             self._after_tag, self._newline = True, False
-        elif any(tag.text == call.open for call in self._calls):
+        elif tag.text == self._call:
             _open_call(self._turn, tag, self._call_begun)
         else:
             return False
@@ -87,7 +87,7 @@ class Content(State):
             self._actions[reasoning.open] = self._think
             self._actions[reasoning.close] = self._close_again
         self._bare = None
-        if (call := turn.syntax.call) and turn.tools:
+        if call := turn.call_tags:
             self._actions[call.open] = self._call
             self._actions[call.close] = self._close_call
             self._bare = _STYLES[turn.syntax.calls].bare

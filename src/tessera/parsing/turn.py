@@ -64,6 +64,7 @@ class Turn:
     ) -> None:
         self.syntax = syntax
         self.tools = _callable_tools(request, syntax)
+        self.call_tags = syntax.call if self.tools else None
         self.answer = Answer(self._show, request.stop, calls=bool(self.tools))
         self.events: list[ChatEvent] = []
         self.queue: deque[TextPiece | Tag] = deque()

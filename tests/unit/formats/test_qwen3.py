@@ -140,3 +140,8 @@ def test_sampling_defaults_are_those_of_the_mode() -> None:
     assert (thinking.temperature, thinking.top_p, thinking.top_k) == (1.0, 0.95, 20)
     assert (direct.temperature, direct.top_p, direct.top_k) == (0.7, 0.8, 20)
     assert thinking.presence_penalty == direct.presence_penalty == 1.5
+
+
+def test_a_result_may_come_first() -> None:
+    segments = QWEN3.render(ChatRequest((ToolMessage("a", "c"), UserMessage("b"), ToolMessage("d", "c"))))
+    assert written(segments).startswith("<|im_start|>user\n<tool_response>\na\n</tool_response><|im_end|>\n")
