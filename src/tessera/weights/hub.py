@@ -1,7 +1,8 @@
 """Models from a Hugging Face hub: `ORGANISATION/NAME[@REVISION][:GGUF]`.
 
-Only the files that serving needs are fetched, all of one commit. What an interrupted download left is gone
-on with. The endpoint, the token and the offline mode are those of `huggingface_hub`'s own variables.
+Only the files that serving needs are fetched, all of one commit. A broken connection is gone on with where it
+broke; after a killed process, files that were whole are not fetched again. The endpoint, the token and the
+offline mode are those of `huggingface_hub`'s own variables.
 """
 
 import re
@@ -52,6 +53,8 @@ def fetch(hub_id: HubId, folder: Path, progress: Progress) -> Fetched:
     from huggingface_hub.utils import disable_progress_bars
 
     disable_progress_bars()  # there is one of ours
+    for stale in folder.rglob("*.incomplete"):
+        stale.unlink()  # the client never reads another process's halves
     try:
         found = HfApi().model_info(hub_id.repository, revision=hub_id.revision, files_metadata=True)
         sizes = _sizes(found)
