@@ -12,10 +12,10 @@ such text too: a call cannot hide in it, and since something must follow, the tu
 grammar is complete where the turn may end; the token that ends it is the engine's.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import assert_never
 
-from tessera.core.chat import AnyJsonObject, ChatRequest, FreeText, JsonSchema, Mode, Tool
+from tessera.core.chat import AnyJsonObject, ChatRequest, FreeText, JsonSchema, Mode
 from tessera.core.generation import Grammar
 from tessera.parsing.syntax import Syntax, Tags
 from tessera.prompt.grammar_calls import call_body, opening_without_tag
@@ -29,7 +29,7 @@ def build_grammar(request: ChatRequest, syntax: Syntax, control_tokens: Mapping[
     """The grammar of the reply; None if anything may be said.
 
     Raises `InvalidSchema` for schemas that cannot be enforced. That the grammar compiles within bounds is
-    checked by `prompt.compiling`.
+    checked by `text.grammar_check`.
     """
     if not request.tools and isinstance(request.answer_format, FreeText):
         return None
@@ -38,22 +38,30 @@ def build_grammar(request: ChatRequest, syntax: Syntax, control_tokens: Mapping[
 
 
 class _Turn:
+    """The parts of one turn's grammar; each method returns what stands in its place in the start rule."""
+
     def __init__(self, request: ChatRequest, syntax: Syntax, control_tokens: Mapping[str, int]) -> None:
         self._request, self._syntax, self._control = request, syntax, control_tokens
-        self._tools = callable_tools(request) if syntax.call else ()
+        self._documents = {
+            tool.name: check_schema(tool.parameters, strict=tool.strict, param=_param(i))
+            for i, tool in enumerate(request.tools)
+        }
+        self._callable = _callable_names(request) if syntax.call else []
+        self._openings = opening_without_tag(syntax.calls, self._callable)
         self.rules = Rules()
-        self._text = self.rules.add("TEXT", without(*self._excluded()))
+        spelled = self._spelled(syntax.call.open) if syntax.call and request.tools else None
+        self._text = self.rules.add("TEXT", without(*self._openings, *([quoted(spelled)] if spelled else [])))
 
     def reasoning(self) -> str:
         tags = self._syntax.reasoning
         if self._request.mode is not Mode.THINKING or tags is None:
             return ""
-        return f'{self._text_until(tags.close)} "\\n\\n" '
+        return f'{self._text_until(tags.close, self._text)} "\\n\\n" '
 
     def answer(self) -> str:
         plain = self._plain()
         tags = self._syntax.call
-        if not self._tools or tags is None:
+        if not self._callable or tags is None:
             return plain
         body = self._body(tags)
         call = self.rules.add("call", f"{self._tag(tags.open)} {body}")
@@ -61,7 +69,8 @@ class _Turn:
         if self._request.tool_choice.mode == "required":
             return call + more
         if isinstance(self._request.answer_format, FreeText):
-            return f"({plain} | {self._text_until(tags.open)} {body}{more})"
+            before = self.rules.add("TEXT", without(*self._openings))
+            return f"({plain} | {self._text_until(tags.open, before)} {body}{more})"
         return f"({plain} | {call}{more})"
 
     def _plain(self) -> str:
@@ -79,39 +88,39 @@ class _Turn:
     def _body(self, tags: Tags) -> str:
         """All of a call but its opening tag."""
         calls = " | ".join(
-            call_body(self.rules, tool, f"tools[{i}].function.parameters", self._syntax)
+            call_body(
+                self.rules,
+                tool,
+                self._documents[tool.name],
+                param=_param(i),
+                style=self._syntax.calls,
+                spelled_close=self._spelled(tags.close),
+            )
             for i, tool in enumerate(self._request.tools)
-            if tool in self._tools
+            if tool.name in self._callable
         )
         return self.rules.add("body", f'"\\n" ({calls}) {self._tag(tags.close)}')
 
-    def _excluded(self) -> list[str]:
-        tags = self._syntax.call
-        if tags is None or not self._request.tools:
-            return []
-        spelled = [quoted(tag) for tag in (tags.open,) if tag not in self._control]
-        return spelled + opening_without_tag(self._syntax, [tool.name for tool in self._tools])
+    def _text_until(self, tag: str, text: str) -> str:
+        """Text and the tag where it first occurs: of a spelled one, the text may hold the beginnings."""
+        if self._spelled(tag):
+            return self.rules.add("until", text, options=f"suffix={literal(tag)}")
+        return f"{text} {self._tag(tag)}"
 
-    def _text_until(self, tag: str) -> str:
-        if tag in self._control:
-            return f"{self._text} {self._tag(tag)}"
-        # A suffix ends the text where it first occurs.
-        return self.rules.add("until", self._text_before(tag), options=f"suffix={literal(tag)}")
-
-    def _text_before(self, tag: str) -> str:
-        call = self._syntax.call
-        if call is None or tag != call.open:
-            return self._text
-        others = opening_without_tag(self._syntax, [tool.name for tool in self._tools])
-        return self.rules.add("TEXT", without(*others))
+    def _spelled(self, tag: str) -> str | None:
+        """The tag, if it is ordinary text."""
+        return None if tag in self._control else tag
 
     def _tag(self, tag: str) -> str:
         return f"<[{self._control[tag]}]>" if tag in self._control else literal(tag)
 
 
-def callable_tools(request: ChatRequest) -> Sequence[Tool]:
-    """The tools that the reply may call."""
+def _param(index: int) -> str:
+    return f"tools[{index}].function.parameters"
+
+
+def _callable_names(request: ChatRequest) -> list[str]:
     choice = request.tool_choice
     if choice.mode == "none":
-        return ()
-    return [tool for tool in request.tools if choice.names is None or tool.name in choice.names]
+        return []
+    return [tool.name for tool in request.tools if choice.names is None or tool.name in choice.names]

@@ -16,14 +16,14 @@ Raw text may hold any markup but what would end it for the parser.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import assert_never
 
 from tessera.core.chat import Json, Tool
 from tessera.errors import InvalidSchema
 from tessera.parsing.schema import Signature
-from tessera.parsing.syntax import Syntax
+from tessera.parsing.syntax import CallStyle
 from tessera.prompt.lark import Rules, either, expression, json_value, literal, quoted, without
 from tessera.prompt.references import (
     AnySchema,
@@ -34,35 +34,35 @@ from tessera.prompt.references import (
     subschemas,
     types_named,
 )
-from tessera.prompt.schema import check_schema
 
 _CLOSE = literal("\n</parameter>\n")
-_ENDINGS = (
-    r"<\/parameter>\s*<parameter=",
-    r"<\/parameter>\s*<\/function>",
-    r"\n<parameter=",
-)
+# What ends a raw value for the parser, besides `_CLOSE`.
+_ENDINGS = (r"<\/parameter>\s*(?:<parameter=|<\/function>)", r"\n<parameter=")
+_ENDINGS_AT_START = "<parameter="
 _BESIDE_PROPERTIES = ("anyOf", "patternProperties", "minProperties", "maxProperties", "enum", "const")
 
 
-def call_body(rules: Rules, tool: Tool, param: str, syntax: Syntax) -> str:
-    """The rule for a call of `tool`; `param` names its schema in errors."""
-    document = check_schema(tool.parameters, strict=tool.strict, param=param)
-    match syntax.calls:
+def call_body(
+    rules: Rules, tool: Tool, document: Document, *, param: str, style: CallStyle, spelled_close: str | None
+) -> str:
+    """The rule for a call of `tool`, whose checked schema is `document`. `param` names it in errors, and
+    `spelled_close` is the tag that ends calls, if that is ordinary text.
+    """
+    match style:
         case "json":
             return _json_call(rules, tool, document)
         case "xml":
-            return _XmlCall(rules, tool, document, param, syntax).rule()
+            return _XmlCall(rules, tool, document, param, spelled_close).rule()
         case "none":
             raise ValueError("this syntax has no calls")
         case _:
-            assert_never(syntax.calls)
+            assert_never(style)
 
 
-def opening_without_tag(syntax: Syntax, names: Iterable[str]) -> list[str]:
+def opening_without_tag(style: CallStyle, names: Iterable[str]) -> list[str]:
     """The expressions of what the parser takes for a call though its tag is missing."""
     functions = "|".join(map(quoted, names))
-    if syntax.calls != "xml" or not functions:
+    if style != "xml" or not functions:
         return []
     return [rf"<function=(?:{functions})>\s*(?:<parameter=|<\/function>)"]
 
@@ -82,7 +82,7 @@ class _XmlCall:
     tool: Tool
     document: Document
     param: str
-    syntax: Syntax
+    spelled_close: str | None
     _terminals: dict[str, str] = field(default_factory=dict[str, str])
 
     def rule(self) -> str:
@@ -144,13 +144,11 @@ class _XmlCall:
         return f"{json_value(self.document.standing_alone(schema))} {_CLOSE}"
 
     def _raw(self, text: str) -> str:
-        safe = self._terminal("SAFE", without(*_ENDINGS, *self._spelled_endings()))
+        close = self.spelled_close
+        endings = [rf"<\/function>\s*{quoted(close)}"] if close else []
+        safe = self._terminal("SAFE", without(*_ENDINGS, *endings, at_start=_ENDINGS_AT_START))
         terminal = self.rules.add("VALUE", f"{text} & {safe}") if text else safe
         return self.rules.add("value", terminal, options=f"suffix={_CLOSE}")
-
-    def _spelled_endings(self) -> Sequence[str]:
-        tags = self.syntax.call
-        return [rf"<\/function>\s*{quoted(tags.close)}"] if tags else []
 
     def _terminal(self, key: str, body: str) -> str:
         """The same terminal for the same key."""

@@ -12,14 +12,15 @@ Ambiguity is decided on the automaton whose states are the characters of the pat
 hostile if two different ways lead round it on one text.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import product
 
 MAX_CHARACTERS = 256
 MAX_REPEATED = 1_000
 MAX_STATES = 2_000
 _MAX_DEPTH = 20
-_MAX_PAIRS = 10_000
+_MAX_STEPS = 200_000
 _SMALL_COUNT = 8  # `(…){3}` cannot explode; `(.*a){25}` can
 
 _SPACE = r"\t\n\x0b\f\r \u{a0}\u{1680}\u{2000}-\u{200a}\u{2028}\u{2029}\u{202f}\u{205f}\u{3000}\u{feff}"
@@ -114,42 +115,34 @@ class _Automaton:
 
     def refuse_ambiguity(self) -> None:
         """Look, from every state, for two ways on one text that part and meet on a common round."""
-        reaches = self._closure()
-        budget = _MAX_PAIRS
-        for start in range(len(self.symbols)):
+        reached = [self._reached_from(state) for state in range(len(self.symbols))]
+        budget = _MAX_STEPS
+        for start, after in enumerate(reached):
+            rounds = {state for state in after if start in reached[state]}
             seen: set[tuple[int, int]] = set()
-            open_pairs = [pair for pair in self._successors(start, start) if pair[0] != pair[1]]
-            while open_pairs:
-                pair = open_pairs.pop()
-                if pair[0] == pair[1]:
-                    if start in reaches[pair[0]] or pair[0] == start:
-                        raise Hostile("it repeats alternatives that match the same text")
-                    continue
-                if pair in seen:
-                    continue
-                seen.add(pair)
-                budget -= 1
-                if not budget:
-                    raise Hostile("too ambiguous to check")
-                open_pairs += self._successors(*pair)
-
-    def _successors(self, left: int, right: int) -> Iterator[tuple[int, int]]:
-        for a in self.follow[left]:
-            for b in self.follow[right]:
-                if self.symbols[a] & self.symbols[b]:
-                    yield a, b
-
-    def _closure(self) -> list[set[int]]:
-        closure: list[set[int]] = []
-        for start in range(len(self.follow)):
-            reached: set[int] = set()
-            todo = list(self.follow[start])
+            todo = [(start, start)] if len(rounds) > 1 else []
             while todo:
-                if (state := todo.pop()) not in reached:
-                    reached.add(state)
-                    todo += self.follow[state]
-            closure.append(reached)
-        return closure
+                left, right = todo.pop()
+                for pair in product(self.follow[left] & rounds, self.follow[right] & rounds):
+                    budget -= 1
+                    if not budget:
+                        raise Hostile("too ambiguous to check")
+                    if pair in seen or not self.symbols[pair[0]] & self.symbols[pair[1]]:
+                        continue
+                    if pair[0] != pair[1]:
+                        seen.add(pair)
+                        todo.append(pair)
+                    elif left != right:
+                        raise Hostile("it repeats alternatives that match the same text")
+
+    def _reached_from(self, start: int) -> set[int]:
+        reached: set[int] = set()
+        todo = [start]
+        while todo:
+            new = self.follow[todo.pop()] - reached
+            reached |= new
+            todo += new
+        return reached
 
 
 class _Reader:

@@ -8,7 +8,7 @@ itself, together with the definitions it reaches.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from tessera.core.chat import Json, JsonObject
 
@@ -43,7 +43,7 @@ class Document:
 
 def reference_to(pointer: str) -> JsonObject:
     """The schema that refers to the definition named `pointer`."""
-    return {"$ref": f"#/$defs/{escaped(pointer).replace('%', '%25')}"}
+    return {"$ref": f"#/$defs/{quote(escaped(pointer), safe='~$')}"}
 
 
 def definition_name(schema: JsonObject) -> str:

@@ -49,7 +49,7 @@ FORMATS: Mapping[str, str] = MappingProxyType(
         "ipv4": _IPV4,
         "ipv6": f"(?:{_IPV6})",
         "uuid": "[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}",
-        "uri": rf"[A-Za-z][A-Za-z0-9+.-]*:(?://{_HOST}(?::[0-9]{{1,5}})?)?(?:/{_URL_TEXT})*"
+        "uri": rf"[A-Za-z][A-Za-z0-9+.-]*:(?://{_HOST}(?::[0-9]{{1,5}})?|{_URL_TEXT})(?:/{_URL_TEXT})*"
         rf"(?:\?{_URL_TEXT})?(?:#{_URL_TEXT})?",
     }
 )

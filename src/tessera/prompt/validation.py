@@ -78,7 +78,7 @@ class ReplyValidators:
 
 
 def reply_validators(request: ChatRequest) -> ReplyValidators:
-    """The validators of a request whose schemas have been checked."""
+    """The validators of a request whose grammar has been built: its schemas are known to be sound."""
     match request.answer_format:
         case FreeText():
             answer = None

@@ -10,9 +10,9 @@ from llguidance import LLParserLimits, LLTokenizer, TokenizerWrapper
 
 from tessera.text.tokenizer import Tokenizer
 
-LIMITS = LLParserLimits(verbose_errors=False)
-"""What grammars may cost, the same where they are checked and where they are followed; errors do not quote
-them.
+LIMITS = LLParserLimits(max_items_in_row=10_000, step_lexer_fuel=500_000, verbose_errors=False)
+"""What grammars may cost, the same where they are checked and where they are followed: a thousand optional
+properties are within it. Errors do not quote the grammar.
 """
 
 

@@ -1,0 +1,105 @@
+"""The process that tries grammars out: `python -m tessera.text.grammar_trial`.
+
+It reads frames (four bytes of length, then UTF-8) from its standard input and answers each with one: the
+problem of a grammar, or nothing. The first frame is the vocabulary, as JSON: its size and control tokens.
+Compiling depends on the vocabulary's control tokens only, so every other token stands for one byte here.
+"""
+
+import json
+import random
+import resource
+import struct
+import sys
+from collections.abc import Collection, Mapping
+from typing import BinaryIO
+
+from llguidance import LLMatcher, LLTokenizer
+
+from tessera.text.llg import LIMITS, llg_tokenizer
+
+MEMORY_BYTES = 2 * 2**30
+LENGTH = struct.Struct(">I")
+_STEPS = 48
+_WALKS = 3
+
+
+def problem(lark: str, tokenizer: LLTokenizer, control_ids: Collection[int]) -> str | None:
+    """Why a grammar cannot be used: it does not compile, has no reply, or leads where it cannot be followed.
+
+    The last is found by walking: llguidance builds its automata as it goes, within limits that a pattern
+    can exceed long after it compiled.
+    """
+    matcher = LLMatcher(tokenizer, LLMatcher.grammar_from_lark(lark), log_level=0, limits=LIMITS)
+    for seed in range(_WALKS):
+        if matcher.is_error() or not matcher.reset():
+            return _first_line(matcher.get_error())
+        choose = random.Random(seed)  # noqa: S311 - a walk, not a secret
+        for _ in range(_STEPS):
+            allowed = _allowed(matcher, control_ids)
+            if matcher.is_error():
+                return _first_line(matcher.get_error())
+            if not allowed and not matcher.is_accepting():
+                return "nothing can be written that fits"
+            if not allowed or not matcher.consume_token(choose.choice(allowed)):
+                break
+    return None
+
+
+def _allowed(matcher: LLMatcher, control_ids: Collection[int]) -> list[int]:
+    """The tokens that may come next: control tokens if any, for they lead out of free text."""
+    mask = matcher.compute_bitmask()
+    control = [id for id in control_ids if mask[id // 8] >> id % 8 & 1]
+    return control or [id for id in range(256) if mask[id // 8] >> id % 8 & 1]
+
+
+def _first_line(error: str) -> str:
+    """The reason without its position, and without the grammar that is quoted below it."""
+    line = error.split("\n", 1)[0].split("<non-verbose", 1)[0].strip()
+    return line.split("JSON schema: ", 1)[-1][:200] or "it cannot be compiled"
+
+
+class ByteTokenizer:
+    """A `Tokenizer` whose ordinary tokens are the 256 bytes."""
+
+    def __init__(self, vocabulary_size: int, control_tokens: Mapping[str, int]) -> None:
+        self.vocabulary_size = max(vocabulary_size, 256)
+        self.control_tokens = control_tokens
+        self._control = {id: token.encode() for token, id in control_tokens.items()}
+
+    def encode(self, text: str) -> list[int]:
+        """One token for each byte."""
+        return list(text.encode())
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The byte, or the control token's text."""
+        if token_id in self._control:
+            return self._control[token_id]
+        return bytes([token_id]) if token_id < 256 else b""
+
+
+def byte_tokenizer(vocabulary_size: int, control_tokens: Mapping[str, int]) -> LLTokenizer:
+    """For trials of grammars that name those control tokens."""
+    ends = control_tokens.values() or [0]
+    return llg_tokenizer(ByteTokenizer(vocabulary_size, control_tokens), [min(ends)])
+
+
+def read_frame(stream: BinaryIO) -> str | None:
+    """The next frame; None at the end of the stream."""
+    head = stream.read(LENGTH.size)
+    return stream.read(LENGTH.unpack(head)[0]).decode() if len(head) == LENGTH.size else None
+
+
+def main() -> None:
+    """Answer until the input ends."""
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
+    vocabulary = json.loads(read_frame(sys.stdin.buffer) or "{}")
+    tokenizer = byte_tokenizer(vocabulary["size"], vocabulary["control_tokens"])
+    control_ids = sorted(vocabulary["control_tokens"].values())
+    while (lark := read_frame(sys.stdin.buffer)) is not None:
+        answer = (problem(lark, tokenizer, control_ids) or "").encode()
+        sys.stdout.buffer.write(LENGTH.pack(len(answer)) + answer)
+        sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""Whatever a grammar allows, the parser reads and the schema accepts: random replies, drawn from masks."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from tessera.core.chat import AnyJsonObject, ChatRequest, JsonSchema, Mode, Tool, ToolChoice
+from tessera.core.events import FinishReason, ReasoningDelta, TextDelta, ToolCallDelta, ToolCallStarted
+from tessera.core.generation import TokenChunk
+from tessera.formats.hermes import HERMES
+from tessera.parsing.reader import Reader
+from tessera.parsing.syntax import Syntax, Tags
+from tessera.prompt.grammar import build_grammar
+from tessera.prompt.string_formats import FORMATS
+from tessera.prompt.validation import Validator, reply_validators
+
+XML = Syntax(("<|im_end|>",), Tags("<think>", "</think>"), Tags("<tool_call>", "</tool_call>"), "xml")
+
+SCHEMAS: list[Any] = [
+    True,
+    {"type": "number"},
+    {"type": "integer", "minimum": -17, "exclusiveMaximum": 1234, "multipleOf": 3},
+    {"type": "number", "minimum": -0.5, "exclusiveMaximum": 2.25},
+    {"type": "number", "exclusiveMinimum": 0},
+    {"type": "number", "multipleOf": 0.05, "maximum": 3},
+    {"type": "string", "minLength": 2, "maxLength": 5},
+    *({"type": "string", "format": name} for name in FORMATS),
+    *(
+        {"type": "string", "pattern": pattern}
+        for pattern in (
+            r"^\S+@\S+\.\S+$",
+            r"a|^b+$",
+            r"^[^\s\d]{2,4}$",
+            r"^\W\D[\s\S]?$",
+            r"^(x|[À-ÿ]){1,3}$",
+            r"^.{2}x?$",
+        )
+    ),
+    {"type": "array", "items": {"enum": ["a", 1, None, {"x": [1.5]}]}, "minItems": 1, "maxItems": 4},
+    {"type": "array", "prefixItems": [{"type": "null"}, {"type": "string"}], "items": {"type": "boolean"}},
+    {"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "integer"}}, "required": ["b"]},
+    {"type": "object", "additionalProperties": {"type": "integer"}, "maxProperties": 2, "minProperties": 1},
+    {
+        "type": "object",
+        "patternProperties": {"^x": {"type": "integer"}},
+        "additionalProperties": {"type": "null"},
+    },
+    {
+        "type": "object",
+        "properties": {"n": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}},
+        "required": ["n"],
+        "additionalProperties": False,
+    },
+    {
+        "oneOf": [
+            {
+                "type": "object",
+                "properties": {"k": {"const": "a"}, "v": {"type": "integer"}},
+                "required": ["k"],
+            },
+            {"type": "string"},
+        ]
+    },
+    {
+        "allOf": [
+            {"type": "object", "properties": {"a": {"minimum": 2}}},
+            {"properties": {"a": {"type": "integer"}}, "required": ["a"]},
+        ]
+    },
+]
+
+TOOLS = [
+    Tool("now", {}, {}),
+    Tool("nothing", {"type": "object", "properties": {}}, {}, strict=True),
+    Tool(
+        "order",
+        {
+            "type": "object",
+            "properties": {
+                "free": {"type": "string"},
+                "short": {"type": "string", "maxLength": 3},
+                "kind": {"type": "string", "enum": ["a", "b c", "null", ""]},
+                "slug": {"$ref": "#/$defs/slug"},
+                "day": {"type": "string", "format": "date"},
+                "n": {"type": "integer", "minimum": 1, "maximum": 40},
+                "maybe": {"type": ["string", "null"]},
+                "choice": {"anyOf": [{"enum": ["x", "1"]}, {"type": "null"}, {"type": "boolean"}]},
+                "mixed": {"anyOf": [{"type": "string", "maxLength": 2}, {"type": "integer"}]},
+                "either": {"anyOf": [{"const": "only"}, {"type": "string", "pattern": "^[0-9]{2}$"}]},
+                "items": {"type": "array", "items": {"$ref": "#/$defs/slug"}, "maxItems": 2},
+                "any": {},
+            },
+            "required": ["n", "free", "unlisted"],
+            "$defs": {"slug": {"type": "string", "pattern": "^[a-z]{1,4}$"}},
+        },
+        {},
+    ),
+    Tool(
+        "joined",
+        {
+            "allOf": [{"$ref": "#/$defs/a"}, {"properties": {"q": {"type": "boolean"}}}],
+            "$defs": {"a": {"type": "object", "properties": {"p": {"type": "number"}}, "required": ["p"]}},
+        },
+        {},
+    ),
+]
+
+
+@pytest.mark.parametrize("schema", SCHEMAS, ids=str)
+def test_json(schema: Any, vocabulary: Any, json_lark: Callable[..., str]) -> None:
+    lark, validator, n_whole = json_lark(schema, True), Validator(schema), 0
+    for seed in range(40):
+        ids = vocabulary.walk(lark, seed)
+        if ids is not None:
+            n_whole += 1
+            assert validator.validate(bytes(ids).decode()) is None, bytes(ids).decode()
+    assert n_whole >= 10
+
+
+REQUESTS: dict[str, dict[str, Any]] = {
+    "auto": {},
+    "one call at most": {"parallel_tool_calls": False},
+    "required": {"tool_choice": ToolChoice("required")},
+    "named": {"tool_choice": ToolChoice("required", frozenset({"order"}), named=True)},
+    "allowed": {"tool_choice": ToolChoice("auto", frozenset({"order", "joined"}))},
+    "none": {"tool_choice": ToolChoice("none")},
+    "thinking": {"mode": Mode.THINKING},
+    "or an object": {"answer_format": AnyJsonObject()},
+    "thinking, or JSON": {"mode": Mode.THINKING, "answer_format": JsonSchema("x", {"type": "array"})},
+    "required, thinking": {"tool_choice": ToolChoice("required"), "mode": Mode.THINKING},
+}
+
+
+@pytest.mark.parametrize("asked", REQUESTS.values(), ids=REQUESTS)
+@pytest.mark.parametrize("syntax", [XML, HERMES.syntax], ids=["xml", "json"])
+@pytest.mark.parametrize("tags", ["vocabulary", "spelled"])
+def test_turns(tags: str, syntax: Syntax, asked: dict[str, Any], request: pytest.FixtureRequest) -> None:
+    words = request.getfixturevalue(tags)
+    chat = ChatRequest((), tools=tuple(TOOLS), **asked)
+    grammar = build_grammar(chat, syntax, words.tokenizer.control_tokens)
+    assert grammar is not None
+    n_whole = 0
+    for seed in range(12):
+        ids = words.walk(grammar.lark, seed, steps=2_000)
+        if ids is not None:
+            n_whole += 1
+            check_reply(chat, syntax, words.tokenizer, [*ids, words.end_id])
+    assert n_whole >= 6
+
+
+def check_reply(chat: ChatRequest, syntax: Syntax, tokenizer: Any, ids: Sequence[int]) -> None:
+    reader = Reader(chat, syntax, tokenizer, 0, new_call_id=lambda: "id")
+    events = reader.feed(TokenChunk(0, tuple(ids), finish="stop"))
+    validators = reply_validators(chat)
+    names = [event.name for event in events if isinstance(event, ToolCallStarted)]
+    for call, name in enumerate(names):
+        arguments = "".join(e.arguments for e in events if isinstance(e, ToolCallDelta) and e.call == call)
+        assert validators.arguments[name].validate(arguments) is None, (name, arguments)
+    choice = chat.tool_choice
+    assert {*names} <= (choice.names or {tool.name for tool in chat.tools})
+    assert len(names) <= (1 if not chat.parallel_tool_calls else len(names))
+    assert names or choice.mode != "required"
+    assert not names or choice.mode != "none"
+    assert events[-1].reason is (FinishReason.TOOL_CALLS if names and not choice.named else FinishReason.STOP)
+    text = "".join(event.text for event in events if isinstance(event, TextDelta))
+    assert chat.mode is Mode.THINKING or not any(isinstance(event, ReasoningDelta) for event in events)
+    if not names and validators.answer:
+        assert validators.answer.validate(text) is None, text
+    assert not names or choice.mode != "required" or not text
+
+
+def test_the_tokens_of_qwen(qwen: Any) -> None:
+    """A call in the tokens the model itself would use, and the mask where the last one is wrong."""
+    chat = ChatRequest((), tools=tuple(TOOLS), mode=Mode.THINKING)
+    control = qwen.tokenizer.control_tokens
+    grammar = build_grammar(chat, XML, control)
+    assert grammar is not None
+    value = (
+        "<parameter=free>\nLeón 👩‍💻\n</parameter>\n<parameter=n>\n{}\n</parameter>\n<parameter=unlisted>\nx"
+    )
+    for n, allowed in (("40", True), ("41", False)):
+        call = f"\n<function=order>\n{value.format(n)}\n</parameter>\n</function>\n"
+        encode = qwen.tokenizer.encode
+        ids = [*encode("Pienso.\n"), control["</think>"], *encode("\n\n"), control["<tool_call>"]]
+        ids += [*encode(call), control["</tool_call>"]]
+        assert qwen.accepts(grammar.lark, ids) is allowed
+
+
+def test_structure_is_forced_in_the_tokens_of_qwen(qwen: Any, json_lark: Callable[..., str]) -> None:
+    schema = {"type": "object", "properties": {"name": {"enum": ["x"]}, "n": {"type": "null"}}}
+    lark = json_lark({**schema, "required": ["name", "n"], "additionalProperties": False}, True)
+    matcher = qwen.follow(lark)
+    forced = matcher.compute_ff_tokens()
+    assert b"".join(map(qwen.tokenizer.token_bytes, forced)).startswith(b'{"name": "x", "n": nul')

@@ -1,0 +1,57 @@
+import pytest
+
+from tessera.core.chat import AnyJsonObject, ChatRequest, JsonSchema, Tool
+from tessera.prompt.validation import Validator, reply_validators, schema_problem
+
+
+@pytest.mark.parametrize(
+    ("schema", "text"),
+    [
+        (True, "1e400"),
+        ({"type": "integer"}, "1.0"),
+        ({"multipleOf": 0.1}, "0.3"),
+        ({"maximum": 10}, "-123456789012345678901234567890"),
+        ({"type": "object"}, '{"a": [1, "\\ud83d\\ude00"]}'),
+    ],
+)
+def test_valid(schema: dict[str, object] | bool, text: str) -> None:
+    assert Validator(schema).validate(text) is None  # type: ignore[arg-type] - plain JSON
+
+
+@pytest.mark.parametrize(
+    ("schema", "text", "problem"),
+    [
+        (True, "NaN", "not JSON"),
+        (True, "-Infinity", "not JSON"),
+        (True, '{"a": 1', "not JSON"),
+        (True, "[" * 100_000, "not JSON"),
+        ({"type": "integer"}, "1.5", "at #: breaks `type`"),
+        ({"properties": {"a": {"maxLength": 1}}}, '{"a": "secret"}', "at #/a: breaks `maxLength`"),
+        ({"format": "date"}, '"2023-02-29"', "at #: breaks `format`"),
+    ],
+)
+def test_invalid(schema: dict[str, object] | bool, text: str, problem: str) -> None:
+    found = Validator(schema).validate(text)  # type: ignore[arg-type] - plain JSON
+    assert found is not None
+    assert found.startswith(problem)
+    assert "secret" not in found
+
+
+def test_problems_of_schemas_name_the_place() -> None:
+    problem = schema_problem({"properties": {"a/b": {"minimum": "1"}}})
+    assert problem is not None
+    assert problem.pointer == "/properties/a~1b/minimum"
+    assert problem.message.startswith("`minimum`")
+    assert schema_problem({"properties": {"a": {"minimum": 1}}}) is None
+
+
+def test_validators_of_a_request() -> None:
+    tool = Tool("f", {"required": ["a"]}, {})
+    validators = reply_validators(ChatRequest((), tools=(tool,), answer_format=AnyJsonObject()))
+    assert validators.answer is not None
+    assert validators.answer.validate("[]")
+    assert validators.arguments["f"].validate("{}")
+    assert reply_validators(ChatRequest(())).answer is None
+    schema = reply_validators(ChatRequest((), answer_format=JsonSchema("x", {"type": "null"}))).answer
+    assert schema is not None
+    assert schema.validate("null") is None
