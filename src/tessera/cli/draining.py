@@ -1,10 +1,10 @@
 """uvicorn's server with a way down that loses no reply."""
 
-import asyncio
 import signal
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from types import FrameType
 
 import uvicorn
 
@@ -27,8 +27,8 @@ class DrainingServer(uvicorn.Server):
         """Whether a signal came."""
         return self._give_up_at is not None
 
-    def drain(self) -> None:
-        """What a signal does."""
+    def drain(self, number: int, frame: FrameType | None) -> None:
+        """What a signal does: it only sets flags."""
         if self.draining:
             self.should_exit = self.force_exit = True
         else:
@@ -44,12 +44,9 @@ class DrainingServer(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Generator[None]:
         """In place of uvicorn's, which closes the listeners first."""
-        loop = asyncio.get_running_loop()
-        wanted = (signal.SIGINT, signal.SIGTERM)
-        for number in wanted:
-            loop.add_signal_handler(number, self.drain)
+        before = {number: signal.signal(number, self.drain) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         finally:
-            for number in wanted:
-                loop.remove_signal_handler(number)
+            for number, handler in before.items():
+                signal.signal(number, handler)

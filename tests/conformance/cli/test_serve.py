@@ -1,0 +1,197 @@
+"""`tessera serve` from start to end, on the scripted engine, and the commands that go with it."""
+
+import json
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+KEY = "sk-tessera-" + "c" * 40
+Start = Callable[..., "subprocess.Popen[str]"]
+Run = Callable[..., tuple[int, str, str]]
+
+
+@dataclass(frozen=True)
+class Server:
+    process: "subprocess.Popen[str]"
+    url: str
+    key: str
+    announced: list[str]
+
+    def client(self) -> httpx2.Client:
+        return httpx2.Client(base_url=self.url, headers={"Authorization": f"Bearer {self.key}"}, timeout=10)
+
+    def stop(self, with_signal: int = signal.SIGTERM) -> tuple[int, str]:
+        """Exit code and log."""
+        self.process.send_signal(with_signal)
+        _, log = self.process.communicate(timeout=20)
+        return self.process.returncode, log
+
+
+@pytest.fixture
+def serve(start: Start) -> Callable[..., Server]:
+    def one(*arguments: str, **variables: str) -> Server:
+        process = start("serve", "--engine", "scripted", "--port", "0", *arguments, **variables)
+        assert process.stdout is not None
+        lines = [process.stdout.readline().strip() for _ in range(2 if "TESSERA_API_KEY" in variables else 3)]
+        key = variables.get("TESSERA_API_KEY") or lines[-1].removeprefix("export TESSERA_API_KEY=")
+        return Server(process, lines[1].split()[2].removesuffix("/v1,"), key, lines)
+
+    return one
+
+
+def ask(**fields: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 5, **fields}
+
+
+def test_a_key_is_made_and_printed_as_a_line_for_the_shell(serve: Callable[..., Server]) -> None:
+    server = serve()
+    shell = f"{server.announced[-1]}; printf %s $TESSERA_API_KEY"
+    pasted = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=True).stdout
+    assert pasted == server.key
+    assert len(server.key) == len(KEY)
+    with server.client() as client:
+        assert client.post("/v1/chat/completions", json=ask()).status_code == 200
+        assert client.get("/v1/models", headers={"Authorization": f"Bearer {KEY}"}).status_code == 401
+    code, log = server.stop()
+    assert code == 0
+    assert server.key not in log
+
+
+def test_a_key_of_the_environment_is_the_key_and_is_not_printed(serve: Callable[..., Server]) -> None:
+    server = serve(TESSERA_API_KEY=KEY)
+    with server.client() as client:
+        assert client.get("/v1/models").status_code == 200
+    server.process.send_signal(signal.SIGTERM)
+    output, log = server.process.communicate(timeout=20)
+    assert KEY not in output + log + "".join(server.announced)
+
+
+def test_the_reply_names_what_answered_under_any_name(serve: Callable[..., Server]) -> None:
+    server = serve("--model-name", "own/name", "--aliases", "Qwen/Qwen3.6-35B-A3B,other")
+    assert server.announced[0] == "Serving own/name, which also answers to Qwen/Qwen3.6-35B-A3B, other."
+    with server.client() as client:
+        for name in ("own/name", "Qwen/Qwen3.6-35B-A3B", "other"):
+            assert client.post("/v1/chat/completions", json=ask(model=name)).json()["model"] == "own/name"
+        assert client.post("/v1/chat/completions", json=ask(model="no/such")).status_code == 404
+    line = json.loads(server.stop()[1].splitlines()[0])
+    assert (line["event"], line["model"]) == ("serving", "own/name")
+    assert line["aliases"] == "Qwen/Qwen3.6-35B-A3B, other"
+
+
+def test_limits_come_from_the_settings(serve: Callable[..., Server]) -> None:
+    server = serve(TESSERA_MAX_BODY_BYTES="1KiB")
+    with server.client() as client:
+        assert client.post("/v1/chat/completions", json=ask(user="x" * 2000)).status_code == 413
+
+
+def test_at_a_signal_running_replies_are_finished_and_new_ones_refused(serve: Callable[..., Server]) -> None:
+    server = serve("--scripted-tokens-per-s", "20")
+    with (
+        server.client() as client,
+        client.stream("POST", "/v1/chat/completions", json=ask(stream=True, max_tokens=20)) as reply,
+    ):
+        lines = reply.iter_lines()
+        next(lines)
+        server.process.send_signal(signal.SIGTERM)
+        with server.client() as late:
+            wait_for(lambda: late.get("/readyz").status_code == 503)
+            assert late.get("/readyz").json()["error"]["code"] == "draining"
+            assert late.post("/v1/chat/completions", json=ask()).status_code == 503
+        assert list(lines)[-2:] == ["data: [DONE]", ""]
+    assert server.process.wait(10) == 0
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGINT, signal.SIGTERM]])
+def test_the_way_down_is_bounded(signals: list[int], serve: Callable[..., Server]) -> None:
+    grace = "0.2" if len(signals) == 1 else "60"
+    server = serve("--scripted-tokens-per-s", "5", "--shutdown-grace-s", grace)
+    with (
+        server.client() as client,
+        client.stream("POST", "/v1/chat/completions", json=ask(stream=True, max_tokens=900)) as reply,
+    ):
+        next(reply.iter_lines())
+        for number in signals:
+            server.process.send_signal(number)
+            time.sleep(0.3)
+        assert server.process.wait(10) == 0
+
+
+def test_a_port_in_use_is_named(start: Start, tessera: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, _, said = tessera("serve", "--engine", "scripted", "--port", port)
+    assert code == 2
+    assert f"Cannot listen on 127.0.0.1:{port}" in said
+
+
+def test_chat_streams_a_reply_and_keeps_a_conversation(serve: Callable[..., Server], tessera: Run) -> None:
+    server = serve("--scripted-tokens-per-s", "1000")
+    reach = {"TESSERA_URL": server.url, "TESSERA_API_KEY": server.key}
+    assert tessera("chat", "--max-tokens", 3, "Hello", **reach)[:2] == (0, "the little lamp \n")
+    code, output, _ = tessera("chat", "--max-tokens", 2, stdin="Hi\n\n/help\n/new\nHi\n/exit\n", **reach)
+    assert (code, output.count("the little ")) == (0, 2)
+
+
+def test_chat_says_what_the_server_says(serve: Callable[..., Server], tessera: Run) -> None:
+    server = serve()
+    code, _, said = tessera("chat", "Hello", TESSERA_URL=server.url)
+    assert (code, "401: No API key was sent" in said) == (1, True)
+    code, _, said = tessera("chat", "Hello", TESSERA_URL="http://127.0.0.1:9")
+    assert (code, "No server answers at http://127.0.0.1:9" in said) == (1, True)
+
+
+def test_ctrl_c_stops_a_reply_and_not_the_conversation(serve: Callable[..., Server], start: Start) -> None:
+    server = serve("--scripted-tokens-per-s", "20")
+    chat = start("chat", TESSERA_URL=server.url, TESSERA_API_KEY=server.key, PYTHONUNBUFFERED="1")
+    assert chat.stdin is not None
+    assert chat.stdout is not None
+    chat.stdin.write("Hello\n")
+    chat.stdin.flush()
+    read = ""
+    while "lamp" not in read:
+        read += chat.stdout.read(1)
+    chat.send_signal(signal.SIGINT)
+    output, _ = chat.communicate("/exit\n", timeout=20)
+    assert chat.returncode == 0
+    assert "[stopped]" in output
+
+
+def test_inspect_shows_the_prompt_and_the_events(tessera: Run, tmp_path: Path) -> None:
+    request, output = tmp_path / "request.json", tmp_path / "output.txt"
+    request.write_text(json.dumps(ask(temperature=0)))
+    output.write_text("Hi!<|im_end|>")
+    code, shown, said = tessera("inspect", "--engine", "scripted", request, "--output", output, "--run")
+    assert code == 0, said
+    for line in (
+        "Control(token='<|im_start|>')",
+        "'<|im_end|>'",
+        "temperature = 0",
+        "Finished(choice=0, reason=<FinishReason.STOP: 'stop'>)",
+        "Finished(choice=0, reason=<FinishReason.LENGTH: 'length'>)",
+    ):
+        assert line in shown
+    assert shown.count("Completed(usage=") == 2
+    assert tessera("inspect", "--engine", "scripted", "-", stdin=request.read_text())[0] == 0
+
+
+def test_inspect_names_what_is_wrong_with_a_request(tessera: Run, tmp_path: Path) -> None:
+    (tmp_path / "request.json").write_text('{"messages": []}')
+    code, _, said = tessera("inspect", "--engine", "scripted", tmp_path / "request.json")
+    assert code == 1
+    assert "messages" in said
+    assert "Traceback" not in said
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    begun = time.monotonic()
+    while not condition():
+        assert time.monotonic() - begun < 5
+        time.sleep(0.01)
