@@ -13,6 +13,8 @@ MAX_NESTING = 64
 """Levels of JSON: 32 schemas inside each other by `properties`."""
 MAX_PROPERTIES = 1_000
 MAX_ENUM_VALUES = 5_000
+MAX_PATTERN_CHARACTERS = 8 * 2**10
+"""Of all patterns together."""
 MAX_VALUES: Mapping[str, int] = {
     "minLength": 10_000,
     "maxLength": 100_000,
@@ -36,7 +38,7 @@ class _Node:
 
 
 def _excesses(schema: AnySchema) -> Iterator[SchemaProblem]:
-    n_properties = n_values = 0
+    n_properties = n_values = n_pattern = 0
     todo = [_Node(schema, "", 0)]
     while todo:
         node = todo.pop()
@@ -47,11 +49,14 @@ def _excesses(schema: AnySchema) -> Iterator[SchemaProblem]:
         if isinstance(node.value, Mapping):
             n_properties += size(node.value.get("properties"))
             n_values += size(node.value.get("enum"))
+            n_pattern += len(pattern) if isinstance(pattern := node.value.get("pattern"), str) else 0
             yield from _wrong_values(schema, node.value, node.pointer)
         if n_properties > MAX_PROPERTIES:
             yield SchemaProblem(node.pointer, f"`properties`: more than {MAX_PROPERTIES} in all")
         if n_values > MAX_ENUM_VALUES:
             yield SchemaProblem(node.pointer, f"`enum`: more than {MAX_ENUM_VALUES} values in all")
+        if n_pattern > MAX_PATTERN_CHARACTERS:
+            yield SchemaProblem(node.pointer, f"`pattern`: more than {MAX_PATTERN_CHARACTERS} characters")
     if len(json.dumps(schema)) > MAX_BYTES:
         yield SchemaProblem("", f"more than {MAX_BYTES} bytes")
 

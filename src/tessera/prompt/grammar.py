@@ -12,16 +12,20 @@ such text too: a call cannot hide in it, and since something must follow, the tu
 grammar is complete where the turn may end; the token that ends it is the engine's.
 """
 
+import json
 from collections.abc import Mapping
 from typing import assert_never
 
 from tessera.core.chat import AnyJsonObject, ChatRequest, FreeText, JsonSchema, Mode
 from tessera.core.generation import Grammar
+from tessera.errors import InvalidSchema
 from tessera.parsing.syntax import Syntax, Tags
 from tessera.prompt.grammar_calls import call_body, opening_without_tag
 from tessera.prompt.lark import Rules, json_value, literal, quoted, without
+from tessera.prompt.references import Document
 from tessera.prompt.schema import check_schema
 
+MAX_TOOLS_BYTES = 512 * 2**10
 ANSWER_PARAM = "response_format.json_schema.schema"
 
 
@@ -42,10 +46,7 @@ class _Turn:
 
     def __init__(self, request: ChatRequest, syntax: Syntax, control_tokens: Mapping[str, int]) -> None:
         self._request, self._syntax, self._control = request, syntax, control_tokens
-        self._documents = {
-            tool.name: check_schema(tool.parameters, strict=tool.strict, param=_param(i))
-            for i, tool in enumerate(request.tools)
-        }
+        self._documents = _checked_parameters(request)
         self._callable = _callable_names(request) if syntax.call else []
         self._openings = opening_without_tag(syntax.calls, self._callable)
         self.rules = Rules()
@@ -113,6 +114,20 @@ class _Turn:
 
     def _tag(self, tag: str) -> str:
         return f"<[{self._control[tag]}]>" if tag in self._control else literal(tag)
+
+
+def _checked_parameters(request: ChatRequest) -> dict[str, Document]:
+    """The schemas of all tools, callable or not, by name."""
+    documents: dict[str, Document] = {}
+    n_bytes = 0
+    for i, tool in enumerate(request.tools):
+        documents[tool.name] = check_schema(tool.parameters, strict=tool.strict, param=_param(i))
+        n_bytes += len(json.dumps(tool.parameters))
+        if n_bytes > MAX_TOOLS_BYTES:
+            raise InvalidSchema(
+                f"The schemas of all tools are more than {MAX_TOOLS_BYTES} bytes.", param="tools"
+            )
+    return documents
 
 
 def _param(index: int) -> str:

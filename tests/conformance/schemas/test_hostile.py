@@ -74,6 +74,7 @@ HOSTILE: dict[str, Any] = {
     "at least many items": {"type": "array", "minItems": 10**9},
     "long text": {"type": "string", "maxLength": 10**9},
     "long pattern": {"type": "string", "pattern": "a" * 10_000},
+    "many patterns": {"anyOf": [{"pattern": "(.a|b.)" * 33 + str(i)} for i in range(220)]},
     "many groups": {"type": "string", "pattern": "(" * 120 + ")" * 120},
     "many members": {"type": "object", "minProperties": 10**9},
     "minimum out of range": {"type": "integer", "minimum": 10**400},

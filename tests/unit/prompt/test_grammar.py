@@ -228,3 +228,10 @@ def test_markup_is_forced() -> None:
     )
     assert matcher.consume_token(257)
     assert matcher.compute_ff_bytes() == b"\n<function=get_weather>\n<parameter=city>\n"
+
+
+def test_all_tools_together_are_bounded() -> None:
+    schema = {"type": "object", "description": "x" * 60_000}
+    with pytest.raises(InvalidSchema) as refusal:
+        build_grammar(ChatRequest((), tools=tuple(Tool(f"f{i}", schema, {}) for i in range(9))), XML, CONTROL)
+    assert refusal.value.param == "tools"
