@@ -20,7 +20,7 @@ from tessera.models import Catalog
 
 
 def build_app(catalog: Catalog, keys: Keys, limits: HttpLimits | None = None) -> Starlette:
-    """The ASGI application; `app.state.in_flight` is its `InFlight`. At shutdown it closes the engines.
+    """The ASGI application; `app.state.in_flight` is its `InFlight`. At shutdown it closes the models.
 
     Engines may still be starting: until they are ready, /readyz and chat answer 503.
     """
@@ -29,8 +29,8 @@ def build_app(catalog: Catalog, keys: Keys, limits: HttpLimits | None = None) ->
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:
         yield
-        for engine in {id(model.engine): model.engine for _, model in catalog.names()}.values():
-            await engine.aclose()
+        for model in {id(model): model for _, model in catalog.names()}.values():
+            await model.aclose()
 
     chat = ChatCompletions(catalog, limits or HttpLimits(), in_flight)
     app = Starlette(

@@ -7,6 +7,7 @@ from tessera.core.chat import Mode
 from tessera.engine.base import Engine
 from tessera.errors import ModelNotFound
 from tessera.formats.base import ChatFormat, SamplingDefaults
+from tessera.text.grammar_check import GrammarCheck
 from tessera.text.tokenizer import Tokenizer
 
 
@@ -23,11 +24,18 @@ class Model:
     sampling: Mapping[Mode, SamplingDefaults]
     created_s: int
     owned_by: str = "tessera"
+    grammars: GrammarCheck | None = None
 
     @property
     def context_tokens(self) -> int:
         """Prompt and output of a request together stay within it."""
         return self.engine.info.context_tokens
+
+    async def aclose(self) -> None:
+        """End its processes."""
+        await self.engine.aclose()
+        if self.grammars:
+            await self.grammars.aclose()
 
 
 class Catalog:

@@ -1,6 +1,6 @@
 """A request's way from messages to events. Read this first.
 
-    ChatRequest ──compile──▶ Prompt, Sampling ──engine──▶ TokenChunks ──reader──▶ ChatEvents
+    ChatRequest ──compile──▶ Prompt, Sampling ──engine──▶ TokenChunks ──reader──▶ ChatEvents ──check──▶
 
 The engine yields what each of its steps added; so does this. A whole reply is `fold` of the same events.
 Whoever iterates owns the generation: closing the iterator, in any phase, aborts it within one engine step.
@@ -14,6 +14,7 @@ from tessera.core.events import ChatEvent
 from tessera.models import Model
 from tessera.parsing.reader import Reader
 from tessera.prompt.compile import compile_prompt
+from tessera.prompt.reply_check import ReplyCheck
 
 
 async def run(request: ChatRequest, model: Model, caller: Caller) -> AsyncGenerator[tuple[ChatEvent, ...]]:
@@ -23,9 +24,11 @@ async def run(request: ChatRequest, model: Model, caller: Caller) -> AsyncGenera
     """
     compiled = await compile_prompt(request, model, caller)
     reader = Reader(request, model.format.syntax, model.tokenizer, len(compiled.prompt.token_ids))
+    check = ReplyCheck(compiled.validators)
     async with aclosing(model.engine.generate(compiled.prompt, compiled.sampling)) as chunks:
         async for chunk in chunks:
             if events := reader.feed(chunk):
+                check.feed(events)
                 yield events
             if reader.done:
                 break

@@ -151,10 +151,10 @@ def test_context_is_checked_before_any_work(client: openai.OpenAI) -> None:
 
 def random_request(chance: random.Random) -> dict[str, Any]:
     return ask(
-        " ".join(chance.choices(WORDS, k=chance.randint(1, 12))),
+        " ".join(chance.choices(WORDS, k=chance.randint(1, 8))),
         seed=chance.randrange(10**6),
         temperature=chance.choice([0, 0.5, 1.0, 1.5]),
-        max_completion_tokens=chance.randint(1, 10),
+        max_completion_tokens=chance.randint(1, 8),
         stop=chance.choice([None, ["."], ["the", "\n"]]),
         presence_penalty=chance.choice([0, 1.5]),
         extra_body={"top_k": chance.choice([0, 5, 20])},

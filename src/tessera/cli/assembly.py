@@ -13,6 +13,7 @@ from tessera.formats.hermes import HERMES
 from tessera.formats.registry import choose_format
 from tessera.models import Catalog, Model
 from tessera.settings import Settings
+from tessera.text.grammar_check import GrammarCheck
 from tessera.text.hf import HfTokenizer
 from tessera.text.tokenizer import Tokenizer
 from tessera.weights.cache import Cache, default_root
@@ -43,7 +44,15 @@ def load_model(settings: Settings, progress: Progress) -> Model:
     )
     engine: Engine = OpenVinoEngine(worker_config(folder, settings, tokenizer))
     model_id = engine.info.model_id
-    return Model(model_id, engine, tokenizer, chat_format, chat_format.sampling, folder.created_s)
+    return Model(
+        model_id,
+        engine,
+        tokenizer,
+        chat_format,
+        chat_format.sampling,
+        folder.created_s,
+        grammars=GrammarCheck(tokenizer.control_tokens, tokenizer.vocabulary_size),
+    )
 
 
 def catalog(model: Model, settings: Settings) -> Catalog:

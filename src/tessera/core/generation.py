@@ -27,11 +27,14 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class ThinkingBudget:
-    """At most `n_tokens` of reasoning; then `close_ids` are forced, unless `end_id` came earlier."""
+    """At most `n_tokens` of reasoning; then `close_ids` are forced, unless it ended by itself.
+
+    `end` is what ends it: a control token's id, or text where the family spells its tags.
+    """
 
     n_tokens: int
-    end_id: int
     close_ids: tuple[int, ...]
+    end: int | str
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ raise an `EngineError` to fail at that token. A timing is awaited before every s
 import asyncio
 import itertools
 import re
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
@@ -132,6 +133,7 @@ class ScriptedEngine:
         self._info = EngineInfo(
             model_id, context_tokens, tokenizer.vocabulary_size, frozenset(eos), frozenset(features)
         )
+        self._tokenizer = tokenizer
         self.script = script or cycling(tokenizer)
         self.timing = timing
         self.tokens_per_chunk = tokens_per_chunk
@@ -177,7 +179,9 @@ class ScriptedEngine:
     def _play(self, prompt: Prompt, sampling: Sampling, sequence: int) -> Iterator[TokenChunk]:
         tokens = iter(self.script(prompt, sequence))
         if sampling.thinking_budget is not None:
-            tokens = _within_budget(tokens, sampling.thinking_budget)
+            end = sampling.thinking_budget.end
+            end_ids = (end,) if isinstance(end, int) else self._tokenizer.encode(end)
+            tokens = _within_budget(tokens, sampling.thinking_budget, end_ids)
         ids: list[int] = []
         for n, token in enumerate(tokens, start=1):
             ids.append(token)
@@ -208,17 +212,25 @@ def _chunk(sequence: int, ids: list[int], finish: EngineFinish | None, sampling:
     return TokenChunk(sequence, tuple(ids), finish, logprobs=logprobs)
 
 
-def _within_budget(tokens: Iterator[int], budget: ThinkingBudget) -> Iterator[int]:
+def _within_budget(tokens: Iterator[int], budget: ThinkingBudget, end: Sequence[int]) -> Iterator[int]:
     """Close the reasoning at the budget and skip what the script still had to say of it."""
+    recent: deque[int] = deque(maxlen=len(end))
     for n, token in enumerate(tokens):
-        if token == budget.end_id:
-            yield token
-            break
-        if n == budget.n_tokens:
+        recent.append(token)
+        over = [*recent] == [*end]
+        if n >= budget.n_tokens and not over:
             yield from budget.close_ids
-            for skipped in itertools.chain([token], tokens):
-                if skipped == budget.end_id:
-                    break
+            _skip(itertools.chain(recent, tokens), end)
             break
         yield token
+        if over:
+            break
     yield from tokens
+
+
+def _skip(tokens: Iterator[int], end: Sequence[int]) -> None:
+    recent: deque[int] = deque(maxlen=len(end))
+    for token in tokens:
+        recent.append(token)
+        if [*recent] == [*end]:
+            return

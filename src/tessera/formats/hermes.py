@@ -117,7 +117,7 @@ def _turns(request: ChatRequest) -> Iterator[Segment]:
             case AssistantMessage():
                 yield from _assistant(message, reasoning=request.preserve_thinking or i > last_user)
             case ToolMessage():
-                if not isinstance(messages[i - 1], ToolMessage):
+                if i == 0 or not isinstance(messages[i - 1], ToolMessage):
                     yield from _markup("<|im_start|>user")
                 yield from _markup("\n<tool_response>\n")
                 yield Plain(message.text)

@@ -7,9 +7,10 @@ from tessera.core.chat import AssistantMessage, ChatRequest, Mode, SystemMessage
 from tessera.errors import RequestError, StartupError
 from tessera.formats.base import ChatFormat, Control, Plain, SamplingDefaults
 from tessera.formats.hermes import HERMES, hermes_format
+from tessera.formats.qwen3 import QWEN3
 from tessera.formats.template import template_format
 
-FORMATS: Mapping[str, ChatFormat] = MappingProxyType({"hermes": HERMES})
+FORMATS: Mapping[str, ChatFormat] = MappingProxyType({"hermes": HERMES, "qwen3": QWEN3})
 
 _GREETING = ChatRequest(messages=(UserMessage("Hello"),))
 _PROBES = (
@@ -34,10 +35,13 @@ def choose_format(
     """
     if template is None:
         raise StartupError("The model has no chat template: a base model cannot be served as a chat model.")
-    sampling = {Mode.DIRECT: defaults}
-    own = template_format(template, control_tokens=control_tokens, eos=eos, bos=bos, sampling=sampling)
-    if "enable_thinking" in template:
-        sampling = {**sampling, Mode.THINKING: defaults}
+    if "<function=" in template and "<|im_start|>" in control_tokens:
+        return QWEN3
+    direct = {Mode.DIRECT: defaults}
+    own = template_format(template, control_tokens=control_tokens, eos=eos, bos=bos, sampling=direct)
+    # Models that never learned to reason can be asked to: their tags are spelled, and constrained by
+    # grammars.
+    sampling = {**direct, Mode.THINKING: defaults}
     chatml = {"<|im_start|>", "<|im_end|>"}.issubset(control_tokens)
     for closes_thinking in (False, True) if chatml else ():
         hermes = hermes_format(

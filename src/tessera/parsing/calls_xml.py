@@ -110,7 +110,10 @@ class _Key(State):
 class _Value(State):
     """The value of a parameter. `_closer` is a closing tag that waits for what follows it, in `_held`."""
 
-    half_tag_is_text = False
+    @property
+    def half_tag_is_text(self) -> bool:
+        """A value ends with its literal."""
+        return False
 
     def __init__(self, turn: Turn, parameters: Parameters, arguments: Arguments) -> None:
         self._turn, self._parameters, self._arguments = turn, parameters, arguments

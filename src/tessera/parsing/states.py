@@ -102,6 +102,11 @@ class Content(State):
         if self._for_blank and not self._turn.answer.blank:
             self._turn.state = Content(self._turn)
 
+    @property
+    def half_tag_is_text(self) -> bool:
+        """Between calls it is the next call."""
+        return not self._turn.answer.after_call
+
     def tag(self, tag: Tag) -> bool:
         """Look the tag up."""
         action = self._actions.get(tag.text)

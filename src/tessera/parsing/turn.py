@@ -23,7 +23,11 @@ class State(ABC):
 
     literals: tuple[str, ...] = ()
     reasoning = False
-    half_tag_is_text = True  # when the length cuts a literal
+
+    @property
+    def half_tag_is_text(self) -> bool:
+        """Whether a literal that the length cuts is text, and not the markup it would have become."""
+        return True
 
     @abstractmethod
     def text(self, piece: TextPiece) -> None:

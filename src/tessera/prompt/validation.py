@@ -77,6 +77,9 @@ class ReplyValidators:
     arguments: Mapping[str, Validator]
 
 
+NO_VALIDATORS = ReplyValidators(None, {})
+
+
 def reply_validators(request: ChatRequest) -> ReplyValidators:
     """The validators of a request whose grammar has been built: its schemas are known to be sound."""
     match request.answer_format:

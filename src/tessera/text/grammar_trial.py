@@ -5,6 +5,7 @@ problem of a grammar, or nothing. The first frame is the vocabulary, as JSON: it
 Compiling depends on the vocabulary's control tokens only, so every other token stands for one byte here.
 """
 
+import itertools
 import json
 import random
 import resource
@@ -49,7 +50,7 @@ def _allowed(matcher: LLMatcher, control_ids: Collection[int]) -> list[int]:
     """The tokens that may come next: control tokens if any, for they lead out of free text."""
     mask = matcher.compute_bitmask()
     control = [id for id in control_ids if mask[id // 8] >> id % 8 & 1]
-    return control or [id for id in range(256) if mask[id // 8] >> id % 8 & 1]
+    return control or [id for id in range(256 + len(control_ids)) if mask[id // 8] >> id % 8 & 1]
 
 
 def _first_line(error: str) -> str:
@@ -59,22 +60,24 @@ def _first_line(error: str) -> str:
 
 
 class ByteTokenizer:
-    """A `Tokenizer` whose ordinary tokens are the 256 bytes."""
+    """A `Tokenizer` whose ordinary tokens are the 256 bytes, on the first ids that no control token has."""
 
     def __init__(self, vocabulary_size: int, control_tokens: Mapping[str, int]) -> None:
-        self.vocabulary_size = max(vocabulary_size, 256)
+        taken = set(control_tokens.values())
+        free = (id for id in itertools.count() if id not in taken)
+        self._byte_ids = list(itertools.islice(free, 256))
+        self._spelled = {id: bytes([byte]) for byte, id in enumerate(self._byte_ids)}
+        self._spelled |= {id: token.encode() for token, id in control_tokens.items()}
+        self.vocabulary_size = max(vocabulary_size, self._byte_ids[-1] + 1)
         self.control_tokens = control_tokens
-        self._control = {id: token.encode() for token, id in control_tokens.items()}
 
     def encode(self, text: str) -> list[int]:
         """One token for each byte."""
-        return list(text.encode())
+        return [self._byte_ids[byte] for byte in text.encode()]
 
     def token_bytes(self, token_id: int) -> bytes:
         """The byte, or the control token's text."""
-        if token_id in self._control:
-            return self._control[token_id]
-        return bytes([token_id]) if token_id < 256 else b""
+        return self._spelled.get(token_id, b"")
 
 
 def byte_tokenizer(vocabulary_size: int, control_tokens: Mapping[str, int]) -> LLTokenizer:

@@ -33,6 +33,7 @@ FAKE_CONFIG = WorkerConfig(
     kv_cache_bytes=0,
     max_sequences=8,
     step_tokens=64,
+    tokenizer_json="",
 )
 FAKE_COMMAND = (sys.executable, str(Path(__file__).with_name("fake_worker.py")))
 

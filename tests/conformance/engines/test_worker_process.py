@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
 COMMAND = (sys.executable, str(FAKE_WORKER))
-CONFIG = WorkerConfig("fake", "fake", 4096, 1000, (2,), 0, 8, 64)
+CONFIG = WorkerConfig("fake", "fake", 4096, 1000, (2,), 0, 8, 64, "")
 # See fake_worker.
 REFUSED, CRASHES, FAILS, TELLS_ENVIRONMENT, FLOODS = (Prompt((900 + i,)) for i in range(5))
 PLAIN = Prompt((1, 2, 3))

@@ -156,7 +156,7 @@ async def test_reasoning_is_closed_at_the_budget(spoken: str, n_tokens: int, hea
     tokenizer = ScriptedTokenizer((), ("<think>", "</think>", "<|im_end|>"))
     end = tokenizer.control_tokens["</think>"]
     engine = ScriptedEngine(tokenizer, saying(tokenizer, spoken))
-    budget = ThinkingBudget(n_tokens, end, (ord("!"), end))
+    budget = ThinkingBudget(n_tokens, (ord("!"), end), end)
     stop = frozenset({tokenizer.control_tokens["<|im_end|>"]})
     chunks = await play(engine, Sampling(max_tokens=99, stop_token_ids=stop, thinking_budget=budget))
     played = b"".join(tokenizer.token_bytes(id) for id in ids(chunks)).decode()

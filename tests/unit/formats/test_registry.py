@@ -27,8 +27,13 @@ def test_formats_go_by_their_names() -> None:
 def test_chatml_is_hermes() -> None:
     chosen = choose_format(TURNS, control_tokens=CHATML, eos="<|im_end|>")
     assert chosen.name == "hermes"
-    assert set(chosen.sampling) == {Mode.DIRECT}
+    assert set(chosen.sampling) == {Mode.DIRECT, Mode.THINKING}
     assert chosen.render(HELLO)[:2] == (Control("<|im_start|>"), Plain("user\n"))
+
+
+def test_a_template_with_xml_calls_is_qwen3() -> None:
+    source = TURNS + "{# <function=name> #}"
+    assert choose_format(source, control_tokens=CHATML, eos="<|im_end|>") is FORMATS["qwen3"]
 
 
 def test_the_templates_own_system_prompt_is_kept() -> None:

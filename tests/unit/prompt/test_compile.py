@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from tessera.core.chat import (
 )
 from tessera.core.generation import Feature, Sampling
 from tessera.engine.scripted import ScriptedEngine, ScriptedTokenizer, echo
-from tessera.errors import ContextLengthExceeded, RequestError, UnsupportedParameter
+from tessera.errors import ContextLengthExceeded, InvalidSchema, RequestError, UnsupportedParameter
 from tessera.formats.base import SamplingDefaults
 from tessera.formats.hermes import HERMES
 from tessera.models import Model
@@ -177,7 +178,9 @@ REFUSALS = [
 
 @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.param)
 async def test_what_the_engine_cannot_do_is_refused(refusal: Refusal) -> None:
-    with pytest.raises(UnsupportedParameter, match="not supported by this engine yet: ") as caught:
+    with pytest.raises(
+        UnsupportedParameter, match=r"not supported by this engine: |does not reason"
+    ) as caught:
         await compiled(refusal.request)
     assert (caught.value.status, caught.value.param) == (400, refusal.param)
 
@@ -186,6 +189,50 @@ async def test_what_the_engine_cannot_do_is_refused(refusal: Refusal) -> None:
 async def test_what_the_engine_can_do_is_passed_on(refusal: Refusal) -> None:
     sampling = (await compiled(refusal.request, model(features=("n", "logprobs")))).sampling
     assert (sampling.n, sampling.top_logprobs) == (refusal.request.n, refusal.request.top_logprobs)
+
+
+CAN_ALL = model(features=("grammar", "logprobs", "n", "thinking_budget"))
+THINKS = replace(CAN_ALL, sampling=HERMES.sampling)
+TOOL = Tool("f", {"type": "object", "properties": {"a": {"type": "integer"}}}, {})
+
+
+@pytest.mark.parametrize("asked", [{"tools": (TOOL,)}, {"answer_format": AnyJsonObject()}], ids=str)
+async def test_what_is_constrained_has_a_grammar(asked: dict[str, Any]) -> None:
+    assert (await compiled(replace(HELLO, **asked), CAN_ALL)).prompt.grammar is not None
+    assert (await compiled(HELLO, CAN_ALL)).prompt.grammar is None
+
+
+async def test_a_reply_is_validated_against_what_was_asked() -> None:
+    validators = (
+        await compiled(replace(HELLO, tools=(TOOL,), answer_format=AnyJsonObject()), CAN_ALL)
+    ).validators
+    assert validators.answer is not None
+    assert validators.answer.validate("[]")
+    assert validators.arguments["f"].validate('{"a": 1}') is None
+    assert validators.arguments["f"].validate('{"a": "1"}')
+
+
+async def test_a_schema_that_cannot_be_enforced_names_its_place() -> None:
+    schema = JsonSchema("s", {"type": "object", "not": {}}, strict=True)
+    with pytest.raises(InvalidSchema, match="#/not") as caught:
+        await compiled(replace(HELLO, answer_format=schema), CAN_ALL)
+    assert caught.value.status == 400
+
+
+async def test_stop_strings_would_cut_json() -> None:
+    with pytest.raises(RequestError) as caught:
+        await compiled(replace(HELLO, answer_format=AnyJsonObject(), stop=("x",)), CAN_ALL)
+    assert caught.value.param == "stop"
+
+
+async def test_a_thinking_budget_closes_the_reasoning_as_the_format_does() -> None:
+    thinking = replace(HELLO, mode=Mode.THINKING, thinking_budget_tokens=7)
+    budget = (await compiled(thinking, THINKS)).sampling.thinking_budget
+    assert budget is not None
+    assert budget.n_tokens == 7
+    assert b"".join(map(TOKENIZER.token_bytes, budget.close_ids)) == b"\n</think>\n\n"
+    assert budget.end in ("</think>", TOKENIZER.control_tokens.get("</think>"))
+    assert (await compiled(replace(thinking, mode=Mode.DIRECT), THINKS)).sampling.thinking_budget is None
 
 
 @pytest.mark.parametrize("id", [-1, TOKENIZER.vocabulary_size])

@@ -5,7 +5,7 @@ from typing import Literal
 
 from tessera.core.generation import EngineInfo, Feature
 
-FEATURES: frozenset[Feature] = frozenset({"logprobs", "n"})
+FEATURES: frozenset[Feature] = frozenset({"grammar", "logprobs", "n", "thinking_budget"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,8 +14,7 @@ class WorkerConfig:
 
     `model_xml` is the path of the stateful OpenVINO IR. `step_tokens` bounds the prompt tokens of one forward
     pass. `precision` "f32" computes in float32 where "auto" takes what the device is fastest at. `threads` 0
-    uses every core. `cache_dir` keeps compiled models; None keeps none. `tokenizer_json` is the path of the
-    model's tokenizer, without which no grammar can be followed.
+    uses every core. `tokenizer_json` is the path of the model's tokenizer, which grammars need.
     """
 
     model_xml: str
@@ -26,10 +25,9 @@ class WorkerConfig:
     kv_cache_bytes: int
     max_sequences: int
     step_tokens: int
+    tokenizer_json: str
     precision: Literal["auto", "f32"] = "auto"
     threads: int = 0
-    cache_dir: str | None = None
-    tokenizer_json: str | None = None
 
     def served(self) -> EngineInfo:
         """What an engine of this configuration serves."""

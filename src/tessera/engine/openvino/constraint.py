@@ -5,17 +5,18 @@ vocabulary). All of its heavy calls release the interpreter's lock.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
-from llguidance import LLExecutor, LLMatcher, LLTokenizer
+from llguidance import LLExecutor, LLMatcher
 from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask_par
 from numpy.typing import NDArray
 
 from tessera.core.generation import Grammar
 from tessera.errors import GenerationFailed
-from tessera.text.llg import LIMITS
+from tessera.text.llg import LIMITS, llg_tokenizer
+from tessera.text.tokenizer import Tokenizer
 
 KEPT_BYTES = 4 * 2**20
 """How much grammar text stays compiled; a compiled grammar is some hundred times the size of its text."""
@@ -35,6 +36,10 @@ class Constraint:
         """Follow one token; raises `GenerationFailed` if the grammar has no place for it."""
         if not self.matcher.consume_token(token_id):
             raise GenerationFailed("The grammar of this request could not be followed further.")
+
+    def takes(self, token_ids: Sequence[int]) -> bool:
+        """Whether these may come next."""
+        return self.matcher.validate_tokens([*token_ids]) == len(token_ids)
 
     def forced(self) -> list[int]:
         """The tokens that must come next, as far as there is no choice; they are not accepted yet."""
@@ -64,10 +69,10 @@ class Masks:
 class Grammars:
     """Compiles grammars in a thread and keeps what it compiled, least recently used out first."""
 
-    def __init__(self, load_tokenizer: Callable[[], LLTokenizer]) -> None:
-        """`load_tokenizer` takes seconds; it is called in the thread, before the first grammar."""
+    def __init__(self, tokenizer: Tokenizer, end_ids: Collection[int], vocabulary_size: int) -> None:
+        """See `llg_tokenizer`, which takes a second: it is made in the thread, before the first grammar."""
         self._thread = ThreadPoolExecutor(1, "grammars")
-        self._tokenizer = self._thread.submit(load_tokenizer)
+        self._tokenizer = self._thread.submit(llg_tokenizer, tokenizer, end_ids, vocabulary_size)
         self._kept: OrderedDict[str, LLMatcher] = OrderedDict()
         self._kept_bytes = 0
 

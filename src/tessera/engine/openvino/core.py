@@ -6,10 +6,9 @@ from itertools import count
 from pathlib import Path
 
 import numpy as np
-from llguidance import LLTokenizer
 from numpy.typing import NDArray
 
-from tessera.core.generation import EngineInfo, Prompt, Sampling, TokenChunk, TokenLogprob
+from tessera.core.generation import Prompt, Sampling, TokenChunk, TokenLogprob
 from tessera.engine.openvino.blocks import BLOCK_TOKENS, BlockPool
 from tessera.engine.openvino.config import WorkerConfig
 from tessera.engine.openvino.constraint import Constraint, Grammars, Masks
@@ -20,7 +19,6 @@ from tessera.engine.openvino.scheduler import Scheduler
 from tessera.engine.openvino.sequence import Sequence
 from tessera.errors import GenerationFailed, StartupError
 from tessera.text.hf import HfTokenizer
-from tessera.text.llg import llg_tokenizer
 
 COMPILE_WAIT_S = 0.02
 """How long a step with nothing to compute waits for a grammar."""
@@ -52,7 +50,9 @@ class EngineCore:
             vocabulary_size=self._graph.vocabulary_size,
         )
         self._masks = Masks(config.max_sequences, self._graph.vocabulary_size)
-        self._grammars = Grammars(lambda: _grammar_tokenizer(config, self.info))
+        tokenizer = HfTokenizer.from_file(Path(config.tokenizer_json))
+        self._spell = tokenizer.token_bytes
+        self._grammars = Grammars(tokenizer, self.info.eos_token_ids, self.info.vocabulary_size)
         self._warm_up(config.max_sequences, config.step_tokens)
 
     @property
@@ -207,6 +207,7 @@ class EngineCore:
             rank=(-prompt.priority, next(self._arrivals), 0),
             sampling=sampling,
             sampler=Sampler(sampling, 0, prompt.token_ids, self.info.vocabulary_size),
+            spell=self._spell,
             thinking_left=sampling.thinking_budget and sampling.thinking_budget.n_tokens,
             n_siblings=sampling.n - 1,
         )
@@ -226,6 +227,7 @@ class EngineCore:
             rank=(*first.rank[:2], index),
             sampling=first.sampling,
             sampler=sampler,
+            spell=self._spell,
             constraint=first.constraint and first.constraint.copy(),
             thinking_left=first.thinking_left,
         )
@@ -250,10 +252,3 @@ class EngineCore:
 def _span(sequence: Sequence, n_tokens: int) -> Span:
     start, end = sequence.n_computed, sequence.n_computed + n_tokens
     return Span(sequence.tokens[start:end], start, sequence.blocks, sampled=end == len(sequence.tokens))
-
-
-def _grammar_tokenizer(config: WorkerConfig, served: EngineInfo) -> LLTokenizer:
-    if config.tokenizer_json is None:
-        raise GenerationFailed("This engine was started without a tokenizer and follows no grammars.")
-    tokenizer = HfTokenizer.from_file(Path(config.tokenizer_json))
-    return llg_tokenizer(tokenizer, served.eos_token_ids, served.vocabulary_size)

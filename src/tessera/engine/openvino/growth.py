@@ -33,7 +33,8 @@ def _append(sequence: Sequence, token_id: int, context_tokens: int) -> EngineFin
     if sequence.constraint:
         sequence.constraint.accept(token_id)
     if budget and sequence.thinking_left is not None:
-        sequence.thinking_left = None if token_id == budget.end_id else sequence.thinking_left - 1
+        over = sequence.ends_with(budget.end)
+        sequence.thinking_left = None if over else sequence.thinking_left - 1
     full = len(sequence.tokens) >= context_tokens or sequence.n_output >= sampling.max_tokens
     return "length" if full else None
 
@@ -41,8 +42,11 @@ def _append(sequence: Sequence, token_id: int, context_tokens: int) -> EngineFin
 def _forced(sequence: Sequence) -> list[int]:
     budget = sequence.sampling.thinking_budget
     if budget and sequence.thinking_left is not None and sequence.thinking_left <= 0:
-        sequence.thinking_left = None
-        return list(budget.close_ids)
+        # Within a character, which takes a few tokens, a grammar has no place for the closing tag yet.
+        if sequence.constraint is None or sequence.constraint.takes(budget.close_ids):
+            sequence.thinking_left = None
+            return list(budget.close_ids)
+        return []
     # Every token is sampled when logprobs are wanted: they come from the logits before it.
     if sequence.constraint and sequence.sampling.top_logprobs is None:
         return sequence.constraint.forced()

@@ -1,5 +1,6 @@
 """One sequence on its way through the engine: its tokens, how far they are computed, and where."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tessera.core.generation import EngineFinish, Sampling, TokenChunk, TokenLogprob
@@ -16,8 +17,8 @@ class Sequence:
     Prefill, decode, forced tokens and recomputation after preemption are all the same thing: `tokens` not
     computed yet. `keys` are the keys of the full blocks, from the first on. `rank` orders sequences: the
     lowest runs first and is preempted last. The first `n_reported` output tokens have been given out;
-    `thinking_left` counts the thinking budget down and is None outside of the reasoning; `n_siblings` more
-    sequences start from this one's prompt once it is computed.
+    `spell` gives a token's bytes; `thinking_left` counts the thinking budget down and is None outside of
+    the reasoning; `n_siblings` more sequences start from this one's prompt once it is computed.
     """
 
     request: int
@@ -28,6 +29,7 @@ class Sequence:
     rank: tuple[int, int, int]
     sampling: Sampling
     sampler: Sampler
+    spell: Callable[[int], bytes]
     constraint: Constraint | None = None
     thinking_left: int | None = None
     n_reported: int = 0
@@ -52,6 +54,15 @@ class Sequence:
     def decodes(self) -> bool:
         """Whether what is pending follows computed output: a token or a few, which are never left out."""
         return self.n_pending == 1 or (self.n_reported > 0 and self.n_pending <= BLOCK_TOKENS)
+
+    def ends_with(self, end: int | str) -> bool:
+        """Whether the output ends with this control token, or with a token that completes this text."""
+        if isinstance(end, int):
+            return self.tokens[-1] == end
+        wanted = end.encode()
+        recent = self.tokens[max(self.n_prompt, len(self.tokens) - len(wanted)) :]
+        last = len(self.spell(recent[-1]))
+        return wanted in b"".join(map(self.spell, recent))[-len(wanted) - last + 1 :]
 
     def report(self, finish: EngineFinish | None, logprobs: tuple[TokenLogprob, ...] = ()) -> TokenChunk:
         """The output tokens that were not given out yet."""

@@ -21,7 +21,7 @@ from tessera.engine.openvino.frames import (
     pack,
 )
 
-CONFIG = WorkerConfig("model.xml", "model", 2048, 49152, (2, 0), 2**20, 4, 512)
+CONFIG = WorkerConfig("model.xml", "model", 2048, 49152, (2, 0), 2**20, 4, 512, "tokenizer.json")
 ANY: msgspec.msgpack.Decoder[Frame] = msgspec.msgpack.Decoder(Frame)
 FRAMES: list[Frame] = [
     Start(CONFIG),
@@ -44,7 +44,7 @@ FRAMES: list[Frame] = [
             -(2**63),
             4,
             5,
-            ThinkingBudget(10, 3, (4, 5)),
+            ThinkingBudget(10, (4, 5), "</think>"),
         ),
     ),
     Abort(7),

@@ -22,7 +22,9 @@ def make(
 ) -> Sequence:
     sampling = Sampling(max_tokens)
     sampler = Sampler(sampling, 0, prompt, 100)
-    return Sequence(request, 0, list(prompt), len(prompt), salt, (-priority, request, 0), sampling, sampler)
+    return Sequence(
+        request, 0, list(prompt), len(prompt), salt, (-priority, request, 0), sampling, sampler, lambda _: b""
+    )
 
 
 @dataclass

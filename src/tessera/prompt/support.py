@@ -1,0 +1,80 @@
+"""What this engine and this format can do, against what a request asks: a table of refusals."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tessera.core.chat import ChatRequest, FreeText
+from tessera.errors import RequestError, UnsupportedParameter
+from tessera.models import Model
+
+
+@dataclass(frozen=True, slots=True)
+class _Need:
+    """A part of the API that not every model has."""
+
+    param: str
+    asked: Callable[[ChatRequest], bool]
+    met: Callable[[Model], bool]
+    instead: str
+
+
+def _grammar(model: Model) -> bool:
+    return "grammar" in model.engine.info.features
+
+
+_NEEDS = (
+    _Need(
+        "tools",
+        lambda r: bool(r.tools),
+        lambda m: m.format.tools and _grammar(m),
+        "leave it out and describe the functions in a message",
+    ),
+    _Need(
+        "response_format",
+        lambda r: not isinstance(r.answer_format, FreeText),
+        _grammar,
+        'send {"type": "text"} and ask for the form in a message',
+    ),
+    _Need(
+        "thinking_token_budget",
+        lambda r: r.thinking_budget_tokens is not None,
+        lambda m: "thinking_budget" in m.engine.info.features,
+        "leave it out",
+    ),
+    _Need(
+        "logprobs",
+        lambda r: r.top_logprobs is not None,
+        lambda m: "logprobs" in m.engine.info.features,
+        "send false",
+    ),
+    _Need(
+        "n",
+        lambda r: r.n > 1,
+        lambda m: "n" in m.engine.info.features,
+        "send 1, and as many requests as you need",
+    ),
+)
+
+
+def check_support(request: ChatRequest, model: Model) -> None:
+    """Raise `UnsupportedParameter` for what this model cannot do, `RequestError` for what makes no sense."""
+    if request.mode not in model.sampling:
+        raise UnsupportedParameter(
+            "This model does not reason: send `chat_template_kwargs.enable_thinking` false, or leave it out.",
+            param="chat_template_kwargs.enable_thinking",
+        )
+    for need in _NEEDS:
+        if need.asked(request) and not need.met(model):
+            raise UnsupportedParameter(
+                f"`{need.param}` is not supported by this engine: {need.instead}.", param=need.param
+            )
+    if request.stop and not isinstance(request.answer_format, FreeText):
+        raise RequestError(
+            "`stop` would cut the JSON that `response_format` asks for: leave it out, JSON ends by itself.",
+            param="stop",
+        )
+    size = model.engine.info.vocabulary_size
+    if unknown := [id for id in request.sampling.logit_bias if not 0 <= id < size]:
+        raise RequestError(
+            f"Token {unknown[0]} is not in the vocabulary: send ids from 0 to {size - 1}.", param="logit_bias"
+        )
