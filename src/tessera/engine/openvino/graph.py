@@ -20,6 +20,7 @@ from openvino import opset13 as ops
 from openvino._offline_transformations import paged_attention_transformation
 
 from tessera.engine.openvino.blocks import BLOCK_TOKENS
+from tessera.engine.openvino.fusion import fuse_matmuls
 
 if TYPE_CHECKING:
     from openvino import Model, Node
@@ -96,6 +97,7 @@ class PagedGraph:
 
 def _paged_model(model_xml: Path) -> "Model":
     model = ov.Core().read_model(model_xml)
+    fuse_matmuls(model)
     paged_attention_transformation(model)
     head = _output_head(model)
     rows = ops.parameter([-1], np.int64, name="sampled")
