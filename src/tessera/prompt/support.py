@@ -1,17 +1,18 @@
-"""What this engine and this format can do, against what a request asks: a table of refusals."""
+"""What this engine and this format can do, and what of a request they cannot: one table."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tessera.core.chat import ChatRequest, FreeText
+from tessera.core.chat import ChatRequest, FreeText, Mode
 from tessera.errors import RequestError, UnsupportedParameter
 from tessera.models import Model
 
 
 @dataclass(frozen=True, slots=True)
 class _Need:
-    """A part of the API that not every model has."""
+    """A part of the API that not every model has: `feature` is its name on the model's card."""
 
+    feature: str
     param: str
     asked: Callable[[ChatRequest], bool]
     met: Callable[[Model], bool]
@@ -25,23 +26,27 @@ def _grammar(model: Model) -> bool:
 _NEEDS = (
     _Need(
         "tools",
+        "tools",
         lambda r: bool(r.tools),
         lambda m: m.format.tools and _grammar(m),
         "leave it out and describe the functions in a message",
     ),
     _Need(
+        "structured_output",
         "response_format",
         lambda r: not isinstance(r.answer_format, FreeText),
         _grammar,
         'send {"type": "text"} and ask for the form in a message',
     ),
     _Need(
+        "thinking_budget",
         "thinking_token_budget",
         lambda r: r.thinking_budget_tokens is not None,
-        lambda m: "thinking_budget" in m.engine.info.features,
+        lambda m: Mode.THINKING in m.sampling and "thinking_budget" in m.engine.info.features,
         "leave it out",
     ),
     _Need(
+        "logprobs",
         "logprobs",
         lambda r: r.top_logprobs is not None,
         lambda m: "logprobs" in m.engine.info.features,
@@ -49,11 +54,17 @@ _NEEDS = (
     ),
     _Need(
         "n",
+        "n",
         lambda r: r.n > 1,
         lambda m: "n" in m.engine.info.features,
         "send 1, and as many requests as you need",
     ),
 )
+
+
+def features(model: Model) -> list[str]:
+    """The parts of the API that this model has, of those that not every model has; sorted."""
+    return sorted(need.feature for need in _NEEDS if need.met(model))
 
 
 def check_support(request: ChatRequest, model: Model) -> None:

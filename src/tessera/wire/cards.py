@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from tessera.core.chat import Mode
 from tessera.models import Model
+from tessera.prompt.support import features
 
 
 class Card(Struct):
@@ -33,7 +34,6 @@ class CardList(Struct, rename={"cards": "data"}):
 
 def card(name: str, model: Model) -> Card:
     """`name` is the id or alias under which the model is listed; `root` is its own id."""
-    features = {*model.engine.info.features, *(["tools"] if model.format.tools else [])}
     return Card(
         id=name,
         created=model.created_s,
@@ -42,7 +42,7 @@ def card(name: str, model: Model) -> Card:
         context_length=model.context_tokens,
         max_model_len=model.context_tokens,
         modes=[mode.value for mode in Mode if mode in model.sampling],
-        features=sorted(features),
+        features=features(model),
     )
 
 

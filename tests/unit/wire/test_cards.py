@@ -1,6 +1,9 @@
 import json
 
+import pytest
+
 from tessera.core.chat import Mode
+from tessera.core.generation import Feature
 from tessera.engine.scripted import ScriptedEngine, ScriptedTokenizer
 from tessera.formats.base import ChatFormat, SamplingDefaults
 from tessera.models import Catalog, Model
@@ -28,5 +31,36 @@ def test_a_model_is_listed_under_each_of_its_names() -> None:
         "context_length": 99,
         "max_model_len": 99,
         "modes": ["direct"],
-        "features": ["grammar", "n", "tools"],
+        "features": ["n", "structured_output", "tools"],
     }
+
+
+def model_with(features: tuple[Feature, ...], modes: tuple[Mode, ...], *, tools: bool = True) -> Model:
+    tokenizer = ScriptedTokenizer()
+    engine = ScriptedEngine(tokenizer, features=features)
+    sampling = {mode: SamplingDefaults() for mode in modes}
+    format = ChatFormat("plain", lambda request: (), Syntax(ends=()), sampling, tools=tools)
+    return Model("some/model", engine, tokenizer, format, sampling, created_s=7)
+
+
+DIRECT, BOTH = (Mode.DIRECT,), (Mode.DIRECT, Mode.THINKING)
+
+
+@pytest.mark.parametrize(
+    ("model", "modes", "features"),
+    [
+        (model_with((), DIRECT), ["direct"], []),
+        (model_with(("grammar",), DIRECT, tools=False), ["direct"], ["structured_output"]),
+        (model_with(("grammar",), DIRECT), ["direct"], ["structured_output", "tools"]),
+        (model_with(("thinking_budget",), DIRECT), ["direct"], []),
+        (
+            model_with(("thinking_budget", "logprobs"), BOTH),
+            ["direct", "thinking"],
+            ["logprobs", "thinking_budget"],
+        ),
+    ],
+    ids=["nothing", "no-tools", "tools", "budget-without-thinking", "thinking"],
+)
+def test_a_card_names_what_requests_may_ask(model: Model, modes: list[str], features: list[str]) -> None:
+    card = json.loads(encode_card("some/model", model))
+    assert (card["modes"], card["features"]) == (modes, features)
