@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tessera.core.generation import Prompt, Sampling, TokenChunk, TokenLogprob
+from tessera.core.generation import Prompt, Sampling, TokenChunk
 from tessera.engine.openvino.blocks import BLOCK_TOKENS, BlockPool
 from tessera.engine.openvino.config import WorkerConfig
 from tessera.engine.openvino.constraint import Constraint, Grammars, Masks
@@ -68,6 +68,7 @@ class EngineCore:
         sequence = self._sequence(request, prompt, sampling)
         self._requests[request] = [sequence]
         if prompt.grammar is None:
+            force(sequence, self.info.context_tokens)
             self._scheduler.add(sequence)
         else:
             self._compiling[request] = self._grammars.constrain(prompt.grammar)
@@ -75,9 +76,11 @@ class EngineCore:
     def abort(self, request: int) -> None:
         """Drop a request and free its blocks; unknown ids are ignored."""
         sequences = self._requests.pop(request, [])
-        if self._compiling.pop(request, None) is None:
-            for sequence in sequences:
-                self._scheduler.remove(sequence)
+        if compiling := self._compiling.pop(request, None):
+            compiling.cancel()
+            return
+        for sequence in sequences:
+            self._scheduler.remove(sequence)
 
     def gauges(self) -> dict[str, int]:
         """Sequences running and waiting; blocks held, kept for reuse, and in all."""
@@ -153,13 +156,12 @@ class EngineCore:
         self, sequence: Sequence, logits: NDArray[np.float32], mask: NDArray[np.uint32] | None
     ) -> TokenChunk:
         token = sequence.sampler.sample(logits, mask)
-        finish = grow(sequence, token, self.info.context_tokens)
-        logprobs: tuple[TokenLogprob, ...] = ()
         if sequence.sampling.top_logprobs is not None:
-            logprobs = (sequence.sampler.logprob(logits, token),)
+            sequence.logprobs.append(sequence.sampler.logprob(logits, token))
+        finish = grow(sequence, token, self.info.context_tokens)
         if finish:
             self._end(sequence)
-        return sequence.report(finish, logprobs)
+        return sequence.report(finish)
 
     def _end(self, sequence: Sequence) -> None:
         self._scheduler.remove(sequence)
@@ -230,6 +232,7 @@ class EngineCore:
             spell=self._spell,
             constraint=first.constraint and first.constraint.copy(),
             thinking_left=first.thinking_left,
+            logprobs=[*first.logprobs],
         )
 
     def _warm_up(self, max_sequences: int, step_tokens: int) -> None:

@@ -4,39 +4,51 @@ Tokens that the grammar or the thinking budget forces are not sampled: they are 
 through the next forward pass as one chunk.
 """
 
-from tessera.core.generation import EngineFinish
+from tessera.core.generation import EngineFinish, TokenLogprob
 from tessera.engine.openvino.sequence import Sequence
 
 
 def grow(sequence: Sequence, token_id: int, context_tokens: int) -> EngineFinish | None:
-    """Append a token and what is forced after it; why the sequence ends with that, if it does.
+    """Append a sampled token and what is forced after it; why the sequence ends with it, if it does.
 
     Raises `GenerationFailed` when the grammar cannot go on.
     """
-    return _append(sequence, token_id, context_tokens) or force(sequence, context_tokens)
-
-
-def force(sequence: Sequence, context_tokens: int) -> EngineFinish | None:
-    """Append what must come next, if anything must."""
-    for token_id in _forced(sequence):
-        if finish := _append(sequence, token_id, context_tokens):
-            return finish
+    sequence.tokens.append(token_id)
+    sequence.sampler.accept(token_id)
+    if token_id in sequence.sampling.stop_token_ids:
+        return "stop"
+    _follow(sequence, token_id)
+    if not _room(sequence, context_tokens):
+        return "length"
+    force(sequence, context_tokens)
     return None
 
 
-def _append(sequence: Sequence, token_id: int, context_tokens: int) -> EngineFinish | None:
-    sampling, budget = sequence.sampling, sequence.sampling.thinking_budget
-    sequence.tokens.append(token_id)
-    sequence.sampler.accept(token_id)
-    if token_id in sampling.stop_token_ids:
-        return "stop"
+def force(sequence: Sequence, context_tokens: int) -> None:
+    """Append what must come next, if anything must. The last token there is room for is always sampled: the
+    forward pass that follows expects one.
+    """
+    for token_id in _forced(sequence)[: _room(sequence, context_tokens) - 1]:
+        sequence.tokens.append(token_id)
+        sequence.sampler.accept(token_id)
+        if sequence.sampling.top_logprobs is not None:
+            sequence.logprobs.append(TokenLogprob(token_id, 0.0))  # certain
+        _follow(sequence, token_id)
+
+
+def _room(sequence: Sequence, context_tokens: int) -> int:
+    """How many more tokens the sequence may have."""
+    return min(sequence.sampling.max_tokens - sequence.n_output, context_tokens - len(sequence.tokens))
+
+
+def _follow(sequence: Sequence, token_id: int) -> None:
+    """The grammar and the thinking budget take note of a new token."""
+    budget = sequence.sampling.thinking_budget
     if sequence.constraint:
         sequence.constraint.accept(token_id)
     if budget and sequence.thinking_left is not None:
         over = sequence.ends_with(budget.end)
         sequence.thinking_left = None if over else sequence.thinking_left - 1
-    full = len(sequence.tokens) >= context_tokens or sequence.n_output >= sampling.max_tokens
-    return "length" if full else None
 
 
 def _forced(sequence: Sequence) -> list[int]:

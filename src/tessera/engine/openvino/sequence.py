@@ -16,7 +16,8 @@ class Sequence:
     `tokens` are prompt and output; the keys and values of the first `n_computed` of them are in `blocks`.
     Prefill, decode, forced tokens and recomputation after preemption are all the same thing: `tokens` not
     computed yet. `keys` are the keys of the full blocks, from the first on. `rank` orders sequences: the
-    lowest runs first and is preempted last. The first `n_reported` output tokens have been given out;
+    lowest runs first and is preempted last. The first `n_reported` output tokens have been given out, and
+    `logprobs` are those of the others, if they are wanted. `n_cached` tokens of the prompt were reused;
     `spell` gives a token's bytes; `thinking_left` counts the thinking budget down and is None outside of
     the reasoning; `n_siblings` more sequences start from this one's prompt once it is computed.
     """
@@ -39,6 +40,7 @@ class Sequence:
     preempted: bool = False
     blocks: list[int] = field(default_factory=list[int])
     keys: list[bytes] = field(default_factory=list[bytes])
+    logprobs: list[TokenLogprob] = field(default_factory=list[TokenLogprob])
 
     @property
     def n_pending(self) -> int:
@@ -64,9 +66,10 @@ class Sequence:
         last = len(self.spell(recent[-1]))
         return wanted in b"".join(map(self.spell, recent))[-len(wanted) - last + 1 :]
 
-    def report(self, finish: EngineFinish | None, logprobs: tuple[TokenLogprob, ...] = ()) -> TokenChunk:
+    def report(self, finish: EngineFinish | None) -> TokenChunk:
         """The output tokens that were not given out yet."""
         new = tuple(self.tokens[self.n_prompt + self.n_reported :])
+        logprobs, self.logprobs = tuple(self.logprobs), []
         self.n_reported += len(new)
         return TokenChunk(self.index, new, finish, self.n_cached, logprobs)
 
@@ -83,9 +86,9 @@ class Sequence:
                 return
             self.blocks.append(block)
             self.keys.append(key)
-            self.n_computed += BLOCK_TOKENS
             if not self.preempted:
-                self.n_cached += BLOCK_TOKENS
+                self.n_cached += max(0, min(BLOCK_TOKENS, self.n_prompt - self.n_computed))
+            self.n_computed += BLOCK_TOKENS
 
     def n_missing_blocks(self, n_tokens: int) -> int:
         """How many blocks must be added before the first `n_tokens` tokens fit."""
