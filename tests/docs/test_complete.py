@@ -2,17 +2,30 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from tessera import errors
 from tessera.cli.main import COMMANDS
+from tessera.core.generation import Feature
+from tessera.engine.scripted import ScriptedEngine, ScriptedTokenizer
+from tessera.formats.hermes import HERMES
+from tessera.formats.registry import FORMATS
+from tessera.models import Model
+from tessera.prompt import string_formats
+from tessera.prompt.schema import KEYWORDS, Fate
+from tessera.prompt.support import features
 from tessera.settings import OTHER_VARIABLES, ROWS, Row
 from tessera.wire.decode import REFUSED, WITHOUT_EFFECT
 from tessera.wire.request import Request
 
 DOCS = Path(__file__).parents[2] / "docs"
 SOURCE = Path(errors.__file__).parent
+FATES: dict[str, dict[str, Fate]] = {
+    "en": {"enforced": "enforced", "relaxed": "relaxed", "refused": "refused", "annotation": "annotation"},
+    "es": {"impuesta": "enforced", "relajada": "relaxed", "rechazada": "refused", "anotación": "annotation"},
+}
 GIVEN_CODE = re.compile(r'\bcode ?= ?"')
 LANGUAGES = pytest.mark.parametrize("language", ["en", "es"])
 
@@ -46,6 +59,36 @@ def test_every_request_field_is_in_the_api_page(language: str) -> None:
         if f"`{name}`" in text or (name.startswith("guided_") and "`guided_*`" in text)
     }
     assert sorted(fields - known) == []
+
+
+def schema_table(language: str) -> dict[str, list[str]]:
+    """The cells after the first, for each keyword in the first."""
+    rows = [line.split("|")[1:-1] for line in page(language, "api.md").splitlines() if line.startswith("|")]
+    table = [[cell.strip() for cell in row] for row in rows if row[1].strip() in FATES[language]]
+    return {keyword: cells for first, *cells in table for keyword in re.findall("`(.+?)`", first)}
+
+
+@LANGUAGES
+def test_every_schema_keyword_has_its_fate_in_the_api_page(language: str) -> None:
+    shown = {keyword: FATES[language][fate] for keyword, (fate, _) in schema_table(language).items()}
+    assert shown == {name: keyword.fate for name, keyword in KEYWORDS.items()}
+
+
+@LANGUAGES
+def test_every_string_format_is_in_the_api_page(language: str) -> None:
+    kept, validated, *_ = schema_table(language)["format"][1].split(".")
+    assert set(re.findall("`(.+?)`", kept)) == set(string_formats.FORMATS)
+    assert set(re.findall("`(.+?)`", validated)) == string_formats.VALIDATED
+
+
+@LANGUAGES
+def test_every_family_and_feature_is_in_the_models_page(language: str) -> None:
+    text = page(language, "models.md")
+    assert [name for name in (*FORMATS, "template") if f"| `{name}` |" not in text] == []
+    tokenizer = ScriptedTokenizer()
+    engine = ScriptedEngine(tokenizer, features=get_args(Feature))
+    able = Model("able", engine, tokenizer, HERMES, HERMES.sampling, created_s=0)
+    assert [name for name in features(able) if f"`{name}`" not in text] == []
 
 
 @LANGUAGES

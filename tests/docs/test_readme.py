@@ -1,5 +1,6 @@
 """The README's examples work as printed, against the server that `make serve` starts."""
 
+import ast
 import json
 import os
 import re
@@ -19,10 +20,12 @@ TESSERA = Path(sys.executable).with_name("tessera")
 ANNOUNCED_KEY = re.compile(r"export TESSERA_API_KEY=([\w-]+)")
 
 
-def block(language: str) -> str:
-    """The README's first code block of that language after its start command."""
-    found = re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
-    return next(code for code in found if "8000" in code)
+BETWEEN = "=" * 40
+
+
+def blocks(language: str) -> list[str]:
+    """The README's code blocks of that language, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
 
 
 def free_port() -> int:
@@ -59,12 +62,33 @@ def test_the_curl_example_answers(served: tuple[int, dict[str, str]]) -> None:
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
     port, environment = served
-    answer = json.loads(run(["sh", "-c", block("sh").replace("8000", str(port))], environment))
+    command = next(code for code in blocks("sh") if code.startswith("curl "))
+    answer = json.loads(run(["sh", "-c", command.replace("8000", str(port))], environment))
     assert answer["choices"][0]["message"]["content"].strip()
     assert answer["usage"]["completion_tokens"] <= 40
 
 
-def test_the_python_example_answers(served: tuple[int, dict[str, str]]) -> None:
+@pytest.fixture(scope="module")
+def printed(served: tuple[int, dict[str, str]]) -> list[str]:
+    """What each of the Python examples prints; they are one program."""
     port, environment = served
-    answer = run([sys.executable, "-c", block("python").replace("8000", str(port))], environment)
-    assert len(answer.split()) > 3
+    program = f"\nprint('{BETWEEN}')\n".join(blocks("python")).replace("8000", str(port))
+    return run([sys.executable, "-c", program], environment).split(BETWEEN)
+
+
+def test_the_stream_is_printed(printed: list[str]) -> None:
+    assert len(printed[0].split()) > 3
+
+
+def test_the_call_has_the_function_and_its_argument(printed: list[str]) -> None:
+    name, _, arguments = printed[1].strip().partition(" ")
+    assert name == "get_weather"
+    assert list(ast.literal_eval(arguments)) == ["city"]
+
+
+def test_the_answer_has_the_form_that_was_asked_for(printed: list[str]) -> None:
+    assert re.fullmatch(r"name=(['\"]).{0,40}\1 country=(['\"]).{0,40}\2", printed[2].strip())
+
+
+def test_reasoning_and_answer_are_apart(printed: list[str]) -> None:
+    assert re.fullmatch("Reasoning: .+\nAnswer: .+", printed[3].strip(), re.S)
