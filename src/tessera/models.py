@@ -1,12 +1,13 @@
 """A served model: an engine, the tokenizer and format that go with it, and the names it answers to."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tessera.core.chat import Mode
 from tessera.engine.base import Engine
 from tessera.errors import ModelNotFound
 from tessera.formats.base import ChatFormat, SamplingDefaults
+from tessera.text.encoded import EncodedTexts
 from tessera.text.grammar_check import GrammarCheck
 from tessera.text.tokenizer import Tokenizer
 
@@ -14,7 +15,7 @@ from tessera.text.tokenizer import Tokenizer
 @dataclass(frozen=True, slots=True)
 class Model:
     """Everything a request needs of a model. `sampling` are its defaults per mode; `created_s` is Unix
-    time.
+    time; `encoded` are texts that its tokenizer has encoded.
     """
 
     id: str
@@ -25,6 +26,7 @@ class Model:
     created_s: int
     owned_by: str = "tessera"
     grammars: GrammarCheck | None = None
+    encoded: EncodedTexts = field(default_factory=EncodedTexts)
 
     @property
     def context_tokens(self) -> int:

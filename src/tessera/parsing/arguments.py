@@ -5,8 +5,8 @@ whole: the model's own JSON where it fits the schema, else the text as a string.
 a string, nor `true` of a 1: the schema is what the tool will check against.
 """
 
-import json
 from collections.abc import Callable
+from json.encoder import encode_basestring
 
 from tessera.core.chat import JsonObject
 from tessera.parsing.schema import Signature
@@ -38,7 +38,9 @@ class Arguments:
         self._name, self._parts = name, []
         self._leading, self._newline, self.line_begins = True, False, False
         if not self._repeated:
-            self._write((", " if self._written else "{") + _dump(name) + ": " + '"' * self._is_text)
+            self._write(
+                (", " if self._written else "{") + encode_basestring(name) + ": " + '"' * self._is_text
+            )
             self._written.add(name)
 
     def add(self, text: str) -> None:
@@ -53,7 +55,7 @@ class Arguments:
         if not (text := text.removesuffix("\n")):
             return
         if self._is_text:
-            self._write(_dump(text)[1:-1])
+            self._write(encode_basestring(text)[1:-1])
         elif not self._repeated:
             self._parts.append(text)
 
@@ -67,7 +69,3 @@ class Arguments:
     def close(self) -> None:
         """The object is whole."""
         self._write("}" if self._written else "{}")
-
-
-def _dump(value: str) -> str:
-    return json.dumps(value, ensure_ascii=False)

@@ -44,9 +44,9 @@ async def compile_prompt(request: ChatRequest, model: Model, caller: Caller) -> 
     check_support(request, model)
     grammar, validators = await _constrain(request, model)
     if sum(map(_characters, request.messages)) < _INLINE_CHARACTERS and not request.tools:
-        token_ids = _prompt_ids(request, model)
+        token_ids = _prompt_ids(request, model, caller.cache_salt)
     else:
-        token_ids = await asyncio.to_thread(_prompt_ids, request, model)
+        token_ids = await asyncio.to_thread(_prompt_ids, request, model, caller.cache_salt)
     prompt = Prompt(token_ids, grammar, caller.cache_salt, caller.priority)
     sampling = complete_sampling(request, model, room=model.context_tokens - len(token_ids))
     return Compiled(prompt, sampling, validators)
@@ -70,11 +70,11 @@ def _characters(message: Message) -> int:
     return len(message.text)
 
 
-def _prompt_ids(request: ChatRequest, model: Model) -> tuple[int, ...]:
+def _prompt_ids(request: ChatRequest, model: Model, salt: bytes) -> tuple[int, ...]:
     segments = model.format.render(request)
     if (least := sum(map(_length, segments)) // _TOKEN_CHARACTERS) >= model.context_tokens:
         raise _too_long(f"at least {least}", model)
-    token_ids = encode(segments, model.tokenizer)
+    token_ids = encode(segments, model.tokenizer, model.encoded, salt)
     if len(token_ids) >= model.context_tokens:
         raise _too_long(str(len(token_ids)), model)
     return token_ids

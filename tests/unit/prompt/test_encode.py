@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from tessera.engine.scripted import ScriptedTokenizer
 from tessera.formats.base import Control, Plain, Segment, Tag
 from tessera.prompt.encode import encode
+from tessera.text.encoded import EncodedTexts
 
 TOKENIZER = ScriptedTokenizer(words=("ab", "abc"), control=("<|im_start|>", "<|im_end|>", "<think>"))
 ID = TOKENIZER.control_tokens
@@ -29,6 +30,13 @@ def test_a_tag_is_what_the_tokenizer_makes_of_it() -> None:
 def test_a_format_that_does_not_fit_the_model_is_a_bug() -> None:
     with pytest.raises(KeyError):
         encode([Control("<|unknown|>")], TOKENIZER)
+
+
+def test_what_is_known_is_not_encoded_again() -> None:
+    known, turn = EncodedTexts(), [Plain("a"), Plain("b"), Control("<|im_end|>")]
+    first = encode(turn, TOKENIZER, known)
+    second = encode([*turn, Plain("c")], TOKENIZER, known)
+    assert second == (*first, ord("c")) == encode([*turn, Plain("c")], TOKENIZER)
 
 
 segments = st.lists(
