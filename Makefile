@@ -4,11 +4,11 @@ BIN := .venv/bin
 HOST ?= 127.0.0.1
 PORT ?= 8000
 
-.PHONY: setup serve test check fmt unit bench lock ci clean
+.PHONY: setup serve test test-full check fmt unit clients bench lock ci clean
 .DEFAULT_GOAL := help
 
 help:  ## show this
-	@sed -n 's/^\([a-z]*\):.*## /  make \1  — /p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1  — /p' Makefile
 
 # The stamp is written last: an interrupted set-up is done again.
 .venv/.ready: requirements/dev.txt pyproject.toml
@@ -22,7 +22,13 @@ setup: .venv/.ready  ## make .venv with everything that development needs
 serve: setup  ## serve the embedded model
 	$(BIN)/tessera serve --host $(HOST) --port $(PORT)
 
-test: setup  ## run all tests
+clients: setup  ## add LangChain and pydantic-ai; without them their tests are skipped
+	-$(BIN)/python -m pip install -q --require-hashes -r requirements/clients.txt
+
+test: clients  ## run the tests
+	$(BIN)/python -m pytest -m "not full"
+
+test-full: clients  ## run all tests, in their full counts
 	$(BIN)/python -m pytest
 
 unit: setup  ## run the fast tests only
@@ -45,6 +51,7 @@ bench: setup  ## measure against llama.cpp's server in the same run
 lock: setup  ## compile the pins anew
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml requirements/dev.in -o requirements/dev.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/bench.in -o requirements/bench.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/clients.in -c requirements/dev.txt -o requirements/clients.txt
 
 ci: check test  ## what CI runs
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.scripts import CAN_ALL, answering, called
+from tests.scripts import answering, called
 
 from tessera.engine.scripted import Script, saying
 
@@ -46,11 +46,6 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[
     ) as process:
         yield process
         process.stdin.close()
-
-
-@pytest.fixture
-def served(serve: Callable[..., Any]) -> Any:
-    return serve(features=CAN_ALL)
 
 
 @pytest.fixture
