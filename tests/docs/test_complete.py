@@ -13,7 +13,8 @@ from tessera.engine.scripted import ScriptedEngine, ScriptedTokenizer
 from tessera.formats.hermes import HERMES
 from tessera.formats.registry import FORMATS
 from tessera.models import Model
-from tessera.prompt import string_formats
+from tessera.prompt import bounds, patterns, string_formats
+from tessera.prompt.grammar import MAX_TOOLS_BYTES
 from tessera.prompt.schema import KEYWORDS, Fate
 from tessera.prompt.support import features
 from tessera.settings import OTHER_VARIABLES, ROWS, Row
@@ -79,6 +80,23 @@ def test_every_string_format_is_in_the_api_page(language: str) -> None:
     kept, validated, *_ = schema_table(language)["format"][1].split(".")
     assert set(re.findall("`(.+?)`", kept)) == set(string_formats.FORMATS)
     assert set(re.findall("`(.+?)`", validated)) == string_formats.VALIDATED
+
+
+@LANGUAGES
+def test_the_bounds_of_schemas_are_in_the_api_page(language: str) -> None:
+    text = " ".join(page(language, "api.md").replace(".", ",").split())
+    counts = [
+        bounds.MAX_PROPERTIES,
+        bounds.MAX_ENUM_VALUES,
+        bounds.MAX_PATTERN_CHARACTERS,
+        bounds.MAX_VALUES["maxLength"],
+        bounds.MAX_VALUES["maxItems"],
+        patterns.MAX_CHARACTERS,
+    ]
+    shown = [f" {count:,}" for count in counts]
+    shown += [f" {size // 2**10} KiB" for size in (bounds.MAX_BYTES, MAX_TOOLS_BYTES)]
+    shown.append(f" {bounds.MAX_NESTING} ")
+    assert [number for number in shown if number not in text] == []
 
 
 @LANGUAGES
