@@ -81,7 +81,8 @@ async def _serve(settings: Settings, model: Model, listener: socket.socket) -> N
 async def _run_engine(model: Model, server: uvicorn.Server, announce: Callable[[], None]) -> None:
     """Until the engine is closed."""
     if isinstance(model.engine, OpenVinoEngine):
-        await supervise(model.engine, announce)
+        check = [model.grammars.start()] if model.grammars else []
+        await asyncio.gather(supervise(model.engine, announce), *check)
         return
     while not server.started:  # noqa: ASYNC110 - uvicorn announces nothing
         await asyncio.sleep(0.01)

@@ -31,6 +31,17 @@ def test_problems() -> None:
 
 
 @pytest.mark.anyio
+async def test_a_process_is_started_before_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    check = GrammarCheck(CONTROL, 258, deadline_s=5)
+    try:
+        await check.start()
+        monkeypatch.delattr(asyncio, "create_subprocess_exec")
+        await check.admit(Grammar('start: "x"'), param="p")
+    finally:
+        await check.aclose()
+
+
+@pytest.mark.anyio
 async def test_what_takes_too_long_is_refused_and_the_next_is_not() -> None:
     check = GrammarCheck(CONTROL, 258, deadline_s=0.75, n_processes=1)
     try:
