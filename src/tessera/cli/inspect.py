@@ -41,18 +41,18 @@ def inspect(settings: Settings, request_file: BinaryIO, start: bool, output: Tex
 
 
 async def _inspect(request: ChatRequest, model: Model, output: str | None, *, start: bool) -> None:
-    await _show_prompt(request, model)
-    if output is not None:
-        _title("Events of the output")
-        await _show_events(request, _writing(output, model))
-    if start:
-        if isinstance(model.engine, OpenVinoEngine):
-            await model.engine.start()
-        _title(f"Events of {model.id}")
-        try:
+    try:
+        await _show_prompt(request, model)
+        if output is not None:
+            _title("Events of the output")
+            await _show_events(request, _writing(output, model))
+        if start:
+            if isinstance(model.engine, OpenVinoEngine):
+                await model.engine.start()
+            _title(f"Events of {model.id}")
             await _show_events(request, model)
-        finally:
-            await model.engine.aclose()
+    finally:
+        await model.aclose()
 
 
 def _writing(output: str, model: Model) -> Model:

@@ -87,6 +87,12 @@ def conversation(request: ChatRequest) -> Iterator[Segment]:
                 assert_never(message)
 
 
+QWEN3_TOKENS = frozenset(
+    {"<|im_start|>", "<|im_end|>"}
+    | {f"<{end}{tag}>" for tag in ("think", "tool_call", "tool_response") for end in ("", "/")}
+)
+"""The control tokens that its prompts and replies are written with."""
+
 QWEN3 = ChatFormat("qwen3", render, _SYNTAX, _SAMPLING, tools=True)
 
 

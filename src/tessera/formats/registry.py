@@ -1,13 +1,21 @@
 """The families that are known by name, and which of them a model belongs to."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from types import MappingProxyType
 
-from tessera.core.chat import AssistantMessage, ChatRequest, Mode, SystemMessage, UserMessage
+from tessera.core.chat import (
+    AssistantMessage,
+    ChatRequest,
+    Mode,
+    SystemMessage,
+    ToolCall,
+    ToolMessage,
+    UserMessage,
+)
 from tessera.errors import RequestError, StartupError
 from tessera.formats.base import ChatFormat, Control, Plain, SamplingDefaults
 from tessera.formats.hermes import HERMES, hermes_format
-from tessera.formats.qwen3 import QWEN3
+from tessera.formats.qwen3 import QWEN3, QWEN3_TOKENS
 from tessera.formats.template import template_format
 
 FORMATS: Mapping[str, ChatFormat] = MappingProxyType({"hermes": HERMES, "qwen3": QWEN3})
@@ -17,6 +25,14 @@ _PROBES = (
     _GREETING,
     ChatRequest(messages=(SystemMessage("Be brief."), UserMessage("Hello"))),
     ChatRequest(messages=(UserMessage("Hello"), AssistantMessage("Hi."), UserMessage("Bye"))),
+)
+# Only families whose templates know of calls can be told apart by them.
+_CALL = ChatRequest(
+    messages=(
+        UserMessage("Hello"),
+        AssistantMessage(tool_calls=(ToolCall("call_1", "greet", {"name": "Ana", "times": 2}),)),
+        ToolMessage("done", "call_1"),
+    )
 )
 
 
@@ -35,21 +51,27 @@ def choose_format(
     """
     if template is None:
         raise StartupError("The model has no chat template: a base model cannot be served as a chat model.")
-    if "<function=" in template and "<|im_start|>" in control_tokens:
-        return QWEN3
     direct = {Mode.DIRECT: defaults}
     own = template_format(template, control_tokens=control_tokens, eos=eos, bos=bos, sampling=direct)
-    # Models that never learned to reason can be asked to: their tags are spelled, and constrained by
-    # grammars.
-    sampling = {**direct, Mode.THINKING: defaults}
-    chatml = {"<|im_start|>", "<|im_end|>"}.issubset(control_tokens)
-    for closes_thinking in (False, True) if chatml else ():
-        hermes = hermes_format(
-            default_system=_default_system(own), sampling=sampling, closes_thinking=closes_thinking
-        )
-        if all(_text(hermes, probe) == _text(own, probe) for probe in _PROBES):
-            return hermes
+    for known, probes in _candidates(own, defaults, control_tokens):
+        if all(_text(known, probe) == _text(own, probe) for probe in probes):
+            return known
     return own
+
+
+def _candidates(
+    own: ChatFormat, defaults: SamplingDefaults, control_tokens: Collection[str]
+) -> Iterator[tuple[ChatFormat, tuple[ChatRequest, ...]]]:
+    """The known families that could be written in these control tokens, and what they must write alike."""
+    if QWEN3_TOKENS.issubset(control_tokens):
+        yield QWEN3, (*_PROBES, _CALL)
+    if {"<|im_start|>", "<|im_end|>"}.issubset(control_tokens):
+        # Models that never learned to reason can be asked to: their tags are spelled, and held by grammars.
+        sampling = {Mode.DIRECT: defaults, Mode.THINKING: defaults}
+        system = _default_system(own)
+        for closes_thinking in (False, True):
+            known = hermes_format(default_system=system, sampling=sampling, closes_thinking=closes_thinking)
+            yield known, _PROBES
 
 
 def _default_system(own: ChatFormat) -> str | None:

@@ -31,9 +31,41 @@ def test_chatml_is_hermes() -> None:
     assert chosen.render(HELLO)[:2] == (Control("<|im_start|>"), Plain("user\n"))
 
 
-def test_a_template_with_xml_calls_is_qwen3() -> None:
-    source = TURNS + "{# <function=name> #}"
-    assert choose_format(source, control_tokens=CHATML, eos="<|im_end|>") is FORMATS["qwen3"]
+XML_CALLS = """
+{%- for m in messages %}
+{%- if m.role == 'tool' %}
+{{- '<|im_start|>user\n<tool_response>\n' + m.content + '\n</tool_response><|im_end|>\n' }}
+{%- else %}
+{{- '<|im_start|>' + m.role + '\n' }}
+{%- if m.role == 'assistant' and loop.index0 == 1 and messages | length == 3 and m.tool_calls %}
+{{- '<think>\n\n</think>\n\n' }}
+{%- endif %}
+{{- m.content or '' }}
+{%- for call in m.tool_calls or [] %}
+{{- '<tool_call>\n<function=' + call.function.name + '>\n' }}
+{%- for key, value in call.function.arguments | items %}
+{{- '<parameter=' + key + '>\n' + value | string + '\n</parameter>\n' }}
+{%- endfor %}
+{{- '</function>\n</tool_call>' }}
+{%- endfor %}
+{{- '<|im_end|>\n' }}
+{%- endif %}
+{%- endfor %}
+{{- '<|im_start|>assistant\n<think>\n\n</think>\n\n' }}"""
+TAGS = ("<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
+
+
+def test_a_template_that_writes_what_qwen3_writes_is_qwen3() -> None:
+    assert choose_format(XML_CALLS, control_tokens=CHATML + TAGS, eos="<|im_end|>") is FORMATS["qwen3"]
+
+
+def test_xml_calls_without_the_control_tokens_are_not_qwen3() -> None:
+    assert choose_format(XML_CALLS, control_tokens=CHATML, eos="<|im_end|>").name != "qwen3"
+
+
+def test_other_xml_calls_are_not_qwen3() -> None:
+    other = XML_CALLS.replace("<parameter=", "<argument=")
+    assert choose_format(other, control_tokens=CHATML + TAGS, eos="<|im_end|>").name != "qwen3"
 
 
 def test_the_templates_own_system_prompt_is_kept() -> None:
