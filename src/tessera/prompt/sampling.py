@@ -38,7 +38,10 @@ def _thinking_budget(request: ChatRequest, model: Model) -> ThinkingBudget | Non
     tags, n_tokens = model.format.syntax.reasoning, request.thinking_budget_tokens
     if tags is None or n_tokens is None or request.mode is not Mode.THINKING:
         return None
-    close_ids = encode((Plain("\n"), Tag(tags.close), Plain("\n\n")), model.tokenizer)
+    closing = (Plain("\n"), Tag(tags.close))
+    # Up to the end of the tag, closing counts as reasoning too.
+    n_tokens = max(n_tokens - len(encode(closing, model.tokenizer)), 0)
+    close_ids = encode((*closing, Plain("\n\n")), model.tokenizer)
     return ThinkingBudget(n_tokens, close_ids, model.tokenizer.control_tokens.get(tags.close, tags.close))
 
 

@@ -226,13 +226,16 @@ async def test_stop_strings_would_cut_json() -> None:
 
 
 async def test_a_thinking_budget_closes_the_reasoning_as_the_format_does() -> None:
-    thinking = replace(HELLO, mode=Mode.THINKING, thinking_budget_tokens=7)
+    thinking = replace(HELLO, mode=Mode.THINKING, thinking_budget_tokens=70)
     budget = (await compiled(thinking, THINKS)).sampling.thinking_budget
     assert budget is not None
-    assert budget.n_tokens == 7
+    assert budget.n_tokens + len(budget.close_ids) - len(TOKENIZER.encode("\n\n")) == 70
     assert b"".join(map(TOKENIZER.token_bytes, budget.close_ids)) == b"\n</think>\n\n"
     assert budget.end in ("</think>", TOKENIZER.control_tokens.get("</think>"))
     assert (await compiled(replace(thinking, mode=Mode.DIRECT), THINKS)).sampling.thinking_budget is None
+    least = (await compiled(replace(thinking, thinking_budget_tokens=0), THINKS)).sampling.thinking_budget
+    assert least is not None
+    assert least.n_tokens == 0
 
 
 @pytest.mark.parametrize("id", [-1, TOKENIZER.vocabulary_size])
