@@ -4,12 +4,12 @@ import secrets
 import string
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby, repeat
+from itertools import groupby
 from typing import TypeVar
 
 from tessera.core.chat import ChatRequest
 from tessera.core.events import ChatEvent, Completed, ReasoningDelta, TextDelta, ToolCallDelta
-from tessera.core.generation import EngineFinish, TokenChunk, TokenLogprob
+from tessera.core.generation import EngineFinish, TokenChunk
 from tessera.core.usage import Usage
 from tessera.parsing.parser import Parser
 from tessera.parsing.syntax import Syntax
@@ -64,8 +64,8 @@ class Reader:
     def feed(self, chunk: TokenChunk) -> tuple[ChatEvent, ...]:
         """The events of what the engine added; deltas that follow one another are joined."""
         self._cached_tokens = max(self._cached_tokens, chunk.cached_tokens)
-        events = (*self._read(self._choices[chunk.sequence], chunk),)
-        return events if len(events) < 2 else tuple(_joined(events))
+        events = self._read(self._choices[chunk.sequence], chunk)
+        return tuple(events if len(events) < 2 else _joined(events))
 
     def complete(self) -> tuple[ChatEvent, ...]:
         """The last event, once all choices are done."""
@@ -74,23 +74,26 @@ class Reader:
         )
         return (Completed(usage),)
 
-    def _read(self, choice: _Choice, chunk: TokenChunk) -> Iterator[ChatEvent]:
-        logprobs: Iterable[TokenLogprob | None] = chunk.logprobs or repeat(None)
-        for token_id, logprob in zip(chunk.token_ids, logprobs, strict=False):
+    def _read(self, choice: _Choice, chunk: TokenChunk) -> list[ChatEvent]:
+        detokenizer, parser = choice.detokenizer, choice.parser
+        events: list[ChatEvent] = []
+        for i, token_id in enumerate(chunk.token_ids):
             if choice.finished:
-                return
+                return events
             self._completion_tokens += 1
-            self._reasoning_tokens += choice.parser.in_reasoning
-            yield from choice.parser.feed(choice.detokenizer.feed(token_id, logprob))
-            if choice.parser.stopped:
-                yield from self._finish(choice, "stop")
+            self._reasoning_tokens += parser.in_reasoning
+            logprob = chunk.logprobs[i] if chunk.logprobs else None
+            events += parser.feed(detokenizer.feed(token_id, logprob))
+            if parser.stopped:
+                events += self._finish(choice, "stop")
         if chunk.finish and not choice.finished:
-            yield from choice.parser.feed(choice.detokenizer.flush())
-            yield from self._finish(choice, chunk.finish)
+            events += parser.feed(detokenizer.flush())
+            events += self._finish(choice, chunk.finish)
+        return events
 
-    def _finish(self, choice: _Choice, finish: EngineFinish) -> Iterator[ChatEvent]:
+    def _finish(self, choice: _Choice, finish: EngineFinish) -> list[ChatEvent]:
         choice.finished = True
-        yield from choice.parser.finish(finish)
+        return choice.parser.finish(finish)
 
 
 def _joined(events: Iterable[ChatEvent]) -> Iterator[ChatEvent]:
