@@ -117,7 +117,8 @@ def test_the_way_down_is_bounded(signals: list[int], serve: Callable[..., Server
         server.client() as client,
         client.stream("POST", "/v1/chat/completions", json=ask(stream=True, max_tokens=900)) as reply,
     ):
-        next(reply.iter_lines())
+        lines = reply.iter_lines()  # kept: when it is gone, so is the client
+        next(lines)
         for number in signals:
             server.process.send_signal(number)
             time.sleep(0.3)
