@@ -15,6 +15,7 @@ from tessera.models import Model
 from tessera.parsing.reader import Reader
 from tessera.prompt.compile import compile_prompt
 from tessera.prompt.reply_check import ReplyCheck
+from tessera.prompt.spoken import Spoken
 
 
 async def run(request: ChatRequest, model: Model, caller: Caller) -> AsyncGenerator[tuple[ChatEvent, ...]]:
@@ -25,8 +26,10 @@ async def run(request: ChatRequest, model: Model, caller: Caller) -> AsyncGenera
     compiled = await compile_prompt(request, model, caller)
     reader = Reader(request, model.format.syntax, model.tokenizer, len(compiled.prompt.token_ids))
     check = ReplyCheck(compiled.validators)
+    spoken = Spoken(compiled.prompt, model)
     async with aclosing(model.engine.generate(compiled.prompt, compiled.sampling)) as chunks:
         async for chunk in chunks:
+            spoken.feed(chunk)
             if events := reader.feed(chunk):
                 check.feed(events)
                 yield events

@@ -1,10 +1,10 @@
 """Segments to token ids."""
 
-from collections.abc import Iterable
-from functools import partial
+from collections.abc import Iterable, Sequence
 from typing import assert_never
 
 from tessera.formats.base import Control, Plain, Segment, Tag
+from tessera.prompt.spoken import Trail
 from tessera.text.encoded import EncodedTexts
 from tessera.text.tokenizer import Tokenizer
 
@@ -17,11 +17,12 @@ def encode(
 ) -> tuple[int, ...]:
     """The ids of the segments, adjacent texts joined first: their ids are those of the whole text.
 
-    Texts that are `known` under the salt are not encoded again. A `Control` that the tokenizer does not have
-    is a `KeyError`: the format does not fit the model.
+    Texts that are `known` under the salt are not encoded again, and what a model wrote at that very place is
+    cut as it did. A `Control` that the tokenizer does not have is a `KeyError`: the format does not fit the
+    model.
     """
     control = tokenizer.control_tokens
-    ids_of = partial(known.ids, salt=salt, encode=tokenizer.encode) if known else tokenizer.encode
+    recall = _Recall(tokenizer, known or EncodedTexts(), salt)
     ids: list[int] = []
     texts: list[str] = []
     for segment in segments:
@@ -31,10 +32,25 @@ def encode(
             case Tag(text) if text not in control:
                 texts.append(text)
             case Tag(token) | Control(token):
-                ids += ids_of("".join(texts)) if texts else ()
+                ids += recall.ids_of("".join(texts), ids) if texts else ()
                 texts.clear()
                 ids.append(control[token])
             case _:
                 assert_never(segment)
-    ids += ids_of("".join(texts)) if texts else ()
+    ids += recall.ids_of("".join(texts), ids) if texts else ()
     return tuple(ids)
+
+
+class _Recall:
+    """Looks for the ids of texts before it encodes them."""
+
+    def __init__(self, tokenizer: Tokenizer, known: EncodedTexts, salt: bytes) -> None:
+        self._tokenizer, self._known, self._salt = tokenizer, known, salt
+        self._trail, self._n_passed = Trail(salt), 0
+
+    def ids_of(self, text: str, before: list[int]) -> Sequence[int]:
+        """The ids of a text after all `before` it, which grows from call to call."""
+        self._trail.go(before[self._n_passed :])
+        self._n_passed = len(before)
+        spoken = self._known.find(self._trail.key(text))
+        return self._known.ids(text, self._salt, self._tokenizer.encode) if spoken is None else spoken

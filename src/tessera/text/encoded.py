@@ -29,22 +29,28 @@ class EncodedTexts:
     def ids(self, text: str, salt: bytes, encode: Callable[[str], list[int]]) -> Sequence[int]:
         """What `encode` makes of the text. `salt` has at most 64 bytes."""
         key = hashlib.blake2b(text.encode(errors="surrogatepass"), key=salt, digest_size=32).digest()
-        with self._lock:
-            if (kept := self._kept.get(key)) is not None:
-                self._kept.move_to_end(key)
-                return kept
-        ids = array("I", encode(text))
-        with self._lock:
-            self._keep(key, ids)
-        return ids
+        kept = self.find(key)
+        return self.keep(key, encode(text)) if kept is None else kept
 
-    def _keep(self, key: bytes, ids: "array[int]") -> None:
-        if key in self._kept:  # another thread was as quick
-            return
-        self._kept[key] = ids
-        self._n_bytes += _size(ids)
-        while self._n_bytes > self._max_bytes:
-            self._n_bytes -= _size(self._kept.popitem(last=False)[1])
+    def find(self, key: bytes) -> Sequence[int] | None:
+        """The ids kept under a key; it must be a digest with the salt in it."""
+        with self._lock:
+            kept = self._kept.get(key)
+            if kept is not None:
+                self._kept.move_to_end(key)
+            return kept
+
+    def keep(self, key: bytes, ids: Sequence[int]) -> Sequence[int]:
+        """Keep ids under such a key; returns them."""
+        entry = array("I", ids)
+        with self._lock:
+            if (before := self._kept.pop(key, None)) is not None:
+                self._n_bytes -= _size(before)
+            self._kept[key] = entry
+            self._n_bytes += _size(entry)
+            while self._n_bytes > self._max_bytes:
+                self._n_bytes -= _size(self._kept.popitem(last=False)[1])
+        return entry
 
 
 def _size(ids: "array[int]") -> int:
