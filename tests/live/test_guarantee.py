@@ -302,7 +302,8 @@ def check(asked: Asked, said: Said) -> None:
     cut = said.finish == "length"
     for name, arguments in said.calls[: -1 if cut else None]:
         assert name in asked.names
-        assert is_valid("".join(arguments), {**SCHEMAS[name], "type": "object"}), (name, arguments)
+        schema = SCHEMAS[name] or {"maxProperties": 0}
+        assert is_valid("".join(arguments), {**schema, "type": "object"}), (name, arguments)
     thinking = asked.body["extra_body"]["chat_template_kwargs"]["enable_thinking"]
     assert thinking or not "".join(said.reasoning) or asked.answer is None
     assert "<tool_call>" not in "".join(said.reasoning)

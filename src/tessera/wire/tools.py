@@ -9,6 +9,7 @@ from tessera.wire import request as wire
 from tessera.wire.reading import check_depth, convert, quoted
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_NO_PARAMETERS: wire.JsonDict = {"type": "object", "additionalProperties": False}
 
 
 def read_tools(sent: list[wire.JsonDict]) -> tuple[Tool, ...]:
@@ -46,7 +47,8 @@ def _tool(definition: wire.JsonDict, param: str) -> Tool:
             param=f"{param}.function.name",
         )
     check_depth(definition, param)
-    return Tool(function.name, function.parameters or {}, definition, bool(function.strict))
+    parameters = _NO_PARAMETERS if function.parameters is None else function.parameters
+    return Tool(function.name, parameters, definition, bool(function.strict))
 
 
 def read_tool_choice(choice: wire.Choice | None, tools: tuple[Tool, ...]) -> ToolChoice:

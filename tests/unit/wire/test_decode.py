@@ -479,7 +479,7 @@ class TestTools:
 
     def test_absent_parameters_are_none_needed(self) -> None:
         (read,) = request(tools=[tool(parameters=None)]).tools
-        assert (read.parameters, read.strict) == ({}, False)
+        assert (read.parameters, read.strict) == ({"type": "object", "additionalProperties": False}, False)
 
     @pytest.mark.parametrize("name", ["", "a" * 65, "a b", "a.b", "é", "a\n", 1, None])
     def test_names_are_well_formed(self, name: Any) -> None:
