@@ -23,6 +23,9 @@ from tessera.text.hf import HfTokenizer
 COMPILE_WAIT_S = 0.02
 """How long a step with nothing to compute waits for a grammar."""
 
+WARM_ROWS = 16
+"""Batches up to this size are ready when the engine is; larger ones follow while nothing is asked."""
+
 Output = tuple[int, TokenChunk | str]
 """A request's id and what a step added to it; a text says why the request failed."""
 
@@ -53,12 +56,13 @@ class EngineCore:
         tokenizer = HfTokenizer.from_file(Path(config.tokenizer_json))
         self._spell = tokenizer.token_bytes
         self._grammars = Grammars(tokenizer, self.info.eos_token_ids, self.info.vocabulary_size)
-        self._warm_up(config.max_sequences, config.step_tokens)
+        self._cold = list(range(config.max_sequences, 0, -1))
+        self._warm_up(config.step_tokens)
 
     @property
     def busy(self) -> bool:
-        """Whether `step` has work."""
-        return bool(self._requests or self._outputs)
+        """Whether `step` has work: requests, or kernels to make while there are none."""
+        return bool(self._requests or self._outputs or self._cold)
 
     def submit(self, request: int, prompt: Prompt, sampling: Sampling) -> None:
         """Queue a request; its chunks, or its failure, come out of later steps."""
@@ -111,6 +115,8 @@ class EngineCore:
             ]
         elif self._compiling and not self._outputs:
             wait(self._compiling.values(), COMPILE_WAIT_S, FIRST_COMPLETED)
+        elif self._cold and not self._requests:
+            self._warm_next()
         outputs, self._outputs = self._outputs, []
         return outputs
 
@@ -235,21 +241,26 @@ class EngineCore:
             logprobs=[*first.logprobs],
         )
 
-    def _warm_up(self, max_sequences: int, step_tokens: int) -> None:
-        """Make the kernels of every batch size, so that no request pays for them. Needs a cache, keeps
-        nothing.
-        """
+    def _warm_up(self, step_tokens: int) -> None:
+        """Make the kernels of a prompt's chunk and of small batches, so that no request pays for them."""
         if self._graph.n_blocks * BLOCK_TOKENS < step_tokens:
             raise StartupError(
                 f"kv_cache_bytes holds {self._graph.n_blocks} blocks of {self._graph.block_bytes} bytes,"
                 f" too few for a step of {step_tokens} tokens. Set it higher."
             )
-        chunk_blocks = list(range(-(-step_tokens // BLOCK_TOKENS)))
-        batches = [[Span([0] * step_tokens, 0, chunk_blocks, sampled=True)]]
-        batches += [[Span([0], 0, [0], sampled=True)] * n_rows for n_rows in range(1, max_sequences + 1)]
-        for spans in batches:
-            self._graph.start(spans)
+        chunk = Span([0] * step_tokens, 0, range(-(-step_tokens // BLOCK_TOKENS)), sampled=True)
+        self._graph.start([chunk])
+        self._graph.logits()
+        while self._cold and self._cold[-1] <= WARM_ROWS:
+            self._warm_next()
+
+    def _warm_next(self) -> None:
+        """Make the kernels of the next larger batch, on a block that nobody holds."""
+        n_rows = self._cold.pop()
+        if block := self._pool.take(1):
+            self._graph.start([Span([0], 0, block, sampled=True)] * n_rows)
             self._graph.logits()
+            self._pool.release(block)
 
 
 def _span(sequence: Sequence, n_tokens: int) -> Span:
