@@ -83,14 +83,20 @@ class Grammars:
     def _compile(self, lark: str) -> Constraint:
         matcher = self._kept.get(lark)
         if matcher is None:
-            matcher = LLMatcher(
-                self._tokenizer.result(), LLMatcher.grammar_from_lark(lark), log_level=0, limits=LIMITS
-            )
-            if matcher.is_error():
-                raise GenerationFailed("The grammar of this request does not compile.")
+            matcher = self._matcher(lark)
             self._keep(lark, matcher)
         self._kept.move_to_end(lark)
         return Constraint(matcher.deep_copy())
+
+    def _matcher(self, lark: str) -> LLMatcher:
+        try:
+            tokenizer, grammar = self._tokenizer.result(), LLMatcher.grammar_from_lark(lark)
+            matcher = LLMatcher(tokenizer, grammar, log_level=0, limits=LIMITS)
+        except Exception as error:  # whatever it is, it is this request's failure and not the engine's
+            raise GenerationFailed("The grammar of this request cannot be read.") from error
+        if matcher.is_error():
+            raise GenerationFailed("The grammar of this request does not compile.")
+        return matcher
 
     def _keep(self, lark: str, matcher: LLMatcher) -> None:
         self._kept[lark] = matcher

@@ -41,7 +41,9 @@ def test_a_failed_follower_allows_nothing_and_spoils_no_other(grammars: Grammars
     assert (failed.forced(), failed.takes(b"a"), sound.forced()) == ([], False, [*b"ab"])
 
 
-@pytest.mark.parametrize("lark", ["", "start: nothing", 'start: %json {"type": "nope"}', "start: <[5000]>"])
+@pytest.mark.parametrize(
+    "lark", ["", "start: nothing", 'start: %json {"type": "nope"}', "start: <[5000]>", "\ud800"]
+)
 def test_what_does_not_compile_fails_alone(lark: str, grammars: Grammars) -> None:
     failing, sound = grammars.constrain(Grammar(lark)), grammars.constrain(Grammar('start: "ab"'))
     with pytest.raises(GenerationFailed):
@@ -56,3 +58,8 @@ def test_the_compiled_are_kept_but_not_without_end(grammars: Grammars) -> None:
     assert sum(map(len, grammars._kept)) <= KEPT_BYTES
     again = grammars.constrain(Grammar(f'start: "7"\n{comment}\n')).result()
     assert again.forced() == [ord("7")]
+
+
+def test_without_a_token_that_ends_there_is_no_following() -> None:
+    with pytest.raises(GenerationFailed):
+        Grammars(TOKENIZER, [], SIZE).constrain(Grammar('start: "a"')).result()
