@@ -1,0 +1,102 @@
+import inspect
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import AbstractContextManager, aclosing
+from dataclasses import dataclass, replace
+from typing import Any
+
+import openai
+import pytest
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tessera.access.keys import Keys
+from tessera.app import build_app
+from tessera.core.generation import EngineInfo, Prompt, Sampling, TokenChunk
+from tessera.engine.openvino.client import OpenVinoEngine
+from tessera.engine.openvino.config import WorkerConfig
+from tessera.formats.registry import choose_format
+from tessera.models import Catalog, Model
+from tessera.text.grammar_check import GrammarCheck
+from tessera.text.hf import HfTokenizer
+from tessera.weights.folder import ModelFolder
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What went into an engine, and what came out."""
+
+    prompt: Prompt
+    sampling: Sampling
+    output: list[int]
+
+
+class Recorded:
+    """An engine whose generations are kept."""
+
+    def __init__(self, engine: OpenVinoEngine) -> None:
+        self.engine = engine
+        self.generations: list[Generation] = []
+
+    @property
+    def info(self) -> EngineInfo:
+        return self.engine.info
+
+    async def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[TokenChunk]:
+        generation = Generation(prompt, sampling, [])
+        self.generations.append(generation)
+        async with aclosing(self.engine.generate(prompt, sampling)) as chunks:
+            async for chunk in chunks:
+                generation.output.extend(chunk.token_ids)
+                yield chunk
+
+    def unready(self) -> str | None:
+        return self.engine.unready()
+
+    async def aclose(self) -> None:
+        await self.engine.aclose()
+
+
+@dataclass(frozen=True)
+class Service:
+    """The embedded model, served with all it can do."""
+
+    model: Model
+    client: openai.OpenAI
+    engine: Recorded
+
+    def ask(self, text: str = "Tell me of the sea.", **fields: Any) -> Any:
+        """A whole reply, or a stream; fields that the client does not know are sent all the same."""
+        known = inspect.signature(self.client.chat.completions.create).parameters
+        extra = {name: fields.pop(name) for name in [*fields] if name not in known}
+        asked = {"messages": [{"role": "user", "content": text}], **fields}
+        return self.client.chat.completions.create(model=self.model.id, extra_body=extra, **asked)
+
+
+@pytest.fixture(scope="session")
+def service(
+    worker_config: WorkerConfig,
+    model_folder: ModelFolder,
+    run_app: Callable[[ASGIApp], AbstractContextManager[int]],
+) -> Iterator[Service]:
+    """In f32: a sequence must not depend on what was cached of it."""
+    tokenizer = HfTokenizer.from_file(model_folder.tokenizer_json)
+    chat_format = choose_format(
+        model_folder.chat_template, control_tokens=tokenizer.control_tokens.keys(), eos=model_folder.eos_token
+    )
+    engine = Recorded(OpenVinoEngine(replace(worker_config, precision="f32")))
+    grammars = GrammarCheck(tokenizer.control_tokens, tokenizer.vocabulary_size)
+    model = Model(
+        engine.info.model_id, engine, tokenizer, chat_format, chat_format.sampling, 1, grammars=grammars
+    )
+    key = "sk-tessera-" + "s" * 40
+    app = build_app(Catalog([model], {}, model.id), Keys([key]))
+
+    async def starting(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await engine.engine.start()
+        await app(scope, receive, send)
+
+    with (
+        run_app(starting) as port,
+        openai.OpenAI(api_key=key, base_url=f"http://127.0.0.1:{port}/v1", max_retries=0) as client,
+    ):
+        yield Service(model, client, engine)
