@@ -44,8 +44,10 @@ fmt: setup  ## format and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: setup  ## measure against llama.cpp's server in the same run
+bench: setup  ## measure the chat layer, structured output, and streams against llama.cpp's server
 	$(BIN)/python -m pip install -q --require-hashes -r requirements/bench.txt
+	$(BIN)/python -m benchmarks.chat_layer
+	$(BIN)/python -m benchmarks.structured
 	$(BIN)/python -m benchmarks.streams
 
 lock: setup  ## compile the pins anew
