@@ -46,9 +46,7 @@ fmt: setup  ## format and mend what can be mended
 
 bench: setup  ## measure the chat layer, structured output, and streams against llama.cpp's server
 	$(BIN)/python -m pip install -q --require-hashes -r requirements/bench.txt
-	$(BIN)/python -m benchmarks.chat_layer
-	$(BIN)/python -m benchmarks.structured
-	$(BIN)/python -m benchmarks.streams
+	for each in chat_layer structured streams; do $(BIN)/python -m benchmarks.$$each || exit 1; done
 
 lock: setup  ## compile the pins anew
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml requirements/dev.in -o requirements/dev.txt
