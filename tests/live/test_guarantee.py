@@ -174,7 +174,7 @@ def a_body(chance: random.Random) -> dict[str, Any]:
 
 def ask_for_calls(seed: int) -> Asked:
     chance = random.Random(seed)
-    names = chance.choice(TOOL_SETS)
+    names = TOOL_SETS[seed % len(TOOL_SETS)]
     one = chance.choice(names)
     function = {"type": "function", "function": {"name": one}}
     few = {"mode": chance.choice(["auto", "required"]), "tools": [function]}
@@ -294,7 +294,8 @@ def check_usage(asked: Asked, usage: Any) -> None:
     reasoning = usage.completion_tokens_details.reasoning_tokens
     assert reasoning <= usage.completion_tokens
     if (budget := asked.body["extra_body"].get("thinking_token_budget")) is not None:
-        assert reasoning <= max(budget, CLOSING_TOKENS) * asked.body["n"]
+        # A character that has begun is finished first.
+        assert reasoning <= (max(budget, CLOSING_TOKENS) + 3) * asked.body["n"]
 
 
 def check(asked: Asked, said: Said) -> None:
@@ -336,7 +337,9 @@ async def run_all(base_url: str, requests: list[Asked]) -> Counter[str]:
             found["calls"] += len(said.calls)
 
     async with openai.AsyncOpenAI(api_key=KEY, base_url=base_url, max_retries=0, timeout=120) as client:
-        await asyncio.gather(*map(one, requests))
+        # The first of each set of tools computes the beginning of the prompt that the others share.
+        await asyncio.gather(*map(one, requests[: len(TOOL_SETS)]))
+        await asyncio.gather(*map(one, requests[len(TOOL_SETS) :]))
     return found
 
 
@@ -344,7 +347,6 @@ async def run_all(base_url: str, requests: list[Asked]) -> Counter[str]:
 @pytest.mark.parametrize("n_requests", COUNTS)
 async def test_calls(base_url: str, n_requests: int) -> None:
     found = await run_all(base_url, [ask_for_calls(seed) for seed in range(n_requests)])
-    print(found)
     assert found["forced, finished"] >= found["forced, cut"], "too few end for this to prove anything"
     assert found["calls"] >= n_requests / 4
 
@@ -353,5 +355,4 @@ async def test_calls(base_url: str, n_requests: int) -> None:
 @pytest.mark.parametrize("n_requests", COUNTS)
 async def test_json(base_url: str, n_requests: int) -> None:
     found = await run_all(base_url, [ask_for_json(10_000 + seed) for seed in range(n_requests)])
-    print(found)
     assert found["answer, finished"] >= found["answer, cut"], "too few end for this to prove anything"

@@ -237,12 +237,13 @@ async def started(setup: Setup, embedded: ModelFolder, folder: Path) -> AsyncIte
         await model.aclose()
 
 
-@pytest.mark.parametrize("setup", SETUPS, ids=lambda setup: setup.id)
-@pytest.mark.parametrize(
-    "sets", [pytest.param(SMOKE, id="smoke"), pytest.param(slice(None), id="full", marks=pytest.mark.full)]
-)
+EVERY = [pytest.param(setup, slice(None), id=f"{setup.id}-full", marks=pytest.mark.full) for setup in SETUPS]
+FEW = [pytest.param(setup, SMOKE, id=setup.id) for setup in SETUPS if not setup.embedded]
+
+
+@pytest.mark.parametrize(("setup", "sets"), FEW + EVERY)
 async def test_every_finished_reply_is_what_was_asked_for(
-    sets: slice, setup: Setup, model_folder: ModelFolder, tmp_path: Path
+    setup: Setup, sets: slice, model_folder: ModelFolder, tmp_path: Path
 ) -> None:
     found: Counter[str] = Counter()
     async with started(setup, model_folder, tmp_path) as model:
