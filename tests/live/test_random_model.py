@@ -58,9 +58,10 @@ N_SEEDS, N_CHOICES = 5, 2
 N_AT_ONCE = 16
 MAX_TOKENS = 200
 
-# What ends a value, a string or a turn. A random model says it as seldom as anything else: it is given a
-# bias, so that three tokens in a hundred are such a one.
-CLOSING = ('"', '"}', '", "', "}", "]", "\n", "\n</parameter>\n", "</think>", "</tool_call>", "<|im_end|>")
+# What ends a string, a value or a turn, and what begins a call. A random model says it as seldom as anything
+# else: it is given a bias, so that three tokens in a hundred are such a one.
+LIKELY = ('"', '"}', '", "', "}", "]", "\n", "\n</parameter>\n", "</think>", "<tool_call>", "</tool_call>")
+LIKELY += ("<|im_end|>",)
 PATTERNS = ("^[a-z]{1,5}$", r"^\d{2}-\d{2}$", "^(yes|no|ño)$", r"^\S{0,3}$", "^a+b?$")
 FORMATS = ("date", "time", "uuid", "ipv4", "email")
 NAMES = ("a", "city", "n_days", "año", "x-y", "kind", "tags", "type")
@@ -168,7 +169,7 @@ def make_request(seed: int, tokenizer: HfTokenizer) -> ChatRequest:
         parallel_tool_calls=chance.random() < 0.5,
         answer_format=answer,
         sampling=SamplingOptions(
-            temperature=2, top_p=1, top_k=0, presence_penalty=0, logit_bias=closing_bias(tokenizer)
+            temperature=2, top_p=1, top_k=0, presence_penalty=0, logit_bias=likely_bias(tokenizer)
         ),
         max_output_tokens=MAX_TOKENS,
         thinking_budget_tokens=chance.choice([0, 1, 7, 20]) if thinking else None,
@@ -177,12 +178,12 @@ def make_request(seed: int, tokenizer: HfTokenizer) -> ChatRequest:
     )
 
 
-def closing_bias(tokenizer: HfTokenizer) -> dict[int, float]:
+def likely_bias(tokenizer: HfTokenizer) -> dict[int, float]:
     spelled = {
         tokenizer.token_bytes(id).decode(errors="replace"): id for id in range(tokenizer.vocabulary_size)
     }
     likely = 2 * math.log(0.03 * tokenizer.vocabulary_size)
-    return {spelled[text]: likely for text in CLOSING if text in spelled}
+    return {spelled[text]: likely for text in LIKELY if text in spelled}
 
 
 @dataclass(frozen=True)
