@@ -96,6 +96,7 @@ def tokens(chunks: list[TokenChunk]) -> tuple[int, ...]:
     return tuple(token for chunk in chunks for token in chunk.token_ids)
 
 
+@pytest.mark.full
 def test_alone(core: EngineCore, reference: list[tuple[int, ...]]) -> None:
     for index, prompt in enumerate(PROMPTS):
         chunks = generate(core, [prompt], salt=str(index).encode())[0]
@@ -117,6 +118,7 @@ def test_in_mixed_batches_with_and_without_prefix_hits(
     assert core.gauges()["blocks_used"] == 0
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("step_tokens", [32, 256])
 def test_under_other_chunkings(
     step_tokens: int, worker_config: WorkerConfig, reference: list[tuple[int, ...]]
@@ -125,6 +127,7 @@ def test_under_other_chunkings(
     assert [tokens(all_chunks[index]) for index in range(N_PROMPTS)] == reference
 
 
+@pytest.mark.full
 def test_when_blocks_run_out(
     core: EngineCore, worker_config: WorkerConfig, reference: list[tuple[int, ...]]
 ) -> None:

@@ -162,7 +162,8 @@ def random_request(chance: random.Random) -> dict[str, Any]:
 
 
 @pytest.mark.anyio
-async def test_whole_reply_is_the_concatenated_stream(live: Live) -> None:
+@pytest.mark.parametrize("n_requests", [25, pytest.param(200, marks=pytest.mark.full)])
+async def test_whole_reply_is_the_concatenated_stream(n_requests: int, live: Live) -> None:
     chance = random.Random(11)
     gate = asyncio.Semaphore(16)
 
@@ -183,7 +184,7 @@ async def test_whole_reply_is_the_concatenated_stream(live: Live) -> None:
         assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens
 
     async with openai.AsyncOpenAI(api_key=KEY, base_url=live.base_url, max_retries=0) as client:
-        await asyncio.gather(*(compare(random_request(chance)) for _ in range(200)))
+        await asyncio.gather(*(compare(random_request(chance)) for _ in range(n_requests)))
 
 
 def vanish(port: int, chance: random.Random) -> None:
