@@ -8,7 +8,7 @@ from tessera.engine.openvino.client import OpenVinoEngine
 from tessera.engine.openvino.config import WorkerConfig
 from tessera.engine.scripted import ScriptedEngine, ScriptedTokenizer, paced
 from tessera.errors import StartupError
-from tessera.formats.base import SamplingDefaults
+from tessera.formats.base import ChatFormat, SamplingDefaults
 from tessera.formats.hermes import HERMES
 from tessera.formats.registry import choose_format
 from tessera.models import Catalog, Model
@@ -42,7 +42,7 @@ def load_model(settings: Settings, progress: Progress) -> Model:
         bos=folder.bos_token,
         defaults=_sampling_defaults(folder.generation),
     )
-    engine: Engine = OpenVinoEngine(worker_config(folder, settings, tokenizer))
+    engine: Engine = OpenVinoEngine(worker_config(folder, settings, tokenizer, chat_format))
     model_id = engine.info.model_id
     return Model(
         model_id,
@@ -60,7 +60,9 @@ def catalog(model: Model, settings: Settings) -> Catalog:
     return Catalog([model], {alias: model.id for alias in settings.aliases if alias != model.id}, model.id)
 
 
-def worker_config(folder: ModelFolder, settings: Settings, tokenizer: Tokenizer) -> WorkerConfig:
+def worker_config(
+    folder: ModelFolder, settings: Settings, tokenizer: Tokenizer, chat_format: ChatFormat
+) -> WorkerConfig:
     """What the engine's process is told; raises `StartupError` for a context the model does not have."""
     context_tokens = settings.context_tokens or folder.context_tokens
     if context_tokens > folder.context_tokens:
@@ -68,13 +70,15 @@ def worker_config(folder: ModelFolder, settings: Settings, tokenizer: Tokenizer)
             f"context_tokens is {context_tokens}, and {folder.model_id} has a context of "
             f"{folder.context_tokens} tokens."
         )
-    eos = tokenizer.control_tokens.get(folder.eos_token)
+    # Where a grammar is complete, every token that ends a turn is allowed: the model's own and the format's.
+    control = tokenizer.control_tokens
+    ends = {control[token] for token in (folder.eos_token, *chat_format.syntax.ends) if token in control}
     return WorkerConfig(
         model_xml=str(folder.model_xml),
         model_id=settings.model_name or folder.model_id,
         context_tokens=context_tokens,
         vocabulary_size=tokenizer.vocabulary_size,
-        eos_token_ids=folder.eos_token_ids or (() if eos is None else (eos,)),
+        eos_token_ids=tuple(sorted({*folder.eos_token_ids, *ends})),
         kv_cache_bytes=settings.kv_cache_bytes,
         max_sequences=settings.max_sequences,
         step_tokens=settings.step_tokens,

@@ -29,7 +29,7 @@ class GrammarCheck:
         vocabulary_size: int,
         *,
         deadline_s: float = 1.5,
-        wait_s: float = 0.5,
+        wait_s: float = 2.0,
         n_processes: int = 2,
     ) -> None:
         """A grammar waits at most `wait_s` for a process, which then has `deadline_s`."""
