@@ -25,8 +25,8 @@ serve: setup  ## serve the embedded model
 clients: setup  ## add LangChain and pydantic-ai; without them their tests are skipped
 	-$(BIN)/python -m pip install -q --require-hashes -r requirements/clients.txt
 
-test: clients  ## run the tests
-	$(BIN)/python -m pytest -m "not full"
+test: setup  ## run the tests
+	$(BIN)/python -m pytest -m "not full" -n 2 --dist loadfile
 
 test-full: clients  ## run all tests, in their full counts
 	$(BIN)/python -m pytest

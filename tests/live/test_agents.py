@@ -7,7 +7,7 @@ import openai
 import pytest
 from pydantic import BaseModel, Field
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.full]
 BLOCK = 32
 """Tokens of a block of the engine's prefix cache."""
 

@@ -19,7 +19,7 @@ from tessera.weights.embedded import EMBEDDED
 from tessera.weights.manifest import Damaged
 from tessera.weights.progress import Quiet
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.live, pytest.mark.full, pytest.mark.timeout(300)]
 
 TESSERA = Path(sys.executable).with_name("tessera")
 UNREACHABLE = {

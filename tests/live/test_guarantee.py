@@ -40,7 +40,7 @@ N_AT_ONCE = 16
 MAX_TOKENS = 100
 CLOSING_TOKENS = 4
 """The embedded model spells `</think>`; a budget below that is spent on it."""
-COUNTS = [pytest.param(24, id="smoke"), pytest.param(200, id="full", marks=pytest.mark.full)]
+COUNTS = [pytest.param(12, id="smoke"), pytest.param(200, id="full", marks=pytest.mark.full)]
 
 Parameters = dict[str, Any]
 

