@@ -13,6 +13,7 @@ from typing import NoReturn
 import jsonschema_rs
 
 from tessera.core.chat import AnyJsonObject, ChatRequest, FreeText, JsonObject, JsonSchema
+from tessera.prompt.references import escaped
 
 _PATTERNS = jsonschema_rs.RegexOptions(size_limit=2**22)
 
@@ -30,9 +31,7 @@ def schema_problem(schema: JsonObject | bool) -> SchemaProblem | None:
     try:
         Validator(schema)
     except jsonschema_rs.ValidationError as error:
-        pointer = "".join(
-            f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in error.instance_path
-        )
+        pointer = "".join(f"/{escaped(str(step))}" for step in error.instance_path)
         keyword = f"`{error.instance_path[-1]}`: " if error.instance_path else ""
         return SchemaProblem(pointer, keyword + error.message[:200])
     except (ValueError, jsonschema_rs.ReferencingError) as error:

@@ -59,7 +59,7 @@ def _forced(sequence: Sequence) -> list[int]:
             sequence.thinking_left = None
             return list(budget.close_ids)
         return []
-    # Every token is sampled when logprobs are wanted: they come from the logits before it.
+    # What a grammar forces is sampled all the same when logprobs are wanted: they come from the logits.
     if sequence.constraint and sequence.sampling.top_logprobs is None:
         return sequence.constraint.forced()
     return []
