@@ -209,7 +209,24 @@ class Settings:
     send_deadline_s: float = setting(
         30.0, number(0.1, 3600), "Seconds a client may not read before it is cut."
     )
+    workers: int = setting(1, integer(1, 64), "API processes, which share one engine.")
+    max_running: int | None = setting(
+        None, integer(1, 2**20), "Most requests answered at once; without it, as many as the engine can use."
+    )
+    max_queued: int = setting(256, integer(0, 2**20), "Most requests that wait, of each priority.")
+    queue_deadline_s: float = setting(60.0, number(0.01, 3600), "Seconds a request may wait for its turn.")
+    deadline_s: float = setting(600.0, number(0.1, 86_400), "Seconds a request may take in all.")
+    engine_hang_s: float = setting(
+        30.0, number(0.5, 3600), "Seconds without a sign of life after which the engine is started again."
+    )
+    drain_delay_s: float = setting(
+        0.0, number(0, 600), "Seconds that a load balancer gets to notice a shutdown."
+    )
     shutdown_grace_s: float = setting(30.0, number(0, 3600), "Seconds that running replies get at shutdown.")
+    admin_host: str = setting("127.0.0.1", NAME, "Address of the admin listener.")
+    admin_port: int | None = setting(
+        None, integer(0, 65535), "Port of the admin listener (metrics); without one there is none."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = setting(
         "info", choice("debug", "info", "warning", "error"), "How much is logged."
     )

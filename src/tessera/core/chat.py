@@ -148,9 +148,10 @@ class ChatRequest:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks, as far as generation cares: the salt of the prefix cache and the priority (higher goes
-    first).
+    """Who asks, as far as generation cares: the salt of the prefix cache, the priority (higher goes first),
+    and the request's id, by which it is found in the logs of every process.
     """
 
     cache_salt: bytes = b""
     priority: int = 0
+    trace_id: str = ""

@@ -17,12 +17,15 @@ class Grammar:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """The tokens to continue. Prefix-cache hits are shared only between prompts of the same `cache_salt`."""
+    """The tokens to continue. Prefix-cache hits are shared only between prompts of the same `cache_salt`;
+    logs name the request by its `trace_id`.
+    """
 
     token_ids: tuple[int, ...]
     grammar: Grammar | None = None
     cache_salt: bytes = b""
     priority: int = 0
+    trace_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +95,13 @@ class TokenChunk:
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """What an engine serves and what it can do. `context_tokens` bounds prompt + output of a sequence."""
+    """What an engine serves and what it can do. `context_tokens` bounds prompt + output of a sequence;
+    `max_sequences` are computed at once, more wait.
+    """
 
     model_id: str
     context_tokens: int
     vocabulary_size: int
     eos_token_ids: frozenset[int]
     features: frozenset[Feature] = frozenset()
+    max_sequences: int = 64

@@ -127,11 +127,17 @@ class ScriptedEngine:
         context_tokens: int = 32_768,
         tokens_per_chunk: int = 1,
         features: Iterable[Feature] = ("n", "logprobs", "thinking_budget"),
+        max_sequences: int = 4096,
     ) -> None:
         """`features` may name `grammar`: a script is then trusted to obey it."""
         eos = {tokenizer.control_tokens[name] for name in CHATML[1:] if name in tokenizer.control_tokens}
         self._info = EngineInfo(
-            model_id, context_tokens, tokenizer.vocabulary_size, frozenset(eos), frozenset(features)
+            model_id,
+            context_tokens,
+            tokenizer.vocabulary_size,
+            frozenset(eos),
+            frozenset(features),
+            max_sequences,
         )
         self._tokenizer = tokenizer
         self.script = script or cycling(tokenizer)

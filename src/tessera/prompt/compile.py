@@ -47,7 +47,7 @@ async def compile_prompt(request: ChatRequest, model: Model, caller: Caller) -> 
         token_ids = _prompt_ids(request, model, caller.cache_salt)
     else:
         token_ids = await asyncio.to_thread(_prompt_ids, request, model, caller.cache_salt)
-    prompt = Prompt(token_ids, grammar, caller.cache_salt, caller.priority)
+    prompt = Prompt(token_ids, grammar, caller.cache_salt, caller.priority, caller.trace_id)
     sampling = complete_sampling(request, model, room=model.context_tokens - len(token_ids))
     return Compiled(prompt, sampling, validators)
 

@@ -37,4 +37,5 @@ class WorkerConfig:
             vocabulary_size=self.vocabulary_size,
             eos_token_ids=frozenset(self.eos_token_ids),
             features=FEATURES,
+            max_sequences=self.max_sequences,
         )
