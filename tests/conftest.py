@@ -1,3 +1,4 @@
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -9,8 +10,9 @@ import pytest
 import uvicorn
 from blockbuster import blockbuster_ctx
 from starlette.applications import Starlette
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from tessera.access.admission import Admission, Capacity
 from tessera.access.keys import Keys
 from tessera.app import build_app
 from tessera.engine.loading import resolve
@@ -64,6 +66,7 @@ class Served:
     tokenizer: Tokenizer
     app: Starlette
     port: int
+    loop: asyncio.AbstractEventLoop
     key: str = KEY
 
     @property
@@ -74,6 +77,14 @@ class Served:
     def in_flight(self) -> InFlight:
         return self.app.state.in_flight
 
+    @property
+    def admission(self) -> Admission:
+        return self.app.state.admission
+
+    def call_soon(self, call: Callable[[], None]) -> None:
+        """Call it where the server runs."""
+        self.loop.call_soon_threadsafe(call)
+
     def wait_for(self, condition: Callable[[], bool], within_s: float = 2.0) -> float:
         """Seconds until the condition held."""
         begun = time.monotonic()
@@ -83,7 +94,10 @@ class Served:
         return time.monotonic() - begun
 
     def wait_until_idle(self, within_s: float = 2.0) -> float:
-        return self.wait_for(lambda: self.engine.n_running == 0 and self.in_flight.n == 0, within_s)
+        return self.wait_for(self._is_idle, within_s)
+
+    def _is_idle(self) -> bool:
+        return not (self.engine.n_running or self.in_flight.n or self.admission.n_running)
 
 
 @pytest.fixture(scope="session")
@@ -133,13 +147,23 @@ def serve(stopping: list[threading.Thread]) -> Iterator[Callable[..., Served]]:
     with ExitStack() as stack:
         stack.enter_context(blockbuster_ctx())
 
-        def start(limits: HttpLimits | None = None, **engine_options: Any) -> Served:
+        def start(
+            limits: HttpLimits | None = None, capacity: Capacity | None = None, **engine_options: Any
+        ) -> Served:
             tokenizer = ScriptedTokenizer()
             engine = ScriptedEngine(tokenizer, **engine_options)
             model = Model(engine.info.model_id, engine, tokenizer, HERMES, HERMES.sampling, created_s=1)
             catalog = Catalog([model], {"alias": model.id}, model.id)
-            app = build_app(catalog, Keys([KEY]), limits)
-            return Served(engine, tokenizer, app, stack.enter_context(running(app, stopping)))
+            app = build_app(catalog, Keys([KEY]), limits, capacity)
+            loops: list[asyncio.AbstractEventLoop] = []
+
+            async def noting_its_loop(scope: Scope, receive: Receive, send: Send) -> None:
+                if scope["type"] == "lifespan":
+                    loops.append(asyncio.get_running_loop())
+                await app(scope, receive, send)
+
+            port = stack.enter_context(running(noting_its_loop, stopping))
+            return Served(engine, tokenizer, app, port, loops[0])
 
         yield start
 

@@ -8,6 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
+from tessera.access.admission import Admission, Capacity
 from tessera.access.keys import Keys
 from tessera.http.chat import ChatCompletions
 from tessera.http.errors import refuse_route
@@ -19,12 +20,15 @@ from tessera.http.ops import ops_routes
 from tessera.models import Catalog
 
 
-def build_app(catalog: Catalog, keys: Keys, limits: HttpLimits | None = None) -> Starlette:
-    """The ASGI application; `app.state.in_flight` is its `InFlight`. At shutdown it closes the models.
+def build_app(
+    catalog: Catalog, keys: Keys, limits: HttpLimits | None = None, capacity: Capacity | None = None
+) -> Starlette:
+    """The ASGI application. `app.state.in_flight` is its `InFlight`, `app.state.admission` its `Admission`.
+    At shutdown it closes the models.
 
     Engines may still be starting: until they are ready, /readyz and chat answer 503.
     """
-    in_flight = InFlight()
+    in_flight, admission = InFlight(), Admission(capacity or Capacity())
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:
@@ -32,7 +36,7 @@ def build_app(catalog: Catalog, keys: Keys, limits: HttpLimits | None = None) ->
         for model in {id(model): model for _, model in catalog.names()}.values():
             await model.aclose()
 
-    chat = ChatCompletions(catalog, limits or HttpLimits(), in_flight)
+    chat = ChatCompletions(catalog, admission, limits or HttpLimits(), in_flight)
     app = Starlette(
         routes=[
             Route("/v1/chat/completions", chat, methods=["POST"]),
@@ -45,5 +49,5 @@ def build_app(catalog: Catalog, keys: Keys, limits: HttpLimits | None = None) ->
     )
     # A redirect would be built from the Host header, and a path with a slash too many is a 404.
     app.router.redirect_slashes = False
-    app.state.in_flight = in_flight
+    app.state.in_flight, app.state.admission = in_flight, admission
     return app

@@ -216,7 +216,7 @@ class EngineOverloaded(EngineError):
 
 
 class EngineTimeout(EngineError):
-    """The deadline passed before the first token."""
+    """The request's time is up: ask for less, or try again when there is less to do."""
 
     status = 504
     default_code = "engine_timeout"

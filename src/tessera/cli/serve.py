@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import socket
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,6 +12,7 @@ import uvicorn
 import uvloop
 
 from tessera import __version__
+from tessera.access.admission import Capacity
 from tessera.access.keys import Keys, generate_key
 from tessera.app import build_app
 from tessera.cli.assembly import catalog, load_model
@@ -58,7 +60,7 @@ def serve(settings: Settings) -> None:
 
 async def _serve(settings: Settings, model: Model, listener: socket.socket) -> None:
     key = settings.api_key or generate_key()
-    app = build_app(catalog(model, settings), Keys([key]), _limits(settings))
+    app = build_app(catalog(model, settings), Keys([key]), _limits(settings), _capacity(settings, model))
     config = uvicorn.Config(app, http=GuardedProtocol, **_UVICORN)
     server = DrainingServer(config, app.state.in_flight, settings.shutdown_grace_s)
 
@@ -133,4 +135,15 @@ def _limits(settings: Settings) -> HttpLimits:
         body_deadline_s=settings.body_deadline_s,
         keep_alive_s=settings.keep_alive_s,
         send_deadline_s=settings.send_deadline_s,
+        deadline_s=settings.deadline_s,
+    )
+
+
+def _capacity(settings: Settings, model: Model) -> Capacity:
+    """Of one API process. A few more than the engine computes at once: as one ends, the next is there."""
+    at_once = settings.max_running or math.ceil(1.25 * model.engine.info.max_sequences)
+    return Capacity(
+        max_running=math.ceil(at_once / settings.workers),
+        max_queued=math.ceil(settings.max_queued / settings.workers),
+        queue_deadline_s=settings.queue_deadline_s,
     )

@@ -5,22 +5,24 @@ import re
 import secrets
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from tessera.access.admission import Admission
 from tessera.access.keys import Identity
-from tessera.core.chat import ChatRequest
+from tessera.core.chat import Caller, ChatRequest
 from tessera.core.events import ChatEvent, Completed
 from tessera.core.result import fold
 from tessera.errors import EngineUnavailable
 from tessera.http.body import read_body
 from tessera.http.errors import presentable
-from tessera.http.inflight import InFlight
+from tessera.http.inflight import Deadline, InFlight
 from tessera.http.limits import HttpLimits
-from tessera.http.presence import send_within, while_present
+from tessera.http.presence import Abort, send_within, while_present
 from tessera.http.sse import EventStream
 from tessera.models import Catalog, Model
 from tessera.pipeline import run
@@ -36,36 +38,74 @@ LARGE_BODY_BYTES = 256 * 1024
 _SAFE_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One request and its answer, as HTTP sees them. `abort` cuts the connection."""
+
+    scope: Scope
+    receive: Receive
+    send: Send
+    deadline: Deadline
+    caller: Caller
+    abort: Abort | None
+
+
 class ChatCompletions:
     """The ASGI endpoint: one generation per request, released in every phase when the client leaves."""
 
-    def __init__(self, catalog: Catalog, limits: HttpLimits, in_flight: InFlight) -> None:
+    def __init__(
+        self, catalog: Catalog, admission: Admission, limits: HttpLimits, in_flight: InFlight
+    ) -> None:
         self._catalog = catalog
+        self._admission = admission
         self._limits = limits
         self._in_flight = in_flight
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer; raises what is to be answered with an error status."""
         with self._in_flight:
+            state = scope["state"]
+            identity: Identity = state["identity"]
+            caller = replace(identity.caller, trace_id=state["request_id"])
+            deadline = self._in_flight.deadline(self._limits.deadline_s)
+            exchange = Exchange(scope, receive, send, deadline, caller, state.get("abort"))
+            self._admission.check(caller.priority)
             request, options = await _decode(await read_body(scope, receive, self._limits))
             model = self._catalog.find(request.model)
             _require_ready(model)
-            state = scope["state"]
-            identity: Identity = state["identity"]
-            batches = run(request, model, identity.caller)
-            header = Header("chatcmpl-" + secrets.token_hex(12), int(time.time()), model.id)
-            headers, abort = _headers(options), state.get("abort")
-            if options.stream:
-                stream = EventStream(send, self._limits, headers, abort)
-                writer = ChunkWriter(header, model.tokenizer.token_bytes, include_usage=options.include_usage)
-                work = _stream(batches, writer, stream, state["request_id"])
-                await while_present(receive, work, stream.beat)
-            else:
-                events = await while_present(receive, _collect(batches))
-                body = encode_reply(fold(events), header, model.tokenizer.token_bytes)
-                response = Response(body, media_type="application/json")
-                response.raw_headers += headers
-                await send_within(self._limits.send_deadline_s, response(scope, receive, send), abort)
+            async with self._place(exchange, request.n):
+                answer = self._stream if options.stream else self._reply
+                await answer(exchange, run(request, model, caller), model, options)
+
+    @asynccontextmanager
+    async def _place(self, exchange: Exchange, n_choices: int) -> AsyncGenerator[None]:
+        """Hold a place at the engine, after a wait if need be."""
+        if not self._admission.enter(n_choices):
+            wait = self._wait(exchange, n_choices)
+            await while_present(exchange.receive, wait)
+        begun_s = time.monotonic()
+        try:
+            yield
+        finally:
+            self._admission.leave(n_choices, time.monotonic() - begun_s)
+
+    async def _wait(self, exchange: Exchange, n_choices: int) -> None:
+        async with exchange.deadline:
+            await self._admission.wait(exchange.caller.priority, n_choices)
+
+    async def _stream(self, to: Exchange, batches: Batches, model: Model, options: ReplyOptions) -> None:
+        stream = EventStream(to.send, self._limits, _headers(options), to.abort)
+        writer = ChunkWriter(_header(model), model.tokenizer.token_bytes, include_usage=options.include_usage)
+        work = _write(batches, to.deadline, writer, stream, to.caller.trace_id)
+        await while_present(to.receive, work, stream.beat)
+
+    async def _reply(self, to: Exchange, batches: Batches, model: Model, options: ReplyOptions) -> None:
+        events = await while_present(to.receive, _collect(batches, to.deadline))
+        body = encode_reply(fold(events), _header(model), model.tokenizer.token_bytes)
+        response = Response(body, media_type="application/json")
+        response.raw_headers += _headers(options)
+        sending = response(to.scope, to.receive, to.send)
+        await send_within(self._limits.send_deadline_s, sending, to.abort)
 
 
 async def _decode(body: bytes) -> tuple[ChatRequest, ReplyOptions]:
@@ -81,19 +121,21 @@ def _require_ready(model: Model) -> None:
         )
 
 
-async def _collect(batches: Batches) -> list[ChatEvent]:
-    async with aclosing(batches):
+async def _collect(batches: Batches, deadline: Deadline) -> list[ChatEvent]:
+    async with deadline, aclosing(batches):
         return [event async for batch in batches for event in batch]
 
 
-async def _stream(batches: Batches, writer: ChunkWriter, stream: EventStream, request_id: str) -> None:
+async def _write(
+    batches: Batches, deadline: Deadline, writer: ChunkWriter, stream: EventStream, request_id: str
+) -> None:
     """Write all events; an error after the first byte is the last frame.
 
     The end is written after the generation has let go of all it held.
     """
     last = b""
     try:
-        async with aclosing(batches):
+        async with deadline, aclosing(batches):
             async for events in batches:
                 frames = writer.write(events)
                 if isinstance(events[-1], Completed):
@@ -105,6 +147,10 @@ async def _stream(batches: Batches, writer: ChunkWriter, stream: EventStream, re
             raise
         last = error_frame(presentable(error, request_id))
     await stream.write(last, more=False)
+
+
+def _header(model: Model) -> Header:
+    return Header("chatcmpl-" + secrets.token_hex(12), int(time.time()), model.id)
 
 
 def _headers(options: ReplyOptions) -> list[tuple[bytes, bytes]]:

@@ -1,27 +1,36 @@
-"""How many chat requests are being answered, and whether new ones are taken."""
+"""How many chat requests are being answered, whether new ones are taken, and when the rest must end."""
 
+import asyncio
 from types import TracebackType
 
-from tessera.errors import EngineUnavailable
+from tessera.errors import EngineError, EngineTimeout, EngineUnavailable
 
 
 class InFlight:
-    """Entered around every chat request; after `drain` new ones are refused."""
+    """Entered around every chat request; after `drain` new ones are refused, after `end` none goes on."""
 
     def __init__(self) -> None:
         self.n = 0
         self.draining = False
+        self._deadlines: set[Deadline] = set()
 
     def drain(self) -> None:
         """Take no more requests; those that run go on. Safe in a signal handler."""
         self.draining = True
 
+    def end(self) -> None:
+        """End the replies that are being made, each with an error."""
+        for deadline in self._deadlines:
+            deadline.end()
+
+    def deadline(self, within_s: float) -> "Deadline":
+        """For one request: from now on, or until the service ends all of them."""
+        return Deadline(within_s, self._deadlines)
+
     def __enter__(self) -> None:
         """Count a request in; raises `EngineUnavailable` while draining."""
         if self.draining:
-            raise EngineUnavailable(
-                "This server is shutting down. Send the request again.", code="draining", retry_after_s=1
-            )
+            raise _shutting_down()
         self.n += 1
 
     def __exit__(
@@ -29,3 +38,50 @@ class InFlight:
     ) -> None:
         """Count it out."""
         self.n -= 1
+
+
+class Deadline:
+    """Entered around what a request waits for: raises `EngineTimeout` in it when the request's time is up,
+    and `EngineUnavailable` when the service ends. May be entered again.
+    """
+
+    def __init__(self, within_s: float, entered: "set[Deadline]") -> None:
+        """The time runs from now; it is one of `entered` while it is entered."""
+        self._within_s = within_s
+        self._at_s = asyncio.get_running_loop().time() + within_s
+        self._entered = entered
+        self._ended_early = False
+
+    def end(self) -> None:
+        """The time is up now."""
+        self._ended_early = True
+        self._timeout.reschedule(asyncio.get_running_loop().time())
+
+    async def __aenter__(self) -> None:
+        """Begin."""
+        self._timeout = asyncio.timeout_at(self._at_s)
+        await self._timeout.__aenter__()
+        self._entered.add(self)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End, and say why if it was too late."""
+        self._entered.discard(self)
+        try:
+            await self._timeout.__aexit__(kind, error, trace)
+        except TimeoutError:
+            raise self._reason() from None
+
+    def _reason(self) -> EngineError:
+        if self._ended_early:
+            return _shutting_down()
+        return EngineTimeout(
+            f"The reply was not finished within {self._within_s:g} s. Ask for less: max_completion_tokens."
+        )
+
+
+def _shutting_down() -> EngineUnavailable:
+    return EngineUnavailable(
+        "This server is shutting down. Send the request again.", code="draining", retry_after_s=1
+    )
