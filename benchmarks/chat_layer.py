@@ -29,6 +29,7 @@ from tessera.core.chat import (
     UserMessage,
 )
 from tessera.core.generation import TokenChunk
+from tessera.core.tally import Tally
 from tessera.engine.loading import resolve
 from tessera.formats.base import ChatFormat, Control, Plain, Segment
 from tessera.formats.hermes import HERMES
@@ -97,7 +98,7 @@ def text_reply() -> list[Segment]:
 
 def read(request: ChatRequest, chunks: list[TokenChunk], tokenizer: Tokenizer) -> bytes:
     """The whole stream of a reply."""
-    reader = Reader(request, QWEN3.syntax, tokenizer, 100)
+    reader = Reader(request, QWEN3.syntax, tokenizer, Tally(100))
     writer = ChunkWriter(_HEADER, tokenizer.token_bytes)
     frames = [writer.write(events) for chunk in chunks if (events := reader.feed(chunk))]
     return b"".join([*frames, writer.write(reader.complete())])

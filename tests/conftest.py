@@ -22,6 +22,7 @@ from tessera.formats.hermes import HERMES
 from tessera.http.inflight import InFlight
 from tessera.http.limits import HttpLimits
 from tessera.http.protocol import GuardedProtocol
+from tessera.metrics import Metrics
 from tessera.models import Catalog, Model
 from tessera.text.tokenizer import Tokenizer
 from tessera.weights.cache import Cache, default_root
@@ -80,6 +81,10 @@ class Served:
     @property
     def admission(self) -> Admission:
         return self.app.state.admission
+
+    @property
+    def metrics(self) -> Metrics:
+        return self.app.state.metrics
 
     def call_soon(self, call: Callable[[], None]) -> None:
         """Call it where the server runs."""

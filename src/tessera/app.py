@@ -17,18 +17,24 @@ from tessera.http.limits import HttpLimits
 from tessera.http.middleware import Envelope, KeyRequired
 from tessera.http.models import model_routes
 from tessera.http.ops import ops_routes
+from tessera.metrics import Metrics
 from tessera.models import Catalog
 
 
 def build_app(
-    catalog: Catalog, keys: Keys, limits: HttpLimits | None = None, capacity: Capacity | None = None
+    catalog: Catalog,
+    keys: Keys,
+    limits: HttpLimits | None = None,
+    capacity: Capacity | None = None,
+    metrics: Metrics | None = None,
 ) -> Starlette:
-    """The ASGI application. `app.state.in_flight` is its `InFlight`, `app.state.admission` its `Admission`.
-    At shutdown it closes the models.
+    """The ASGI application. `app.state` has its `in_flight`, `admission` and `metrics`. At shutdown
+    it closes the models.
 
     Engines may still be starting: until they are ready, /readyz and chat answer 503.
     """
     in_flight, admission = InFlight(), Admission(capacity or Capacity())
+    metrics = metrics or Metrics()
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:
@@ -36,7 +42,7 @@ def build_app(
         for model in {id(model): model for _, model in catalog.names()}.values():
             await model.aclose()
 
-    chat = ChatCompletions(catalog, admission, limits or HttpLimits(), in_flight)
+    chat = ChatCompletions(catalog, admission, limits or HttpLimits(), in_flight, metrics)
     app = Starlette(
         routes=[
             Route("/v1/chat/completions", chat, methods=["POST"]),
@@ -49,5 +55,5 @@ def build_app(
     )
     # A redirect would be built from the Host header, and a path with a slash too many is a 404.
     app.router.redirect_slashes = False
-    app.state.in_flight, app.state.admission = in_flight, admission
+    app.state.in_flight, app.state.admission, app.state.metrics = in_flight, admission, metrics
     return app

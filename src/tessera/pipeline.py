@@ -11,6 +11,7 @@ from contextlib import aclosing
 
 from tessera.core.chat import Caller, ChatRequest
 from tessera.core.events import ChatEvent
+from tessera.core.tally import Tally
 from tessera.models import Model
 from tessera.parsing.reader import Reader
 from tessera.prompt.compile import compile_prompt
@@ -18,13 +19,17 @@ from tessera.prompt.reply_check import ReplyCheck
 from tessera.prompt.spoken import Spoken
 
 
-async def run(request: ChatRequest, model: Model, caller: Caller) -> AsyncGenerator[tuple[ChatEvent, ...]]:
+async def run(
+    request: ChatRequest, model: Model, caller: Caller, tally: Tally
+) -> AsyncGenerator[tuple[ChatEvent, ...]]:
     """Yield the events of the reply, those of one engine step together; the last one is `Completed`.
+    `tally` is right at every moment: what is cut short is counted too.
 
     Raises `RequestError` before the first batch and `EngineError` at any moment.
     """
     compiled = await compile_prompt(request, model, caller)
-    reader = Reader(request, model.format.syntax, model.tokenizer, len(compiled.prompt.token_ids))
+    tally.prompt_tokens = len(compiled.prompt.token_ids)
+    reader = Reader(request, model.format.syntax, model.tokenizer, tally)
     check = ReplyCheck(compiled.validators)
     spoken = Spoken(compiled.prompt, model)
     async with aclosing(model.engine.generate(compiled.prompt, compiled.sampling)) as chunks:

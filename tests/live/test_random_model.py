@@ -34,6 +34,7 @@ from tessera.core.chat import (
 )
 from tessera.core.events import ChatEvent, FinishReason
 from tessera.core.result import Choice, fold
+from tessera.core.tally import Tally
 from tessera.engine.loading import resolve
 from tessera.engine.openvino.client import OpenVinoEngine
 from tessera.engine.openvino.config import WorkerConfig
@@ -256,7 +257,7 @@ async def test_every_finished_reply_is_what_was_asked_for(
         async def generate(asked: ChatRequest, seed: int) -> None:
             request = replace(asked, sampling=replace(asked.sampling, seed=seed * N_CHOICES))
             async with gate:
-                events = [e async for batch in run(request, model, Caller()) for e in batch]
+                events = [e async for batch in run(request, model, Caller(), Tally()) for e in batch]
             check_reply(request, setup, events, found)
 
         await asyncio.gather(*(generate(r, seed) for r in requests for seed in range(N_SEEDS)))

@@ -13,6 +13,7 @@ from tests.scripts import CAN_ALL
 from tessera.core.chat import Caller
 from tessera.core.generation import Prompt
 from tessera.core.result import fold
+from tessera.core.tally import Tally
 from tessera.engine.scripted import ScriptedEngine, ScriptedTokenizer, saying
 from tessera.formats.base import ChatFormat
 from tessera.formats.hermes import HERMES
@@ -82,7 +83,7 @@ async def ask(model: Model, said: str, messages: list[Any], thinking: bool) -> t
     engine.script = script
     kwargs = {"chat_template_kwargs": {"enable_thinking": thinking}}
     request, _ = decode_request(json.dumps({"messages": messages, "tools": [TOOL], **kwargs}).encode())
-    events = [event async for batch in run(request, model, Caller(b"salt")) for event in batch]
+    events = [event async for batch in run(request, model, Caller(b"salt"), Tally()) for event in batch]
     reply = json.loads(encode_reply(fold(events), Header("id", 0, "m"), model.tokenizer.token_bytes))
     return prompts[0], output, reply["choices"][0]["message"]
 

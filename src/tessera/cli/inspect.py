@@ -14,6 +14,7 @@ from tessera.cli.assembly import load_model
 from tessera.cli.options import with_settings
 from tessera.cli.progress import TerminalProgress
 from tessera.core.chat import Caller, ChatRequest
+from tessera.core.tally import Tally
 from tessera.engine.openvino.client import OpenVinoEngine
 from tessera.engine.scripted import ScriptedEngine, saying
 from tessera.models import Model
@@ -81,7 +82,7 @@ async def _show_prompt(request: ChatRequest, model: Model) -> None:
 
 
 async def _show_events(request: ChatRequest, model: Model) -> None:
-    async with aclosing(run(request, model, Caller())) as batches:
+    async with aclosing(run(request, model, Caller(), Tally())) as batches:
         async for batch in batches:
             for event in batch:
                 click.echo(repr(event))

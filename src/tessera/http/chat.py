@@ -19,11 +19,13 @@ from tessera.core.events import ChatEvent, Completed
 from tessera.core.result import fold
 from tessera.errors import EngineUnavailable
 from tessera.http.body import read_body
-from tessera.http.errors import presentable
+from tessera.http.errors import ClientGone, presentable
 from tessera.http.inflight import Deadline, InFlight
 from tessera.http.limits import HttpLimits
 from tessera.http.presence import Abort, send_within, while_present
 from tessera.http.sse import EventStream
+from tessera.metering.meter import CLIENT_GONE, Meter
+from tessera.metrics import Metrics
 from tessera.models import Catalog, Model
 from tessera.pipeline import run
 from tessera.wire.decode import ReplyOptions, decode_request
@@ -45,8 +47,9 @@ class Exchange:
     scope: Scope
     receive: Receive
     send: Send
-    deadline: Deadline
     caller: Caller
+    deadline: Deadline
+    meter: Meter
     abort: Abort | None
 
 
@@ -54,9 +57,15 @@ class ChatCompletions:
     """The ASGI endpoint: one generation per request, released in every phase when the client leaves."""
 
     def __init__(
-        self, catalog: Catalog, admission: Admission, limits: HttpLimits, in_flight: InFlight
+        self,
+        catalog: Catalog,
+        admission: Admission,
+        limits: HttpLimits,
+        in_flight: InFlight,
+        metrics: Metrics,
     ) -> None:
         self._catalog = catalog
+        self._metrics = metrics
         self._admission = admission
         self._limits = limits
         self._in_flight = in_flight
@@ -67,40 +76,44 @@ class ChatCompletions:
             state = scope["state"]
             identity: Identity = state["identity"]
             caller = replace(identity.caller, trace_id=state["request_id"])
-            deadline = self._in_flight.deadline(self._limits.deadline_s)
-            exchange = Exchange(scope, receive, send, deadline, caller, state.get("abort"))
             self._admission.check(caller.priority)
             request, options = await _decode(await read_body(scope, receive, self._limits))
             model = self._catalog.find(request.model)
             _require_ready(model)
-            async with self._place(exchange, request.n):
-                answer = self._stream if options.stream else self._reply
-                await answer(exchange, run(request, model, caller), model, options)
+            deadline = self._in_flight.deadline(self._limits.deadline_s)
+            with Meter(self._metrics, model.id, caller.trace_id) as meter:
+                to = Exchange(scope, receive, send, caller, deadline, meter, state.get("abort"))
+                async with self._place(to, request.n):
+                    answer = self._stream if options.stream else self._reply
+                    await answer(to, run(request, model, caller, meter.tally), model, options)
 
     @asynccontextmanager
-    async def _place(self, exchange: Exchange, n_choices: int) -> AsyncGenerator[None]:
+    async def _place(self, to: Exchange, n_choices: int) -> AsyncGenerator[None]:
         """Hold a place at the engine, after a wait if need be."""
-        if not self._admission.enter(n_choices):
-            wait = self._wait(exchange, n_choices)
-            await while_present(exchange.receive, wait)
-        begun_s = time.monotonic()
         try:
-            yield
-        finally:
-            self._admission.leave(n_choices, time.monotonic() - begun_s)
+            if not self._admission.enter(n_choices):
+                await while_present(to.receive, self._wait(to, n_choices))
+            to.meter.admit()
+            begun_s = time.monotonic()
+            try:
+                yield
+            finally:
+                self._admission.leave(n_choices, time.monotonic() - begun_s)
+        except ClientGone:
+            to.meter.fail(CLIENT_GONE)
+            raise
 
-    async def _wait(self, exchange: Exchange, n_choices: int) -> None:
-        async with exchange.deadline:
-            await self._admission.wait(exchange.caller.priority, n_choices)
+    async def _wait(self, to: Exchange, n_choices: int) -> None:
+        async with to.deadline:
+            await self._admission.wait(to.caller.priority, n_choices)
 
     async def _stream(self, to: Exchange, batches: Batches, model: Model, options: ReplyOptions) -> None:
         stream = EventStream(to.send, self._limits, _headers(options), to.abort)
         writer = ChunkWriter(_header(model), model.tokenizer.token_bytes, include_usage=options.include_usage)
-        work = _write(batches, to.deadline, writer, stream, to.caller.trace_id)
-        await while_present(to.receive, work, stream.beat)
+        await while_present(to.receive, _write(batches, writer, stream, to), stream.beat)
 
     async def _reply(self, to: Exchange, batches: Batches, model: Model, options: ReplyOptions) -> None:
-        events = await while_present(to.receive, _collect(batches, to.deadline))
+        events = await while_present(to.receive, _collect(batches, to))
         body = encode_reply(fold(events), _header(model), model.tokenizer.token_bytes)
         response = Response(body, media_type="application/json")
         response.raw_headers += _headers(options)
@@ -121,22 +134,29 @@ def _require_ready(model: Model) -> None:
         )
 
 
-async def _collect(batches: Batches, deadline: Deadline) -> list[ChatEvent]:
-    async with deadline, aclosing(batches):
-        return [event async for batch in batches for event in batch]
+async def _collect(batches: Batches, to: Exchange) -> list[ChatEvent]:
+    events: list[ChatEvent] = []
+    async with to.deadline, aclosing(batches):
+        async for batch in batches:
+            if not events:
+                to.meter.begin()
+            events += batch
+    return events
 
 
-async def _write(
-    batches: Batches, deadline: Deadline, writer: ChunkWriter, stream: EventStream, request_id: str
-) -> None:
+async def _write(batches: Batches, writer: ChunkWriter, stream: EventStream, to: Exchange) -> None:
     """Write all events; an error after the first byte is the last frame.
 
     The end is written after the generation has let go of all it held.
     """
     last = b""
+    begun = False
     try:
-        async with deadline, aclosing(batches):
+        async with to.deadline, aclosing(batches):
             async for events in batches:
+                if not begun:
+                    begun = True
+                    to.meter.begin()
                 frames = writer.write(events)
                 if isinstance(events[-1], Completed):
                     last = frames
@@ -145,7 +165,9 @@ async def _write(
     except Exception as error:
         if not stream.started:
             raise
-        last = error_frame(presentable(error, request_id))
+        shown = presentable(error, to.caller.trace_id)
+        to.meter.fail(shown.code or "")
+        last = error_frame(shown)
     await stream.write(last, more=False)
 
 

@@ -8,9 +8,9 @@ from itertools import groupby
 from typing import TypeVar
 
 from tessera.core.chat import ChatRequest
-from tessera.core.events import ChatEvent, Completed, ReasoningDelta, TextDelta, ToolCallDelta
+from tessera.core.events import ChatEvent, Completed, Finished, ReasoningDelta, TextDelta, ToolCallDelta
 from tessera.core.generation import EngineFinish, TokenChunk
-from tessera.core.usage import Usage
+from tessera.core.tally import Tally
 from tessera.parsing.parser import Parser
 from tessera.parsing.syntax import Syntax
 from tessera.text.detokenizer import Detokenizer
@@ -44,17 +44,16 @@ class Reader:
         request: ChatRequest,
         syntax: Syntax,
         tokenizer: Tokenizer,
-        prompt_tokens: int,
+        tally: Tally,
         new_call_id: Callable[[], str] = new_call_id,
     ) -> None:
-        """`prompt_tokens` is the length of the prompt, for the usage."""
+        """`tally` knows the length of the prompt; the rest is counted into it."""
         control = tokenizer.control_tokens
         self._choices = [
             _Choice(Detokenizer(tokenizer), Parser(choice, request, syntax, control, new_call_id))
             for choice in range(request.n)
         ]
-        self._prompt_tokens = prompt_tokens
-        self._cached_tokens = self._completion_tokens = self._reasoning_tokens = 0
+        self._tally = tally
 
     @property
     def done(self) -> bool:
@@ -63,25 +62,22 @@ class Reader:
 
     def feed(self, chunk: TokenChunk) -> tuple[ChatEvent, ...]:
         """The events of what the engine added; deltas that follow one another are joined."""
-        self._cached_tokens = max(self._cached_tokens, chunk.cached_tokens)
+        self._tally.cached_tokens = max(self._tally.cached_tokens, chunk.cached_tokens)
         events = self._read(self._choices[chunk.sequence], chunk)
         return tuple(events if len(events) < 2 else _joined(events))
 
     def complete(self) -> tuple[ChatEvent, ...]:
         """The last event, once all choices are done."""
-        usage = Usage(
-            self._prompt_tokens, self._cached_tokens, self._completion_tokens, self._reasoning_tokens
-        )
-        return (Completed(usage),)
+        return (Completed(self._tally.usage),)
 
     def _read(self, choice: _Choice, chunk: TokenChunk) -> list[ChatEvent]:
-        detokenizer, parser = choice.detokenizer, choice.parser
+        detokenizer, parser, tally = choice.detokenizer, choice.parser, self._tally
         events: list[ChatEvent] = []
         for i, token_id in enumerate(chunk.token_ids):
             if choice.finished:
                 return events
-            self._completion_tokens += 1
-            self._reasoning_tokens += parser.in_reasoning
+            tally.completion_tokens += 1
+            tally.reasoning_tokens += parser.in_reasoning
             logprob = chunk.logprobs[i] if chunk.logprobs else None
             events += parser.feed(detokenizer.feed(token_id, logprob))
             if parser.stopped:
@@ -93,7 +89,9 @@ class Reader:
 
     def _finish(self, choice: _Choice, finish: EngineFinish) -> list[ChatEvent]:
         choice.finished = True
-        return choice.parser.finish(finish)
+        events = choice.parser.finish(finish)
+        self._tally.finished |= {e.choice: e.reason for e in events if isinstance(e, Finished)}
+        return events
 
 
 def _joined(events: Iterable[ChatEvent]) -> Iterator[ChatEvent]:

@@ -13,6 +13,7 @@ from tessera.core.chat import ChatRequest, Mode, UserMessage
 from tessera.core.events import ChatEvent, Completed, Finished, FinishReason, ReasoningDelta, TextDelta
 from tessera.core.generation import EngineFinish, TokenChunk, TokenLogprob
 from tessera.core.result import fold
+from tessera.core.tally import Tally
 from tessera.core.usage import Usage
 from tessera.engine.scripted import ScriptedTokenizer
 from tessera.formats.qwen3 import QWEN3
@@ -31,7 +32,7 @@ def ids(*parts: str) -> tuple[int, ...]:
 
 
 def reader_of(request: ChatRequest) -> Reader:
-    return Reader(request, QWEN3.syntax, TOKENIZER, 11)
+    return Reader(request, QWEN3.syntax, TOKENIZER, Tally(11))
 
 
 def test_choices_are_read_apart() -> None:
@@ -107,7 +108,7 @@ def test_reply_and_usage_do_not_depend_on_chunks(
 
     def read(chunks: list[tuple[int, ...]]) -> list[ChatEvent]:
         number = iter(range(99))
-        reader = Reader(request, QWEN3.syntax, TOKENIZER, 11, lambda: f"call_{next(number)}")
+        reader = Reader(request, QWEN3.syntax, TOKENIZER, Tally(11), lambda: f"call_{next(number)}")
         events: list[ChatEvent] = []
         for i, chunk in enumerate(chunks, 1):
             events += reader.feed(TokenChunk(0, chunk, "stop" if i == len(chunks) else None))

@@ -15,6 +15,7 @@ from tessera.core.chat import ChatRequest, Mode, Tool, ToolChoice, UserMessage
 from tessera.core.events import ChatEvent, TextDelta, ToolCallStarted
 from tessera.core.generation import TokenChunk
 from tessera.core.result import Reply, fold
+from tessera.core.tally import Tally
 from tessera.formats.qwen3 import QWEN3
 from tessera.parsing.reader import Reader
 from tessera.text.tiktoken import TiktokenTokenizer
@@ -45,7 +46,7 @@ def read(
     vector: dict[str, Any], tokenizer: TiktokenTokenizer, cuts: Sequence[Sequence[int]]
 ) -> list[ChatEvent]:
     ids = count()
-    reader = Reader(request_of(vector), QWEN3.syntax, tokenizer, 7, lambda: f"call_{next(ids)}")
+    reader = Reader(request_of(vector), QWEN3.syntax, tokenizer, Tally(7), lambda: f"call_{next(ids)}")
     events: list[ChatEvent] = []
     for i, cut in enumerate(cuts, 1):
         finish = vector.get("engine_finish", "stop") if i == len(cuts) else None

@@ -1,0 +1,1 @@
+"""What a request took: counted once, while it is answered."""

@@ -1,0 +1,109 @@
+"""One request, from its arrival to its end, as the metrics and the log see it."""
+
+import logging
+import time
+from types import TracebackType
+from typing import Self
+
+from tessera.core.tally import Tally
+from tessera.errors import TesseraError
+from tessera.metrics import Metrics
+from tessera.telemetry import log
+
+CLIENT_GONE = "client_gone"
+
+_logger = logging.getLogger(__name__)
+
+
+class Meter:
+    """Entered around a request. Its `tally` is kept by whoever makes the reply, and counted however it ends:
+    a reply that was cut short has cost what it cost.
+    """
+
+    def __init__(self, metrics: Metrics, model_id: str, trace_id: str) -> None:
+        """The clock runs from now."""
+        self.tally = Tally()
+        self._trace_id = trace_id
+        self._metrics = metrics
+        self._model = model_id
+        self._state = metrics.waiting
+        self._begun_s = time.monotonic()
+        self._waited_s: float | None = None
+        self._first_s: float | None = None
+        self._failure: str | None = None
+
+    def __enter__(self) -> Self:
+        """It waits for its turn."""
+        self._state.labels(self._model).inc()
+        return self
+
+    def admit(self) -> None:
+        """Its turn came."""
+        self._state.labels(self._model).dec()
+        self._state = self._metrics.running
+        self._state.labels(self._model).inc()
+        self._waited_s = self._age_s()
+        self._metrics.queue_s.labels(self._model).observe(self._waited_s)
+
+    def begin(self) -> None:
+        """Its first token came."""
+        self._first_s = self._age_s()
+        self._metrics.first_token_s.labels(self._model).observe(self._first_s)
+
+    def fail(self, code: str) -> None:
+        """It will not have a whole reply."""
+        self._failure = code
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """It has ended."""
+        if error is not None and self._failure is None:
+            self._failure = (error.code if isinstance(error, TesseraError) else None) or "internal_error"
+        self._state.labels(self._model).dec()
+        whole_s = self._age_s()
+        self._count_tokens()
+        self._count_outcome(whole_s)
+        self._log(whole_s)
+
+    def _age_s(self) -> float:
+        return time.monotonic() - self._begun_s
+
+    def _count_tokens(self) -> None:
+        metrics, tally, model = self._metrics, self.tally, self._model
+        metrics.prompt_tokens.labels(model).inc(tally.prompt_tokens)
+        metrics.cached_tokens.labels(model).inc(tally.cached_tokens)
+        metrics.generation_tokens.labels(model).inc(tally.completion_tokens)
+        metrics.reasoning_tokens.labels(model).inc(tally.reasoning_tokens)
+
+    def _count_outcome(self, whole_s: float) -> None:
+        metrics, model, n_tokens = self._metrics, self._model, self.tally.completion_tokens
+        if self._failure is not None:
+            metrics.failures.labels(model, self._failure).inc()
+            return
+        for reason in self.tally.finished.values():
+            metrics.successes.labels(model, reason.value).inc()
+        metrics.whole_s.labels(model).observe(whole_s)
+        if self._first_s is not None and n_tokens > 1:
+            metrics.per_token_s.labels(model).observe((whole_s - self._first_s) / (n_tokens - 1))
+
+    def _log(self, whole_s: float) -> None:
+        tally = self.tally
+        log(
+            _logger,
+            "info",
+            "request",
+            trace_id=self._trace_id,
+            model=self._model,
+            outcome=self._failure or ",".join(reason.value for reason in tally.finished.values()),
+            prompt_tokens=tally.prompt_tokens,
+            cached_tokens=tally.cached_tokens,
+            completion_tokens=tally.completion_tokens,
+            waited_s=_rounded(self._waited_s),
+            first_token_s=_rounded(self._first_s),
+            whole_s=_rounded(whole_s),
+        )
+
+
+def _rounded(time_s: float | None) -> float | None:
+    return None if time_s is None else round(time_s, 4)

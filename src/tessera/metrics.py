@@ -1,0 +1,110 @@
+"""What is counted, in Prometheus' terms.
+
+Names are vLLM's, with our prefix, where it has one. Labels are a model, an outcome, a status: never a key, a
+request or anything that a client wrote.
+
+With several API processes, each writes its counts into a shared directory (the client library's
+multiprocess mode, which the variable PROMETHEUS_MULTIPROC_DIR switches on before its import), and whoever
+is asked adds them up.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_REQUEST_BOUNDS_S = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 600)
+_WAIT_BOUNDS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_TOKEN_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 1, 2.5)
+
+# gauge or counter of the engine: what the engine calls it, what we call it, what it is
+_ENGINE_GAUGES = (
+    ("running", "tessera_engine_sequences_running", "Sequences that the engine computes."),
+    ("waiting", "tessera_engine_sequences_waiting", "Sequences that wait in the engine."),
+)
+_ENGINE_COUNTERS = (
+    ("n_steps", "tessera_engine_steps", "Steps of the engine."),
+    ("prefix_queries", "tessera_prefix_cache_queries", "Prompt tokens looked up in the prefix cache."),
+    ("prefix_hits", "tessera_prefix_cache_hits", "Prompt tokens found in the prefix cache."),
+    ("n_restarts", "tessera_engine_restarts", "Times that the engine was started again."),
+)
+
+
+class Metrics:
+    """The counts of an API process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        gauge, counter, histogram = self._gauge, self._counter, self._histogram
+        self.running = gauge("num_requests_running", "Chat requests that are being answered.")
+        self.waiting = gauge("num_requests_waiting", "Chat requests that wait for their turn.")
+        self.queue_s = histogram("request_queue_time_seconds", "Time before a turn came.", _WAIT_BOUNDS_S)
+        self.first_token_s = histogram(
+            "time_to_first_token_seconds", "From a request's arrival to its first token.", _WAIT_BOUNDS_S
+        )
+        self.per_token_s = histogram(
+            "request_time_per_output_token_seconds",
+            "A request's mean time between tokens after the first.",
+            _TOKEN_BOUNDS_S,
+        )
+        self.whole_s = histogram(
+            "e2e_request_latency_seconds", "From a request's arrival to its end.", _REQUEST_BOUNDS_S
+        )
+        self.prompt_tokens = counter("prompt_tokens", "Prompt tokens.")
+        self.cached_tokens = counter("prompt_tokens_cached", "Those of them that the prefix cache held.")
+        self.generation_tokens = counter("generation_tokens", "Tokens generated, reasoning included.")
+        self.reasoning_tokens = counter("reasoning_tokens", "Those of them that are reasoning.")
+        self.successes = counter("request_success", "Choices that were finished.", "finished_reason")
+        self.failures = counter("request_failure", "Requests without a whole reply, by error.", "code")
+        self.responses = Counter(
+            "tessera_http_responses", "Responses by status.", ["status"], registry=self.registry
+        )
+
+    def _gauge(self, name: str, about: str) -> Gauge:
+        # Those of a process that has died must not count.
+        return Gauge(f"tessera_{name}", about, ["model"], registry=self.registry, multiprocess_mode="livesum")
+
+    def _counter(self, name: str, about: str, *labels: str) -> Counter:
+        return Counter(f"tessera_{name}", about, ["model", *labels], registry=self.registry)
+
+    def _histogram(self, name: str, about: str, bounds: tuple[float, ...]) -> Histogram:
+        return Histogram(f"tessera_{name}", about, ["model"], registry=self.registry, buckets=bounds)
+
+
+class EngineCounts(Collector):
+    """The engine's own gauges and counters, read when somebody asks for them."""
+
+    def __init__(self, read: Callable[[], Mapping[str, int]]) -> None:
+        """`read` gives them by the engine's names; what it does not count is not shown."""
+        self._read = read
+
+    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        """See `Collector`."""
+        counts = self._read()
+        for key, name, about in _ENGINE_GAUGES:
+            if key in counts:
+                yield GaugeMetricFamily(name, about, counts[key])
+        for key, name, about in _ENGINE_COUNTERS:
+            if key in counts:
+                yield CounterMetricFamily(name, about, counts[key])
+        if total := counts.get("blocks_total"):
+            about = "Share of the KV cache that running sequences hold, from 0 to 1."
+            yield GaugeMetricFamily("tessera_kv_cache_usage_perc", about, counts["blocks_used"] / total)
+
+
+def exposition(
+    metrics: Metrics | None, engine: Callable[[], Mapping[str, int]], shared: Path | None = None
+) -> Callable[[], bytes]:
+    """What gives all counts as Prometheus reads them: those of this process, or those that several wrote
+    into `shared`, and the engine's.
+    """
+    registry = metrics.registry if metrics and not shared else CollectorRegistry()
+    registry.register(EngineCounts(engine))
+    if shared:
+        MultiProcessCollector(registry, str(shared))
+    return lambda: generate_latest(registry)
