@@ -160,7 +160,7 @@ class Row:
 
 def setting(default: T, kind: Kind[Any], help: str, *, secret: bool = False) -> T:
     """A field of `Settings`."""
-    return field(default=default, metadata={"kind": kind, "help": help, "secret": secret})
+    return field(default=default, repr=not secret, metadata={"kind": kind, "help": help, "secret": secret})
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,9 @@ def test_CVE_2026_21869_no_strange_number_gets_through(field: str, literal: str)
 
 
 @pytest.mark.parametrize("kind", ["image_url", "input_audio", "video_url", "file", "image", "audio"])
-def test_CVE_2025_6242_nothing_is_fetched(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_CVE_2025_6242_CVE_2026_24779_CVE_2026_25960_nothing_is_fetched(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def connect(*_: object) -> None:
         raise AssertionError("a connection was opened")
 
@@ -85,6 +87,24 @@ def test_CVE_2025_6242_nothing_is_fetched(kind: str, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(socket, "getaddrinfo", connect)
     part = {"type": kind, kind: {"url": "http://169.254.169.254/latest/meta-data"}}
     assert refuse(messages=[{"role": "user", "content": [part]}]).param == "messages[0].content[0]"
+
+
+@pytest.mark.parametrize(
+    ("kind", "url"),
+    [
+        ("video_url", "data:video/jpeg;base64," + ",".join(["/9j/"] * 50_000)),
+        ("image_url", "data:image/png;base64," + "A" * 1_000_000),
+        ("image_url", "data:image/jp2;base64,AAAA"),
+        ("input_audio", "data:audio/wav;base64,AAAA"),
+    ],
+)
+def test_CVE_2026_5497_CVE_2026_34755_CVE_2026_22773_CVE_2026_22778_no_media_is_decoded(
+    kind: str, url: str
+) -> None:
+    parts = [{"type": "text", "text": "See:"}, {"type": kind, kind: {"url": url}}]
+    refused = refuse(messages=[{"role": "user", "content": parts}])
+    assert (refused.param, refused.code) == ("messages[0].content[1]", "unsupported_parameter")
+    assert len(refused.message) < 500
 
 
 def test_CVE_2026_0599_markdown_images_are_text(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,7 +64,7 @@ def test_every_route_needs_a_key_but_health(served: Any) -> None:
         "/HEALTHZ",
     ],
 )
-def test_no_path_is_open_by_its_prefix(served: Any, path: str) -> None:
+def test_vLLMs_open_routes_no_path_is_open_by_its_prefix(served: Any, path: str) -> None:
     assert speak(served, f"GET {path} HTTP/1.1\r\nHost: x\r\n{CLOSE}".encode()).startswith(b"HTTP/1.1 401")
 
 
@@ -147,7 +147,7 @@ def test_header_injection_names_of_ignored_fields_are_made_harmless(client: http
     assert len(reply.headers["x-tessera-ignored-params"]) < 1000
 
 
-def test_CVE_2024_9606_neither_keys_nor_content_are_logged_or_shown(
+def test_CVE_2024_9606_CVE_2025_0330_CVE_2025_11203_neither_keys_nor_content_are_logged_or_shown(
     served: Any, client: httpx2.Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     canaries = ["canary-prompt", "canary-reply", "canary-bug", served.key]

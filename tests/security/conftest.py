@@ -1,0 +1,3 @@
+from tests.conformance.http.conftest import connect, gate
+
+__all__ = ["connect", "gate"]

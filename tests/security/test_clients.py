@@ -1,0 +1,145 @@
+"""Clients that mean no good with the connection itself: they dribble, do not read, or leave."""
+
+import json
+import random
+import resource
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from tessera.engine.scripted import cycling, paced
+from tessera.http.limits import HttpLimits
+from tessera.http.protocol import GuardedProtocol
+
+counts = pytest.mark.parametrize(
+    "n", [pytest.param(100, id="some"), pytest.param(1000, id="many", marks=pytest.mark.full)]
+)
+
+
+def taken_s(connect: Callable[..., Any], served: Any) -> float:
+    """Seconds that a client of good will waits for its answer."""
+    begun = time.monotonic()
+    raw = connect(served)
+    raw.ask(max_tokens=3)
+    assert raw.read_response()[0] == 200
+    return time.monotonic() - begun
+
+
+HEADS = {
+    "header": b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: ",
+    "body": b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n"
+    b"Content-Type: application/json\r\nContent-Length: 100000\r\n\r\n{",
+}
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_slowloris_a_good_client_is_served_beside_two_hundred_that_dribble(
+    head: str, serve: Any, connect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And those are cut off at the deadline, however they go on dribbling."""
+    monkeypatch.setattr(GuardedProtocol, "head_deadline_s", 1.0)
+    served = serve(HttpLimits(body_deadline_s=1.0))
+    begun = time.monotonic()
+    slow = [connect(served) for _ in range(200)]
+    sent = HEADS[head].replace(b"%s", served.key.encode())
+    for raw in slow:
+        raw.socket.sendall(sent)
+    for _ in range(5):
+        for raw in slow:
+            with suppress(ConnectionError):
+                raw.socket.sendall(b"a")
+        assert taken_s(connect, served) < 1
+    for raw in slow:
+        with suppress(ConnectionError, AssertionError):
+            raw.read_until(b"never")
+    assert time.monotonic() - begun < 10
+    served.wait_until_idle()
+
+
+def test_slow_readers_of_streams_are_cut_off_and_cost_nothing(serve: Any, connect: Any) -> None:
+    served = serve(HttpLimits(send_deadline_s=1, keep_alive_s=0.5), context_tokens=10**9)
+    served.engine.script = cycling(served.tokenizer, n_tokens=10**9)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    slow = [connect(served, receive_buffer=4096) for _ in range(5)]
+    for raw in slow:
+        raw.ask(stream=True)
+    served.wait_for(lambda: served.engine.n_running == 5)
+    served.wait_until_idle(within_s=20)
+    assert served.engine.n_aborted == 5
+    served.engine.script = cycling(served.tokenizer)
+    assert taken_s(connect, served) < 1
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024
+
+
+STAGES = ("head", "body", "sent", "first byte", "while it streams", "end")
+
+
+def leave_in(stage: str, raw: Any, chance: random.Random) -> None:
+    body = json.dumps(
+        {
+            "messages": [{"role": "user", "content": "Hi"}],
+            "max_tokens": 40,
+            "n": chance.randint(1, 3),
+            "stream": chance.random() < 0.7,
+        }
+    ).encode()
+    request = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {raw.key}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode() + body
+    sent = {"head": chance.randrange(1, 100), "body": len(request) - chance.randrange(1, len(body))}
+    raw.socket.sendall(request[: sent.get(stage, len(request))])
+    with suppress(TimeoutError, AssertionError):
+        if stage == "first byte":
+            raw.socket.recv(1)
+        elif stage == "while it streams":
+            raw.socket.settimeout(1)
+            for _ in range(chance.randrange(2, 6)):
+                raw.socket.recv(300)
+        elif stage == "end":
+            raw.socket.settimeout(1)
+            while raw.socket.recv(65536):
+                pass
+    if chance.random() < 0.5:  # a reset, not a farewell
+        raw.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    raw.leave()
+
+
+@counts
+def test_CVE_2026_9540_whatever_is_aborted_in_whatever_stage_gives_everything_back(
+    n: int, serve: Any, connect: Any
+) -> None:
+    served = serve(timing=paced(400, first_s=0.01))
+    chance = random.Random(9)
+    stages = [chance.choice(STAGES) for _ in range(n)]
+
+    def leave(i: int) -> None:
+        leave_in(stages[i], connect(served), random.Random(i))
+
+    with ThreadPoolExecutor(25) as pool:
+        list(pool.map(leave, range(n)))
+    served.wait_until_idle(within_s=5)
+    assert served.engine.n_aborted > n / 10
+    assert served.engine.n_finished > n / 50
+    assert taken_s(connect, served) < 1
+    served.wait_until_idle()
+
+
+def test_compressed_bombs_many_at_once_are_refused_unread(served: Any, connect: Any) -> None:
+    """What a bomb would swell to is never known: its encoding is enough to refuse it."""
+    for encoding in ("gzip", "deflate", "br", "zstd", "gzip, identity", "x-gzip"):
+        raws = [connect(served) for _ in range(5)]
+        for raw in raws:
+            raw.send(
+                "POST /v1/chat/completions",
+                b"\x1f\x8b" + b"\0" * 1000,
+                Content_Type="application/json",
+                Content_Encoding=encoding,
+                Content_Length="1002",
+            )
+        assert {raw.read_response()[0] for raw in raws} == {415}

@@ -1,0 +1,151 @@
+"""What went wrong between the customers of one server: keys compared, caches shared."""
+
+import asyncio
+import hmac
+import json
+import random
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from tessera.access.keys import AccountId, Keys
+from tessera.core.generation import Prompt, Sampling
+from tessera.engine.openvino.blocks import BLOCK_TOKENS, block_key, root_key
+from tessera.engine.openvino.client import OpenVinoEngine
+from tessera.engine.openvino.config import WorkerConfig
+from tessera.errors import InvalidApiKey
+from tessera.text.hf import HfTokenizer
+from tessera.weights.folder import ModelFolder
+
+ONE, TWO = "sk-tessera-" + "1" * 40, "sk-tessera-" + "2" * 40
+
+
+def tenants() -> Keys:
+    keys = Keys()
+    keys.add(ONE, AccountId("one"))
+    keys.add(TWO, AccountId("two"))
+    return keys
+
+
+@pytest.mark.parametrize("key", [ONE, TWO, "sk-tessera-" + "3" * 40, ONE[:-1] + "x"])
+def test_CVE_2025_59425_keys_are_compared_in_constant_time_known_or_not(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys, compared = tenants(), list[tuple[bytes, bytes]]()
+    compare = hmac.compare_digest
+
+    def watched(a: bytes, b: bytes) -> bool:
+        compared.append((a, b))
+        return compare(a, b)
+
+    monkeypatch.setattr(hmac, "compare_digest", watched)
+    if key in (ONE, TWO):
+        keys.check(f"Bearer {key}")
+    else:
+        with pytest.raises(InvalidApiKey):
+            keys.check(f"Bearer {key}")
+    ((kept, sent),) = compared
+    assert len(kept) == len(sent) >= 16
+    assert key.encode() not in (kept, sent)
+
+
+def test_CVE_2025_59425_keys_are_not_kept() -> None:
+    keys = tenants()
+    assert "1" * 40 not in repr(vars(keys))
+    assert (b"1" * 40) not in repr(vars(keys)).encode()
+
+
+def test_CVE_2025_25183_block_keys_depend_on_everything_before_and_on_nothing_guessable() -> None:
+    chance = random.Random(2)
+    seen: dict[bytes, tuple[bytes, tuple[int, ...]]] = {}
+    for salt in (b"", b"a", b"b", b"ab", bytes(32)):
+        for _ in range(200):
+            parent, tokens = root_key(salt), tuple(chance.choices([0, 1, 2, 2**31 - 1], k=BLOCK_TOKENS * 3))
+            for begin in range(0, len(tokens), BLOCK_TOKENS):
+                parent = block_key(parent, tokens[begin : begin + BLOCK_TOKENS])
+                assert len(parent) == 32
+                assert seen.setdefault(parent, (salt, tokens[: begin + BLOCK_TOKENS])) == (
+                    salt,
+                    tokens[: begin + BLOCK_TOKENS],
+                )
+
+
+def test_CVE_2025_25183_no_integers_hash_alike() -> None:
+    """Python's own `hash` has -1 and -2 alike, 0 and 2**61 - 1, and None the same in every process."""
+    keys = [block_key(root_key(b"s"), [token] * BLOCK_TOKENS) for token in range(2000)]
+    assert len(set(keys)) == 2000
+    assert all(a != b for a, b in pairwise(keys))
+
+
+@pytest.fixture
+async def engine(worker_config: WorkerConfig) -> AsyncIterator[OpenVinoEngine]:
+    engine = OpenVinoEngine(replace(worker_config, step_tokens=256))
+    await engine.start()
+    yield engine
+    await engine.aclose()
+
+
+async def cached_tokens(engine: OpenVinoEngine, ids: tuple[int, ...], salt: bytes) -> int:
+    sampling = Sampling(n=1, max_tokens=1, temperature=0.0)
+    async with aclosing(engine.generate(Prompt(ids, None, salt), sampling)) as chunks:
+        return max([chunk.cached_tokens async for chunk in chunks])
+
+
+@pytest.mark.live
+@pytest.mark.anyio
+async def test_CVE_2025_46570_CVE_2026_9540_the_real_engine_shares_nothing_and_gives_everything_back(
+    engine: OpenVinoEngine, model_folder: ModelFolder
+) -> None:
+    """Two tenants, one prompt: neither finds what the other computed. And what is closed at any moment gives
+    its blocks back.
+    """
+    keys = tenants()
+    one, two = (keys.check(f"Bearer {key}").caller.cache_salt for key in (ONE, TWO))
+    tokenizer = HfTokenizer.from_file(model_folder.tokenizer_json)
+    ids = tuple(tokenizer.encode("The secret of the house is kept by its oldest door. " * 40))
+    assert len(ids) > 300
+    assert await cached_tokens(engine, ids, one) == 0
+    assert await cached_tokens(engine, ids, two) == 0
+    assert await cached_tokens(engine, ids, one) > 250
+    assert await cached_tokens(engine, ids, two) > 250
+    assert await cached_tokens(engine, ids, bytes(32)) == 0
+    await leave_some_and_see_nothing_stays(engine)
+
+
+async def leave_some_and_see_nothing_stays(engine: OpenVinoEngine) -> None:
+    chance = random.Random(3)
+
+    async def leave(i: int) -> None:
+        ids = tuple(chance.randrange(1000, 20_000) for _ in range(chance.choice([1, 40, 200])))
+        sampling = Sampling(n=chance.choice([1, 3]), max_tokens=20, temperature=1.0, seed=i)
+        async with aclosing(engine.generate(Prompt(ids, None, b"s"), sampling)) as chunks:
+            n = chance.randrange(4)
+            if n:
+                async for _ in chunks:
+                    if not (n := n - 1):
+                        break
+
+    await asyncio.gather(*(leave(i) for i in range(24)))
+    gauges: dict[str, int] = {}
+    for _ in range(500):
+        await cached_tokens(engine, (5, 6, 7), b"s")  # a step, after which the engine says how full it is
+        gauges = {name: engine.gauges[name] for name in ("running", "waiting", "blocks_used")}
+        if not any(gauges.values()):
+            return
+    raise AssertionError(gauges)
+
+
+def test_special_tokens_typed_by_a_user_are_ordinary_text_to_the_real_tokenizer(
+    model_folder: ModelFolder,
+) -> None:
+    tokenizer = HfTokenizer.from_file(model_folder.tokenizer_json)
+    control = set(tokenizer.control_tokens.values())
+    assert len(control) > 2
+    every = "".join(tokenizer.control_tokens)
+    for text in (*tokenizer.control_tokens, every, json.dumps(every), f" {every}\n"):
+        ids = tokenizer.encode(text)
+        assert control.isdisjoint(ids)
+        assert b"".join(map(tokenizer.token_bytes, ids)).decode() == text
