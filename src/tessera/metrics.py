@@ -22,12 +22,12 @@ _REQUEST_BOUNDS_S = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 600)
 _WAIT_BOUNDS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _TOKEN_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 1, 2.5)
 
-# gauge or counter of the engine: what the engine calls it, what we call it, what it is
-_ENGINE_GAUGES = (
+# What the engine calls it, what we call it, what it is.
+ENGINE_GAUGES = (
     ("running", "tessera_engine_sequences_running", "Sequences that the engine computes."),
     ("waiting", "tessera_engine_sequences_waiting", "Sequences that wait in the engine."),
 )
-_ENGINE_COUNTERS = (
+ENGINE_COUNTERS = (
     ("n_steps", "tessera_engine_steps", "Steps of the engine."),
     ("prefix_queries", "tessera_prefix_cache_queries", "Prompt tokens looked up in the prefix cache."),
     ("prefix_hits", "tessera_prefix_cache_hits", "Prompt tokens found in the prefix cache."),
@@ -86,10 +86,10 @@ class EngineCounts(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
         """See `Collector`."""
         counts = self._read()
-        for key, name, about in _ENGINE_GAUGES:
+        for key, name, about in ENGINE_GAUGES:
             if key in counts:
                 yield GaugeMetricFamily(name, about, counts[key])
-        for key, name, about in _ENGINE_COUNTERS:
+        for key, name, about in ENGINE_COUNTERS:
             if key in counts:
                 yield CounterMetricFamily(name, about, counts[key])
         if total := counts.get("blocks_total"):

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
-from tessera import errors
+from tessera import errors, metrics
 from tessera.cli.main import COMMANDS
 from tessera.core.generation import Feature
 from tessera.engine.scripted import ScriptedEngine, ScriptedTokenizer
@@ -145,6 +146,18 @@ def test_every_other_variable_is_in_the_settings_page(language: str) -> None:
 def test_every_command_is_in_the_operations_page(language: str) -> None:
     text = page(language, "operations.md")
     assert [name for name in COMMANDS if f"| `tessera {name}` |" not in text] == []
+
+
+@LANGUAGES
+def test_every_metric_is_in_the_operations_page(language: str) -> None:
+    counts = dict.fromkeys([key for key, _, _ in (*metrics.ENGINE_GAUGES, *metrics.ENGINE_COUNTERS)], 1)
+    shown = metrics.exposition(metrics.Metrics(), lambda: counts | {"blocks_used": 1, "blocks_total": 2})()
+    names = {
+        family.name + ("_total" if family.type == "counter" else "")
+        for family in text_string_to_metric_families(shown.decode())
+    }
+    assert len(names) > 15
+    assert set(re.findall(r"`(tessera_\w+)`", page(language, "operations.md"))) == names
 
 
 def test_every_module_is_in_the_architecture_page() -> None:
