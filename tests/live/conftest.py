@@ -11,8 +11,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tessera.access.keys import Keys
 from tessera.app import build_app
 from tessera.core.generation import EngineInfo, Prompt, Sampling, TokenChunk
-from tessera.engine.openvino.client import OpenVinoEngine
 from tessera.engine.openvino.config import WorkerConfig
+from tessera.engine.openvino.private import PrivateEngine
 from tessera.formats.registry import choose_format
 from tessera.models import Catalog, Model
 from tessera.text.grammar_check import GrammarCheck
@@ -32,7 +32,7 @@ class Generation:
 class Recorded:
     """An engine whose generations are kept."""
 
-    def __init__(self, engine: OpenVinoEngine) -> None:
+    def __init__(self, engine: PrivateEngine) -> None:
         self.engine = engine
         self.generations: list[Generation] = []
 
@@ -82,7 +82,7 @@ def service(
     chat_format = choose_format(
         model_folder.chat_template, control_tokens=tokenizer.control_tokens.keys(), eos=model_folder.eos_token
     )
-    engine = Recorded(OpenVinoEngine(replace(worker_config, precision="f32")))
+    engine = Recorded(PrivateEngine(replace(worker_config, precision="f32")))
     grammars = GrammarCheck(tokenizer.control_tokens, tokenizer.vocabulary_size)
     model = Model(
         engine.info.model_id, engine, tokenizer, chat_format, chat_format.sampling, 1, grammars=grammars

@@ -25,8 +25,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tessera.access.keys import Keys
 from tessera.app import build_app
-from tessera.engine.openvino.client import OpenVinoEngine
 from tessera.engine.openvino.config import WorkerConfig
+from tessera.engine.openvino.private import PrivateEngine
 from tessera.formats.registry import choose_format
 from tessera.models import Catalog, Model
 from tessera.text.grammar_check import GrammarCheck
@@ -250,7 +250,7 @@ def base_url(
     chat_format = choose_format(
         model_folder.chat_template, control_tokens=control.keys(), eos=model_folder.eos_token
     )
-    engine = OpenVinoEngine(replace(worker_config, max_sequences=N_AT_ONCE))
+    engine = PrivateEngine(replace(worker_config, max_sequences=N_AT_ONCE))
     check = GrammarCheck(control, tokenizer.vocabulary_size, deadline_s=20, wait_s=100)
     model = Model("tessera", engine, tokenizer, chat_format, chat_format.sampling, 1, grammars=check)
     app = build_app(Catalog([model], {}, model.id), Keys([KEY]))

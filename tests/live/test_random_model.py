@@ -36,8 +36,8 @@ from tessera.core.events import ChatEvent, FinishReason
 from tessera.core.result import Choice, fold
 from tessera.core.tally import Tally
 from tessera.engine.loading import resolve
-from tessera.engine.openvino.client import OpenVinoEngine
 from tessera.engine.openvino.config import WorkerConfig
+from tessera.engine.openvino.private import PrivateEngine
 from tessera.formats.base import ChatFormat
 from tessera.formats.hermes import HERMES
 from tessera.formats.qwen3 import QWEN3
@@ -229,7 +229,7 @@ async def started(setup: Setup, embedded: ModelFolder, folder: Path) -> AsyncIte
         step_tokens=512,
         tokenizer_json=str(made.tokenizer_json),
     )
-    engine = OpenVinoEngine(config)
+    engine = PrivateEngine(config)
     check = GrammarCheck(tokenizer.control_tokens, tokenizer.vocabulary_size, deadline_s=20, wait_s=100)
     model = Model("tiny", engine, tokenizer, setup.format, setup.format.sampling, 1, grammars=check)
     try:
@@ -261,7 +261,7 @@ async def test_every_finished_reply_is_what_was_asked_for(
             check_reply(request, setup, events, found)
 
         await asyncio.gather(*(generate(r, seed) for r in requests for seed in range(N_SEEDS)))
-        assert isinstance(model.engine, OpenVinoEngine)
+        assert isinstance(model.engine, PrivateEngine)
         assert model.engine.gauges["blocks_used"] == 0
     n_ended = found["stop"] + found["tool_calls"]
     assert n_ended + found["length"] == len(requests) * N_SEEDS * N_CHOICES

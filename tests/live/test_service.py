@@ -18,8 +18,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tessera.access.keys import Keys
 from tessera.app import build_app
-from tessera.engine.openvino.client import OpenVinoEngine
 from tessera.engine.openvino.config import WorkerConfig
+from tessera.engine.openvino.private import PrivateEngine
 from tessera.formats.registry import choose_format
 from tessera.models import Catalog, Model
 from tessera.text.hf import HfTokenizer
@@ -49,7 +49,7 @@ WORDS = (
 
 @dataclass(frozen=True)
 class Live:
-    engine: OpenVinoEngine
+    engine: PrivateEngine
     app: Starlette
     port: int
 
@@ -69,7 +69,7 @@ def live(
     chat_format = choose_format(
         model_folder.chat_template, control_tokens=tokenizer.control_tokens.keys(), eos=model_folder.eos_token
     )
-    engine = OpenVinoEngine(replace(worker_config, precision="f32", max_sequences=16))
+    engine = PrivateEngine(replace(worker_config, precision="f32", max_sequences=16))
     model = Model(engine.info.model_id, engine, tokenizer, chat_format, chat_format.sampling, created_s=1)
     app = build_app(Catalog([model], {ALIAS: model.id}, model.id), Keys([KEY]))
 

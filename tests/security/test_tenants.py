@@ -14,8 +14,8 @@ import pytest
 from tessera.access.keys import AccountId, Keys
 from tessera.core.generation import Prompt, Sampling
 from tessera.engine.openvino.blocks import BLOCK_TOKENS, block_key, root_key
-from tessera.engine.openvino.client import OpenVinoEngine
 from tessera.engine.openvino.config import WorkerConfig
+from tessera.engine.openvino.private import PrivateEngine
 from tessera.errors import InvalidApiKey
 from tessera.text.hf import HfTokenizer
 from tessera.weights.folder import ModelFolder
@@ -81,14 +81,14 @@ def test_CVE_2025_25183_no_integers_hash_alike() -> None:
 
 
 @pytest.fixture
-async def engine(worker_config: WorkerConfig) -> AsyncIterator[OpenVinoEngine]:
-    engine = OpenVinoEngine(replace(worker_config, step_tokens=256))
+async def engine(worker_config: WorkerConfig) -> AsyncIterator[PrivateEngine]:
+    engine = PrivateEngine(replace(worker_config, step_tokens=256))
     await engine.start()
     yield engine
     await engine.aclose()
 
 
-async def cached_tokens(engine: OpenVinoEngine, ids: tuple[int, ...], salt: bytes) -> int:
+async def cached_tokens(engine: PrivateEngine, ids: tuple[int, ...], salt: bytes) -> int:
     sampling = Sampling(n=1, max_tokens=1, temperature=0.0)
     async with aclosing(engine.generate(Prompt(ids, None, salt), sampling)) as chunks:
         return max([chunk.cached_tokens async for chunk in chunks])
@@ -97,7 +97,7 @@ async def cached_tokens(engine: OpenVinoEngine, ids: tuple[int, ...], salt: byte
 @pytest.mark.live
 @pytest.mark.anyio
 async def test_CVE_2025_46570_CVE_2026_9540_the_real_engine_shares_nothing_and_gives_everything_back(
-    engine: OpenVinoEngine, model_folder: ModelFolder
+    engine: PrivateEngine, model_folder: ModelFolder
 ) -> None:
     """Two tenants, one prompt: neither finds what the other computed. And what is closed at any moment gives
     its blocks back.
@@ -115,7 +115,7 @@ async def test_CVE_2025_46570_CVE_2026_9540_the_real_engine_shares_nothing_and_g
     await leave_some_and_see_nothing_stays(engine)
 
 
-async def leave_some_and_see_nothing_stays(engine: OpenVinoEngine) -> None:
+async def leave_some_and_see_nothing_stays(engine: PrivateEngine) -> None:
     chance = random.Random(3)
 
     async def leave(i: int) -> None:

@@ -4,8 +4,8 @@ import time
 
 from tessera.engine.base import Engine
 from tessera.engine.loading import resolve
-from tessera.engine.openvino.client import OpenVinoEngine
 from tessera.engine.openvino.config import WorkerConfig
+from tessera.engine.openvino.private import PrivateEngine
 from tessera.engine.scripted import ScriptedEngine, ScriptedTokenizer, paced
 from tessera.errors import StartupError
 from tessera.formats.base import ChatFormat, SamplingDefaults
@@ -42,7 +42,8 @@ def load_model(settings: Settings, progress: Progress) -> Model:
         bos=folder.bos_token,
         defaults=_sampling_defaults(folder.generation),
     )
-    engine: Engine = OpenVinoEngine(worker_config(folder, settings, tokenizer, chat_format))
+    config = worker_config(folder, settings, tokenizer, chat_format)
+    engine: Engine = PrivateEngine(config, hang_s=settings.engine_hang_s)
     model_id = engine.info.model_id
     return Model(
         model_id,
@@ -85,6 +86,8 @@ def worker_config(
         precision=settings.precision,
         threads=settings.threads,
         tokenizer_json=str(folder.tokenizer_json),
+        log_level=settings.log_level,
+        log_format=settings.log_format,
     )
 
 

@@ -15,7 +15,7 @@ from tessera.cli.options import with_settings
 from tessera.cli.progress import TerminalProgress
 from tessera.core.chat import Caller, ChatRequest
 from tessera.core.tally import Tally
-from tessera.engine.openvino.client import OpenVinoEngine
+from tessera.engine.openvino.private import PrivateEngine
 from tessera.engine.scripted import ScriptedEngine, saying
 from tessera.models import Model
 from tessera.pipeline import run
@@ -48,7 +48,7 @@ async def _inspect(request: ChatRequest, model: Model, output: str | None, *, st
             _title("Events of the output")
             await _show_events(request, _writing(output, model))
         if start:
-            if isinstance(model.engine, OpenVinoEngine):
+            if isinstance(model.engine, PrivateEngine):
                 await model.engine.start()
             _title(f"Events of {model.id}")
             await _show_events(request, model)

@@ -19,8 +19,7 @@ from tessera.cli.assembly import catalog, load_model
 from tessera.cli.draining import DrainingServer
 from tessera.cli.options import with_settings
 from tessera.cli.progress import TerminalProgress
-from tessera.engine.openvino.client import OpenVinoEngine
-from tessera.engine.supervision import supervise
+from tessera.engine.openvino.private import PrivateEngine
 from tessera.errors import EngineError, StartupError
 from tessera.http.limits import HttpLimits
 from tessera.http.protocol import GuardedProtocol
@@ -75,16 +74,22 @@ async def _serve(settings: Settings, model: Model, listener: socket.socket) -> N
     running.cancel()
     (ended,) = await asyncio.gather(running, return_exceptions=True)
     if isinstance(ended, EngineError) and not server.draining:
-        raise StartupError(f"The engine did not start: {ended.message}") from ended
+        raise StartupError(ended.message) from ended
     if isinstance(ended, Exception) and not isinstance(ended, EngineError):
         raise ended
 
 
 async def _run_engine(model: Model, server: uvicorn.Server, announce: Callable[[], None]) -> None:
     """Until the engine is closed."""
-    if isinstance(model.engine, OpenVinoEngine):
+    if isinstance(engine := model.engine, PrivateEngine):
+
+        async def announce_when_ready() -> None:
+            await engine.ready()
+            announce()
+
+        engine.connect()
         check = [model.grammars.start()] if model.grammars else []
-        await asyncio.gather(supervise(model.engine, announce), *check)
+        await asyncio.gather(engine.process.run(lambda: None), announce_when_ready(), *check)
         return
     while not server.started:  # noqa: ASYNC110 - uvicorn announces nothing
         await asyncio.sleep(0.01)

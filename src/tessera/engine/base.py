@@ -9,8 +9,9 @@ The contract, which `tests/conformance/engines` holds every implementation to:
 - Closing the generator at any moment, before the first chunk too, aborts the work within one engine step and
   frees everything it held.
 - The same prompt, sampling and seed give the same tokens.
-- Failure of one generation is `GenerationFailed` from that generator alone; a dead engine is
-  `EngineUnavailable` from all.
+- Failure of one generation is `GenerationFailed` from that generator alone. An engine that dies is
+  `EngineUnavailable` from all that have begun; those that have not may wait until it is there again. A closed
+  engine is `EngineUnavailable` from all.
 - What an engine cannot do is not in `info.features`, and callers do not ask for it.
 """
 

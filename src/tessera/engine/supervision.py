@@ -1,55 +1,56 @@
-"""An engine in a process of its own is started again when it dies."""
+"""What dies is started again: after a pause that grows, and not for ever."""
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable
-from typing import Protocol
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import NoReturn, TypeAlias
 
-from tessera.errors import EngineError
+from tessera.errors import EngineUnavailable
 from tessera.telemetry import log
 
 _logger = logging.getLogger(__name__)
 
-LOOK_EVERY_S = 0.2
 FIRST_DELAY_S, LAST_DELAY_S = 0.5, 30.0
-# An engine that lived this long did not die of how it was started.
+# An engine that was ready for so long did not die of how it was started.
 HEALTHY_S = 60.0
+MOST_RESTARTS, WITHIN_S = 5, 600.0
 
 
-class Startable(Protocol):
-    """An engine that has to be started, and can be more than once."""
+@dataclass(frozen=True, slots=True)
+class Death:
+    """How an engine ended, and for how long it had been ready; None if it never was."""
 
-    async def start(self) -> None:
-        """Return when it is ready; raises `EngineError` if that fails."""
-        ...
-
-    def unready(self) -> str | None:
-        """None while it lives, `engine_closed` when it is not wanted any more."""
-        ...
+    cause: str
+    ready_s: float | None
 
 
-async def supervise(engine: Startable, started: Callable[[], None]) -> None:
-    """Keep the engine running until it is closed; `started` is called once, when it first is.
+Life: TypeAlias = Callable[[Callable[[], None]], Awaitable[Death]]
+"""Starts an engine, calls what it is given when that is ready, and returns when it has ended."""
 
-    Raises `EngineError` if the first start fails: that will not get better by itself.
+
+async def supervise(live: Life, started: Callable[[], None]) -> NoReturn:
+    """Let an engine live again and again; `started` is called once, when it is first ready.
+
+    Raises `EngineUnavailable` if the first life ends before that, which will not get better by itself, or
+    when so many restarts in so short a time have not helped.
     """
-    await engine.start()
-    started()
+    death = await live(started)
+    if death.ready_s is None:
+        raise EngineUnavailable(f"The engine {death.cause} before it was ready.")
+    restarts: deque[float] = deque(maxlen=MOST_RESTARTS)
     delay_s = FIRST_DELAY_S
     while True:
-        begun = time.monotonic()
-        while engine.unready() is None:  # noqa: ASYNC110 - engines are asked, they announce nothing
-            await asyncio.sleep(LOOK_EVERY_S)
-        if engine.unready() == "engine_closed":
-            return
-        if time.monotonic() - begun > HEALTHY_S:
+        if len(restarts) == MOST_RESTARTS and time.monotonic() - restarts[0] < WITHIN_S:
+            raise EngineUnavailable(
+                f"The engine {death.cause}, after {MOST_RESTARTS} restarts within {WITHIN_S:g} seconds."
+            )
+        if (death.ready_s or 0.0) > HEALTHY_S:
             delay_s = FIRST_DELAY_S
-        log(_logger, "error", "engine died", restart_in_s=delay_s)
+        log(_logger, "error", "engine died", cause=death.cause, restart_in_s=delay_s)
         await asyncio.sleep(delay_s)
         delay_s = min(2 * delay_s, LAST_DELAY_S)
-        try:
-            await engine.start()
-            log(_logger, "info", "engine restarted")
-        except EngineError:
-            log(_logger, "error", "engine did not start")
+        restarts.append(time.monotonic())
+        death = await live(lambda: log(_logger, "info", "engine restarted"))

@@ -14,8 +14,8 @@ import pytest
 
 from tessera.core.generation import Prompt, Sampling, TokenChunk
 from tessera.engine.base import Engine
-from tessera.engine.openvino.client import OpenVinoEngine
 from tessera.engine.openvino.config import WorkerConfig
+from tessera.engine.openvino.private import PrivateEngine
 from tessera.engine.scripted import ScriptedEngine, ScriptedTokenizer, paced
 from tessera.errors import EngineUnavailable
 
@@ -63,7 +63,7 @@ async def scripted(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
 @asynccontextmanager
 async def openvino_process(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
     """The process of the CPU engine around a core without a model."""
-    engine = OpenVinoEngine(FAKE_CONFIG, FAKE_COMMAND)
+    engine = PrivateEngine(FAKE_CONFIG, command=FAKE_COMMAND)
     await engine.start()
     yield Subject(engine, lambda: held(engine), PROMPT)
     await engine.aclose()
@@ -73,13 +73,13 @@ async def openvino_process(request: pytest.FixtureRequest) -> AsyncIterator[Subj
 async def openvino(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
     """The embedded model, small enough to start quickly."""
     config: WorkerConfig = request.getfixturevalue("worker_config")
-    engine = OpenVinoEngine(replace(config, kv_cache_bytes=2**27, max_sequences=8, step_tokens=64))
+    engine = PrivateEngine(replace(config, kv_cache_bytes=2**27, max_sequences=8, step_tokens=64))
     await engine.start()
     yield Subject(engine, lambda: held(engine), Prompt(tuple(range(1000, 1050))))
     await engine.aclose()
 
 
-def held(engine: OpenVinoEngine) -> int:
+def held(engine: PrivateEngine) -> int:
     return sum(engine.gauges.get(name, 0) for name in ("running", "waiting", "blocks_used"))
 
 

@@ -1,95 +1,94 @@
-"""The service's side of the CPU engine: it starts the engine's process, talks to it, and ends it."""
+"""The CPU engine as the service sees it: a client of the engine's process, which it may share with others.
+
+The process can die at any time; somebody else starts it again, at the same path. A generation of which
+nothing has arrived yet does not notice: it is submitted again, in its turn. One that has begun fails.
+"""
 
 import asyncio
-import os
-import shutil
-import socket
-import sys
-import tempfile
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncGenerator, Mapping, Sequence
+import itertools
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Literal, TypeAlias, assert_never
 
 from tessera.core.generation import EngineInfo, Prompt, Sampling, TokenChunk
-from tessera.engine.openvino.config import WorkerConfig
-from tessera.engine.openvino.frames import Start, pack
-from tessera.engine.openvino.link import Link, unavailable
+from tessera.engine.openvino.frames import Abort, FromWorker, Gauges, Hello, Step, Submit, pack
+from tessera.engine.openvino.inbox import Inbox
+from tessera.engine.openvino.link import Link
+from tessera.errors import EngineUnavailable, GenerationFailed
 
-# -P: the current directory is no place to import from.
-WORKER_COMMAND = (sys.executable, "-P", "-m", "tessera.engine.openvino.worker")
-TERMINATION_S = 3.0
+Reason: TypeAlias = Literal["engine_starting", "engine_dead", "engine_closed"]
 
-# All that the worker inherits of the environment; the rest may hold secrets.
-_INHERITED = ("PATH", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "LD_LIBRARY_PATH")
-# Rows of logits come and go at every step: keep their memory instead of returning it to the kernel.
-_ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": str(2**28), "MALLOC_MMAP_THRESHOLD_": str(2**25)}
-_STDERR = 2
+MOST_LIVES = 2
+"""Engines that a generation may lose before it begins; it may be what they die of."""
+
+RECONNECT_S = 0.1
+RETRY_AFTER_S = 5.0
+
+
+def unavailable(reason: Reason) -> EngineUnavailable:
+    """What callers are told while `Engine.unready` gives this reason."""
+    return EngineUnavailable(
+        f"The engine is not available ({reason}). Try again.", retry_after_s=RETRY_AFTER_S
+    )
+
+
+@dataclass(slots=True, eq=False)
+class _Generation:
+    """`submission` is its frame; `n_lives` engines it can still lose before it begins."""
+
+    submission: bytes
+    inbox: Inbox
+    n_lives: int = MOST_LIVES
 
 
 class OpenVinoEngine:
-    """An `Engine` whose work is done in a process of its own."""
+    """An `Engine` whose work is done in a process that listens at a path."""
 
-    def __init__(self, config: WorkerConfig, command: Sequence[str] = WORKER_COMMAND) -> None:
-        """Nothing runs before `start`. `command` is the worker's."""
-        self._config = config
-        self._command = command
-        self._child: _Child | None = None
+    def __init__(self, path: str, served: EngineInfo) -> None:
+        """Nothing happens before `connect`. `served` is what to expect of the process."""
+        self._path = path
+        self._info = served
+        self._gauges: Gauges = {}
+        self._reason: Reason | None = "engine_starting"
+        self._settled = asyncio.Event()
         self._link: Link | None = None
-        self._reason: str | None = "engine_starting"
+        self._connecting: asyncio.Task[None] | None = None
+        self._ids = itertools.count()
+        self._generations: dict[int, _Generation] = {}
 
     @property
     def info(self) -> EngineInfo:
-        """What the configuration asks for; once the engine is ready, what it serves."""
-        hello = self._link.greeting if self._link else None
-        return hello.served if hello else self._config.served()
+        """What is expected; after the first connection, what was served last."""
+        return self._info
 
     @property
     def gauges(self) -> Mapping[str, int]:
-        """How full the engine was when it last said something."""
-        return self._link.gauges if self._link else {}
+        """How full the engine was when it last said something; nothing while it is not there."""
+        return self._gauges
 
-    @property
-    def pid(self) -> int | None:
-        """Of the engine's process, while there is one."""
-        return self._child.process.pid if self._child else None
-
-    def unready(self) -> str | None:
-        """None, `engine_starting`, `engine_dead` or `engine_closed`."""
-        if self._reason is None and (self._link is None or self._link.lost):
+    def unready(self) -> Reason | None:
+        """None, `engine_starting`, `engine_dead` until it has been started again, or `engine_closed`."""
+        if self._reason is None and (self._link is None or self._link.lost.done()):
             return "engine_dead"
         return self._reason
 
-    async def start(self) -> None:
-        """Start the process and return when it is ready; raises `EngineUnavailable` if it ends before.
+    def connect(self) -> None:
+        """Begin to connect, and to connect again whenever that is lost, until the engine is closed."""
+        if self._connecting is None and self._reason != "engine_closed":
+            self._connecting = asyncio.create_task(self._stay_connected())
 
-        An engine that died may be started again.
-        """
+    async def ready(self) -> None:
+        """Return when there is a connection; raises `EngineUnavailable` if the engine is closed before."""
+        await self._settled.wait()
         if self._reason == "engine_closed":
             raise unavailable(self._reason)
-        self._reason = "engine_starting"
-        try:
-            await self._release()
-            child = self._child = await _Child.spawn(self._config, self._command)
-            if self.unready() != "engine_starting":
-                raise unavailable(self.unready())
-            loop = asyncio.get_running_loop()
-            _, self._link = await loop.create_unix_connection(Link, child.path)
-            await self._link.ready
-        except BaseException:
-            await self._release()
-            if self.unready() != "engine_closed":
-                self._reason = "engine_dead"
-            raise
-        self._reason = None
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[TokenChunk]:
         """See `Engine.generate`. Chunks that wait for a slow reader reach it merged."""
-        reason, link = self.unready(), self._link
-        if reason is not None or link is None:
-            raise unavailable(reason)
-        id, inbox = link.submit(prompt, sampling)
+        if self._reason == "engine_closed":
+            raise unavailable(self._reason)
+        id, inbox = self._submit(prompt, sampling)
         n_unfinished = sampling.n
         try:
             while n_unfinished:
@@ -97,72 +96,79 @@ class OpenVinoEngine:
                     n_unfinished -= chunk.finish is not None
                     yield chunk
         finally:
-            link.close(id, finished=not n_unfinished)
+            self._forget(id, finished=not n_unfinished)
 
     async def aclose(self) -> None:
-        """End the process and all generations."""
+        """End the connection and all generations."""
         self._reason = "engine_closed"
-        await self._release()
+        self._gauges = {}
+        self._settled.set()
+        if self._connecting:
+            self._connecting.cancel()
+            await asyncio.wait({self._connecting})
+        self._fail(list(self._generations))
 
-    async def _release(self) -> None:
-        link, self._link = self._link, None
-        child, self._child = self._child, None
-        if link:
-            link.abandon()
-        if child:
-            await child.aclose()
+    async def _stay_connected(self) -> None:
+        while True:
+            link = self._link = Link(self._receive)
+            try:
+                with suppress(OSError):  # whoever starts the process is not there yet
+                    await link.open(self._path)
+                    await link.lost
+            finally:
+                link.cut()
+            self._lose()
+            await asyncio.sleep(RECONNECT_S)
 
+    def _receive(self, frame: FromWorker) -> None:
+        self._gauges = frame.gauges
+        match frame:
+            case Hello():
+                self._info, self._reason = frame.served, None
+                for generation in self._generations.values():
+                    self._send(generation.submission)
+                self._settled.set()
+            case Step():
+                self._distribute(frame)
+            case _:
+                assert_never(frame)
 
-@dataclass(frozen=True, slots=True)
-class _Child:
-    """A worker's process and the private directory of its socket."""
+    def _distribute(self, step: Step) -> None:
+        for id, chunk in step.chunks:
+            if generation := self._generations.get(id):
+                generation.inbox.put(chunk)
+        for id, message in step.failures:
+            if generation := self._generations.pop(id, None):
+                generation.inbox.fail(GenerationFailed(message))
 
-    process: Process
-    path: str
+    def _lose(self) -> None:
+        """What has begun fails, as does what has lost too many engines; the rest waits for the next one."""
+        if self._reason is not None:
+            return
+        self._reason = "engine_dead"
+        self._gauges = {}
+        self._settled.clear()
+        for generation in self._generations.values():
+            generation.n_lives -= 1
+        self._fail([id for id, each in self._generations.items() if each.inbox.begun or not each.n_lives])
 
-    @classmethod
-    async def spawn(cls, config: WorkerConfig, command: Sequence[str]) -> "_Child":
-        """The socket listens before the process begins: connecting never has to be tried twice."""
-        path, listener = await asyncio.to_thread(_listen)
-        try:
-            with listener:
-                process = await asyncio.create_subprocess_exec(
-                    *command,
-                    str(listener.fileno()),
-                    stdin=PIPE,
-                    stdout=_STDERR,
-                    env=_ALLOCATOR | {name: os.environ[name] for name in _INHERITED if name in os.environ},
-                    pass_fds=(listener.fileno(),),
-                    start_new_session=True,  # an interrupt in the terminal is the service's to decide on
-                )
-        except BaseException:
-            _remove(path)
-            raise
-        assert process.stdin is not None
-        process.stdin.write(pack(Start(config)))
-        return cls(process, path)
+    def _fail(self, ids: list[int]) -> None:
+        for id in ids:
+            self._generations.pop(id).inbox.fail(unavailable(self._reason or "engine_dead"))
 
-    async def aclose(self) -> None:
-        with suppress(ProcessLookupError):
-            self.process.terminate()
-        try:
-            await asyncio.wait_for(self.process.wait(), TERMINATION_S)
-        except TimeoutError:
-            self.process.kill()
-            await self.process.wait()
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        await asyncio.to_thread(_remove, self.path)
+    def _submit(self, prompt: Prompt, sampling: Sampling) -> tuple[int, Inbox]:
+        id, inbox = next(self._ids), Inbox()
+        submission = pack(Submit(id, prompt, sampling))
+        self._generations[id] = _Generation(submission, inbox)
+        if self._reason is None:
+            self._send(submission)
+        return id, inbox
 
+    def _forget(self, id: int, *, finished: bool) -> None:
+        """Have it aborted, too, if it did not end by itself."""
+        if self._generations.pop(id, None) and not finished and self._reason is None:
+            self._send(pack(Abort(id)))
 
-def _listen() -> tuple[str, socket.socket]:
-    """A listening socket in a new directory that only this user may enter."""
-    path = str(Path(tempfile.mkdtemp(prefix="tessera-")) / "engine")
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(path)
-    listener.listen()
-    return path, listener
-
-
-def _remove(path: str) -> None:
-    shutil.rmtree(Path(path).parent, ignore_errors=True)
+    def _send(self, frame: bytes) -> None:
+        assert self._link is not None
+        self._link.send(frame)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tessera.core.generation import EngineInfo, Feature
+from tessera.telemetry import Form, Level
 
 FEATURES: frozenset[Feature] = frozenset({"grammar", "logprobs", "n", "thinking_budget"})
 
@@ -14,7 +15,8 @@ class WorkerConfig:
 
     `model_xml` is the path of the stateful OpenVINO IR. `step_tokens` bounds the prompt tokens of one forward
     pass. `precision` "f32" computes in float32 where "auto" takes what the device is fastest at. `threads` 0
-    uses every core. `tokenizer_json` is the path of the model's tokenizer, which grammars need.
+    uses every core. `tokenizer_json` is the path of the model's tokenizer, which grammars need. Its logs look
+    like those of whoever starts it.
     """
 
     model_xml: str
@@ -28,6 +30,8 @@ class WorkerConfig:
     tokenizer_json: str
     precision: Literal["auto", "f32"] = "auto"
     threads: int = 0
+    log_level: Level = "info"
+    log_format: Form = "auto"
 
     def served(self) -> EngineInfo:
         """What an engine of this configuration serves."""

@@ -2,7 +2,8 @@
 
 Each message is a frame: four bytes of length, big-endian, and that much msgpack. The worker greets every
 connection with `Hello`; the client sends `Submit` and `Abort`; after a step the worker sends each connection
-one `Step` with all that concerns it. Request ids belong to their connection.
+one `Step` with all that concerns it. It also answers a `Ping` with a `Step`, be it empty: whoever asks knows
+that steps are made. Request ids belong to their connection.
 """
 
 from typing import Generic, TypeAlias, TypeVar
@@ -17,6 +18,7 @@ MAX_FRAME_BYTES = 32 * 2**20
 _LENGTH_BYTES = 4
 
 Gauges: TypeAlias = dict[str, int]
+"""How full the engine is, and what it has done since it began, by name."""
 
 
 class FrameError(ValueError):
@@ -50,6 +52,10 @@ class Abort(msgspec.Struct, frozen=True, tag=True):
     id: int
 
 
+class Ping(msgspec.Struct, frozen=True, tag=True):
+    """Say something, between two steps."""
+
+
 class Step(msgspec.Struct, frozen=True, tag=True):
     """What is new since the last one: chunks, and failed generations with a message each, by request id."""
 
@@ -58,12 +64,15 @@ class Step(msgspec.Struct, frozen=True, tag=True):
     gauges: Gauges
 
 
-Frame: TypeAlias = Start | Hello | Submit | Abort | Step
+Frame: TypeAlias = Start | Hello | Submit | Abort | Ping | Step
 FrameType = TypeVar("FrameType", bound=Frame)
 
 START: Decoder[Start] = Decoder(Start)
-FROM_CLIENT: Decoder[Submit | Abort] = Decoder(Submit | Abort)
-FROM_WORKER: Decoder[Hello | Step] = Decoder(Hello | Step)
+FromClient: TypeAlias = Submit | Abort | Ping
+FromWorker: TypeAlias = Hello | Step
+
+FROM_CLIENT: Decoder[FromClient] = Decoder(FromClient)
+FROM_WORKER: Decoder[FromWorker] = Decoder(FromWorker)
 
 
 def pack(frame: Frame) -> bytes:

@@ -1,87 +1,35 @@
-"""The connection to a worker, and the chunks of each generation on their way from it to a reader."""
+"""One connection to the engine's process, from the side of whoever asks it for something."""
 
 import asyncio
-import itertools
-from typing import assert_never, cast
+from collections.abc import Callable
+from typing import cast
 
-from tessera.core.generation import Prompt, Sampling, TokenChunk
-from tessera.engine.openvino.frames import (
-    FROM_WORKER,
-    Abort,
-    FrameError,
-    FrameReader,
-    Gauges,
-    Hello,
-    Step,
-    Submit,
-    pack,
-)
-from tessera.errors import EngineUnavailable, GenerationFailed
-
-RETRY_AFTER_S = 5.0
-
-
-def unavailable(reason: str | None) -> EngineUnavailable:
-    """What callers are told while `Engine.unready` gives this reason."""
-    return EngineUnavailable(
-        f"The engine is not available ({reason}). Try again.", retry_after_s=RETRY_AFTER_S
-    )
-
-
-class Inbox:
-    """What has arrived for one generation and was not taken yet, by sequence."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[int, list[TokenChunk]] = {}
-        self._error: Exception | None = None
-        self._arrived = asyncio.Event()
-
-    def put(self, chunk: TokenChunk) -> None:
-        """Never blocks: what can pile up is bounded by the tokens of the generation."""
-        self._waiting.setdefault(chunk.sequence, []).append(chunk)
-        self._arrived.set()
-
-    def fail(self, error: Exception) -> None:
-        """Nothing more will arrive."""
-        self._error = error
-        self._arrived.set()
-
-    async def take(self) -> list[TokenChunk]:
-        """At least one chunk, at most one of each sequence; an error comes after what preceded it."""
-        await self._arrived.wait()
-        if self._waiting:
-            taken, self._waiting = self._waiting, {}
-            if self._error is None:
-                self._arrived.clear()
-            return [_merged(chunks) for chunks in taken.values()]
-        assert self._error is not None
-        raise self._error
-
-
-def _merged(chunks: list[TokenChunk]) -> TokenChunk:
-    """Consecutive chunks of one sequence as one."""
-    if len(chunks) == 1:
-        return chunks[0]
-    return TokenChunk(
-        chunks[0].sequence,
-        tuple(itertools.chain.from_iterable(chunk.token_ids for chunk in chunks)),
-        chunks[-1].finish,
-        chunks[0].cached_tokens,
-        tuple(itertools.chain.from_iterable(chunk.logprobs for chunk in chunks)),
-    )
+from tessera.engine.openvino.frames import FROM_WORKER, FrameError, FrameReader, FromWorker
 
 
 class Link(asyncio.Protocol):
-    """The connection to a worker; `ready` is done with its greeting, or fails with the connection."""
+    """Frames out by `send`, frames in to `receive`; `lost` is done when it is over, for whatever reason."""
 
-    def __init__(self) -> None:
-        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.greeting: Hello | None = None
-        self.gauges: Gauges = {}
-        self.lost = False
+    def __init__(self, receive: Callable[[FromWorker], None]) -> None:
+        """To be made in the event loop that it will be used in."""
+        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._receive = receive
         self._reader = FrameReader(FROM_WORKER)
-        self._ids = itertools.count()
-        self._inboxes: dict[int, Inbox] = {}
+        self._transport: asyncio.WriteTransport | None = None
+
+    async def open(self, path: str) -> None:
+        """Connect, once; raises `OSError`. A worker that still loads greets later."""
+        await asyncio.get_running_loop().create_unix_connection(lambda: self, path)
+
+    def send(self, frame: bytes) -> None:
+        """Never waits. What is sent after the end is lost."""
+        if self._transport and not self._transport.is_closing():
+            self._transport.write(frame)
+
+    def cut(self) -> None:
+        """End it now."""
+        if self._transport:
+            self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
@@ -93,50 +41,12 @@ class Link(asyncio.Protocol):
         try:
             frames = self._reader.feed(received)
         except FrameError:
-            self.abandon()
+            self.cut()
             return
         for frame in frames:
-            self.gauges = frame.gauges
-            match frame:
-                case Hello():
-                    self.greeting = frame
-                    if not self.ready.done():
-                        self.ready.set_result(None)
-                case Step():
-                    self._distribute(frame)
-                case _:
-                    assert_never(frame)
+            self._receive(frame)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Whatever the reason, the worker is lost to us: all generations fail."""
-        self.lost = True
-        self.gauges = {}
-        if not self.ready.done():
-            self.ready.set_exception(unavailable("engine_dead"))
-        inboxes, self._inboxes = self._inboxes, {}
-        for inbox in inboxes.values():
-            inbox.fail(unavailable("engine_dead"))
-
-    def submit(self, prompt: Prompt, sampling: Sampling) -> tuple[int, Inbox]:
-        """Begin a generation; its chunks go to the inbox."""
-        id, inbox = next(self._ids), Inbox()
-        self._transport.write(pack(Submit(id, prompt, sampling)))
-        self._inboxes[id] = inbox
-        return id, inbox
-
-    def close(self, id: int, finished: bool) -> None:
-        """Forget a generation, and have it aborted if it did not end by itself."""
-        if self._inboxes.pop(id, None) is not None and not finished:
-            self._transport.write(pack(Abort(id)))
-
-    def abandon(self) -> None:
-        """Cut the connection."""
-        self._transport.abort()
-
-    def _distribute(self, step: Step) -> None:
-        for id, chunk in step.chunks:
-            if inbox := self._inboxes.get(id):
-                inbox.put(chunk)
-        for id, message in step.failures:
-            if inbox := self._inboxes.pop(id, None):
-                inbox.fail(GenerationFailed(message))
+        """See `asyncio.Protocol`."""
+        if not self.lost.done():
+            self.lost.set_result(None)

@@ -3,19 +3,21 @@
     python -m tessera.engine.openvino.worker FD
 
 FD is an inherited, listening Unix socket. The first frame on standard input is `Start`; after that, standard
-input is the lifeline: it ends when the parent does, however it does, and then so does the worker. Any number
-of clients may connect and share the engine. A client that is gone, or that does not read, loses its
-connection, and all its generations are aborted.
+input is the lifeline: it ends when the parent does, however it does, and then so does the worker. A signal
+that asks it to end, which a terminal or an init system may send to all of a service, is left to the parent:
+replies may still be finished.
 
-What the worker writes to standard error never holds a prompt or an output.
+Any number of clients may connect and share the engine. A client that is gone, or that does not read, loses
+its connection, and all its generations are aborted. What the worker logs never holds a prompt or an output.
 """
 
 import itertools
+import logging
 import os
 import selectors
+import signal
 import socket
 import sys
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -28,13 +30,19 @@ from tessera.engine.openvino.frames import (
     Abort,
     FrameError,
     FrameReader,
+    FromClient,
     Gauges,
     Hello,
+    Ping,
     Step,
     Submit,
     pack,
 )
+from tessera.engine.openvino.journal import Entry, Journal
 from tessera.errors import EngineError
+from tessera.telemetry import configure
+
+_logger = logging.getLogger(__name__)
 
 MAX_UNSENT_BYTES = 16 * 2**20
 _RECEIVE_BYTES = 2**18
@@ -76,11 +84,12 @@ class Core(Protocol):
 @dataclass(slots=True, eq=False)
 class _Connection:
     socket: socket.socket
-    reader: FrameReader[Submit | Abort] = field(default_factory=lambda: FrameReader(FROM_CLIENT))
+    reader: FrameReader[FromClient] = field(default_factory=lambda: FrameReader(FROM_CLIENT))
     core_ids: dict[int, int] = field(default_factory=dict[int, int])
     chunks: list[tuple[int, TokenChunk]] = field(default_factory=list[tuple[int, TokenChunk]])
     failures: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
     gauges: Gauges = field(default_factory=Gauges)
+    asked: bool = False
     unsent: bytearray = field(default_factory=bytearray)
 
 
@@ -88,7 +97,7 @@ class _Connection:
 class _Request:
     connection: _Connection
     id: int
-    n_unfinished: int
+    entry: Entry
 
 
 class Worker:
@@ -103,6 +112,7 @@ class Worker:
         self._selector = selectors.DefaultSelector()
         self._connections: set[_Connection] = set()
         self._requests: dict[int, _Request] = {}
+        self._journal = Journal()
         self._core_ids = itertools.count()
 
     def run(self) -> None:
@@ -113,15 +123,19 @@ class Worker:
         while not self._orphaned:
             for key, events in self._selector.select(0 if self._core.busy else None):
                 key.data(events)
-            results = self._core.step() if self._core.busy else []
-            self._sort(results)
+            if self._core.busy:
+                self._journal.n_steps += 1
+                self._sort(self._core.step())
             self._publish()
 
     def _feel_lifeline(self, _: int) -> None:
         self._orphaned = not os.read(self._lifeline, 1)
 
     def _accept(self, _: int) -> None:
-        accepted, _ = self._listener.accept()
+        try:
+            accepted, _ = self._listener.accept()
+        except OSError:  # gone already, or no descriptor left for it: not what others should die of
+            return
         accepted.setblocking(False)
         connection = _Connection(accepted, gauges=self._core.gauges())
         self._connections.add(connection)
@@ -133,7 +147,7 @@ class Worker:
                 self._send(connection, b"")
 
         self._selector.register(accepted, selectors.EVENT_READ, attend)
-        self._send(connection, pack(Hello(self._core.info, connection.gauges)))
+        self._send(connection, pack(Hello(self._core.info, self._told(connection.gauges))))
 
     def _receive(self, connection: _Connection) -> None:
         try:
@@ -152,24 +166,29 @@ class Worker:
                     self._submit(connection, frame)
                 case Abort():
                     self._abort(connection, frame.id)
+                case Ping():
+                    connection.asked = True
 
     def _submit(self, connection: _Connection, frame: Submit) -> None:
         core_id = next(self._core_ids)
+        entry = self._journal.open(frame.prompt, frame.sampling)
         try:
             self._core.submit(core_id, frame.prompt, frame.sampling)
-        except EngineError as error:
-            connection.failures.append((frame.id, error.message))
         except Exception as error:  # what one request asks for must not end the others
-            _complain(error)
-            connection.failures.append((frame.id, "The engine could not begin this generation."))
+            is_told = isinstance(error, EngineError)
+            if not is_told:
+                _logger.exception("the engine refused a generation")
+            self._journal.fail(entry)
+            message = error.message if is_told else "The engine could not begin this generation."
+            connection.failures.append((frame.id, message))
         else:
-            self._requests[core_id] = _Request(connection, frame.id, frame.sampling.n)
+            self._requests[core_id] = _Request(connection, frame.id, entry)
             connection.core_ids[frame.id] = core_id
 
     def _abort(self, connection: _Connection, id: int) -> None:
         core_id = connection.core_ids.pop(id, None)
         if core_id is not None:
-            del self._requests[core_id]
+            self._journal.abort(self._requests.pop(core_id).entry)
             self._core.abort(core_id)
 
     def _sort(self, results: list[tuple[int, TokenChunk | str]]) -> None:
@@ -179,24 +198,28 @@ class Worker:
             if request is None:  # aborted
                 continue
             if isinstance(outcome, str):
+                self._journal.fail(request.entry)
                 request.connection.failures.append((request.id, outcome))
-                request.n_unfinished = 0
             else:
+                self._journal.add(request.entry, outcome)
                 request.connection.chunks.append((request.id, outcome))
-                request.n_unfinished -= outcome.finish is not None
-            if not request.n_unfinished:
+            if isinstance(outcome, str) or not request.entry.n_unfinished:
                 del self._requests[core_id], request.connection.core_ids[request.id]
 
     def _publish(self) -> None:
-        """One frame to each connection that something is new for."""
+        """One frame to each connection that something is new for, or that asked."""
         gauges = self._core.gauges()
-        for connection in tuple(self._connections):
-            if connection.chunks or connection.failures or connection.gauges != gauges:
-                frame = pack(Step(connection.chunks, connection.failures, gauges))
-                connection.chunks, connection.failures, connection.gauges = [], [], gauges
-                self._send(connection, frame)
+        for each in tuple(self._connections):
+            if each.asked or each.chunks or each.failures or each.gauges != gauges:
+                frame = pack(Step(each.chunks, each.failures, self._told(gauges)))
+                each.asked, each.chunks, each.failures, each.gauges = False, [], [], gauges
+                self._send(each, frame)
         if self._core.gauges() != gauges:  # a connection was dropped
             self._publish()
+
+    def _told(self, gauges: Gauges) -> Gauges:
+        """Totals go along, but are no reason for a frame: they grow with every step."""
+        return gauges | self._journal.totals()
 
     def _send(self, connection: _Connection, frame: bytes) -> None:
         """Send what the socket takes now and keep the rest, within bounds."""
@@ -226,12 +249,6 @@ class Worker:
             self._abort(connection, id)
 
 
-def _complain(error: Exception) -> None:
-    """Say where it happened and of what kind it is; an exception's message may quote what is private."""
-    traceback.print_tb(error.__traceback__)
-    print(type(error).__name__, file=sys.stderr, flush=True)
-
-
 def _read_start() -> WorkerConfig:
     """Byte by byte: what follows the frame is the lifeline's."""
     reader = FrameReader(START)
@@ -243,12 +260,16 @@ def _read_start() -> WorkerConfig:
 
 def main(build: Callable[[WorkerConfig], Core]) -> None:
     """Build the core and serve it on the listening socket whose file descriptor is the first argument."""
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, signal.SIG_IGN)
     with socket.socket(fileno=int(sys.argv[1])) as listener:
-        core = build(_read_start())
+        config = _read_start()
+        configure(config.log_level, config.log_format)
+        worker = Worker(build(config), listener, _STDIN)
         try:
-            Worker(core, listener, _STDIN).run()
-        except Exception as error:
-            _complain(error)
+            worker.run()
+        except Exception:
+            _logger.exception("the engine's process ends")
             sys.exit(1)
 
 

@@ -1,0 +1,188 @@
+"""The engine's process and its owner: started, watched, started again, and ended.
+
+The owner listens for the worker: the path is the same over all restarts, and whoever connects while there is
+no worker is accepted by the next one. It has a connection of its own, over which it asks for signs of life.
+A worker that has stopped giving any is killed.
+"""
+
+import asyncio
+import math
+import os
+import secrets
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+
+from tessera.engine.openvino.config import WorkerConfig
+from tessera.engine.openvino.frames import FromWorker, Gauges, Ping, Start, pack
+from tessera.engine.openvino.link import Link
+from tessera.engine.supervision import Death, supervise
+
+# -P: the current directory is no place to import from.
+WORKER_COMMAND = (sys.executable, "-P", "-m", "tessera.engine.openvino.worker")
+
+LOOK_EVERY_S = 0.25
+# A worker that loads answers nobody; a large model on a slow disk takes minutes.
+START_S = 900.0
+
+# All that the worker inherits of the environment; the rest may hold secrets.
+_INHERITED = ("PATH", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "LD_LIBRARY_PATH")
+# Rows of logits come and go at every step: keep their memory instead of returning it to the kernel.
+_ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": str(2**28), "MALLOC_MMAP_THRESHOLD_": str(2**25)}
+_STDERR = 2
+_BACKLOG = 1024
+_PING = pack(Ping())
+
+
+class EngineProcess:
+    """Owns the engine's process, whatever becomes of it."""
+
+    def __init__(
+        self, config: WorkerConfig, *, hang_s: float = 30.0, command: Sequence[str] = WORKER_COMMAND
+    ) -> None:
+        """Nothing runs before `run`. `hang_s` may pass without a sign of life; `command` is the worker's."""
+        self.path = str(Path(tempfile.gettempdir()) / f"tessera-{secrets.token_hex(8)}" / "engine")
+        """Where clients connect; it exists while `run` does."""
+        self.gauges: Gauges = {}
+        """What the worker said last; empty while there is none."""
+        self._config = config
+        self._hang_s = hang_s
+        self._command = command
+        self._child: Process | None = None
+        self._n_lives = 0
+        self._ready_at: float | None = None
+        self._heard = asyncio.Event()
+        self._running: asyncio.Task[None] | None = None
+        self._closed = False
+
+    @property
+    def pid(self) -> int | None:
+        """Of the worker, while there is one."""
+        return self._child.pid if self._child else None
+
+    @property
+    def n_restarts(self) -> int:
+        """How often the worker was started again."""
+        return max(0, self._n_lives - 1)
+
+    async def run(self, started: Callable[[], None]) -> None:
+        """Keep a worker alive until this is closed; `started` is called once, when the first one is ready.
+
+        Raises `EngineUnavailable` when the first one does not start, or when restarts do not help. The worker
+        is gone when this returns or raises.
+        """
+        if self._closed:
+            return
+        self._running = asyncio.create_task(self._run(started))
+        try:
+            await self._running
+        except asyncio.CancelledError:
+            if not self._closed:
+                raise
+
+    async def aclose(self) -> None:
+        """End the worker and `run`. Safe to call twice."""
+        self._closed = True
+        if self._running:
+            self._running.cancel()
+            await asyncio.wait({self._running})
+
+    async def _run(self, started: Callable[[], None]) -> None:
+        with _listening(self.path) as listener:
+            await supervise(partial(self._live, listener), started)
+
+    async def _live(self, listener: socket.socket, ready: Callable[[], None]) -> Death:
+        """One worker, from its start to its end."""
+        self._ready_at = None
+        self._n_lives += 1
+        child = self._child = await _spawn(self._config, self._command, listener)
+        exit, vigil = asyncio.create_task(child.wait()), asyncio.create_task(self._watch(ready))
+        try:
+            await asyncio.wait({exit, vigil}, return_when=asyncio.FIRST_COMPLETED)
+            cause = vigil.result() if vigil.done() else _ending(exit.result())
+        finally:
+            vigil.cancel()
+            await _kill(child)
+            self._child, self.gauges = None, {}
+        return Death(cause, None if self._ready_at is None else time.monotonic() - self._ready_at)
+
+    async def _watch(self, ready: Callable[[], None]) -> str:
+        """Ask for signs of life until none comes; what was missing."""
+        self._heard.clear()
+        link = Link(self._hear)
+        await link.open(self.path)
+        try:
+            if not await self._hears_within(START_S):
+                return f"did not start within {START_S:g} s"
+            self._ready_at = time.monotonic()
+            ready()
+            while await self._hears_within(self._hang_s):
+                await asyncio.sleep(LOOK_EVERY_S)
+                self._heard.clear()
+                link.send(_PING)
+            return f"gave no sign of life for {self._hang_s:g} s"
+        finally:
+            link.cut()
+
+    def _hear(self, frame: FromWorker) -> None:
+        self.gauges = frame.gauges
+        self._heard.set()
+
+    async def _hears_within(self, duration_s: float) -> bool:
+        """Time is counted in looks: that in which this process did not run itself is nobody's silence."""
+        for _ in range(math.ceil(duration_s / LOOK_EVERY_S) + 1):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._heard.wait(), LOOK_EVERY_S)
+            if self._heard.is_set():
+                return True
+        return False
+
+
+@contextmanager
+def _listening(path: str) -> Generator[socket.socket]:
+    """A socket in a directory that only this user may enter: a few system calls, not worth a thread."""
+    directory = Path(path).parent
+    directory.mkdir(mode=0o700)
+    try:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(path)
+            listener.listen(_BACKLOG)
+            yield listener
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+async def _spawn(config: WorkerConfig, command: Sequence[str], listener: socket.socket) -> Process:
+    child = await asyncio.create_subprocess_exec(
+        *command,
+        str(listener.fileno()),
+        stdin=PIPE,
+        stdout=_STDERR,
+        env=_ALLOCATOR | {name: os.environ[name] for name in _INHERITED if name in os.environ},
+        pass_fds=(listener.fileno(),),
+        start_new_session=True,  # an interrupt in the terminal is the service's to decide on
+    )
+    assert child.stdin is not None
+    child.stdin.write(pack(Start(config)))
+    return child
+
+
+async def _kill(child: Process) -> None:
+    """It holds nothing that it would have to put away, and it may be stopped: only this ends it for sure."""
+    with suppress(ProcessLookupError):
+        child.kill()
+    await child.wait()
+    assert child.stdin is not None
+    child.stdin.close()
+
+
+def _ending(code: int) -> str:
+    return f"ended with exit code {code}" if code >= 0 else f"was ended: {signal.strsignal(-code)}"
