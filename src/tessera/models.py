@@ -56,7 +56,7 @@ class Catalog:
         if model is None:
             known = ", ".join([*self._models, *self._aliases])
             raise ModelNotFound(
-                f"The model '{name}' does not exist here. Send one of: {known}.", param="model"
+                f"The model '{wanted[:200]}' does not exist here. Send one of: {known}.", param="model"
             )
         return model
 

@@ -61,5 +61,10 @@ class KeyRequired:
         await self._app(scope, receive, send)
 
 
+def new_request_id() -> str:
+    """For a request that names itself badly or not at all."""
+    return "req_" + secrets.token_hex(12)
+
+
 def _request_id(sent: str | None) -> str:
-    return sent if sent and _REQUEST_ID.fullmatch(sent) else "req_" + secrets.token_hex(12)
+    return sent if sent and _REQUEST_ID.fullmatch(sent) else new_request_id()

@@ -12,6 +12,10 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from tessera.errors import RequestError
+from tessera.http.middleware import new_request_id
+from tessera.wire.reply import encode_error
+
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 128
 HEAD_DEADLINE_S = 15.0
@@ -69,6 +73,17 @@ class GuardedProtocol(HttpToolsProtocol):
         if n_bytes > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
             raise ValueError("head too large")
         super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """What cannot be read as HTTP gets our envelope too, and the connection ends."""
+        refusal = RequestError(f"{msg} Nothing more is read on this connection.", code="invalid_http")
+        body = encode_error(refusal)
+        head = (
+            f"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
+            f"x-should-retry: false\r\nx-request-id: {new_request_id()}\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()
 
     def _idle(self) -> bool:
         # uvicorn declares no Optional here and starts with None.
