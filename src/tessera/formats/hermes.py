@@ -7,8 +7,6 @@ the results of consecutive calls are one user turn. Reasoning stays in the histo
 turn, that is inside a running tool loop, unless the request preserves it.
 """
 
-import json
-import re
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import assert_never
@@ -16,7 +14,6 @@ from typing import assert_never
 from tessera.core.chat import (
     AssistantMessage,
     ChatRequest,
-    Json,
     Mode,
     SystemMessage,
     Tool,
@@ -24,15 +21,9 @@ from tessera.core.chat import (
     ToolMessage,
     UserMessage,
 )
-from tessera.formats.base import ChatFormat, Control, Plain, SamplingDefaults, Segment, Tag
-from tessera.parsing.syntax import Syntax, Tags
+from tessera.formats.base import ChatFormat, Plain, SamplingDefaults, Segment
+from tessera.formats.chatml import chatml_syntax, json_text, markup, result_turn
 
-_SYNTAX = Syntax(
-    ends=("<|im_end|>", "<|endoftext|>"),
-    reasoning=Tags("<think>", "</think>"),
-    call=Tags("<tool_call>", "</tool_call>"),
-    calls="json",
-)
 _SAMPLING: Mapping[Mode, SamplingDefaults] = MappingProxyType(
     {Mode.DIRECT: SamplingDefaults(), Mode.THINKING: SamplingDefaults()}
 )
@@ -45,7 +36,6 @@ _TOOLS_END = (
     '<tool_call></tool_call> XML tags:\n<tool_call>\n{"name": <function-name>, "arguments": '
     "<args-json-object>}\n</tool_call>"
 )
-_MARKUP = re.compile(r"(<\|im_(?:start|end)\|>|</?(?:think|tool_call|tool_response)>)")
 
 
 def hermes_format(
@@ -68,19 +58,10 @@ def hermes_format(
         return (
             *_system(request, default_system),
             *_turns(request),
-            *_markup(f"<|im_start|>assistant\n{opening[request.mode]}"),
+            *markup(f"<|im_start|>assistant\n{opening[request.mode]}"),
         )
 
-    return ChatFormat("hermes", render, _SYNTAX, sampling, tools=True)
-
-
-def _markup(literal: str) -> Iterator[Segment]:
-    """The family's own text, never the client's: markup in it counts."""
-    for part in _MARKUP.split(literal):
-        if part.startswith("<|im_"):
-            yield Control(part)
-        elif part:
-            yield Tag(part) if _MARKUP.fullmatch(part) else Plain(part)
+    return ChatFormat("hermes", render, chatml_syntax("json"), sampling, tools=True)
 
 
 def _system(request: ChatRequest, default: str | None) -> Iterator[Segment]:
@@ -88,19 +69,19 @@ def _system(request: ChatRequest, default: str | None) -> Iterator[Segment]:
     system = first.text if isinstance(first, SystemMessage) else default
     if system is None and not request.tools:
         return
-    yield from _markup("<|im_start|>system\n")
+    yield from markup("<|im_start|>system\n")
     if system is not None:
         yield Plain(f"{system}\n\n" if request.tools else system)
     if request.tools:
         yield from _tools(request.tools)
-    yield from _markup("<|im_end|>\n")
+    yield from markup("<|im_end|>\n")
 
 
 def _tools(tools: tuple[Tool, ...]) -> Iterator[Segment]:
-    yield from _markup(_TOOLS_BEGIN)
+    yield from markup(_TOOLS_BEGIN)
     for tool in tools:
-        yield Plain("\n" + _json(tool.definition))
-    yield from _markup(_TOOLS_END)
+        yield Plain("\n" + json_text(tool.definition))
+    yield from markup(_TOOLS_END)
 
 
 def _turns(request: ChatRequest) -> Iterator[Segment]:
@@ -111,43 +92,33 @@ def _turns(request: ChatRequest) -> Iterator[Segment]:
             case SystemMessage():
                 pass
             case UserMessage():
-                yield from _markup("<|im_start|>user\n")
+                yield from markup("<|im_start|>user\n")
                 yield Plain(message.text)
-                yield from _markup("<|im_end|>\n")
+                yield from markup("<|im_end|>\n")
             case AssistantMessage():
                 yield from _assistant(message, reasoning=request.preserve_thinking or i > last_user)
             case ToolMessage():
-                if i == 0 or not isinstance(messages[i - 1], ToolMessage):
-                    yield from _markup("<|im_start|>user")
-                yield from _markup("\n<tool_response>\n")
-                yield Plain(message.text)
-                yield from _markup("\n</tool_response>")
-                if i + 1 == len(messages) or not isinstance(messages[i + 1], ToolMessage):
-                    yield from _markup("<|im_end|>\n")
+                yield from result_turn(messages, i, message.text)
             case _:
                 assert_never(message)
 
 
 def _assistant(message: AssistantMessage, *, reasoning: bool) -> Iterator[Segment]:
-    yield from _markup("<|im_start|>assistant\n")
+    yield from markup("<|im_start|>assistant\n")
     if reasoning and message.reasoning:
-        yield from _markup("<think>\n")
+        yield from markup("<think>\n")
         yield Plain(message.reasoning.strip("\n"))
-        yield from _markup("\n</think>\n\n")
+        yield from markup("\n</think>\n\n")
     yield Plain(message.text)
     for i, call in enumerate(message.tool_calls):
         yield from _call(call, newline=bool(i or message.text))
-    yield from _markup("<|im_end|>\n")
+    yield from markup("<|im_end|>\n")
 
 
 def _call(call: ToolCall, *, newline: bool) -> Iterator[Segment]:
-    yield from _markup("\n<tool_call>\n" if newline else "<tool_call>\n")
-    yield Plain(f'{{"name": {_json(call.name)}, "arguments": {_json(call.arguments)}}}')
-    yield from _markup("\n</tool_call>")
-
-
-def _json(value: Json) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    yield from markup("\n<tool_call>\n" if newline else "<tool_call>\n")
+    yield Plain(f'{{"name": {json_text(call.name)}, "arguments": {json_text(call.arguments)}}}')
+    yield from markup("\n</tool_call>")
 
 
 HERMES = hermes_format()

@@ -7,8 +7,6 @@ one user turn. Reasoning stays in the history after the last real user turn, tha
 loop, unless the request preserves it everywhere. All texts are trimmed, as the model's template does.
 """
 
-import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import assert_never
@@ -16,7 +14,6 @@ from typing import assert_never
 from tessera.core.chat import (
     AssistantMessage,
     ChatRequest,
-    Json,
     Message,
     Mode,
     SystemMessage,
@@ -27,14 +24,7 @@ from tessera.core.chat import (
 )
 from tessera.errors import RequestError
 from tessera.formats.base import ChatFormat, Control, Plain, SamplingDefaults, Segment
-from tessera.parsing.syntax import Syntax, Tags
-
-_SYNTAX = Syntax(
-    ends=("<|im_end|>", "<|endoftext|>"),
-    reasoning=Tags("<think>", "</think>"),
-    call=Tags("<tool_call>", "</tool_call>"),
-    calls="xml",
-)
+from tessera.formats.chatml import chatml_syntax, json_text, markup, result_turn
 
 # From the model card (35B-A3B): general use, with and without thinking.
 _SAMPLING: Mapping[Mode, SamplingDefaults] = MappingProxyType(
@@ -60,12 +50,11 @@ _TOOLS_END = (
     "there is no function call available, answer the question like normal with your current knowledge and "
     "do not tell the user about function calls\n</IMPORTANT>"
 )
-_CONTROL = re.compile(r"(<\|im_(?:start|end)\|>|</?(?:think|tool_call|tool_response)>)")
 
 
 def render(request: ChatRequest) -> tuple[Segment, ...]:
     """The whole prompt, up to where the model goes on."""
-    return (*conversation(request), *_markup(_OPENING[request.mode]))
+    return (*conversation(request), *markup(_OPENING[request.mode]))
 
 
 def conversation(request: ChatRequest) -> Iterator[Segment]:
@@ -82,7 +71,7 @@ def conversation(request: ChatRequest) -> Iterator[Segment]:
             case AssistantMessage():
                 yield from _assistant(message, thinks=request.preserve_thinking or i > last_user)
             case ToolMessage():
-                yield from _result(request.messages, i, message)
+                yield from result_turn(request.messages, i, message.text.strip())
             case _:
                 assert_never(message)
 
@@ -93,19 +82,10 @@ QWEN3_TOKENS = frozenset(
 )
 """The control tokens that its prompts and replies are written with."""
 
-QWEN3 = ChatFormat("qwen3", render, _SYNTAX, _SAMPLING, tools=True)
+QWEN3 = ChatFormat("qwen3", render, chatml_syntax("xml"), _SAMPLING, tools=True)
 
 
-def _markup(literal: str) -> Iterator[Segment]:
-    """The family's own text, never the client's: control tokens in it count."""
-    for i, part in enumerate(_CONTROL.split(literal)):
-        if i % 2:
-            yield Control(part)
-        elif part:
-            yield Plain(part)
-
-
-_TOOLS_END_SEGMENTS = tuple(_markup(_TOOLS_END))
+_TOOLS_END_SEGMENTS = tuple(markup(_TOOLS_END))
 
 
 def _check(messages: Sequence[Message]) -> None:
@@ -131,10 +111,10 @@ def _system(request: ChatRequest) -> Iterator[Segment]:
     first = request.messages[0]
     system = first.text.strip() if isinstance(first, SystemMessage) else None
     if request.tools:
-        yield from _markup("<|im_start|>system\n")
+        yield from markup("<|im_start|>system\n")
         yield from _tools(request.tools)
         yield Plain(f"\n\n{system}" if system else "")
-        yield from _markup("<|im_end|>\n")
+        yield from markup("<|im_end|>\n")
     elif system is not None:
         yield from _turn("system", system)
 
@@ -142,7 +122,7 @@ def _system(request: ChatRequest) -> Iterator[Segment]:
 def _tools(tools: tuple[Tool, ...]) -> Iterator[Segment]:
     yield Plain(_TOOLS_BEGIN)
     for tool in tools:
-        yield Plain("\n" + _json(tool.definition))
+        yield Plain("\n" + json_text(tool.definition))
     yield from _TOOLS_END_SEGMENTS
 
 
@@ -155,16 +135,16 @@ def _turn(role: str, text: str) -> Iterator[Segment]:
 
 def _assistant(message: AssistantMessage, *, thinks: bool) -> Iterator[Segment]:
     reasoning, text = _split(message)
-    yield from _markup("<|im_start|>assistant\n")
+    yield from markup("<|im_start|>assistant\n")
     if thinks:
-        yield from _markup("<think>\n")
+        yield from markup("<think>\n")
         yield Plain(reasoning)
-        yield from _markup("\n</think>\n\n")
+        yield from markup("\n</think>\n\n")
     yield Plain(text)
     for i, call in enumerate(message.tool_calls):
         yield Plain("\n" if i else "\n\n" if text else "")
         yield from _call(call)
-    yield from _markup("<|im_end|>\n")
+    yield from markup("<|im_end|>\n")
 
 
 def _split(message: AssistantMessage) -> tuple[str, str]:
@@ -181,22 +161,8 @@ def _split(message: AssistantMessage) -> tuple[str, str]:
 def _call(call: ToolCall) -> Iterator[Segment]:
     yield Control("<tool_call>")
     parameters = "".join(
-        f"<parameter={name}>\n{value if isinstance(value, str) else _json(value)}\n</parameter>\n"
+        f"<parameter={name}>\n{value if isinstance(value, str) else json_text(value)}\n</parameter>\n"
         for name, value in call.arguments.items()
     )
     yield Plain(f"\n<function={call.name}>\n{parameters}</function>\n")
     yield Control("</tool_call>")
-
-
-def _result(messages: Sequence[Message], i: int, message: ToolMessage) -> Iterator[Segment]:
-    if not (i and isinstance(messages[i - 1], ToolMessage)):
-        yield from _markup("<|im_start|>user")
-    yield from _markup("\n<tool_response>\n")
-    yield Plain(message.text.strip())
-    yield from _markup("\n</tool_response>")
-    if i + 1 == len(messages) or not isinstance(messages[i + 1], ToolMessage):
-        yield from _markup("<|im_end|>\n")
-
-
-def _json(value: Json) -> str:
-    return json.dumps(value, ensure_ascii=False)

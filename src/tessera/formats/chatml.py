@@ -1,0 +1,46 @@
+"""What the families of ChatML share: its markup, and how tools' results and JSON are written."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+
+from tessera.core.chat import Json, Message, ToolMessage
+from tessera.formats.base import Control, Plain, Segment, Tag
+from tessera.parsing.syntax import CallStyle, Syntax, Tags
+
+_MARKUP = re.compile(r"(<\|im_(?:start|end)\|>|</?(?:think|tool_call|tool_response)>)")
+
+
+def chatml_syntax(calls: CallStyle) -> Syntax:
+    """The output syntax: only what stands inside a call differs between families."""
+    return Syntax(
+        ends=("<|im_end|>", "<|endoftext|>"),
+        reasoning=Tags("<think>", "</think>"),
+        call=Tags("<tool_call>", "</tool_call>"),
+        calls=calls,
+    )
+
+
+def markup(literal: str) -> Iterator[Segment]:
+    """The family's own text, never the client's: markup in it counts."""
+    for i, part in enumerate(_MARKUP.split(literal)):
+        if i % 2:
+            yield Control(part) if part.startswith("<|im_") else Tag(part)
+        elif part:
+            yield Plain(part)
+
+
+def result_turn(messages: Sequence[Message], i: int, text: str) -> Iterator[Segment]:
+    """The result `text` of the tool message `i`: those that follow one another are one user turn."""
+    if not (i and isinstance(messages[i - 1], ToolMessage)):
+        yield from markup("<|im_start|>user")
+    yield from markup("\n<tool_response>\n")
+    yield Plain(text)
+    yield from markup("\n</tool_response>")
+    if i + 1 == len(messages) or not isinstance(messages[i + 1], ToolMessage):
+        yield from markup("<|im_end|>\n")
+
+
+def json_text(value: Json) -> str:
+    """As templates' `tojson` writes it."""
+    return json.dumps(value, ensure_ascii=False)
