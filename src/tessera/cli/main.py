@@ -12,6 +12,7 @@ COMMANDS: Mapping[str, str] = {
     "serve": "Serve a model behind OpenAI's API.",
     "models": "List, fetch, verify and remove cached models.",
     "chat": "Talk to a running server in the terminal.",
+    "bench": "Measure how fast a server on this machine answers.",
     "inspect": "Show what becomes of a request: segments, tokens, events.",
 }
 
