@@ -27,7 +27,7 @@ class _Card(msgspec.Struct):
 
 
 class _Models(msgspec.Struct):
-    data: list[_Card] = []
+    cards: list[_Card] = msgspec.field(default_factory=list[_Card], name="data")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Server:
                 raise StartupError(
                     f"{self.name} does not take the key ({status}): set TESSERA_API_KEY to one that it takes."
                 )
-            cards = msgspec.json.decode(body, type=_Models).data if status == 200 else []
+            cards = msgspec.json.decode(body, type=_Models).cards if status == 200 else []
         except (ValueError, msgspec.DecodeError):
             return None
         return cards[0].id if cards else None

@@ -7,7 +7,7 @@ import threading
 import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -160,15 +160,12 @@ def misbehave() -> Iterator[Serve]:
 
     def start(behaviour: Behaviour) -> str:
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            with suppress(ConnectionError, asyncio.IncompleteReadError):
+            with suppress(ConnectionError, asyncio.IncompleteReadError), closing(writer):
                 head = await reader.readuntil(b"\r\n\r\n")
-                length = next(
-                    (line[15:] for line in head.splitlines() if line.startswith(b"Content-Length:")), b"0"
-                )
-                await reader.readexactly(int(length))
+                lengths = [line for line in head.splitlines() if line.startswith(b"Content-Length:")]
+                await reader.readexactly(int(lengths[0][15:]) if lengths else 0)
                 is_chat = head.startswith(b"POST /v1/chat/completions ")
                 await (behaviour if is_chat else saying(refusing(404, "not_found")))(reader, writer)
-            writer.close()
 
         starting = asyncio.start_server(answer, "127.0.0.1", 0)
         listeners.append(asyncio.run_coroutine_threadsafe(starting, loop).result(5))
@@ -183,6 +180,7 @@ def misbehave() -> Iterator[Serve]:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.sleep(0.01)  # connections close in a later turn of the loop
 
     asyncio.run_coroutine_threadsafe(stop(), loop).result(5)
     loop.call_soon_threadsafe(loop.stop)
