@@ -1,0 +1,109 @@
+"""The servers that `http_layer` loads, each a process on one core: `python -m benchmarks.http_servers NAME`.
+
+All answer chat requests with the same stream, token by token. `tessera` is the service as it is, around an
+engine without a model; `raw` writes the same bytes from an ASGI application that does nothing else.
+"""
+
+import argparse
+import asyncio
+import itertools
+import os
+import socket
+from collections.abc import Callable, Mapping
+
+import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tessera.access.keys import Keys
+from tessera.app import build_app
+from tessera.core.events import TextDelta
+from tessera.engine.scripted import WORDS, ScriptedEngine, ScriptedTokenizer, at_once, cycling, paced
+from tessera.formats.hermes import HERMES
+from tessera.http.protocol import GuardedProtocol
+from tessera.http.sse import HEADERS
+from tessera.models import Catalog, Model
+from tessera.wire.reply import Header
+from tessera.wire.stream import DONE, ChunkWriter
+
+KEY = "sk-tessera-" + "b" * 40
+MODEL = "tessera/scripted"
+N_EVENTS = 512
+"""Events of a reply, unless the engine is paced: then replies end with their connection."""
+
+
+def tessera(tokens_per_chunk: int, tokens_per_s: float, n_events: int) -> ASGIApp:
+    """The service, keys on, as `tessera serve` puts it together."""
+    tokenizer = ScriptedTokenizer()
+    engine = ScriptedEngine(
+        tokenizer,
+        cycling(tokenizer, n_tokens=n_events * tokens_per_chunk),
+        paced(tokens_per_s) if tokens_per_s else at_once,
+        model_id=MODEL,
+        tokens_per_chunk=tokens_per_chunk,
+        context_tokens=2**30,
+    )
+    model = Model(MODEL, engine, tokenizer, HERMES, HERMES.sampling, created_s=1)
+    return build_app(Catalog([model], {}, MODEL), Keys([KEY]))
+
+
+def raw(tokens_per_chunk: int, tokens_per_s: float, n_events: int) -> ASGIApp:
+    """Frames that are ready before the first request, one `send` each."""
+    spell = ScriptedTokenizer().token_bytes
+    writer = ChunkWriter(Header("chatcmpl-" + "0" * 24, 1_800_000_000, MODEL), spell)
+    words = itertools.cycle(WORDS)
+    texts = ["".join(itertools.islice(words, tokens_per_chunk)) for _ in WORDS]
+    writer.write([TextDelta(0, "")])  # the one with the role
+    frames = [writer.write([TextDelta(0, text)]) for text in texts]
+    pause_s = 1 / tokens_per_s if tokens_per_s else 0
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return
+        while (await receive()).get("more_body"):
+            pass
+        await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+        for frame in itertools.islice(itertools.cycle(frames), n_events):
+            await asyncio.sleep(pause_s)
+            await send({"type": "http.response.body", "body": frame, "more_body": True})
+        await send({"type": "http.response.body", "body": DONE, "more_body": False})
+
+    return app
+
+
+APPS: Mapping[str, tuple[Callable[[int, float, int], ASGIApp], str | type[asyncio.Protocol]]] = {
+    "tessera": (tessera, GuardedProtocol),
+    "raw": (raw, "httptools"),
+}
+
+
+def main() -> None:
+    """Listen on a free port of the loopback interface, say which, and serve until the end."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.http_servers", description=__doc__)
+    parser.add_argument("app", choices=APPS)
+    parser.add_argument("--core", type=int, default=0)
+    parser.add_argument("--tokens-per-chunk", type=int, default=1)
+    parser.add_argument("--tokens-per-s", type=float, default=0.0, help="of each stream; 0: without pause")
+    parser.add_argument("--events", type=int, default=N_EVENTS, help="of each reply")
+    chosen = parser.parse_args()
+    os.sched_setaffinity(0, {chosen.core})
+    build, protocol = APPS[chosen.app]
+    with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
+        print(f"listening on {listener.getsockname()[1]}", flush=True)
+        app = build(chosen.tokens_per_chunk, chosen.tokens_per_s, chosen.events)
+        config = uvicorn.Config(
+            app,
+            loop="uvloop",
+            http=protocol,  # pyright: ignore[reportArgumentType]
+            lifespan="on" if chosen.app == "tessera" else "off",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=1,
+        )
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    main()
