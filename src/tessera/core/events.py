@@ -4,12 +4,12 @@ Per choice: any number of deltas, then one `Finished`. After the last choice, on
 deltas are the whole reply (see `result.fold`); there is no other way to make one.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
 from tessera.core.generation import TokenLogprob
 from tessera.core.usage import Usage
+from tessera.core.values import value
 
 
 class FinishReason(StrEnum):
@@ -20,7 +20,7 @@ class FinishReason(StrEnum):
     TOOL_CALLS = "tool_calls"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ReasoningDelta:
     """More of the reasoning."""
 
@@ -28,7 +28,7 @@ class ReasoningDelta:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TextDelta:
     """More of the visible answer, with the logprobs of its tokens when they were asked for."""
 
@@ -37,7 +37,7 @@ class TextDelta:
     logprobs: tuple[TokenLogprob, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ToolCallStarted:
     """The `call`-th call of the choice is to the function `name`."""
 
@@ -47,7 +47,7 @@ class ToolCallStarted:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ToolCallDelta:
     """More of the JSON text of the call's arguments."""
 
@@ -56,7 +56,7 @@ class ToolCallDelta:
     arguments: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Finished:
     """The choice is whole."""
 
@@ -64,7 +64,7 @@ class Finished:
     reason: FinishReason
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Completed:
     """The reply is whole; nothing follows."""
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from tessera.core.values import value
+
 Feature: TypeAlias = Literal["grammar", "logprobs", "n", "thinking_budget"]
 EngineFinish: TypeAlias = Literal["stop", "length"]
 
@@ -77,7 +79,7 @@ class TokenLogprob:
     top: tuple[tuple[int, float], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TokenChunk:
     """What one engine step added to one sequence.
 

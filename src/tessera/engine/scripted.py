@@ -100,9 +100,9 @@ def failing(script: Script, error: Exception, after: int) -> Script:
     return play
 
 
-async def at_once(step: int) -> None:
+def at_once(step: int) -> Awaitable[None]:
     """No delay; only lets others have their turn."""
-    await asyncio.sleep(0)
+    return asyncio.sleep(0)
 
 
 def paced(steps_per_s: float, first_s: float = 0.0) -> Timing:
@@ -188,22 +188,17 @@ class ScriptedEngine:
             end = sampling.thinking_budget.end
             end_ids = (end,) if isinstance(end, int) else self._tokenizer.encode(end)
             tokens = _within_budget(tokens, sampling.thinking_budget, end_ids)
+        stop_token_ids, max_tokens = sampling.stop_token_ids, sampling.max_tokens
         ids: list[int] = []
         for n, token in enumerate(tokens, start=1):
             ids.append(token)
-            finish = _finish(token, n, sampling)
-            if finish or len(ids) == self.tokens_per_chunk:
-                yield _chunk(sequence, ids, finish, sampling)
-                ids = []
-            if finish:
+            if token in stop_token_ids or n == max_tokens:
+                yield _chunk(sequence, ids, "stop" if token in stop_token_ids else "length", sampling)
                 return
+            if len(ids) == self.tokens_per_chunk:
+                yield _chunk(sequence, ids, None, sampling)
+                ids = []
         yield _chunk(sequence, ids, "stop", sampling)
-
-
-def _finish(token: int, n: int, sampling: Sampling) -> EngineFinish | None:
-    if token in sampling.stop_token_ids:
-        return "stop"
-    return "length" if n == sampling.max_tokens else None
 
 
 def _chunk(sequence: int, ids: list[int], finish: EngineFinish | None, sampling: Sampling) -> TokenChunk:

@@ -23,7 +23,7 @@ from tessera.http.errors import ClientGone, presentable
 from tessera.http.inflight import Deadline, InFlight
 from tessera.http.limits import HttpLimits
 from tessera.http.presence import Abort, send_within, while_present
-from tessera.http.sse import EventStream
+from tessera.http.sse import EventStream, WriteNow
 from tessera.metering.meter import CLIENT_GONE, Meter
 from tessera.metrics import Metrics
 from tessera.models import Catalog, Model
@@ -42,7 +42,7 @@ _SAFE_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One request and its answer, as HTTP sees them. `abort` cuts the connection."""
+    """One request and its answer, as HTTP sees them. `abort` cuts the connection, `write_now` is quick."""
 
     scope: Scope
     receive: Receive
@@ -51,6 +51,7 @@ class Exchange:
     deadline: Deadline
     meter: Meter
     abort: Abort | None
+    write_now: WriteNow | None
 
 
 class ChatCompletions:
@@ -82,7 +83,9 @@ class ChatCompletions:
             _require_ready(model)
             deadline = self._in_flight.deadline(self._limits.deadline_s)
             with Meter(self._metrics, model.id, caller.trace_id) as meter:
-                to = Exchange(scope, receive, send, caller, deadline, meter, state.get("abort"))
+                to = Exchange(
+                    scope, receive, send, caller, deadline, meter, state.get("abort"), state.get("write")
+                )
                 async with self._place(to, request.n):
                     answer = self._stream if options.stream else self._reply
                     await answer(to, run(request, model, caller, meter.tally), model, options)
@@ -108,7 +111,7 @@ class ChatCompletions:
             await self._admission.wait(to.caller.priority, n_choices)
 
     async def _stream(self, to: Exchange, batches: Batches, model: Model, options: ReplyOptions) -> None:
-        stream = EventStream(to.send, self._limits, _headers(options), to.abort)
+        stream = EventStream(to.send, self._limits, _headers(options), to.abort, to.write_now)
         writer = ChunkWriter(_header(model), model.tokenizer.token_bytes, include_usage=options.include_usage)
         await while_present(to.receive, _write(batches, writer, stream, to), stream.beat)
 

@@ -2,14 +2,15 @@
 
 A request's head is capped and has a deadline, and so has the silence of a fresh connection. A response can
 cut its connection (`scope["state"]["abort"]`): closing one would wait for ever on a client that does not
-read.
+read. And it can write a part of its body at once (`scope["state"]["write"]`).
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from tessera.errors import RequestError
@@ -73,6 +74,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if n_bytes > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
             raise ValueError("head too large")
         super().on_headers_complete()
+        self.scope.setdefault("state", {})["write"] = chunk_writer(self.cycle)
 
     def send_400_response(self, msg: str) -> None:
         """What cannot be read as HTTP gets our envelope too, and the connection ends."""
@@ -96,3 +98,21 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+
+def chunk_writer(cycle: RequestResponseCycle) -> Callable[[bytes], bool]:
+    """Writes more of a chunked body, or returns False: then it has to go through `send`, which can wait.
+
+    A token is one small write. On its way through `send` and every middleware it would cost more than all
+    that made it.
+    """
+    flow, write = cycle.flow, cycle.transport.write
+
+    def write_chunk(part: bytes) -> bool:
+        # Chunked encoding is chosen when the head of the response is written.
+        if flow.write_paused or cycle.disconnected or not cycle.chunked_encoding or cycle.response_complete:
+            return False
+        write(b"%x\r\n%b\r\n" % (len(part), part))
+        return True
+
+    return write_chunk

@@ -52,6 +52,16 @@ class Answer:
             self._tail = (self._tail + each.text[-2:])[-2:]
             self._search(each)
 
+    def passes(self, text: str) -> bool:
+        """Whether the text is shown as it is; it then counts as shown."""
+        if self.blank or self._after != "text" or not self._stops.passes(text):
+            return False
+        if self._calls:
+            if self._trailing or text[-1].isspace():
+                return False
+            self._tail = (self._tail + text[-2:])[-2:]
+        return True
+
     def _without_separators(self, piece: TextPiece) -> list[TextPiece]:
         """The piece without the white space that separates it from markup before it."""
         match self._after:

@@ -40,11 +40,11 @@ class Automaton:
             self._add(literal)
         self._link()
         firsts = "".join(map(re.escape, self._next[0]))
-        self._first = re.compile(f"[{firsts}]") if firsts else None
+        self.first = re.compile(f"[{firsts}]") if firsts else None
 
     def start(self, text: str, at: int) -> int:
         """Where from `at` on a literal may begin."""
-        begin = self._first.search(text, at) if self._first else None
+        begin = self.first.search(text, at) if self.first else None
         return begin.start() if begin else len(text)
 
     def step(self, state: int, character: str) -> int:
@@ -91,6 +91,11 @@ class Matcher:
         self._held: deque[TextPiece] = deque()
         self._n_held = 0
 
+    def passes(self, text: str) -> bool:
+        """Whether the text is certain as a whole; then there is no need to scan it."""
+        first = self._automaton.first
+        return not self._state and (first is None or first.search(text) is None)
+
     def scan(self, piece: TextPiece, start: int = 0) -> tuple[list[TextPiece], Tag | None, int]:
         """Read `piece` from `start` to the end of the first literal, or to its own end.
 
@@ -99,7 +104,7 @@ class Matcher:
         """
         text, automaton, state = piece.text, self._automaton, self._state
         at = start
-        if not (state or start) and automaton.start(text, 0) == len(text):
+        if not start and self.passes(text):
             return [piece], None, len(text)  # nearly always
         while at < len(text):
             if not state and (at := automaton.start(text, at)) == len(text):

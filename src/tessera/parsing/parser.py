@@ -55,6 +55,13 @@ class Parser:
         """A stop string, or one call too many, ended the choice."""
         return self._turn.stopped
 
+    def passes(self, text: str) -> bool:
+        """Whether the text is shown as it is, here and now; it then counts as read."""
+        state = self._turn.state
+        if self._ended or not state.shows_text:
+            return False
+        return self._matcher.passes(text) and self._turn.answer.passes(text)
+
     def feed(self, pieces: Iterable[Piece]) -> list[ChatEvent]:
         """Read more of the output."""
         for piece in pieces:

@@ -53,17 +53,26 @@ class Reader:
             _Choice(Detokenizer(tokenizer), Parser(choice, request, syntax, control, new_call_id))
             for choice in range(request.n)
         ]
+        self._n_open = request.n
         self._tally = tally
 
     @property
     def done(self) -> bool:
         """All choices have finished: the engine may stop."""
-        return all(choice.finished for choice in self._choices)
+        return not self._n_open
 
     def feed(self, chunk: TokenChunk) -> tuple[ChatEvent, ...]:
         """The events of what the engine added; deltas that follow one another are joined."""
-        self._tally.cached_tokens = max(self._tally.cached_tokens, chunk.cached_tokens)
-        events = self._read(self._choices[chunk.sequence], chunk)
+        if chunk.cached_tokens:
+            self._tally.cached_tokens = chunk.cached_tokens
+        choice = self._choices[chunk.sequence]
+        if not (chunk.logprobs or chunk.finish or choice.finished):
+            # Nearly every token: text that is shown as it is.
+            text = choice.detokenizer.plain(chunk.token_ids)
+            if text and choice.parser.passes(text):
+                self._tally.completion_tokens += len(chunk.token_ids)
+                return (TextDelta(chunk.sequence, text),)
+        events = self._read(choice, chunk)
         return tuple(events if len(events) < 2 else _joined(events))
 
     def complete(self) -> tuple[ChatEvent, ...]:
@@ -89,6 +98,7 @@ class Reader:
 
     def _finish(self, choice: _Choice, finish: EngineFinish) -> list[ChatEvent]:
         choice.finished = True
+        self._n_open -= 1
         events = choice.parser.finish(finish)
         self._tally.finished |= {e.choice: e.reason for e in events if isinstance(e, Finished)}
         return events

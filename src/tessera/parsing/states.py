@@ -80,6 +80,8 @@ class Reasoning(State):
 class Content(State):
     """The visible answer. Stray reasoning tags are dropped before it, and are text within it."""
 
+    shows_text = True
+
     def __init__(self, turn: Turn) -> None:
         self._turn = turn
         self._actions: dict[str, Callable[[Tag], bool]] = {}

@@ -23,6 +23,8 @@ class State(ABC):
 
     literals: tuple[str, ...] = ()
     reasoning = False
+    shows_text = False
+    """Text without literals goes straight to the answer."""
 
     @property
     def half_tag_is_text(self) -> bool:

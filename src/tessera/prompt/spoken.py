@@ -56,6 +56,9 @@ class Spoken:
         if chunk.sequence not in self._texts:
             self._texts[chunk.sequence] = self._trail.fork(), [*self._begun]
         trail, ids = self._texts[chunk.sequence]
+        if self._control.isdisjoint(chunk.token_ids):  # nearly always
+            ids.extend(chunk.token_ids)
+            return
         for token_id in chunk.token_ids:
             if token_id in self._control:
                 self._keep(trail, ids)

@@ -1,6 +1,7 @@
 """Token ids to ordered pieces of text and control tokens, without ever splitting a character."""
 
 import codecs
+from collections.abc import Sequence
 
 from tessera.core.generation import TokenLogprob
 from tessera.text.pieces import ControlPiece, Piece, TextPiece
@@ -21,6 +22,7 @@ class Detokenizer:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._bytes_of = tokenizer.token_bytes
         self._control = {id: text for text, id in tokenizer.control_tokens.items()}
+        self._ordinary = self._control.keys().isdisjoint
         self._decode = _decoder("replace")
         self._holds_bytes = False
         self._waiting: tuple[TokenLogprob, ...] = ()
@@ -38,6 +40,17 @@ class Detokenizer:
             except UnicodeDecodeError:
                 pass
         return self._resume(spelled, () if logprob is None else (logprob,))
+
+    def plain(self, token_ids: Sequence[int]) -> str | None:
+        """The text of ordinary tokens that are whole characters, when nothing is held; else None, unread."""
+        if self._holds_bytes or self._waiting or not self._ordinary(token_ids):
+            return None
+        try:
+            if len(token_ids) == 1:
+                return self._bytes_of(token_ids[0]).decode()
+            return b"".join(map(self._bytes_of, token_ids)).decode()
+        except UnicodeDecodeError:
+            return None
 
     def flush(self) -> tuple[Piece, ...]:
         """The end of the text: what is held will not be completed."""

@@ -1,12 +1,12 @@
 """What the detokenizer makes of token ids: text, and control tokens in their places."""
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from tessera.core.generation import TokenLogprob
+from tessera.core.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TextPiece:
     """Whole characters, with the logprobs (if any) of the tokens that end in them."""
 
@@ -14,7 +14,7 @@ class TextPiece:
     logprobs: tuple[TokenLogprob, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ControlPiece:
     """One control token."""
 

@@ -4,7 +4,7 @@ Nearly all of a frame is the same for the whole stream, so it is made once: a fr
 the delta, and a suffix. Only the text of the delta is JSON-encoded per event.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import assert_never
 
 import msgspec
@@ -45,18 +45,24 @@ class ChunkWriter:
         self._tail = b'],"usage":null}\n\n' if include_usage else b"]}\n\n"
         self._running = b'},"logprobs":null,"finish_reason":null}' + self._tail
         self._starts: dict[int, bytes] = {}
+        self._text_starts: dict[int, bytes] = {}
         self._spell = spell
         self._include_usage = include_usage
 
-    def write(self, events: Iterable[ChatEvent]) -> bytes:
+    def write(self, events: Sequence[ChatEvent]) -> bytes:
         """The frames of the events, joined; those of `Completed` end the stream."""
+        if len(events) == 1:
+            return self._frame(events[0])
         return b"".join(map(self._frame, events))
 
     def _frame(self, event: ChatEvent) -> bytes:
         match event:
             case TextDelta():
-                delta = b'"content":' + _json(event.text)
-                return self._delta(event.choice, delta, event.logprobs)
+                text = _json(event.text)
+                start = self._text_starts.get(event.choice)
+                if start and not event.logprobs:  # nearly always
+                    return b"".join((start, text, self._running))
+                return self._delta(event.choice, b'"content":' + text, event.logprobs)
             case ReasoningDelta():
                 text = _json(event.text)
                 return self._delta(event.choice, b'"reasoning_content":' + text + b',"reasoning":' + text)
@@ -88,6 +94,7 @@ class ChunkWriter:
         if start is not None:
             return start + delta
         start = self._starts[choice] = self._head + b'{"index":%d,"delta":{' % choice
+        self._text_starts[choice] = start + b'"content":'
         role = (
             b'"role":"assistant"' if delta.startswith(b'"content"') else b'"role":"assistant","content":null'
         )

@@ -49,6 +49,26 @@ async def test_headers_go_with_the_first_frames() -> None:
     assert [(body["body"], body["more_body"]) for body in bodies] == [(b"a", True), (b"b", False)]
 
 
+async def test_what_the_server_refuses_to_write_at_once_is_sent() -> None:
+    wire, written, ready = Wire(), list[bytes](), False
+
+    def write_now(frames: bytes) -> bool:
+        if ready:
+            written.append(frames)
+        return ready
+
+    events = EventStream(wire.send, HttpLimits(keep_alive_s=0.01), [], write_now=write_now)
+    await events.write(b"a")
+    ready = True
+    await events.write(b"b")
+    assert await events.beat() > 0
+    ready = False
+    await events.write(b"c")
+    ready = True
+    await events.write(b"d", more=False)
+    assert (wire.bodies, written) == ([b"a", b"c", b"d"], [b"b"])
+
+
 async def test_silence_is_broken_by_a_comment_that_brings_the_headers() -> None:
     wire = Wire()
     events = stream(wire, keep_alive_s=0)

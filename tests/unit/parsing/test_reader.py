@@ -16,8 +16,10 @@ from tessera.core.result import fold
 from tessera.core.tally import Tally
 from tessera.core.usage import Usage
 from tessera.engine.scripted import ScriptedTokenizer
+from tessera.formats.hermes import HERMES
 from tessera.formats.qwen3 import QWEN3
 from tessera.parsing.reader import Reader, new_call_id
+from tessera.parsing.syntax import Syntax
 
 TOKENIZER = ScriptedTokenizer(words=["ab ", "STOP"], control=[*TAGS, "<|im_end|>", "<|endoftext|>"])
 PLAIN = ChatRequest((UserMessage("x"),))
@@ -115,6 +117,42 @@ def test_reply_and_usage_do_not_depend_on_chunks(
         return [*events, *reader.complete()]
 
     assert fold(read(cuts.draw(chunkings(tokens)))) == fold(read([tokens]))
+
+
+@given(
+    parts=scraps,
+    cuts=st.data(),
+    request=st.builds(
+        replace,
+        st.sampled_from([ASKED, PLAIN]),
+        mode=st.sampled_from(Mode),
+        stop=st.sampled_from([(), ("STOP",), ("\n\n", "}")]),
+    ),
+)
+@pytest.mark.parametrize("syntax", [QWEN3.syntax, HERMES.syntax], ids=["xml", "json"])
+def test_plain_text_takes_a_shorter_way_to_the_same_events(
+    syntax: Syntax, parts: list[str], cuts: st.DataObject, request: ChatRequest
+) -> None:
+    """Tokens with logprobs always take the long way."""
+    chunks = [*cuts.draw(chunkings((*ids(*parts), END))), ids("ab ab ")]
+
+    def read(scored: bool) -> list[tuple[ChatEvent, ...]]:
+        number = iter(range(99))
+        reader = Reader(request, syntax, TOKENIZER, Tally(11), lambda: f"call_{next(number)}")
+        batches: list[tuple[ChatEvent, ...]] = []
+        for i, chunk in enumerate(chunks, 1):
+            logprobs = tuple(TokenLogprob(id, -1.0) for id in chunk) if scored else ()
+            events = reader.feed(
+                TokenChunk(0, tuple(chunk), "stop" if i == len(chunks) else None, 0, logprobs)
+            )
+            batches.append(tuple(map(without_logprobs, events)))
+        return [*batches, reader.complete()]
+
+    assert read(scored=False) == read(scored=True)
+
+
+def without_logprobs(event: ChatEvent) -> ChatEvent:
+    return TextDelta(event.choice, event.text) if isinstance(event, TextDelta) else event
 
 
 def test_call_ids_are_random() -> None:
