@@ -49,7 +49,7 @@ def build_app(
             *model_routes(catalog),
             *ops_routes(catalog, in_flight),
         ],
-        middleware=[Middleware(Envelope), Middleware(KeyRequired, keys=keys)],
+        middleware=[Middleware(Envelope, metrics=metrics), Middleware(KeyRequired, keys=keys)],
         exception_handlers={HTTPException: refuse_route},
         lifespan=lifespan,
     )

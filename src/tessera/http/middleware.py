@@ -8,16 +8,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tessera.access.keys import Keys
 from tessera.http.errors import ClientGone, error_response, presentable
+from tessera.metrics import Metrics
 
 PUBLIC_PATHS = frozenset({"/healthz", "/readyz"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class Envelope:
-    """Names each request (`scope["state"]["request_id"]`) and turns whatever is raised into an answer."""
+    """Names each request (`scope["state"]["request_id"]`), turns whatever is raised into an answer, and
+    counts the answers.
+    """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
+        self._responses = metrics.responses
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer or pass on."""
@@ -32,6 +36,7 @@ class Envelope:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
+                self._responses.labels(str(message["status"])).inc()
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
             await send(message)
 

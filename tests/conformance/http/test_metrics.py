@@ -46,6 +46,8 @@ def test_requests_are_counted_and_nothing_of_them_is_shown(
     assert samples["tessera_request_failure_total", "generation_failed", model] == 1
     assert samples["tessera_time_to_first_token_seconds_count", model] == 2
     assert samples["tessera_num_requests_running", model] == 0
+    assert samples["tessera_http_responses_total", "200"] == 2
+    assert samples["tessera_http_responses_total", "502"] == 1
     assert samples["tessera_generation_tokens_total", model] > 10
     for secret in (CANARY, served.key, served.key[-8:], "operator"):
         assert secret not in reply.text

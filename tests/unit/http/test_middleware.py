@@ -7,6 +7,7 @@ from tessera.access.keys import Keys
 from tessera.errors import AuthenticationError, ModelNotFound
 from tessera.http.errors import ClientGone
 from tessera.http.middleware import PUBLIC_PATHS, Envelope, KeyRequired
+from tessera.metrics import Metrics
 
 pytestmark = pytest.mark.anyio
 
@@ -20,7 +21,7 @@ async def through_envelope(app: Any, headers: list[tuple[bytes, bytes]] | None =
     async def receive() -> Any:
         return {"type": "http.disconnect"}
 
-    await Envelope(app)({"type": "http", "headers": headers or []}, receive, send)
+    await Envelope(app, Metrics())({"type": "http", "headers": headers or []}, receive, send)
     return sent
 
 
