@@ -16,7 +16,7 @@ from itertools import count
 from pathlib import Path
 from statistics import median
 
-from tessera.cli.assembly import load_model
+from tessera.cli.assembly import private_model
 from tessera.core.chat import (
     Caller,
     ChatRequest,
@@ -140,7 +140,7 @@ async def latencies(model: Model, rounds: int) -> dict[str, list[float]]:
 @asynccontextmanager
 async def serving() -> AsyncGenerator[Model]:
     """The embedded model with the defaults of `tessera serve`."""
-    model = load_model(Settings(), Quiet())
+    model = private_model(Settings(), Quiet())
     await model.engine.start()
     try:
         yield model

@@ -1,7 +1,7 @@
 """API keys: made once, kept only as HMACs, checked in constant time.
 
-The pepper and the salt secret are random per process: a dump of the digests is of no use, and no two
-processes share prefix-cache salts.
+The pepper and the salt secret come from a secret that is random at every start: a dump of the digests is of
+no use, and no two services share prefix-cache salts. The API processes of one service do.
 """
 
 import hashlib
@@ -46,10 +46,14 @@ def well_formed(key: str) -> bool:
 class Keys:
     """The keys that are valid."""
 
-    def __init__(self, keys: Iterable[str] = ()) -> None:
-        """All `keys` belong to one account, `operator`; raises `ValueError` for one that cannot be a key."""
-        self._pepper = secrets.token_bytes(32)
-        self._salt_secret = secrets.token_bytes(32)
+    def __init__(self, keys: Iterable[str] = (), secret: bytes | None = None) -> None:
+        """All `keys` belong to one account, `operator`; raises `ValueError` for one that cannot be a key.
+
+        Of the same `secret` (32 random bytes or more) come the same salts.
+        """
+        root = secrets.token_bytes(32) if secret is None else secret
+        self._pepper = hmac.digest(root, b"pepper", hashlib.sha256)
+        self._salt_secret = hmac.digest(root, b"salt", hashlib.sha256)
         self._identities: dict[bytes, tuple[bytes, Identity]] = {}
         for key in keys:
             self.add(key, AccountId("operator"))

@@ -1,9 +1,15 @@
 """Settings become a model that can be asked."""
 
+import math
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 
+from tessera.access.admission import Capacity
+from tessera.core.chat import Mode
 from tessera.engine.base import Engine
 from tessera.engine.loading import resolve
+from tessera.engine.openvino.client import OpenVinoEngine
 from tessera.engine.openvino.config import WorkerConfig
 from tessera.engine.openvino.private import PrivateEngine
 from tessera.engine.scripted import ScriptedEngine, ScriptedTokenizer, paced
@@ -11,6 +17,7 @@ from tessera.errors import StartupError
 from tessera.formats.base import ChatFormat, SamplingDefaults
 from tessera.formats.hermes import HERMES
 from tessera.formats.registry import choose_format
+from tessera.http.limits import HttpLimits
 from tessera.models import Catalog, Model
 from tessera.settings import Settings
 from tessera.text.grammar_check import GrammarCheck
@@ -26,14 +33,54 @@ def open_cache(settings: Settings) -> Cache:
     return Cache(settings.cache_dir or default_root())
 
 
-def load_model(settings: Settings, progress: Progress) -> Model:
-    """The model that is to be served, its engine not yet started; fetches and converts what is missing.
+@dataclass(frozen=True, slots=True)
+class Blueprint:
+    """A model but for its engine. `config` is what the engine's process is told; without one, a script is
+    played.
+    """
 
-    Raises `StartupError`.
+    settings: Settings
+    tokenizer: Tokenizer
+    format: ChatFormat
+    sampling: Mapping[Mode, SamplingDefaults]
+    created_s: int
+    config: WorkerConfig | None
+
+    def model(self, engine_path: str | None) -> Model:
+        """The model with the engine at that socket, which need not be there yet."""
+        if self.config is None or engine_path is None:
+            return self.model_of(_scripted(self.settings))
+        return self.model_of(OpenVinoEngine(engine_path, self.config.served()))
+
+    def model_of(self, engine: Engine) -> Model:
+        """The model with this engine."""
+        check = None
+        if self.config is not None:
+            check = GrammarCheck(self.tokenizer.control_tokens, self.tokenizer.vocabulary_size)
+        return Model(
+            engine.info.model_id,
+            engine,
+            self.tokenizer,
+            self.format,
+            self.sampling,
+            self.created_s,
+            grammars=check,
+        )
+
+
+def find_folder(settings: Settings, progress: Progress) -> ModelFolder | None:
+    """The folder of the model that is to be served, fetched and converted if it is missing; None where a
+    script is played. Raises `StartupError`.
     """
     if settings.engine == "scripted":
-        return _scripted(settings)
-    folder = resolve(settings.model, open_cache(settings), progress, offline=settings.offline)
+        return None
+    return resolve(settings.model, open_cache(settings), progress, offline=settings.offline)
+
+
+def read_blueprint(settings: Settings, folder: ModelFolder | None) -> Blueprint:
+    """What the folder says; raises `StartupError`."""
+    if folder is None:
+        return Blueprint(settings, ScriptedTokenizer(), HERMES, HERMES.sampling, int(time.time()), None)
     tokenizer = HfTokenizer.from_file(folder.tokenizer_json)
     chat_format = choose_format(
         folder.chat_template,
@@ -43,17 +90,15 @@ def load_model(settings: Settings, progress: Progress) -> Model:
         defaults=_sampling_defaults(folder.generation),
     )
     config = worker_config(folder, settings, tokenizer, chat_format)
-    engine: Engine = PrivateEngine(config, hang_s=settings.engine_hang_s)
-    model_id = engine.info.model_id
-    return Model(
-        model_id,
-        engine,
-        tokenizer,
-        chat_format,
-        chat_format.sampling,
-        folder.created_s,
-        grammars=GrammarCheck(tokenizer.control_tokens, tokenizer.vocabulary_size),
-    )
+    return Blueprint(settings, tokenizer, chat_format, chat_format.sampling, folder.created_s, config)
+
+
+def private_model(settings: Settings, progress: Progress) -> Model:
+    """The model with an engine of its own, not yet started; raises `StartupError`."""
+    blueprint = read_blueprint(settings, find_folder(settings, progress))
+    if blueprint.config is None:
+        return blueprint.model(None)
+    return blueprint.model_of(PrivateEngine(blueprint.config))
 
 
 def catalog(model: Model, settings: Settings) -> Catalog:
@@ -91,15 +136,34 @@ def worker_config(
     )
 
 
-def _scripted(settings: Settings) -> Model:
-    tokenizer = ScriptedTokenizer()
-    engine = ScriptedEngine(
-        tokenizer,
+def _scripted(settings: Settings) -> ScriptedEngine:
+    return ScriptedEngine(
+        ScriptedTokenizer(),
         timing=paced(settings.scripted_tokens_per_s),
         model_id=settings.model_name or "tessera/scripted",
         context_tokens=settings.context_tokens or 32_768,
     )
-    return Model(engine.info.model_id, engine, tokenizer, HERMES, HERMES.sampling, int(time.time()))
+
+
+def limits(settings: Settings) -> HttpLimits:
+    """What a connection may cost."""
+    return HttpLimits(
+        max_body_bytes=settings.max_body_bytes,
+        body_deadline_s=settings.body_deadline_s,
+        keep_alive_s=settings.keep_alive_s,
+        send_deadline_s=settings.send_deadline_s,
+        deadline_s=settings.deadline_s,
+    )
+
+
+def capacity(settings: Settings, model: Model) -> Capacity:
+    """Of one API process. A few more than the engine computes at once: as one ends, the next is there."""
+    at_once = settings.max_running or math.ceil(1.25 * model.engine.info.max_sequences)
+    return Capacity(
+        max_running=math.ceil(at_once / settings.workers),
+        max_queued=math.ceil(settings.max_queued / settings.workers),
+        queue_deadline_s=settings.queue_deadline_s,
+    )
 
 
 def _sampling_defaults(wanted: GenerationConfig) -> SamplingDefaults:

@@ -10,7 +10,7 @@ from typing import BinaryIO, TextIO
 
 import click
 
-from tessera.cli.assembly import load_model
+from tessera.cli.assembly import private_model
 from tessera.cli.options import with_settings
 from tessera.cli.progress import TerminalProgress
 from tessera.core.chat import Caller, ChatRequest
@@ -37,7 +37,7 @@ def inspect(settings: Settings, request_file: BinaryIO, start: bool, output: Tex
     written by name, or of what the model writes.
     """
     request, _ = decode_request(request_file.read())
-    model = load_model(settings, TerminalProgress())
+    model = private_model(settings, TerminalProgress())
     asyncio.run(_inspect(request, model, output.read() if output else None, start=start))
 
 

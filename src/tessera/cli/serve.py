@@ -1,44 +1,58 @@
-"""`tessera serve`: the model first, then the socket, then the engine; and the way down again."""
+"""`tessera serve`, the parent of it all: sockets, the model's files, the engine, the API; and the way down.
+
+With one worker the API runs in this process, with more in processes of their own: either way it is a `Front`.
+"""
 
 import asyncio
+import dataclasses
 import logging
-import math
+import secrets
+import signal
 import socket
-from collections.abc import Callable, Mapping
-from typing import Any
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from tempfile import TemporaryDirectory
+from typing import Protocol
 
 import click
-import uvicorn
 import uvloop
 
 from tessera import __version__
-from tessera.access.admission import Capacity
-from tessera.access.keys import Keys, generate_key
-from tessera.app import build_app
-from tessera.cli.assembly import catalog, load_model
-from tessera.cli.draining import DrainingServer
+from tessera.access.keys import generate_key
+from tessera.cli.admin import answering
+from tessera.cli.api import Api, Plan
+from tessera.cli.assembly import find_folder, read_blueprint
+from tessera.cli.listening import address, bind, shared
 from tessera.cli.options import with_settings
 from tessera.cli.progress import TerminalProgress
-from tessera.engine.openvino.private import PrivateEngine
+from tessera.cli.systemd import notify
+from tessera.cli.workers import Workers
+from tessera.engine.openvino.process import EngineProcess
 from tessera.errors import EngineError, StartupError
-from tessera.http.limits import HttpLimits
-from tessera.http.protocol import GuardedProtocol
+from tessera.http.ops import admin_app
 from tessera.models import Model
 from tessera.settings import Settings
 from tessera.telemetry import configure, log
+from tessera.weights.folder import ModelFolder
 
 _logger = logging.getLogger(__name__)
 
-# Logs are ours, draining has waited already when uvicorn shuts down, and nothing is known of proxies.
-_UVICORN: Mapping[str, Any] = {
-    "ws": "none",
-    "lifespan": "on",
-    "log_config": None,
-    "access_log": False,
-    "server_header": False,
-    "proxy_headers": False,
-    "timeout_graceful_shutdown": 2,
-}
+
+class Front(Protocol):
+    """What answers HTTP."""
+
+    async def run(self, started: Callable[[], None]) -> None:
+        """Until the way down has been gone; `started` is called when tokens can flow."""
+        ...
+
+    def drain(self) -> None:
+        """Begin the way down."""
+        ...
+
+    def end(self) -> None:
+        """Go it at once."""
+        ...
 
 
 @click.command()
@@ -50,105 +64,117 @@ def serve(settings: Settings) -> None:
     `export TESSERA_API_KEY=…` is printed, unless that variable is set already.
     """
     configure(settings.log_level, settings.log_format)
-    # Bound first, so that a port in use is known before anything is downloaded; it listens later.
-    with _bound(settings.host, settings.port) as listener:
-        model = load_model(settings, TerminalProgress())
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(settings, model, listener))
+    # Until the loop takes it over: the first process of a container is not ended by a signal it ignores.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+    with ExitStack() as stack:
+        # Bound first, so that a port in use is known before anything is downloaded; they listen later.
+        listener = stack.enter_context(bind(settings.host, settings.port, "--host and --port"))
+        admin = None
+        if settings.admin_port is not None:
+            flags = "--admin-host and --admin-port"
+            admin = stack.enter_context(bind(settings.admin_host, settings.admin_port, flags))
+        folder = find_folder(settings, TerminalProgress())
+        runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
+        runner.run(_serve(settings, folder, listener, admin))
 
 
-async def _serve(settings: Settings, model: Model, listener: socket.socket) -> None:
-    key = settings.api_key or generate_key()
-    app = build_app(catalog(model, settings), Keys([key]), _limits(settings), _capacity(settings, model))
-    config = uvicorn.Config(app, http=GuardedProtocol, **_UVICORN)
-    server = DrainingServer(config, app.state.in_flight, settings.shutdown_grace_s)
+async def _serve(
+    given: Settings, folder: ModelFolder | None, listener: socket.socket, admin: socket.socket | None
+) -> None:
+    settings = dataclasses.replace(given, api_key=given.api_key or generate_key())
+    secret = secrets.token_bytes(32)
+    blueprint = read_blueprint(settings, folder)
+    engine = EngineProcess(blueprint.config, hang_s=settings.engine_hang_s) if blueprint.config else None
+    path = engine.path if engine else None
+    model = blueprint.model(path)
+    with _metrics_directory(settings) as metrics_directory:
+        front: Front
+        if settings.workers == 1:
+            front = Api(model, settings, secret, listener)
+        else:
+            plan = Plan(settings, secret, folder, path)
+            front = Workers(plan, shared(listener, settings.workers), metrics_directory)
+        _obey_signals(front)
+        announce = _Announcement(
+            settings, model, address(listener), None if given.api_key else settings.api_key
+        )
+        # What the admin listener shows of the engine and of the workers is given to it here.
+        async with answering(admin_app(), admin):
+            await _run(front, engine, announce)
 
-    def announce() -> None:
-        _announce(settings, model, _address(listener), None if settings.api_key else key)
 
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    running = asyncio.create_task(_run_engine(model, server, announce))
-    await asyncio.wait({serving, running}, return_when=asyncio.FIRST_COMPLETED)
-    server.should_exit = True
-    await serving
-    running.cancel()
-    (ended,) = await asyncio.gather(running, return_exceptions=True)
-    if isinstance(ended, EngineError) and not server.draining:
-        raise StartupError(ended.message) from ended
-    if isinstance(ended, Exception) and not isinstance(ended, EngineError):
-        raise ended
-
-
-async def _run_engine(model: Model, server: uvicorn.Server, announce: Callable[[], None]) -> None:
-    """Until the engine is closed."""
-    if isinstance(engine := model.engine, PrivateEngine):
-
-        async def announce_when_ready() -> None:
-            await engine.ready()
-            announce()
-
-        engine.connect()
-        check = [model.grammars.start()] if model.grammars else []
-        await asyncio.gather(engine.process.run(lambda: None), announce_when_ready(), *check)
+async def _run(front: Front, engine: EngineProcess | None, announce: Callable[[], None]) -> None:
+    """Until the front was told to end, or the engine cannot go on; the engine is always the last to go."""
+    serving = asyncio.create_task(front.run(announce))
+    if engine is None:
+        await serving
         return
-    while not server.started:  # noqa: ASYNC110 - uvicorn announces nothing
-        await asyncio.sleep(0.01)
-    announce()
-    await asyncio.Event().wait()
-
-
-def _announce(settings: Settings, model: Model, address: str, new_key: str | None) -> None:
-    names = [alias for alias in settings.aliases if alias != model.id]
-    log(
-        _logger,
-        "info",
-        "serving",
-        version=__version__,
-        model=model.id,
-        aliases=", ".join(names),
-        context_tokens=model.context_tokens,
-        address=address,
-    )
-    also = f", which also answers to {', '.join(names)}" if names else ""
-    click.echo(f"Serving {model.id}{also}.")
-    click.echo(f"Listening on {address}/v1, context {model.context_tokens} tokens.")
-    if new_key:
-        click.echo(f"export TESSERA_API_KEY={new_key}")
-
-
-def _bound(host: str, port: int) -> socket.socket:
+    began = asyncio.Event()
+    computing = asyncio.create_task(engine.run(began.set))
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-    except OSError as error:
-        raise StartupError(f"Cannot listen on {host}:{port}: {error.strerror or error}.") from error
-    return listener
+        await asyncio.wait({serving, computing}, return_when=asyncio.FIRST_COMPLETED)
+        if computing.done():
+            front.end()
+        await serving
+    finally:
+        await engine.aclose()
+        (failure,) = await asyncio.gather(computing, return_exceptions=True)
+    if isinstance(failure, EngineError) and not began.is_set():
+        raise StartupError(f"The engine did not start: {failure.message}") from failure
+    if failure is not None:
+        raise failure
 
 
-def _address(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+def _obey_signals(front: Front) -> None:
+    """The first SIGTERM or SIGINT begins the way down, the second shortens it."""
+    n_signals = 0
+
+    def obey() -> None:
+        nonlocal n_signals
+        n_signals += 1
+        if n_signals == 1:
+            notify("STOPPING=1")
+            front.drain()
+        else:
+            front.end()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, obey)
 
 
-def _limits(settings: Settings) -> HttpLimits:
-    return HttpLimits(
-        max_body_bytes=settings.max_body_bytes,
-        body_deadline_s=settings.body_deadline_s,
-        keep_alive_s=settings.keep_alive_s,
-        send_deadline_s=settings.send_deadline_s,
-        deadline_s=settings.deadline_s,
-    )
+def _metrics_directory(settings: Settings) -> AbstractContextManager[str | None]:
+    """Where the metrics of several API processes meet, if anybody is to see them."""
+    if settings.workers == 1 or settings.admin_port is None:
+        return nullcontext()
+    return TemporaryDirectory(prefix="tessera-metrics-")
 
 
-def _capacity(settings: Settings, model: Model) -> Capacity:
-    """Of one API process. A few more than the engine computes at once: as one ends, the next is there."""
-    at_once = settings.max_running or math.ceil(1.25 * model.engine.info.max_sequences)
-    return Capacity(
-        max_running=math.ceil(at_once / settings.workers),
-        max_queued=math.ceil(settings.max_queued / settings.workers),
-        queue_deadline_s=settings.queue_deadline_s,
-    )
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Announcement:
+    """What is said when tokens can flow."""
+
+    settings: Settings
+    model: Model
+    address: str
+    new_key: str | None
+
+    def __call__(self) -> None:
+        model = self.model
+        names = [alias for alias in self.settings.aliases if alias != model.id]
+        log(
+            _logger,
+            "info",
+            "serving",
+            version=__version__,
+            model=model.id,
+            aliases=", ".join(names),
+            context_tokens=model.context_tokens,
+            address=self.address,
+            workers=self.settings.workers,
+        )
+        also = f", which also answers to {', '.join(names)}" if names else ""
+        click.echo(f"Serving {model.id}{also}.")
+        click.echo(f"Listening on {self.address}/v1, context {model.context_tokens} tokens.")
+        if self.new_key:
+            click.echo(f"export TESSERA_API_KEY={self.new_key}")
+        notify("READY=1")

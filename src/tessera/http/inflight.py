@@ -11,12 +11,16 @@ class InFlight:
 
     def __init__(self) -> None:
         self.n = 0
-        self.draining = False
+        self.leaving = self.draining = False
         self._deadlines: set[Deadline] = set()
+
+    def leave(self) -> None:
+        """Say that the service is about to end (`/readyz`), and go on as before."""
+        self.leaving = True
 
     def drain(self) -> None:
         """Take no more requests; those that run go on. Safe in a signal handler."""
-        self.draining = True
+        self.leaving = self.draining = True
 
     def end(self) -> None:
         """End the replies that are being made, each with an error."""
@@ -54,8 +58,9 @@ class Deadline:
 
     def end(self) -> None:
         """The time is up now."""
-        self._ended_early = True
-        self._timeout.reschedule(asyncio.get_running_loop().time())
+        if not self._timeout.expired():
+            self._ended_early = True
+            self._timeout.reschedule(asyncio.get_running_loop().time())
 
     async def __aenter__(self) -> None:
         """Begin."""

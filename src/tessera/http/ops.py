@@ -2,6 +2,7 @@
 more.
 """
 
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -12,17 +13,23 @@ from tessera.http.inflight import InFlight
 from tessera.models import Catalog
 
 
+def admin_app() -> Starlette:
+    """What the admin listener answers, which is not public."""
+    return Starlette(routes=[Route("/healthz", _healthz)])
+
+
+async def _healthz(request: Request) -> Response:
+    return Response(b'{"status":"ok"}', media_type="application/json")
+
+
 def ops_routes(catalog: Catalog, in_flight: InFlight) -> list[Route]:
     """The routes a supervisor asks."""
 
-    async def healthz(request: Request) -> Response:
-        return Response(b'{"status":"ok"}', media_type="application/json")
-
     async def readyz(request: Request) -> Response:
         reasons = (model.engine.unready() for _, model in catalog.names())
-        reason = "draining" if in_flight.draining else next(filter(None, reasons), None)
+        reason = "draining" if in_flight.leaving else next(filter(None, reasons), None)
         if reason:  # the answer to a question that is asked every second: no line in the log
             return error_response(EngineUnavailable(f"Not ready: {reason}.", code=reason, retry_after_s=2))
         return Response(b'{"status":"ready"}', media_type="application/json")
 
-    return [Route("/healthz", healthz), Route("/readyz", readyz)]
+    return [Route("/healthz", _healthz), Route("/readyz", readyz)]

@@ -1,0 +1,27 @@
+"""A second HTTP server in the parent process, on an address of its own: never the public one."""
+
+import asyncio
+import socket
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import uvicorn
+from uvicorn._types import ASGIApplication
+
+from tessera.cli.api import UVICORN
+from tessera.cli.draining import SignalFreeServer
+
+
+@asynccontextmanager
+async def answering(app: ASGIApplication, listener: socket.socket | None) -> AsyncGenerator[None]:
+    """Serve `app` on the socket for as long as the context lasts; without a socket, nothing is served."""
+    if listener is None:
+        yield
+        return
+    server = SignalFreeServer(uvicorn.Config(app, lifespan="off", **UVICORN))
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await serving

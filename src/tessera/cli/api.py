@@ -1,0 +1,156 @@
+"""What an API process does: HTTP on a socket that it is given, with an engine that is somewhere else.
+
+    python -m tessera.cli.api FD
+
+FD is an inherited, bound socket. Standard input begins with a `Plan`; after that it is the lifeline: it ends
+when the parent wants everything to end, or is itself no more. One byte on standard output says that tokens
+flow. SIGTERM begins the way down.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import uvicorn
+import uvloop
+
+from tessera.access.keys import Keys
+from tessera.app import build_app
+from tessera.cli.assembly import capacity, catalog, limits, read_blueprint
+from tessera.cli.draining import DrainingServer
+from tessera.engine.openvino.client import OpenVinoEngine
+from tessera.http.protocol import GuardedProtocol
+from tessera.models import Model
+from tessera.settings import Settings
+from tessera.telemetry import configure
+from tessera.weights.folder import ModelFolder
+
+# Logs are ours, draining has waited already when uvicorn shuts down, and nothing is known of proxies.
+UVICORN: Mapping[str, Any] = {
+    "ws": "none",
+    "log_config": None,
+    "access_log": False,
+    "server_header": False,
+    "proxy_headers": False,
+    "timeout_graceful_shutdown": 2,
+}
+_STDIN, _STDOUT = 0, 1
+_LENGTH_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What an API process is told. `settings` hold a key; `secret` is what `Keys` derives all else from;
+    without a `folder` the engine is a scripted one of the process's own.
+    """
+
+    settings: Settings
+    secret: bytes
+    folder: ModelFolder | None
+    engine_path: str | None
+
+
+def pack(plan: Plan) -> bytes:
+    """As `read_plan` expects it."""
+    payload = msgspec.msgpack.encode(plan, enc_hook=str)  # of paths
+    return len(payload).to_bytes(_LENGTH_BYTES, "big") + payload
+
+
+def read_plan(fd: int) -> Plan:
+    """The plan, and not a byte more: what follows is the lifeline's."""
+    with os.fdopen(fd, "rb", buffering=0, closefd=False) as pipe:
+        payload = _exactly(pipe.read, int.from_bytes(_exactly(pipe.read, _LENGTH_BYTES), "big"))
+    return msgspec.msgpack.decode(payload, type=Plan, dec_hook=lambda _, text: Path(text))
+
+
+def _exactly(read: Callable[[int], bytes | None], n_bytes: int) -> bytes:
+    received = b""
+    while len(received) < n_bytes:
+        more = read(n_bytes - len(received))
+        if not more:
+            sys.exit("The parent ended before it said what to do.")
+        received += more
+    return received
+
+
+class Api:
+    """The HTTP service of one process, from its socket to the model."""
+
+    def __init__(self, model: Model, settings: Settings, secret: bytes, listener: socket.socket) -> None:
+        """Nothing runs before `run`. The settings have a key."""
+        keys = Keys([settings.api_key] if settings.api_key else [], secret)
+        app = build_app(catalog(model, settings), keys, limits(settings), capacity(settings, model))
+        config = uvicorn.Config(app, http=GuardedProtocol, lifespan="on", **UVICORN)
+        config.load()
+        self._model = model
+        self._listener = listener
+        self._server = DrainingServer(
+            config,
+            app.state.in_flight,
+            delay_s=settings.drain_delay_s,
+            grace_s=settings.shutdown_grace_s,
+        )
+
+    async def run(self, started: Callable[[], None]) -> None:
+        """Serve until the way down has been gone; `started` is called when tokens can flow."""
+        opening = asyncio.create_task(self._open(started))
+        opening.add_done_callback(lambda task: task.cancelled() or task.exception() is None or self.end())
+        try:
+            await self._server.serve(sockets=[self._listener])
+        finally:
+            opening.cancel()
+            (ended,) = await asyncio.gather(opening, return_exceptions=True)
+        if isinstance(ended, Exception):
+            raise ended
+
+    def drain(self) -> None:
+        """Begin the way down."""
+        self._server.drain()
+
+    def end(self) -> None:
+        """Go it at once."""
+        self._server.end()
+
+    async def _open(self, started: Callable[[], None]) -> None:
+        await self._server.listening.wait()
+        if isinstance(self._model.engine, OpenVinoEngine):
+            self._model.engine.connect()
+            await self._model.engine.ready()
+        if self._model.grammars:
+            await self._model.grammars.start()
+        started()
+
+
+async def _work(plan: Plan, listener: socket.socket) -> None:
+    model = read_blueprint(plan.settings, plan.folder).model(plan.engine_path)
+    api = Api(model, plan.settings, plan.secret, listener)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, api.drain)
+
+    def feel_lifeline() -> None:
+        if not os.read(_STDIN, 1):
+            loop.remove_reader(_STDIN)
+            api.end()
+
+    loop.add_reader(_STDIN, feel_lifeline)
+    await api.run(lambda: os.write(_STDOUT, b"\n") and None)
+
+
+def main() -> None:
+    """Serve on the socket whose file descriptor is the first argument."""
+    plan = read_plan(_STDIN)
+    configure(plan.settings.log_level, plan.settings.log_format)
+    loop = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+    with socket.socket(fileno=int(sys.argv[1])) as listener, loop as runner:
+        runner.run(_work(plan, listener))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""API processes as their parent sees them: each has a socket of its own, and is started again if it dies.
+
+The parent keeps the sockets: what arrives for a process that is dead waits for the one that follows it.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from tessera.cli.api import Plan, pack
+from tessera.errors import StartupError
+from tessera.telemetry import log
+
+_logger = logging.getLogger(__name__)
+
+# -P: the current directory is no place to import from.
+COMMAND = (sys.executable, "-P", "-m", "tessera.cli.api")
+FIRST_DELAY_S, LAST_DELAY_S = 0.5, 10.0
+# A process that lived this long did not die of how it was started.
+HEALTHY_S = 60.0
+# What a process may take beyond the drain's own times before it is killed.
+SLACK_S = 5.0
+_OUR_OWN = ("TESSERA_", "NOTIFY_SOCKET", "PROMETHEUS_MULTIPROC_DIR")
+
+
+class Workers:
+    """As many API processes as there are sockets."""
+
+    def __init__(
+        self, plan: Plan, listeners: Sequence[socket.socket], metrics_directory: str | None = None
+    ) -> None:
+        """Nothing runs before `run`. `metrics_directory` is where prometheus_client keeps their metrics."""
+        self._plan = pack(plan)
+        self._drain_s = plan.settings.drain_delay_s + plan.settings.shutdown_grace_s
+        self._listeners = listeners
+        self._environment = _environment(metrics_directory)
+        self._running: set[Process] = set()
+        self._leaving = asyncio.Event()
+
+    async def run(self, started: Callable[[], None]) -> None:
+        """Until the way down has been gone; `started` is called when tokens flow in all of them.
+
+        Raises `StartupError` if one ends before it was ever ready.
+        """
+        ready = [asyncio.Event() for _ in self._listeners]
+        pairs = zip(self._listeners, ready, strict=True)
+        tasks = [asyncio.create_task(self._keep(*pair)) for pair in pairs]
+        announcing = asyncio.create_task(_announce(ready, started))
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in (announcing, *tasks):
+                task.cancel()
+            await asyncio.gather(announcing, *tasks, return_exceptions=True)
+
+    def drain(self) -> None:
+        """Begin the way down in all of them."""
+        self._leaving.set()
+        for process in self._running:
+            process.terminate()
+        asyncio.get_running_loop().call_later(self._drain_s + SLACK_S, self._kill)
+
+    def end(self) -> None:
+        """Go it at once."""
+        self._leaving.set()
+        for process in self._running:
+            _cut_lifeline(process)
+        asyncio.get_running_loop().call_later(SLACK_S, self._kill)
+
+    async def _keep(self, listener: socket.socket, ready: asyncio.Event) -> None:
+        """One process after the other on the same socket."""
+        delay_s = FIRST_DELAY_S
+        with listener:
+            while not self._leaving.is_set():
+                begun = time.monotonic()
+                code = await self._live(listener, ready)
+                if self._leaving.is_set():
+                    return
+                if not ready.is_set():
+                    raise StartupError(f"An API process did not start: it ended with {code}.")
+                delay_s = FIRST_DELAY_S if time.monotonic() - begun > HEALTHY_S else delay_s
+                log(_logger, "error", "api process died", exit_code=code, restart_in_s=delay_s)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._leaving.wait(), delay_s)
+                delay_s = min(2 * delay_s, LAST_DELAY_S)
+
+    async def _live(self, listener: socket.socket, ready: asyncio.Event) -> int:
+        """The exit code of one process, which is in `_running` until then."""
+        process = await asyncio.create_subprocess_exec(
+            *COMMAND,
+            str(listener.fileno()),
+            stdin=PIPE,
+            stdout=PIPE,
+            env=self._environment,
+            pass_fds=(listener.fileno(),),
+            start_new_session=True,  # an interrupt in the terminal is the parent's to decide on
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._running.add(process)
+        try:
+            process.stdin.write(self._plan)
+            if self._leaving.is_set():  # it came while this one was being started
+                _cut_lifeline(process)
+            if await process.stdout.read(1):
+                ready.set()
+            return await process.wait()
+        except BaseException:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+            raise
+        finally:
+            self._running.discard(process)
+
+    def _kill(self) -> None:
+        for process in self._running:
+            log(_logger, "error", "api process does not end, killed", pid=process.pid)
+            process.kill()
+
+
+async def _announce(ready: Sequence[asyncio.Event], started: Callable[[], None]) -> None:
+    for each in ready:
+        await each.wait()
+    started()
+
+
+def _environment(metrics_directory: str | None) -> dict[str, str]:
+    """Ours, without the settings: a key is among them, and the plan says it all."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(_OUR_OWN)}
+    return inherited | ({"PROMETHEUS_MULTIPROC_DIR": metrics_directory} if metrics_directory else {})
+
+
+def _cut_lifeline(process: Process) -> None:
+    assert process.stdin is not None
+    process.stdin.close()
