@@ -2,18 +2,18 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import uvicorn
-from uvicorn._types import ASGIApplication
 
 from tessera.cli.api import UVICORN
 from tessera.cli.draining import SignalFreeServer
 
 
 @asynccontextmanager
-async def answering(app: ASGIApplication, listener: socket.socket | None) -> AsyncGenerator[None]:
+async def answering(app: Callable[..., Any], listener: socket.socket | None) -> AsyncGenerator[None]:
     """Serve `app` on the socket for as long as the context lasts; without a socket, nothing is served."""
     if listener is None:
         yield

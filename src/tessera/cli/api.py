@@ -140,7 +140,11 @@ async def _work(plan: Plan, listener: socket.socket) -> None:
             api.end()
 
     loop.add_reader(_STDIN, feel_lifeline)
-    await api.run(lambda: os.write(_STDOUT, b"\n") and None)
+
+    def report() -> None:
+        os.write(_STDOUT, b"\n")
+
+    await api.run(report)
 
 
 def main() -> None:

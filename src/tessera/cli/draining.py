@@ -57,6 +57,8 @@ class DrainingServer(SignalFreeServer):
             self.config.encoded_headers.append(_CLOSE)
             self.server_state.default_headers.append(_CLOSE)
             self._refuse_at = time.monotonic() + self._delay_s
+            if not self._delay_s:
+                self._refuse()
 
     def end(self) -> None:
         """Go the rest of it at once."""

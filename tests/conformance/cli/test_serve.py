@@ -4,51 +4,13 @@ import json
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import httpx2
-import pytest
+from tests.serving import Server, Start, ask
 
 KEY = "sk-tessera-" + "c" * 40
-Start = Callable[..., "subprocess.Popen[str]"]
 Run = Callable[..., tuple[int, str, str]]
-
-
-@dataclass(frozen=True)
-class Server:
-    process: "subprocess.Popen[str]"
-    url: str
-    key: str
-    announced: list[str]
-
-    def client(self) -> httpx2.Client:
-        return httpx2.Client(base_url=self.url, headers={"Authorization": f"Bearer {self.key}"}, timeout=10)
-
-    def stop(self, with_signal: int = signal.SIGTERM) -> tuple[int, str]:
-        """Exit code and log."""
-        self.process.send_signal(with_signal)
-        _, log = self.process.communicate(timeout=20)
-        return self.process.returncode, log
-
-
-@pytest.fixture
-def serve(start: Start) -> Callable[..., Server]:
-    def one(*arguments: str, **variables: str) -> Server:
-        process = start("serve", "--engine", "scripted", "--port", "0", *arguments, **variables)
-        assert process.stdout is not None
-        lines = [process.stdout.readline().strip() for _ in range(2 if "TESSERA_API_KEY" in variables else 3)]
-        key = variables.get("TESSERA_API_KEY") or lines[-1].removeprefix("export TESSERA_API_KEY=")
-        return Server(process, lines[1].split()[2].removesuffix("/v1,"), key, lines)
-
-    return one
-
-
-def ask(**fields: Any) -> dict[str, Any]:
-    return {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 5, **fields}
 
 
 def test_a_key_is_made_and_printed_as_a_line_for_the_shell(serve: Callable[..., Server]) -> None:
@@ -92,45 +54,14 @@ def test_limits_come_from_the_settings(serve: Callable[..., Server]) -> None:
         assert client.post("/v1/chat/completions", json=ask(user="x" * 2000)).status_code == 413
 
 
-def test_at_a_signal_running_replies_are_finished_and_new_ones_refused(serve: Callable[..., Server]) -> None:
-    server = serve("--scripted-tokens-per-s", "20")
-    with (
-        server.client() as client,
-        client.stream("POST", "/v1/chat/completions", json=ask(stream=True, max_tokens=20)) as reply,
-    ):
-        lines = reply.iter_lines()
-        next(lines)
-        server.process.send_signal(signal.SIGTERM)
-        with server.client() as late:
-            wait_for(lambda: late.get("/readyz").status_code == 503)
-            assert late.get("/readyz").json()["error"]["code"] == "draining"
-            assert late.post("/v1/chat/completions", json=ask()).status_code == 503
-        assert list(lines)[-2:] == ["data: [DONE]", ""]
-    assert server.process.wait(10) == 0
-
-
-@pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGINT, signal.SIGTERM]])
-def test_the_way_down_is_bounded(signals: list[int], serve: Callable[..., Server]) -> None:
-    grace = "0.2" if len(signals) == 1 else "60"
-    server = serve("--scripted-tokens-per-s", "5", "--shutdown-grace-s", grace)
-    with (
-        server.client() as client,
-        client.stream("POST", "/v1/chat/completions", json=ask(stream=True, max_tokens=900)) as reply,
-    ):
-        lines = reply.iter_lines()  # kept: when it is gone, so is the client
-        next(lines)
-        for number in signals:
-            server.process.send_signal(number)
-            time.sleep(0.3)
-        assert server.process.wait(10) == 0
-
-
-def test_a_port_in_use_is_named(start: Start, tessera: Run) -> None:
+def test_a_port_in_use_is_named_with_its_flag(tessera: Run) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        code, _, said = tessera("serve", "--engine", "scripted", "--port", port)
-    assert code == 2
-    assert f"Cannot listen on 127.0.0.1:{port}" in said
+        for flag in ("--port", "--admin-port"):
+            code, _, said = tessera("serve", "--engine", "scripted", "--port", 0, flag, port)
+            assert code == 2
+            assert f"Cannot listen on 127.0.0.1:{port}" in said
+            assert f"{flag}." in said
 
 
 def test_chat_streams_a_reply_and_keeps_a_conversation(serve: Callable[..., Server], tessera: Run) -> None:
@@ -189,10 +120,3 @@ def test_inspect_names_what_is_wrong_with_a_request(tessera: Run, tmp_path: Path
     assert code == 1
     assert "messages" in said
     assert "Traceback" not in said
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    begun = time.monotonic()
-    while not condition():
-        assert time.monotonic() - begun < 5
-        time.sleep(0.01)

@@ -1,0 +1,3 @@
+from tests.serving import environment, serve, start
+
+__all__ = ["environment", "serve", "start"]

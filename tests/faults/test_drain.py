@@ -1,0 +1,147 @@
+"""The way down: SIGTERM, the balancer's time, the replies that run, the deadline, the end."""
+
+import asyncio
+import json
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import httpx2
+import pytest
+from tests.serving import Server, ask, wait_for
+
+pytestmark = pytest.mark.anyio
+
+Serve = Callable[..., Server]
+FULL = pytest.mark.full
+ONE_FIRST = pytest.mark.parametrize("workers", [1, pytest.param(2, marks=FULL)])
+TWO_FIRST = pytest.mark.parametrize("workers", [2, pytest.param(1, marks=FULL)])
+
+
+@asynccontextmanager
+async def clients(server: Server) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client with as many connections as it likes."""
+    limits = httpx2.Limits(max_connections=None)
+    async with httpx2.AsyncClient(
+        base_url=server.url, headers=server.headers, timeout=20, limits=limits
+    ) as client:
+        yield client
+
+
+class Streams:
+    """Replies that are being read side by side."""
+
+    def __init__(self, client: httpx2.AsyncClient, n: int, **fields: object) -> None:
+        self._begun = 0
+        self._all_begun = asyncio.Event()
+        self._n = n
+        self._reading = [asyncio.create_task(self._read(client, fields)) for _ in range(n)]
+
+    async def all_begun(self) -> None:
+        await asyncio.wait_for(self._all_begun.wait(), 20)
+
+    async def ends(self) -> list[str]:
+        """The last frame of each."""
+        return await asyncio.gather(*self._reading)
+
+    async def _read(self, client: httpx2.AsyncClient, fields: dict[str, object]) -> str:
+        last = ""
+        async with client.stream("POST", "/v1/chat/completions", json=ask(stream=True, **fields)) as reply:
+            async for line in reply.aiter_lines():
+                if line and not last:
+                    self._begun += 1
+                    if self._begun == self._n:
+                        self._all_begun.set()
+                last = line or last
+        return last
+
+
+def error_of(frame: str) -> tuple[str, str]:
+    error = json.loads(frame.removeprefix("data: "))["error"]
+    return error["type"], error["code"]
+
+
+async def ended(server: Server, within_s: float = 10.0) -> int:
+    return await asyncio.to_thread(server.process.wait, within_s)
+
+
+@TWO_FIRST
+async def test_fifty_open_streams_lose_nothing(serve: Serve, workers: int) -> None:
+    server = serve("--workers", workers, "--scripted-tokens-per-s", 25)
+    async with clients(server) as client:
+        streams = Streams(client, 50, max_tokens=40)
+        await streams.all_begun()
+        server.send()
+        wait_for(lambda: httpx2.get(f"{server.url}/readyz").status_code == 503)
+        late = await client.post("/v1/chat/completions", json=ask())
+        assert (late.status_code, late.json()["error"]["code"]) == (503, "draining")
+        assert late.headers["retry-after"] == "1"
+        assert late.headers["connection"] == "close"
+        assert set(await streams.ends()) == {"data: [DONE]"}
+    assert await ended(server) == 0
+
+
+@ONE_FIRST
+async def test_what_outlasts_the_grace_ends_with_an_error_and_not_a_cut(serve: Serve, workers: int) -> None:
+    server = serve(
+        "--workers", workers, "--scripted-tokens-per-s", 5, "--shutdown-grace-s", 0.3, "--max-running", 20
+    )
+    async with clients(server) as client:
+        streams = Streams(client, 8, max_tokens=900)
+        await streams.all_begun()
+        whole = [asyncio.create_task(client.post("/v1/chat/completions", json=ask(max_tokens=900, n=8)))]
+        waiting = [asyncio.create_task(client.post("/v1/chat/completions", json=ask())) for _ in range(20)]
+        await asyncio.sleep(0.3)
+        server.send()
+        assert {error_of(last) for last in await streams.ends()} == {("overloaded_error", "draining")}
+        for reply in await asyncio.gather(*whole, *waiting):
+            assert reply.status_code == 200 or reply.json()["error"]["code"] == "draining"
+        assert whole[0].result().status_code == 503
+    assert await ended(server) == 0
+
+
+@ONE_FIRST
+@pytest.mark.parametrize("second", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=FULL)])
+async def test_a_second_signal_ends_it_at_once(serve: Serve, second: int, workers: int) -> None:
+    server = serve("--workers", workers, "--scripted-tokens-per-s", 5, "--shutdown-grace-s", 600)
+    async with clients(server) as client:
+        streams = Streams(client, 4, max_tokens=900)
+        await streams.all_begun()
+        server.send()
+        wait_for(lambda: httpx2.get(f"{server.url}/readyz").status_code == 503)
+        server.send(second)
+        assert {error_of(last) for last in await streams.ends()} == {("overloaded_error", "draining")}
+    assert await ended(server) == 0
+
+
+@ONE_FIRST
+async def test_a_balancer_has_its_time(serve: Serve, workers: int) -> None:
+    server = serve("--workers", workers, "--scripted-tokens-per-s", 20, "--drain-delay-s", 1)
+    async with clients(server) as client:
+        streams = Streams(client, 1, max_tokens=40)
+        await streams.all_begun()
+        reader, writer = await asyncio.open_connection(*server.url.removeprefix("http://").split(":"))
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"connection: close" not in (await reader.readuntil(b"}")).lower()
+        begun = time.monotonic()
+        server.send()
+        wait_for(lambda: httpx2.get(f"{server.url}/readyz").status_code == 503)
+        taken = await client.post("/v1/chat/completions", json=ask(max_tokens=1))
+        assert time.monotonic() - begun < 1, "the machine is too slow for this test"
+        assert (taken.status_code, taken.headers["connection"]) == (200, "close")
+        assert await asyncio.wait_for(reader.read(), 5) == b"", "a connection without a request is closed"
+        assert time.monotonic() - begun > 1
+        writer.close()
+        refused = await client.post("/v1/chat/completions", json=ask(max_tokens=1))
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "draining")
+        assert set(await streams.ends()) == {"data: [DONE]"}
+    assert await ended(server) == 0
+
+
+@ONE_FIRST
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=FULL)])
+async def test_an_idle_server_ends_without_waiting(serve: Serve, number: int, workers: int) -> None:
+    server = serve("--workers", workers, "--shutdown-grace-s", 600)
+    server.send(number)
+    assert await ended(server) == 0

@@ -1,0 +1,115 @@
+"""`tessera serve` as a process, on the scripted engine: fixtures and what tests do with it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+TESSERA = Path(sys.executable).with_name("tessera")
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """What a shell has, without settings of its owner and with an empty cache."""
+    foreign = ("TESSERA_", "HF_", "TRANSFORMERS_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    return {**kept, "TESSERA_CACHE_DIR": str(tmp_path / "cache"), "HF_HOME": str(tmp_path / "hf")}
+
+
+@pytest.fixture
+def start(environment: dict[str, str]) -> Iterator[Start]:
+    """Start `tessera` with arguments and, by keyword, variables; it is ended with the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def one(*arguments: object, **variables: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [TESSERA, *map(str, arguments)],
+            env={**environment, **variables},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield one
+    for process in started:
+        with process:
+            process.kill()
+
+
+@dataclass(frozen=True)
+class Server:
+    process: "subprocess.Popen[str]"
+    url: str
+    key: str
+    announced: list[str]
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.key}"}
+
+    def client(self) -> httpx2.Client:
+        return httpx2.Client(base_url=self.url, headers=self.headers, timeout=10)
+
+    def send(self, number: int = signal.SIGTERM) -> None:
+        self.process.send_signal(number)
+
+    def stop(self, with_signal: int = signal.SIGTERM) -> tuple[int, str]:
+        """Exit code and log."""
+        self.send(with_signal)
+        _, log = self.process.communicate(timeout=20)
+        return self.process.returncode, log
+
+    def workers(self) -> list[int]:
+        """The ids of its API processes."""
+        return [id for id in children(self.process.pid) if "tessera.cli.api" in command(id)]
+
+
+@pytest.fixture
+def serve(start: Start) -> Callable[..., Server]:
+    """Start a server and wait until it says that it serves."""
+
+    def one(*arguments: object, **variables: str) -> Server:
+        process = start("serve", "--engine", "scripted", "--port", "0", *arguments, **variables)
+        assert process.stdout is not None
+        lines = [process.stdout.readline().strip() for _ in range(2 if "TESSERA_API_KEY" in variables else 3)]
+        key = variables.get("TESSERA_API_KEY") or lines[-1].removeprefix("export TESSERA_API_KEY=")
+        return Server(process, lines[1].split()[2].removesuffix("/v1,"), key, lines)
+
+    return one
+
+
+def ask(**fields: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 5, **fields}
+
+
+def wait_for(condition: Callable[[], bool], within_s: float = 5.0) -> None:
+    begun = time.monotonic()
+    while not condition():
+        assert time.monotonic() - begun < within_s
+        time.sleep(0.01)
+
+
+def children(id: int) -> list[int]:
+    """Of that process, now."""
+    return [int(child) for child in Path(f"/proc/{id}/task/{id}/children").read_text().split()]
+
+
+def command(id: int) -> str:
+    """Its command line; nothing if it is gone."""
+    try:
+        return Path(f"/proc/{id}/cmdline").read_text().replace("\0", " ")
+    except OSError:
+        return ""
