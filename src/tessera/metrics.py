@@ -13,7 +13,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -108,3 +108,8 @@ def exposition(
     if shared:
         MultiProcessCollector(registry, str(shared))
     return lambda: generate_latest(registry)
+
+
+def forget(pid: int, shared: Path) -> None:
+    """A process has ended: its gauges count no more, its counters still do."""
+    mark_process_dead(pid, str(shared))

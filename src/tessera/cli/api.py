@@ -27,6 +27,7 @@ from tessera.cli.assembly import capacity, catalog, limits, read_blueprint
 from tessera.cli.draining import DrainingServer
 from tessera.engine.openvino.client import OpenVinoEngine
 from tessera.http.protocol import GuardedProtocol
+from tessera.metrics import Metrics
 from tessera.models import Model
 from tessera.settings import Settings
 from tessera.telemetry import configure
@@ -89,6 +90,7 @@ class Api:
         app = build_app(catalog(model, settings), keys, limits(settings), capacity(settings, model))
         config = uvicorn.Config(app, http=GuardedProtocol, lifespan="on", **UVICORN)
         config.load()
+        self.metrics: Metrics = app.state.metrics
         self._model = model
         self._listener = listener
         self._server = DrainingServer(

@@ -10,8 +10,9 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
 
@@ -30,7 +31,8 @@ from tessera.cli.systemd import notify
 from tessera.cli.workers import Workers
 from tessera.engine.openvino.process import EngineProcess
 from tessera.errors import EngineError, StartupError
-from tessera.http.ops import admin_app
+from tessera.http.metrics import admin_app
+from tessera.metrics import exposition
 from tessera.models import Model
 from tessera.settings import Settings
 from tessera.telemetry import configure, log
@@ -90,17 +92,22 @@ async def _serve(
     with _metrics_directory(settings) as metrics_directory:
         front: Front
         if settings.workers == 1:
-            front = Api(model, settings, secret, listener)
+            front = api = Api(model, settings, secret, listener)
+            shown = exposition(api.metrics, lambda: _counts(engine))
         else:
             plan = Plan(settings, secret, folder, path)
             front = Workers(plan, shared(listener, settings.workers), metrics_directory)
+            shown = exposition(None, lambda: _counts(engine), metrics_directory)
         _obey_signals(front)
-        announce = _Announcement(
-            settings, model, address(listener), None if given.api_key else settings.api_key
-        )
-        # What the admin listener shows of the engine and of the workers is given to it here.
-        async with answering(admin_app(), admin):
+        new_key = None if given.api_key else settings.api_key
+        announce = _Announcement(settings, model, address(listener), new_key)
+        async with answering(admin_app(shown), admin):
             await _run(front, engine, announce)
+
+
+def _counts(engine: EngineProcess | None) -> Mapping[str, int]:
+    """What the admin listener shows of the engine."""
+    return {**engine.gauges, "n_restarts": engine.n_restarts} if engine else {}
 
 
 async def _run(front: Front, engine: EngineProcess | None, announce: Callable[[], None]) -> None:
@@ -142,11 +149,14 @@ def _obey_signals(front: Front) -> None:
         asyncio.get_running_loop().add_signal_handler(number, obey)
 
 
-def _metrics_directory(settings: Settings) -> AbstractContextManager[str | None]:
+@contextmanager
+def _metrics_directory(settings: Settings) -> Generator[Path | None]:
     """Where the metrics of several API processes meet, if anybody is to see them."""
     if settings.workers == 1 or settings.admin_port is None:
-        return nullcontext()
-    return TemporaryDirectory(prefix="tessera-metrics-")
+        yield None
+        return
+    with TemporaryDirectory(prefix="tessera-metrics-") as path:
+        yield Path(path)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

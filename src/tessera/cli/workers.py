@@ -12,9 +12,11 @@ import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from tessera.cli.api import Plan, pack
 from tessera.errors import StartupError
+from tessera.metrics import forget
 from tessera.telemetry import log
 
 _logger = logging.getLogger(__name__)
@@ -33,12 +35,13 @@ class Workers:
     """As many API processes as there are sockets."""
 
     def __init__(
-        self, plan: Plan, listeners: Sequence[socket.socket], metrics_directory: str | None = None
+        self, plan: Plan, listeners: Sequence[socket.socket], metrics_directory: Path | None = None
     ) -> None:
         """Nothing runs before `run`. `metrics_directory` is where prometheus_client keeps their metrics."""
         self._plan = pack(plan)
         self._drain_s = plan.settings.drain_delay_s + plan.settings.shutdown_grace_s
         self._listeners = listeners
+        self._metrics_directory = metrics_directory
         self._environment = _environment(metrics_directory)
         self._running: set[Process] = set()
         self._leaving = asyncio.Event()
@@ -118,6 +121,8 @@ class Workers:
             raise
         finally:
             self._running.discard(process)
+            if self._metrics_directory:
+                forget(process.pid, self._metrics_directory)
 
     def _kill(self) -> None:
         for process in self._running:
@@ -131,10 +136,10 @@ async def _announce(ready: Sequence[asyncio.Event], started: Callable[[], None])
     started()
 
 
-def _environment(metrics_directory: str | None) -> dict[str, str]:
+def _environment(metrics_directory: Path | None) -> dict[str, str]:
     """Ours, without the settings: a key is among them, and the plan says it all."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(_OUR_OWN)}
-    return inherited | ({"PROMETHEUS_MULTIPROC_DIR": metrics_directory} if metrics_directory else {})
+    return inherited | ({"PROMETHEUS_MULTIPROC_DIR": str(metrics_directory)} if metrics_directory else {})
 
 
 def _cut_lifeline(process: Process) -> None:

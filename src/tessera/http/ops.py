@@ -2,7 +2,6 @@
 more.
 """
 
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -13,17 +12,11 @@ from tessera.http.inflight import InFlight
 from tessera.models import Catalog
 
 
-def admin_app() -> Starlette:
-    """What the admin listener answers, which is not public."""
-    return Starlette(routes=[Route("/healthz", _healthz)])
-
-
-async def _healthz(request: Request) -> Response:
-    return Response(b'{"status":"ok"}', media_type="application/json")
-
-
 def ops_routes(catalog: Catalog, in_flight: InFlight) -> list[Route]:
     """The routes a supervisor asks."""
+
+    async def healthz(request: Request) -> Response:
+        return Response(b'{"status":"ok"}', media_type="application/json")
 
     async def readyz(request: Request) -> Response:
         reasons = (model.engine.unready() for _, model in catalog.names())
@@ -32,4 +25,4 @@ def ops_routes(catalog: Catalog, in_flight: InFlight) -> list[Route]:
             return error_response(EngineUnavailable(f"Not ready: {reason}.", code=reason, retry_after_s=2))
         return Response(b'{"status":"ready"}', media_type="application/json")
 
-    return [Route("/healthz", _healthz), Route("/readyz", readyz)]
+    return [Route("/healthz", healthz), Route("/readyz", readyz)]

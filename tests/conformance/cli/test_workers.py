@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,12 +80,17 @@ def test_the_key_is_hidden_and_the_port_taken(serve: Serve, start: Start) -> Non
 
 @pytest.mark.parametrize("workers", [2, pytest.param(1, marks=pytest.mark.full)])
 def test_the_admin_listener_is_not_the_public_one(serve: Serve, tmp_path: Path, workers: int) -> None:
-    server = serve("--workers", workers, "--admin-port", 0, TMPDIR=str(tmp_path))
-    kept = list(tmp_path.glob("tessera-metrics-*"))
-    assert len(kept) == (workers > 1)
-    for id in server.workers():
-        assert f"PROMETHEUS_MULTIPROC_DIR={kept[0]}" in Path(f"/proc/{id}/environ").read_text()
-    with server.client() as client:
-        assert client.get("/metrics").status_code == 404
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = serve("--workers", workers, "--admin-port", port, TMPDIR=str(tmp_path))
+    assert len(list(tmp_path.glob("tessera-metrics-*"))) == (workers > 1)
+    admin = f"http://127.0.0.1:{port}"
+    for _ in range(20):
+        with server.client() as client:
+            assert client.post("/v1/chat/completions", json=ask()).status_code == 200
+            assert client.get("/metrics").status_code == 404
+    counted = httpx2.get(f"{admin}/metrics").text
+    assert 'tessera_generation_tokens_total{model="tessera/scripted"} 100.0' in counted, counted
+    assert httpx2.get(f"{admin}/v1/models", headers=server.headers).status_code == 404
     assert server.stop()[0] == 0
     assert list(tmp_path.glob("tessera-*")) == []
