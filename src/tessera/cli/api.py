@@ -26,6 +26,7 @@ from tessera.app import build_app
 from tessera.cli.assembly import capacity, catalog, limits, read_blueprint
 from tessera.cli.draining import DrainingServer
 from tessera.engine.openvino.client import OpenVinoEngine
+from tessera.errors import EngineError
 from tessera.http.protocol import GuardedProtocol
 from tessera.metrics import Metrics
 from tessera.models import Model
@@ -109,7 +110,8 @@ class Api:
         finally:
             opening.cancel()
             (ended,) = await asyncio.gather(opening, return_exceptions=True)
-        if isinstance(ended, Exception):
+        # Of an engine that is closed before it was ready.
+        if isinstance(ended, Exception) and not isinstance(ended, EngineError):
             raise ended
 
     def drain(self) -> None:

@@ -102,7 +102,7 @@ async def _serve(
         new_key = None if given.api_key else settings.api_key
         announce = _Announcement(settings, model, address(listener), new_key)
         async with answering(admin_app(shown), admin):
-            await _run(front, engine, announce)
+            await run(front, engine, announce)
 
 
 def _counts(engine: EngineProcess | None) -> Mapping[str, int]:
@@ -110,7 +110,7 @@ def _counts(engine: EngineProcess | None) -> Mapping[str, int]:
     return {**engine.gauges, "n_restarts": engine.n_restarts} if engine else {}
 
 
-async def _run(front: Front, engine: EngineProcess | None, announce: Callable[[], None]) -> None:
+async def run(front: Front, engine: EngineProcess | None, announce: Callable[[], None]) -> None:
     """Until the front was told to end, or the engine cannot go on; the engine is always the last to go."""
     serving = asyncio.create_task(front.run(announce))
     if engine is None:
@@ -127,7 +127,7 @@ async def _run(front: Front, engine: EngineProcess | None, announce: Callable[[]
         await engine.aclose()
         (failure,) = await asyncio.gather(computing, return_exceptions=True)
     if isinstance(failure, EngineError) and not began.is_set():
-        raise StartupError(f"The engine did not start: {failure.message}") from failure
+        raise StartupError(failure.message) from failure
     if failure is not None:
         raise failure
 

@@ -73,6 +73,14 @@ def test_a_key_that_cannot_be_one_is_refused(key: str) -> None:
         Keys([key])
 
 
+def test_salts_come_of_the_secret() -> None:
+    one, same, other = (
+        Keys([KEY], secret).check(f"Bearer {KEY}").caller.cache_salt
+        for secret in (b"1" * 32, b"1" * 32, None)
+    )
+    assert one == same != other
+
+
 def test_keys_of_one_account_share_a_salt_and_others_do_not() -> None:
     keys = Keys()
     for key, account in (("first-key", "a"), ("second-key", "a"), ("third-key", "b")):

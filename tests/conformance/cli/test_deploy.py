@@ -1,0 +1,88 @@
+"""What is shipped to run Tessera as a service fits the command that it starts."""
+
+import json
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.serving import TESSERA, Server
+
+from tessera.settings import ROWS, Settings, load
+
+ROOT = Path(__file__).parents[3]
+UNIT = ROOT / "deploy/tessera.service"
+DOCKERFILE = ROOT / "Dockerfile"
+INSTALLED = "/opt/tessera/bin/tessera"
+
+
+def unit(key: str) -> list[str]:
+    """The values of a key."""
+    return re.findall(rf"^{key}=(.*)$", UNIT.read_text(), re.MULTILINE)
+
+
+def settings_of(arguments: list[str]) -> Settings:
+    """As the command would read them; raises for a flag that is none."""
+    names = {row.flag: row.name for row in ROWS if not row.secret}
+    pairs = zip(arguments[::2], arguments[1::2], strict=True)
+    return load({names[flag]: value for flag, value in pairs}, {})
+
+
+def test_the_unit_starts_what_there_is_and_gives_it_time_to_end() -> None:
+    program, subcommand, *flags = shlex.split(unit("ExecStart")[0])
+    assert (program, subcommand) == (INSTALLED, "serve")
+    settings = settings_of(flags)
+    assert int(unit("TimeoutStopSec")[0]) >= settings.drain_delay_s + settings.shutdown_grace_s + 10
+    variables = {row.variable for row in ROWS}
+    assert set(re.findall(r"TESSERA_\w+", UNIT.read_text())) <= variables
+
+
+def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd is not installed")
+    copy = tmp_path / UNIT.name
+    copy.write_text(UNIT.read_text().replace(INSTALLED, str(TESSERA.resolve())))
+    verified = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", copy], capture_output=True, text=True, check=False
+    )
+    # Not what it says of units of this machine, or of its cgroups.
+    assert [line for line in verified.stderr.splitlines() if UNIT.name in line] == []
+
+
+def test_a_service_manager_hears_of_start_and_end(serve: Callable[..., Server], tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(10)
+        server = serve(NOTIFY_SOCKET=str(tmp_path / "notify"))
+        assert manager.recv(64) == b"READY=1"
+        assert server.stop()[0] == 0
+        assert manager.recv(64) == b"STOPPING=1"
+
+
+def test_the_image_runs_the_command_itself_and_as_nobody_in_particular() -> None:
+    text = DOCKERFILE.read_text().replace("\\\n", " ")
+    lines = dict(re.findall(r"^(\w+) +(.*)$", text.rpartition("\nFROM ")[2], re.MULTILINE))
+    assert json.loads(lines["ENTRYPOINT"]) == [INSTALLED]
+    assert json.loads(lines["CMD"]) == ["serve"]
+    assert lines["USER"] == "10001:10001"
+    assert set(re.findall(r"TESSERA_\w+", text)) <= {row.variable for row in ROWS}
+    copied = re.findall(r"^COPY (?!--from)(.*) \S+$", text, re.MULTILINE)
+    allowed = (ROOT / ".dockerignore").read_text()
+    for name in " ".join(copied).split():
+        assert (ROOT / name).exists()
+        assert f"!{name}" in allowed
+
+
+def test_the_health_check_of_the_image_tells_life_from_death(serve: Callable[..., Server]) -> None:
+    check = re.search(r"^ +CMD (\[.*\])$", DOCKERFILE.read_text(), re.MULTILINE)
+    assert check
+    command = [TESSERA.with_name("python"), *json.loads(check[1])[1:]]
+    server = serve()
+    port = {"TESSERA_PORT": server.url.rpartition(":")[2]}
+    assert subprocess.run(command, env=port, check=False).returncode == 0
+    server.stop()
+    assert subprocess.run(command, env=port, check=False, stderr=subprocess.DEVNULL).returncode != 0

@@ -1,0 +1,80 @@
+"""What the service does when its engine does not start, or cannot be kept alive."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+from tests.serving import ask
+
+from tessera.cli.api import Api
+from tessera.cli.serve import run
+from tessera.engine import supervision
+from tessera.engine.openvino.client import OpenVinoEngine
+from tessera.engine.openvino.config import WorkerConfig
+from tessera.engine.openvino.process import EngineProcess
+from tessera.engine.scripted import ScriptedTokenizer
+from tessera.errors import EngineUnavailable, StartupError
+from tessera.formats.hermes import HERMES
+from tessera.models import Model
+from tessera.settings import Settings
+
+pytestmark = pytest.mark.anyio
+
+KEY = "sk-tessera-" + "g" * 40
+CONFIG = WorkerConfig("fake", "fake", 4096, 1000, (2,), 0, 8, 64, "")
+FAKE_WORKER = Path(__file__).parents[1] / "conformance/engines/fake_worker.py"
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound
+
+
+def api(engine: EngineProcess, listener: socket.socket) -> Api:
+    client = OpenVinoEngine(engine.path, CONFIG.served())
+    model = Model("fake", client, ScriptedTokenizer(), HERMES, HERMES.sampling, created_s=1)
+    return Api(model, Settings(api_key=KEY, max_running=1), b"s" * 32, listener)
+
+
+async def test_an_engine_that_never_starts_is_a_failed_start(listener: socket.socket) -> None:
+    engine = EngineProcess(CONFIG, command=(sys.executable, "-c", "raise SystemExit(3)"))
+    with pytest.raises(StartupError, match="exit code 3"):
+        await asyncio.wait_for(run(api(engine, listener), engine, lambda: None), 10)
+
+
+async def test_an_engine_that_cannot_be_kept_alive_ends_the_service(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervision, "FIRST_DELAY_S", 0.01)
+    monkeypatch.setattr(supervision, "LAST_DELAY_S", 0.01)
+    monkeypatch.setattr(supervision, "MOST_RESTARTS", 2)
+    engine = EngineProcess(CONFIG, command=(sys.executable, str(FAKE_WORKER)))
+    ready = asyncio.Event()
+    service = asyncio.create_task(run(api(engine, listener), engine, ready.set))
+    await asyncio.wait_for(ready.wait(), 10)
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1/chat/completions"
+    headers = {"Authorization": f"Bearer {KEY}"}
+    async with httpx2.AsyncClient(headers=headers, timeout=20) as client:
+        async with client.stream("POST", url, json=ask(stream=True, max_tokens=4000)) as reply:
+            lines = aiter(reply.aiter_lines())
+            last = await anext(lines)
+            waiting = asyncio.create_task(client.post(url, json=ask()))
+            await asyncio.sleep(0.1)
+            while not service.done():
+                if engine.pid:
+                    os.kill(engine.pid, signal.SIGKILL)
+                await asyncio.sleep(0.05)
+            async for line in lines:
+                last = line or last
+        assert '"code":"engine_unavailable"' in last, "a running reply ends with an error"
+        assert (await waiting).status_code == 503, "and so does one that waited"
+    with pytest.raises(EngineUnavailable, match="2 restarts"):
+        await service
