@@ -78,7 +78,7 @@ class Server:
 
 
 @pytest.fixture
-def serve(start: Start) -> Callable[..., Server]:
+def service(start: Start) -> Callable[..., Server]:
     """Start a server and wait until it says that it serves."""
 
     def one(*arguments: object, **variables: str) -> Server:

@@ -1,3 +1,3 @@
-from tests.serving import environment, serve, start
+from tests.serving import environment, service, start
 
-__all__ = ["environment", "serve", "start"]
+__all__ = ["environment", "service", "start"]

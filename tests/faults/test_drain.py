@@ -67,8 +67,8 @@ async def ended(server: Server, within_s: float = 10.0) -> int:
 
 
 @TWO_FIRST
-async def test_fifty_open_streams_lose_nothing(serve: Serve, workers: int) -> None:
-    server = serve("--workers", workers, "--scripted-tokens-per-s", 25)
+async def test_fifty_open_streams_lose_nothing(service: Serve, workers: int) -> None:
+    server = service("--workers", workers, "--scripted-tokens-per-s", 25)
     async with clients(server) as client:
         streams = Streams(client, 50, max_tokens=40)
         await streams.all_begun()
@@ -83,8 +83,8 @@ async def test_fifty_open_streams_lose_nothing(serve: Serve, workers: int) -> No
 
 
 @ONE_FIRST
-async def test_what_outlasts_the_grace_ends_with_an_error_and_not_a_cut(serve: Serve, workers: int) -> None:
-    server = serve(
+async def test_what_outlasts_the_grace_ends_with_an_error_and_not_a_cut(service: Serve, workers: int) -> None:
+    server = service(
         "--workers", workers, "--scripted-tokens-per-s", 5, "--shutdown-grace-s", 0.3, "--max-running", 20
     )
     async with clients(server) as client:
@@ -103,8 +103,8 @@ async def test_what_outlasts_the_grace_ends_with_an_error_and_not_a_cut(serve: S
 
 @ONE_FIRST
 @pytest.mark.parametrize("second", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=FULL)])
-async def test_a_second_signal_ends_it_at_once(serve: Serve, second: int, workers: int) -> None:
-    server = serve("--workers", workers, "--scripted-tokens-per-s", 5, "--shutdown-grace-s", 600)
+async def test_a_second_signal_ends_it_at_once(service: Serve, second: int, workers: int) -> None:
+    server = service("--workers", workers, "--scripted-tokens-per-s", 5, "--shutdown-grace-s", 600)
     async with clients(server) as client:
         streams = Streams(client, 4, max_tokens=900)
         await streams.all_begun()
@@ -116,8 +116,8 @@ async def test_a_second_signal_ends_it_at_once(serve: Serve, second: int, worker
 
 
 @ONE_FIRST
-async def test_a_balancer_has_its_time(serve: Serve, workers: int) -> None:
-    server = serve("--workers", workers, "--scripted-tokens-per-s", 20, "--drain-delay-s", 1)
+async def test_a_balancer_has_its_time(service: Serve, workers: int) -> None:
+    server = service("--workers", workers, "--scripted-tokens-per-s", 20, "--drain-delay-s", 1)
     async with clients(server) as client:
         streams = Streams(client, 1, max_tokens=40)
         await streams.all_begun()
@@ -141,7 +141,7 @@ async def test_a_balancer_has_its_time(serve: Serve, workers: int) -> None:
 
 @ONE_FIRST
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=FULL)])
-async def test_an_idle_server_ends_without_waiting(serve: Serve, number: int, workers: int) -> None:
-    server = serve("--workers", workers, "--shutdown-grace-s", 600)
+async def test_an_idle_server_ends_without_waiting(service: Serve, number: int, workers: int) -> None:
+    server = service("--workers", workers, "--shutdown-grace-s", 600)
     server.send(number)
     assert await ended(server) == 0

@@ -1,9 +1,9 @@
 from collections.abc import Callable
 
 import pytest
-from tests.serving import Start, environment, serve, start
+from tests.serving import Start, environment, service, start
 
-__all__ = ["environment", "serve", "start"]
+__all__ = ["environment", "service", "start"]
 
 
 @pytest.fixture

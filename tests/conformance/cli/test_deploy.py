@@ -53,11 +53,11 @@ def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
     assert [line for line in verified.stderr.splitlines() if UNIT.name in line] == []
 
 
-def test_a_service_manager_hears_of_start_and_end(serve: Callable[..., Server], tmp_path: Path) -> None:
+def test_a_service_manager_hears_of_start_and_end(service: Callable[..., Server], tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(10)
-        server = serve(NOTIFY_SOCKET=str(tmp_path / "notify"))
+        server = service(NOTIFY_SOCKET=str(tmp_path / "notify"))
         assert manager.recv(64) == b"READY=1"
         assert server.stop()[0] == 0
         assert manager.recv(64) == b"STOPPING=1"
@@ -77,11 +77,11 @@ def test_the_image_runs_the_command_itself_and_as_nobody_in_particular() -> None
         assert f"!{name}" in allowed
 
 
-def test_the_health_check_of_the_image_tells_life_from_death(serve: Callable[..., Server]) -> None:
+def test_the_health_check_of_the_image_tells_life_from_death(service: Callable[..., Server]) -> None:
     check = re.search(r"^ +CMD (\[.*\])$", DOCKERFILE.read_text(), re.MULTILINE)
     assert check
     command = [TESSERA.with_name("python"), *json.loads(check[1])[1:]]
-    server = serve()
+    server = service()
     port = {"TESSERA_PORT": server.url.rpartition(":")[2]}
     assert subprocess.run(command, env=port, check=False).returncode == 0
     server.stop()

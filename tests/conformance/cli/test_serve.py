@@ -13,8 +13,8 @@ KEY = "sk-tessera-" + "c" * 40
 Run = Callable[..., tuple[int, str, str]]
 
 
-def test_a_key_is_made_and_printed_as_a_line_for_the_shell(serve: Callable[..., Server]) -> None:
-    server = serve()
+def test_a_key_is_made_and_printed_as_a_line_for_the_shell(service: Callable[..., Server]) -> None:
+    server = service()
     shell = f"{server.announced[-1]}; printf %s $TESSERA_API_KEY"
     pasted = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=True).stdout
     assert pasted == server.key
@@ -27,8 +27,8 @@ def test_a_key_is_made_and_printed_as_a_line_for_the_shell(serve: Callable[..., 
     assert server.key not in log
 
 
-def test_a_key_of_the_environment_is_the_key_and_is_not_printed(serve: Callable[..., Server]) -> None:
-    server = serve(TESSERA_API_KEY=KEY)
+def test_a_key_of_the_environment_is_the_key_and_is_not_printed(service: Callable[..., Server]) -> None:
+    server = service(TESSERA_API_KEY=KEY)
     with server.client() as client:
         assert client.get("/v1/models").status_code == 200
     server.process.send_signal(signal.SIGTERM)
@@ -36,8 +36,8 @@ def test_a_key_of_the_environment_is_the_key_and_is_not_printed(serve: Callable[
     assert KEY not in output + log + "".join(server.announced)
 
 
-def test_the_reply_names_what_answered_under_any_name(serve: Callable[..., Server]) -> None:
-    server = serve("--model-name", "own/name", "--aliases", "Qwen/Qwen3.6-35B-A3B,other")
+def test_the_reply_names_what_answered_under_any_name(service: Callable[..., Server]) -> None:
+    server = service("--model-name", "own/name", "--aliases", "Qwen/Qwen3.6-35B-A3B,other")
     assert server.announced[0] == "Serving own/name, which also answers to Qwen/Qwen3.6-35B-A3B, other."
     with server.client() as client:
         for name in ("own/name", "Qwen/Qwen3.6-35B-A3B", "other"):
@@ -48,8 +48,8 @@ def test_the_reply_names_what_answered_under_any_name(serve: Callable[..., Serve
     assert line["aliases"] == "Qwen/Qwen3.6-35B-A3B, other"
 
 
-def test_limits_come_from_the_settings(serve: Callable[..., Server]) -> None:
-    server = serve(TESSERA_MAX_BODY_BYTES="1KiB")
+def test_limits_come_from_the_settings(service: Callable[..., Server]) -> None:
+    server = service(TESSERA_MAX_BODY_BYTES="1KiB")
     with server.client() as client:
         assert client.post("/v1/chat/completions", json=ask(user="x" * 2000)).status_code == 413
 
@@ -64,24 +64,24 @@ def test_a_port_in_use_is_named_with_its_flag(tessera: Run) -> None:
             assert f"{flag}." in said
 
 
-def test_chat_streams_a_reply_and_keeps_a_conversation(serve: Callable[..., Server], tessera: Run) -> None:
-    server = serve("--scripted-tokens-per-s", "1000")
+def test_chat_streams_a_reply_and_keeps_a_conversation(service: Callable[..., Server], tessera: Run) -> None:
+    server = service("--scripted-tokens-per-s", "1000")
     reach = {"TESSERA_URL": server.url, "TESSERA_API_KEY": server.key}
     assert tessera("chat", "--max-tokens", 3, "Hello", **reach)[:2] == (0, "the little lamp \n")
     code, output, _ = tessera("chat", "--max-tokens", 2, stdin="Hi\n\n/help\n/new\nHi\n/exit\n", **reach)
     assert (code, output.count("the little ")) == (0, 2)
 
 
-def test_chat_says_what_the_server_says(serve: Callable[..., Server], tessera: Run) -> None:
-    server = serve()
+def test_chat_says_what_the_server_says(service: Callable[..., Server], tessera: Run) -> None:
+    server = service()
     code, _, said = tessera("chat", "Hello", TESSERA_URL=server.url)
     assert (code, "401: No API key was sent" in said) == (1, True)
     code, _, said = tessera("chat", "Hello", TESSERA_URL="http://127.0.0.1:9")
     assert (code, "No server answers at http://127.0.0.1:9" in said) == (1, True)
 
 
-def test_ctrl_c_stops_a_reply_and_not_the_conversation(serve: Callable[..., Server], start: Start) -> None:
-    server = serve("--scripted-tokens-per-s", "20")
+def test_ctrl_c_stops_a_reply_and_not_the_conversation(service: Callable[..., Server], start: Start) -> None:
+    server = service("--scripted-tokens-per-s", "20")
     chat = start("chat", TESSERA_URL=server.url, TESSERA_API_KEY=server.key, PYTHONUNBUFFERED="1")
     assert chat.stdin is not None
     assert chat.stdout is not None

@@ -33,8 +33,8 @@ async def stream(server: Server, begun: Callable[[], None], **fields: object) ->
 
 
 @pytest.mark.anyio
-async def test_one_dies_the_other_goes_on_and_a_new_one_comes(serve: Serve) -> None:
-    server = serve("--workers", 2, "--scripted-tokens-per-s", 30)
+async def test_one_dies_the_other_goes_on_and_a_new_one_comes(service: Serve) -> None:
+    server = service("--workers", 2, "--scripted-tokens-per-s", 30)
     first = server.workers()
     assert len(first) == 2
     n_begun = 0
@@ -57,16 +57,16 @@ async def test_one_dies_the_other_goes_on_and_a_new_one_comes(serve: Serve) -> N
     assert log.count("api process died") == 1
 
 
-def test_nothing_survives_the_parent(serve: Serve) -> None:
-    server = serve("--workers", 2)
+def test_nothing_survives_the_parent(service: Serve) -> None:
+    server = service("--workers", 2)
     workers = server.workers()
     server.process.kill()
     server.process.wait(5)
     wait_for(lambda: not any(Path(f"/proc/{id}").exists() for id in workers))
 
 
-def test_the_key_is_hidden_and_the_port_taken(serve: Serve, start: Start) -> None:
-    server = serve("--workers", 2, TESSERA_API_KEY="sk-tessera-" + "w" * 40)
+def test_the_key_is_hidden_and_the_port_taken(service: Serve, start: Start) -> None:
+    server = service("--workers", 2, TESSERA_API_KEY="sk-tessera-" + "w" * 40)
     for id in server.workers():
         seen = Path(f"/proc/{id}/environ").read_bytes() + Path(f"/proc/{id}/cmdline").read_bytes()
         assert b"sk-tessera" not in seen
@@ -79,10 +79,10 @@ def test_the_key_is_hidden_and_the_port_taken(serve: Serve, start: Start) -> Non
 
 
 @pytest.mark.parametrize("workers", [2, pytest.param(1, marks=pytest.mark.full)])
-def test_the_admin_listener_is_not_the_public_one(serve: Serve, tmp_path: Path, workers: int) -> None:
+def test_the_admin_listener_is_not_the_public_one(service: Serve, tmp_path: Path, workers: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    server = serve("--workers", workers, "--admin-port", port, TMPDIR=str(tmp_path))
+    server = service("--workers", workers, "--admin-port", port, TMPDIR=str(tmp_path))
     assert len(list(tmp_path.glob("tessera-metrics-*"))) == (workers > 1)
     admin = f"http://127.0.0.1:{port}"
     for _ in range(20):
