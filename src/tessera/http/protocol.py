@@ -1,11 +1,13 @@
-"""uvicorn's HTTP protocol with what it lacks against clients that mean no good.
+"""uvicorn's HTTP protocol with what it lacks against clients that mean no good, or are no more.
 
-A request's head is capped and has a deadline, and so has the silence of a fresh connection. A response can
-cut its connection (`scope["state"]["abort"]`): closing one would wait for ever on a client that does not
-read. And it can write a part of its body at once (`scope["state"]["write"]`).
+A request's head is capped and has a deadline, and so has the silence of a fresh connection. The kernel looks
+for the client's machine: one that vanished without a word is gone after half a minute. A response can cut its
+connection (`scope["state"]["abort"]`): closing one would wait for ever on a client that does not read. And it
+can write a part of its body at once (`scope["state"]["write"]`).
 """
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +22,22 @@ from tessera.wire.reply import encode_error
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 128
 HEAD_DEADLINE_S = 15.0
+
+VANISHED_S = 30
+"""A client that acknowledges nothing for so long, neither data nor a probe, is gone."""
+
+MAX_UNSENT_BYTES = 64 * 1024
+"""What the kernel takes of a reply that its client does not read; left to itself it takes megabytes."""
+
+_OPTIONS = (
+    (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
+    (socket.IPPROTO_TCP, "TCP_KEEPIDLE", VANISHED_S // 3),
+    (socket.IPPROTO_TCP, "TCP_KEEPINTVL", VANISHED_S // 6),
+    (socket.IPPROTO_TCP, "TCP_KEEPCNT", 4),
+    (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", VANISHED_S * 1000),
+    (socket.IPPROTO_TCP, "TCP_NOTSENT_LOWAT", MAX_UNSENT_BYTES),
+)
+"""Options of a connection's socket; not every system has all of them."""
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -41,6 +59,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:
         """A fresh connection has to say something."""
         super().connection_made(transport)
+        _set_options(transport)
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -98,6 +117,14 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+
+def _set_options(transport: asyncio.Transport) -> None:
+    connection = transport.get_extra_info("socket")
+    if connection.family in (socket.AF_INET, socket.AF_INET6):
+        for level, name, value in _OPTIONS:
+            if (option := getattr(socket, name, None)) is not None:
+                connection.setsockopt(level, option, value)
 
 
 def chunk_writer(cycle: RequestResponseCycle) -> Callable[[bytes], bool]:
