@@ -7,11 +7,19 @@ import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-
-from benchmarks.client import Target
+from tempfile import TemporaryFile
 
 _STOP_S = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a server listens, on the loopback interface, and the key it takes, if any."""
+
+    url: str
+    api_key: str | None = None
 
 
 @contextmanager
@@ -20,7 +28,7 @@ def tessera() -> Generator[Target]:
     port = _free_port()
     command = [str(Path(sys.executable).with_name("tessera")), "serve", "--host", "127.0.0.1"]
     with _running([*command, "--port", str(port)]) as process:
-        yield Target(port, _wait_for(process, r"export TESSERA_API_KEY=([\w-]+)"))
+        yield Target(f"http://127.0.0.1:{port}", _wait_for(process, r"export TESSERA_API_KEY=([\w-]+)"))
 
 
 @contextmanager
@@ -30,22 +38,29 @@ def llama(gguf: Path, slots: int) -> Generator[Target]:
     command = [sys.executable, "-m", "benchmarks.llama_server", str(gguf), str(port), str(slots)]
     with _running(command) as process:
         _wait_for(process, r"(listening) on")
-        yield Target(port)
+        yield Target(f"http://127.0.0.1:{port}")
 
 
 @contextmanager
 def _running(command: list[str]) -> Generator[subprocess.Popen[str]]:
     plain = {name: value for name, value in os.environ.items() if not name.startswith("TESSERA_")}
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=plain)
-    try:
-        yield process
-    finally:
-        process.terminate()
+    with TemporaryFile("w+") as log:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=plain
+        )
         try:
-            process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            yield process
+        except BaseException:
+            log.seek(0)
+            sys.stderr.writelines(log.readlines()[-10:])
+            raise
+        finally:
+            process.terminate()
+            try:
+                process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 def _wait_for(process: subprocess.Popen[str], pattern: str) -> str:

@@ -101,12 +101,16 @@ class Place:
 
     @property
     def label(self) -> str:
-        """Begins the question, so that no cache of beginnings answers for the engine."""
-        return f"{self.n_streams}-{self.turn}-{self.stream}-{self.index}"
+        """Begins the question with digits that differ from the first on: caches of beginnings hold blocks."""
+        return f"{self.dice().randrange(10**6):06}-{self._path}"
 
     def dice(self) -> random.Random:
         """The same ones every time."""
-        return random.Random(f"{self.seed} {self.label}")  # noqa: S311 - prompts are no secrets
+        return random.Random(f"{self.seed} {self._path}")  # noqa: S311 - prompts are no secrets
+
+    @property
+    def _path(self) -> str:
+        return f"{self.n_streams}-{self.turn}-{self.stream}-{self.index}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +139,7 @@ class Shape:
 def _chat(place: Place, prompt_tokens: int) -> Body:
     dice = place.dice()
     return _said(
-        f"Story {place.seed}-{place.label}. Tell a very long story in twelve chapters about a "
+        f"Story {place.label}. Tell a very long story in twelve chapters about a "
         f"{dice.choice(_HEROES)} {dice.choice(_PLACES)}. Describe everything in detail and do not stop "
         "before the last chapter."
     )
@@ -143,7 +147,7 @@ def _chat(place: Place, prompt_tokens: int) -> Body:
 
 def _long(place: Place, prompt_tokens: int) -> Body:
     report = _report(place.dice(), prompt_tokens)
-    return _said(f"Report {place.seed}-{place.label}.\n\n{report}\n\nSum up the report in one sentence.")
+    return _said(f"Report {place.label}.\n\n{report}\n\nSum up the report in one sentence.")
 
 
 def _prefix(place: Place, prompt_tokens: int) -> Body:
@@ -156,7 +160,7 @@ def _prefix(place: Place, prompt_tokens: int) -> Body:
 def _tools(place: Place, prompt_tokens: int) -> Body:
     dice = place.dice()
     asked = _said(
-        f"Task {place.seed}-{place.label}. I travel to {dice.choice(_CITIES)} for {dice.randint(2, 9)} days: "
+        f"Task {place.label}. I travel to {dice.choice(_CITIES)} for {dice.randint(2, 9)} days: "
         f"look up the weather, then order {dice.randint(2, 90)} {dice.choice(_GOODS)} there."
     )
     return {**asked, "tools": _TOOLS, "tool_choice": "required"}
@@ -165,7 +169,7 @@ def _tools(place: Place, prompt_tokens: int) -> Body:
 def _schema(place: Place, prompt_tokens: int) -> Body:
     dice = place.dice()
     asked = _said(
-        f"Message {place.seed}-{place.label}: please send {dice.randint(2, 90)} {dice.choice(_GOODS)} and "
+        f"Message {place.label}: please send {dice.randint(2, 90)} {dice.choice(_GOODS)} and "
         f"{dice.randint(2, 90)} {dice.choice(_GOODS)} to our shop in {dice.choice(_CITIES)}. Write the order "
         "as JSON."
     )
