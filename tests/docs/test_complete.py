@@ -6,6 +6,7 @@ from typing import get_args
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from tests.error_codes import error_codes
 
 from tessera import errors, metrics
 from tessera.cli.main import COMMANDS
@@ -28,21 +29,11 @@ FATES: dict[str, dict[str, Fate]] = {
     "en": {"enforced": "enforced", "relaxed": "relaxed", "refused": "refused", "annotation": "annotation"},
     "es": {"impuesta": "enforced", "relajada": "relaxed", "rechazada": "refused", "anotación": "annotation"},
 }
-GIVEN_CODE = re.compile(r'\bcode ?= ?"')
 LANGUAGES = pytest.mark.parametrize("language", ["en", "es"])
 
 
 def page(language: str, name: str) -> str:
     return (DOCS / language / name).read_text()
-
-
-def error_codes() -> list[str]:
-    """Those of the error classes, and those that are given where an error is raised."""
-    classes = [value for value in vars(errors).values() if isinstance(value, type)]
-    of_classes = {kind.default_code for kind in classes if issubclass(kind, errors.TesseraError)}
-    lines = [line for path in SOURCE.rglob("*.py") for line in path.read_text().splitlines()]
-    given = {code for line in lines if GIVEN_CODE.search(line) for code in re.findall(r'"([a-z_]+)"', line)}
-    return sorted({code for code in of_classes if code} | given)
 
 
 @LANGUAGES
