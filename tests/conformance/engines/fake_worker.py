@@ -5,6 +5,7 @@ Some prompts misbehave on purpose; see the constants.
 
 import hashlib
 import os
+import sys
 import time
 from dataclasses import dataclass, field, replace
 
@@ -12,8 +13,22 @@ from tessera.core.generation import EngineFinish, EngineInfo, Prompt, Sampling, 
 from tessera.engine.openvino.config import WorkerConfig
 from tessera.engine.openvino.worker import main
 
-REFUSED, CRASHES, FAILS, TELLS_ENVIRONMENT, FLOODS = range(900, 905)
+REFUSED, CRASHES, FAILS, TELLS_ENVIRONMENT, FLOODS, POISONS, STALLS = range(900, 907)
+PRIVATE = "private words"
 STEP_S = 0.001
+
+COMMAND = (sys.executable, __file__)
+CONFIG = WorkerConfig(
+    model_xml="fake",
+    model_id="fake",
+    context_tokens=4096,
+    vocabulary_size=1000,
+    eos_token_ids=(2,),
+    kv_cache_bytes=0,
+    max_sequences=8,
+    step_tokens=64,
+    tokenizer_json="",
+)
 
 
 @dataclass
@@ -38,7 +53,7 @@ class FakeCore:
 
     def submit(self, request: int, prompt: Prompt, sampling: Sampling) -> None:
         if prompt.token_ids[0] == REFUSED:
-            raise ValueError("private words")
+            raise ValueError(PRIVATE)
         self._running[request] = Running(prompt, sampling, left=set(range(sampling.n)))
 
     def abort(self, request: int) -> None:
@@ -53,7 +68,11 @@ class FakeCore:
         for request, running in tuple(self._running.items()):
             match running.prompt.token_ids[0], running.n_tokens:
                 case (token, 2) if token == CRASHES:
-                    raise ValueError("private words")
+                    raise ValueError(PRIVATE)
+                case (token, 0) if token == POISONS:
+                    raise ValueError(PRIVATE)
+                case (token, 2) if token == STALLS:
+                    time.sleep(3600)
                 case (token, 2) if token == FAILS:
                     out.append((request, "It could not go on."))
                     self.abort(request)

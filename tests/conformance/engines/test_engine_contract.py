@@ -3,14 +3,13 @@
 import asyncio
 import hashlib
 import itertools
-import sys
 from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pytest
+from tests.conformance.engines import fake_worker
 
 from tessera.core.generation import Prompt, Sampling, TokenChunk
 from tessera.engine.base import Engine
@@ -23,19 +22,6 @@ pytestmark = pytest.mark.anyio
 
 PROMPT = Prompt((11, 12, 13))
 LONG = Sampling(max_tokens=400, seed=1)
-
-FAKE_CONFIG = WorkerConfig(
-    model_xml="fake",
-    model_id="fake",
-    context_tokens=4096,
-    vocabulary_size=1000,
-    eos_token_ids=(2,),
-    kv_cache_bytes=0,
-    max_sequences=8,
-    step_tokens=64,
-    tokenizer_json="",
-)
-FAKE_COMMAND = (sys.executable, str(Path(__file__).with_name("fake_worker.py")))
 
 
 @dataclass(frozen=True)
@@ -63,7 +49,7 @@ async def scripted(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
 @asynccontextmanager
 async def openvino_process(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
     """The process of the CPU engine around a core without a model."""
-    engine = PrivateEngine(FAKE_CONFIG, command=FAKE_COMMAND)
+    engine = PrivateEngine(fake_worker.CONFIG, command=fake_worker.COMMAND)
     await engine.start()
     yield Subject(engine, lambda: held(engine), PROMPT)
     await engine.aclose()

@@ -1,6 +1,7 @@
 """The engine's process: how it starts, shares, fails and ends. The core in it is `fake_worker.FakeCore`."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -13,20 +14,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.conformance.engines import fake_worker
+from tests.conformance.engines.fake_worker import COMMAND, CONFIG
 
 from tessera.core.generation import Prompt, Sampling
-from tessera.engine.openvino.config import WorkerConfig
-from tessera.engine.openvino.frames import FROM_WORKER, FrameReader, Hello, Step, Submit, pack
+from tessera.engine.openvino.frames import FROM_WORKER, FrameReader, Hello, Ping, Step, Submit, pack
 from tessera.engine.openvino.private import PrivateEngine
 from tessera.errors import EngineUnavailable, GenerationFailed
 
 pytestmark = pytest.mark.anyio
 
-FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
-COMMAND = (sys.executable, str(FAKE_WORKER))
-CONFIG = WorkerConfig("fake", "fake", 4096, 1000, (2,), 0, 8, 64, "")
-# See fake_worker.
-REFUSED, CRASHES, FAILS, TELLS_ENVIRONMENT, FLOODS = (Prompt((900 + i,)) for i in range(5))
+REFUSED, FAILS, TELLS_ENVIRONMENT, FLOODS = (
+    Prompt((token,))
+    for token in (fake_worker.REFUSED, fake_worker.FAILS, fake_worker.TELLS_ENVIRONMENT, fake_worker.FLOODS)
+)
 PLAIN = Prompt((1, 2, 3))
 LONG = Sampling(max_tokens=10_000)
 
@@ -149,7 +150,7 @@ async def test_one_generation_fails_and_the_others_go_on(engine: PrivateEngine, 
     await anext(other)
     with pytest.raises(GenerationFailed) as failed:
         await n_tokens(engine, prompt, LONG)
-    assert "private words" not in failed.value.message
+    assert fake_worker.PRIVATE not in failed.value.message
     assert [chunk async for chunk in other][-1].finish == "length"
     await until(lambda: engine.gauges["running"] == 0)
 
@@ -295,3 +296,65 @@ async def test_a_client_that_does_not_read_is_dropped(engine: PrivateEngine, soc
     assert await n_tokens(engine, PLAIN, Sampling(20)) == 20
     await until(lambda: engine.gauges["running"] == 0)
     client.socket.close()
+
+
+async def test_totals_are_told_but_are_no_reason_to_speak(engine: PrivateEngine, sockets: Path) -> None:
+    """A client that is idle hears little of what others do, unless it asks."""
+
+    def listen() -> list[Hello | Step]:
+        client.socket.sendall(pack(Ping()))
+        heard = [client.frame()]
+        while (last := heard[-1]) and last.gauges["n_steps"] < 150:
+            client.socket.sendall(pack(Ping()))
+            heard.append(client.frame())
+        client.socket.close()
+        return [frame for frame in heard if frame]
+
+    client = Client(sockets)
+    assert isinstance(client.frame(), Hello)
+    assert await n_tokens(engine, Prompt((1,) * 50), Sampling(100)) == 100
+    n_unasked = len([client.frame() for _ in range(2)])
+    client.socket.settimeout(0.05)
+    with pytest.raises(TimeoutError):
+        client.frame()
+    assert n_unasked == 2, "one when it began, one when it ended"
+    client.socket.settimeout(5)
+    running = asyncio.create_task(n_tokens(engine, PLAIN, Sampling(100)))
+    heard = await asyncio.to_thread(listen)
+    assert all(isinstance(frame, Step) and not frame.chunks for frame in heard)
+    assert heard[-1].gauges["prefix_queries"] == 53
+    await running
+    assert engine.gauges["n_steps"] == 200
+
+
+async def test_every_generation_is_logged_under_its_trace_id_without_content(
+    sockets: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    engine = PrivateEngine(replace(CONFIG, log_level="debug", log_format="json"), command=COMMAND)
+    await engine.start()
+    await n_tokens(engine, Prompt((1, 2, 3), trace_id="whole"), Sampling(9, n=2))
+    async with aclosing(engine.generate(Prompt((1,), trace_id="left"), LONG)) as chunks:
+        await anext(chunks)
+    for prompt in (REFUSED, FAILS):
+        with pytest.raises(GenerationFailed):
+            await n_tokens(engine, replace(prompt, trace_id="failed"), LONG)
+    await until(lambda: engine.gauges["running"] == 0)
+    await engine.aclose()
+    logged = capfd.readouterr().err
+    assert fake_worker.PRIVATE not in logged
+    lines = [json.loads(line) for line in logged.splitlines()]
+    of = {
+        name: [line for line in lines if line.get("trace_id") == name] for name in ("whole", "left", "failed")
+    }
+    begun, ended = of["whole"]
+    assert (begun["event"], begun["prompt_tokens"], begun["cached_tokens"]) == ("generation begun", 3, 0)
+    assert (ended["event"], ended["tokens"], ended["steps"], ended["finish"]) == (
+        "generation ended",
+        18,
+        9,
+        "length",
+    )
+    assert 0 <= begun["waited_s"] <= ended["duration_s"] < 5
+    assert [line.get("finish") for line in of["left"]] == [None, "aborted"]
+    assert [line["level"] for line in of["failed"]] == ["warning", "debug", "warning"]
+    assert [of["failed"][i]["tokens"] for i in (0, 2)] == [0, 2]

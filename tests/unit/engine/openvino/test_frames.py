@@ -15,6 +15,7 @@ from tessera.engine.openvino.frames import (
     FrameError,
     FrameReader,
     Hello,
+    Ping,
     Start,
     Step,
     Submit,
@@ -48,6 +49,7 @@ FRAMES: list[Frame] = [
         ),
     ),
     Abort(7),
+    Ping(),
     Step([], [], {}),
     Step(
         [(1, TokenChunk(0, (5, 6), "stop", 32, (TokenLogprob(5, -0.5, ((5, -0.5), (6, -1.0))),)))],
