@@ -45,6 +45,7 @@ class FakeCore:
             raise FileNotFoundError(config.model_xml)
         time.sleep(config.threads / 1000)
         self.info: EngineInfo = replace(config.served(), context_tokens=config.context_tokens // 2)
+        self._n_tokens = config.vocabulary_size * 4 // 5
         self._running: dict[int, Running] = {}
 
     @property
@@ -94,7 +95,7 @@ class FakeCore:
         if prompt[0] == FLOODS:
             return TokenChunk(sequence, tuple(range(2**17)))
         of = (prompt, (sampling.seed or 0) + sequence, running.n_tokens)
-        token = int.from_bytes(hashlib.sha256(repr(of).encode()).digest()[:2], "big") % 800
+        token = int.from_bytes(hashlib.sha256(repr(of).encode()).digest()[:2], "big") % self._n_tokens
         finish: EngineFinish | None = None
         if token in sampling.stop_token_ids:
             finish = "stop"

@@ -1,0 +1,185 @@
+"""The engine is killed, or stopped, under load, again and again: every client is answered or told, and the
+service is whole afterwards.
+"""
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import httpx2
+import pytest
+from starlette.applications import Starlette
+from starlette.types import ASGIApp, Receive, Scope, Send
+from tests.conformance.engines import fake_worker
+
+from tessera.access.keys import Keys
+from tessera.app import build_app
+from tessera.engine import supervision
+from tessera.engine.openvino.private import PrivateEngine
+from tessera.engine.scripted import ScriptedTokenizer
+from tessera.formats.hermes import HERMES
+from tessera.models import Catalog, Model
+from tessera.text.hf import HfTokenizer
+from tessera.text.tokenizer import Tokenizer
+
+pytestmark = pytest.mark.anyio
+
+KEY = "sk-tessera-" + "f" * 40
+N_STREAMS, N_WAITING, N_WAITING_TOKENS = 6, 4, 12
+WITHIN_S = 30.0
+"""More than anything here takes; what takes longer hangs."""
+
+RunApp: TypeAlias = Callable[[ASGIApp], AbstractContextManager[int]]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A service and its engine, which the test can reach into."""
+
+    engine: PrivateEngine
+    app: Starlette
+    client: httpx2.AsyncClient
+
+    def signal(self, signum: signal.Signals) -> None:
+        assert self.engine.process.pid
+        os.kill(self.engine.process.pid, signum)
+
+    async def post(self, **fields: Any) -> httpx2.Response:
+        return await self.client.post("/v1/chat/completions", json=body(**fields))
+
+    async def ready(self) -> httpx2.Response:
+        return await self.client.get("/readyz")
+
+    @property
+    def n_in_flight(self) -> int:
+        return self.app.state.in_flight.n
+
+    @property
+    def n_held(self) -> int:
+        """By anybody who is being answered, in the service and in the engine."""
+        of_engine = sum(self.engine.gauges[name] for name in ("running", "waiting", "blocks_used"))
+        return self.n_in_flight + self.app.state.admission.n_running + of_engine
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A supervisor that forgets how often the engine died: here that is no reason to give up."""
+    monkeypatch.setattr(supervision, "HEALTHY_S", 0.0)
+    monkeypatch.setattr(supervision, "WITHIN_S", 0.0)
+
+
+@contextmanager
+def serving(engine: PrivateEngine, tokenizer: Tokenizer, run_app: RunApp) -> Iterator[tuple[Starlette, int]]:
+    model = Model("m", engine, tokenizer, HERMES, HERMES.sampling, created_s=1)
+    app = build_app(Catalog([model], {}, "m"), Keys([KEY]))
+
+    async def starting(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await engine.start()
+        await app(scope, receive, send)
+
+    with run_app(starting) as port:
+        yield app, port
+
+
+@pytest.fixture(params=["process", pytest.param("model", marks=[pytest.mark.live, pytest.mark.full])])
+async def subject(
+    request: pytest.FixtureRequest, run_app: RunApp, anyio_backend: str
+) -> AsyncIterator[Subject]:
+    """The engine's process without a model, or with the embedded one."""
+    if request.param == "process":
+        tokenizer = ScriptedTokenizer()
+        size = tokenizer.vocabulary_size
+        config = replace(fake_worker.CONFIG, vocabulary_size=size, context_tokens=2**16)
+        engine = PrivateEngine(config, hang_s=1.0, command=fake_worker.COMMAND)
+    else:
+        config = request.getfixturevalue("worker_config")
+        tokenizer = HfTokenizer.from_file(Path(config.tokenizer_json))
+        engine = PrivateEngine(config, hang_s=3.0)
+    with serving(engine, tokenizer, run_app) as (app, port):
+        headers = {"Authorization": f"Bearer {KEY}"}
+        async with httpx2.AsyncClient(
+            base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=WITHIN_S
+        ) as client:
+            yield Subject(engine, app, client)
+
+
+def body(**fields: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": "Tell me of the sea."}], **fields}
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(WITHIN_S):
+        while not condition():  # noqa: ASYNC110 - what is waited for is in another thread
+            await asyncio.sleep(0.005)
+
+
+async def stream(subject: Subject, begun: asyncio.Semaphore) -> str:
+    """What the last frame of a long reply is; `begun` is released with the first one that has text."""
+    has_begun, last = False, ""
+    request = subject.client.stream(
+        "POST", "/v1/chat/completions", json=body(stream=True, max_tokens=10_000, seed=1)
+    )
+    async with request as response:
+        assert response.status_code == 200
+        async for line in response.aiter_lines():
+            if not line.startswith("data: "):
+                continue
+            last = line.removeprefix("data: ")
+            if not has_begun and '"content"' in last:
+                has_begun = True
+                begun.release()
+    assert has_begun
+    return last
+
+
+def is_an_end(last: str) -> bool:
+    """Of a whole reply, or one that says that the engine is gone."""
+    return last == "[DONE]" or json.loads(last)["error"]["code"] == "engine_unavailable"
+
+
+async def fail_once(subject: Subject, *, killed: bool) -> None:
+    """Take the engine away while some stream, others wait for their first token, and new ones come."""
+    begun = asyncio.Semaphore(0)
+    streams = [asyncio.create_task(stream(subject, begun)) for _ in range(N_STREAMS)]
+    for _ in streams:
+        await begun.acquire()
+    subject.signal(signal.SIGSTOP)
+    waiting = [
+        asyncio.create_task(subject.post(max_tokens=N_WAITING_TOKENS, seed=1)) for _ in range(N_WAITING)
+    ]
+    await until(lambda: subject.n_in_flight == N_STREAMS + N_WAITING)
+    await asyncio.sleep(0.1)
+    if killed:
+        subject.signal(signal.SIGKILL)
+    ends = await asyncio.gather(*streams)
+    assert all(map(is_an_end, ends)), ends
+    assert any(end != "[DONE]" for end in ends), "nothing was cut: this proves nothing"
+    unready = await subject.ready()
+    assert (unready.status_code, unready.json()["error"]["code"]) == (503, "engine_dead")
+    refused = await subject.post(max_tokens=1)
+    assert refused.status_code == 503
+    assert refused.headers["retry-after"]
+    for reply in await asyncio.gather(*waiting):
+        assert reply.status_code == 200, reply.text
+        assert reply.json()["usage"]["completion_tokens"] == N_WAITING_TOKENS
+    assert (await subject.ready()).status_code == 200
+    await until(lambda: subject.n_held == 0)
+
+
+FEW = [(True, 3), (False, 2)]
+FULL = [pytest.param(killed, 20, marks=pytest.mark.full) for killed in (True, False)]
+
+
+@pytest.mark.parametrize(("killed", "n_times"), FEW + FULL)
+async def test_every_client_is_answered_or_told(subject: Subject, killed: bool, n_times: int) -> None:
+    for i in range(n_times):
+        await fail_once(subject, killed=killed)
+        assert subject.engine.process.n_restarts == i + 1
+        assert (await subject.post(max_tokens=3)).status_code == 200
