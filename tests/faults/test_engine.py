@@ -96,7 +96,9 @@ async def subject(
     if request.param == "process":
         tokenizer = ScriptedTokenizer()
         size = tokenizer.vocabulary_size
-        config = replace(fake_worker.CONFIG, vocabulary_size=size, context_tokens=2**16)
+        config = replace(
+            fake_worker.CONFIG, vocabulary_size=size, eos_token_ids=(size - 1,), context_tokens=2**16
+        )
         engine = PrivateEngine(config, hang_s=1.0, command=fake_worker.COMMAND)
     else:
         config = request.getfixturevalue("worker_config")

@@ -18,7 +18,7 @@ from tests.conformance.engines.fake_worker import COMMAND, CONFIG, CRASHES, POIS
 
 from tessera.core.generation import Prompt, Sampling, TokenChunk
 from tessera.engine import supervision
-from tessera.engine.openvino.client import MOST_LIVES, OpenVinoEngine
+from tessera.engine.openvino.client import MOST_DEATHS, OpenVinoEngine
 from tessera.engine.openvino.private import PrivateEngine
 from tessera.engine.openvino.process import EngineProcess
 from tessera.errors import EngineUnavailable
@@ -133,7 +133,7 @@ async def test_what_engines_die_of_is_not_carried_over_for_ever(engine: PrivateE
     with pytest.raises(EngineUnavailable):
         await tokens(engine, Prompt((POISONS,)), LONG)
     assert await tokens(engine, Prompt((1,)), Sampling(2))
-    assert engine.process.n_restarts == MOST_LIVES
+    assert engine.process.n_restarts == MOST_DEATHS
 
 
 async def test_closing_fails_what_waits_for_the_next_worker(engine: PrivateEngine) -> None:

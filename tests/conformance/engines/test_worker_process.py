@@ -265,7 +265,9 @@ async def tokens(engine: PrivateEngine, prompt: Prompt, sampling: Sampling) -> l
 
 
 @pytest.mark.parametrize(
-    "farewell", [b"", b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 8], ids=["eof", "http", "noise"]
+    "farewell",
+    [b"", b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 8, pack(Submit(6, PLAIN, LONG)) * 2],
+    ids=["eof", "http", "noise", "an id that is taken"],
 )
 async def test_a_client_that_goes_or_talks_nonsense_loses_its_generations_only(
     engine: PrivateEngine, sockets: Path, farewell: bytes

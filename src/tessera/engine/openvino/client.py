@@ -19,8 +19,8 @@ from tessera.errors import EngineUnavailable, GenerationFailed
 
 Reason: TypeAlias = Literal["engine_starting", "engine_dead", "engine_closed"]
 
-MOST_LIVES = 2
-"""Engines that a generation may lose before it begins; it may be what they die of."""
+MOST_DEATHS = 2
+"""After so many deaths a generation that has not begun is given up: it may be what the engine dies of."""
 
 RECONNECT_S = 0.1
 RETRY_AFTER_S = 5.0
@@ -35,11 +35,16 @@ def unavailable(reason: Reason) -> EngineUnavailable:
 
 @dataclass(slots=True, eq=False)
 class _Generation:
-    """`submission` is its frame; `n_lives` engines it can still lose before it begins."""
+    """`submission` is its frame, which `n_deaths` workers have taken with them."""
 
     submission: bytes
     inbox: Inbox
-    n_lives: int = MOST_LIVES
+    n_deaths: int = 0
+
+    @property
+    def is_lost(self) -> bool:
+        """When a worker has died: whether the next one is not to try."""
+        return self.inbox.begun or self.n_deaths >= MOST_DEATHS
 
 
 class OpenVinoEngine:
@@ -142,15 +147,15 @@ class OpenVinoEngine:
                 generation.inbox.fail(GenerationFailed(message))
 
     def _lose(self) -> None:
-        """What has begun fails, as does what has lost too many engines; the rest waits for the next one."""
+        """What has begun fails; the rest waits for the next worker."""
         if self._reason is not None:
             return
         self._reason = "engine_dead"
         self._gauges = {}
         self._settled.clear()
         for generation in self._generations.values():
-            generation.n_lives -= 1
-        self._fail([id for id, each in self._generations.items() if each.inbox.begun or not each.n_lives])
+            generation.n_deaths += 1
+        self._fail([id for id, generation in self._generations.items() if generation.is_lost])
 
     def _fail(self, ids: list[int]) -> None:
         for id in ids:

@@ -162,6 +162,9 @@ class Worker:
             return
         for frame in frames:
             match frame:
+                case Submit() if frame.id in connection.core_ids:
+                    self._drop(connection)
+                    return
                 case Submit():
                     self._submit(connection, frame)
                 case Abort():
@@ -175,12 +178,8 @@ class Worker:
         try:
             self._core.submit(core_id, frame.prompt, frame.sampling)
         except Exception as error:  # what one request asks for must not end the others
-            is_told = isinstance(error, EngineError)
-            if not is_told:
-                _logger.exception("the engine refused a generation")
             self._journal.fail(entry)
-            message = error.message if is_told else "The engine could not begin this generation."
-            connection.failures.append((frame.id, message))
+            connection.failures.append((frame.id, _refusal(error)))
         else:
             self._requests[core_id] = _Request(connection, frame.id, entry)
             connection.core_ids[frame.id] = core_id
@@ -247,6 +246,14 @@ class Worker:
         connection.socket.close()
         for id in tuple(connection.core_ids):
             self._abort(connection, id)
+
+
+def _refusal(error: Exception) -> str:
+    """What may be told of it; of a bug, nothing."""
+    if isinstance(error, EngineError):
+        return error.message
+    _logger.error("the engine refused a generation", exc_info=error)
+    return "The engine could not begin this generation."
 
 
 def _read_start() -> WorkerConfig:
