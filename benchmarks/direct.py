@@ -12,7 +12,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 from tessera.bench.sample import Failure, Outcome, Sample
-from tessera.cli.assembly import load_model
+from tessera.cli.assembly import private_model
 from tessera.core.chat import Caller
 from tessera.engine.openvino.private import PrivateEngine
 from tessera.errors import TesseraError
@@ -80,7 +80,7 @@ class Direct:
 @asynccontextmanager
 async def direct(name: str) -> AsyncGenerator[Direct]:
     """The engine with the settings that `tessera serve` has by default, in a process of its own."""
-    model = load_model(Settings(), Quiet())
+    model = private_model(Settings(), Quiet())
     assert isinstance(model.engine, PrivateEngine), "the default settings serve with the CPU engine"
     try:
         await model.engine.start()

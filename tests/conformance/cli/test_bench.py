@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 import xml.etree.ElementTree as ElementTree
@@ -420,3 +423,21 @@ def test_an_interrupt_shows_what_there_is(serve: Any, start: Any, tmp_path: Path
     assert 2 <= len(figure["rounds"]) < 50
     assert "| chat" in output
     served.wait_until_idle()
+
+
+README = Path(__file__).parents[3] / "benchmarks" / "README.md"
+
+
+@pytest.mark.parametrize(
+    "module", sorted(set(re.findall(r"python -m (benchmarks\.\w+)", README.read_text())))
+)
+def test_a_published_benchmark_starts(module: str) -> None:
+    started = subprocess.run(
+        [sys.executable, "-m", module, "--help"],
+        cwd=README.parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert started.returncode == 0, started.stderr
+    assert f"usage: python -m {module}" in started.stdout
