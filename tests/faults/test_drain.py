@@ -113,6 +113,8 @@ async def test_a_second_signal_ends_it_at_once(service: Serve, second: int, work
         server.send(second)
         assert {error_of(last) for last in await streams.ends()} == {("overloaded_error", "draining")}
     assert await ended(server) == 0
+    assert server.process.stderr
+    assert "Traceback" not in server.process.stderr.read()
 
 
 @ONE_FIRST

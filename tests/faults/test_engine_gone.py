@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+from asyncio.subprocess import PIPE
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from tessera.cli.api import Api
 from tessera.cli.serve import run
 from tessera.engine import supervision
 from tessera.engine.openvino.client import OpenVinoEngine
-from tessera.engine.openvino.config import WorkerConfig
+from tessera.engine.openvino.config import HOMELESS, WorkerConfig
 from tessera.engine.openvino.process import EngineProcess
 from tessera.engine.scripted import ScriptedTokenizer
 from tessera.errors import EngineUnavailable, StartupError
@@ -51,7 +52,7 @@ async def test_an_engine_that_never_starts_is_a_failed_start(listener: socket.so
 
 
 async def test_an_engine_that_cannot_be_kept_alive_ends_the_service(
-    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(supervision, "FIRST_DELAY_S", 0.01)
     monkeypatch.setattr(supervision, "LAST_DELAY_S", 0.01)
@@ -78,3 +79,19 @@ async def test_an_engine_that_cannot_be_kept_alive_ends_the_service(
         assert (await waiting).status_code == 503, "and so does one that waited"
     with pytest.raises(EngineUnavailable, match="2 restarts"):
         await service
+    assert "Traceback" not in caplog.text
+
+
+async def test_the_engine_has_no_home_and_reports_to_nobody(listener: socket.socket) -> None:
+    engine = EngineProcess(CONFIG, command=(sys.executable, str(FAKE_WORKER)))
+    ready = asyncio.Event()
+    front = api(engine, listener)
+    service = asyncio.create_task(run(front, engine, ready.set))
+    await asyncio.wait_for(ready.wait(), 10)
+    environment = Path(f"/proc/{engine.pid}/environ").read_text().split("\0")  # noqa: ASYNC240
+    assert "HOME=/dev/null" in environment
+    front.end()
+    await asyncio.wait_for(service, 10)
+    report = "import openvino.tools.ovc as ovc; print(ovc.telemetry.consent)"
+    asked = await asyncio.create_subprocess_exec(sys.executable, "-c", report, env=HOMELESS, stdout=PIPE)
+    assert await asked.communicate() == (b"False\n", None)

@@ -167,6 +167,7 @@ async def test_the_environment_of_the_worker_holds_no_secrets(
     assert "PATH" in names
     assert names <= {
         "PATH",
+        "HOME",
         "LANG",
         "LC_ALL",
         "LC_CTYPE",

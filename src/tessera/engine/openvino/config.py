@@ -1,11 +1,14 @@
 """What the engine's process is told at start: plain values only, for they cross a pipe as msgpack."""
 
+import os
 from dataclasses import dataclass
 from typing import Literal
 
 from tessera.core.generation import EngineInfo, Feature
 from tessera.telemetry import Form, Level
 
+# The openvino package reports its imports to its makers, unless it finds no home to keep an identifier in.
+HOMELESS = {"HOME": os.devnull}
 FEATURES: frozenset[Feature] = frozenset({"grammar", "logprobs", "n", "thinking_budget"})
 
 

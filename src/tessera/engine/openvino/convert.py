@@ -11,6 +11,7 @@ import signal
 import sys
 from pathlib import Path
 
+from tessera.engine.openvino.config import HOMELESS
 from tessera.errors import StartupError
 from tessera.weights import children
 
@@ -24,7 +25,7 @@ def convert_graph(gguf: Path, folder: Path) -> None:
     work.mkdir()
     link = work / "model.gguf"
     link.symlink_to(gguf.resolve())
-    done = children.run([sys.executable, "-P", "-m", "tessera.engine.openvino.convert", str(link)], {})
+    done = children.run([sys.executable, "-P", "-m", "tessera.engine.openvino.convert", str(link)], HOMELESS)
     made = [work / name for name in GRAPH_FILES]
     if done.returncode or not all(path.is_file() for path in made):
         raise StartupError(f"{gguf} could not be converted: {_reason(done.returncode, done.stderr)}")

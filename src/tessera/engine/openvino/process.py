@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-from tessera.engine.openvino.config import WorkerConfig
+from tessera.engine.openvino.config import HOMELESS, WorkerConfig
 from tessera.engine.openvino.frames import FromWorker, Gauges, Ping, Start, pack
 from tessera.engine.openvino.link import Link
 from tessera.engine.supervision import Death, supervise
@@ -37,6 +37,7 @@ START_S = 900.0
 _INHERITED = ("PATH", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "LD_LIBRARY_PATH")
 # Rows of logits come and go at every step: keep their memory instead of returning it to the kernel.
 _ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": str(2**28), "MALLOC_MMAP_THRESHOLD_": str(2**25)}
+_GIVEN = _ALLOCATOR | HOMELESS
 _STDERR = 2
 _BACKLOG = 1024
 _PING = pack(Ping())
@@ -166,7 +167,7 @@ async def _spawn(config: WorkerConfig, command: Sequence[str], listener: socket.
         str(listener.fileno()),
         stdin=PIPE,
         stdout=_STDERR,
-        env=_ALLOCATOR | {name: os.environ[name] for name in _INHERITED if name in os.environ},
+        env=_GIVEN | {name: os.environ[name] for name in _INHERITED if name in os.environ},
         pass_fds=(listener.fileno(),),
         start_new_session=True,  # an interrupt in the terminal is the service's to decide on
     )
