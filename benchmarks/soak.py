@@ -55,7 +55,8 @@ def service() -> Iterator[Service]:
     """`tessera serve` with the embedded model, ready."""
     port, admin_port = _free_port(), _free_port()
     command = [str(Path(sys.executable).with_name("tessera")), "serve", "--port", str(port)]
-    command += ["--admin-port", str(admin_port), "--log-level", "warning"]
+    # The KV cache is touched little by little: a small one is soon all in memory, and then hides no slope.
+    command += ["--admin-port", str(admin_port), "--kv-cache-bytes", "192MiB", "--log-level", "warning"]
     environment = os.environ | {"TESSERA_API_KEY": _KEY}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
