@@ -39,7 +39,7 @@ async def supervise(live: Life, started: Callable[[], None]) -> NoReturn:
     """
     death = await live(started)
     if death.ready_s is None:
-        raise EngineUnavailable(f"The engine {death.cause} before it was ready.")
+        raise EngineUnavailable(f"The engine did not start: it {death.cause}.")
     restarts: deque[float] = deque(maxlen=MOST_RESTARTS)
     delay_s = FIRST_DELAY_S
     while True:

@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-import logging
 import os
+import shlex
 import signal
 import sys
 import tempfile
@@ -71,6 +71,23 @@ def kill(engine: PrivateEngine, signum: signal.Signals = signal.SIGKILL) -> int:
 def causes(caplog: pytest.LogCaptureFixture) -> list[str]:
     """What the supervisor has logged of deaths."""
     return [record.__dict__["fields"]["cause"] for record in caplog.records if "died" in record.getMessage()]
+
+
+async def test_a_worker_that_cannot_be_started_again_is_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    program = tmp_path / "worker"
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(COMMAND)} "$@"\n')
+    program.chmod(0o700)
+    engine = PrivateEngine(CONFIG, command=(str(program),))
+    await engine.start()
+    hidden = program.rename(tmp_path / "hidden")
+    kill(engine)
+    await until(lambda: len(causes(caplog)) == 2)
+    hidden.rename(program)
+    assert await tokens(engine, Prompt((1,)), Sampling(3))
+    assert "could not be started" in causes(caplog)[1]
+    await engine.aclose()
 
 
 @pytest.mark.parametrize(
@@ -163,29 +180,28 @@ async def test_a_signal_to_the_whole_service_is_left_to_its_owner(engine: Privat
 
 
 async def test_restarts_that_do_not_help_end_it_all(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    caplog.set_level(logging.INFO, "tessera")
     monkeypatch.setattr(supervision, "MOST_RESTARTS", 2)
-    process = EngineProcess(CONFIG, command=COMMAND)
-    client = OpenVinoEngine(process.path, CONFIG.served())
+    owner = EngineProcess(CONFIG, command=COMMAND)
+    client = OpenVinoEngine(owner.path, CONFIG.served())
     client.connect()
     started: list[None] = []
-    running = asyncio.create_task(process.run(lambda: started.append(None)))
+    running = asyncio.create_task(owner.run(lambda: started.append(None)))
     for _ in range(3):
         await client.ready()
-        assert process.pid
-        os.kill(process.pid, signal.SIGKILL)
+        assert owner.pid
+        os.kill(owner.pid, signal.SIGKILL)
         await until(lambda: client.unready() == "engine_dead")
         await asyncio.sleep(0.2)
     with pytest.raises(EngineUnavailable, match="after 2 restarts"):
         await running
     assert len(started) == 1
-    assert process.pid is None
-    assert not Path(process.path).parent.exists()
+    assert owner.pid is None
+    assert not Path(owner.path).parent.exists()
     assert client.unready() == "engine_dead"
     await client.aclose()
-    await process.aclose()
+    await owner.aclose()
 
 
 @asynccontextmanager

@@ -55,7 +55,7 @@ async def outcome(engine: Mortal) -> tuple[int, str]:
 
 async def test_a_first_life_that_never_begins_is_an_error(mortal: Callable[..., Mortal]) -> None:
     engine = mortal(None)
-    assert await outcome(engine) == (0, "The engine fell before it was ready.")
+    assert await outcome(engine) == (0, "The engine did not start: it fell.")
     assert engine.pauses_s == []
 
 

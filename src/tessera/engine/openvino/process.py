@@ -104,16 +104,23 @@ class EngineProcess:
         """One worker, from its start to its end."""
         self._ready_at = None
         self._n_lives += 1
+        try:
+            cause = await self._last(listener, ready)
+        except OSError as error:  # no process or no descriptor is to be had: that may pass
+            cause = f"could not be started: {error}"
+        return Death(cause, None if self._ready_at is None else time.monotonic() - self._ready_at)
+
+    async def _last(self, listener: socket.socket, ready: Callable[[], None]) -> str:
+        """Until it ends by itself, or has to be ended; how it did."""
         child = self._child = await _spawn(self._config, self._command, listener)
         exit, vigil = asyncio.create_task(child.wait()), asyncio.create_task(self._watch(ready))
         try:
             await asyncio.wait({exit, vigil}, return_when=asyncio.FIRST_COMPLETED)
-            cause = vigil.result() if vigil.done() else _ending(exit.result())
+            return _ending(exit.result()) if exit.done() else vigil.result()
         finally:
             vigil.cancel()
             await _kill(child)
             self._child, self.gauges = None, {}
-        return Death(cause, None if self._ready_at is None else time.monotonic() - self._ready_at)
 
     async def _watch(self, ready: Callable[[], None]) -> str:
         """Ask for signs of life until none comes; what was missing."""
@@ -122,7 +129,7 @@ class EngineProcess:
         await link.open(self.path)
         try:
             if not await self._hears_within(START_S):
-                return f"did not start within {START_S:g} s"
+                return f"was not ready within {START_S:g} s"
             self._ready_at = time.monotonic()
             ready()
             while await self._hears_within(self._hang_s):
