@@ -39,6 +39,8 @@ from tessera.telemetry import configure, log
 from tessera.weights.folder import ModelFolder
 
 _logger = logging.getLogger(__name__)
+# The first process of a container has no default action for them: whatever is not handled is ignored.
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Front(Protocol):
@@ -66,8 +68,8 @@ def serve(settings: Settings) -> None:
     `export TESSERA_API_KEY=…` is printed, unless that variable is set already.
     """
     configure(settings.log_level, settings.log_format)
-    # Until the loop takes it over: the first process of a container is not ended by a signal it ignores.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+    for number in _SIGNALS:  # until the loop takes them over
+        signal.signal(number, lambda number, frame: sys.exit(0))
     with ExitStack() as stack:
         # Bound first, so that a port in use is known before anything is downloaded; they listen later.
         listener = stack.enter_context(bind(settings.host, settings.port, "--host and --port"))
@@ -145,7 +147,7 @@ def _obey_signals(front: Front) -> None:
         else:
             front.end()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, obey)
 
 

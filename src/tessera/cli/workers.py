@@ -66,7 +66,8 @@ class Workers:
         """Begin the way down in all of them."""
         self._leaving.set()
         for process in self._running:
-            process.terminate()
+            with suppress(ProcessLookupError):
+                process.terminate()
         asyncio.get_running_loop().call_later(self._drain_s + SLACK_S, self._kill)
 
     def end(self) -> None:
@@ -127,7 +128,8 @@ class Workers:
     def _kill(self) -> None:
         for process in self._running:
             log(_logger, "error", "api process does not end, killed", pid=process.pid)
-            process.kill()
+            with suppress(ProcessLookupError):
+                process.kill()
 
 
 async def _announce(ready: Sequence[asyncio.Event], started: Callable[[], None]) -> None:

@@ -114,6 +114,7 @@ class _Trial:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             env={},
+            start_new_session=True,  # an interrupt in the terminal is the service's to decide on
         )
         assert process.stdin is not None
         process.stdin.write(_frame(self._vocabulary))

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from tests.serving import Server, Start, ask
 
 KEY = "sk-tessera-" + "c" * 40
@@ -62,6 +63,18 @@ def test_a_port_in_use_is_named_with_its_flag(tessera: Run) -> None:
             assert code == 2
             assert f"Cannot listen on 127.0.0.1:{port}" in said
             assert f"{flag}." in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_a_model_is_fetched_is_no_error(start: Start, number: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        hub = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        process = start("serve", "--port", 0, "--model", "some/model", HF_ENDPOINT=hub, HF_HUB_OFFLINE="0")
+        silent.settimeout(20)
+        connection, _ = silent.accept()
+        with connection:
+            process.send_signal(number)
+            assert process.wait(10) == 0
 
 
 def test_chat_streams_a_reply_and_keeps_a_conversation(service: Callable[..., Server], tessera: Run) -> None:
