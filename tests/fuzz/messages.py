@@ -173,7 +173,7 @@ def _changed(value: Any, chance: random.Random) -> Any:
             other = chance.choice(SEEDS)
             name = chance.choice([*other])
             value[name] = copy.deepcopy(other[name])
-        case 1 | 2, list() if len(value) < 20:
+        case 1 | 2, list() if len(repr(value)) < 5_000:
             value[:] = value * chance.choice([2, 10, 200])
         case _:
             value[at] = _other(value[at], chance)

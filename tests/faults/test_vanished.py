@@ -1,0 +1,53 @@
+"""Thousands of clients that vanish in every phase leave nothing: no task, no descriptor, no memory."""
+
+import asyncio
+import os
+import random
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.security.test_clients import STAGES, leave_in
+
+from tessera.engine.scripted import paced
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs Linux's /proc")
+
+
+def held(served: Any) -> tuple[int, int]:
+    """Descriptors of this process, in which the server runs, and tasks of the server's loop."""
+    return len(os.listdir("/proc/self/fd")), len(asyncio.all_tasks(served.loop))
+
+
+def memory_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.parametrize(
+    "n", [pytest.param(300, id="some"), pytest.param(10_000, id="many", marks=pytest.mark.full)]
+)
+def test_vanished_clients_leave_nothing(n: int, serve: Any, connect: Any) -> None:
+    served = serve(timing=paced(500, first_s=0.005))
+    chance = random.Random(11)
+    stages = [chance.choice(STAGES) for _ in range(n)]
+
+    def vanish(i: int) -> None:
+        leave_in(stages[i], connect(served), random.Random(i))
+
+    with ThreadPoolExecutor(30) as pool:
+        list(pool.map(vanish, range(60)))
+        served.wait_until_idle(within_s=10)
+        before, memory = held(served), memory_bytes()
+        list(pool.map(vanish, range(n)))
+        served.wait_until_idle(within_s=10)
+    begun = time.monotonic()
+    while any(now > then + 2 for now, then in zip(held(served), before, strict=True)):
+        assert time.monotonic() - begun < 10, (held(served), before)
+        time.sleep(0.05)
+    assert memory_bytes() - memory < 48 * 2**20
+    raw = connect(served)
+    raw.ask(max_tokens=2)
+    assert raw.read_response()[0] == 200
+    served.wait_until_idle()
