@@ -88,7 +88,7 @@ def serving(engine: PrivateEngine, tokenizer: Tokenizer, run_app: RunApp) -> Ite
         yield app, port
 
 
-@pytest.fixture(params=["process", pytest.param("model", marks=[pytest.mark.live, pytest.mark.full])])
+@pytest.fixture
 async def subject(
     request: pytest.FixtureRequest, run_app: RunApp, anyio_backend: str
 ) -> AsyncIterator[Subject]:
@@ -175,11 +175,19 @@ async def fail_once(subject: Subject, *, killed: bool) -> None:
     await until(lambda: subject.n_held == 0)
 
 
-FEW = [(True, 3), (False, 2)]
-FULL = [pytest.param(killed, 20, marks=pytest.mark.full) for killed in (True, False)]
-
-
-@pytest.mark.parametrize(("killed", "n_times"), FEW + FULL)
+@pytest.mark.parametrize(
+    ("subject", "killed", "n_times"),
+    [
+        ("process", True, 3),
+        ("process", False, 2),
+        *(pytest.param("process", killed, 20, marks=pytest.mark.full) for killed in (True, False)),
+        *(
+            pytest.param("model", killed, 20, marks=[pytest.mark.full, pytest.mark.live])
+            for killed in (True, False)
+        ),
+    ],
+    indirect=["subject"],
+)
 async def test_every_client_is_answered_or_told(subject: Subject, killed: bool, n_times: int) -> None:
     for i in range(n_times):
         await fail_once(subject, killed=killed)

@@ -18,6 +18,7 @@ from tests.conformance.engines.fake_worker import COMMAND, CONFIG, CRASHES, POIS
 
 from tessera.core.generation import Prompt, Sampling, TokenChunk
 from tessera.engine import supervision
+from tessera.engine.openvino import process
 from tessera.engine.openvino.client import MOST_DEATHS, OpenVinoEngine
 from tessera.engine.openvino.private import PrivateEngine
 from tessera.engine.openvino.process import EngineProcess
@@ -172,6 +173,14 @@ async def test_a_worker_that_was_slow_to_be_asked_is_not_killed(engine: PrivateE
     assert engine.unready() is None
 
 
+async def test_a_worker_that_never_is_ready_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "START_S", 0.3)
+    engine = PrivateEngine(replace(CONFIG, threads=60_000), command=COMMAND)
+    with pytest.raises(EngineUnavailable, match="was not ready within"):
+        await engine.start()
+    assert engine.process.pid is None
+
+
 async def test_a_signal_to_the_whole_service_is_left_to_its_owner(engine: PrivateEngine) -> None:
     await anext(chunks := engine.generate(Prompt((1,)), Sampling(200)))
     for signum in (signal.SIGTERM, signal.SIGINT):
@@ -274,13 +283,13 @@ async def test_clients_in_several_processes_outlive_the_worker(engine: PrivateEn
 
 
 async def test_whoever_connects_before_there_is_a_worker_is_served_by_it() -> None:
-    process = EngineProcess(replace(CONFIG, threads=200), command=COMMAND)
-    clients = [OpenVinoEngine(process.path, CONFIG.served()) for _ in range(3)]
+    owner = EngineProcess(replace(CONFIG, threads=200), command=COMMAND)
+    clients = [OpenVinoEngine(owner.path, CONFIG.served()) for _ in range(3)]
     for client in clients:
         client.connect()
     await asyncio.sleep(0.01)
     assert {client.unready() for client in clients} == {"engine_starting"}
-    running = asyncio.create_task(process.run(lambda: None))
+    running = asyncio.create_task(owner.run(lambda: None))
     found = await asyncio.gather(*(tokens(client, Prompt((1,)), Sampling(3)) for client in clients))
     assert [len(each) for each in found] == [3, 3, 3]
     for client in clients:
@@ -288,11 +297,11 @@ async def test_whoever_connects_before_there_is_a_worker_is_served_by_it() -> No
     running.cancel()
     await asyncio.wait({running})
     assert running.cancelled()
-    assert process.pid is None
+    assert owner.pid is None
 
 
 async def test_a_process_that_was_closed_does_not_run() -> None:
-    process = EngineProcess(CONFIG, command=COMMAND)
-    await process.aclose()
-    await process.run(lambda: pytest.fail("it runs"))
-    assert process.pid is None
+    owner = EngineProcess(CONFIG, command=COMMAND)
+    await owner.aclose()
+    await owner.run(lambda: pytest.fail("it runs"))
+    assert owner.pid is None
