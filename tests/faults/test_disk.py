@@ -60,7 +60,7 @@ def test_a_conversion_that_does_not_fit_says_so(n_kib: int, tiny_disk: Callable[
     write_gguf(source, byte_words(tags_are_tokens=True))
     with pytest.raises(StartupError) as refused:
         resolve(str(source), Cache(disk), Quiet())
-    assert refused.value.message
+    assert "space" in refused.value.message
     assert Cache(disk).entries() == []
     done = subprocess.run(
         [TESSERA, "serve", "--model", source, "--cache-dir", disk, "--port", "0"],
@@ -71,7 +71,7 @@ def test_a_conversion_that_does_not_fit_says_so(n_kib: int, tiny_disk: Callable[
     )
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
-    assert "space" in done.stderr or "converted" in done.stderr
+    assert "space" in done.stderr
 
 
 def used_hard(server: Server) -> None:

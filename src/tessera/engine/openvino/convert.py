@@ -28,10 +28,19 @@ def convert_graph(gguf: Path, folder: Path) -> None:
     done = children.run([sys.executable, "-P", "-m", "tessera.engine.openvino.convert", str(link)], HOMELESS)
     made = [work / name for name in GRAPH_FILES]
     if done.returncode or not all(path.is_file() for path in made):
-        raise StartupError(f"{gguf} could not be converted: {_reason(done.returncode, done.stderr)}")
+        reason = _no_room(gguf, folder) or _reason(done.returncode, done.stderr)
+        raise StartupError(f"{gguf} could not be converted: {reason}")
     for path in made:
         path.replace(folder / path.name)
     shutil.rmtree(work)
+
+
+def _no_room(gguf: Path, folder: Path) -> str | None:
+    """The library does not say so of a full disk. The graph takes about as much room as the file."""
+    free, wanted = shutil.disk_usage(folder).free, gguf.stat().st_size
+    if free >= wanted:
+        return None
+    return f"too little space is left in {folder}: {free / 2**20:.1f} of some {wanted / 2**20:.1f} MiB."
 
 
 def _reason(code: int, said: str) -> str:
