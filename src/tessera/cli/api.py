@@ -25,6 +25,7 @@ from tessera.access.keys import Keys
 from tessera.app import build_app
 from tessera.cli.assembly import capacity, catalog, limits, read_blueprint
 from tessera.cli.draining import DrainingServer
+from tessera.cli.listening import listen
 from tessera.engine.openvino.client import OpenVinoEngine
 from tessera.errors import EngineError
 from tessera.http.protocol import GuardedProtocol
@@ -103,6 +104,7 @@ class Api:
 
     async def run(self, started: Callable[[], None]) -> None:
         """Serve until the way down has been gone; `started` is called when tokens can flow."""
+        listen(self._listener)
         opening = asyncio.create_task(self._open(started))
         opening.add_done_callback(lambda task: task.cancelled() or task.exception() is None or self.end())
         try:

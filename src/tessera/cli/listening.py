@@ -1,24 +1,40 @@
 """Sockets to listen on, bound before anything else is done: a port in use is known at once."""
 
 import socket
+from contextlib import ExitStack
 
 from tessera.errors import StartupError
+
+_BACKLOG = 2048
 
 
 def bind(host: str, port: int, flags: str) -> socket.socket:
     """A bound socket that does not listen yet; raises `StartupError` naming the flags of its address."""
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
+        family, kind, protocol, _, where = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        bound = socket.socket(family, kind, protocol)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
+        with ExitStack() as if_it_fails:
+            bound = if_it_fails.enter_context(socket.socket(family, kind, protocol))
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(where)
+            if_it_fails.pop_all()
     except OSError as error:
         raise StartupError(
             f"Cannot listen on {host}:{port}: {error.strerror or error}. Choose another with {flags}."
         ) from error
     return bound
+
+
+def listen(bound: socket.socket) -> None:
+    """Begin to listen; raises `StartupError` if another server that bound the same address was faster.
+
+    The event loop would not say so.
+    """
+    try:
+        bound.listen(_BACKLOG)
+    except OSError as error:
+        raise StartupError(f"Cannot listen on {address(bound)}: {error.strerror or error}.") from error
 
 
 def shared(first: socket.socket, n: int) -> list[socket.socket]:

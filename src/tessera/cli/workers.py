@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tessera.cli.api import Plan, pack
+from tessera.cli.listening import listen
 from tessera.errors import StartupError
 from tessera.metrics import forget
 from tessera.telemetry import log
@@ -51,6 +52,8 @@ class Workers:
 
         Raises `StartupError` if one ends before it was ever ready.
         """
+        for listener in self._listeners:
+            listen(listener)
         ready = [asyncio.Event() for _ in self._listeners]
         pairs = zip(self._listeners, ready, strict=True)
         tasks = [asyncio.create_task(self._keep(*pair)) for pair in pairs]
