@@ -62,8 +62,8 @@ def raw(tokens_per_chunk: int, tokens_per_s: float, n_events: int) -> ASGIApp:
         while (await receive()).get("more_body"):
             pass
         await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-        for frame in itertools.islice(itertools.cycle(frames), n_events):
-            await asyncio.sleep(pause_s)
+        for i, frame in enumerate(itertools.islice(itertools.cycle(frames), n_events)):
+            await asyncio.sleep(pause_s if i else 0)
             await send({"type": "http.response.body", "body": frame, "more_body": True})
         await send({"type": "http.response.body", "body": DONE, "more_body": False})
 
