@@ -40,7 +40,7 @@ class _Stream:
     socket: socket.socket
     request: bytes
     sent_s: float = 0.0
-    waiting: bool = False
+    waiting: bool = False  # for the first event
     tail: bytes = field(default=b"", repr=False)
 
     def ask(self) -> None:
@@ -58,6 +58,7 @@ class _Stream:
             raise RuntimeError(f"The server closed after {self.tail!r}.")
         seen = self.tail + received
         n_events = seen.count(_EVENT)
+        self.waiting = self.waiting and not n_events
         ended = seen.endswith(_END)
         # Less than a mark is kept, so that none is counted twice.
         self.tail = seen[-len(_EVENT) + 1 :]
@@ -147,9 +148,9 @@ def first_bytes(server: Server, n_streams: int, for_s: float) -> list[float]:
                 moment[1].ask()
             for key, _ in selector.select(timeout=0.001):
                 stream: _Stream = key.data
-                n_events, _, ended = stream.read()
-                if n_events and stream.waiting:
-                    stream.waiting = False
+                waited = stream.waiting
+                _, _, ended = stream.read()
+                if waited and not stream.waiting:
                     taken.append(time.perf_counter() - stream.sent_s)
                 if ended:
                     due.append((now_s + chance.random() * 0.1, stream))
@@ -171,12 +172,15 @@ def hold(server: Server, n_streams: int, for_s: float, warm: Callable[[], object
     before_kib = server.resident_kib()
     with ExitStack() as stack:
         streams: list[_Stream] = []
-        for _ in range(0, n_streams, 50):  # not all at one moment
+        until_s = time.perf_counter() + _LIMIT_S
+        for _ in range(0, n_streams, 50):  # so that they do not all speak at one moment
             streams += (more := _connect(stack, server, 50))
             for stream in more:
                 stream.ask()
-            _drain(streams, 0.02)
-        _drain_slowly(streams, 2.0)
+            while any(stream.waiting for stream in more):
+                assert time.perf_counter() < until_s, "the streams did not all begin"
+                _drain(more, 0.02)
+        _drain_slowly(streams, 1.0)  # what the first said while the last were opened
         begun_s, server_s = time.perf_counter(), server.cpu_s()
         n_events = _drain_slowly(streams, for_s)
         took_s = time.perf_counter() - begun_s
