@@ -164,10 +164,10 @@ class ScriptedEngine:
                 await self.timing(step)
                 if self.reason is not None:
                     raise EngineUnavailable(f"The engine is not available ({self.reason}).", retry_after_s=1)
-                for chunks in tuple(playing):
+                for chunks in playing:
                     chunk = next(chunks)
                     if chunk.finish:
-                        playing.remove(chunks)
+                        playing = [each for each in playing if each is not chunks]
                     yield chunk
                 if not playing:
                     break

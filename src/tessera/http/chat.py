@@ -163,7 +163,7 @@ async def _write(batches: Batches, writer: ChunkWriter, stream: EventStream, to:
                 frames = writer.write(events)
                 if isinstance(events[-1], Completed):
                     last = frames
-                else:
+                elif not stream.write_now(frames):
                     await stream.write(frames)
     except Exception as error:
         if not stream.started:

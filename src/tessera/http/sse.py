@@ -48,11 +48,15 @@ class EventStream:
         self._sending_since_s: float | None = None
         self._silent_since_s = self._now()
 
+    def write_now(self, frames: bytes) -> bool:
+        """Send frames if that needs no wait, else return False: use `write`."""
+        if self._write_now is None or not self._write_now(frames):
+            return False
+        self._silent_since_s = self._now()
+        return True
+
     async def write(self, frames: bytes, *, more: bool = True) -> None:
         """Send frames together; waits while the client is slow to read."""
-        if more and self._write_now and self._write_now(frames):
-            self._silent_since_s = self._now()
-            return
         async with self._turn:
             self._sending_since_s = self._now()
             if not self.started:

@@ -53,9 +53,10 @@ class Spoken:
 
     def feed(self, chunk: TokenChunk) -> None:
         """A text is whole when a control token follows."""
-        if chunk.sequence not in self._texts:
-            self._texts[chunk.sequence] = self._trail.fork(), [*self._begun]
-        trail, ids = self._texts[chunk.sequence]
+        text = self._texts.get(chunk.sequence)
+        if text is None:
+            text = self._texts[chunk.sequence] = self._trail.fork(), [*self._begun]
+        trail, ids = text
         if self._control.isdisjoint(chunk.token_ids):  # nearly always
             ids.extend(chunk.token_ids)
             return

@@ -49,7 +49,7 @@ async def test_headers_go_with_the_first_frames() -> None:
     assert [(body["body"], body["more_body"]) for body in bodies] == [(b"a", True), (b"b", False)]
 
 
-async def test_what_the_server_refuses_to_write_at_once_is_sent() -> None:
+async def test_what_is_written_at_once_breaks_the_silence() -> None:
     wire, written, ready = Wire(), list[bytes](), False
 
     def write_now(frames: bytes) -> bool:
@@ -57,16 +57,14 @@ async def test_what_the_server_refuses_to_write_at_once_is_sent() -> None:
             written.append(frames)
         return ready
 
-    events = EventStream(wire.send, HttpLimits(keep_alive_s=0.01), [], write_now=write_now)
-    await events.write(b"a")
+    events = EventStream(wire.send, HttpLimits(keep_alive_s=0.1), [], write_now=write_now)
+    assert not events.write_now(b"a")
+    await asyncio.sleep(0.11)
     ready = True
-    await events.write(b"b")
+    assert events.write_now(b"a")
     assert await events.beat() > 0
-    ready = False
-    await events.write(b"c")
-    ready = True
-    await events.write(b"d", more=False)
-    assert (wire.bodies, written) == ([b"a", b"c", b"d"], [b"b"])
+    assert (wire.sent, written) == ([], [b"a"])
+    assert not stream(wire).write_now(b"a")
 
 
 async def test_silence_is_broken_by_a_comment_that_brings_the_headers() -> None:
