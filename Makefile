@@ -44,9 +44,9 @@ fmt: setup  ## format and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: setup  ## measure the chat layer, structured output, and streams against llama.cpp's server
+bench: setup  ## measure the chat and HTTP layers, structured output, and streams against llama.cpp's server
 	$(BIN)/python -m pip install -q --require-hashes -r requirements/bench.txt
-	for each in chat_layer structured streams; do $(BIN)/python -m benchmarks.$$each || exit 1; done
+	for each in chat_layer http_layer structured streams; do $(BIN)/python -m benchmarks.$$each || exit 1; done
 
 lock: setup  ## compile the pins anew
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml requirements/dev.in -o requirements/dev.txt
