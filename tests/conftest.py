@@ -124,6 +124,7 @@ def running(app: ASGIApp, stopping: list[threading.Thread]) -> Iterator[int]:
         loop="uvloop",
         http=GuardedProtocol,
         lifespan="on",
+        ws="none",
         log_config=None,
         timeout_graceful_shutdown=2,
     )
