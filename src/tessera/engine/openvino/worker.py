@@ -19,18 +19,16 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from tessera.core.generation import EngineInfo, Prompt, Sampling, TokenChunk
 from tessera.engine.openvino.config import WorkerConfig
+from tessera.engine.openvino.connection import Connection
 from tessera.engine.openvino.frames import (
-    FROM_CLIENT,
     START,
     Abort,
-    FrameError,
     FrameReader,
-    FromClient,
     Gauges,
     Hello,
     Ping,
@@ -44,8 +42,6 @@ from tessera.telemetry import configure
 
 _logger = logging.getLogger(__name__)
 
-MAX_UNSENT_BYTES = 16 * 2**20
-_RECEIVE_BYTES = 2**18
 _STDIN = 0
 
 
@@ -81,21 +77,9 @@ class Core(Protocol):
         ...
 
 
-@dataclass(slots=True, eq=False)
-class _Connection:
-    socket: socket.socket
-    reader: FrameReader[FromClient] = field(default_factory=lambda: FrameReader(FROM_CLIENT))
-    core_ids: dict[int, int] = field(default_factory=dict[int, int])
-    chunks: list[tuple[int, TokenChunk]] = field(default_factory=list[tuple[int, TokenChunk]])
-    failures: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
-    gauges: Gauges = field(default_factory=Gauges)
-    asked: bool = False
-    unsent: bytearray = field(default_factory=bytearray)
-
-
 @dataclass(slots=True)
 class _Request:
-    connection: _Connection
+    connection: Connection
     id: int
     entry: Entry
 
@@ -110,7 +94,7 @@ class Worker:
         self._lifeline = lifeline
         self._orphaned = False
         self._selector = selectors.DefaultSelector()
-        self._connections: set[_Connection] = set()
+        self._connections: set[Connection] = set()
         self._requests: dict[int, _Request] = {}
         self._journal = Journal()
         self._core_ids = itertools.count()
@@ -137,7 +121,7 @@ class Worker:
         except OSError:  # gone already, or no descriptor left for it: not what others should die of
             return
         accepted.setblocking(False)
-        connection = _Connection(accepted, gauges=self._core.gauges())
+        connection = Connection(accepted, self._core.gauges())
         self._connections.add(connection)
 
         def attend(events: int) -> None:
@@ -149,15 +133,9 @@ class Worker:
         self._selector.register(accepted, selectors.EVENT_READ, attend)
         self._send(connection, pack(Hello(self._core.info, self._told(connection.gauges))))
 
-    def _receive(self, connection: _Connection) -> None:
-        try:
-            received = connection.socket.recv(_RECEIVE_BYTES)
-            frames = connection.reader.feed(received)
-        except BlockingIOError:
-            return
-        except (OSError, FrameError):
-            received, frames = b"", []
-        if not received:
+    def _receive(self, connection: Connection) -> None:
+        frames = connection.receive()
+        if frames is None:
             self._drop(connection)
             return
         for frame in frames:
@@ -172,7 +150,7 @@ class Worker:
                 case Ping():
                     connection.asked = True
 
-    def _submit(self, connection: _Connection, frame: Submit) -> None:
+    def _submit(self, connection: Connection, frame: Submit) -> None:
         core_id = next(self._core_ids)
         entry = self._journal.open(frame.prompt, frame.sampling)
         try:
@@ -184,7 +162,7 @@ class Worker:
             self._requests[core_id] = _Request(connection, frame.id, entry)
             connection.core_ids[frame.id] = core_id
 
-    def _abort(self, connection: _Connection, id: int) -> None:
+    def _abort(self, connection: Connection, id: int) -> None:
         core_id = connection.core_ids.pop(id, None)
         if core_id is not None:
             self._journal.abort(self._requests.pop(core_id).entry)
@@ -220,27 +198,16 @@ class Worker:
         """Totals go along, but are no reason for a frame: they grow with every step."""
         return gauges | self._journal.totals()
 
-    def _send(self, connection: _Connection, frame: bytes) -> None:
-        """Send what the socket takes now and keep the rest, within bounds."""
-        unsent = connection.unsent
-        unsent += frame
-        try:
-            while unsent:
-                del unsent[: connection.socket.send(unsent)]
-        except BlockingIOError:
-            pass
-        except OSError:
+    def _send(self, connection: Connection, frame: bytes) -> None:
+        if not connection.send(frame):
             self._drop(connection)
             return
-        if len(unsent) > MAX_UNSENT_BYTES:
-            self._drop(connection)
-            return
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if unsent else 0)
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if connection.unsent else 0)
         key = self._selector.get_key(connection.socket)
         if key.events != events:
             self._selector.modify(connection.socket, events, key.data)
 
-    def _drop(self, connection: _Connection) -> None:
+    def _drop(self, connection: Connection) -> None:
         self._connections.discard(connection)
         self._selector.unregister(connection.socket)
         connection.socket.close()
