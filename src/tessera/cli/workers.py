@@ -67,7 +67,7 @@ class Workers:
 
     def drain(self) -> None:
         """Begin the way down in all of them."""
-        self._leaving.set()
+        self._leave()
         for process in self._running:
             with suppress(ProcessLookupError):
                 process.terminate()
@@ -75,10 +75,16 @@ class Workers:
 
     def end(self) -> None:
         """Go it at once."""
-        self._leaving.set()
+        self._leave()
         for process in self._running:
             _cut_lifeline(process)
         asyncio.get_running_loop().call_later(SLACK_S, self._kill)
+
+    def _leave(self) -> None:
+        """Nobody follows those that run: what connects to one that has ended goes to another."""
+        self._leaving.set()
+        for listener in self._listeners:
+            listener.close()
 
     async def _keep(self, listener: socket.socket, ready: asyncio.Event) -> None:
         """One process after the other on the same socket."""
