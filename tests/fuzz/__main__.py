@@ -35,7 +35,7 @@ def main() -> None:
         f"-max_total_time={chosen.seconds}",
         "-timeout=20",
         "-rss_limit_mb=3072",
-        "-max_len=4096",
+        "-max_len=1024",
         "-len_control=0",
         "-print_final_stats=1",
         "-verbosity=0",

@@ -37,7 +37,7 @@ def port(run_app: Callable[[ASGIApp], AbstractContextManager[int]]) -> Iterator[
     ("n_examples", "phases"),
     [
         pytest.param(6, "examples,fuzzing", id="some"),
-        pytest.param(1500, "examples,coverage,fuzzing", id="many", marks=pytest.mark.full),
+        pytest.param(300, "examples,coverage,fuzzing", id="many", marks=pytest.mark.full),
     ],
 )
 def test_what_is_answered_is_what_the_document_says(
