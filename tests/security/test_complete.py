@@ -92,8 +92,6 @@ NOT_HERE = {
     "CVE-2025-62593": "Ray's dashboard: there is no Ray in this version",
     "CVE-2026-27482": "Ray's dashboard: there is no Ray in this version",
     "LiteLLM-18708": "a key store that fails is no 401: keys are in memory, there is no store yet",
-    "KV-flood": "not held: a tenant that floods the prefix cache evicts what others have in it. "
-    "There are no shares in this version; tenants come with accounts",
 }
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from tessera.access.keys import AccountId, Keys
 from tessera.core.generation import Prompt, Sampling
-from tessera.engine.openvino.blocks import BLOCK_TOKENS, block_key, root_key
+from tessera.engine.openvino.blocks import BLOCK_TOKENS, BlockPool, block_key, root_key
 from tessera.engine.openvino.config import WorkerConfig
 from tessera.engine.openvino.private import PrivateEngine
 from tessera.errors import InvalidApiKey
@@ -149,3 +149,17 @@ def test_special_tokens_typed_by_a_user_are_ordinary_text_to_the_real_tokenizer(
         ids = tokenizer.encode(text)
         assert control.isdisjoint(ids)
         assert b"".join(map(tokenizer.token_bytes, ids)).decode() == text
+
+
+def test_KV_flood_a_tenant_that_floods_evicts_its_own() -> None:
+    pool = BlockPool(12)
+    for number in range(4):
+        (block,) = pool.take(1) or []
+        pool.publish(block, b"resident%d" % number, b"resident")
+        pool.release([block])
+    for number in range(100):
+        blocks = pool.take(2) or []
+        for part, block in enumerate(blocks):
+            pool.publish(block, b"flood%d-%d" % (number, part), b"flood")
+        pool.release(blocks)
+    assert all(pool.find(b"resident%d" % number) is not None for number in range(4))

@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Generator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
@@ -184,9 +184,14 @@ class _Announcement:
             address=self.address,
             workers=self.settings.workers,
         )
+        with suppress(OSError):  # nobody reads it, and it is no reason not to serve
+            self._tell(names)
+        notify("READY=1")
+
+    def _tell(self, names: list[str]) -> None:
+        model = self.model
         also = f", which also answers to {', '.join(names)}" if names else ""
         click.echo(f"Serving {model.id}{also}.")
         click.echo(f"Listening on {self.address}/v1, context {model.context_tokens} tokens.")
         if self.new_key:
             click.echo(f"export TESSERA_API_KEY={self.new_key}")
-        notify("READY=1")

@@ -3,7 +3,8 @@
 A block holds the keys and values of BLOCK_TOKENS consecutive tokens. Sequences hold blocks by reference
 count. A full block gets a key, the SHA-256 chain over everything before it; a sequence that starts with the
 same tokens under the same salt takes the block instead of computing it. Blocks nobody holds stay reusable
-until they are needed, least recently used first. (The scheme is vLLM's automatic prefix caching;
+until they are needed. Then whoever has most of them loses its least recently used one: with k tenants, nobody
+can push another's below one k-th of what is kept. (The scheme is vLLM's automatic prefix caching;
 PagedAttention: Kwon et al. 2023, arXiv 2309.06180.)
 """
 
@@ -39,22 +40,20 @@ class BlockPool:
         self._keys: list[bytes | None] = [None] * n_blocks
         self._by_key: dict[bytes, int] = {}
         self._free = list(range(n_blocks - 1, -1, -1))
-        self._kept: OrderedDict[int, None] = OrderedDict()  # oldest first
+        self._owners = [b""] * n_blocks  # of those with a key: the salt they were computed under
+        self._kept: dict[bytes, OrderedDict[int, None]] = {}  # by owner, oldest first
+        self.n_kept = 0
+        """How many blocks are only kept for reuse."""
 
     @property
     def n_available(self) -> int:
         """How many blocks `take` can give, kept ones included."""
-        return len(self._free) + len(self._kept)
+        return len(self._free) + self.n_kept
 
     @property
     def n_held(self) -> int:
         """How many blocks sequences hold now."""
         return self.n_blocks - self.n_available
-
-    @property
-    def n_kept(self) -> int:
-        """How many blocks are only kept for reuse."""
-        return len(self._kept)
 
     def take(self, count: int) -> list[int] | None:
         """Hold `count` fresh blocks, or None (and no change) if there are not as many."""
@@ -72,7 +71,7 @@ class BlockPool:
     def hold(self, block: int) -> None:
         """Count one more holder."""
         if self._holders[block] == 0:
-            del self._kept[block]
+            self._unkeep(block)
         self._holders[block] += 1
 
     def release(self, blocks: Sequence[int]) -> None:
@@ -84,22 +83,32 @@ class BlockPool:
             if self._keys[block] is None:
                 self._free.append(block)
             else:
-                self._kept[block] = None
+                self._kept.setdefault(self._owners[block], OrderedDict())[block] = None
+                self.n_kept += 1
 
-    def publish(self, block: int, key: bytes) -> None:
+    def publish(self, block: int, key: bytes, owner: bytes = b"") -> None:
         """Make a full, held block findable. Of two blocks with one key the first stays the findable one."""
         if key not in self._by_key:
             self._by_key[key] = block
             self._keys[block] = key
+            self._owners[block] = owner
 
     def _take_one(self) -> int:
         if self._free:
             block = self._free.pop()
         else:
-            block, _ = self._kept.popitem(last=False)
+            block = next(iter(max(self._kept.values(), key=len)))
+            self._unkeep(block)
             key = self._keys[block]
             if key is not None:
                 del self._by_key[key]
                 self._keys[block] = None
         self._holders[block] = 1
         return block
+
+    def _unkeep(self, block: int) -> None:
+        owner = self._owners[block]
+        del self._kept[owner][block]
+        if not self._kept[owner]:
+            del self._kept[owner]
+        self.n_kept -= 1

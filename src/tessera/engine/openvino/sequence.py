@@ -99,7 +99,7 @@ class Sequence:
         self.n_computed += count
         while (len(self.keys) + 1) * BLOCK_TOKENS <= self.n_computed:
             key = self._next_key()
-            pool.publish(self.blocks[len(self.keys)], key)
+            pool.publish(self.blocks[len(self.keys)], key, self.salt)
             self.keys.append(key)
 
     def vacate(self, pool: BlockPool) -> None:

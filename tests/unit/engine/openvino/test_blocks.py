@@ -90,3 +90,17 @@ def test_least_recently_released_block_is_reused_first() -> None:
     assert pool.take(1) == [blocks[1]]
     assert pool.find(bytes([blocks[1]])) is None
     assert pool.find(bytes([blocks[0]])) == blocks[0]
+
+
+def test_tenants_with_as_much_share_what_is_kept() -> None:
+    pool = BlockPool(12)
+    for number in range(100):
+        for owner in (b"a", b"b", b"c"):
+            (block,) = pool.take(1) or []
+            pool.publish(block, b"%b%d" % (owner, number), owner)
+            pool.release([block])
+    kept = [
+        sum(pool.find(b"%b%d" % (owner, n)) is not None for n in range(100)) for owner in (b"a", b"b", b"c")
+    ]
+    assert sum(kept) == 12
+    assert min(kept) >= 3
