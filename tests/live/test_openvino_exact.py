@@ -16,6 +16,7 @@ from tessera.core.generation import Prompt, Sampling, TokenChunk
 from tessera.engine.openvino.config import WorkerConfig
 from tessera.engine.openvino.core import EngineCore
 from tessera.engine.openvino.graph import PROPERTIES
+from tessera.engine.openvino.speculation import Lookup
 
 pytestmark = pytest.mark.live
 
@@ -102,7 +103,7 @@ def generate(core: EngineCore, prompts: list[tuple[int, ...]], salt: bytes) -> d
 
 
 def tokens(chunks: list[TokenChunk]) -> tuple[int, ...]:
-    assert [chunk.finish for chunk in chunks] == [None] * (N_OUTPUT - 1) + ["length"]
+    assert [chunk.finish for chunk in chunks] == [None] * (len(chunks) - 1) + ["length"]
     return tuple(token for chunk in chunks for token in chunk.token_ids)
 
 
@@ -172,4 +173,63 @@ def test_sequences_of_one_request_share_the_prompt_and_differ_by_seed(core: Engi
                     for t in c.token_ids
                 ]
             assert tuple(alone) == expected
+    assert core.gauges()["blocks_used"] == 0
+
+
+SAMPLINGS = (
+    Sampling(40, temperature=0, top_logprobs=2),
+    Sampling(40, temperature=0.7, seed=3, top_p=0.9),
+    Sampling(40, temperature=1.3, seed=4, top_k=20, n=2),
+    Sampling(40, temperature=0.5, seed=5, min_p=0.05, frequency_penalty=0.1, repetition_penalty=1.05),
+)
+
+
+def no_draft(lookup: Lookup, longest: int) -> list[int]:
+    return []
+
+
+def wild_draft(lookup: Lookup, longest: int) -> list[int]:
+    """As long as it may be; and the second half of it is nonsense."""
+    draft = PLAIN_DRAFT(lookup, longest)
+    return [*draft[: (longest + 1) // 2], *range(1_000, 1_000 + longest // 2)]
+
+
+PLAIN_DRAFT = Lookup.draft
+
+
+Spoken = dict[tuple[int, int], tuple[list[int], list[float]]]
+
+
+def speak(core: EngineCore, n_requests: int, sampling: Sampling) -> tuple[Spoken, int]:
+    """Tokens and logprobs of every sequence of all requests; how many chunks they came in."""
+    requests = [next(REQUESTS) for _ in range(n_requests)]
+    for index, request in enumerate(requests):
+        core.submit(request, Prompt(PROMPTS[index * 7 + 6][:9] * 6), sampling)
+    spoken: Spoken = {}
+    n_chunks = 0
+    while core.busy:
+        for request, chunk in core.step():
+            assert isinstance(chunk, TokenChunk), chunk
+            token_ids, logprobs = spoken.setdefault((requests.index(request), chunk.sequence), ([], []))
+            token_ids += chunk.token_ids
+            logprobs += [each.logprob for each in chunk.logprobs]
+            n_chunks += 1
+    return spoken, n_chunks
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+@pytest.mark.parametrize("n_requests", [1, 3])
+def test_drafts_change_no_token_and_no_logprob(
+    n_requests: int, sampling: Sampling, core: EngineCore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Lookup, "draft", no_draft)
+    expected, n_expected = speak(core, n_requests, sampling)
+    for draft in (PLAIN_DRAFT, wild_draft):
+        monkeypatch.setattr(Lookup, "draft", draft)
+        spoken, n_chunks = speak(core, n_requests, sampling)
+        for sequence, (token_ids, logprobs) in expected.items():
+            assert spoken[sequence][0] == token_ids
+            assert spoken[sequence][1] == pytest.approx(logprobs, abs=1e-4)
+        if sampling.temperature == 0 and n_requests == 1:
+            assert n_chunks < n_expected, "no guess was right"
     assert core.gauges()["blocks_used"] == 0

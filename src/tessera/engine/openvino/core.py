@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tessera.core.generation import Prompt, Sampling, TokenChunk
+from tessera.core.generation import EngineFinish, Prompt, Sampling, TokenChunk
 from tessera.engine.openvino.blocks import BLOCK_TOKENS, BlockPool
 from tessera.engine.openvino.config import WorkerConfig
 from tessera.engine.openvino.constraint import Constraint, Grammars, Masks
@@ -17,6 +17,7 @@ from tessera.engine.openvino.growth import force, grow
 from tessera.engine.openvino.sampling import Sampler
 from tessera.engine.openvino.scheduler import Scheduler
 from tessera.engine.openvino.sequence import Sequence
+from tessera.engine.openvino.speculation import MOST_ROWS
 from tessera.errors import GenerationFailed, StartupError
 from tessera.text.hf import HfTokenizer
 
@@ -101,18 +102,17 @@ class EngineCore:
         self._start_compiled()
         planned = self._scheduler.plan()
         spans = [_span(sequence, n_tokens) for sequence, n_tokens in planned]
-        sampled = [sequence for (sequence, _), span in zip(planned, spans, strict=True) if span.sampled]
+        sampled = [sequence for (sequence, _), span in zip(planned, spans, strict=True) if span.n_sampled]
         if spans:
             self._graph.start(spans)
             masks = self._mask(sampled)
             logits = self._graph.logits()
             for sequence, n_tokens in planned:
                 sequence.advance(n_tokens, self._pool)
-            self._outputs += [
-                output
-                for row, sequence in enumerate(sampled)
-                for output in self._extend(sequence, logits[row], masks.get(row))
-            ]
+            row = 0
+            for sequence in sampled:
+                rows, row = logits[row:], row + 1 + len(sequence.draft)
+                self._outputs += self._extend(sequence, rows, masks.get(sequence))
         elif self._compiling and not self._outputs:
             wait(self._compiling.values(), COMPILE_WAIT_S, FIRST_COMPLETED)
         elif self._cold and not self._requests:
@@ -135,9 +135,9 @@ class EngineCore:
             del self._compiling[request]
             self._scheduler.add(sequence)
 
-    def _mask(self, sampled: list[Sequence]) -> dict[int, NDArray[np.uint32]]:
-        """The masks of the constrained rows; computed while the forward pass runs."""
-        rows = {row: sequence.constraint for row, sequence in enumerate(sampled) if sequence.constraint}
+    def _mask(self, sampled: list[Sequence]) -> dict[Sequence, NDArray[np.uint32]]:
+        """The masks of the constrained sequences; computed while the forward pass runs."""
+        rows = {sequence: sequence.constraint for sequence in sampled if sequence.constraint}
         return dict(zip(rows, self._masks.fill(list(rows.values())), strict=True))
 
     def _fail(self, request: int, error: GenerationFailed) -> None:
@@ -161,13 +161,25 @@ class EngineCore:
     def _sample(
         self, sequence: Sequence, logits: NDArray[np.float32], mask: NDArray[np.uint32] | None
     ) -> TokenChunk:
-        token = sequence.sampler.sample(logits, mask)
-        if sequence.sampling.top_logprobs is not None:
-            sequence.logprobs.append(sequence.sampler.logprob(logits, token))
-        finish = grow(sequence, token, self.info.context_tokens)
+        """Extend by a token, and by one more for each guess that turns out to be what was sampled."""
+        finish = self._choose(sequence, logits[0], mask)
+        for row, guess in enumerate(sequence.draft, start=1):
+            if finish or sequence.n_pending > 1 or sequence.tokens[-1] != guess:
+                break
+            sequence.advance(1, self._pool)
+            finish = self._choose(sequence, logits[row], None)
+        sequence.look_up()
         if finish:
             self._end(sequence)
         return sequence.report(finish)
+
+    def _choose(
+        self, sequence: Sequence, logits: NDArray[np.float32], mask: NDArray[np.uint32] | None
+    ) -> EngineFinish | None:
+        token = sequence.sampler.sample(logits, mask)
+        if sequence.sampling.top_logprobs is not None:
+            sequence.logprobs.append(sequence.sampler.logprob(logits, token))
+        return grow(sequence, token, self.info.context_tokens)
 
     def _end(self, sequence: Sequence) -> None:
         self._scheduler.remove(sequence)
@@ -242,15 +254,17 @@ class EngineCore:
         )
 
     def _warm_up(self, step_tokens: int) -> None:
-        """Make the kernels of a prompt's chunk and of small batches, so that no request pays for them."""
+        """Make the kernels of prompts, drafts and small batches, so that no request pays for them."""
         if self._graph.n_blocks * BLOCK_TOKENS < step_tokens:
             raise StartupError(
                 f"kv_cache_bytes holds {self._graph.n_blocks} blocks of {self._graph.block_bytes} bytes,"
                 f" too few for a step of {step_tokens} tokens. Set it higher."
             )
-        chunk = Span([0] * step_tokens, 0, range(-(-step_tokens // BLOCK_TOKENS)), sampled=True)
-        self._graph.start([chunk])
-        self._graph.logits()
+        chunk = Span([0] * step_tokens, 0, range(-(-step_tokens // BLOCK_TOKENS)), n_sampled=1)
+        drafts = [Span([0] * n_rows, 0, range(1), n_sampled=n_rows) for n_rows in range(2, MOST_ROWS + 1)]
+        for span in (chunk, *drafts):
+            self._graph.start([span])
+            self._graph.logits()
         while self._cold and self._cold[-1] <= WARM_ROWS:
             self._warm_next()
 
@@ -258,11 +272,13 @@ class EngineCore:
         """Make the kernels of the next larger batch, on a block that nobody holds."""
         n_rows = self._cold.pop()
         if block := self._pool.take(1):
-            self._graph.start([Span([0], 0, block, sampled=True)] * n_rows)
+            self._graph.start([Span([0], 0, block, n_sampled=1)] * n_rows)
             self._graph.logits()
             self._pool.release(block)
 
 
 def _span(sequence: Sequence, n_tokens: int) -> Span:
     start, end = sequence.n_computed, sequence.n_computed + n_tokens
-    return Span(sequence.tokens[start:end], start, sequence.blocks, sampled=end == len(sequence.tokens))
+    token_ids = sequence.tokens[start:end] + sequence.draft
+    n_sampled = 1 + len(sequence.draft) if end == len(sequence.tokens) else 0
+    return Span(token_ids, start, sequence.blocks, n_sampled)

@@ -29,8 +29,8 @@ Precision = Literal["auto", "f32"]
 
 # Measured on AVX-512 without AMX: f32 activations, quantised to 8 bits in groups of 32 before each
 # compressed matmul, are the fastest of all combinations at 1 and at 16 rows. A cache of 16 bits is read
-# faster than one of 8, which must be scaled back, by a tenth of a step at 100 tokens and a third at 4,000.
-# Threads that are pinned to cores wait there for
+# faster than one of 8, which must be scaled back, by a tenth of a step at 100 tokens and a third at 4,000,
+# and what a rejected draft wrote into it leaves no trace. Threads that are pinned to cores wait there for
 # whoever else runs on them. "f32" is for exact comparisons.
 PROPERTIES: dict[Precision, dict[str, str]] = {
     "auto": {
@@ -51,13 +51,13 @@ class Span:
     """Consecutive new tokens of one sequence: `n_past` tokens are in `blocks` already, the new ones go
     there too.
 
-    `sampled`: the logits after the last of the tokens are wanted.
+    The logits after each of the last `n_sampled` tokens are wanted.
     """
 
     token_ids: Sequence[int]
     n_past: int
     blocks: Sequence[int]
-    sampled: bool
+    n_sampled: int
 
 
 class PagedGraph:
@@ -95,7 +95,7 @@ class PagedGraph:
         self._request.start_async()
 
     def logits(self) -> NDArray[np.float32]:
-        """Of the pass that was started: [sampled spans, vocabulary], valid until the next one."""
+        """Of the pass that was started: [sampled tokens, vocabulary], valid until the next one."""
         self._request.wait()
         return self._request.get_output_tensor(0).data.reshape(-1, self.vocabulary_size)
 
@@ -145,8 +145,7 @@ def _inputs(spans: Sequence[Span]) -> dict[str, NDArray[np.int64] | NDArray[np.i
         blocks += span.blocks[: -(-length // BLOCK_TOKENS)]
         block_begins.append(len(blocks))
         longest = max(longest, length)
-        if span.sampled:
-            rows.append(len(token_ids) - 1)
+        rows += range(len(token_ids) - span.n_sampled, len(token_ids))
     return {
         "input_ids": np.array(token_ids, np.int64),
         "position_ids": np.array(positions, np.int64),

@@ -38,7 +38,7 @@ def force(sequence: Sequence, context_tokens: int) -> None:
 
 def _room(sequence: Sequence, context_tokens: int) -> int:
     """How many more tokens the sequence may have."""
-    return min(sequence.sampling.max_tokens - sequence.n_output, context_tokens - len(sequence.tokens))
+    return min(sequence.n_left, context_tokens - len(sequence.tokens))
 
 
 def _follow(sequence: Sequence, token_id: int) -> None:

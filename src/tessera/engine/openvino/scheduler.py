@@ -3,13 +3,14 @@
 Every step takes all running sequences. Those that decode add one token each; what is left of the token
 budget goes to prompts, in chunks, oldest first, so that a long prompt never stalls the others for longer
 than one chunk. When blocks run out, the lowest-ranking sequence gives its blocks back and is computed again
-later.
+later. A sequence that is alone may guess ahead.
 """
 
 from bisect import insort
 
 from tessera.engine.openvino.blocks import BlockPool
 from tessera.engine.openvino.sequence import Sequence
+from tessera.engine.openvino.speculation import MOST_ROWS
 
 
 class Scheduler:
@@ -59,6 +60,7 @@ class Scheduler:
             budget -= self._plan_one(sequence, budget, planned)
         while budget > 0 and (admitted := self._admit()):
             budget -= self._plan_one(admitted, budget, planned)
+        self._draft(planned)
         return planned
 
     def _plan_one(self, sequence: Sequence, budget: int, planned: list[tuple[Sequence, int]]) -> int:
@@ -70,6 +72,21 @@ class Scheduler:
             return 0
         planned.append((sequence, count))
         return 0 if sequence.decodes else count
+
+    def _draft(self, planned: list[tuple[Sequence, int]]) -> None:
+        """Let a sequence that decodes alone guess ahead, if there are blocks for it. In a pass with others it
+        would hold them up as often as not.
+        """
+        if [count for _, count in planned] != [1]:
+            return
+        sequence, _ = planned[0]
+        if sequence.lookup is None:
+            return
+        draft = sequence.lookup.draft(min(MOST_ROWS, sequence.n_left) - 1)
+        blocks = self.pool.take(sequence.n_missing_blocks(len(sequence.tokens) + len(draft)))
+        if blocks is not None:
+            sequence.blocks += blocks
+            sequence.draft = draft
 
     def _reserve(self, sequence: Sequence, count: int) -> bool:
         while (blocks := self.pool.take(sequence.n_missing_blocks(sequence.n_computed + count))) is None:

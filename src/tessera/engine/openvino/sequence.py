@@ -7,6 +7,7 @@ from tessera.core.generation import EngineFinish, Sampling, TokenChunk, TokenLog
 from tessera.engine.openvino.blocks import BLOCK_TOKENS, BlockPool, block_key, root_key
 from tessera.engine.openvino.constraint import Constraint
 from tessera.engine.openvino.sampling import Sampler
+from tessera.engine.openvino.speculation import Lookup
 
 
 @dataclass(slots=True, eq=False)
@@ -20,6 +21,7 @@ class Sequence:
     `logprobs` are those of the others, if they are wanted. `n_cached` tokens of the prompt were reused;
     `spell` gives a token's bytes; `thinking_left` counts the thinking budget down and is None outside of
     the reasoning; `n_siblings` more sequences start from this one's prompt once it is computed.
+    `draft` is what the step guesses of the tokens to come, and `lookup` where guesses are from.
     """
 
     request: int
@@ -41,6 +43,8 @@ class Sequence:
     blocks: list[int] = field(default_factory=list[int])
     keys: list[bytes] = field(default_factory=list[bytes])
     logprobs: list[TokenLogprob] = field(default_factory=list[TokenLogprob])
+    draft: list[int] = field(default_factory=list[int])
+    lookup: Lookup | None = None
 
     @property
     def n_pending(self) -> int:
@@ -51,6 +55,11 @@ class Sequence:
     def n_output(self) -> int:
         """Tokens made so far."""
         return len(self.tokens) - self.n_prompt
+
+    @property
+    def n_left(self) -> int:
+        """How many more tokens were asked for."""
+        return self.sampling.max_tokens - self.n_output
 
     @property
     def decodes(self) -> bool:
@@ -65,6 +74,14 @@ class Sequence:
         recent = self.tokens[max(self.n_prompt, len(self.tokens) - len(wanted)) :]
         last = len(self.spell(recent[-1]))
         return wanted in b"".join(map(self.spell, recent))[-len(wanted) - last + 1 :]
+
+    def look_up(self) -> None:
+        """Note the new tokens for guesses. Under a grammar there are none: each would need a mask."""
+        self.draft = []
+        if self.lookup:
+            self.lookup.follow()
+        elif self.constraint is None:
+            self.lookup = Lookup(self.tokens)
 
     def report(self, finish: EngineFinish | None) -> TokenChunk:
         """The output tokens that were not given out yet."""
@@ -92,7 +109,7 @@ class Sequence:
 
     def n_missing_blocks(self, n_tokens: int) -> int:
         """How many blocks must be added before the first `n_tokens` tokens fit."""
-        return -(-n_tokens // BLOCK_TOKENS) - len(self.blocks)
+        return max(-(-n_tokens // BLOCK_TOKENS) - len(self.blocks), 0)
 
     def advance(self, count: int, pool: BlockPool) -> None:
         """`count` more tokens are computed; publish the blocks that are full now."""
