@@ -6,6 +6,7 @@ engine without a model; `raw` writes the same bytes from an ASGI application tha
 
 import argparse
 import asyncio
+import gc
 import itertools
 import os
 import socket
@@ -102,6 +103,7 @@ def main() -> None:
             proxy_headers=False,
             timeout_graceful_shutdown=1,
         )
+        gc.freeze()  # as `tessera serve` does
         uvicorn.Server(config).run(sockets=[listener])
 
 

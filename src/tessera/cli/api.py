@@ -8,6 +8,7 @@ flow. SIGTERM begins the way down.
 """
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -131,6 +132,7 @@ class Api:
             await self._model.engine.ready()
         if self._model.grammars:
             await self._model.grammars.start()
+        gc.freeze()  # what is there now stays: the collector need not look through it again and again
         started()
 
 

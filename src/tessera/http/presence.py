@@ -22,23 +22,26 @@ Abort: TypeAlias = Callable[[], None]
 
 
 async def while_present(receive: Receive, work: Coroutine[Any, Any, T], beat: Beat | None = None) -> T:
-    """The result of `work`, which runs in one task of its own and is cancelled when the client leaves.
+    """The result of `work`, which is cancelled when the client leaves; a task beside it watches for that.
 
-    Returns or raises only after that task has ended. Raises `ClientGone`, and whatever `work` or `beat` do.
+    Returns or raises only after the work has ended. Raises `ClientGone`, and whatever `work` or `beat` do.
     """
-    working = asyncio.create_task(work)
-    leaving = asyncio.create_task(_departure(receive))
+    task = asyncio.current_task()
+    assert task is not None
+    watching = asyncio.create_task(_departure(receive, beat))
+    is_working = True
+    watching.add_done_callback(lambda _: is_working and task.cancel())
     try:
-        while not working.done() and not leaving.done():
-            pause_s = await beat() if beat else None
-            await asyncio.wait((working, leaving), timeout=pause_s, return_when=asyncio.FIRST_COMPLETED)
+        return await work
+    except asyncio.CancelledError:
+        if not watching.done() or task.uncancel():
+            raise  # it is not, or not only, for the client
+        watching.result()
+        raise ClientGone from None
     finally:
-        working.cancel()
-        leaving.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
-    if working.cancelled():
-        raise ClientGone
-    return working.result()
+        is_working = False
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
 
 
 async def send_within(deadline_s: float, sending: Awaitable[None], abort: Abort | None) -> None:
@@ -57,6 +60,12 @@ def give_up(abort: Abort | None) -> NoReturn:
     raise ClientGone
 
 
-async def _departure(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+async def _departure(receive: Receive, beat: Beat | None) -> None:
+    while True:
+        try:
+            async with asyncio.timeout(await beat() if beat else None):
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+                return
+        except TimeoutError:
+            continue  # time for a beat
