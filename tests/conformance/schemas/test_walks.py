@@ -8,6 +8,7 @@ import pytest
 from tessera.core.chat import AnyJsonObject, ChatRequest, JsonSchema, Mode, Tool, ToolChoice
 from tessera.core.events import FinishReason, ReasoningDelta, TextDelta, ToolCallDelta, ToolCallStarted
 from tessera.core.generation import TokenChunk
+from tessera.core.tally import Tally
 from tessera.formats.hermes import HERMES
 from tessera.parsing.reader import Reader
 from tessera.parsing.syntax import Syntax, Tags
@@ -150,7 +151,7 @@ def test_turns(tags: str, syntax: Syntax, asked: dict[str, Any], request: pytest
 
 
 def check_reply(chat: ChatRequest, syntax: Syntax, tokenizer: Any, ids: Sequence[int]) -> None:
-    reader = Reader(chat, syntax, tokenizer, 0, new_call_id=lambda: "id")
+    reader = Reader(chat, syntax, tokenizer, Tally(), new_call_id=lambda: "id")
     events = reader.feed(TokenChunk(0, tuple(ids), finish="stop"))
     validators = reply_validators(chat)
     names = [event.name for event in events if isinstance(event, ToolCallStarted)]
