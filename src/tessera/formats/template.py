@@ -3,8 +3,8 @@
 The conversation cannot write markup: whatever its strings spell of control tokens is replaced by stand-ins
 before the template runs, and put back as plain text after the rendering was cut at the control tokens that
 the template wrote. And the template is not trusted: it runs in a sandbox, without the insides of Python
-objects, and what it renders or makes by repetition is bounded in size. Nothing else of its time and memory is:
-a template that takes too much shows at start-up, when it is first rendered, and only the operator chooses it.
+objects, and what it renders or makes by repetition is bounded in size. Nothing else of its time and memory
+is: one that takes too much shows at start-up, when it is first rendered, and only the operator chooses it.
 """
 
 import json
