@@ -16,6 +16,7 @@
     ├── PermissionDenied        403  permission_error
     ├── LimitExceeded           429  rate_limit_error
     │   └── RateLimited · TooManyConcurrent · QuotaExhausted
+    ├── StoreUnavailable        503  api_error
     ├── EngineError             502  api_error
     │   ├── GenerationFailed         502  api_error
     │   ├── EngineUnavailable        503  overloaded_error
@@ -182,6 +183,14 @@ class QuotaExhausted(LimitExceeded):
     """The day's thinking tokens are used up: use direct mode, or wait for tomorrow."""
 
     default_code = "thinking_quota_exceeded"
+
+
+class StoreUnavailable(TesseraError):
+    """The store of accounts, keys and usage cannot answer. It says nothing about the key: try again."""
+
+    status = 503
+    default_code = "store_unavailable"
+    retryable = True
 
 
 class EngineError(TesseraError):

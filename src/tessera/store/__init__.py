@@ -1,0 +1,1 @@
+"""What is kept: accounts, keys and usage, in SQLite or PostgreSQL. The only package that knows SQL."""

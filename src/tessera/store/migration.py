@@ -1,0 +1,46 @@
+"""The schema's versions: brought up to date at start, and taken back by hand."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, text
+
+from tessera.store.opening import transaction
+
+SCRIPTS = Path(__file__).parent / "migrations"
+# Several servers may start at once on one PostgreSQL: one of them migrates, the others wait.
+_LOCK = 0x7E55E8A
+
+
+def upgrade(engine: Engine, revision: str = "head") -> None:
+    """Make the schema that this version needs; raises `StoreUnavailable`."""
+    _migrate(engine, revision, command.upgrade)
+
+
+def downgrade(engine: Engine, revision: str) -> None:
+    """Go back to an older schema, `base` for none at all."""
+    _migrate(engine, revision, command.downgrade)
+
+
+def current(engine: Engine) -> str | None:
+    """The revision that the store is at; None for an empty one."""
+    with transaction(engine) as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def latest() -> str | None:
+    """The revision that this version needs."""
+    return ScriptDirectory(str(SCRIPTS)).get_current_head()
+
+
+def _migrate(engine: Engine, revision: str, move: Callable[[Config, str], None]) -> None:
+    with transaction(engine) as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(SCRIPTS))
+        move(config, revision)

@@ -1,0 +1,112 @@
+"""The tables. Times are Unix seconds. Nothing that a client wrote or a model said is in any of them."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+)
+from sqlalchemy.types import JSON
+
+METADATA = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+    }
+)
+
+ACCOUNTS = Table(
+    "accounts",
+    METADATA,
+    Column("id", String(32), primary_key=True),
+    Column("name", String(100), nullable=False, unique=True),
+    Column("tier", String(50), nullable=False),
+    Column("created_s", Float, nullable=False),
+    Column("disabled_s", Float),
+)
+
+# `digest` is all there is of the secret; `models` None allows all of them.
+KEYS = Table(
+    "keys",
+    METADATA,
+    Column("id", String(32), primary_key=True),
+    Column("account_id", String(32), ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("name", String(100), nullable=False),
+    Column("digest", LargeBinary(32), nullable=False, unique=True),
+    Column("last4", String(4), nullable=False),
+    Column("created_s", Float, nullable=False),
+    Column("last_used_s", Float),
+    Column("expires_s", Float),
+    Column("revoked_s", Float),
+    Column("models", JSON(none_as_null=True)),
+    Column("burst_rpm", Integer),
+    Column("burst_until_s", Float),
+)
+
+# One row for each chat request, from its beginning: `finish` is "open" until it has ended.
+USAGE = Table(
+    "usage",
+    METADATA,
+    Column("id", String(64), primary_key=True),
+    Column("account_id", String(32), nullable=False),
+    Column("key_id", String(32), nullable=False),
+    Column("model", String(200), nullable=False),
+    Column("mode", String(16), nullable=False),
+    Column("streamed", Boolean, nullable=False),
+    Column("instance", String(32), nullable=False),
+    Column("begun_s", Float, nullable=False),
+    Column("prompt_tokens", Integer, nullable=False, default=0),
+    Column("cached_tokens", Integer, nullable=False, default=0),
+    Column("completion_tokens", Integer, nullable=False, default=0),
+    Column("reasoning_tokens", Integer, nullable=False, default=0),
+    Column("finish", String(64), nullable=False),
+    Column("waited_s", Float),
+    Column("first_token_s", Float),
+    Column("whole_s", Float),
+    Index("ix_usage_account_begun", "account_id", "begun_s"),
+    Index("ix_usage_finish_instance", "finish", "instance"),
+)
+
+# Sums of the rows of a day (UTC), which stay when the rows have gone.
+USAGE_DAILY = Table(
+    "usage_daily",
+    METADATA,
+    Column("day", String(10), primary_key=True),
+    Column("account_id", String(32), primary_key=True),
+    Column("key_id", String(32), primary_key=True),
+    Column("model", String(200), primary_key=True),
+    Column("n_requests", BigInteger, nullable=False),
+    Column("n_failed", BigInteger, nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+    Column("reasoning_tokens", BigInteger, nullable=False),
+)
+
+# Servers that write usage, and when each was last seen: the open rows of one that is gone are closed.
+INSTANCES = Table(
+    "instances",
+    METADATA,
+    Column("id", String(32), primary_key=True),
+    Column("seen_s", Float, nullable=False),
+)
+
+AUDIT = Table(
+    "audit",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("at_s", Float, nullable=False, index=True),
+    Column("actor", String(100), nullable=False),
+    Column("action", String(50), nullable=False),
+    Column("subject", String(64), nullable=False),
+    Column("detail", JSON, nullable=False),
+)
