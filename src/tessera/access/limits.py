@@ -7,11 +7,11 @@ counts are in the memory of one process; `redis_limits` keeps them for several.
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from tessera.access.tiers import Tier
-from tessera.access.window import Rate, Standing, Verdict, Window
+from tessera.access.window import WINDOW_S, Rate, Standing, Verdict, Window
 from tessera.errors import QuotaExhausted, RateLimited, TooManyConcurrent
 
 DAY_S = 86_400
@@ -43,9 +43,7 @@ class Limiter(Protocol):
     """Who may ask now."""
 
     async def admit(self, who: Allowance, *, thinks: bool) -> Lease:
-        """Raises `RateLimited`, `TooManyConcurrent` or `QuotaExhausted`, with the time to wait; their
-        `standing` is where the account stands.
-        """
+        """Raises `RateLimited`, `TooManyConcurrent` or `QuotaExhausted`, with the time to wait."""
         ...
 
     async def standing(self, who: Allowance) -> Standing:
@@ -136,3 +134,29 @@ class MemoryLimiter:
         if (today := int(self._calendar() // DAY_S)) != account.day:
             account.day, account.thinking_tokens = today, 0
         return account
+
+    def _sweep(self) -> None:
+        """Once a minute, forget the accounts of which nothing matters any more today."""
+        now_s = self._clock()
+        if now_s < self._sweep_s + WINDOW_S:
+            return
+        self._sweep_s = now_s
+        today = int(self._calendar() // DAY_S)
+        for account_id, account in list(self._accounts.items()):
+            account.window.move_to(now_s)
+            if account.idle and (account.day != today or not account.thinking_tokens):
+                del self._accounts[account_id]
+
+
+class MemoryLease:
+    """See `Lease`. It ends with its process, so it needs no end of its own."""
+
+    def __init__(self, standing: Standing, account: _Account) -> None:
+        self.standing = standing
+        self._account: _Account | None = account
+
+    async def release(self) -> None:
+        """See `Lease`."""
+        account, self._account = self._account, None
+        if account:
+            account.n_running -= 1

@@ -51,7 +51,7 @@ class Window:
 
     def admit(self, now_s: float, rate: Rate) -> Verdict:
         """Judge a request that comes now, and count it if it is accepted."""
-        self._move_to(now_s)
+        self.move_to(now_s)
         n = len(self._accepted)
         if not self._open(n, rate):
             return Verdict(self._standing(rate), max(1, math.ceil(self._next_s(n, rate) - self._now_s)))
@@ -62,7 +62,7 @@ class Window:
 
     def standing(self, now_s: float, rate: Rate) -> Standing:
         """Without a request."""
-        self._move_to(now_s)
+        self.move_to(now_s)
         return self._standing(rate)
 
     @property
@@ -93,7 +93,8 @@ class Window:
         reset_s = math.ceil(self._accepted[-1] + WINDOW_S - self._now_s) if n else 0
         return Standing(rate.sustained, max(0, rate.sustained - n), reset_s)
 
-    def _move_to(self, now_s: float) -> None:
+    def move_to(self, now_s: float) -> None:
+        """Let time pass."""
         self._now_s = max(self._now_s, now_s)
         while self._accepted and self._accepted[0] + WINDOW_S <= self._now_s:
             self._accepted.popleft()
