@@ -9,7 +9,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from tessera.access.admission import Admission, Capacity
-from tessera.access.keys import Keys
+from tessera.access.keys import KeyRing
 from tessera.http.chat import ChatCompletions
 from tessera.http.errors import refuse_route
 from tessera.http.inflight import InFlight
@@ -23,7 +23,7 @@ from tessera.models import Catalog
 
 def build_app(
     catalog: Catalog,
-    keys: Keys,
+    keys: KeyRing,
     limits: HttpLimits | None = None,
     capacity: Capacity | None = None,
     metrics: Metrics | None = None,

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[2] / "src" / "tessera"
-MODULES = sorted(SOURCE.rglob("*.py"))
+# A migration is a list of columns, not code that is read for its flow.
+MODULES = sorted(path for path in SOURCE.rglob("*.py") if path.parent.name != "versions")
 
 MODULE_BUDGET, MODULE_LIMIT = 250, 400
 FUNCTION_BUDGET, FUNCTION_LIMIT = 40, 60

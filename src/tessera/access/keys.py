@@ -11,8 +11,10 @@ import secrets
 import string
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NewType
+from typing import NewType, Protocol
 
+from tessera.access.tiers import DEFAULTS, OPERATOR_TIER, Tier
+from tessera.access.window import Rate
 from tessera.core.chat import Caller
 from tessera.errors import AuthenticationError, InvalidApiKey
 
@@ -23,13 +25,35 @@ _SYNTAX = re.compile(r"[\x21-\x7e]{8,256}")
 _HOW = "Send it as 'Authorization: Bearer sk-tessera-…'."
 
 
+OPERATOR = AccountId("operator")
+"""The account of the key that the service is started with."""
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whose key it is; `last4` is all of the key that may be shown or logged."""
+    """Whose key it is, and what it may use; `last4` is all of the key that may be shown or logged.
+
+    `rate` is the tier's, or the key's own for a while; `models` None allows all of them.
+    """
 
     account: AccountId
+    key_id: str
     last4: str
+    tier: Tier
+    rate: Rate
     caller: Caller
+    models: frozenset[str] | None = None
+
+
+class KeyRing(Protocol):
+    """Who knows the keys."""
+
+    async def identify(self, authorization: str | None) -> Identity:
+        """Whose key the `Authorization` header holds.
+
+        Raises `AuthenticationError`, `InvalidApiKey`, or `StoreUnavailable` when that cannot be known now.
+        """
+        ...
 
 
 def generate_key() -> str:
@@ -44,7 +68,7 @@ def well_formed(key: str) -> bool:
 
 
 class Keys:
-    """The keys that are valid."""
+    """A `KeyRing` of keys that are known from the start."""
 
     def __init__(self, keys: Iterable[str] = (), secret: bytes | None = None) -> None:
         """All `keys` belong to one account, `operator`; raises `ValueError` for one that cannot be a key.
@@ -56,15 +80,21 @@ class Keys:
         self._salt_secret = hmac.digest(root, b"salt", hashlib.sha256)
         self._identities: dict[bytes, tuple[bytes, Identity]] = {}
         for key in keys:
-            self.add(key, AccountId("operator"))
+            self.add(key, OPERATOR)
 
-    def add(self, key: str, account: AccountId) -> None:
+    def add(self, key: str, account: AccountId, tier: Tier = DEFAULTS[OPERATOR_TIER]) -> None:
         """Make `key` one of the account's; any number of them may be active."""
         if not well_formed(key):
             raise ValueError("an API key has 8 to 256 printable ASCII characters and no spaces")
         salt = hmac.digest(self._salt_secret, account.encode(), hashlib.sha256)
         index, rest = self._digest(key)
-        self._identities[index] = rest, Identity(account, key[-4:], Caller(cache_salt=salt))
+        caller = Caller(salt, tier.priority)
+        identity = Identity(account, f"{account}-{key[-4:]}", key[-4:], tier, tier.rate, caller)
+        self._identities[index] = rest, identity
+
+    async def identify(self, authorization: str | None) -> Identity:
+        """See `KeyRing`."""
+        return self.check(authorization)
 
     def check(self, authorization: str | None) -> Identity:
         """Whose key the `Authorization` header holds.

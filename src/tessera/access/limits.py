@@ -74,8 +74,9 @@ def too_many(tier: Tier) -> TooManyConcurrent:
 def exhausted(tier: Tier, now_s: float) -> QuotaExhausted:
     """Of a request that would think."""
     return QuotaExhausted(
-        f"Your tier allows {tier.thinking_tokens_per_day} tokens of reasoning a day, and they are used up. Ask "
-        'without thinking (chat_template_kwargs: {"enable_thinking": false}), or wait for the next day (UTC).',
+        f"Your tier allows {tier.thinking_tokens_per_day} tokens of reasoning a day, and they are used up. "
+        'Ask without thinking (chat_template_kwargs: {"enable_thinking": false}), or wait for the next day '
+        "(UTC).",
         retry_after_s=DAY_S - now_s % DAY_S,
     )
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from tessera.access.window import Rate
 from tessera.errors import StartupError
 
 OPERATOR_TIER = "enterprise"
@@ -23,6 +24,11 @@ class Tier:
     thinking_tokens_per_day: int | None
     concurrency: int
     priority: int
+
+    @property
+    def rate(self) -> Rate:
+        """Of requests."""
+        return Rate(self.sustained_rpm, self.burst_rpm)
 
 
 DEFAULTS: Mapping[str, Tier] = MappingProxyType(

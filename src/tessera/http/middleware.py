@@ -6,7 +6,7 @@ import secrets
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tessera.access.keys import Keys
+from tessera.access.keys import KeyRing
 from tessera.http.errors import ClientGone, error_response, presentable
 from tessera.metrics import Metrics
 
@@ -55,14 +55,17 @@ class KeyRequired:
     exist. The path is the one that is routed, never a rebuilt URL.
     """
 
-    def __init__(self, app: ASGIApp, keys: Keys) -> None:
+    def __init__(self, app: ASGIApp, keys: KeyRing) -> None:
         self._app = app
         self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Put the caller's identity into `scope["state"]`, or raise `AuthenticationError`."""
+        """Put the caller's identity into `scope["state"]`, or raise what
+        `KeyRing.identify` raises.
+        """
         if scope["type"] == "http" and scope["path"] not in PUBLIC_PATHS:
-            scope["state"]["identity"] = self._keys.check(Headers(scope=scope).get("authorization"))
+            authorization = Headers(scope=scope).get("authorization")
+            scope["state"]["identity"] = await self._keys.identify(authorization)
         await self._app(scope, receive, send)
 
 
