@@ -1,9 +1,11 @@
 import asyncio
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ import uvicorn
 from blockbuster import blockbuster_ctx
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
+from tests.postgres import Postgres, cluster
 
 from tessera.access.admission import Admission, Capacity
 from tessera.access.keys import Keys
@@ -30,6 +33,33 @@ from tessera.weights.folder import ModelFolder
 from tessera.weights.progress import Quiet
 
 KEY = "sk-tessera-" + "k" * 40
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_data_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test, and nothing that one starts, writes to the user's own store."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real PostgreSQL, started once."""
+    with cluster() as server:
+        yield server
+
+
+_databases = itertools.count()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty store, of both kinds."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'tessera.db'}"
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.create(f"store{next(_databases)}")
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,13 @@ def environment(tmp_path: Path) -> dict[str, str]:
     """What a shell has, without settings of its owner and with an empty cache."""
     foreign = ("TESSERA_", "HF_", "TRANSFORMERS_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-    return {**kept, "TESSERA_CACHE_DIR": str(tmp_path / "cache"), "HF_HOME": str(tmp_path / "hf")}
+    store = f"sqlite:///{tmp_path / 'store/tessera.db'}"
+    return {
+        **kept,
+        "TESSERA_CACHE_DIR": str(tmp_path / "cache"),
+        "TESSERA_DATABASE_URL": store,
+        "HF_HOME": str(tmp_path / "hf"),
+    }
 
 
 @pytest.fixture

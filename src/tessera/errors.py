@@ -23,6 +23,7 @@
     │   ├── EngineOverloaded         503  overloaded_error
     │   └── EngineTimeout            504  api_error
     ├── StartupError            the process does not start; never seen by a client
+    ├── OperatorError           a command cannot be done; never seen by a client
     └── (anything else)         500  a bug: logged with the request id, message not shown
 
 Before the first byte an error becomes the HTTP status; after it, one `data: {"error": …}` and the end of the
@@ -234,4 +235,10 @@ class EngineTimeout(EngineError):
 class StartupError(TesseraError):
     """The process cannot start: a bad setting, a model that is not there. The command line prints the
     message.
+    """
+
+
+class OperatorError(TesseraError):
+    """What a command asks for cannot be done: no such account, a name that is taken. The command line prints
+    the message.
     """

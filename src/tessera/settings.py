@@ -132,6 +132,8 @@ NAMES = Kind(
 FOLDER = Kind("a path", str, _check_folder)
 SPEC = text("a path, or ORGANISATION/NAME of a hub", r"\S.*")
 NAME = text("a name without spaces", r"[\x21-\x7e]{1,200}")
+URL = text("sqlite:///path or postgresql://…", r"(sqlite|postgres(ql)?)://\S.*")
+PEPPER = text("32 to 1024 printable characters", r"[\x20-\x7e]{32,1024}")
 KEY = text("8 to 256 printable characters without spaces", r"[\x21-\x7e]{8,256}")
 
 
@@ -171,6 +173,21 @@ class Settings:
     port: int = setting(8000, integer(0, 65535), "Port to listen on; 0 takes a free one.")
     api_key: str | None = setting(
         None, KEY, "A valid API key. Without one a key is made at every start and printed once.", secret=True
+    )
+    database_url: str | None = setting(
+        None,
+        URL,
+        "Store of accounts, keys and usage; without it SQLite in the user's data directory.",
+        secret=True,
+    )
+    pepper: str | None = setting(
+        None,
+        PEPPER,
+        "What keys are hashed with; without it a file beside the SQLite store, which is made once.",
+        secret=True,
+    )
+    key_cache_s: float = setting(
+        30.0, number(0.1, 30), "Seconds within which a change of an account or a key acts everywhere."
     )
     model: str | None = setting(
         None, SPEC, "OpenVINO IR folder, GGUF file or hub id; without one the embedded model is served."

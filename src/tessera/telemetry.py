@@ -28,6 +28,7 @@ _QUIETED: Mapping[str, int] = {
     "httpcore2": logging.WARNING,
     "huggingface_hub": logging.ERROR,
     "asyncio": logging.WARNING,
+    "alembic": logging.WARNING,
 }
 
 

@@ -1,7 +1,7 @@
 """API keys: made once, kept only as HMACs, checked in constant time.
 
-The pepper and the salt secret come from a secret that is random at every start: a dump of the digests is of
-no use, and no two services share prefix-cache salts. The API processes of one service do.
+The secrets of digests and of cache salts come from one secret, the pepper: a dump of the digests is of no use
+without it, and all servers that have it share salts.
 """
 
 import hashlib
@@ -67,17 +67,50 @@ def well_formed(key: str) -> bool:
     return _SYNTAX.fullmatch(key) is not None
 
 
+def bearer(authorization: str | None) -> str:
+    """The key in an `Authorization` header.
+
+    Raises `AuthenticationError` when there is none, `InvalidApiKey` for what cannot be a key.
+    """
+    scheme, _, key = (authorization or "").partition(" ")
+    key = key.strip(" ")
+    if scheme.lower() != "bearer" or not key:
+        raise AuthenticationError(f"No API key was sent. {_HOW}")
+    if not well_formed(key):
+        raise InvalidApiKey(f"Incorrect API key provided: it is not well-formed. {_HOW}")
+    return key
+
+
+def incorrect(key: str) -> InvalidApiKey:
+    """Of a key that is nobody's."""
+    return InvalidApiKey(f"Incorrect API key provided: sk-…{key[-4:]}. {_HOW}")
+
+
+class Seal:
+    """What a secret of 32 bytes or more makes: digests of keys, and the salts of accounts' caches."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._pepper = hmac.digest(secret, b"pepper", hashlib.sha256)
+        self._salt_secret = hmac.digest(secret, b"salt", hashlib.sha256)
+
+    def digest(self, key: str) -> bytes:
+        """32 bytes, which are all that is kept of a key."""
+        return hmac.digest(self._pepper, key.encode(), hashlib.sha256)
+
+    def salt(self, account: str) -> bytes:
+        """32 bytes, the same for all keys of an account."""
+        return hmac.digest(self._salt_secret, account.encode(), hashlib.sha256)
+
+
 class Keys:
     """A `KeyRing` of keys that are known from the start."""
 
     def __init__(self, keys: Iterable[str] = (), secret: bytes | None = None) -> None:
         """All `keys` belong to one account, `operator`; raises `ValueError` for one that cannot be a key.
 
-        Of the same `secret` (32 random bytes or more) come the same salts.
+        Of the same `secret` come the same salts; without one it is random.
         """
-        root = secrets.token_bytes(32) if secret is None else secret
-        self._pepper = hmac.digest(root, b"pepper", hashlib.sha256)
-        self._salt_secret = hmac.digest(root, b"salt", hashlib.sha256)
+        self._seal = Seal(secrets.token_bytes(32) if secret is None else secret)
         self._identities: dict[bytes, tuple[bytes, Identity]] = {}
         for key in keys:
             self.add(key, OPERATOR)
@@ -86,9 +119,8 @@ class Keys:
         """Make `key` one of the account's; any number of them may be active."""
         if not well_formed(key):
             raise ValueError("an API key has 8 to 256 printable ASCII characters and no spaces")
-        salt = hmac.digest(self._salt_secret, account.encode(), hashlib.sha256)
-        index, rest = self._digest(key)
-        caller = Caller(salt, tier.priority)
+        index, rest = self._halves(key)
+        caller = Caller(self._seal.salt(account), tier.priority)
         identity = Identity(account, f"{account}-{key[-4:]}", key[-4:], tier, tier.rate, caller)
         self._identities[index] = rest, identity
 
@@ -102,19 +134,19 @@ class Keys:
         Raises `AuthenticationError` when there is none, `InvalidApiKey` when it is not a valid one. The
         syntax is checked before anything else is done with it.
         """
-        scheme, _, key = (authorization or "").partition(" ")
-        key = key.strip(" ")
-        if scheme.lower() != "bearer" or not key:
-            raise AuthenticationError(f"No API key was sent. {_HOW}")
-        if not well_formed(key):
-            raise InvalidApiKey(f"Incorrect API key provided: it is not well-formed. {_HOW}")
-        index, rest = self._digest(key)
-        kept, identity = self._identities.get(index, (bytes(len(rest)), None))
-        if not hmac.compare_digest(kept, rest) or identity is None:
-            raise InvalidApiKey(f"Incorrect API key provided: sk-…{key[-4:]}. {_HOW}")
+        key = bearer(authorization)
+        identity = self.find(key)
+        if identity is None:
+            raise incorrect(key)
         return identity
 
-    def _digest(self, key: str) -> tuple[bytes, bytes]:
+    def find(self, key: str) -> Identity | None:
+        """Whose it is, if it is one of these."""
+        index, rest = self._halves(key)
+        kept, identity = self._identities.get(index, (bytes(len(rest)), None))
+        return identity if hmac.compare_digest(kept, rest) else None
+
+    def _halves(self, key: str) -> tuple[bytes, bytes]:
         """The half that keys are looked up by, and the half that is compared in constant time."""
-        digest = hmac.digest(self._pepper, key.encode(), hashlib.sha256)
+        digest = self._seal.digest(key)
         return digest[:16], digest[16:]

@@ -22,17 +22,22 @@ import msgspec
 import uvicorn
 import uvloop
 
-from tessera.access.keys import Keys
+from tessera.access.keys import Keys, Seal
+from tessera.access.stored_keys import StoredKeys
+from tessera.access.tiers import Tiers
 from tessera.app import build_app
 from tessera.cli.assembly import capacity, catalog, limits, read_blueprint
 from tessera.cli.draining import DrainingServer
 from tessera.cli.listening import listen
+from tessera.cli.storage import database_url
 from tessera.engine.openvino.client import OpenVinoEngine
 from tessera.errors import EngineError
 from tessera.http.protocol import GuardedProtocol
 from tessera.metrics import Metrics
 from tessera.models import Model
 from tessera.settings import Settings
+from tessera.store.holders import Holders
+from tessera.store.opening import open_store
 from tessera.telemetry import configure
 from tessera.weights.folder import ModelFolder
 
@@ -51,7 +56,7 @@ _LENGTH_BYTES = 4
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What an API process is told. `settings` hold a key; `secret` is what `Keys` derives all else from;
+    """What an API process is told. `settings` hold a key; `secret` is the pepper;
     without a `folder` the engine is a scripted one of the process's own.
     """
 
@@ -89,8 +94,12 @@ class Api:
 
     def __init__(self, model: Model, settings: Settings, secret: bytes, listener: socket.socket) -> None:
         """Nothing runs before `run`. The settings have a key."""
-        keys = Keys([settings.api_key] if settings.api_key else [], secret)
-        app = build_app(catalog(model, settings), keys, limits(settings), capacity(settings, model))
+        known = Keys([settings.api_key] if settings.api_key else [], secret)
+        self._store = open_store(database_url(settings))
+        self._keys = StoredKeys(
+            known, Seal(secret), Holders(self._store), Tiers(), fresh_s=settings.key_cache_s
+        )
+        app = build_app(catalog(model, settings), self._keys, limits(settings), capacity(settings, model))
         config = uvicorn.Config(app, http=GuardedProtocol, lifespan="on", **UVICORN)
         config.load()
         self.metrics: Metrics = app.state.metrics
@@ -112,6 +121,8 @@ class Api:
             await self._server.serve(sockets=[self._listener])
         finally:
             opening.cancel()
+            await self._keys.aclose()
+            self._store.dispose()
             (ended,) = await asyncio.gather(opening, return_exceptions=True)
         # Of an engine that is closed before it was ready.
         if isinstance(ended, Exception) and not isinstance(ended, EngineError):

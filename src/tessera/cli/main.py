@@ -10,6 +10,9 @@ from tessera.errors import StartupError, TesseraError
 
 COMMANDS: Mapping[str, str] = {
     "serve": "Serve a model behind OpenAI's API.",
+    "accounts": "Make, list and change accounts.",
+    "keys": "Make, list, change and revoke API keys.",
+    "store": "Bring the store of accounts up to date, and look at it.",
     "models": "List, fetch, verify and remove cached models.",
     "chat": "Talk to a running server in the terminal.",
     "bench": "Measure how fast a server on this machine answers.",

@@ -6,7 +6,6 @@ With one worker the API runs in this process, with more in processes of their ow
 import asyncio
 import dataclasses
 import logging
-import secrets
 import signal
 import socket
 import sys
@@ -27,6 +26,7 @@ from tessera.cli.assembly import find_folder, read_blueprint
 from tessera.cli.listening import address, bind, shared
 from tessera.cli.options import with_settings
 from tessera.cli.progress import TerminalProgress
+from tessera.cli.storage import pepper, prepared
 from tessera.cli.systemd import notify
 from tessera.cli.workers import Workers
 from tessera.engine.openvino.process import EngineProcess
@@ -86,7 +86,7 @@ async def _serve(
     given: Settings, folder: ModelFolder | None, listener: socket.socket, admin: socket.socket | None
 ) -> None:
     settings = dataclasses.replace(given, api_key=given.api_key or generate_key())
-    secret = secrets.token_bytes(32)
+    secret = pepper(settings)
     blueprint = read_blueprint(settings, folder)
     engine = EngineProcess(blueprint.config, hang_s=settings.engine_hang_s) if blueprint.config else None
     path = engine.path if engine else None
@@ -103,7 +103,7 @@ async def _serve(
         _obey_signals(front)
         new_key = None if given.api_key else settings.api_key
         announce = _Announcement(settings, model, address(listener), new_key)
-        async with answering(admin_app(shown), admin):
+        async with prepared(settings), answering(admin_app(shown), admin):
             await run(front, engine, announce)
 
 

@@ -4,25 +4,32 @@ from collections.abc import Callable
 from pathlib import Path
 
 from alembic import command
+from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Engine, text
 
+from tessera.errors import OperatorError
 from tessera.store.opening import transaction
+from tessera.store.tables import METADATA
 
 SCRIPTS = Path(__file__).parent / "migrations"
-# Several servers may start at once on one PostgreSQL: one of them migrates, the others wait.
+# Several servers may start at once on one store: one of them migrates, the others wait.
 _LOCK = 0x7E55E8A
 
 
 def upgrade(engine: Engine, revision: str = "head") -> None:
-    """Make the schema that this version needs; raises `StoreUnavailable`."""
+    """Make the schema that this version needs.
+
+    Raises `StoreUnavailable`, or `OperatorError` for a revision that this version does not know.
+    """
     _migrate(engine, revision, command.upgrade)
 
 
 def downgrade(engine: Engine, revision: str) -> None:
-    """Go back to an older schema, `base` for none at all."""
+    """Go back to an older schema, `base` for none at all; raises as `upgrade` does."""
     _migrate(engine, revision, command.downgrade)
 
 
@@ -37,10 +44,24 @@ def latest() -> str | None:
     return ScriptDirectory(str(SCRIPTS)).get_current_head()
 
 
+def differences(engine: Engine) -> list[str]:
+    """What the store's tables have otherwise than this version's; none, if it is at the latest revision."""
+    with transaction(engine) as connection:
+        return [str(found) for found in compare_metadata(MigrationContext.configure(connection), METADATA)]
+
+
 def _migrate(engine: Engine, revision: str, move: Callable[[Config, str], None]) -> None:
     with transaction(engine) as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        else:  # the driver begins a transaction before changes of rows only, not of tables
+            connection.execute(text("BEGIN IMMEDIATE"))
         config = Config(attributes={"connection": connection})
         config.set_main_option("script_location", str(SCRIPTS))
-        move(config, revision)
+        try:
+            move(config, revision)
+        except CommandError as error:
+            raise OperatorError(
+                f"The store cannot be taken to {revision}: {error}. A store of a newer version needs that "
+                "version."
+            ) from error

@@ -4,11 +4,20 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
+from typing import TypeAlias
 
+import platformdirs
 import sqlalchemy
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    DBAPIError,
+    InterfaceError,
+    NoSuchModuleError,
+    OperationalError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from tessera.errors import StartupError, StoreUnavailable
@@ -20,20 +29,37 @@ _WAIT_S = 5
 _PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={_WAIT_S * 1000}", "foreign_keys=ON")
 
 
-def open_store(url: str) -> Engine:
+# The tables are not there yet: nobody has migrated the store.
+_NO_SUCH_TABLE = "42P01"
+
+Store: TypeAlias = Engine
+"""An open store, for those who need not know what it is made of."""
+
+Changes: TypeAlias = Connection
+"""What happens in one transaction, likewise."""
+
+
+def default_url() -> str:
+    """SQLite in the user's own directory."""
+    return f"sqlite:///{platformdirs.user_data_path('tessera') / 'tessera.db'}"
+
+
+def sqlite_path(url: str) -> Path | None:
+    """The database's file; None for PostgreSQL. Raises `StartupError`."""
+    parsed = _parse(url)
+    return Path(parsed.database or "") if parsed.drivername == "sqlite" else None
+
+
+def shown(url: str) -> str:
+    """Without its password; raises `StartupError`."""
+    return _parse(url).render_as_string(hide_password=True)
+
+
+def open_store(url: str) -> Store:
     """`sqlite:///path` or `postgresql://…`; nothing is connected yet. Raises `StartupError`."""
+    parsed = _parse(url)
     try:
-        parsed = make_url(url)
-    except ArgumentError as error:
-        raise StartupError(
-            "TESSERA_DATABASE_URL cannot be read. Send sqlite:///path or postgresql://…"
-        ) from error
-    driver = _DRIVERS.get(parsed.drivername)
-    if driver is None:
-        raise StartupError(f"TESSERA_DATABASE_URL names {parsed.drivername}: use sqlite or postgresql.")
-    parsed = parsed.set(drivername=driver)
-    try:
-        return _sqlite(parsed) if driver == "sqlite" else _postgresql(parsed)
+        return _sqlite(parsed) if parsed.drivername == "sqlite" else _postgresql(parsed)
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise StartupError("PostgreSQL needs its driver: pip install 'tessera-serve[postgres]'.") from error
 
@@ -47,17 +73,36 @@ def transaction(engine: Engine) -> Generator[Connection]:
     except (OperationalError, InterfaceError, PoolTimeout) as error:
         raise StoreUnavailable("The store of accounts cannot be reached. Send the request again.") from error
     except DBAPIError as error:
-        if error.connection_invalidated:
+        # A file that is no database is a plain `DatabaseError`.
+        is_broken = error.connection_invalidated or type(error) is DatabaseError
+        if is_broken or getattr(error.orig, "sqlstate", None) == _NO_SUCH_TABLE:
             raise StoreUnavailable("The store of accounts went away. Send the request again.") from error
         raise
 
 
+def _parse(url: str) -> sqlalchemy.URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise StartupError(
+            "TESSERA_DATABASE_URL cannot be read. Send sqlite:///path or postgresql://…"
+        ) from error
+    driver = _DRIVERS.get(parsed.drivername)
+    if driver is None:
+        raise StartupError(f"TESSERA_DATABASE_URL names {parsed.drivername}: use sqlite or postgresql.")
+    if driver == "sqlite" and parsed.database in (None, "", ":memory:"):
+        raise StartupError("TESSERA_DATABASE_URL names no file: send sqlite:///path.")
+    return parsed.set(drivername=driver)
+
+
 def _sqlite(url: sqlalchemy.URL) -> Engine:
-    if url.database and url.database != ":memory:":
-        try:
-            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StartupError(f"The store {url.database} cannot be made: {error.strerror}.") from error
+    path = Path(url.database or "")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            path.touch(mode=0o600)
+    except OSError as error:
+        raise StartupError(f"The store {url.database} cannot be made: {error.strerror}.") from error
     engine = sqlalchemy.create_engine(url, pool_size=4, connect_args={"timeout": _WAIT_S})
 
     @event.listens_for(engine, "connect")

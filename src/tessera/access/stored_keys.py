@@ -1,0 +1,226 @@
+"""Keys that are in the store, asked for in threads and remembered for a while.
+
+What was read is believed for `fresh_s`, so that whatever changes in the store acts within that time in every
+process; a key in use is read again after half of it, while its requests go on. While the store cannot answer,
+keys that it knew lately go on working, and of all others it is said that nothing is known: never that they
+are wrong. What cannot be a key of the store is never asked for.
+"""
+
+import asyncio
+import hmac
+import logging
+import math
+import re
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from tessera.access.keys import PREFIX, AccountId, Identity, Keys, Seal, bearer, incorrect
+from tessera.access.tiers import Tiers
+from tessera.access.window import Rate
+from tessera.core.chat import Caller
+from tessera.errors import InvalidApiKey, PermissionDenied, StartupError, StoreUnavailable
+from tessera.store.holders import Holder
+from tessera.telemetry import log
+
+T = TypeVar("T")
+
+FRESH_S = 30.0
+NOTING_S = 60.0
+GRACE_S = 3600.0
+"""How long a key works that the store knew, and cannot be asked about."""
+
+ABSENT_S = 5.0
+"""How long a digest that is no key's is not asked for again."""
+
+PAUSE_S = 1.0
+"""After a failure the store is left alone for so long."""
+
+MAX_ABSENT = 1024
+MAX_FOUND = 16_384
+MAX_ASKING = 256
+_N_THREADS = 4
+_MADE_HERE = re.compile(re.escape(PREFIX) + "[A-Za-z0-9]{40}")
+
+_logger = logging.getLogger(__name__)
+
+
+class KeyStore(Protocol):
+    """Who knows the keys by their digests. The calls block, and raise `StoreUnavailable`."""
+
+    def find(self, digest: bytes) -> Holder | None:
+        """The key and its account."""
+        ...
+
+    def touch(self, used: Mapping[str, float]) -> None:
+        """Note when keys were last used: Unix seconds by id."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the store said, and when it was asked."""
+
+    holder: Holder
+    salt: bytes
+    asked_s: float
+
+
+class StoredKeys:
+    """A `KeyRing`: keys that are known from the start, then those of the store."""
+
+    def __init__(
+        self,
+        known: Keys,
+        seal: Seal,
+        store: KeyStore,
+        tiers: Tiers,
+        *,
+        fresh_s: float = FRESH_S,
+        noting_s: float = NOTING_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """What was read is believed for `fresh_s`; every `noting_s` it is written which keys were used."""
+        self._known, self._seal, self._store, self._tiers = known, seal, store, tiers
+        self._fresh_s, self._noting_s, self._clock = fresh_s, noting_s, clock
+        self._found: dict[bytes, _Found] = {}
+        self._absent: dict[bytes, float] = {}
+        self._asking: dict[bytes, asyncio.Task[None]] = {}
+        self._failed_s: float | None = None
+        self._used: dict[str, float] = {}
+        self._noting: asyncio.Task[None] | None = None
+        self._threads = ThreadPoolExecutor(_N_THREADS, "keys")
+
+    async def identify(self, authorization: str | None) -> Identity:
+        """See `KeyRing`; `PermissionDenied` if the account's tier is not configured here."""
+        key = bearer(authorization)
+        if identity := self._known.find(key):
+            return identity
+        if not _MADE_HERE.fullmatch(key):
+            raise incorrect(key)
+        digest = self._seal.digest(key)
+        found = await self._find(digest)
+        kept = found.holder.digest if found else bytes(len(digest))
+        if not hmac.compare_digest(kept, digest) or found is None:
+            raise incorrect(key)
+        return self._judge(found)
+
+    async def aclose(self) -> None:
+        """Write down what was used; the store is asked nothing more."""
+        if self._noting:
+            self._noting.cancel()
+        if self._used:
+            await self._note()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _find(self, digest: bytes) -> _Found | None:
+        """What the store says of it, now or a little ago; raises `StoreUnavailable`."""
+        now_s = self._clock()
+        found = self._found.get(digest)
+        age_s = now_s - found.asked_s if found else math.inf
+        if age_s < self._fresh_s / 2 or now_s - self._absent.get(digest, -math.inf) < ABSENT_S:
+            return found
+        is_failing = self._failed_s is not None
+        if age_s < self._fresh_s or (is_failing and age_s < GRACE_S):
+            with suppress(StoreUnavailable):
+                self._ask(digest)
+            return found
+        try:
+            await asyncio.shield(self._ask(digest))
+        except StoreUnavailable:
+            if age_s < GRACE_S:
+                return found
+            raise
+        return self._found.get(digest)
+
+    def _ask(self, digest: bytes) -> asyncio.Task[None]:
+        """Whoever wants the same waits for the same; raises `StoreUnavailable` if it is of no use to ask."""
+        if digest in self._asking:
+            return self._asking[digest]
+        is_paused = self._failed_s is not None and self._clock() < self._failed_s + PAUSE_S
+        if is_paused or len(self._asking) >= MAX_ASKING:
+            raise StoreUnavailable(
+                "It is not known now whose key this is. Send the request again.", retry_after_s=PAUSE_S
+            )
+        task = self._asking[digest] = asyncio.create_task(self._read(digest))
+
+        def forget(task: asyncio.Task[None]) -> None:
+            del self._asking[digest]
+            if not task.cancelled():
+                task.exception()  # is told to those who wait; there may be none
+
+        task.add_done_callback(forget)
+        return task
+
+    async def _read(self, digest: bytes) -> None:
+        asked_s = self._clock()
+        try:
+            holder = await self._in_thread(lambda: self._store.find(digest))
+        except StoreUnavailable:
+            if self._failed_s is None:
+                log(_logger, "error", "key store unavailable", n_cached=len(self._found))
+            self._failed_s = self._clock()
+            raise
+        if self._failed_s is not None:
+            log(_logger, "info", "key store available again")
+            self._failed_s = None
+        if holder is None:
+            self._found.pop(digest, None)
+            _keep(self._absent, digest, asked_s, MAX_ABSENT)
+        else:
+            self._absent.pop(digest, None)
+            salt = self._seal.salt(holder.account.id)
+            _keep(self._found, digest, _Found(holder, salt, asked_s), MAX_FOUND)
+
+    def _judge(self, found: _Found) -> Identity:
+        """What the key may do now."""
+        key, account, now_s = found.holder.key, found.holder.account, time.time()
+        if (state := key.state(now_s)) != "active":
+            how = "was revoked" if state == "revoked" else "has expired"
+            raise InvalidApiKey(f"Incorrect API key provided: sk-…{key.last4} {how}. Use another key.")
+        if account.disabled_s is not None:
+            raise InvalidApiKey(
+                f"Incorrect API key provided: the account of sk-…{key.last4} is disabled. Ask its operator."
+            )
+        try:
+            tier = self._tiers[account.tier]
+        except StartupError as error:
+            raise PermissionDenied(
+                f"The tier of this account, {account.tier}, is not configured. Ask the operator."
+            ) from error
+        self._use(key.id, now_s)
+        terms, rate = key.terms, tier.rate
+        if terms.burst_rpm is not None and now_s < (terms.burst_until_s or 0):
+            rate = Rate(tier.sustained_rpm, terms.burst_rpm)
+        models = None if terms.models is None else frozenset(terms.models)
+        caller = Caller(found.salt, tier.priority)
+        return Identity(AccountId(account.id), key.id, key.last4, tier, rate, caller, models)
+
+    def _use(self, key_id: str, now_s: float) -> None:
+        self._used[key_id] = now_s
+        if self._noting is None or self._noting.done():
+            self._noting = asyncio.create_task(self._note_later())
+
+    async def _note_later(self) -> None:
+        await asyncio.sleep(self._noting_s)
+        await self._note()
+
+    async def _note(self) -> None:
+        used, self._used = self._used, {}
+        # What is lost is that a key was used a minute ago; its requests are in the usage.
+        with suppress(StoreUnavailable):
+            await self._in_thread(lambda: self._store.touch(used))
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+
+def _keep(into: dict[bytes, T], digest: bytes, value: T, at_most: int) -> None:
+    """The oldest goes if there are too many."""
+    into.pop(digest, None)
+    if len(into) >= at_most:
+        del into[next(iter(into))]
+    into[digest] = value

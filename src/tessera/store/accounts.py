@@ -1,0 +1,89 @@
+"""Accounts: a name, and the tier that says what it may use. Each change is a row of the audit."""
+
+import secrets
+import time
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, RowMapping, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from tessera.errors import OperatorError
+from tessera.store import audit
+from tessera.store.tables import ACCOUNTS
+
+PREFIX = "acc_"
+RESERVED = ("operator",)
+"""Names that are taken: the key that a service is started with belongs to `operator`."""
+
+_MAX_NAME = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """`disabled_s` is when it was disabled; None while its keys may be used."""
+
+    id: str
+    name: str
+    tier: str
+    created_s: float
+    disabled_s: float | None
+
+
+def create(connection: Connection, name: str, tier: str, *, by: str) -> Account:
+    """Raises `OperatorError` for a name that cannot be one or is taken."""
+    require_name(name)
+    if name in RESERVED or name.startswith(PREFIX):
+        raise OperatorError(f"The name {name!r} is reserved. Choose another one.")
+    account = Account(PREFIX + secrets.token_hex(10), name, tier, time.time(), None)
+    row = {"id": account.id, "name": name, "tier": tier, "created_s": account.created_s}
+    try:
+        connection.execute(insert(ACCOUNTS).values(**row))
+    except IntegrityError as error:
+        raise OperatorError(f"There is an account {name!r} already. Choose another name.") from error
+    audit.record(connection, by, "account.create", account.id, {"name": name, "tier": tier})
+    return account
+
+
+def find(connection: Connection, name_or_id: str) -> Account:
+    """Raises `OperatorError` for one that does not exist."""
+    wanted = or_(ACCOUNTS.c.id == name_or_id, ACCOUNTS.c.name == name_or_id)
+    row = connection.execute(select(ACCOUNTS).where(wanted)).mappings().first()
+    if row is None:
+        raise OperatorError(f"There is no account {name_or_id!r}. `tessera accounts list` shows all of them.")
+    return account_of(row)
+
+
+def everyone(connection: Connection) -> list[Account]:
+    """By name."""
+    rows = connection.execute(select(ACCOUNTS).order_by(ACCOUNTS.c.name)).mappings()
+    return [account_of(row) for row in rows]
+
+
+def set_tier(connection: Connection, name_or_id: str, tier: str, *, by: str) -> Account:
+    """Raises `OperatorError` for an account that does not exist."""
+    account = find(connection, name_or_id)
+    if account.tier != tier:
+        connection.execute(update(ACCOUNTS).where(ACCOUNTS.c.id == account.id).values(tier=tier))
+        audit.record(connection, by, "account.set-tier", account.id, {"tier": tier, "before": account.tier})
+    return find(connection, account.id)
+
+
+def set_enabled(connection: Connection, name_or_id: str, enabled: bool, *, by: str) -> Account:
+    """While it is disabled, none of its keys is valid. Raises `OperatorError` if it does not exist."""
+    account = find(connection, name_or_id)
+    if enabled != (account.disabled_s is None):
+        disabled_s = None if enabled else time.time()
+        connection.execute(update(ACCOUNTS).where(ACCOUNTS.c.id == account.id).values(disabled_s=disabled_s))
+        audit.record(connection, by, "account.enable" if enabled else "account.disable", account.id)
+    return find(connection, account.id)
+
+
+def account_of(row: RowMapping) -> Account:
+    """A row that has the table's columns."""
+    return Account(row["id"], row["name"], row["tier"], row["created_s"], row["disabled_s"])
+
+
+def require_name(name: str) -> None:
+    """Of an account or of a key; raises `OperatorError`."""
+    if not (0 < len(name) <= _MAX_NAME and name.isprintable() and name == name.strip()):
+        raise OperatorError(f"{name!r} is no name: send 1 to {_MAX_NAME} printable characters.")

@@ -1,0 +1,131 @@
+"""API keys: what is kept of them, and what they may be used for. Each change is a row of the audit."""
+
+import secrets
+import time
+from dataclasses import asdict, dataclass
+
+from sqlalchemy import Connection, RowMapping, insert, select
+from sqlalchemy import update as update_rows
+
+from tessera.errors import OperatorError
+from tessera.store import audit
+from tessera.store.accounts import Account, require_name
+from tessera.store.tables import KEYS
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What can be changed of a key. `models` None allows all of them; `burst_rpm` is another limit of bursts
+    than the tier's, until `burst_until_s`; `expires_s` None is never.
+    """
+
+    name: str
+    expires_s: float | None = None
+    models: tuple[str, ...] | None = None
+    burst_rpm: int | None = None
+    burst_until_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key; `last4` is all of its secret that can be shown. `last_used_s` may be a minute late."""
+
+    id: str
+    account_id: str
+    last4: str
+    terms: Terms
+    created_s: float
+    last_used_s: float | None = None
+    revoked_s: float | None = None
+
+    def state(self, now_s: float) -> str:
+        """`active`, `expired` or `revoked`."""
+        if self.revoked_s is not None:
+            return "revoked"
+        expires_s = self.terms.expires_s
+        return "expired" if expires_s is not None and expires_s <= now_s else "active"
+
+
+def create(
+    connection: Connection, account: Account, terms: Terms, *, digest: bytes, last4: str, by: str
+) -> Key:
+    """`digest` is all that is kept of the secret; raises `OperatorError` for terms that make no sense."""
+    _check(terms)
+    key = Key("key_" + secrets.token_hex(10), account.id, last4, terms, time.time())
+    row = {"id": key.id, "account_id": account.id, "digest": digest, "last4": last4}
+    connection.execute(insert(KEYS).values(**row, created_s=key.created_s, **_columns(terms)))
+    audit.record(connection, by, "key.create", key.id, {"account_id": account.id, **_columns(terms)})
+    return key
+
+
+def find(connection: Connection, key_id: str) -> Key:
+    """Raises `OperatorError` for one that does not exist."""
+    row = connection.execute(select(KEYS).where(KEYS.c.id == key_id)).mappings().first()
+    if row is None:
+        raise OperatorError(f"There is no key {key_id!r}. `tessera keys list` shows all of them.")
+    return key_of(row)
+
+
+def of_account(connection: Connection, account_id: str | None) -> list[Key]:
+    """In the order in which they were made; of all accounts, for None."""
+    query = select(KEYS).order_by(KEYS.c.created_s, KEYS.c.id)
+    if account_id is not None:
+        query = query.where(KEYS.c.account_id == account_id)
+    return [key_of(row) for row in connection.execute(query).mappings()]
+
+
+def update(connection: Connection, key_id: str, terms: Terms, *, by: str) -> Key:
+    """Give it other terms; raises `OperatorError` if there is no such key or they make no sense."""
+    key = find(connection, key_id)
+    _check(terms)
+    before, after = _columns(key.terms), _columns(terms)
+    changed = {name: value for name, value in after.items() if value != before[name]}
+    if changed:
+        connection.execute(update_rows(KEYS).where(KEYS.c.id == key_id).values(**changed))
+        audit.record(connection, by, "key.update", key_id, changed)
+    return find(connection, key_id)
+
+
+def revoke(connection: Connection, key_id: str, *, by: str) -> Key:
+    """For good; a second time changes nothing. Raises `OperatorError` if there is no such key."""
+    if find(connection, key_id).revoked_s is None:
+        connection.execute(update_rows(KEYS).where(KEYS.c.id == key_id).values(revoked_s=time.time()))
+        audit.record(connection, by, "key.revoke", key_id)
+    return find(connection, key_id)
+
+
+def key_of(row: RowMapping) -> Key:
+    """A row that has the table's columns."""
+    models = row["models"]
+    terms = Terms(
+        row["name"],
+        row["expires_s"],
+        None if models is None else tuple(models),
+        row["burst_rpm"],
+        row["burst_until_s"],
+    )
+    return Key(
+        row["id"],
+        row["account_id"],
+        row["last4"],
+        terms,
+        row["created_s"],
+        row["last_used_s"],
+        row["revoked_s"],
+    )
+
+
+def _columns(terms: Terms) -> dict[str, object]:
+    return {**asdict(terms), "models": None if terms.models is None else list(terms.models)}
+
+
+def _check(terms: Terms) -> None:
+    require_name(terms.name)
+    if terms.models is not None and not all(terms.models):
+        raise OperatorError("A model's name is empty.")
+    if terms.models == ():
+        raise OperatorError("A key without any model is of no use: revoke it, or name one.")
+    if (terms.burst_rpm is None) != (terms.burst_until_s is None):
+        raise OperatorError("A burst has both a number of requests a minute and a date at which it ends.")
+    if terms.burst_rpm is not None and not 0 < terms.burst_rpm < 2**31:
+        raise OperatorError("Requests a minute are a whole number of at least 1.")

@@ -1,0 +1,96 @@
+import sqlite3
+import stat
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from tessera.errors import StartupError, StoreUnavailable
+from tessera.store.holders import Holders
+from tessera.store.migration import upgrade
+from tessera.store.opening import default_url, open_store, shown, sqlite_path, transaction
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("mysql://somewhere/base", "mysql"),
+        ("nothing at all", "cannot be read"),
+        ("sqlite://", "no file"),
+        ("sqlite:///:memory:", "no file"),
+    ],
+)
+def test_a_url_of_something_else_is_refused(url: str, said: str) -> None:
+    with pytest.raises(StartupError, match=said):
+        open_store(url)
+
+
+def test_the_default_is_in_the_users_own_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert sqlite_path(default_url()) == tmp_path / "tessera/tessera.db"
+
+
+def test_a_password_is_not_shown() -> None:
+    url = "postgresql://tessera:secret@db.example/tessera"
+    assert "secret" not in shown(url)
+    assert "secret" not in repr(open_store(url))
+    assert sqlite_path(url) is None
+
+
+def test_only_its_owner_reads_the_file(tmp_path: Path) -> None:
+    store = open_store(f"sqlite:///{tmp_path / 'deep/er/tessera.db'}")
+    upgrade(store)
+    store.dispose()
+    assert stat.S_IMODE((tmp_path / "deep/er/tessera.db").stat().st_mode) == 0o600
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StartupError, match="file"):
+        open_store(f"sqlite:///{tmp_path / 'file/tessera.db'}")
+
+
+def test_what_is_committed_is_on_the_disk_and_readers_do_not_wait(tmp_path: Path) -> None:
+    store = open_store(f"sqlite:///{tmp_path / 'tessera.db'}")
+    with transaction(store) as connection:
+        said = {
+            name: connection.execute(text(f"PRAGMA {name}")).scalar()
+            for name in ("journal_mode", "synchronous")
+        }
+    assert said == {"journal_mode": "wal", "synchronous": 2}
+    store.dispose()
+
+
+def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "tessera.db").write_bytes(b"no database at all, whatever it is" * 100)
+    store = open_store(f"sqlite:///{tmp_path / 'tessera.db'}")
+    with pytest.raises(StoreUnavailable):
+        Holders(store).find(b"d" * 32)
+    store.dispose()
+
+
+def test_a_file_that_is_gone_is_unavailable_until_it_is_back(tmp_path: Path) -> None:
+    path = tmp_path / "tessera.db"
+    store = open_store(f"sqlite:///{path}")
+    upgrade(store)
+    store.dispose()
+    path.rename(tmp_path / "away")
+    path.mkdir()
+    with pytest.raises(StoreUnavailable):
+        Holders(store).find(b"d" * 32)
+    path.rmdir()
+    (tmp_path / "away").rename(path)
+    assert Holders(store).find(b"d" * 32) is None
+    store.dispose()
+
+
+def test_a_file_that_is_locked_can_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "tessera.db"
+    store = open_store(f"sqlite:///{path}")
+    upgrade(store)
+    with sqlite3.connect(path, isolation_level=None) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert Holders(store).find(b"d" * 32) is None
+        other.execute("ROLLBACK")
+    other.close()
+    store.dispose()
