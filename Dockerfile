@@ -10,12 +10,13 @@ RUN /opt/tessera/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
 
 FROM python:3.12-slim
 COPY --from=build /opt/tessera /opt/tessera
-# The cache is the one place that is written to, and /tmp, for sockets.
+# Models and the store are the one place that is written to, and /tmp, for sockets.
 RUN install -d -o 10001 -g 10001 -m 0700 /var/cache/tessera
 ENV HOME=/tmp \
     PYTHONDONTWRITEBYTECODE=1 \
     TESSERA_HOST=0.0.0.0 \
-    TESSERA_CACHE_DIR=/var/cache/tessera
+    TESSERA_CACHE_DIR=/var/cache/tessera \
+    TESSERA_DATABASE_URL=sqlite:////var/cache/tessera/tessera.db
 USER 10001:10001
 VOLUME /var/cache/tessera
 EXPOSE 8000

@@ -50,6 +50,13 @@ def postgres() -> Iterator[Postgres]:
         yield server
 
 
+@pytest.fixture
+def own_postgres() -> Iterator[Postgres]:
+    """One that the test may stop and start."""
+    with cluster() as server:
+        yield server
+
+
 _databases = itertools.count()
 
 

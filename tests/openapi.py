@@ -11,7 +11,7 @@ from tests.error_codes import error_codes
 from tessera import errors
 from tessera.core.events import FinishReason
 from tessera.engine.openvino.client import Reason
-from tessera.errors import StartupError, TesseraError
+from tessera.errors import OperatorError, StartupError, TesseraError
 from tessera.wire.cards import Card, CardList
 from tessera.wire.decode import REFUSED, WITHOUT_EFFECT
 from tessera.wire.reply import Completion
@@ -25,6 +25,8 @@ RENAMED = {
     "Request": "ChatRequest",
     "Completion": "ChatCompletion",
 }
+
+NEVER_SENT = (OperatorError, StartupError)
 
 
 _ASKED = {"messages": [{"role": "user", "content": "What is the weather in León?"}]}
@@ -71,7 +73,7 @@ def statuses() -> Mapping[int, list[type[TesseraError]]]:
     """The classes of errors by the status that they are answered with."""
     found: dict[int, list[type[TesseraError]]] = {}
     for kind in vars(errors).values():
-        if isinstance(kind, type) and issubclass(kind, TesseraError) and kind is not StartupError:
+        if isinstance(kind, type) and issubclass(kind, TesseraError) and kind not in NEVER_SENT:
             found.setdefault(kind.status, []).append(kind)
     return dict(sorted(found.items()))
 

@@ -91,7 +91,6 @@ NOT_HERE = {
     "CVE-2023-48022": "Ray's jobs API: there is no Ray in this version",
     "CVE-2025-62593": "Ray's dashboard: there is no Ray in this version",
     "CVE-2026-27482": "Ray's dashboard: there is no Ray in this version",
-    "LiteLLM-18708": "a key store that fails is no 401: keys are in memory, there is no store yet",
 }
 
 

@@ -174,7 +174,7 @@ def test_CVE_2026_42208_a_malformed_key_is_refused_before_it_is_looked_up(
     def look_up(_: str) -> None:
         raise AssertionError("looked up")
 
-    monkeypatch.setattr(keys, "_digest", look_up)
+    monkeypatch.setattr(keys, "find", look_up)
     with pytest.raises(InvalidApiKey) as caught:
         keys.check(f"Bearer {key}")
     assert key not in caught.value.message

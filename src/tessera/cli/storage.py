@@ -29,13 +29,22 @@ def pepper(settings: Settings) -> bytes:
 
 
 @contextmanager
+def opened(settings: Settings) -> Generator[Store]:
+    """The store that the settings name, as it is."""
+    store = open_store(database_url(settings))
+    try:
+        yield store
+    finally:
+        store.dispose()
+
+
+@contextmanager
 def changing(settings: Settings) -> Generator[Changes]:
     """One transaction on the store that the settings name; an empty one gets its tables first.
 
     Raises `StartupError` if it is at another revision than this version's.
     """
-    store = open_store(database_url(settings))
-    try:
+    with opened(settings) as store:
         if (found := current(store)) is None:
             upgrade(store)
         elif found != latest():
@@ -45,8 +54,6 @@ def changing(settings: Settings) -> Generator[Changes]:
             )
         with transaction(store) as changes:
             yield changes
-    finally:
-        store.dispose()
 
 
 @asynccontextmanager
@@ -54,23 +61,22 @@ async def prepared(settings: Settings) -> AsyncGenerator[None]:
     """The store is brought up to date before, or, if it is a PostgreSQL that cannot be reached now, as soon
     as it can be. Raises `StartupError` for an SQLite file that cannot be used.
     """
-    store = open_store(database_url(settings))
-    later = None
-    try:
-        await asyncio.to_thread(upgrade, store)
-    except StoreUnavailable as error:
-        if path := sqlite_path(database_url(settings)):
-            reason = error.__cause__.__cause__ if error.__cause__ else None
-            raise StartupError(f"The store {path} cannot be used: {reason or error.message}.") from error
-        log(_logger, "error", "store unavailable, serving without it", retry_in_s=RETRY_S)
-        later = asyncio.create_task(_upgrade_later(store))
-    try:
-        yield
-    finally:
-        if later:
-            later.cancel()
-            await asyncio.gather(later, return_exceptions=True)
-        store.dispose()
+    with opened(settings) as store:
+        later = None
+        try:
+            await asyncio.to_thread(upgrade, store)
+        except StoreUnavailable as error:
+            if path := sqlite_path(database_url(settings)):
+                reason = error.__cause__.__cause__ if error.__cause__ else None
+                raise StartupError(f"The store {path} cannot be used: {reason or error.message}.") from error
+            log(_logger, "error", "store unavailable, serving without it", retry_in_s=RETRY_S)
+            later = asyncio.create_task(_upgrade_later(store))
+        try:
+            yield
+        finally:
+            if later:
+                later.cancel()
+                await asyncio.gather(later, return_exceptions=True)
 
 
 def actor() -> str:

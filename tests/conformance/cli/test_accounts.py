@@ -1,0 +1,226 @@
+"""`tessera accounts`, `keys` and `store`, as an operator uses them; and that a server believes them."""
+
+import json
+import re
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from click.testing import CliRunner
+from tests.postgres import Postgres
+from tests.serving import Server, ask, wait_for
+
+from tessera.cli.main import main
+
+Run = Callable[..., tuple[int, str, str]]
+Serve = Callable[..., Server]
+PEPPER = "p" * 32
+QUICK = ("--scripted-tokens-per-s", 10_000)
+
+
+@pytest.fixture
+def run(environment: dict[str, str]) -> Run:
+    """A command in this process: exit code, standard output, standard error."""
+
+    def one(*arguments: object, **variables: str) -> tuple[int, str, str]:
+        ran = CliRunner(env=environment | variables).invoke(main, [str(argument) for argument in arguments])
+        assert ran.exception is None or isinstance(ran.exception, SystemExit), ran.exception
+        return ran.exit_code, ran.stdout, ran.stderr
+
+    return one
+
+
+@pytest.fixture
+def result(run: Run) -> Callable[..., Any]:
+    """What a command prints as JSON."""
+
+    def one(*arguments: object, **variables: str) -> Any:
+        code, output, said = run(*arguments, "--json", **variables)
+        assert code == 0, said
+        return json.loads(output)
+
+    return one
+
+
+def status(server: Server, secret: str) -> tuple[int, str | None]:
+    """Status and error code of a chat request."""
+    headers = {"Authorization": f"Bearer {secret}"}
+    reply = httpx2.post(f"{server.url}/v1/chat/completions", json=ask(), headers=headers, timeout=20)
+    return reply.status_code, reply.json().get("error", {}).get("code")
+
+
+def test_the_life_of_an_account(result: Callable[..., Any], run: Run, environment: dict[str, str]) -> None:
+    made = result("accounts", "create", "acme", "--tier", "lite")
+    assert made["id"].startswith("acc_")
+    assert (made["name"], made["tier"], made["disabled_s"]) == ("acme", "lite", None)
+    assert result("accounts", "set-tier", "acme", "pro")["tier"] == "pro"
+    assert result("accounts", "disable", made["id"])["disabled_s"] == pytest.approx(time.time(), abs=60)
+    assert result("accounts", "enable", "acme") == result("accounts", "show", "acme")
+    assert result("accounts", "list") == [result("accounts", "show", made["id"])]
+    code, table, _ = run("accounts", "list")
+    assert code == 0
+    assert re.search(r"id +name +tier +created", table)
+    assert "acme" in table
+    path = environment["TESSERA_DATABASE_URL"].removeprefix("sqlite:///")
+    with sqlite3.connect(path) as base:
+        rows = base.execute("SELECT action, actor FROM audit ORDER BY id").fetchall()
+    base.close()
+    assert [action for action, _ in rows] == [
+        f"account.{action}" for action in ("create", "set-tier", "disable", "enable")
+    ]
+    assert all(actor.startswith("cli:") for _, actor in rows)
+
+
+def test_the_life_of_a_key(result: Callable[..., Any], run: Run, environment: dict[str, str]) -> None:
+    account = result("accounts", "create", "acme", "--tier", "lite")
+    terms = ("--models", "a, b", "--expires", "2040-01-02", "--burst-rpm", 90, "--burst-until", "2040-01-01")
+    made = result("keys", "create", "acme", "--name", "dev", *terms)
+    assert re.fullmatch(r"sk-tessera-[A-Za-z0-9]{40}", made["secret"])
+    assert made["id"].startswith("key_")
+    assert made["secret"].endswith(made["last4"])
+    shown = result("keys", "show", made["id"])
+    assert {**shown, "secret": made["secret"]} == made
+    assert (shown["account"], shown["account_id"], shown["state"]) == ("acme", account["id"], "active")
+    assert (shown["models"], shown["burst_rpm"]) == (["a", "b"], 90)
+    assert (shown["expires_s"], shown["burst_until_s"]) == (2209075200.0, 2208988800.0)
+    freed = ("--expires", "never", "--models", "all", "--no-burst", "--name", "ci")
+    changed = result("keys", "update", made["id"], *freed)
+    kept = {"expires_s": None, "models": None, "burst_rpm": None, "burst_until_s": None, "name": "ci"}
+    assert changed == {**shown, **kept}
+    assert result("keys", "update", made["id"], "--models", "c") == {**changed, "models": ["c"]}
+    assert result("keys", "revoke", made["id"])["state"] == "revoked"
+    assert result("keys", "list", "acme") == result("keys", "list") == [result("keys", "show", made["id"])]
+    code, table, _ = run("keys", "list")
+    assert code == 0
+    assert made["secret"] not in table
+    for path in Path(environment["TESSERA_DATABASE_URL"].removeprefix("sqlite:///")).parent.iterdir():
+        assert made["secret"][11:].encode() not in path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("accounts", "create", "other", "--tier", "gold"), ["'gold'", "lite, pro, scale, enterprise"]),
+        (("accounts", "create", "acme", "--tier", "lite"), ["'acme' already"]),
+        (("accounts", "set-tier", "acme", "gold"), ["'gold'", "lite, pro"]),
+        (("accounts", "show", "nobody"), ["'nobody'"]),
+        (("keys", "create", "nobody", "--name", "dev"), ["'nobody'"]),
+        (("keys", "create", "acme", "--name", "dev", "--expires", "tomorrow"), ["--expires tomorrow"]),
+        (("keys", "create", "acme", "--name", "dev", "--expires", "2020-01-01"), ["is over"]),
+        (("keys", "create", "acme", "--name", "dev", "--burst-rpm", "5"), ["date"]),
+        (("keys", "revoke", "key_none"), ["'key_none'"]),
+        (("store", "downgrade", "nowhere"), ["nowhere"]),
+    ],
+    ids=lambda value: " ".join(value[:2]) if isinstance(value, tuple) else "",
+)
+def test_what_cannot_be_done_is_said_in_a_line(run: Run, arguments: tuple[str, ...], said: list[str]) -> None:
+    assert run("accounts", "create", "acme", "--tier", "lite")[0] == 0
+    code, _, errors = run(*arguments)
+    assert code in (1, 2)
+    assert [word for word in said if word not in errors] == []
+    assert "Traceback" not in errors
+
+
+def test_the_store_is_checked_and_taken_up_and_down(run: Run, result: Callable[..., Any]) -> None:
+    assert run("store", "check")[0] == 1
+    up = result("store", "upgrade")
+    assert up["revision"] == up["needed"]
+    assert up["differences"] == []
+    assert run("store", "check")[0] == 0
+    assert result("store", "downgrade", "base")["revision"] is None
+
+
+def test_postgresql_needs_a_pepper(tessera: Run) -> None:
+    url = "postgresql://tessera:secret@127.0.0.1:1/tessera"
+    code, _, said = tessera("serve", "--engine", "scripted", "--port", 0, TESSERA_DATABASE_URL=url)
+    assert code == 2
+    assert "TESSERA_PEPPER" in said
+    assert "secret" not in said
+
+
+def test_a_store_that_cannot_be_written_stops_the_start(tessera: Run, tmp_path: Path) -> None:
+    for path in (tmp_path / "base", tmp_path / "a-file/base"):
+        (tmp_path / "a-file").touch()
+        (tmp_path / "base").mkdir(exist_ok=True)
+        url = f"sqlite:///{path}"
+        code, _, said = tessera("serve", "--engine", "scripted", "--port", 0, TESSERA_DATABASE_URL=url)
+        assert code == 2
+        assert str(tmp_path) in said
+        assert "Traceback" not in said
+
+
+def test_a_server_notices_what_becomes_of_keys(
+    database: str, service: Serve, result: Callable[..., Any]
+) -> None:
+    """Two API processes, on both stores."""
+    store = {"TESSERA_DATABASE_URL": database, "TESSERA_PEPPER": PEPPER}
+    result("accounts", "create", "acme", "--tier", "lite", **store)
+    first, second = (result("keys", "create", "acme", "--name", name, **store) for name in ("a", "b"))
+    server = service("--workers", 2, "--key-cache-s", 0.5, *QUICK, **store)
+
+    def everywhere(key: Any, expected: tuple[int, str | None]) -> bool:
+        """Each request is a connection of its own, so that both processes are asked."""
+        return all(status(server, key["secret"]) == expected for _ in range(6))
+
+    ok, refused = (200, None), (401, "invalid_api_key")
+    assert everywhere(first, ok)
+    assert everywhere(second, ok)
+    assert status(server, server.key) == ok
+    result("keys", "revoke", first["id"], **store)
+    wait_for(lambda: everywhere(first, refused))
+    assert everywhere(second, ok)
+    result("accounts", "disable", "acme", **store)
+    wait_for(lambda: everywhere(second, refused))
+    result("accounts", "enable", "acme", **store)
+    wait_for(lambda: everywhere(second, ok))
+    third = result("keys", "create", "acme", "--name", "c", **store)
+    assert status(server, third["secret"]) == ok
+    assert server.stop()[0] == 0
+    assert result("keys", "show", second["id"], **store)["last_used_s"] == pytest.approx(time.time(), abs=60)
+
+
+@pytest.mark.full
+def test_a_key_outlives_the_server(service: Serve, result: Callable[..., Any]) -> None:
+    result("accounts", "create", "acme", "--tier", "lite")
+    made = result("keys", "create", "acme", "--name", "dev")
+    for _ in range(2):
+        server = service()
+        assert status(server, made["secret"]) == (200, None)
+        assert server.stop()[0] == 0
+
+
+def test_a_server_lives_through_an_outage_of_postgresql(
+    own_postgres: Postgres, service: Serve, result: Callable[..., Any]
+) -> None:
+    """It starts without it, serves its own key, takes up the others when it comes, and so on."""
+    store = {"TESSERA_DATABASE_URL": own_postgres.create("outage"), "TESSERA_PEPPER": PEPPER}
+    result("accounts", "create", "acme", "--tier", "lite", **store)
+    used, unused, third = (
+        result("keys", "create", "acme", "--name", "k", **store)["secret"] for _ in range(3)
+    )
+    ok, unknown = (200, None), (503, "store_unavailable")
+    own_postgres.stop()
+    server = service("--key-cache-s", 0.5, "--log-format", "json", **store)
+    assert status(server, server.key) == ok
+    assert status(server, used) == unknown
+    own_postgres.start()
+    wait_for(lambda: status(server, used) == ok, within_s=20)
+    own_postgres.stop()
+    time.sleep(0.6)
+    for _ in range(3):
+        assert [status(server, secret) for secret in (used, server.key)] == [ok, ok]
+        assert [status(server, secret) for secret in (unused, "sk-tessera-" + "z" * 40)] == [unknown] * 2
+    own_postgres.start()
+    wait_for(lambda: status(server, unused) == ok, within_s=20)
+    assert status(server, third) == ok
+    assert status(server, "sk-tessera-" + "z" * 40) == (401, "invalid_api_key")
+    code, log = server.stop()
+    assert code == 0
+    events = [json.loads(line)["event"] for line in log.splitlines()]
+    for event in ("store unavailable, serving without it", "store available", "key store unavailable"):
+        assert event in events
+    assert PEPPER not in log
