@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.postgres import Postgres, cluster
 
 from tessera.access.admission import Admission, Capacity
-from tessera.access.keys import Keys
+from tessera.access.keys import OPERATOR, Identity, Keys
+from tessera.access.limits import Limiter
+from tessera.access.tiers import DEFAULTS, OPERATOR_TIER, Tier
 from tessera.app import build_app
 from tessera.engine.loading import resolve
 from tessera.engine.openvino.config import WorkerConfig
 from tessera.engine.scripted import ScriptedEngine, ScriptedTokenizer
+from tessera.formats.base import ChatFormat
 from tessera.formats.hermes import HERMES
 from tessera.http.inflight import InFlight
 from tessera.http.limits import HttpLimits
@@ -94,6 +97,18 @@ def worker_config(model_folder: ModelFolder) -> WorkerConfig:
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+class OneKey(Keys):
+    """`KEY`, for some models or all."""
+
+    def __init__(self, tier: Tier, models: frozenset[str] | None) -> None:
+        super().__init__()
+        self.add(KEY, OPERATOR, tier)
+        self._models = models
+
+    async def identify(self, authorization: str | None) -> Identity:
+        return replace(await super().identify(authorization), models=self._models)
 
 
 @dataclass(frozen=True)
@@ -191,13 +206,22 @@ def serve(stopping: list[threading.Thread]) -> Iterator[Callable[..., Served]]:
         stack.enter_context(blockbuster_ctx())
 
         def start(
-            limits: HttpLimits | None = None, capacity: Capacity | None = None, **engine_options: Any
+            limits: HttpLimits | None = None,
+            capacity: Capacity | None = None,
+            *,
+            tier: Tier = DEFAULTS[OPERATOR_TIER],
+            models: frozenset[str] | None = None,
+            limiter: Limiter | None = None,
+            chat_format: ChatFormat = HERMES,
+            **engine_options: Any,
         ) -> Served:
             tokenizer = ScriptedTokenizer()
             engine = ScriptedEngine(tokenizer, **engine_options)
-            model = Model(engine.info.model_id, engine, tokenizer, HERMES, HERMES.sampling, created_s=1)
+            model = Model(
+                engine.info.model_id, engine, tokenizer, chat_format, chat_format.sampling, created_s=1
+            )
             catalog = Catalog([model], {"alias": model.id}, model.id)
-            app = build_app(catalog, Keys([KEY]), limits, capacity)
+            app = build_app(catalog, OneKey(tier, models), limits, capacity, limiter=limiter)
             loops: list[asyncio.AbstractEventLoop] = []
 
             async def noting_its_loop(scope: Scope, receive: Receive, send: Send) -> None:

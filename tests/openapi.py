@@ -28,6 +28,10 @@ RENAMED = {
 
 NEVER_SENT = (OperatorError, StartupError)
 
+_STANDING: Json = {
+    f"X-RateLimit-{name}-Requests": {"schema": {"type": "integer", "minimum": 0}}
+    for name in ("Limit", "Remaining", "Reset")
+}
 
 _ASKED = {"messages": [{"role": "user", "content": "What is the weather in León?"}]}
 _SCHEMA = {
@@ -92,7 +96,7 @@ def _paths() -> Json:
         "responses": {
             "200": {
                 "description": "The reply; with `stream`, events that hold a ChatCompletionChunk each.",
-                "headers": {"X-Request-Id": _text(), "X-Tessera-Ignored-Params": _text()},
+                "headers": {"X-Request-Id": _text(), "X-Tessera-Ignored-Params": _text(), **_STANDING},
                 "content": {
                     "application/json": {"schema": {"$ref": PLACE + "ChatCompletion"}},
                     "text/event-stream": {},
@@ -106,24 +110,24 @@ def _paths() -> Json:
         "/v1/models": {"get": _get("listModels", "The models.", "CardList", 400, 401)},
         "/v1/models/{id}": {
             "parameters": [name],
-            "get": _get("getModel", "One model; ids hold slashes.", "Card", 400, 401, 404),
+            "get": _get("getModel", "One model; ids hold slashes.", "Card", 400, 401, 403, 404),
         },
         "/healthz": {"get": _open("healthz", "The process lives.")},
         "/readyz": {"get": _open("readyz", "Tokens can flow.", 503)},
     }
 
 
-def _get(operation: str, summary: str, schema: str, *refusals: int) -> Json:
+def _get(operation: str, summary: str, schema: str, *refusals: int, standing: Json = _STANDING) -> Json:
     answer = {
         "description": summary,
-        "headers": {"X-Request-Id": _text()},
+        "headers": {"X-Request-Id": _text(), **standing},
         "content": {"application/json": {"schema": {"$ref": PLACE + schema}}},
     }
     return {"operationId": operation, "summary": summary, "responses": {"200": answer, **_refusals(refusals)}}
 
 
 def _open(operation: str, summary: str, *refusals: int) -> Json:
-    found = _get(operation, summary, "Health", 400, *refusals)
+    found = _get(operation, summary, "Health", 400, *refusals, standing={})
     return {**found, "security": []}
 
 

@@ -9,7 +9,9 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from tessera.access.admission import Admission, Capacity
+from tessera.access.gate import Gate
 from tessera.access.keys import KeyRing
+from tessera.access.limits import Limiter, MemoryLimiter
 from tessera.http.chat import ChatCompletions
 from tessera.http.errors import refuse_route
 from tessera.http.inflight import InFlight
@@ -27,20 +29,23 @@ def build_app(
     limits: HttpLimits | None = None,
     capacity: Capacity | None = None,
     metrics: Metrics | None = None,
+    limiter: Limiter | None = None,
 ) -> Starlette:
-    """The ASGI application. `app.state` has its `in_flight`, `admission` and `metrics`. At shutdown
-    it closes the models.
+    """The ASGI application. `app.state` has its `in_flight`, `admission`, `metrics` and `limiter`. At
+    shutdown it closes the models and the limiter.
 
     Engines may still be starting: until they are ready, /readyz and chat answer 503.
     """
     in_flight, admission = InFlight(), Admission(capacity or Capacity())
     metrics = metrics or Metrics()
+    limiter = limiter or MemoryLimiter()
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:
         yield
         for model in {id(model): model for _, model in catalog.names()}.values():
             await model.aclose()
+        await limiter.aclose()
 
     chat = ChatCompletions(catalog, admission, limits or HttpLimits(), in_flight, metrics)
     app = Starlette(
@@ -49,11 +54,15 @@ def build_app(
             *model_routes(catalog),
             *ops_routes(catalog, in_flight),
         ],
-        middleware=[Middleware(Envelope, metrics=metrics), Middleware(KeyRequired, keys=keys)],
+        middleware=[
+            Middleware(Envelope, metrics=metrics),
+            Middleware(KeyRequired, keys=keys, gate=Gate(limiter, metrics)),
+        ],
         exception_handlers={HTTPException: refuse_route},
         lifespan=lifespan,
     )
     # A redirect would be built from the Host header, and a path with a slash too many is a 404.
     app.router.redirect_slashes = False
     app.state.in_flight, app.state.admission, app.state.metrics = in_flight, admission, metrics
+    app.state.limiter = limiter
     return app

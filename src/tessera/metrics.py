@@ -67,6 +67,18 @@ class Metrics:
         self.responses = Counter(
             "tessera_http_responses", "Responses by status.", ["status"], registry=self.registry
         )
+        self.refused = Counter(
+            "tessera_requests_refused",
+            "Requests that a limit or a key's permissions refused.",
+            ["kind", "tier"],
+            registry=self.registry,
+        )
+        self.limiter_fallback = Gauge(
+            "tessera_limiter_fallback",
+            "API processes that count by themselves because Redis does not answer.",
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
 
     def _gauge(self, name: str, about: str) -> Gauge:
         # Those of a process that has died must not count.

@@ -33,6 +33,10 @@ class Model:
         """Prompt and output of a request together stay within it."""
         return self.engine.info.context_tokens
 
+    def window_tokens(self, most: int | None) -> int:
+        """The context of somebody who may use `most` tokens of it."""
+        return self.context_tokens if most is None else min(self.context_tokens, most)
+
     async def aclose(self) -> None:
         """End its processes."""
         await self.engine.aclose()
@@ -48,6 +52,10 @@ class Catalog:
         self._models = {model.id: model for model in models}
         self._aliases = dict(aliases)
         self._default = default
+        self._names_of = {
+            id: frozenset(name for name, named in self.names() if named is model)
+            for id, model in self._models.items()
+        }
 
     def find(self, name: str | None) -> Model:
         """The model of that id or alias; raises `ModelNotFound`."""
@@ -67,3 +75,7 @@ class Catalog:
             *self._models.items(),
             *((name, model) for name, model in aliases if name not in self._models),
         ]
+
+    def names_of(self, model: Model) -> frozenset[str]:
+        """Every name that `find` takes for it."""
+        return self._names_of[model.id]

@@ -11,12 +11,14 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar, cast
+from typing import Any, Generic, Literal, TypeAlias, TypeVar, cast
 
 from tessera.errors import StartupError
 
 T = TypeVar("T")
 N = TypeVar("N", int, float)
+
+Tables: TypeAlias = Mapping[str, Mapping[str, int | str]]
 
 VARIABLE_PREFIX = "TESSERA_"
 # Variables that are no settings: the file to read, and the server that `tessera chat` talks to.
@@ -123,17 +125,35 @@ def _check_folder(value: object) -> Path:
     return Path(str(value)).expanduser().absolute()
 
 
+def _check_tables(value: object) -> Tables:
+    _require(isinstance(value, Mapping))
+    tables = cast("Mapping[object, object]", value)
+    for name, table in tables.items():
+        _require(isinstance(name, str) and re.fullmatch(r"[a-z0-9_-]{1,32}", name) is not None)
+        _require(isinstance(table, Mapping))
+        fields_of = cast("Mapping[object, object]", table)
+        _require(all(type(field_value) in (int, str) for field_value in fields_of.values()))
+    return cast("Tables", tables)
+
+
 SWITCH = Kind("true or false", _parse_switch, _check_switch)
 NAMES = Kind(
     "names, in TOML a list of texts, elsewhere separated by commas",
     lambda value: [name.strip() for name in value.split(",") if name.strip()],
     _check_names,
 )
+TABLES = Kind(
+    "in TOML a table for each name, elsewhere one such as {lite = {concurrency = 8}}; names have 1 to 32 "
+    "small letters, digits, - and _, values are whole numbers or texts",
+    lambda value: tomllib.loads(f"tables = {value}")["tables"],
+    _check_tables,
+)
 FOLDER = Kind("a path", str, _check_folder)
 SPEC = text("a path, or ORGANISATION/NAME of a hub", r"\S.*")
 NAME = text("a name without spaces", r"[\x21-\x7e]{1,200}")
 URL = text("sqlite:///path or postgresql://…", r"(sqlite|postgres(ql)?)://\S.*")
 PEPPER = text("32 to 1024 printable characters", r"[\x20-\x7e]{32,1024}")
+REDIS_URL = text("a URL such as redis://host:6379/0", r"(rediss?|unix)://\S+")
 KEY = text("8 to 256 printable characters without spaces", r"[\x21-\x7e]{8,256}")
 
 
@@ -233,6 +253,15 @@ class Settings:
     max_queued: int = setting(256, integer(0, 2**20), "Most requests that wait, of each priority.")
     queue_deadline_s: float = setting(60.0, number(0.01, 3600), "Seconds a request may wait for its turn.")
     deadline_s: float = setting(600.0, number(0.1, 86_400), "Seconds a request may take in all.")
+    tiers: Tables | None = setting(  # noqa: RUF009 - a dataclass field
+        None, TABLES, "What tiers may use, over the defaults: see Tiers and limits in Operations."
+    )
+    redis_url: str | None = setting(
+        None,
+        REDIS_URL,
+        "Where API processes count requests together; without it each has a share.",
+        secret=True,
+    )
     engine_hang_s: float = setting(
         30.0, number(0.5, 3600), "Seconds without a sign of life after which the engine is started again."
     )

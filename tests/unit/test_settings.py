@@ -54,6 +54,16 @@ def test_every_kind_is_read_from_text_and_from_toml(tmp_path: Path) -> None:
     assert (from_file.offline, from_file.cache_dir) == (True, Path("/x"))
 
 
+def test_tiers_are_tables_in_the_file_and_one_elsewhere(tmp_path: Path) -> None:
+    config = toml(
+        tmp_path, '[tiers.lite]\nconcurrency = 8\n[tiers.pro]\nthinking_tokens_per_day = "unlimited"\n'
+    )
+    from_file = load({}, {}, config).tiers
+    text = '{lite = {concurrency = 8}, pro = {thinking_tokens_per_day = "unlimited"}}'
+    assert from_file == load({}, {"TESSERA_TIERS": text}).tiers == load({"tiers": text}, {}).tiers
+    assert from_file == {"lite": {"concurrency": 8}, "pro": {"thinking_tokens_per_day": "unlimited"}}
+
+
 @dataclass(frozen=True)
 class Wrong:
     """Something that is refused, and what the message must name."""
@@ -77,6 +87,13 @@ WRONG = [
     Wrong("unknown variable", ("TESSERA_PROT", "TESSERA_PORT?"), variables=(("TESSERA_PROT", "1"),)),
     Wrong("case of a variable", ("TESSERA_Port", "TESSERA_PORT?"), variables=(("TESSERA_Port", "1"),)),
     Wrong("unknown key", ("'tessera.toml'", "prot", "did you mean port?"), file="prot = 1"),
+    Wrong("tiers that are none", ("'tessera.toml'", "tiers", "a table for each"), file="tiers = 3"),
+    Wrong("a list as a tier", ("--tiers", "a table for each"), flags=(("tiers", "{lite = [1]}"),)),
+    Wrong("not TOML", ("TESSERA_TIERS", "a table for each"), variables=(("TESSERA_TIERS", "{lite"),)),
+    Wrong("a name of a tier", ("--tiers", "small letters"), flags=(("tiers", "{Lite = {}}"),)),
+    Wrong(
+        "a URL of something else", ("TESSERA_REDIS_URL", "…"), variables=(("TESSERA_REDIS_URL", "http://x"),)
+    ),
     Wrong("a table", ("'tessera.toml'", "server"), file="[server]\nport = 1"),
     Wrong("toml text for a number", ("'tessera.toml'", "port", "'1'"), file='port = "1"'),
     Wrong("toml number for a switch", ("'tessera.toml'", "offline", "1"), file="offline = 1"),
@@ -116,7 +133,8 @@ def test_a_wrong_key_is_not_shown() -> None:
 
 def test_the_table_names_every_setting_once() -> None:
     assert [row.name for row in ROWS] == [field.name for field in fields(Settings)]
-    assert [row.name for row in ROWS if row.secret] == ["api_key", "database_url", "pepper"]
+    secret = [row.name for row in ROWS if row.secret]
+    assert secret == ["api_key", "database_url", "pepper", "redis_url"]
     assert load({}, {"TESSERA_API_KEY": KEY}).api_key == KEY
 
 

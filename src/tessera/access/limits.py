@@ -1,20 +1,25 @@
 """An account's limits: requests a minute, requests at once, tokens of reasoning a day.
 
-A request that is let in holds a `Lease` until it has ended. What is refused counts for nothing. Here the
-counts are in the memory of one process; `redis_limits` keeps them for several.
+A request that is let in holds a `Lease` until it has ended. What is refused counts for nothing, whichever
+limit refuses it. Here the counts are in the memory of one process; `redis_limits` keeps them for several.
 """
 
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Literal, Protocol, TypeAlias
 
 from tessera.access.tiers import Tier
-from tessera.access.window import WINDOW_S, Rate, Standing, Verdict, Window
-from tessera.errors import QuotaExhausted, RateLimited, TooManyConcurrent
+from tessera.access.window import WINDOW_S, Rate, Standing, Window
 
 DAY_S = 86_400
+
+CONCURRENCY_WAIT_S = 1
+"""What is said to whoever has too many requests at once: nobody knows when one will end."""
+
+Limit: TypeAlias = Literal["rate", "concurrency", "thinking"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,27 @@ class Allowance:
     rate: Rate
 
 
+@lru_cache(maxsize=1024)
+def share(who: Allowance, n: int) -> Allowance:
+    """What one of `n` that do not know of each other may give; at least one of each."""
+    quota = who.tier.thinking_tokens_per_day
+    tier = replace(
+        who.tier,
+        concurrency=max(1, who.tier.concurrency // n),
+        thinking_tokens_per_day=quota and max(1, quota // n),
+    )
+    return Allowance(who.account_id, tier, who.rate.share(n))
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Which limit it was, and the seconds after which it is worth to ask again."""
+
+    limit: Limit
+    standing: Standing
+    retry_after_s: int
+
+
 class Lease(Protocol):
     """The right to one request at once, from `admit` to `release`."""
 
@@ -34,51 +60,27 @@ class Lease(Protocol):
         """Where the account stands with this request counted."""
         ...
 
-    async def release(self) -> None:
-        """The request has ended. Safe to call twice."""
+    async def release(self, thinking_tokens: int = 0) -> None:
+        """The request has ended, after so many tokens of reasoning. The first call counts. Never raises."""
         ...
 
 
 class Limiter(Protocol):
-    """Who may ask now."""
+    """Who may ask now. Never raises."""
 
-    async def admit(self, who: Allowance, *, thinks: bool) -> Lease:
-        """Raises `RateLimited`, `TooManyConcurrent` or `QuotaExhausted`, with the time to wait."""
+    async def admit(self, who: Allowance, *, thinks: bool) -> Lease | Refusal:
+        """Judge a request by its rate, then by what runs beside it, then, if it `thinks`, by what was
+        thought today (UTC); count it if nothing refuses it.
+        """
         ...
 
     async def standing(self, who: Allowance) -> Standing:
         """Without a request."""
         ...
 
-    async def spend(self, account_id: str, thinking_tokens: int) -> None:
-        """Count tokens of reasoning of today (UTC)."""
+    async def aclose(self) -> None:
+        """Let go of what it holds."""
         ...
-
-
-def refusal(verdict: Verdict, rate: Rate) -> RateLimited:
-    """Of a request that came too soon."""
-    return RateLimited(
-        f"Your tier allows {rate.sustained} requests a minute, in bursts {rate.burst}. Wait "
-        f"{verdict.retry_after_s} s, or ask for a higher tier.",
-        retry_after_s=verdict.retry_after_s,
-    )
-
-
-def too_many(tier: Tier) -> TooManyConcurrent:
-    """Of a request beside as many as there may be."""
-    return TooManyConcurrent(
-        f"Your tier allows {tier.concurrency} requests at once. Wait for one to end.", retry_after_s=1
-    )
-
-
-def exhausted(tier: Tier, now_s: float) -> QuotaExhausted:
-    """Of a request that would think."""
-    return QuotaExhausted(
-        f"Your tier allows {tier.thinking_tokens_per_day} tokens of reasoning a day, and they are used up. "
-        'Ask without thinking (chat_template_kwargs: {"enable_thinking": false}), or wait for the next day '
-        "(UTC).",
-        retry_after_s=DAY_S - now_s % DAY_S,
-    )
 
 
 @dataclass(slots=True)
@@ -90,74 +92,103 @@ class _Account:
     day: int = 0
     thinking_tokens: int = 0
 
-    @property
-    def idle(self) -> bool:
-        return self.window.idle and not self.n_running
-
 
 class MemoryLimiter:
-    """A `Limiter` for one process."""
+    """A `Limiter` for one process of `n` that share each account's limits equally."""
 
     def __init__(
-        self, clock: Callable[[], float] = time.monotonic, calendar: Callable[[], float] = time.time
+        self,
+        n: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+        calendar: Callable[[], float] = time.time,
     ) -> None:
-        """`clock` never jumps; `calendar` tells the day."""
+        """`clock` gives seconds from anywhere, `calendar` since 1970."""
+        self._n = n
         self._clock = clock
         self._calendar = calendar
         self._accounts: dict[str, _Account] = {}
-        self._sweep_s = -math.inf
+        self._swept_s = -math.inf
 
-    async def admit(self, who: Allowance, *, thinks: bool) -> "MemoryLease":
+    async def admit(self, who: Allowance, *, thinks: bool) -> "MemoryLease | Refusal":
         """See `Limiter`."""
-        account = self._account(who.account_id)
-        if account.n_running >= who.tier.concurrency:
-            raise too_many(who.tier)
-        quota = who.tier.thinking_tokens_per_day
-        if thinks and quota is not None and account.thinking_tokens >= quota:
-            raise exhausted(who.tier, self._calendar())
-        verdict = account.window.admit(self._clock(), who.rate)
+        who, account = self._look_up(who)
+        verdict = account.window.judge(self._clock(), who.rate)
         if verdict.retry_after_s is not None:
-            raise refusal(verdict, who.rate)
+            return Refusal("rate", verdict.standing, verdict.retry_after_s)
+        if account.n_running >= who.tier.concurrency:
+            return Refusal("concurrency", verdict.standing, CONCURRENCY_WAIT_S)
+        quota = who.tier.thinking_tokens_per_day
+        if thinks and quota is not None and self._thought(account) >= quota:
+            left_s = math.ceil(DAY_S * (account.day + 1) - self._calendar())
+            return Refusal("thinking", verdict.standing, max(1, left_s))
         account.n_running += 1
-        return MemoryLease(verdict.standing, account)
+        return MemoryLease(self, account, account.window.accept(who.rate))
 
     async def standing(self, who: Allowance) -> Standing:
         """See `Limiter`."""
-        return self._account(who.account_id).window.standing(self._clock(), who.rate)
+        who, account = self._look_up(who)
+        return account.window.standing(self._clock(), who.rate)
 
-    async def spend(self, account_id: str, thinking_tokens: int) -> None:
+    async def aclose(self) -> None:
         """See `Limiter`."""
-        self._account(account_id).thinking_tokens += thinking_tokens
 
-    def _account(self, account_id: str) -> _Account:
+    def leave(self, account: _Account, thinking_tokens: int) -> None:
+        """A lease of it has ended."""
+        account.n_running -= 1
+        self._think(account, thinking_tokens)
+
+    def spend(self, account_id: str, thinking_tokens: int) -> None:
+        """Count tokens of reasoning of a request that held no lease here."""
+        self._think(self._accounts.setdefault(account_id, _Account()), thinking_tokens)
+
+    @property
+    def n_running(self) -> int:
+        """Leases of all accounts."""
+        return sum(account.n_running for account in self._accounts.values())
+
+    @property
+    def n_accounts(self) -> int:
+        """Those of which something is known."""
+        return len(self._accounts)
+
+    def _look_up(self, who: Allowance) -> tuple[Allowance, _Account]:
         self._sweep()
-        account = self._accounts.setdefault(account_id, _Account())
-        if (today := int(self._calendar() // DAY_S)) != account.day:
+        account = self._accounts.get(who.account_id)
+        if account is None:
+            account = self._accounts[who.account_id] = _Account()
+        return who if self._n == 1 else share(who, self._n), account
+
+    def _thought(self, account: _Account) -> int:
+        """Tokens of today. The day never goes back."""
+        if (today := int(self._calendar() // DAY_S)) > account.day:
             account.day, account.thinking_tokens = today, 0
-        return account
+        return account.thinking_tokens
+
+    def _think(self, account: _Account, thinking_tokens: int) -> None:
+        account.thinking_tokens = self._thought(account) + thinking_tokens
 
     def _sweep(self) -> None:
-        """Once a minute, forget the accounts of which nothing matters any more today."""
+        """Once a minute, forget the accounts of which nothing matters any more."""
         now_s = self._clock()
-        if now_s < self._sweep_s + WINDOW_S:
+        if now_s < self._swept_s + WINDOW_S:
             return
-        self._sweep_s = now_s
-        today = int(self._calendar() // DAY_S)
+        self._swept_s = now_s
         for account_id, account in list(self._accounts.items()):
             account.window.move_to(now_s)
-            if account.idle and (account.day != today or not account.thinking_tokens):
+            if account.window.idle and not account.n_running and not self._thought(account):
                 del self._accounts[account_id]
 
 
 class MemoryLease:
     """See `Lease`. It ends with its process, so it needs no end of its own."""
 
-    def __init__(self, standing: Standing, account: _Account) -> None:
+    def __init__(self, limiter: MemoryLimiter, account: _Account, standing: Standing) -> None:
         self.standing = standing
+        self._limiter = limiter
         self._account: _Account | None = account
 
-    async def release(self) -> None:
+    async def release(self, thinking_tokens: int = 0) -> None:
         """See `Lease`."""
         account, self._account = self._account, None
         if account:
-            account.n_running -= 1
+            self._limiter.leave(account, thinking_tokens)

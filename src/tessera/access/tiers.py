@@ -1,8 +1,9 @@
 """What an account may use."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Set
+from dataclasses import asdict, dataclass
 from types import MappingProxyType
+from typing import Any, cast
 
 from tessera.access.window import Rate
 from tessera.errors import StartupError
@@ -42,6 +43,62 @@ DEFAULTS: Mapping[str, Tier] = MappingProxyType(
         )
     }
 )
+
+
+UNLIMITED = "unlimited"
+"""What the configuration calls thinking tokens that are not counted."""
+
+MAX_RPM = 10**6
+FIELDS: Mapping[str, tuple[int, int]] = MappingProxyType(
+    {
+        "sustained_rpm": (1, MAX_RPM),
+        "burst_rpm": (1, MAX_RPM),
+        "context_tokens": (64, 2**24),
+        "thinking_tokens_per_day": (0, 10**12),
+        "concurrency": (1, 2**20),
+        "priority": (0, 100),
+    }
+)
+"""What a tier's table may hold, and the bounds of it."""
+
+
+def configured(tables: Mapping[str, Mapping[str, int | str]]) -> "Tiers":
+    """The defaults, with the fields that a table of the same name gives; and the tiers that only a table
+    gives, whole. Raises `StartupError` with a line for all that is wrong.
+    """
+    tiers, problems = dict(DEFAULTS), list[str]()
+    for name, table in tables.items():
+        known = asdict(DEFAULTS[name]) if name in DEFAULTS else {"name": name}
+        wrong = [*_wrong_fields(name, table), *_missing(name, known.keys() | table.keys())]
+        if not wrong:
+            given = {field: None if value == UNLIMITED else value for field, value in table.items()}
+            tiers[name] = tier = Tier(**cast("dict[str, Any]", known | given))
+            if tier.burst_rpm < tier.sustained_rpm:
+                wrong = [f"tiers.{name}.burst_rpm is {tier.burst_rpm}, less than its sustained_rpm."]
+        problems += wrong
+    if problems:
+        raise StartupError("\n".join(problems))
+    return Tiers(tiers)
+
+
+def _wrong_fields(name: str, table: Mapping[str, int | str]) -> list[str]:
+    wrong: list[str] = []
+    for field, value in table.items():
+        if field not in FIELDS:
+            wrong.append(f"tiers.{name}.{field} is not a field of a tier. Use {', '.join(FIELDS)}.")
+            continue
+        low, high = FIELDS[field]
+        endless = field == "thinking_tokens_per_day"
+        if not (type(value) is int and low <= value <= high) and not (endless and value == UNLIMITED):
+            also = f' or "{UNLIMITED}"' if endless else ""
+            needed = f"a whole number from {low} to {high}{also}"
+            wrong.append(f"tiers.{name}.{field} is {value!r}: {needed} is needed.")
+    return wrong
+
+
+def _missing(name: str, given: Set[str]) -> list[str]:
+    missing = [field for field in FIELDS if field not in given]
+    return [f"tiers.{name} is a new tier: it also needs {', '.join(missing)}."] if missing else []
 
 
 class Tiers:

@@ -18,10 +18,17 @@ BURST_WINDOW_S = 3600
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Requests a minute: for good, and in bursts."""
+    """Requests a minute: for good, and in bursts, for so many seconds of an hour."""
 
     sustained: int
     burst: int
+    burst_seconds: int = BURST_SECONDS
+
+    def share(self, n: int) -> "Rate":
+        """What one of `n` that do not know of each other may give, so that all of them give no more than
+        this; but at least one request.
+        """
+        return Rate(*(max(1, each // n) for each in (self.sustained, self.burst, self.burst_seconds)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +56,21 @@ class Window:
         self._bursts: deque[int] = deque()
         self._now_s = -math.inf
 
-    def admit(self, now_s: float, rate: Rate) -> Verdict:
-        """Judge a request that comes now, and count it if it is accepted."""
+    def judge(self, now_s: float, rate: Rate) -> Verdict:
+        """Of a request that would come now."""
         self.move_to(now_s)
         n = len(self._accepted)
-        if not self._open(n, rate):
-            return Verdict(self._standing(rate), max(1, math.ceil(self._next_s(n, rate) - self._now_s)))
-        if n >= rate.sustained and (second := math.floor(self._now_s)) not in self._bursts:
+        if self._open(n, rate):
+            return Verdict(self._standing(rate))
+        return Verdict(self._standing(rate), max(1, math.ceil(self._next_s(n, rate) - self._now_s)))
+
+    def accept(self, rate: Rate) -> Standing:
+        """Count the request that was judged, and accepted."""
+        second = math.floor(self._now_s)
+        if len(self._accepted) >= rate.sustained and (not self._bursts or self._bursts[-1] != second):
             self._bursts.append(second)
         self._accepted.append(self._now_s)
-        return Verdict(self._standing(rate))
+        return self._standing(rate)
 
     def standing(self, now_s: float, rate: Rate) -> Standing:
         """Without a request."""
@@ -71,7 +83,7 @@ class Window:
         return not self._accepted and not self._bursts
 
     def _open(self, n: int, rate: Rate) -> bool:
-        return n < rate.sustained or (n < rate.burst and len(self._bursts) < BURST_SECONDS)
+        return n < rate.sustained or (n < rate.burst and len(self._bursts) < rate.burst_seconds)
 
     def _next_s(self, n: int, rate: Rate) -> float:
         """When a request would be accepted, if none comes before."""
@@ -79,9 +91,9 @@ class Window:
         if rate.burst <= rate.sustained:
             return within_sustained_s
         within_burst_s = self._leaves_s(n - rate.burst) if n >= rate.burst else self._now_s
-        if len(self._bursts) >= BURST_SECONDS:
+        if len(self._bursts) >= rate.burst_seconds:
             # A burst second leaves when the clock shows the second an hour after it.
-            freed = self._bursts[len(self._bursts) - BURST_SECONDS] + BURST_WINDOW_S
+            freed = self._bursts[len(self._bursts) - rate.burst_seconds] + BURST_WINDOW_S
             within_burst_s = max(within_burst_s, freed)
         return min(within_sustained_s, within_burst_s)
 

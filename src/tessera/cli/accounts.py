@@ -2,7 +2,7 @@
 
 import click
 
-from tessera.access.tiers import Tiers
+from tessera.access.tiers import configured
 from tessera.cli.options import with_settings
 from tessera.cli.rows import AS_JSON, Row, show, show_one
 from tessera.cli.storage import actor, changing
@@ -25,7 +25,7 @@ def accounts() -> None:
 @_OPENED
 def create(settings: Settings, name: str, tier: str, as_json: bool) -> None:
     """Make an account called NAME."""
-    Tiers()[tier]
+    configured(settings.tiers or {})[tier]
     with changing(settings) as store:
         account = book.create(store, name, tier, by=actor())
     show_one(_row(account), as_json)
@@ -59,7 +59,7 @@ def show_(settings: Settings, account: str, as_json: bool) -> None:
 @_OPENED
 def set_tier(settings: Settings, account: str, tier: str, as_json: bool) -> None:
     """Move an account to another tier; it acts within 30 seconds."""
-    Tiers()[tier]
+    configured(settings.tiers or {})[tier]
     with changing(settings) as store:
         changed = book.set_tier(store, account, tier, by=actor())
     show_one(_row(changed), as_json)

@@ -22,11 +22,11 @@ import msgspec
 import uvicorn
 import uvloop
 
-from tessera.access.keys import Keys, Seal
+from tessera.access.keys import OPERATOR, Keys, Seal
 from tessera.access.stored_keys import StoredKeys
-from tessera.access.tiers import Tiers
+from tessera.access.tiers import OPERATOR_TIER
 from tessera.app import build_app
-from tessera.cli.assembly import capacity, catalog, limits, read_blueprint
+from tessera.cli.assembly import capacity, catalog, limiter, limits, read_blueprint, tiers
 from tessera.cli.draining import DrainingServer
 from tessera.cli.listening import listen
 from tessera.cli.storage import database_url
@@ -94,15 +94,25 @@ class Api:
 
     def __init__(self, model: Model, settings: Settings, secret: bytes, listener: socket.socket) -> None:
         """Nothing runs before `run`. The settings have a key."""
-        known = Keys([settings.api_key] if settings.api_key else [], secret)
+        known, named = Keys(secret=secret), tiers(settings)
+        if settings.api_key:
+            known.add(settings.api_key, OPERATOR, named[OPERATOR_TIER])
         self._store = open_store(database_url(settings))
         self._keys = StoredKeys(
-            known, Seal(secret), Holders(self._store), Tiers(), fresh_s=settings.key_cache_s
+            known, Seal(secret), Holders(self._store), named, fresh_s=settings.key_cache_s
         )
-        app = build_app(catalog(model, settings), self._keys, limits(settings), capacity(settings, model))
+        metrics = Metrics()
+        app = build_app(
+            catalog(model, settings),
+            self._keys,
+            limits(settings),
+            capacity(settings, model),
+            metrics,
+            limiter(settings, metrics),
+        )
         config = uvicorn.Config(app, http=GuardedProtocol, lifespan="on", **UVICORN)
         config.load()
-        self.metrics: Metrics = app.state.metrics
+        self.metrics = metrics
         self._model = model
         self._listener = listener
         self._server = DrainingServer(

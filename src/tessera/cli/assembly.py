@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tessera.access.admission import Capacity
+from tessera.access.limits import Limiter, MemoryLimiter
+from tessera.access.tiers import Tiers, configured
 from tessera.core.chat import Mode
 from tessera.engine.base import Engine
 from tessera.engine.loading import resolve
@@ -18,6 +20,7 @@ from tessera.formats.base import ChatFormat, SamplingDefaults
 from tessera.formats.hermes import HERMES
 from tessera.formats.registry import choose_format
 from tessera.http.limits import HttpLimits
+from tessera.metrics import Metrics
 from tessera.models import Catalog, Model
 from tessera.settings import Settings
 from tessera.text.grammar_check import GrammarCheck
@@ -164,6 +167,27 @@ def capacity(settings: Settings, model: Model) -> Capacity:
         max_queued=math.ceil(settings.max_queued / settings.workers),
         queue_deadline_s=settings.queue_deadline_s,
     )
+
+
+def tiers(settings: Settings) -> Tiers:
+    """The defaults and what the settings say; raises `StartupError`."""
+    return configured(settings.tiers or {})
+
+
+def limiter(settings: Settings, metrics: Metrics) -> Limiter:
+    """Of one API process: together in Redis, or its share of each account's limits."""
+    if settings.redis_url is None:
+        return MemoryLimiter(settings.workers)
+    try:
+        from tessera.access.redis_limits import RedisLimiter
+    except ModuleNotFoundError as error:
+        raise StartupError(
+            "TESSERA_REDIS_URL needs a library: pip install 'tessera-serve[redis]'."
+        ) from error
+    try:
+        return RedisLimiter(settings.redis_url, settings.workers, metrics)
+    except ValueError as error:
+        raise StartupError("TESSERA_REDIS_URL cannot be read. Send redis://host:6379/0.") from error
 
 
 def _sampling_defaults(wanted: GenerationConfig) -> SamplingDefaults:

@@ -22,7 +22,7 @@ from tessera import __version__
 from tessera.access.keys import generate_key
 from tessera.cli.admin import answering
 from tessera.cli.api import Api, Plan
-from tessera.cli.assembly import find_folder, read_blueprint
+from tessera.cli.assembly import find_folder, read_blueprint, tiers
 from tessera.cli.listening import address, bind, shared
 from tessera.cli.options import with_settings
 from tessera.cli.progress import TerminalProgress
@@ -68,6 +68,7 @@ def serve(settings: Settings) -> None:
     `export TESSERA_API_KEY=…` is printed, unless that variable is set already.
     """
     configure(settings.log_level, settings.log_format)
+    tiers(settings)  # what is wrong with them is known before anything is downloaded
     for number in _SIGNALS:  # until the loop takes them over
         signal.signal(number, lambda number, frame: sys.exit(0))
     with ExitStack() as stack:

@@ -149,9 +149,11 @@ class ChatRequest:
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who asks, as far as generation cares: the salt of the prefix cache, the priority (higher goes first),
-    and the request's id, by which it is found in the logs of every process.
+    the request's id, by which it is found in the logs of every process, and the window that prompt and
+    output must keep within (None: the model's own).
     """
 
     cache_salt: bytes = b""
     priority: int = 0
     trace_id: str = ""
+    context_tokens: int | None = None

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from tessera.access.admission import Admission
-from tessera.access.keys import Identity
+from tessera.access.gate import Visit
 from tessera.core.chat import Caller, ChatRequest
 from tessera.core.events import ChatEvent, Completed
 from tessera.core.result import fold
@@ -48,10 +48,15 @@ class Exchange:
     receive: Receive
     send: Send
     caller: Caller
+    visit: Visit
     deadline: Deadline
     meter: Meter
     abort: Abort | None
     write_now: WriteNow | None
+
+    async def leave(self) -> None:
+        """The account may ask the next: done before the client can know that the reply is whole."""
+        await self.visit.leave(self.meter.tally.reasoning_tokens)
 
 
 class ChatCompletions:
@@ -75,20 +80,39 @@ class ChatCompletions:
         """Answer; raises what is to be answered with an error status."""
         with self._in_flight:
             state = scope["state"]
-            identity: Identity = state["identity"]
-            caller = replace(identity.caller, trace_id=state["request_id"])
+            visit: Visit = state["visit"]
+            caller = _caller(visit, state["request_id"])
             self._admission.check(caller.priority)
             request, options = await _decode(await read_body(scope, receive, self._limits))
             model = self._catalog.find(request.model)
             _require_ready(model)
+            # Whoever is let in counts: what would be refused anyway is refused before.
+            self._admission.check(caller.priority)
             deadline = self._in_flight.deadline(self._limits.deadline_s)
             with Meter(self._metrics, model.id, caller.trace_id) as meter:
                 to = Exchange(
-                    scope, receive, send, caller, deadline, meter, state.get("abort"), state.get("write")
+                    scope,
+                    receive,
+                    send,
+                    caller,
+                    visit,
+                    deadline,
+                    meter,
+                    state.get("abort"),
+                    state.get("write"),
                 )
-                async with self._place(to, request.n):
+                async with self._admitted(to, model, request), self._place(to, request.n):
                     answer = self._stream if options.stream else self._reply
                     await answer(to, run(request, model, caller, meter.tally), model, options)
+
+    @asynccontextmanager
+    async def _admitted(self, to: Exchange, model: Model, request: ChatRequest) -> AsyncGenerator[None]:
+        """Hold one of the account's requests at once."""
+        await to.visit.admit(self._catalog.names_of(model), request.mode)
+        try:
+            yield
+        finally:
+            await to.leave()
 
     @asynccontextmanager
     async def _place(self, to: Exchange, n_choices: int) -> AsyncGenerator[None]:
@@ -117,11 +141,17 @@ class ChatCompletions:
 
     async def _reply(self, to: Exchange, batches: Batches, model: Model, options: ReplyOptions) -> None:
         events = await while_present(to.receive, _collect(batches, to))
+        await to.leave()
         body = encode_reply(fold(events), _header(model), model.tokenizer.token_bytes)
         response = Response(body, media_type="application/json")
         response.raw_headers += _headers(options)
         sending = response(to.scope, to.receive, to.send)
         await send_within(self._limits.send_deadline_s, sending, to.abort)
+
+
+def _caller(visit: Visit, trace_id: str) -> Caller:
+    tier = visit.identity.tier
+    return replace(visit.identity.caller, trace_id=trace_id, context_tokens=tier.context_tokens)
 
 
 async def _decode(body: bytes) -> tuple[ChatRequest, ReplyOptions]:
@@ -171,6 +201,7 @@ async def _write(batches: Batches, writer: ChunkWriter, stream: EventStream, to:
         shown = presentable(error, to.caller.trace_id)
         to.meter.fail(shown.code or "")
         last = error_frame(shown)
+    await to.leave()
     await stream.write(last, more=False)
 
 

@@ -12,6 +12,8 @@ from starlette.responses import Response
 from tessera.errors import EndpointNotFound, MethodNotAllowed, RequestError, TesseraError
 from tessera.wire.reply import encode_error
 
+_LONGEST_WAIT_S = 60
+
 _logger = logging.getLogger(__name__)
 
 
@@ -35,7 +37,9 @@ def presentable(error: Exception, request_id: str) -> TesseraError:
 def error_response(error: TesseraError, extra: Mapping[str, str] | None = None) -> Response:
     """The envelope, with what a client needs to know to try again or not."""
     headers = dict(extra or {})
-    if not error.retryable and error.status < 500:
+    # A client waits for a minute at most: sending again before its time is of no use.
+    too_early = error.retry_after_s is not None and error.retry_after_s > _LONGEST_WAIT_S
+    if too_early or (not error.retryable and error.status < 500):
         headers["x-should-retry"] = "false"
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(math.ceil(error.retry_after_s))

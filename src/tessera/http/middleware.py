@@ -6,6 +6,7 @@ import secrets
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tessera.access.gate import Gate, Visit
 from tessera.access.keys import KeyRing
 from tessera.http.errors import ClientGone, error_response, presentable
 from tessera.metrics import Metrics
@@ -15,8 +16,8 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class Envelope:
-    """Names each request (`scope["state"]["request_id"]`), turns whatever is raised into an answer, and
-    counts the answers.
+    """Names each request (`scope["state"]["request_id"]`), turns whatever is raised into an answer, counts
+    the answers, and tells whoever has a valid key where the account stands.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
@@ -37,7 +38,9 @@ class Envelope:
             if message["type"] == "http.response.start":
                 started = True
                 self._responses.labels(str(message["status"])).inc()
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+                named = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+                visit: Visit | None = scope["state"].get("visit")
+                message["headers"] = [*named, *await visit.headers()] if visit else named
             await send(message)
 
         try:
@@ -55,17 +58,19 @@ class KeyRequired:
     exist. The path is the one that is routed, never a rebuilt URL.
     """
 
-    def __init__(self, app: ASGIApp, keys: KeyRing) -> None:
+    def __init__(self, app: ASGIApp, keys: KeyRing, gate: Gate) -> None:
         self._app = app
         self._keys = keys
+        self._gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Put the caller's identity into `scope["state"]`, or raise what
-        `KeyRing.identify` raises.
+        """Put the caller's identity and `Visit` into `scope["state"]`, or raise what `KeyRing.identify`
+        raises.
         """
         if scope["type"] == "http" and scope["path"] not in PUBLIC_PATHS:
             authorization = Headers(scope=scope).get("authorization")
-            scope["state"]["identity"] = await self._keys.identify(authorization)
+            scope["state"]["identity"] = identity = await self._keys.identify(authorization)
+            scope["state"]["visit"] = self._gate.visit(identity)
         await self._app(scope, receive, send)
 
 

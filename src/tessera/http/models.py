@@ -4,18 +4,26 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from tessera.access.gate import Visit
 from tessera.models import Catalog
 from tessera.wire.cards import encode_card, encode_cards
 
 
 def model_routes(catalog: Catalog) -> list[Route]:
-    """The routes of the model list."""
+    """The routes of the model list: it shows what the caller may use, and how much of it."""
 
     async def list_models(request: Request) -> Response:
-        return Response(encode_cards(catalog.names()), media_type="application/json")
+        visit: Visit = request.state.visit
+        listed = [(name, model) for name, model in catalog.names() if visit.permits(catalog.names_of(model))]
+        body = encode_cards(listed, visit.identity.tier.context_tokens)
+        return Response(body, media_type="application/json")
 
     async def one_model(request: Request) -> Response:
+        visit: Visit = request.state.visit
         name = str(request.path_params["id"])
-        return Response(encode_card(name, catalog.find(name)), media_type="application/json")
+        model = catalog.find(name)
+        visit.permit(catalog.names_of(model))
+        body = encode_card(name, model, visit.identity.tier.context_tokens)
+        return Response(body, media_type="application/json")
 
     return [Route("/v1/models", list_models), Route("/v1/models/{id:path}", one_model)]

@@ -44,11 +44,13 @@ async def compile_prompt(request: ChatRequest, model: Model, caller: Caller) -> 
     check_support(request, model)
     grammar, validators = await _constrain(request, model)
     if sum(map(_characters, request.messages)) < _INLINE_CHARACTERS and not request.tools:
-        token_ids = _prompt_ids(request, model, caller.cache_salt)
+        token_ids = _prompt_ids(request, model, caller)
     else:
-        token_ids = await asyncio.to_thread(_prompt_ids, request, model, caller.cache_salt)
+        token_ids = await asyncio.to_thread(_prompt_ids, request, model, caller)
     prompt = Prompt(token_ids, grammar, caller.cache_salt, caller.priority, caller.trace_id)
-    sampling = complete_sampling(request, model, room=model.context_tokens - len(token_ids))
+    sampling = complete_sampling(
+        request, model, room=model.window_tokens(caller.context_tokens) - len(token_ids)
+    )
     return Compiled(prompt, sampling, validators)
 
 
@@ -70,13 +72,14 @@ def _characters(message: Message) -> int:
     return len(message.text)
 
 
-def _prompt_ids(request: ChatRequest, model: Model, salt: bytes) -> tuple[int, ...]:
+def _prompt_ids(request: ChatRequest, model: Model, caller: Caller) -> tuple[int, ...]:
+    window = model.window_tokens(caller.context_tokens)
     segments = model.format.render(request)
-    if (least := sum(map(_length, segments)) // _TOKEN_CHARACTERS) >= model.context_tokens:
-        raise _too_long(f"at least {least}", model)
-    token_ids = encode(segments, model.tokenizer, model.encoded, salt)
-    if len(token_ids) >= model.context_tokens:
-        raise _too_long(str(len(token_ids)), model)
+    if (least := sum(map(_length, segments)) // _TOKEN_CHARACTERS) >= window:
+        raise _too_long(f"at least {least}", window)
+    token_ids = encode(segments, model.tokenizer, model.encoded, caller.cache_salt)
+    if len(token_ids) >= window:
+        raise _too_long(str(len(token_ids)), window)
     return token_ids
 
 
@@ -84,9 +87,9 @@ def _length(segment: Segment) -> int:
     return 1 if isinstance(segment, Control) else len(segment.text)
 
 
-def _too_long(n_tokens: str, model: Model) -> ContextLengthExceeded:
+def _too_long(n_tokens: str, window: int) -> ContextLengthExceeded:
     return ContextLengthExceeded(
-        f"The prompt has {n_tokens} tokens, and the context of {model.context_tokens} tokens must also hold "
-        "the reply: send fewer or shorter messages.",
+        f"The prompt has {n_tokens} tokens, and your context of {window} tokens must also hold the reply: "
+        "send fewer or shorter messages.",
         param="messages",
     )

@@ -32,25 +32,27 @@ class CardList(Struct, rename={"cards": "data"}):
     object: Literal["list"] = "list"
 
 
-def card(name: str, model: Model) -> Card:
-    """`name` is the id or alias under which the model is listed; `root` is its own id."""
+def card(name: str, model: Model, most_tokens: int | None = None) -> Card:
+    """`name` is the id or alias under which the model is listed, `root` is its own id; `most_tokens` is the
+    caller's window.
+    """
     return Card(
         id=name,
         created=model.created_s,
         owned_by=model.owned_by,
         root=model.id,
-        context_length=model.context_tokens,
-        max_model_len=model.context_tokens,
+        context_length=model.window_tokens(most_tokens),
+        max_model_len=model.window_tokens(most_tokens),
         modes=[mode.value for mode in Mode if mode in model.sampling],
         features=features(model),
     )
 
 
-def encode_card(name: str, model: Model) -> bytes:
+def encode_card(name: str, model: Model, most_tokens: int | None = None) -> bytes:
     """The body of GET /v1/models/{id}."""
-    return msgspec.json.encode(card(name, model))
+    return msgspec.json.encode(card(name, model, most_tokens))
 
 
-def encode_cards(models: Iterable[tuple[str, Model]]) -> bytes:
+def encode_cards(models: Iterable[tuple[str, Model]], most_tokens: int | None = None) -> bytes:
     """The body of GET /v1/models."""
-    return msgspec.json.encode(CardList([card(name, model) for name, model in models]))
+    return msgspec.json.encode(CardList([card(name, model, most_tokens) for name, model in models]))

@@ -7,8 +7,10 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
+from tessera.access.tiers import Tier
 from tessera.engine.scripted import cycling, failing, saying
 from tessera.errors import EngineOverloaded, GenerationFailed
+from tessera.formats.qwen3 import QWEN3
 
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 
@@ -254,3 +256,30 @@ def test_a_stream_is_its_whole_reply_for_random_requests(served: Any, client: op
             assert [part.finish_reason for part in parts if part.finish_reason] == [choice.finish_reason]
             scores = [score for part in parts if part.logprobs for score in part.logprobs.content or ()]
             assert scores == ((choice.logprobs.content or []) if choice.logprobs else [])
+
+
+def test_a_limit_is_an_error_with_headers(serve: Any) -> None:
+    served = serve(tier=Tier("tiny", 1, 1, 4096, None, 1, 1))
+    address = {"base_url": f"{served.url}/v1", "api_key": served.key}
+    with openai.OpenAI(**address, max_retries=0) as client:
+        raw = client.chat.completions.with_raw_response.create(model="tessera/scripted", messages=HELLO)
+        assert raw.headers["x-ratelimit-limit-requests"] == "1"
+        assert raw.headers["x-ratelimit-remaining-requests"] == "0"
+        with pytest.raises(openai.RateLimitError) as caught:
+            create(client)
+    headers = caught.value.response.headers
+    assert (caught.value.code, caught.value.type) == ("rate_limit_exceeded", "rate_limit_error")
+    assert 1 <= int(headers["retry-after"]) <= 60
+    assert int(headers["x-ratelimit-reset-requests"]) <= 60
+
+
+def test_a_day_is_not_waited_for(serve: Any) -> None:
+    served = serve(tier=Tier("tiny", 100, 100, 4096, 0, 9, 1), chat_format=QWEN3)
+    thinking = {"chat_template_kwargs": {"enable_thinking": True}}
+    with (
+        openai.OpenAI(base_url=f"{served.url}/v1", api_key=served.key, max_retries=5) as client,
+        pytest.raises(openai.RateLimitError) as caught,
+    ):
+        create(client, extra_body=thinking)
+    assert caught.value.response.headers["x-should-retry"] == "false"
+    assert caught.value.response.request.headers["x-stainless-retry-count"] == "0"

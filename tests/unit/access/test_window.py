@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tessera.access.window import BURST_SECONDS, BURST_WINDOW_S, WINDOW_S, Rate, Window
+from tessera.access.window import BURST_SECONDS, BURST_WINDOW_S, WINDOW_S, Rate, Verdict, Window
 
 
 class Oracle:
@@ -24,7 +24,7 @@ class Oracle:
     def accepts(self, at_s: float) -> bool:
         count = self.count(at_s)
         spent = sum(second > math.floor(at_s) - BURST_WINDOW_S for second in self.bursts)
-        return count < self.rate.sustained or (count < self.rate.burst and spent < BURST_SECONDS)
+        return count < self.rate.sustained or (count < self.rate.burst and spent < self.rate.burst_seconds)
 
     def admit(self, at_s: float) -> bool:
         self.now_s = at_s = max(self.now_s, at_s)
@@ -36,11 +36,22 @@ class Oracle:
         return accepted
 
 
+def ask(window: Window, now_s: float, rate: Rate) -> Verdict:
+    """Judge, and count what is accepted."""
+    verdict = window.judge(now_s, rate)
+    return verdict if verdict.retry_after_s is not None else Verdict(window.accept(rate))
+
+
 # Multiples of a 64th, so that sums of floats are exact.
 GAPS = st.one_of(
     *(st.integers(low * 64, high * 64) for low, high in ((0, 1), (0, 5), (0, 61), (-10, 0), (0, 4000)))
 ).map(lambda n: n / 64)
-RATES = st.tuples(st.integers(1, 6), st.integers(0, 6)).map(lambda pair: Rate(pair[0], pair[0] + pair[1]))
+RATES = st.builds(
+    lambda sustained, more, seconds: Rate(sustained, sustained + more, seconds),
+    st.integers(1, 6),
+    st.integers(0, 6),
+    st.sampled_from((1, 3, BURST_SECONDS)),
+)
 
 
 @given(RATES, st.lists(GAPS, max_size=80))
@@ -48,7 +59,7 @@ def test_it_accepts_what_the_rule_accepts(rate: Rate, gaps: list[float]) -> None
     window, oracle, now_s = Window(), Oracle(rate), 1000.0
     for gap in gaps:
         now_s += gap
-        verdict = window.admit(now_s, rate)
+        verdict = ask(window, now_s, rate)
         assert (verdict.retry_after_s is None) == oracle.admit(now_s)
         count = oracle.count(oracle.now_s)
         assert count <= rate.burst
@@ -64,7 +75,7 @@ def test_it_accepts_what_the_rule_accepts(rate: Rate, gaps: list[float]) -> None
 def test_a_burst_lasts_300_seconds_of_an_hour() -> None:
     rate, window, accepted = Rate(60, 120), Window(), []
     for half_seconds in range(2 * 3600):
-        if window.admit(half_seconds / 2, rate).retry_after_s is None:
+        if ask(window, half_seconds / 2, rate).retry_after_s is None:
             accepted.append(half_seconds / 2)
     per_minute = [sum(60 * minute <= at < 60 * (minute + 1) for at in accepted) for minute in range(60)]
     assert per_minute[0] == 120
@@ -78,16 +89,24 @@ def test_a_burst_lasts_300_seconds_of_an_hour() -> None:
 def test_refused_requests_do_not_count(rate: Rate) -> None:
     window = Window()
     for _ in range(rate.burst):
-        assert window.admit(10.0, rate).retry_after_s is None
+        assert ask(window, 10.0, rate).retry_after_s is None
     for _ in range(100):
-        assert window.admit(69.9, rate).retry_after_s is not None
-    assert window.admit(70.0, rate).retry_after_s is None
+        assert ask(window, 69.9, rate).retry_after_s is not None
+    assert ask(window, 70.0, rate).retry_after_s is None
 
 
 def test_it_forgets() -> None:
     window = Window()
     for _ in range(3):
-        window.admit(0.0, Rate(1, 3))
+        ask(window, 0.0, Rate(1, 3))
     assert not window.idle
     window.standing(4000.0, Rate(1, 3))
     assert window.idle
+
+
+@pytest.mark.parametrize("n", [2, 3, 7])
+def test_shares_are_no_more_than_the_whole(n: int) -> None:
+    whole, share = Rate(50, 100), Rate(50, 100).share(n)
+    assert (share.sustained * n, share.burst * n, share.burst_seconds * n) <= (50, 100, BURST_SECONDS)
+    assert share.burst * n <= whole.burst
+    assert Rate(1, 2).share(4) == Rate(1, 1, 75)

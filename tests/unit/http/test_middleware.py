@@ -3,7 +3,9 @@ from typing import Any
 
 import pytest
 
+from tessera.access.gate import Gate
 from tessera.access.keys import Keys
+from tessera.access.limits import MemoryLimiter
 from tessera.errors import AuthenticationError, ModelNotFound
 from tessera.http.errors import ClientGone
 from tessera.http.middleware import PUBLIC_PATHS, Envelope, KeyRequired
@@ -73,7 +75,7 @@ async def through_key(path: str, headers: list[tuple[bytes, bytes]]) -> dict[str
         seen.update(scope["state"])
 
     scope = {"type": "http", "path": path, "headers": headers, "state": {}}
-    await KeyRequired(app, Keys(["good-key-1"]))(scope, app, app)
+    await KeyRequired(app, Keys(["good-key-1"]), Gate(MemoryLimiter(), Metrics()))(scope, app, app)
     return seen
 
 
@@ -88,3 +90,4 @@ async def test_all_other_paths_need_one(path: str) -> None:
         await through_key(path, [])
     state = await through_key(path, [(b"authorization", b"Bearer good-key-1")])
     assert state["identity"].account == "operator"
+    assert state["visit"].identity is state["identity"]

@@ -137,6 +137,15 @@ async def test_a_prompt_must_leave_room_for_one_token() -> None:
     assert f"context of {n_prompt} tokens" in caught.value.message
 
 
+async def test_the_caller_s_context_holds_where_it_is_the_smaller_one() -> None:
+    n_prompt = len((await compiled()).prompt.token_ids)
+    caller = Caller(context_tokens=n_prompt + 5)
+    assert (await compile_prompt(HELLO, model(1000), caller)).sampling.max_tokens == 5
+    assert (await compile_prompt(HELLO, model(n_prompt + 2), caller)).sampling.max_tokens == 2
+    with pytest.raises(ContextLengthExceeded, match=f"{n_prompt} tokens.* {n_prompt - 1} tokens"):
+        await compile_prompt(HELLO, model(1000), Caller(context_tokens=n_prompt - 1))
+
+
 class Untouched(ScriptedTokenizer):
     """Counts what it is asked to encode."""
 

@@ -6,6 +6,7 @@ from tessera.core.chat import Mode
 from tessera.core.generation import Feature
 from tessera.engine.scripted import ScriptedEngine, ScriptedTokenizer
 from tessera.formats.base import ChatFormat, SamplingDefaults
+from tessera.formats.hermes import HERMES
 from tessera.models import Catalog, Model
 from tessera.parsing.syntax import Syntax
 from tessera.wire.cards import encode_card, encode_cards
@@ -64,3 +65,12 @@ DIRECT, BOTH = (Mode.DIRECT,), (Mode.DIRECT, Mode.THINKING)
 def test_a_card_names_what_requests_may_ask(model: Model, modes: list[str], features: list[str]) -> None:
     card = json.loads(encode_card("some/model", model))
     assert (card["modes"], card["features"]) == (modes, features)
+
+
+@pytest.mark.parametrize(("most", "shown"), [(None, 2048), (100, 100), (5000, 2048)])
+def test_the_window_is_the_caller_s(most: int | None, shown: int) -> None:
+    tokenizer = ScriptedTokenizer()
+    engine = ScriptedEngine(tokenizer, context_tokens=2048)
+    model = Model("m", engine, tokenizer, HERMES, HERMES.sampling, created_s=0)
+    card = json.loads(encode_card("m", model, most))
+    assert (card["context_length"], card["max_model_len"]) == (shown, shown)

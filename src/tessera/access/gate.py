@@ -1,0 +1,100 @@
+"""The one place that decides whether a caller may ask this now: what the key permits, then the limits.
+
+A request is a `Visit`: it is admitted once, left once, and tells where its account stands at any time.
+"""
+
+from collections.abc import Set
+
+from tessera.access.keys import Identity
+from tessera.access.limits import Allowance, Lease, Limiter, Refusal
+from tessera.core.chat import Mode
+from tessera.errors import LimitExceeded, PermissionDenied, QuotaExhausted, RateLimited, TooManyConcurrent
+from tessera.metrics import Metrics
+
+
+class Gate:
+    """Of one application."""
+
+    def __init__(self, limiter: Limiter, metrics: Metrics) -> None:
+        self.limiter = limiter
+        self._refused = metrics.refused
+
+    def visit(self, identity: Identity) -> "Visit":
+        """A request of that caller."""
+        return Visit(self, identity)
+
+    def count_refusal(self, kind: str, identity: Identity) -> None:
+        """In the metrics: of requests that are refused nothing else is counted."""
+        self._refused.labels(kind, identity.tier.name).inc()
+
+
+class Visit:
+    """One request of a caller."""
+
+    def __init__(self, gate: Gate, identity: Identity) -> None:
+        self.identity = identity
+        self._gate = gate
+        self._who = Allowance(identity.account, identity.tier, identity.rate)
+        self._lease: Lease | None = None
+        self._refusal: Refusal | None = None
+
+    async def admit(self, names: Set[str], mode: Mode) -> None:
+        """Let it in, to the model of these names; whoever got in must `leave`.
+
+        Raises `PermissionDenied`, `RateLimited`, `TooManyConcurrent` or `QuotaExhausted`.
+        """
+        self.permit(names)
+        decided = await self._gate.limiter.admit(self._who, thinks=mode is Mode.THINKING)
+        if isinstance(decided, Refusal):
+            self._refusal = decided
+            self._gate.count_refusal(decided.limit, self.identity)
+            raise _explained(decided, self._who)
+        self._lease = decided
+
+    async def leave(self, thinking_tokens: int = 0) -> None:
+        """It has ended, after so many tokens of reasoning; the first call counts. Safe without `admit`."""
+        if self._lease:
+            await self._lease.release(thinking_tokens)
+
+    def permit(self, names: Set[str]) -> None:
+        """Raises `PermissionDenied` if the key is not for the model of these names."""
+        if not self.permits(names):
+            self._gate.count_refusal("permission", self.identity)
+            allowed = ", ".join(sorted(self.identity.models or ()))
+            raise PermissionDenied(f"This key may not use that model. Send one of: {allowed}.", param="model")
+
+    def permits(self, names: Set[str]) -> bool:
+        """Whether the key is for the model of these names."""
+        return self.identity.models is None or not self.identity.models.isdisjoint(names)
+
+    async def headers(self) -> list[tuple[bytes, bytes]]:
+        """Where the account stands."""
+        decided = self._lease or self._refusal
+        standing = decided.standing if decided else await self._gate.limiter.standing(self._who)
+        return [
+            (b"x-ratelimit-limit-requests", b"%d" % standing.limit),
+            (b"x-ratelimit-remaining-requests", b"%d" % standing.remaining),
+            (b"x-ratelimit-reset-requests", b"%d" % standing.reset_s),
+        ]
+
+
+def _explained(refusal: Refusal, who: Allowance) -> LimitExceeded:
+    wait_s = refusal.retry_after_s
+    match refusal.limit:
+        case "rate":
+            return RateLimited(
+                f"Your tier allows {who.rate.sustained} requests a minute, and {who.rate.burst} in bursts. "
+                f"Wait {wait_s} s, or ask for a higher tier.",
+                retry_after_s=wait_s,
+            )
+        case "concurrency":
+            return TooManyConcurrent(
+                f"Your tier allows {who.tier.concurrency} requests at once. Wait for one to end.",
+                retry_after_s=wait_s,
+            )
+        case "thinking":
+            return QuotaExhausted(
+                f"Your tier allows {who.tier.thinking_tokens_per_day} tokens of reasoning a day, and they "
+                "are used up. Leave enable_thinking out, or wait for the next day (UTC).",
+                retry_after_s=wait_s,
+            )

@@ -1,0 +1,212 @@
+"""What every limiter must do, in memory and on a real Redis: the contract's rule, by a brute-force oracle."""
+
+import asyncio
+import math
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.redis_server import RedisServer
+from tests.unit.access.test_window import GAPS, RATES, Oracle
+
+from tessera.access.limits import Allowance, Lease, Limiter, MemoryLimiter, Refusal
+from tessera.access.redis_limits import RedisLimiter
+from tessera.access.tiers import DEFAULTS, Tier
+from tessera.access.window import Rate
+from tessera.metrics import Metrics
+
+DAY_S = 86_400.0
+EPOCH_S = 20_000 * DAY_S
+LITE = DEFAULTS["lite"]
+WIDE = replace(LITE, concurrency=10_000, thinking_tokens_per_day=None)
+
+Check = Callable[[Limiter, "Clock"], Awaitable[None]]
+Run = Callable[[Check], None]
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = EPOCH_S
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@asynccontextmanager
+async def opened(kind: str, url: str, clock: Clock) -> AsyncIterator[Limiter]:
+    limiter: Limiter
+    if kind == "memory":
+        limiter = MemoryLimiter(clock=clock, calendar=clock)
+    else:
+        limiter = RedisLimiter(url, 1, Metrics(), clock=lambda: round(clock() * 1e6))
+    try:
+        yield limiter
+    finally:
+        await limiter.aclose()
+
+
+@pytest.fixture(params=["memory", "redis"], scope="module")
+def run(request: pytest.FixtureRequest, redis_server: RedisServer) -> Run:
+    """Checks a new limiter with a clock of its own."""
+
+    async def one(check: Check) -> None:
+        clock = Clock()
+        async with opened(request.param, redis_server.url, clock) as limiter:
+            await check(limiter, clock)
+
+    return lambda check: asyncio.run(one(check))
+
+
+def allowance(rate: Rate, tier: Tier = WIDE) -> Allowance:
+    return Allowance(f"acc_{secrets.token_hex(6)}", tier, rate)
+
+
+async def admitted(limiter: Limiter, who: Allowance, *, thinks: bool = False) -> Lease:
+    decided = await limiter.admit(who, thinks=thinks)
+    assert not isinstance(decided, Refusal)
+    return decided
+
+
+async def refused(limiter: Limiter, who: Allowance, *, thinks: bool = False) -> Refusal:
+    decided = await limiter.admit(who, thinks=thinks)
+    assert isinstance(decided, Refusal)
+    return decided
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@given(RATES, st.lists(GAPS, max_size=60))
+def test_it_accepts_what_the_rule_accepts(run: Run, rate: Rate, gaps: list[float]) -> None:
+    async def check(limiter: Limiter, clock: Clock) -> None:
+        oracle, who = Oracle(rate), allowance(rate)
+        for gap in gaps:
+            clock.now_s += gap
+            decided = await limiter.admit(who, thinks=False)
+            wanted = oracle.admit(clock.now_s)
+            assert isinstance(decided, Refusal) is not wanted
+            count = oracle.count(oracle.now_s)
+            standing = decided.standing
+            assert (standing.limit, standing.remaining) == (rate.sustained, max(0, rate.sustained - count))
+            assert oracle.count(oracle.now_s + standing.reset_s) == 0
+            assert standing.reset_s == 0 or oracle.count(oracle.now_s + standing.reset_s - 1) > 0
+            assert await limiter.standing(who) == standing
+            if isinstance(decided, Refusal):
+                wait_s = decided.retry_after_s
+                assert oracle.accepts(oracle.now_s + wait_s)
+                assert wait_s == 1 or not oracle.accepts(oracle.now_s + wait_s - 1)
+
+    run(check)
+
+
+def test_no_more_at_once_than_the_tier_and_the_refused_count_for_nothing(run: Run) -> None:
+    async def check(limiter: Limiter, clock: Clock) -> None:
+        who = allowance(Rate(5, 5), replace(LITE, concurrency=2))
+        leases = [await admitted(limiter, who) for _ in range(2)]
+        for _ in range(10):
+            refusal = await refused(limiter, who)
+            assert (refusal.limit, refusal.retry_after_s, refusal.standing.remaining) == ("concurrency", 1, 3)
+        for _ in range(2):
+            await leases[0].release()
+        await admitted(limiter, who)
+        assert (await refused(limiter, who)).limit == "concurrency"
+        await leases[1].release()
+        await (await admitted(limiter, who)).release()
+        await (await admitted(limiter, who)).release()
+        assert (await refused(limiter, who)).limit == "rate"
+
+    run(check)
+
+
+def test_thinking_is_refused_when_the_day_s_tokens_are_used_up(run: Run) -> None:
+    async def check(limiter: Limiter, clock: Clock) -> None:
+        who = allowance(Rate(100, 100), replace(WIDE, thinking_tokens_per_day=1000))
+        clock.now_s += DAY_S / 2
+        for _ in range(2):
+            lease = await admitted(limiter, who, thinks=True)
+            await lease.release(600)
+            await lease.release(600)
+        refusal = await refused(limiter, who, thinks=True)
+        assert (refusal.limit, refusal.retry_after_s) == ("thinking", DAY_S / 2)
+        assert refusal.standing.remaining == 98
+        await admitted(limiter, who)
+        late = await admitted(limiter, who)
+        clock.now_s += DAY_S / 2
+        await (await admitted(limiter, who, thinks=True)).release(999)
+        clock.now_s -= 10
+        await (await admitted(limiter, who, thinks=True)).release(0)
+        await late.release(1)
+        assert (await refused(limiter, who, thinks=True)).limit == "thinking"
+
+    run(check)
+
+
+def test_accounts_do_not_know_of_each_other_and_keys_of_one_do(run: Run) -> None:
+    async def check(limiter: Limiter, clock: Clock) -> None:
+        one, other = allowance(Rate(1, 1)), allowance(Rate(1, 1))
+        await admitted(limiter, one)
+        await admitted(limiter, other)
+        assert (await refused(limiter, one)).limit == "rate"
+        await admitted(limiter, replace(one, rate=Rate(1, 2)))
+
+    run(check)
+
+
+def test_many_at_once_are_no_more_than_the_tier(run: Run) -> None:
+    async def check(limiter: Limiter, clock: Clock) -> None:
+        who = allowance(Rate(20, 30), replace(LITE, concurrency=25))
+        decided = await asyncio.gather(*(limiter.admit(who, thinks=False) for _ in range(60)))
+        leases = [each for each in decided if not isinstance(each, Refusal)]
+        assert len(leases) == 25
+        await asyncio.gather(*(lease.release() for lease in leases))
+        decided = await asyncio.gather(*(limiter.admit(who, thinks=False) for _ in range(60)))
+        assert sum(not isinstance(each, Refusal) for each in decided) == 5
+
+    run(check)
+
+
+@pytest.mark.parametrize("n", [2, 4])
+def test_shares_are_no_more_than_the_tier_in_all(n: int) -> None:
+    async def check() -> None:
+        clock = Clock()
+        who = allowance(Rate(50, 100), LITE)
+        limiters = [MemoryLimiter(n, clock, clock) for _ in range(n)]
+        n_at_once = 0
+        for limiter in limiters:
+            while not isinstance(await limiter.admit(who, thinks=False), Refusal):
+                n_at_once += 1
+        assert n_at_once == LITE.concurrency
+        times: list[float] = []
+        who = allowance(Rate(50, 100))
+        for _ in range(600):
+            clock.now_s += 0.5
+            for limiter in limiters:
+                while not isinstance(await limiter.admit(who, thinks=False), Refusal):
+                    times.append(clock.now_s)
+        assert max(sum(at - 60 < each <= at for each in times) for at in times) <= 100
+        bursts = {math.floor(at) for i, at in enumerate(times) if i >= 50 and times[i - 50] > at - 60}
+        assert len(bursts) <= 300
+
+    asyncio.run(check())
+
+
+def test_an_account_that_does_nothing_is_forgotten() -> None:
+    async def check() -> None:
+        clock = Clock()
+        limiter = MemoryLimiter(clock=clock, calendar=clock)
+        for i in range(100):
+            lease = await admitted(limiter, Allowance(f"acc_{i}", LITE, LITE.rate))
+            await lease.release(thinking_tokens=i)
+        kept = await admitted(limiter, allowance(LITE.rate))
+        clock.now_s += 100
+        await limiter.standing(allowance(LITE.rate))
+        assert limiter.n_accounts == 101
+        clock.now_s += DAY_S
+        await limiter.standing(allowance(LITE.rate))
+        assert limiter.n_accounts == 2
+        await kept.release()
+        assert limiter.n_running == 0
+
+    asyncio.run(check())

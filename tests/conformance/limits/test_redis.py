@@ -1,0 +1,172 @@
+"""What Redis adds: several processes, leases that end by themselves, and what happens without it."""
+
+import asyncio
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import redis
+from tests.redis_server import RedisServer
+
+from tessera.access.limits import Allowance, MemoryLease, Refusal
+from tessera.access.redis_limits import RedisLease, RedisLimiter
+from tessera.access.tiers import DEFAULTS
+from tessera.access.window import Rate
+from tessera.metrics import Metrics
+
+HOLD = Path(__file__).with_name("hold.py")
+TIER = DEFAULTS["scale"]
+
+
+def new_account() -> str:
+    return f"acc_{secrets.token_hex(6)}"
+
+
+@pytest.fixture
+def watch(redis_server: RedisServer) -> Iterator["redis.Redis"]:
+    with redis.Redis.from_url(redis_server.url) as client:
+        yield client
+
+
+def holding(server: RedisServer, account: str, n_tries: int) -> "subprocess.Popen[str]":
+    command = [sys.executable, str(HOLD), server.url, account, str(n_tries)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def leases(watch: "redis.Redis", account: str) -> int:
+    return watch.zcard(f"tessera:{{{account}}}:leases")
+
+
+def test_four_processes_give_what_the_tier_allows_and_no_more(redis_server: RedisServer) -> None:
+    account = new_account()
+    processes = [holding(redis_server, account, 30) for _ in range(4)]
+    counts = []
+    for process in processes:
+        with process:
+            assert process.stdout is not None
+            counts.append(int(process.stdout.readline()))
+            process.kill()
+    assert sum(counts) == 50
+    assert min(counts) < 30
+
+
+async def until_admitted(limiter: RedisLimiter, who: Allowance, within_s: float) -> float:
+    begun = asyncio.get_running_loop().time()
+    async with asyncio.timeout(within_s):
+        while isinstance(decided := await limiter.admit(who, thinks=False), Refusal):
+            assert decided.limit == "concurrency"
+            await asyncio.sleep(0.02)
+    return asyncio.get_running_loop().time() - begun
+
+
+def test_leases_of_a_killed_process_end_by_themselves(
+    redis_server: RedisServer, watch: "redis.Redis"
+) -> None:
+    async def check() -> None:
+        account = new_account()
+        process = await asyncio.to_thread(holding, redis_server, account, 3)
+        assert process.stdout is not None
+        assert await asyncio.to_thread(process.stdout.readline) == "3\n"
+        limiter = RedisLimiter(redis_server.url, 1, Metrics())
+        tier = DEFAULTS["lite"]
+        held = await limiter.admit(Allowance(account, tier, Rate(40, 50)), thinks=False)
+        assert isinstance(held, RedisLease)
+        await asyncio.sleep(1.5)  # more than twice what a lease lasts: it is renewed
+        refusal = await limiter.admit(Allowance(account, tier, Rate(40, 50)), thinks=False)
+        assert isinstance(refusal, Refusal)
+        assert refusal.limit == "concurrency"
+        process.kill()
+        await until_admitted(limiter, Allowance(account, tier, Rate(40, 50)), within_s=5)
+        assert leases(watch, account) == 2
+        await limiter.aclose()
+        await asyncio.to_thread(process.communicate)
+
+    asyncio.run(check())
+
+
+def test_everything_it_keeps_ends(redis_server: RedisServer, watch: "redis.Redis") -> None:
+    async def check() -> None:
+        limiter = RedisLimiter(redis_server.url, 1, Metrics())
+        account = new_account()
+        who = Allowance(account, TIER, Rate(1, 5))
+        held = [await limiter.admit(who, thinks=True) for _ in range(3)]
+        keys = list(watch.scan_iter(f"*{account}*"))
+        assert len(keys) == 4
+        assert all(0 < watch.ttl(key) <= 172_800 for key in keys)
+        for each in held:
+            assert isinstance(each, RedisLease)
+            await each.release(5)
+        assert leases(watch, account) == 0
+        await limiter.aclose()
+
+    asyncio.run(check())
+
+
+def test_without_redis_each_process_gives_its_share_and_with_it_again_the_whole(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    metrics = Metrics()
+    caplog.set_level("INFO")
+
+    def fallback() -> float | None:
+        return metrics.registry.get_sample_value("tessera_limiter_fallback")
+
+    async def admitted(limiter: RedisLimiter, who: Allowance) -> list[RedisLease | MemoryLease]:
+        given: list[RedisLease | MemoryLease] = []
+        while not isinstance(decided := await limiter.admit(who, thinks=False), Refusal):
+            given.append(decided)
+        assert decided.limit == "rate"
+        return given
+
+    async def check() -> None:
+        limiter = RedisLimiter(redis_server.url, 4, metrics)
+        who = Allowance(new_account(), TIER, Rate(8, 12))
+        given = await admitted(limiter, who)
+        assert len(given) == 12
+        redis_server.stop()
+        begun = asyncio.get_running_loop().time()
+        local = await admitted(limiter, who)
+        assert asyncio.get_running_loop().time() - begun < 1
+        assert (len(local), fallback()) == (3, 1)
+        assert (await limiter.standing(who)).remaining == 0
+        for each in (*given, *local):
+            await each.release(7)
+        await asyncio.to_thread(redis_server.start)
+        async with asyncio.timeout(10):
+            while fallback():
+                await limiter.standing(who)
+                await asyncio.sleep(0.05)
+        assert len(await admitted(limiter, who)) == 12
+        await limiter.aclose()
+
+    asyncio.run(check())
+    said = [record.getMessage() for record in caplog.records if "redis" in record.getMessage()]
+    assert len(said) == 2
+
+
+def test_a_redis_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
+    metrics = Metrics()
+
+    async def check() -> None:
+        async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with suppress(asyncio.CancelledError):
+                await reader.read()
+            writer.close()
+
+        path = tmp_path / "s"
+        async with await asyncio.start_unix_server(silent, path):
+            limiter = RedisLimiter(f"unix://{path}", 1, metrics)
+            who = Allowance("acc", TIER, TIER.rate)
+            begun = asyncio.get_running_loop().time()
+            decided = await asyncio.gather(*(limiter.admit(who, thinks=False) for _ in range(50)))
+            assert all(isinstance(each, MemoryLease) for each in decided)
+            assert isinstance(await limiter.admit(who, thinks=False), MemoryLease)
+            assert asyncio.get_running_loop().time() - begun < 2
+            await limiter.aclose()
+
+    asyncio.run(check())
+    assert metrics.registry.get_sample_value("tessera_limiter_fallback") == 1

@@ -1,0 +1,63 @@
+import pytest
+
+from tessera.access.tiers import DEFAULTS, FIELDS, Tier, configured
+from tessera.errors import StartupError
+
+WHOLE: dict[str, int | str] = {
+    "sustained_rpm": 10,
+    "burst_rpm": 20,
+    "context_tokens": 4096,
+    "thinking_tokens_per_day": 0,
+    "concurrency": 2,
+    "priority": 0,
+}
+
+
+def test_without_tables_the_defaults_hold() -> None:
+    tiers = configured({})
+    assert tiers.names() == ("lite", "pro", "scale", "enterprise")
+    assert tiers["lite"] == Tier("lite", 50, 100, 32_768, 200_000, 4, 1)
+    assert [tiers[name] for name in tiers.names()] == list(DEFAULTS.values())
+
+
+def test_a_table_overrides_fields_and_a_new_name_is_a_new_tier() -> None:
+    tiers = configured({"lite": {"concurrency": 9}, "tiny": WHOLE})
+    assert tiers["lite"] == Tier("lite", 50, 100, 32_768, 200_000, 9, 1)
+    assert tiers["tiny"] == Tier("tiny", 10, 20, 4096, 0, 2, 0)
+    assert tiers["pro"] == DEFAULTS["pro"]
+
+
+def test_thinking_may_be_unlimited() -> None:
+    assert (
+        configured({"pro": {"thinking_tokens_per_day": "unlimited"}})["pro"].thinking_tokens_per_day is None
+    )
+
+
+def test_an_unknown_tier_is_named_with_those_that_are_known() -> None:
+    with pytest.raises(StartupError, match=r"'gold'.*lite, pro, scale, enterprise"):
+        configured({})["gold"]
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "named"),
+    [
+        ("lite", {"rpm": 1}, "tiers.lite.rpm is not a field"),
+        ("lite", {"name": "x"}, "tiers.lite.name is not a field"),
+        ("lite", {"concurrency": 0}, "tiers.lite.concurrency is 0: a whole number from 1"),
+        ("lite", {"concurrency": True}, "tiers.lite.concurrency is True"),
+        ("lite", {"concurrency": "unlimited"}, "tiers.lite.concurrency is 'unlimited'"),
+        ("lite", {"thinking_tokens_per_day": "none"}, 'or "unlimited" is needed'),
+        ("lite", {"sustained_rpm": 101}, "tiers.lite.burst_rpm is 100, less than"),
+        ("gold", {"priority": 1}, "tiers.gold is a new tier: it also needs sustained_rpm, burst_rpm"),
+    ],
+)
+def test_what_is_wrong_is_named(name: str, table: dict[str, int | str], named: str) -> None:
+    with pytest.raises(StartupError) as caught:
+        configured({name: table})
+    assert named in caught.value.message
+
+
+def test_all_that_is_wrong_is_named_at_once() -> None:
+    with pytest.raises(StartupError) as caught:
+        configured({name: dict.fromkeys(FIELDS, -1) for name in ("lite", "pro")})
+    assert len(caught.value.message.splitlines()) == 2 * len(FIELDS)
