@@ -28,6 +28,7 @@ from tessera.formats.hermes import HERMES
 from tessera.http.inflight import InFlight
 from tessera.http.limits import HttpLimits
 from tessera.http.protocol import GuardedProtocol
+from tessera.metering.ledger import Ledger
 from tessera.metrics import Metrics
 from tessera.models import Catalog, Model
 from tessera.text.tokenizer import Tokenizer
@@ -213,6 +214,7 @@ def serve(stopping: list[threading.Thread]) -> Iterator[Callable[..., Served]]:
             models: frozenset[str] | None = None,
             limiter: Limiter | None = None,
             chat_format: ChatFormat = HERMES,
+            ledger: Ledger | None = None,
             **engine_options: Any,
         ) -> Served:
             tokenizer = ScriptedTokenizer()
@@ -221,7 +223,8 @@ def serve(stopping: list[threading.Thread]) -> Iterator[Callable[..., Served]]:
                 engine.info.model_id, engine, tokenizer, chat_format, chat_format.sampling, created_s=1
             )
             catalog = Catalog([model], {"alias": model.id}, model.id)
-            app = build_app(catalog, OneKey(tier, models), limits, capacity, limiter=limiter)
+            keys = OneKey(tier, models)
+            app = build_app(catalog, keys, limits, capacity, limiter=limiter, ledger=ledger)
             loops: list[asyncio.AbstractEventLoop] = []
 
             async def noting_its_loop(scope: Scope, receive: Receive, send: Send) -> None:

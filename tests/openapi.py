@@ -16,6 +16,7 @@ from tessera.wire.cards import Card, CardList
 from tessera.wire.decode import REFUSED, WITHOUT_EFFECT
 from tessera.wire.reply import Completion
 from tessera.wire.request import Request, ToolDefinition
+from tessera.wire.usage import OwnBy, UsageReport
 
 Json = dict[str, Any]
 PLACE = "#/components/schemas/"
@@ -33,6 +34,8 @@ _STANDING: Json = {
     for name in ("Limit", "Remaining", "Reset")
 }
 
+_DAY = {"type": "string", "format": "date"}
+_OWN_BY = {"enum": list(get_args(OwnBy))}
 _ASKED = {"messages": [{"role": "user", "content": "What is the weather in León?"}]}
 _SCHEMA = {
     "type": "object",
@@ -112,9 +115,21 @@ def _paths() -> Json:
             "parameters": [name],
             "get": _get("getModel", "One model; ids hold slashes.", "Card", 400, 401, 403, 404),
         },
+        "/v1/usage": {
+            "parameters": [
+                _asked("since", _DAY),
+                _asked("until", _DAY),
+                _asked("by", {"enum": ["day", "model"]}),
+            ],
+            "get": _get("getUsage", "What the account has used.", "UsageReport", 400, 401, 503),
+        },
         "/healthz": {"get": _open("healthz", "The process lives.")},
         "/readyz": {"get": _open("readyz", "Tokens can flow.", 503)},
     }
+
+
+def _asked(name: str, schema: Json) -> Json:
+    return {"name": name, "in": "query", "schema": schema}
 
 
 def _get(operation: str, summary: str, schema: str, *refusals: int, standing: Json = _STANDING) -> Json:
@@ -150,7 +165,7 @@ def _text() -> Json:
 
 
 def _schemas() -> Json:
-    kinds = [Request, ToolDefinition, Completion, Card, CardList]
+    kinds = [Request, ToolDefinition, Completion, Card, CardList, UsageReport]
     _, made = msgspec.json.schema_components(kinds, ref_template=PLACE + "{name}")
     text = json.dumps(made)
     for name, short in RENAMED.items():

@@ -19,6 +19,8 @@ from tessera.http.limits import HttpLimits
 from tessera.http.middleware import Envelope, KeyRequired
 from tessera.http.models import model_routes
 from tessera.http.ops import ops_routes
+from tessera.http.usage import usage_route
+from tessera.metering.ledger import Ledger, Unrecorded
 from tessera.metrics import Metrics
 from tessera.models import Catalog
 
@@ -30,28 +32,32 @@ def build_app(
     capacity: Capacity | None = None,
     metrics: Metrics | None = None,
     limiter: Limiter | None = None,
+    ledger: Ledger | None = None,
 ) -> Starlette:
-    """The ASGI application. `app.state` has its `in_flight`, `admission`, `metrics` and `limiter`. At
-    shutdown it closes the models and the limiter.
+    """The ASGI application. `app.state` has its `in_flight`, `admission`, `metrics` and `limiter`. Without a
+    `ledger` no usage is recorded. At shutdown it closes the models, the limiter and the ledger.
 
     Engines may still be starting: until they are ready, /readyz and chat answer 503.
     """
     in_flight, admission = InFlight(), Admission(capacity or Capacity())
-    metrics = metrics or Metrics()
+    metrics, ledger = metrics or Metrics(), ledger or Unrecorded()
     limiter = limiter or MemoryLimiter()
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:
+        await ledger.start()
         yield
+        await ledger.aclose()
         for model in {id(model): model for _, model in catalog.names()}.values():
             await model.aclose()
         await limiter.aclose()
 
-    chat = ChatCompletions(catalog, admission, limits or HttpLimits(), in_flight, metrics)
+    chat = ChatCompletions(catalog, admission, limits or HttpLimits(), in_flight, metrics, ledger)
     app = Starlette(
         routes=[
             Route("/v1/chat/completions", chat, methods=["POST"]),
             *model_routes(catalog),
+            usage_route(ledger),
             *ops_routes(catalog, in_flight),
         ],
         middleware=[

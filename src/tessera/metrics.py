@@ -79,6 +79,15 @@ class Metrics:
             registry=self.registry,
             multiprocess_mode="livesum",
         )
+        self.ledger_lag_s = Histogram(
+            "tessera_ledger_lag_seconds",
+            "From a request's beginning or end to its being on record.",
+            registry=self.registry,
+            buckets=_TOKEN_BOUNDS_S,
+        )
+        self.ledger_failures = Counter(
+            "tessera_ledger_failures", "Times that usage could not be written.", registry=self.registry
+        )
 
     def _gauge(self, name: str, about: str) -> Gauge:
         # Those of a process that has died must not count.

@@ -273,6 +273,9 @@ class Settings:
     admin_port: int | None = setting(
         None, integer(0, 65535), "Port of the admin listener (metrics); without one there is none."
     )
+    usage_retention_days: int = setting(
+        90, integer(1, 36_500), "Days that a request's usage is kept; then the sums of its day."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = setting(
         "info", choice("debug", "info", "warning", "error"), "How much is logged."
     )

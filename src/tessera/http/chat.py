@@ -14,17 +14,21 @@ from starlette.types import Receive, Scope, Send
 
 from tessera.access.admission import Admission
 from tessera.access.gate import Visit
+from tessera.access.keys import Identity
 from tessera.core.chat import Caller, ChatRequest
+from tessera.core.entry import Entry
 from tessera.core.events import ChatEvent, Completed
 from tessera.core.result import fold
 from tessera.errors import EngineUnavailable
 from tessera.http.body import read_body
-from tessera.http.errors import ClientGone, presentable
+from tessera.http.errors import presentable
 from tessera.http.inflight import Deadline, InFlight
 from tessera.http.limits import HttpLimits
 from tessera.http.presence import Abort, send_within, while_present
 from tessera.http.sse import EventStream, WriteNow
-from tessera.metering.meter import CLIENT_GONE, Meter
+from tessera.metering.ledger import Ledger
+from tessera.metering.meter import Meter
+from tessera.metering.recording import Recording
 from tessera.metrics import Metrics
 from tessera.models import Catalog, Model
 from tessera.pipeline import run
@@ -51,6 +55,8 @@ class Exchange:
     visit: Visit
     deadline: Deadline
     meter: Meter
+    record: Recording
+    header: Header
     abort: Abort | None
     write_now: WriteNow | None
 
@@ -69,8 +75,10 @@ class ChatCompletions:
         limits: HttpLimits,
         in_flight: InFlight,
         metrics: Metrics,
+        ledger: Ledger,
     ) -> None:
         self._catalog = catalog
+        self._ledger = ledger
         self._metrics = metrics
         self._admission = admission
         self._limits = limits
@@ -90,18 +98,14 @@ class ChatCompletions:
             self._admission.check(caller.priority)
             deadline = self._in_flight.deadline(self._limits.deadline_s)
             with Meter(self._metrics, model.id, caller.trace_id) as meter:
+                header = _header(model)
+                blank = _blank(header, visit.identity, request, options)
+                record = Recording(self._ledger, meter, blank)
+                abort, write_now = state.get("abort"), state.get("write")
                 to = Exchange(
-                    scope,
-                    receive,
-                    send,
-                    caller,
-                    visit,
-                    deadline,
-                    meter,
-                    state.get("abort"),
-                    state.get("write"),
+                    scope, receive, send, caller, visit, deadline, meter, record, header, abort, write_now
                 )
-                async with self._admitted(to, model, request), self._place(to, request.n):
+                async with self._admitted(to, model, request), self._place(to, request.n), record:
                     answer = self._stream if options.stream else self._reply
                     await answer(to, run(request, model, caller, meter.tally), model, options)
 
@@ -117,32 +121,29 @@ class ChatCompletions:
     @asynccontextmanager
     async def _place(self, to: Exchange, n_choices: int) -> AsyncGenerator[None]:
         """Hold a place at the engine, after a wait if need be."""
+        if not self._admission.enter(n_choices):
+            await while_present(to.receive, self._wait(to, n_choices))
+        to.meter.admit()
+        begun_s = time.monotonic()
         try:
-            if not self._admission.enter(n_choices):
-                await while_present(to.receive, self._wait(to, n_choices))
-            to.meter.admit()
-            begun_s = time.monotonic()
-            try:
-                yield
-            finally:
-                self._admission.leave(n_choices, time.monotonic() - begun_s)
-        except ClientGone:
-            to.meter.fail(CLIENT_GONE)
-            raise
+            yield
+        finally:
+            self._admission.leave(n_choices, time.monotonic() - begun_s)
 
     async def _wait(self, to: Exchange, n_choices: int) -> None:
         async with to.deadline:
             await self._admission.wait(to.caller.priority, n_choices)
 
     async def _stream(self, to: Exchange, batches: Batches, model: Model, options: ReplyOptions) -> None:
-        stream = EventStream(to.send, self._limits, _headers(options), to.abort, to.write_now)
-        writer = ChunkWriter(_header(model), model.tokenizer.token_bytes, include_usage=options.include_usage)
+        headers, before = _headers(options), to.record.opened
+        stream = EventStream(to.send, self._limits, headers, to.abort, to.write_now, before)
+        writer = ChunkWriter(to.header, model.tokenizer.token_bytes, include_usage=options.include_usage)
         await while_present(to.receive, _write(batches, writer, stream, to), stream.beat)
 
     async def _reply(self, to: Exchange, batches: Batches, model: Model, options: ReplyOptions) -> None:
         events = await while_present(to.receive, _collect(batches, to))
         await to.leave()
-        body = encode_reply(fold(events), _header(model), model.tokenizer.token_bytes)
+        body = encode_reply(fold(events), to.header, model.tokenizer.token_bytes)
         response = Response(body, media_type="application/json")
         response.raw_headers += _headers(options)
         sending = response(to.scope, to.receive, to.send)
@@ -174,13 +175,15 @@ async def _collect(batches: Batches, to: Exchange) -> list[ChatEvent]:
             if not events:
                 to.meter.begin()
             events += batch
+    await to.record.opened()
+    await to.record.settle()
     return events
 
 
 async def _write(batches: Batches, writer: ChunkWriter, stream: EventStream, to: Exchange) -> None:
     """Write all events; an error after the first byte is the last frame.
 
-    The end is written after the generation has let go of all it held.
+    The end is written after the generation has let go of all it held, and is on record.
     """
     last = b""
     begun = False
@@ -195,6 +198,7 @@ async def _write(batches: Batches, writer: ChunkWriter, stream: EventStream, to:
                     last = frames
                 elif not stream.write_now(frames):
                     await stream.write(frames)
+        await to.record.settle()
     except Exception as error:
         if not stream.started:
             raise
@@ -207,6 +211,18 @@ async def _write(batches: Batches, writer: ChunkWriter, stream: EventStream, to:
 
 def _header(model: Model) -> Header:
     return Header("chatcmpl-" + secrets.token_hex(12), int(time.time()), model.id)
+
+
+def _blank(header: Header, identity: Identity, request: ChatRequest, options: ReplyOptions) -> Entry:
+    return Entry(
+        header.id,
+        identity.account,
+        identity.key_id,
+        header.model,
+        request.mode.value,
+        options.stream,
+        begun_s=time.time(),
+    )
 
 
 def _headers(options: ReplyOptions) -> list[tuple[bytes, bytes]]:

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tessera.errors import EndpointNotFound, MethodNotAllowed, RequestError, TesseraError
+from tessera.metering.meter import CLIENT_GONE
 from tessera.wire.reply import encode_error
 
 _LONGEST_WAIT_S = 60
@@ -19,6 +20,8 @@ _logger = logging.getLogger(__name__)
 
 class ClientGone(Exception):
     """The client left, or does not read: there is nobody to answer."""
+
+    code = CLIENT_GONE
 
 
 def presentable(error: Exception, request_id: str) -> TesseraError:

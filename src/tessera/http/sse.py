@@ -1,7 +1,7 @@
 """One server-sent event stream over ASGI."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 from starlette.types import Send
@@ -35,14 +35,18 @@ class EventStream:
         headers: list[tuple[bytes, bytes]],
         abort: Abort | None = None,
         write_now: WriteNow | None = None,
+        before: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`abort` cuts the connection of a client that does not read; `write_now` is quicker than `send`."""
+        """`abort` cuts the connection of a client that does not read; `write_now` is quicker than `send`;
+        `before` is awaited before the first byte is sent.
+        """
         self.started = False
         self._send = send
         self._limits = limits
         self._headers = [*HEADERS, *headers]
         self._abort = abort
         self._write_now = write_now
+        self._before = before
         self._turn = asyncio.Lock()
         self._now = asyncio.get_running_loop().time
         self._sending_since_s: float | None = None
@@ -60,6 +64,8 @@ class EventStream:
         async with self._turn:
             self._sending_since_s = self._now()
             if not self.started:
+                if self._before:
+                    await self._before()
                 self.started = True
                 await self._send({"type": "http.response.start", "status": 200, "headers": self._headers})
             await self._send({"type": "http.response.body", "body": frames, "more_body": more})

@@ -1,16 +1,19 @@
 """One request, from its arrival to its end, as the metrics and the log see it."""
 
+import asyncio
 import logging
 import time
 from types import TracebackType
 from typing import Self
 
+from tessera.core.entry import INTERRUPTED
+from tessera.core.events import FinishReason
 from tessera.core.tally import Tally
-from tessera.errors import TesseraError
 from tessera.metrics import Metrics
 from tessera.telemetry import log
 
 CLIENT_GONE = "client_gone"
+_TELLING = (FinishReason.LENGTH, FinishReason.TOOL_CALLS, FinishReason.STOP)
 
 _logger = logging.getLogger(__name__)
 
@@ -28,8 +31,8 @@ class Meter:
         self._model = model_id
         self._state = metrics.waiting
         self._begun_s = time.monotonic()
-        self._waited_s: float | None = None
-        self._first_s: float | None = None
+        self.waited_s: float | None = None
+        self.first_token_s: float | None = None
         self._failure: str | None = None
 
     def __enter__(self) -> Self:
@@ -42,32 +45,45 @@ class Meter:
         self._state.labels(self._model).dec()
         self._state = self._metrics.running
         self._state.labels(self._model).inc()
-        self._waited_s = self._age_s()
-        self._metrics.queue_s.labels(self._model).observe(self._waited_s)
+        self.waited_s = self.age_s
+        self._metrics.queue_s.labels(self._model).observe(self.waited_s)
 
     def begin(self) -> None:
         """Its first token came."""
-        self._first_s = self._age_s()
-        self._metrics.first_token_s.labels(self._model).observe(self._first_s)
+        self.first_token_s = self.age_s
+        self._metrics.first_token_s.labels(self._model).observe(self.first_token_s)
 
     def fail(self, code: str) -> None:
         """It will not have a whole reply."""
         self._failure = code
 
+    def fail_of(self, error: BaseException) -> None:
+        """It will not have a whole reply, for this reason."""
+        if self._failure is None:
+            self._failure = _code(error)
+
+    @property
+    def outcome(self) -> str:
+        """One word for how it ended: what failed, or the reason of its choices that says most."""
+        reasons = self.tally.finished.values()
+        return self._failure or next((reason for reason in _TELLING if reason in reasons), INTERRUPTED)
+
+    @property
+    def age_s(self) -> float:
+        """Since its arrival."""
+        return time.monotonic() - self._begun_s
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """It has ended."""
-        if error is not None and self._failure is None:
-            self._failure = (error.code if isinstance(error, TesseraError) else None) or "internal_error"
+        if error is not None:
+            self.fail_of(error)
         self._state.labels(self._model).dec()
-        whole_s = self._age_s()
+        whole_s = self.age_s
         self._count_tokens()
         self._count_outcome(whole_s)
         self._log(whole_s)
-
-    def _age_s(self) -> float:
-        return time.monotonic() - self._begun_s
 
     def _count_tokens(self) -> None:
         metrics, tally, model = self._metrics, self.tally, self._model
@@ -84,8 +100,8 @@ class Meter:
         for reason in self.tally.finished.values():
             metrics.successes.labels(model, reason.value).inc()
         metrics.whole_s.labels(model).observe(whole_s)
-        if self._first_s is not None and n_tokens > 1:
-            metrics.per_token_s.labels(model).observe((whole_s - self._first_s) / (n_tokens - 1))
+        if self.first_token_s is not None and n_tokens > 1:
+            metrics.per_token_s.labels(model).observe((whole_s - self.first_token_s) / (n_tokens - 1))
 
     def _log(self, whole_s: float) -> None:
         tally = self.tally
@@ -99,10 +115,17 @@ class Meter:
             prompt_tokens=tally.prompt_tokens,
             cached_tokens=tally.cached_tokens,
             completion_tokens=tally.completion_tokens,
-            waited_s=_rounded(self._waited_s),
-            first_token_s=_rounded(self._first_s),
+            waited_s=_rounded(self.waited_s),
+            first_token_s=_rounded(self.first_token_s),
             whole_s=_rounded(whole_s),
         )
+
+
+def _code(error: BaseException) -> str:
+    if isinstance(error, asyncio.CancelledError):  # the server goes away
+        return INTERRUPTED
+    code: object = getattr(error, "code", None)
+    return code if isinstance(code, str) else "internal_error"
 
 
 def _rounded(time_s: float | None) -> float | None:

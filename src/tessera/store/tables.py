@@ -12,6 +12,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    text,
 )
 from sqlalchemy.types import JSON
 
@@ -52,7 +53,8 @@ KEYS = Table(
     Column("burst_until_s", Float),
 )
 
-# One row for each chat request, from its beginning: `finish` is "open" until it has ended.
+_IS_OPEN = text("finish = 'open'")
+# One row for each chat request, from its beginning: `finish` is "open" until it has ended. `day` is UTC.
 USAGE = Table(
     "usage",
     METADATA,
@@ -63,17 +65,18 @@ USAGE = Table(
     Column("mode", String(16), nullable=False),
     Column("streamed", Boolean, nullable=False),
     Column("instance", String(32), nullable=False),
+    Column("day", String(10), nullable=False),
     Column("begun_s", Float, nullable=False),
-    Column("prompt_tokens", Integer, nullable=False, default=0),
-    Column("cached_tokens", Integer, nullable=False, default=0),
-    Column("completion_tokens", Integer, nullable=False, default=0),
-    Column("reasoning_tokens", Integer, nullable=False, default=0),
+    Column("prompt_tokens", Integer, nullable=False),
+    Column("cached_tokens", Integer, nullable=False),
+    Column("completion_tokens", Integer, nullable=False),
+    Column("reasoning_tokens", Integer, nullable=False),
     Column("finish", String(64), nullable=False),
     Column("waited_s", Float),
     Column("first_token_s", Float),
     Column("whole_s", Float),
-    Index("ix_usage_account_begun", "account_id", "begun_s"),
-    Index("ix_usage_finish_instance", "finish", "instance"),
+    Index("ix_usage_day_account", "day", "account_id"),
+    Index("ix_usage_open", "instance", sqlite_where=_IS_OPEN, postgresql_where=_IS_OPEN),
 )
 
 # Sums of the rows of a day (UTC), which stay when the rows have gone.

@@ -46,6 +46,7 @@ def upgrade() -> None:
         sa.Column("mode", sa.String(length=16), nullable=False),
         sa.Column("streamed", sa.Boolean(), nullable=False),
         sa.Column("instance", sa.String(length=32), nullable=False),
+        sa.Column("day", sa.String(length=10), nullable=False),
         sa.Column("begun_s", sa.Float(), nullable=False),
         sa.Column("prompt_tokens", sa.Integer(), nullable=False),
         sa.Column("cached_tokens", sa.Integer(), nullable=False),
@@ -57,8 +58,9 @@ def upgrade() -> None:
         sa.Column("whole_s", sa.Float(), nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_usage"),
     )
-    op.create_index("ix_usage_account_begun", "usage", ["account_id", "begun_s"])
-    op.create_index("ix_usage_finish_instance", "usage", ["finish", "instance"])
+    op.create_index("ix_usage_day_account", "usage", ["day", "account_id"])
+    is_open = sa.text("finish = 'open'")
+    op.create_index("ix_usage_open", "usage", ["instance"], sqlite_where=is_open, postgresql_where=is_open)
 
     op.create_table(
         "usage_daily",
@@ -101,8 +103,8 @@ def downgrade() -> None:
 
     op.drop_table("keys")
     op.drop_table("usage_daily")
-    op.drop_index("ix_usage_finish_instance", "usage")
-    op.drop_index("ix_usage_account_begun", "usage")
+    op.drop_index("ix_usage_open", "usage")
+    op.drop_index("ix_usage_day_account", "usage")
 
     op.drop_table("usage")
     op.drop_table("instances")

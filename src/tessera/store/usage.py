@@ -1,0 +1,194 @@
+"""Usage in the store: a row for each request, sums of a day for those that are old, who writes them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, Literal, TypeAlias
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Subquery,
+    Table,
+    and_,
+    case,
+    delete,
+    func,
+    literal,
+    or_,
+    select,
+    text,
+    union_all,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from tessera.core.entry import FINISHED, INTERRUPTED, OPEN, Entry
+from tessera.core.usage import Usage
+from tessera.store.tables import ACCOUNTS, INSTANCES, USAGE, USAGE_DAILY
+
+Insert: TypeAlias = postgresql.Insert | sqlite.Insert
+By: TypeAlias = Literal["day", "account", "key", "model"]
+
+_TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
+_OF_A_DAY = ("day", "account_id", "key_id", "model")
+_SUMMED = ("n_requests", "n_failed", *_TOKENS)
+_CHANGING = (*_TOKENS, "finish", "waited_s", "first_token_s", "whole_s")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Which requests to add up; None is all. Days are ISO dates in UTC, the last one included. `account` is
+    an id, `named` an id or a name.
+    """
+
+    by: By = "day"
+    since: str | None = None
+    until: str | None = None
+    account: str | None = None
+    named: str | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """Requests added up. `group` is the day, the account's name, the key's id or the model that they share;
+    `n_failed` of them have no whole reply.
+    """
+
+    group: str
+    n_requests: int
+    n_failed: int
+    usage: Usage
+
+
+def write(connection: Connection, instance: str, entries: Iterable[Entry]) -> None:
+    """Insert entries, or bring their rows up to date. The same entry may be written any number of times:
+    what has ended stays as it ended.
+    """
+    if rows := [_row(instance, entry) for entry in entries]:
+        connection.execute(_writing(connection.dialect.name), rows)
+
+
+def beat(connection: Connection, instance: str, now_s: float) -> None:
+    """Say that the instance lives."""
+    insert = _insert(connection.dialect.name, INSTANCES)
+    upsert = insert.on_conflict_do_update(index_elements=["id"], set_={"seen_s": insert.excluded.seen_s})
+    connection.execute(upsert, {"id": instance, "seen_s": now_s})
+
+
+def bury(connection: Connection, instance: str) -> None:
+    """Say that the instance lives no more: `close_abandoned` closes what it left open."""
+    connection.execute(delete(INSTANCES).where(INSTANCES.c.id == instance))
+
+
+def close_abandoned(connection: Connection, seen_before_s: float) -> None:
+    """Close the open rows of instances that were last seen before that time, or never."""
+    connection.execute(delete(INSTANCES).where(INSTANCES.c.seen_s < seen_before_s))
+    alive = select(INSTANCES.c.id)
+    abandoned = USAGE.c.finish == OPEN, USAGE.c.instance.not_in(alive)
+    connection.execute(update(USAGE).where(*abandoned).values(finish=INTERRUPTED))
+
+
+def roll_up(connection: Connection, before_day: str) -> None:
+    """Add the closed rows of earlier days to the sums of their days, and delete them. Must be the first in
+    its transaction.
+    """
+    if connection.dialect.name == "postgresql":
+        # SQLite has one writer anyway. A row must not close between being added up and being deleted.
+        connection.execute(text("LOCK TABLE usage IN SHARE ROW EXCLUSIVE MODE"))
+    old = and_(USAGE.c.day < before_day, USAGE.c.finish != OPEN)
+    insert = _insert(connection.dialect.name, USAGE_DAILY)
+    added = {name: USAGE_DAILY.c[name] + insert.excluded[name] for name in _SUMMED}
+    rows = _rows().where(old).subquery()
+    sums = _summed(rows, *(rows.c[name] for name in _OF_A_DAY)).where(literal(True))
+    upsert = insert.from_select([*_OF_A_DAY, *_SUMMED], sums)
+    connection.execute(upsert.on_conflict_do_update(index_elements=[*_OF_A_DAY], set_=added))
+    connection.execute(delete(USAGE).where(old))
+
+
+def add_up(connection: Connection, question: Question) -> list[Sum]:
+    """The sums, in the order of their groups."""
+    kept = select(*(USAGE_DAILY.c[name] for name in (*_OF_A_DAY, *_SUMMED)))
+    rows = union_all(_rows(), kept).subquery()
+    name = func.coalesce(ACCOUNTS.c.name, rows.c.account_id)
+    group = {"day": rows.c.day, "account": name, "key": rows.c.key_id, "model": rows.c.model}[question.by]
+    sums = _summed(rows, group.label("grouped"))
+    sums = sums.select_from(rows.outerjoin(ACCOUNTS, ACCOUNTS.c.id == rows.c.account_id))
+    if question.since is not None:
+        sums = sums.where(rows.c.day >= question.since)
+    if question.until is not None:
+        sums = sums.where(rows.c.day <= question.until)
+    if question.account is not None:
+        sums = sums.where(rows.c.account_id == question.account)
+    if question.named is not None:
+        sums = sums.where(or_(rows.c.account_id == question.named, ACCOUNTS.c.name == question.named))
+    if question.key is not None:
+        sums = sums.where(rows.c.key_id == question.key)
+    return [
+        Sum(
+            row.grouped,
+            int(row.n_requests),
+            int(row.n_failed),
+            Usage(*(int(getattr(row, name)) for name in _TOKENS)),
+        )
+        for row in connection.execute(sums.order_by("grouped"))
+    ]
+
+
+def day_of(time_s: float) -> str:
+    """The ISO date of a Unix time, in UTC."""
+    return datetime.fromtimestamp(time_s, UTC).date().isoformat()
+
+
+def _row(instance: str, entry: Entry) -> dict[str, object]:
+    usage = entry.usage
+    return {
+        "id": entry.id,
+        "account_id": entry.account,
+        "key_id": entry.key_id,
+        "model": entry.model,
+        "mode": entry.mode,
+        "streamed": entry.streamed,
+        "instance": instance,
+        "day": day_of(entry.begun_s),
+        "begun_s": entry.begun_s,
+        "prompt_tokens": usage.prompt_tokens,
+        "cached_tokens": usage.cached_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+        "finish": entry.finish,
+        "waited_s": entry.waited_s,
+        "first_token_s": entry.first_token_s,
+        "whole_s": entry.whole_s,
+    }
+
+
+@cache
+def _writing(dialect: str) -> Insert:
+    insert = _insert(dialect, USAGE)
+    # One that was given up for dead may live and say how its requests ended.
+    is_news = or_(USAGE.c.finish == OPEN, and_(USAGE.c.finish == INTERRUPTED, insert.excluded.finish != OPEN))
+    changes = {name: insert.excluded[name] for name in _CHANGING}
+    return insert.on_conflict_do_update(index_elements=["id"], set_=changes, where=is_news)
+
+
+def _insert(dialect: str, table: Table) -> Insert:
+    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+
+
+def _rows() -> Select[Any]:
+    """The rows of single requests, with the columns of sums."""
+    has_failed = USAGE.c.finish.not_in((*FINISHED, OPEN))
+    return select(
+        *(USAGE.c[name] for name in _OF_A_DAY),
+        literal(1).label("n_requests"),
+        case((has_failed, 1), else_=0).label("n_failed"),
+        *(USAGE.c[name] for name in _TOKENS),
+    )
+
+
+def _summed(rows: Subquery, *groups: ColumnElement[str]) -> Select[Any]:
+    return select(*groups, *(func.sum(rows.c[name]).label(name) for name in _SUMMED)).group_by(*groups)

@@ -1,0 +1,62 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from tessera.core.entry import Entry
+from tessera.core.usage import Usage
+from tessera.errors import StoreUnavailable
+from tessera.metering.spool import Spool, abandoned
+
+ENTRY = Entry(
+    "chatcmpl-1", "acc", "key", "m", "direct", False, 7.0, Usage(1, 0, 2, 0), "stop", 0.1, None, 2.0
+)
+
+
+def left(folder: Path) -> list[tuple[str, list[Entry]]]:
+    return list(abandoned(folder))
+
+
+def test_what_is_kept_is_read_until_it_is_forgotten(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "new", "one")
+    assert spool.read() == ([], 0)
+    spool.append([ENTRY])
+    entries, size = spool.read()
+    assert entries == [ENTRY]
+    spool.append([ENTRY, ENTRY])
+    assert not spool.forget(size)
+    entries, size = spool.read()
+    assert entries == [ENTRY] * 3
+    assert spool.forget(size)
+    assert spool.read() == ([], 0)
+    spool.close()
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_only_what_nobody_holds_is_abandoned(tmp_path: Path) -> None:
+    living, ended = Spool(tmp_path, "living"), Spool(tmp_path, "ended")
+    living.append([ENTRY])
+    ended.append([ENTRY])
+    assert left(tmp_path) == []
+    ended.close()
+    path = tmp_path / "ended.usage.jsonl"
+    assert path.stat().st_mode & 0o777 == 0o600
+    with path.open("ab") as file:
+        file.write(b'{"id":"chatcmpl-2","acc\xff')  # its writer died over it
+    assert left(tmp_path) == [("ended", [ENTRY])]
+    assert left(tmp_path) == []
+    assert [each.name for each in tmp_path.iterdir()] == ["living.usage.jsonl"]
+
+
+def test_an_entry_that_does_not_fit_is_refused_and_leaves_no_half_line(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, "one")
+    spool.append([ENTRY])
+    full = os.open("/dev/full", os.O_RDWR)
+    kept = os.dup(spool._fd)  # pyright: ignore[reportPrivateUsage]
+    os.dup2(full, spool._fd)  # pyright: ignore[reportPrivateUsage]
+    with pytest.raises(StoreUnavailable):
+        spool.append([ENTRY])
+    os.dup2(kept, spool._fd)  # pyright: ignore[reportPrivateUsage]
+    assert spool.read()[0] == [ENTRY]
+    for fd in (full, kept):
+        os.close(fd)
