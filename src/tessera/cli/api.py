@@ -29,10 +29,11 @@ from tessera.app import build_app
 from tessera.cli.assembly import capacity, catalog, limiter, limits, read_blueprint, tiers
 from tessera.cli.draining import DrainingServer
 from tessera.cli.listening import listen
-from tessera.cli.storage import database_url
+from tessera.cli.storage import database_url, spool_folder
 from tessera.engine.openvino.client import OpenVinoEngine
 from tessera.errors import EngineError
 from tessera.http.protocol import GuardedProtocol
+from tessera.metering.ledger import SqlLedger
 from tessera.metrics import Metrics
 from tessera.models import Model
 from tessera.settings import Settings
@@ -101,7 +102,8 @@ class Api:
         self._keys = StoredKeys(
             known, Seal(secret), Holders(self._store), named, fresh_s=settings.key_cache_s
         )
-        metrics = Metrics()
+        self.metrics = metrics = Metrics()
+        folder, days = spool_folder(settings), settings.usage_retention_days
         app = build_app(
             catalog(model, settings),
             self._keys,
@@ -109,10 +111,10 @@ class Api:
             capacity(settings, model),
             metrics,
             limiter(settings, metrics),
+            SqlLedger(self._store, folder, metrics, days),
         )
         config = uvicorn.Config(app, http=GuardedProtocol, lifespan="on", **UVICORN)
         config.load()
-        self.metrics = metrics
         self._model = model
         self._listener = listener
         self._server = DrainingServer(

@@ -2,16 +2,20 @@
 
 import asyncio
 import getpass
+import hashlib
 import logging
 import os
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import platformdirs
 
 from tessera.access.pepper import find_pepper
 from tessera.errors import StartupError, StoreUnavailable
 from tessera.settings import Settings
 from tessera.store.migration import current, latest, upgrade
-from tessera.store.opening import Changes, Store, default_url, open_store, sqlite_path, transaction
+from tessera.store.opening import Changes, Store, default_url, open_store, shown, sqlite_path, transaction
 from tessera.telemetry import log
 
 RETRY_S = 2.0
@@ -26,6 +30,15 @@ def database_url(settings: Settings) -> str:
 def pepper(settings: Settings) -> bytes:
     """What the store's digests are made with; raises `StartupError`."""
     return find_pepper(settings.pepper, sqlite_path(database_url(settings)))
+
+
+def spool_folder(settings: Settings) -> Path:
+    """Where usage waits while the store is away; each store has its own."""
+    url = database_url(settings)
+    if path := sqlite_path(url):
+        return path.with_name(path.name + ".spool")
+    of_store = hashlib.sha256(shown(url).encode()).hexdigest()[:12]
+    return platformdirs.user_data_path("tessera") / f"{of_store}.spool"
 
 
 @contextmanager

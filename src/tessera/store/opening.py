@@ -22,9 +22,6 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from tessera.errors import StartupError, StoreUnavailable
 
-Store: TypeAlias = Engine
-"""What `open_store` gives, for those who know no SQL."""
-
 _DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 _WAIT_S = 5
 

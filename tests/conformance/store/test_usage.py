@@ -1,18 +1,18 @@
+"""Usage, on every store."""
+
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, select
+from sqlalchemy import select
 
 from tessera.core.entry import INTERRUPTED, OPEN, Entry
 from tessera.core.usage import Usage
 from tessera.store import usage
 from tessera.store.migration import downgrade, upgrade
-from tessera.store.opening import open_store, transaction
+from tessera.store.opening import Store, transaction
 from tessera.store.tables import ACCOUNTS, INSTANCES, USAGE, USAGE_DAILY
 from tessera.store.usage import Question, Sum
 
@@ -20,45 +20,37 @@ DAY_S = 86_400
 BEGUN_S = 20_000 * DAY_S + 3600.0  # 2024-10-04
 
 
-@pytest.fixture
-def store(database: str) -> Iterator[Engine]:
-    engine = open_store(database)
-    upgrade(engine)
-    yield engine
-    engine.dispose()
-
-
 def entry(id: str = "chatcmpl-1", **fields: Any) -> Entry:
     return replace(Entry(id, "acc_1", "key_1", "m", "direct", True, BEGUN_S), **fields)
 
 
-def written(store: Engine, *columns: str) -> list[tuple[Any, ...]]:
-    with transaction(store) as connection:
+def written(opened: Store, *columns: str) -> list[tuple[Any, ...]]:
+    with transaction(opened) as connection:
         return [
             tuple(row)
             for row in connection.execute(select(*(USAGE.c[name] for name in columns)).order_by("id"))
         ]
 
 
-def write(store: Engine, *entries: Entry, instance: str = "i") -> None:
-    with transaction(store) as connection:
+def write(opened: Store, *entries: Entry, instance: str = "i") -> None:
+    with transaction(opened) as connection:
         usage.write(connection, instance, entries)
 
 
-def test_a_row_follows_its_request_and_stays_as_it_ended(store: Engine) -> None:
+def test_a_row_follows_its_request_and_stays_as_it_ended(opened: Store) -> None:
     done = entry(usage=Usage(5, 2, 7, 3), finish="stop", waited_s=0.1, first_token_s=0.2, whole_s=0.3)
     columns = ("id", "day", "prompt_tokens", "completion_tokens", "finish", "whole_s")
-    write(store, entry())
-    assert written(store, *columns) == [("chatcmpl-1", "2024-10-04", 0, 0, OPEN, None)]
-    write(store, entry(usage=Usage(5, 2, 1, 0)))
-    assert written(store, *columns) == [("chatcmpl-1", "2024-10-04", 5, 1, OPEN, None)]
+    write(opened, entry())
+    assert written(opened, *columns) == [("chatcmpl-1", "2024-10-04", 0, 0, OPEN, None)]
+    write(opened, entry(usage=Usage(5, 2, 1, 0)))
+    assert written(opened, *columns) == [("chatcmpl-1", "2024-10-04", 5, 1, OPEN, None)]
     for late in (done, done, entry(), entry(finish="client_gone"), entry(usage=Usage(5, 2, 9, 0))):
-        write(store, late, late)
-        assert written(store, *columns) == [("chatcmpl-1", "2024-10-04", 5, 7, "stop", 0.3)]
+        write(opened, late, late)
+        assert written(opened, *columns) == [("chatcmpl-1", "2024-10-04", 5, 7, "stop", 0.3)]
 
 
-def test_what_a_dead_instance_left_is_closed_and_what_a_live_one_runs_is_not(store: Engine) -> None:
-    with transaction(store) as connection:
+def test_what_a_dead_instance_left_is_closed_and_what_a_live_one_runs_is_not(opened: Store) -> None:
+    with transaction(opened) as connection:
         usage.beat(connection, "dead", 100)
         usage.beat(connection, "alive", 100)
         usage.beat(connection, "alive", 170)
@@ -68,25 +60,25 @@ def test_what_a_dead_instance_left_is_closed_and_what_a_live_one_runs_is_not(sto
         usage.close_abandoned(connection, 120)
     columns = ("id", "finish", "completion_tokens")
     rows = [("a", INTERRUPTED, 3), ("b", "stop", 0), ("c", OPEN, 0), ("d", INTERRUPTED, 0)]
-    assert written(store, *columns) == rows
+    assert written(opened, *columns) == rows
     # It was not dead: it may say how its request ended, but not open it again.
-    write(store, entry("a"), instance="dead")
-    assert written(store, *columns) == rows
-    write(store, entry("a", usage=Usage(5, 0, 9, 0), finish="length"), instance="dead")
-    assert written(store, *columns)[0] == ("a", "length", 9)
-    with transaction(store) as connection:
+    write(opened, entry("a"), instance="dead")
+    assert written(opened, *columns) == rows
+    write(opened, entry("a", usage=Usage(5, 0, 9, 0), finish="length"), instance="dead")
+    assert written(opened, *columns)[0] == ("a", "length", 9)
+    with transaction(opened) as connection:
         usage.bury(connection, "alive")
         usage.close_abandoned(connection, 120)
         assert connection.execute(select(INSTANCES)).all() == []
-    assert written(store, "finish")[2] == (INTERRUPTED,)
+    assert written(opened, "finish")[2] == (INTERRUPTED,)
 
 
-def test_sums_are_by_day_account_key_or_model(store: Engine) -> None:
-    with transaction(store) as connection:
+def test_sums_are_by_day_account_key_or_model(opened: Store) -> None:
+    with transaction(opened) as connection:
         connection.execute(ACCOUNTS.insert(), {"id": "acc_1", "name": "acme", "tier": "pro", "created_s": 1})
     used = Usage(10, 4, 6, 2)
     write(
-        store,
+        opened,
         entry("a", usage=used, finish="stop"),
         entry("b", usage=used, finish="engine_timeout", key_id="key_2"),
         entry("c", usage=used, begun_s=BEGUN_S + DAY_S, finish="tool_calls", model="n"),
@@ -94,14 +86,14 @@ def test_sums_are_by_day_account_key_or_model(store: Engine) -> None:
     )
 
     def ask(**question: Any) -> list[tuple[str, int, int, int]]:
-        with transaction(store) as connection:
+        with transaction(opened) as connection:
             sums = usage.add_up(connection, Question(**question))
         assert all(each.usage.cached_tokens == 4 * each.n_requests for each in sums)
         return [(each.group, each.n_requests, each.n_failed, each.usage.completion_tokens) for each in sums]
 
     by_day = [("2024-10-04", 2, 1, 12), ("2024-10-05", 1, 0, 6), ("2024-10-06", 1, 0, 6)]
     for before in ("2024-10-04", "2024-10-05", "2024-10-06", "2024-10-07"):
-        with transaction(store) as connection:
+        with transaction(opened) as connection:
             usage.roll_up(connection, before)
         assert ask() == by_day
         assert ask(by="account") == [("acme", 3, 1, 18), ("operator", 1, 0, 6)]
@@ -130,9 +122,9 @@ entries = st.lists(
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(entries, st.integers(0, 6)), max_size=4))
 def test_nothing_is_lost_or_counted_twice_by_rolling_up(
-    store: Engine, steps: list[tuple[list[Entry], int]]
+    opened: Store, steps: list[tuple[list[Entry], int]]
 ) -> None:
-    with transaction(store) as connection:
+    with transaction(opened) as connection:
         connection.execute(USAGE.delete())
         connection.execute(USAGE_DAILY.delete())
     kept: dict[str, Entry] = {}
@@ -140,12 +132,12 @@ def test_nothing_is_lost_or_counted_twice_by_rolling_up(
         fresh = [replace(each, id=f"{n}-{each.id}") for each in batch]
         kept |= {each.id: each for each in fresh}
         before = usage.day_of(BEGUN_S + days * DAY_S)
-        write(store, *fresh, *fresh)
+        write(opened, *fresh, *fresh)
         for _ in range(2):
-            with transaction(store) as connection:
+            with transaction(opened) as connection:
                 usage.roll_up(connection, before)
-        assert all(day >= before for (day,) in written(store, "day"))
-    with transaction(store) as connection:
+        assert all(day >= before for (day,) in written(opened, "day"))
+    with transaction(opened) as connection:
         sums = usage.add_up(connection, Question("key"))
     assert sums == [
         expected(key, kept) for key in ("k1", "k2") if any(e.key_id == key for e in kept.values())
@@ -162,8 +154,8 @@ def expected(key: str, kept: dict[str, Entry]) -> Sum:
     return Sum(key, len(mine), n_failed, Usage(*counts))
 
 
-def test_the_schema_goes_and_comes_back(store: Engine) -> None:
-    write(store, entry(begun_s=time.time()))
-    downgrade(store, "base")
-    upgrade(store)
-    assert written(store, "id") == []
+def test_the_schema_goes_and_comes_back(opened: Store) -> None:
+    write(opened, entry(begun_s=time.time()))
+    downgrade(opened, "base")
+    upgrade(opened)
+    assert written(opened, "id") == []

@@ -1,0 +1,110 @@
+"""`tessera usage`: what was used, added up, as a table or for programs."""
+
+import csv
+import importlib
+import io
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+import msgspec
+
+from tessera.cli.options import with_settings
+from tessera.cli.rows import Row, show
+from tessera.cli.storage import changing
+from tessera.errors import OperatorError
+from tessera.settings import Settings
+from tessera.store.usage import By, Question, add_up
+from tessera.wire.usage import UsageTotals, counts, read_day, total
+
+_COUNTED = UsageTotals.__struct_fields__
+
+
+@click.command()
+@click.option("--account", metavar="NAME", help="Of this account, by name or id.")
+@click.option("--key", metavar="ID", help="Of this key.")
+@click.option("--since", metavar="DAY", help="From this day on, such as 2026-01-31, in UTC.")
+@click.option("--until", metavar="DAY", help="Up to this day and with it.")
+@click.option(
+    "--by", type=click.Choice(get_args(By)), default="day", show_default=True, help="One row for each."
+)
+@click.option("--format", "form", type=click.Choice(["table", "json", "csv", "parquet"]), default="table")
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file.")
+@with_settings("database_url")
+def usage(
+    settings: Settings,
+    account: str | None,
+    key: str | None,
+    since: str | None,
+    until: str | None,
+    by: By,
+    form: str,
+    as_json: bool,
+    output: Path | None,
+) -> None:
+    """Add up requests and their tokens. What clients were refused is not among them."""
+    form = "json" if as_json else form
+    if form == "table" and output:
+        raise OperatorError("--output needs --format json, csv or parquet.")
+    question = Question(by, _day(since, "--since"), _day(until, "--until"), named=account, key=key)
+    with changing(settings) as store:
+        sums = add_up(store, question)
+    rows: list[Row] = [{by: each.group, **_named(counts(each))} for each in sums]
+    if form == "table":
+        show([*rows, {by: "total", **_named(total(sums))}] if rows else [], False, "No usage yet.")
+        return
+    if form == "json":
+        written = msgspec.json.encode({"rows": rows, "totals": _named(total(sums))}) + b"\n"
+    else:
+        written = _WRITERS[form](by, rows)
+    _deliver(written, output, is_text=form != "parquet")
+
+
+def _named(numbers: Sequence[int]) -> Mapping[str, int]:
+    return dict(zip(_COUNTED, numbers, strict=True))
+
+
+def _day(asked: str | None, option: str) -> str | None:
+    return None if asked is None else read_day(asked, option)
+
+
+def _csv(by: By, rows: Sequence[Row]) -> bytes:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [by, *_COUNTED], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def _parquet(by: By, rows: Sequence[Row]) -> bytes:
+    try:
+        arrow: Any = importlib.import_module("pyarrow")
+        parquet: Any = importlib.import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise OperatorError("Parquet needs pyarrow: pip install 'tessera-serve[parquet]'.") from error
+    fields = [(by, arrow.string()), *((name, arrow.int64()) for name in _COUNTED)]
+    table = arrow.Table.from_pylist(rows, schema=arrow.schema(fields))
+    file = io.BytesIO()
+    parquet.write_table(table, file)
+    return file.getvalue()
+
+
+_WRITERS: Mapping[str, Callable[[By, Sequence[Row]], bytes]] = {
+    "csv": _csv,
+    "parquet": _parquet,
+}
+
+
+def _deliver(written: bytes, output: Path | None, *, is_text: bool) -> None:
+    if output is None:
+        if not is_text and sys.stdout.isatty():
+            raise OperatorError("Parquet is not for a terminal: name a file with --output.")
+        click.echo(written, nl=False)
+        return
+    try:
+        output.write_bytes(written)
+    except OSError as error:
+        raise OperatorError(f"{output} cannot be written: {error.strerror}.") from error
