@@ -148,6 +148,7 @@ class RedisLimiter:
         *,
         lease_s: float = LEASE_S,
         renewal_s: float = RENEWAL_S,
+        answer_s: float = ANSWER_S,
         clock: Callable[[], int | str] = lambda: "",
     ) -> None:
         """Nothing is connected yet; raises `ValueError` for a URL that is none. `clock` gives microseconds
@@ -156,9 +157,9 @@ class RedisLimiter:
         pool = BlockingConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType]
             url,
             max_connections=_MAX_CONNECTIONS,
-            timeout=ANSWER_S,
-            socket_timeout=ANSWER_S,
-            socket_connect_timeout=ANSWER_S,
+            timeout=answer_s,
+            socket_timeout=answer_s,
+            socket_connect_timeout=answer_s,
             retry=Retry(NoBackoff(), 0),
             driver_info=None,  # to be told of it, files are read in the event loop
         )
@@ -166,6 +167,7 @@ class RedisLimiter:
         self._admit = self._redis.register_script(_ADMIT)
         self._settle = self._redis.register_script(_SETTLE)
         self._lease_us, self._renewal_s, self._clock = round(lease_s * 1e6), renewal_s, clock
+        self._answer_s = answer_s
         self._name, self._numbers = secrets.token_hex(8), itertools.count()
         self._held: dict[str, set[str]] = {}
         self._renewing: asyncio.Task[None] | None = None
@@ -230,10 +232,10 @@ class RedisLimiter:
         if now_s < self._ask_at_s:
             return None
         if tries := self._down:
-            self._ask_at_s = now_s + 2 * ANSWER_S  # nobody else waits for the outcome
+            self._ask_at_s = now_s + 2 * self._answer_s  # nobody else waits for the outcome
         keys = [f"tessera:{{{account_id}}}:{part}" for part in ("accepted", "bursts", "leases", "day")]
         try:
-            async with asyncio.timeout(ANSWER_S):
+            async with asyncio.timeout(self._answer_s):
                 reply = await script(keys, [self._clock(), *arguments])
         except (RedisError, OSError, TimeoutError) as error:
             self._fall_back(error, tries=tries)

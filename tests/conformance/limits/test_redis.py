@@ -71,7 +71,7 @@ def test_leases_of_a_killed_process_end_by_themselves(
         process = await asyncio.to_thread(holding, redis_server, account, 3)
         assert process.stdout is not None
         assert await asyncio.to_thread(process.stdout.readline) == "3\n"
-        limiter = RedisLimiter(redis_server.url, 1, Metrics())
+        limiter = RedisLimiter(redis_server.url, 1, Metrics(), answer_s=5)
         tier = DEFAULTS["lite"]
         held = await limiter.admit(Allowance(account, tier, Rate(40, 50)), thinks=False)
         assert isinstance(held, RedisLease)
@@ -90,7 +90,7 @@ def test_leases_of_a_killed_process_end_by_themselves(
 
 def test_everything_it_keeps_ends(redis_server: RedisServer, watch: "redis.Redis") -> None:
     async def check() -> None:
-        limiter = RedisLimiter(redis_server.url, 1, Metrics())
+        limiter = RedisLimiter(redis_server.url, 1, Metrics(), answer_s=5)
         account = new_account()
         who = Allowance(account, TIER, Rate(1, 5))
         held = [await limiter.admit(who, thinks=True) for _ in range(3)]

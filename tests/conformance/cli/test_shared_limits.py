@@ -1,0 +1,52 @@
+"""Several API processes and one account: what all of them give together."""
+
+from collections import Counter
+from collections.abc import Callable
+
+import httpx2
+import pytest
+from tests.redis_server import RedisServer
+from tests.redis_server import redis_server as redis_server
+from tests.serving import Server, Start, ask
+
+KEY = "sk-tessera-" + "q" * 40
+TIERS = "{enterprise = {sustained_rpm = 9, burst_rpm = 12, context_tokens = 100}}"
+
+
+def statuses(server: Server, n: int) -> Counter[int]:
+    """Of requests that each have a connection, and so a process, of their own."""
+    seen = Counter[int]()
+    for _ in range(n):
+        reply = httpx2.post(f"{server.url}/v1/chat/completions", json=ask(), headers=server.headers)
+        assert reply.headers["x-ratelimit-limit-requests"]
+        seen[reply.status_code] += 1
+    return seen
+
+
+def test_with_redis_they_give_the_tier_and_no_more(
+    service: Callable[..., Server], redis_server: RedisServer
+) -> None:
+    url = redis_server.url
+    server = service("--workers", 4, TESSERA_API_KEY=KEY, TESSERA_TIERS=TIERS, TESSERA_REDIS_URL=url)
+    for _ in range(16):  # each process has met Redis before it counts
+        reply = httpx2.get(f"{server.url}/v1/models", headers=server.headers)
+        assert reply.json()["data"][0]["context_length"] == 100
+    with server.client() as client:  # one connection is one process, which alone would give 3
+        seen = Counter(client.post("/v1/chat/completions", json=ask()).status_code for _ in range(10))
+    assert seen == {200: 10}
+    assert statuses(server, 20) == {200: 2, 429: 18}
+
+
+def test_without_it_they_give_no_more(service: Callable[..., Server]) -> None:
+    server = service("--workers", 4, TESSERA_API_KEY=KEY, TESSERA_TIERS=TIERS)
+    seen = statuses(server, 30)
+    assert 3 <= seen[200] <= 12
+    assert seen.keys() == {200, 429}
+
+
+@pytest.mark.parametrize("tiers", ["{enterprise = {concurency = 3}}"])
+def test_a_wrong_tier_stops_the_start(start: Start, tiers: str) -> None:
+    process = start("serve", "--engine", "scripted", "--port", "0", TESSERA_TIERS=tiers)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 2
+    assert "tiers." in said
