@@ -171,6 +171,7 @@ class RedisLimiter:
         self._name, self._numbers = secrets.token_hex(8), itertools.count()
         self._held: dict[str, set[str]] = {}
         self._renewing: asyncio.Task[None] | None = None
+        self._ending: set[asyncio.Task[None]] = set()
         self._local, self._fallback = MemoryLimiter(n), metrics.limiter_fallback
         self._down = False
         self._ask_at_s, self._pause_s = 0.0, FIRST_PAUSE_S
@@ -196,7 +197,15 @@ class RedisLimiter:
         return Standing(who.rate.sustained, *reply[2:]) if reply else await self._local.standing(who)
 
     async def release(self, account_id: str, lease: str, thinking_tokens: int) -> None:
-        """A lease has ended. If Redis cannot be told so, it ends there by itself."""
+        """A lease has ended. Redis is told so even if whoever waits for it is cancelled; if it cannot be
+        told, the lease ends there by itself.
+        """
+        ending = asyncio.create_task(self._end(account_id, lease, thinking_tokens))
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
+        await asyncio.shield(ending)
+
+    async def _end(self, account_id: str, lease: str, thinking_tokens: int) -> None:
         leases = self._held[account_id]
         leases.discard(lease)
         if not leases:
@@ -208,7 +217,7 @@ class RedisLimiter:
         """See `Limiter`."""
         if self._renewing:
             self._renewing.cancel()
-            await asyncio.gather(self._renewing, return_exceptions=True)
+        await asyncio.gather(*filter(None, (self._renewing, *self._ending)), return_exceptions=True)
         with suppress(RedisError, OSError):
             await self._redis.aclose(close_connection_pool=True)
 

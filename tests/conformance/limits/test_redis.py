@@ -88,6 +88,23 @@ def test_leases_of_a_killed_process_end_by_themselves(
     asyncio.run(check())
 
 
+def test_a_release_that_is_cancelled_is_a_release(redis_server: RedisServer, watch: "redis.Redis") -> None:
+    async def check() -> None:
+        limiter = RedisLimiter(redis_server.url, 1, Metrics(), answer_s=5)
+        account = new_account()
+        held = await limiter.admit(Allowance(account, TIER, TIER.rate), thinks=True)
+        assert isinstance(held, RedisLease)
+        releasing = asyncio.create_task(held.release(7))
+        await asyncio.sleep(0)
+        releasing.cancel()
+        await asyncio.gather(releasing, return_exceptions=True)
+        await limiter.aclose()
+        assert leases(watch, account) == 0
+        assert watch.hget(f"tessera:{{{account}}}:day", "thought") == b"7"
+
+    asyncio.run(check())
+
+
 def test_everything_it_keeps_ends(redis_server: RedisServer, watch: "redis.Redis") -> None:
     async def check() -> None:
         limiter = RedisLimiter(redis_server.url, 1, Metrics(), answer_s=5)
