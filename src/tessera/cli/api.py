@@ -103,6 +103,7 @@ class Api:
             known, Seal(secret), Holders(self._store), named, fresh_s=settings.key_cache_s
         )
         self.metrics = metrics = Metrics()
+        self._books = open_store(database_url(settings), survives_power_cut=False)
         folder, days = spool_folder(settings), settings.usage_retention_days
         app = build_app(
             catalog(model, settings),
@@ -111,7 +112,7 @@ class Api:
             capacity(settings, model),
             metrics,
             limiter(settings, metrics),
-            SqlLedger(self._store, folder, metrics, days),
+            SqlLedger(self._books, folder, metrics, days),
         )
         config = uvicorn.Config(app, http=GuardedProtocol, lifespan="on", **UVICORN)
         config.load()
@@ -135,6 +136,7 @@ class Api:
             opening.cancel()
             await self._keys.aclose()
             self._store.dispose()
+            self._books.dispose()
             (ended,) = await asyncio.gather(opening, return_exceptions=True)
         # Of an engine that is closed before it was ready.
         if isinstance(ended, Exception) and not isinstance(ended, EngineError):

@@ -25,8 +25,7 @@ from tessera.errors import StartupError, StoreUnavailable
 _DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 _WAIT_S = 5
 
-# A commit is on the disk when it returns; many requests share one.
-_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={_WAIT_S * 1000}", "foreign_keys=ON")
+_PRAGMAS = ("journal_mode=WAL", f"busy_timeout={_WAIT_S * 1000}", "foreign_keys=ON")
 
 
 # The tables are not there yet: nobody has migrated the store.
@@ -55,11 +54,19 @@ def shown(url: str) -> str:
     return _parse(url).render_as_string(hide_password=True)
 
 
-def open_store(url: str) -> Store:
-    """`sqlite:///path` or `postgresql://…`; nothing is connected yet. Raises `StartupError`."""
+def open_store(url: str, *, survives_power_cut: bool = True) -> Store:
+    """`sqlite:///path` or `postgresql://…`; nothing is connected yet. Raises `StartupError`.
+
+    What is committed outlives the process in any case; to outlive the machine takes SQLite several times as
+    long.
+    """
     parsed = _parse(url)
     try:
-        return _sqlite(parsed) if parsed.drivername == "sqlite" else _postgresql(parsed)
+        return (
+            _sqlite(parsed, "FULL" if survives_power_cut else "NORMAL")
+            if parsed.drivername == "sqlite"
+            else _postgresql(parsed)
+        )
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise StartupError("PostgreSQL needs its driver: pip install 'tessera-serve[postgres]'.") from error
 
@@ -95,7 +102,7 @@ def _parse(url: str) -> sqlalchemy.URL:
     return parsed.set(drivername=driver)
 
 
-def _sqlite(url: sqlalchemy.URL) -> Engine:
+def _sqlite(url: sqlalchemy.URL, synchronous: str) -> Engine:
     path = Path(url.database or "")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -107,7 +114,7 @@ def _sqlite(url: sqlalchemy.URL) -> Engine:
 
     @event.listens_for(engine, "connect")
     def prepare(connection: SqliteConnection, record: object) -> None:  # pyright: ignore[reportUnusedFunction]
-        for pragma in _PRAGMAS:
+        for pragma in (*_PRAGMAS, f"synchronous={synchronous}"):
             connection.execute(f"PRAGMA {pragma}")
 
     return engine
