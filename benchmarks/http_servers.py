@@ -6,11 +6,15 @@ engine without a model; `raw` writes the same bytes from an ASGI application tha
 
 import argparse
 import asyncio
+import atexit
 import gc
 import itertools
 import os
+import shutil
 import socket
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import mkdtemp
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -22,7 +26,11 @@ from tessera.engine.scripted import WORDS, ScriptedEngine, ScriptedTokenizer, at
 from tessera.formats.hermes import HERMES
 from tessera.http.protocol import GuardedProtocol
 from tessera.http.sse import HEADERS
+from tessera.metering.ledger import Ledger, SqlLedger
+from tessera.metrics import Metrics
 from tessera.models import Catalog, Model
+from tessera.store.migration import upgrade
+from tessera.store.opening import open_store
 from tessera.wire.reply import Header
 from tessera.wire.stream import DONE, ChunkWriter
 
@@ -32,7 +40,24 @@ N_EVENTS = 512
 """Events of a reply, unless the engine is paced: then replies end with their connection."""
 
 
-def tessera(tokens_per_chunk: int, tokens_per_s: float, n_events: int) -> ASGIApp:
+def recorded(tokens_per_chunk: int, tokens_per_s: float, n_events: int) -> ASGIApp:
+    """The same with usage on record, in an SQLite file that is gone with the process."""
+    folder = Path(mkdtemp(prefix="tessera-bench-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    store = open_store(f"sqlite:///{folder}/tessera.db", survives_power_cut=False)
+    upgrade(store)
+    metrics = Metrics()
+    ledger = SqlLedger(store, folder / "spool", metrics)
+    return tessera(tokens_per_chunk, tokens_per_s, n_events, metrics, ledger)
+
+
+def tessera(
+    tokens_per_chunk: int,
+    tokens_per_s: float,
+    n_events: int,
+    metrics: Metrics | None = None,
+    ledger: Ledger | None = None,
+) -> ASGIApp:
     """The service, keys on, as `tessera serve` puts it together."""
     tokenizer = ScriptedTokenizer()
     engine = ScriptedEngine(
@@ -44,7 +69,7 @@ def tessera(tokens_per_chunk: int, tokens_per_s: float, n_events: int) -> ASGIAp
         context_tokens=2**30,
     )
     model = Model(MODEL, engine, tokenizer, HERMES, HERMES.sampling, created_s=1)
-    return build_app(Catalog([model], {}, MODEL), Keys([KEY]))
+    return build_app(Catalog([model], {}, MODEL), Keys([KEY]), metrics=metrics, ledger=ledger)
 
 
 def raw(tokens_per_chunk: int, tokens_per_s: float, n_events: int) -> ASGIApp:
@@ -73,6 +98,7 @@ def raw(tokens_per_chunk: int, tokens_per_s: float, n_events: int) -> ASGIApp:
 
 APPS: Mapping[str, tuple[Callable[[int, float, int], ASGIApp], str | type[asyncio.Protocol]]] = {
     "tessera": (tessera, GuardedProtocol),
+    "recorded": (recorded, GuardedProtocol),
     "raw": (raw, "httptools"),
 }
 
@@ -95,7 +121,7 @@ def main() -> None:
             app,
             loop="uvloop",
             http=protocol,  # pyright: ignore[reportArgumentType]
-            lifespan="on" if chosen.app == "tessera" else "off",
+            lifespan="off" if chosen.app == "raw" else "on",
             ws="none",
             log_config=None,
             access_log=False,
