@@ -68,7 +68,9 @@ def serve(settings: Settings) -> None:
     `export TESSERA_API_KEY=…` is printed, unless that variable is set already.
     """
     configure(settings.log_level, settings.log_format)
-    tiers(settings)  # what is wrong with them is known before anything is downloaded
+    # What is wrong with them is known before anything is downloaded.
+    tiers(settings)
+    pepper(settings)
     for number in _SIGNALS:  # until the loop takes them over
         signal.signal(number, lambda number, frame: sys.exit(0))
     with ExitStack() as stack:
