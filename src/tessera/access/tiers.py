@@ -8,8 +8,11 @@ from typing import Any, cast
 from tessera.access.window import Rate
 from tessera.errors import StartupError
 
-OPERATOR_TIER = "enterprise"
-"""Of the operator's own key."""
+OPERATOR_TIER = "operator"
+"""Of the key that the service is started with: unless it is configured, as good as no limits."""
+
+MAX_RPM = 10**6
+MAX_CONTEXT_TOKENS, MAX_CONCURRENCY = 2**24, 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ DEFAULTS: Mapping[str, Tier] = MappingProxyType(
             Tier("pro", 200, 400, 32_768, 1_000_000, 16, 2),
             Tier("scale", 500, 700, 32_768, 5_000_000, 64, 3),
             Tier("enterprise", 5_000, 7_000, 262_144, None, 512, 4),
+            Tier(OPERATOR_TIER, MAX_RPM, MAX_RPM, MAX_CONTEXT_TOKENS, None, MAX_CONCURRENCY, 4),
         )
     }
 )
@@ -48,14 +52,13 @@ DEFAULTS: Mapping[str, Tier] = MappingProxyType(
 UNLIMITED = "unlimited"
 """What the configuration calls thinking tokens that are not counted."""
 
-MAX_RPM = 10**6
 FIELDS: Mapping[str, tuple[int, int]] = MappingProxyType(
     {
         "sustained_rpm": (1, MAX_RPM),
         "burst_rpm": (1, MAX_RPM),
-        "context_tokens": (64, 2**24),
+        "context_tokens": (64, MAX_CONTEXT_TOKENS),
         "thinking_tokens_per_day": (0, 10**12),
-        "concurrency": (1, 2**20),
+        "concurrency": (1, MAX_CONCURRENCY),
         "priority": (0, 100),
     }
 )

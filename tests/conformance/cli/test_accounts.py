@@ -104,7 +104,10 @@ def test_the_life_of_a_key(result: Callable[..., Any], run: Run, environment: di
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("accounts", "create", "other", "--tier", "gold"), ["'gold'", "lite, pro, scale, enterprise"]),
+        (
+            ("accounts", "create", "other", "--tier", "gold"),
+            ["'gold'", "lite, pro, scale, enterprise, operator"],
+        ),
         (("accounts", "create", "acme", "--tier", "lite"), ["'acme' already"]),
         (("accounts", "set-tier", "acme", "gold"), ["'gold'", "lite, pro"]),
         (("accounts", "show", "nobody"), ["'nobody'"]),

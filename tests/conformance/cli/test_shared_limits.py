@@ -10,7 +10,7 @@ from tests.redis_server import redis_server as redis_server
 from tests.serving import Server, Start, ask
 
 KEY = "sk-tessera-" + "q" * 40
-TIERS = "{enterprise = {sustained_rpm = 9, burst_rpm = 12, context_tokens = 100}}"
+TIERS = "{operator = {sustained_rpm = 9, burst_rpm = 12, concurrency = 512, context_tokens = 100}}"
 
 
 def statuses(server: Server, n: int) -> Counter[int]:
@@ -44,7 +44,7 @@ def test_without_it_they_give_no_more(service: Callable[..., Server]) -> None:
     assert seen.keys() == {200, 429}
 
 
-@pytest.mark.parametrize("tiers", ["{enterprise = {concurency = 3}}"])
+@pytest.mark.parametrize("tiers", ["{operator = {concurency = 3}}"])
 def test_a_wrong_tier_stops_the_start(start: Start, tiers: str) -> None:
     process = start("serve", "--engine", "scripted", "--port", "0", TESSERA_TIERS=tiers)
     _, said = process.communicate(timeout=20)

@@ -15,7 +15,7 @@ WHOLE: dict[str, int | str] = {
 
 def test_without_tables_the_defaults_hold() -> None:
     tiers = configured({})
-    assert tiers.names() == ("lite", "pro", "scale", "enterprise")
+    assert tiers.names() == ("lite", "pro", "scale", "enterprise", "operator")
     assert tiers["lite"] == Tier("lite", 50, 100, 32_768, 200_000, 4, 1)
     assert [tiers[name] for name in tiers.names()] == list(DEFAULTS.values())
 
@@ -34,7 +34,7 @@ def test_thinking_may_be_unlimited() -> None:
 
 
 def test_an_unknown_tier_is_named_with_those_that_are_known() -> None:
-    with pytest.raises(StartupError, match=r"'gold'.*lite, pro, scale, enterprise"):
+    with pytest.raises(StartupError, match=r"'gold'.*lite, pro, scale, enterprise, operator"):
         configured({})["gold"]
 
 
