@@ -143,7 +143,7 @@ class Served:
         """Call it where the server runs."""
         self.loop.call_soon_threadsafe(call)
 
-    def wait_for(self, condition: Callable[[], bool], within_s: float = 2.0) -> float:
+    def wait_for(self, condition: Callable[[], bool], within_s: float = 10.0) -> float:
         """Seconds until the condition held."""
         begun = time.monotonic()
         while not condition():
@@ -151,7 +151,7 @@ class Served:
             time.sleep(0.002)
         return time.monotonic() - begun
 
-    def wait_until_idle(self, within_s: float = 2.0) -> float:
+    def wait_until_idle(self, within_s: float = 10.0) -> float:
         return self.wait_for(self._is_idle, within_s)
 
     def _is_idle(self) -> bool:
