@@ -25,7 +25,7 @@ class Target:
 @contextmanager
 def tessera() -> Generator[Target]:
     """`tessera serve` as it is, with the embedded model."""
-    port = _free_port()
+    port = free_port()
     command = [str(Path(sys.executable).with_name("tessera")), "serve", "--host", "127.0.0.1"]
     with _running([*command, "--port", str(port)]) as process:
         yield Target(f"http://127.0.0.1:{port}", _wait_for(process, r"export TESSERA_API_KEY=([\w-]+)"))
@@ -34,7 +34,7 @@ def tessera() -> Generator[Target]:
 @contextmanager
 def llama(gguf: Path, slots: int) -> Generator[Target]:
     """llama.cpp's own server with the same weights and a slot for every stream."""
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "benchmarks.llama_server", str(gguf), str(port), str(slots)]
     with _running(command) as process:
         _wait_for(process, r"(listening) on")
@@ -72,6 +72,7 @@ def _wait_for(process: subprocess.Popen[str], pattern: str) -> str:
     raise RuntimeError(f"The server ended before it listened, with code {process.wait()}.")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """One that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])

@@ -11,7 +11,6 @@ import json
 import os
 import random
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from benchmarks.servers import free_port
 
 _CITY = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 20}}, "required": ["city"]}
 _TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": _CITY}}]
@@ -53,7 +54,7 @@ class Service:
 @contextmanager
 def service() -> Iterator[Service]:
     """`tessera serve` with the embedded model, ready."""
-    port, admin_port = _free_port(), _free_port()
+    port, admin_port = free_port(), free_port()
     command = [str(Path(sys.executable).with_name("tessera")), "serve", "--port", str(port)]
     # The KV cache is touched little by little: a small one is soon all in memory, and then hides no slope.
     command += ["--admin-port", str(admin_port), "--kv-cache-bytes", "192MiB", "--log-level", "warning"]
@@ -63,11 +64,6 @@ def service() -> Iterator[Service]:
         next(line for line in process.stdout if "/v1" in line)
         yield Service(process.pid, port, admin_port)
         process.terminate()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @dataclass(frozen=True, slots=True)

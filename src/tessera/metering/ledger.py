@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeAlias, TypeVar
 
@@ -169,7 +170,7 @@ class SqlLedger:
     async def _go_round(self) -> None:
         while True:
             running = [look() for look in self._running.values()]
-            self._is_away = not await self._ask_store(lambda: self._make_round(running))  # noqa: B023 awaited
+            self._is_away = not await self._ask_store(partial(self._make_round, running))
             await asyncio.sleep(ROUND_WHILE_AWAY_S if self._is_away else self._round_s)
 
     async def _ask_store(self, work: Callable[[], None]) -> bool:
