@@ -54,6 +54,9 @@ def arguments() -> argparse.Namespace:
         "--streams", type=int, nargs="+", default=[1, 8, 16, 32], choices=range(1, 33), metavar="N"
     )
     parser.add_argument("--rounds", type=int, default=3, choices=range(1, 11), metavar="N")
+    parser.add_argument(
+        "--requests", type=int, default=1, choices=range(1, 33), metavar="N", help="of a stream in a round"
+    )
     parser.add_argument("--max-tokens", type=int, default=128, choices=range(1, 513), metavar="N")
     parser.add_argument("--seed", type=int, default=0, help="of the prompts")
     parser.add_argument("--json", type=Path, default=Path("benchmarks/streams.json"), help="where to write")
@@ -64,7 +67,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Measure, print the table, write the JSON and the plot."""
     chosen = arguments()
-    streams, limits = tuple(chosen.streams), Limits(1, deadline_s=_REPLY_S)
+    streams, limits = tuple(chosen.streams), Limits(chosen.requests, deadline_s=_REPLY_S)
     plan = Plan((SHAPES["chat"],), streams, chosen.rounds, limits, chosen.seed, chosen.max_tokens)
     findings, began = Findings(), datetime.now(UTC).isoformat(timespec="seconds")
     with (

@@ -17,7 +17,7 @@ from tessera.engine.openvino.growth import force, grow
 from tessera.engine.openvino.sampling import Sampler
 from tessera.engine.openvino.scheduler import Scheduler
 from tessera.engine.openvino.sequence import Sequence
-from tessera.engine.openvino.speculation import MOST_ROWS
+from tessera.engine.openvino.speculation import DRAFT_TOKENS
 from tessera.errors import GenerationFailed, StartupError
 from tessera.text.hf import HfTokenizer
 
@@ -261,8 +261,8 @@ class EngineCore:
                 f" too few for a step of {step_tokens} tokens. Set it higher."
             )
         chunk = Span([0] * step_tokens, 0, range(-(-step_tokens // BLOCK_TOKENS)), n_sampled=1)
-        drafts = [Span([0] * n_rows, 0, range(1), n_sampled=n_rows) for n_rows in range(2, MOST_ROWS + 1)]
-        for span in (chunk, *drafts):
+        draft = Span([0] * (1 + DRAFT_TOKENS), 0, range(1), n_sampled=1 + DRAFT_TOKENS)
+        for span in (chunk, draft):
             self._graph.start([span])
             self._graph.logits()
         while self._cold and self._cold[-1] <= WARM_ROWS:

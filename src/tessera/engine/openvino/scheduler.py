@@ -10,7 +10,6 @@ from bisect import insort
 
 from tessera.engine.openvino.blocks import BlockPool
 from tessera.engine.openvino.sequence import Sequence
-from tessera.engine.openvino.speculation import MOST_ROWS
 
 
 class Scheduler:
@@ -82,7 +81,7 @@ class Scheduler:
         sequence, _ = planned[0]
         if sequence.lookup is None:
             return
-        draft = sequence.lookup.draft(min(MOST_ROWS, sequence.n_left) - 1)
+        draft = sequence.lookup.draft()
         blocks = self.pool.take(sequence.n_missing_blocks(len(sequence.tokens) + len(draft)))
         if blocks is not None:
             sequence.blocks += blocks

@@ -6,23 +6,25 @@ as further tokens, and each of its positions is sampled as if there had been non
 it says the same, so the output never depends on it. (Prompt lookup decoding; the verification is that of
 Leviathan et al. 2022, arXiv 2211.17192, for a draft without a distribution.)
 
-A guess is made for every token, and counted as right or wrong whether or not it was computed: so it is known
-at any time how much a draft of this sequence is worth.
+A pass with another number of rows than the one before costs half a pass more, for all that has to be prepared
+anew. So passes have either no draft or a whole one, and change seldom. What a draft would have brought is
+counted whether or not it was computed: so it is known at any time which of the two is worth more.
 """
 
 from collections.abc import Sequence
 
-_CONTEXT = 2**42 - 1
-"""Two tokens of 21 bits must have stood together before; the mask of their key."""
+DRAFT_TOKENS = 7
+"""Of every draft. With one token more a pass of one row becomes one of eight."""
 
-MOST_ROWS = 8
-"""A pass with a draft has no more rows than this."""
+_PAIR = 2**42 - 1
+"""Two tokens of 21 bits: the mask of their key."""
 
 _RATE = 0.1
-_FIRST_CHANCE = 0.3
+_FIRST_YIELD = 1.4
 
-_WORTH = 0.2
-"""A row costs about a fifth of a pass of one row: a token less likely than this costs more than it saves."""
+# A pass of eight rows costs half as much again as one of a single row; it has to bring clearly more, or
+# clearly less, tokens than that before the rows change.
+_ENOUGH, _TOO_FEW = 1.65, 1.35
 
 
 class Lookup:
@@ -31,38 +33,47 @@ class Lookup:
     def __init__(self, tokens: Sequence[int]) -> None:
         """What is there already, the prompt, is looked up but not guessed."""
         self._tokens = tokens
-        self._after: dict[int, int] = {}  # what stood last after the key's two tokens: where
+        self._after: dict[int, int] = {}  # where what came after a token, or two, stood last
         self._key = 0
         self._n_followed = 0
         self._source: int | None = None
-        self._chance = _FIRST_CHANCE
+        self._n_right = 0
+        self._drafts = False
+        self._yield = _FIRST_YIELD
         self.follow()
-        self._chance = _FIRST_CHANCE
+        self._n_right, self._drafts, self._yield = 0, False, _FIRST_YIELD
 
     def follow(self) -> None:
         """Take note of the tokens that are new."""
-        tokens, source = self._tokens, self._source
+        tokens = self._tokens
         for position in range(self._n_followed, len(tokens)):
             token = tokens[position]
-            if source is not None:
-                is_right = tokens[source] == token
-                self._chance += _RATE * (is_right - self._chance)
-                source = source + 1 if is_right else None
-            self._key = (self._key << 21 | token) & _CONTEXT
-            if source is None:
-                source = self._after.get(self._key)
-            self._after[self._key] = position + 1
-        self._source, self._n_followed = source, len(tokens)
+            pair = (self._key << 21 | token) & _PAIR
+            if self._source is not None and self._n_right < DRAFT_TOKENS and tokens[self._source] == token:
+                self._n_right += 1
+                self._source += 1
+            else:
+                self._end_pass()
+                self._source = self._after.get(pair, self._after.get(~token))
+            self._after[pair] = self._after[~token] = position + 1
+            self._key = token
+        self._n_followed = len(tokens)
 
-    def draft(self, longest: int) -> list[int]:
-        """What may come next: tokens as long as they are likely enough to be worth their rows."""
-        drafted: list[int] = []
-        if self._source is None:
-            return drafted
-        chance = self._chance
-        while chance > _WORTH and len(drafted) < longest:
-            position = self._source + len(drafted)
-            beyond = position - len(self._tokens)  # a text that repeats itself right away goes on so
-            drafted.append(self._tokens[position] if beyond < 0 else drafted[beyond])
-            chance *= self._chance
+    def draft(self) -> list[int]:
+        """What may come next, or nothing if that is not worth its rows."""
+        if not self._drafts:
+            return []
+        source, tokens = self._source, self._tokens
+        if source is None:
+            return [tokens[-1]] * DRAFT_TOKENS
+        drafted = list(tokens[source : source + DRAFT_TOKENS])
+        period = len(tokens) - source  # a text that repeats itself right away goes on so
+        while len(drafted) < DRAFT_TOKENS:
+            drafted.append(drafted[-period])
         return drafted
+
+    def _end_pass(self) -> None:
+        """Of a pass with a draft, had it begun where the last one ended: a token more than were right."""
+        self._yield += _RATE * (1 + self._n_right - self._yield)
+        self._n_right = 0
+        self._drafts = self._yield > (_TOO_FEW if self._drafts else _ENOUGH)

@@ -52,7 +52,7 @@ def extend(sequence: Sequence, pool: BlockPool) -> None:
     for guess in (*sequence.draft, None):
         length = len(sequence.tokens)
         sequence.tokens.append(length % 11 if length % 25 else 50)
-        if sequence.tokens[-1] != guess:
+        if sequence.tokens[-1] != guess or not sequence.n_left:
             break
         sequence.advance(1, pool)
     sequence.look_up()
