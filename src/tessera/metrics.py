@@ -10,6 +10,7 @@ is asked adds them up.
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Literal, TypeAlias, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -20,6 +21,9 @@ from prometheus_client.multiprocess import (
 from prometheus_client.registry import Collector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+StoreCall: TypeAlias = Literal["key", "usage", "round"]
+"""A key is looked up; entries are written; what is done every few seconds."""
 
 _REQUEST_BOUNDS_S = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 600)
 _WAIT_BOUNDS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -87,6 +91,35 @@ class Metrics:
         )
         self.ledger_failures = Counter(
             "tessera_ledger_failures", "Times that usage could not be written.", registry=self.registry
+        )
+        self._meter_store()
+
+    def _meter_store(self) -> None:
+        self.store_up = Gauge(
+            "tessera_store_up",
+            "Whether every API process reaches the store: 1, or 0.",
+            registry=self.registry,
+            multiprocess_mode="livemin",
+        )
+        self.store_call_s = Histogram(
+            "tessera_store_call_seconds",
+            "How long a call of the store takes, whether it succeeds or not.",
+            ["call"],
+            registry=self.registry,
+            buckets=_WAIT_BOUNDS_S,
+        )
+        for call in get_args(StoreCall):
+            self.store_call_s.labels(call)
+        self.spooled = Gauge(
+            "tessera_spool_entries",
+            "Entries of usage that wait for the store.",
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
+        self.stale_keys = Counter(
+            "tessera_keys_stale",
+            "Requests whose key was taken for what it was, because the store could not be asked.",
+            registry=self.registry,
         )
 
     def _gauge(self, name: str, about: str) -> Gauge:

@@ -23,6 +23,7 @@ from tessera.access.tiers import Tiers
 from tessera.access.window import Rate
 from tessera.core.chat import Caller
 from tessera.errors import InvalidApiKey, PermissionDenied, StartupError, StoreUnavailable
+from tessera.metrics import Metrics
 from tessera.store.holders import Holder
 from tessera.telemetry import log
 
@@ -79,6 +80,7 @@ class StoredKeys:
         store: KeyStore,
         tiers: Tiers,
         *,
+        metrics: Metrics | None = None,
         fresh_s: float = FRESH_S,
         noting_s: float = NOTING_S,
         clock: Callable[[], float] = time.monotonic,
@@ -86,6 +88,7 @@ class StoredKeys:
         """What was read is believed for `fresh_s`; every `noting_s` it is written which keys were used."""
         self._known, self._seal, self._store, self._tiers = known, seal, store, tiers
         self._fresh_s, self._noting_s, self._clock = fresh_s, noting_s, clock
+        self._metrics = metrics or Metrics()
         self._found: dict[bytes, _Found] = {}
         self._absent: dict[bytes, float] = {}
         self._asking: dict[bytes, asyncio.Task[None]] = {}
@@ -127,14 +130,19 @@ class StoredKeys:
         if age_s < self._fresh_s or (is_failing and age_s < GRACE_S):
             with suppress(StoreUnavailable):
                 self._ask(digest)
-            return found
+            return self._believed(found, age_s)
         try:
             await asyncio.shield(self._ask(digest))
         except StoreUnavailable:
             if age_s < GRACE_S:
-                return found
+                return self._believed(found, age_s)
             raise
         return self._found.get(digest)
+
+    def _believed(self, found: _Found | None, age_s: float) -> _Found | None:
+        if age_s >= self._fresh_s:
+            self._metrics.stale_keys.inc()
+        return found
 
     def _ask(self, digest: bytes) -> asyncio.Task[None]:
         """Whoever wants the same waits for the same; raises `StoreUnavailable` if it is of no use to ask."""
@@ -158,7 +166,8 @@ class StoredKeys:
     async def _read(self, digest: bytes) -> None:
         asked_s = self._clock()
         try:
-            holder = await self._in_thread(lambda: self._store.find(digest))
+            with self._metrics.store_call_s.labels("key").time():
+                holder = await self._in_thread(lambda: self._store.find(digest))
         except StoreUnavailable:
             if self._failed_s is None:
                 log(_logger, "error", "key store unavailable", n_cached=len(self._found))

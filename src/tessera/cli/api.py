@@ -98,11 +98,10 @@ class Api:
         known, named = Keys(secret=secret), tiers(settings)
         if settings.api_key:
             known.add(settings.api_key, OPERATOR, named[OPERATOR_TIER])
-        self._store = open_store(database_url(settings))
-        self._keys = StoredKeys(
-            known, Seal(secret), Holders(self._store), named, fresh_s=settings.key_cache_s
-        )
         self.metrics = metrics = Metrics()
+        self._store = open_store(database_url(settings))
+        holders, fresh_s = Holders(self._store), settings.key_cache_s
+        self._keys = StoredKeys(known, Seal(secret), holders, named, metrics=metrics, fresh_s=fresh_s)
         self._books = open_store(database_url(settings), survives_power_cut=False)
         folder, days = spool_folder(settings), settings.usage_retention_days
         app = build_app(

@@ -19,7 +19,7 @@ from typing import Protocol, TypeAlias, TypeVar
 from tessera.core.entry import Entry
 from tessera.errors import StoreUnavailable
 from tessera.metering.spool import Spool, abandoned, new_instance
-from tessera.metrics import Metrics
+from tessera.metrics import Metrics, StoreCall
 from tessera.store import usage
 from tessera.store.opening import Store, transaction
 from tessera.store.usage import Question, Sum
@@ -129,7 +129,7 @@ class SqlLedger:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._ask_store(self._leave)
+        await self._ask_store("round", self._leave)
         if self._spool:
             await asyncio.to_thread(self._spool.close)
         self._thread.shutdown(wait=False, cancel_futures=True)
@@ -157,7 +157,7 @@ class SqlLedger:
 
     async def _keep(self, entries: list[Entry]) -> StoreUnavailable | None:
         """Make entries durable, here or there."""
-        if not self._is_away and await self._ask_store(lambda: self._write(entries)):
+        if not self._is_away and await self._ask_store("usage", lambda: self._write(entries)):
             return None
         if self._spool is None:
             return StoreUnavailable("Usage cannot be recorded now. Send the request again.")
@@ -170,21 +170,27 @@ class SqlLedger:
     async def _go_round(self) -> None:
         while True:
             running = [look() for look in self._running.values()]
-            self._is_away = not await self._ask_store(partial(self._make_round, running))
+            self._turn(away=not await self._ask_store("round", partial(self._make_round, running)))
+            self._metrics.spooled.set(self._spool.n_entries if self._spool else 0)
             await asyncio.sleep(ROUND_WHILE_AWAY_S if self._is_away else self._round_s)
 
-    async def _ask_store(self, work: Callable[[], None]) -> bool:
+    async def _ask_store(self, call: StoreCall, work: Callable[[], None]) -> bool:
         """Do it in the thread, and say whether it was done in time."""
         try:
-            async with asyncio.timeout(STORE_WAIT_S):
-                await asyncio.get_running_loop().run_in_executor(self._thread, work)
+            with self._metrics.store_call_s.labels(call).time():
+                async with asyncio.timeout(STORE_WAIT_S):
+                    await asyncio.get_running_loop().run_in_executor(self._thread, work)
         except Exception as error:  # whatever it is, requests go on
             self._metrics.ledger_failures.inc()
             if not self._is_away:
                 log(_logger, "error", "usage cannot be written", reason=type(error).__name__)
-            self._is_away = True
+            self._turn(away=True)
             return False
         return True
+
+    def _turn(self, *, away: bool) -> None:
+        self._is_away = away
+        self._metrics.store_up.set(not away)
 
     def _write(self, entries: list[Entry]) -> None:
         with transaction(self._store) as connection:

@@ -6,7 +6,7 @@ instance has left.
 
 import os
 import secrets
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
@@ -33,12 +33,13 @@ class Spool:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._path = folder / (instance + _SUFFIX)
         self._turn = Lock()
+        self.n_entries = 0
         unlocked = self._path.with_suffix(".new")
         self._fd = os.open(unlocked, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         flock(self._fd, LOCK_EX)
         unlocked.rename(self._path)  # nobody has seen it before it was locked
 
-    def append(self, entries: Iterable[Entry]) -> None:
+    def append(self, entries: Sequence[Entry]) -> None:
         """Keep entries; they are on the disk when this returns. Raises `StoreUnavailable`."""
         lines = b"".join(msgspec.json.encode(entry) + b"\n" for entry in entries)
         with self._turn:
@@ -50,6 +51,7 @@ class Spool:
                 with suppress(OSError):
                     os.ftruncate(self._fd, size)
                 raise StoreUnavailable("Usage cannot be recorded. Send the request again.") from error
+            self.n_entries += len(entries)
 
     def read(self) -> tuple[list[Entry], int]:
         """What is kept, and its size."""
@@ -62,6 +64,7 @@ class Spool:
             if os.fstat(self._fd).st_size != size:
                 return False
             os.ftruncate(self._fd, 0)
+            self.n_entries = 0
             return True
 
     def close(self) -> None:

@@ -49,8 +49,10 @@ class Books:
         with transaction(self.store) as connection:
             return list(connection.execute(select(USAGE).order_by(USAGE.c.begun_s)))
 
-    def n_failures(self) -> float | None:
-        return self.metrics.registry.get_sample_value("tessera_ledger_failures_total")
+    def shown(self, metric: str, **labels: str) -> float:
+        value = self.metrics.registry.get_sample_value(f"tessera_{metric}", labels)
+        assert value is not None
+        return value
 
 
 @pytest.fixture
@@ -203,6 +205,8 @@ def test_what_is_abandoned_costs_what_the_engine_said(
 def test_without_the_store_the_spool_takes_it_and_the_store_gets_it_later(serve: Serve, books: Books) -> None:
     served = serve(ledger=books.ledger())
     usage_of(post(served, max_tokens=2))
+    assert (books.shown("store_up"), books.shown("spool_entries")) == (1, 0)
+    assert books.shown("store_call_seconds_count", call="usage") >= 2
     with sqlite3.connect(books.path / "tessera.db", isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")  # nobody else can write
         ids = [usage_of(post(served, max_tokens=n))[0] for n in (3, 4)]
@@ -210,12 +214,15 @@ def test_without_the_store_the_spool_takes_it_and_the_store_gets_it_later(serve:
         (spool,) = (books.path / "spool").iterdir()
         assert spool.read_bytes().count(b"\n") == 4
         assert CANARY.encode() not in spool.read_bytes()
+        served.wait_for(lambda: (books.shown("store_up"), books.shown("spool_entries")) == (0, 4))
         other.execute("ROLLBACK")
     other.close()
     served.wait_for(lambda: len(books.rows()) == 3 and not spool.stat().st_size, within_s=15)
     rows = {row.id: row for row in books.rows()}
     assert [(rows[id].finish, rows[id].completion_tokens) for id in ids] == [("length", 3), ("length", 4)]
-    assert (books.n_failures() or 0) >= 1
+    served.wait_for(lambda: (books.shown("store_up"), books.shown("spool_entries")) == (1, 0))
+    assert books.shown("ledger_failures_total") >= 1
+    assert books.shown("store_call_seconds_sum", call="usage") > 2  # until it was given up
 
 
 def test_where_nothing_can_be_recorded_nothing_is_served(serve: Serve, books: Books) -> None:

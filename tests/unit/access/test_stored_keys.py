@@ -14,6 +14,7 @@ from tessera.access.stored_keys import StoredKeys
 from tessera.access.tiers import Tiers
 from tessera.access.window import Rate
 from tessera.errors import AuthenticationError, InvalidApiKey, PermissionDenied, StoreUnavailable
+from tessera.metrics import Metrics
 from tessera.store.accounts import Account
 from tessera.store.holders import Holder
 from tessera.store.keys import Key, Terms
@@ -86,8 +87,13 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def keys(shelf: Shelf, clock: Clock) -> AsyncIterator[StoredKeys]:
-    made = StoredKeys(Keys([OWN], SECRET), SEAL, shelf, Tiers(), clock=clock)
+def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+async def keys(shelf: Shelf, clock: Clock, metrics: Metrics) -> AsyncIterator[StoredKeys]:
+    made = StoredKeys(Keys([OWN], SECRET), SEAL, shelf, Tiers(), metrics=metrics, clock=clock)
     yield made
     await made.aclose()
 
@@ -256,14 +262,15 @@ async def test_many_who_want_the_same_are_one_question(keys: StoredKeys, shelf: 
 
 
 async def test_while_the_store_is_down_what_it_knew_works_and_nothing_else_is_judged(
-    keys: StoredKeys, shelf: Shelf, clock: Clock
+    keys: StoredKeys, shelf: Shelf, clock: Clock, metrics: Metrics
 ) -> None:
     known, unknown = shelf.put(), shelf.put()
     await keys.identify(header(known))
     shelf.is_down = True
     clock.now_s += 3500
-    for _ in range(3):
+    for n_times in (1, 2, 3):
         assert (await keys.identify(header(known))).account == "acc_1"
+        assert metrics.registry.get_sample_value("tessera_keys_stale_total") == n_times
         for secret in (unknown, generate_key()):
             with pytest.raises(StoreUnavailable):
                 await keys.identify(header(secret))
