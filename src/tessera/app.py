@@ -21,6 +21,7 @@ from tessera.http.models import model_routes
 from tessera.http.ops import ops_routes
 from tessera.http.usage import usage_route
 from tessera.metering.ledger import Ledger, Unrecorded
+from tessera.metering.trace import Traces, Untraced
 from tessera.metrics import Metrics
 from tessera.models import Catalog
 
@@ -33,15 +34,16 @@ def build_app(
     metrics: Metrics | None = None,
     limiter: Limiter | None = None,
     ledger: Ledger | None = None,
+    traces: Traces | None = None,
 ) -> Starlette:
     """The ASGI application. `app.state` has its `in_flight`, `admission`, `metrics` and `limiter`. Without a
-    `ledger` no usage is recorded. At shutdown it closes the models, the limiter and the ledger.
+    `ledger` no usage is recorded. At shutdown it closes the models, the limiter, the ledger and the traces.
 
     Engines may still be starting: until they are ready, /readyz and chat answer 503.
     """
     in_flight, admission = InFlight(), Admission(capacity or Capacity())
     metrics, ledger = metrics or Metrics(), ledger or Unrecorded()
-    limiter = limiter or MemoryLimiter()
+    limiter, traces = limiter or MemoryLimiter(), traces or Untraced()
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:
@@ -51,8 +53,9 @@ def build_app(
         for model in {id(model): model for _, model in catalog.names()}.values():
             await model.aclose()
         await limiter.aclose()
+        await traces.aclose()
 
-    chat = ChatCompletions(catalog, admission, limits or HttpLimits(), in_flight, metrics, ledger)
+    chat = ChatCompletions(catalog, admission, limits or HttpLimits(), in_flight, metrics, ledger, traces)
     app = Starlette(
         routes=[
             Route("/v1/chat/completions", chat, methods=["POST"]),

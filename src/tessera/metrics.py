@@ -92,6 +92,9 @@ class Metrics:
         self.ledger_failures = Counter(
             "tessera_ledger_failures", "Times that usage could not be written.", registry=self.registry
         )
+        self.spans_lost = Counter(
+            "tessera_spans_lost", "Spans that the traces' collector did not take.", registry=self.registry
+        )
         self._meter_store()
 
     def _meter_store(self) -> None:

@@ -154,6 +154,7 @@ NAME = text("a name without spaces", r"[\x21-\x7e]{1,200}")
 URL = text("sqlite:///path or postgresql://…", r"(sqlite|postgres(ql)?)://\S.*")
 PEPPER = text("32 to 1024 printable characters", r"[\x20-\x7e]{32,1024}")
 REDIS_URL = text("a URL such as redis://host:6379/0", r"(rediss?|unix)://\S+")
+HTTP_URL = text("a URL such as http://collector:4318", r"https?://\S+")
 KEY = text("8 to 256 printable characters without spaces", r"[\x21-\x7e]{8,256}")
 
 
@@ -275,6 +276,9 @@ class Settings:
     )
     usage_retention_days: int = setting(
         90, integer(1, 36_500), "Days that a request's usage is kept; then the sums of its day."
+    )
+    otlp_endpoint: str | None = setting(
+        None, HTTP_URL, "Collector that gets a trace of every chat request, by OTLP over HTTP."
     )
     log_level: Literal["debug", "info", "warning", "error"] = setting(
         "info", choice("debug", "info", "warning", "error"), "How much is logged."

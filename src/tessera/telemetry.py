@@ -20,7 +20,8 @@ Field: TypeAlias = "str | int | float | bool | None"
 _KEY = re.compile(r"sk-tessera-[A-Za-z0-9]+")
 _FIELDS = "fields"
 
-# Libraries that would fill the log: uvicorn announces itself, clients announce every request.
+# Libraries that would fill the log: uvicorn announces itself, clients announce every request, and an exporter
+# says of every batch what we say once.
 _QUIETED: Mapping[str, int] = {
     "uvicorn": logging.WARNING,
     "uvicorn.access": logging.CRITICAL,
@@ -29,6 +30,8 @@ _QUIETED: Mapping[str, int] = {
     "huggingface_hub": logging.ERROR,
     "asyncio": logging.WARNING,
     "alembic": logging.WARNING,
+    "opentelemetry": logging.CRITICAL,
+    "urllib3": logging.WARNING,
 }
 
 

@@ -26,7 +26,7 @@ from tessera.access.keys import OPERATOR, Keys, Seal
 from tessera.access.stored_keys import StoredKeys
 from tessera.access.tiers import OPERATOR_TIER
 from tessera.app import build_app
-from tessera.cli.assembly import capacity, catalog, limiter, limits, read_blueprint, tiers
+from tessera.cli.assembly import capacity, catalog, limiter, limits, read_blueprint, tiers, traces
 from tessera.cli.draining import DrainingServer
 from tessera.cli.listening import listen
 from tessera.cli.storage import database_url, spool_folder
@@ -112,6 +112,7 @@ class Api:
             metrics,
             limiter(settings, metrics),
             SqlLedger(self._books, folder, metrics, days),
+            traces(settings, metrics),
         )
         config = uvicorn.Config(app, http=GuardedProtocol, lifespan="on", **UVICORN)
         config.load()

@@ -20,6 +20,7 @@ from tessera.formats.base import ChatFormat, SamplingDefaults
 from tessera.formats.hermes import HERMES
 from tessera.formats.registry import choose_format
 from tessera.http.limits import HttpLimits
+from tessera.metering.trace import Traces, Untraced
 from tessera.metrics import Metrics
 from tessera.models import Catalog, Model
 from tessera.settings import Settings
@@ -188,6 +189,19 @@ def limiter(settings: Settings, metrics: Metrics) -> Limiter:
         return RedisLimiter(settings.redis_url, settings.workers, metrics)
     except ValueError as error:
         raise StartupError("TESSERA_REDIS_URL cannot be read. Send redis://host:6379/0.") from error
+
+
+def traces(settings: Settings, metrics: Metrics) -> Traces:
+    """Of one API process; raises `StartupError` if the library for them is not there."""
+    if settings.otlp_endpoint is None:
+        return Untraced()
+    try:
+        from tessera.metering.otlp import OtlpTraces
+    except ModuleNotFoundError as error:
+        raise StartupError(
+            "TESSERA_OTLP_ENDPOINT needs a library: pip install 'tessera-serve[otel]'."
+        ) from error
+    return OtlpTraces(settings.otlp_endpoint, metrics)
 
 
 def _sampling_defaults(wanted: GenerationConfig) -> SamplingDefaults:

@@ -29,6 +29,7 @@ from tessera.http.sse import EventStream, WriteNow
 from tessera.metering.ledger import Ledger
 from tessera.metering.meter import Meter
 from tessera.metering.recording import Recording
+from tessera.metering.trace import Trace, Traces
 from tessera.metrics import Metrics
 from tessera.models import Catalog, Model
 from tessera.pipeline import run
@@ -76,9 +77,11 @@ class ChatCompletions:
         in_flight: InFlight,
         metrics: Metrics,
         ledger: Ledger,
+        traces: Traces,
     ) -> None:
         self._catalog = catalog
         self._ledger = ledger
+        self._traces = traces
         self._metrics = metrics
         self._admission = admission
         self._limits = limits
@@ -86,19 +89,21 @@ class ChatCompletions:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer; raises what is to be answered with an error status."""
-        with self._in_flight:
-            state = scope["state"]
+        state = scope["state"]
+        with Trace(self._traces, scope["headers"], state["request_id"]) as trace, self._in_flight:
             visit: Visit = state["visit"]
             caller = _caller(visit, state["request_id"])
             self._admission.check(caller.priority)
             request, options = await _decode(await read_body(scope, receive, self._limits))
             model = self._catalog.find(request.model)
+            trace.ask(request, model.id, streamed=options.stream)
             _require_ready(model)
             # Whoever is let in counts: what would be refused anyway is refused before.
             self._admission.check(caller.priority)
             deadline = self._in_flight.deadline(self._limits.deadline_s)
             with Meter(self._metrics, model.id, caller.trace_id) as meter:
                 header = _header(model)
+                trace.answer(header.id, meter)
                 blank = _blank(header, visit.identity, request, options)
                 record = Recording(self._ledger, meter, blank)
                 abort, write_now = state.get("abort"), state.get("write")

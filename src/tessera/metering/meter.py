@@ -28,50 +28,50 @@ class Meter:
         self.tally = Tally()
         self._trace_id = trace_id
         self._metrics = metrics
-        self._model = model_id
+        self.model_id = model_id
         self._state = metrics.waiting
-        self._begun_s = time.monotonic()
+        self.begun_s = time.monotonic()
         self.waited_s: float | None = None
         self.first_token_s: float | None = None
-        self._failure: str | None = None
+        self.failure: str | None = None
 
     def __enter__(self) -> Self:
         """It waits for its turn."""
-        self._state.labels(self._model).inc()
+        self._state.labels(self.model_id).inc()
         return self
 
     def admit(self) -> None:
         """Its turn came."""
-        self._state.labels(self._model).dec()
+        self._state.labels(self.model_id).dec()
         self._state = self._metrics.running
-        self._state.labels(self._model).inc()
+        self._state.labels(self.model_id).inc()
         self.waited_s = self.age_s
-        self._metrics.queue_s.labels(self._model).observe(self.waited_s)
+        self._metrics.queue_s.labels(self.model_id).observe(self.waited_s)
 
     def begin(self) -> None:
         """Its first token came."""
         self.first_token_s = self.age_s
-        self._metrics.first_token_s.labels(self._model).observe(self.first_token_s)
+        self._metrics.first_token_s.labels(self.model_id).observe(self.first_token_s)
 
     def fail(self, code: str) -> None:
         """It will not have a whole reply."""
-        self._failure = code
+        self.failure = code
 
     def fail_of(self, error: BaseException) -> None:
         """It will not have a whole reply, for this reason."""
-        if self._failure is None:
-            self._failure = _code(error)
+        if self.failure is None:
+            self.failure = code_of(error)
 
     @property
     def outcome(self) -> str:
         """One word for how it ended: what failed, or the reason of its choices that says most."""
         reasons = self.tally.finished.values()
-        return self._failure or next((reason for reason in _TELLING if reason in reasons), INTERRUPTED)
+        return self.failure or next((reason for reason in _TELLING if reason in reasons), INTERRUPTED)
 
     @property
     def age_s(self) -> float:
         """Since its arrival."""
-        return time.monotonic() - self._begun_s
+        return time.monotonic() - self.begun_s
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -79,23 +79,23 @@ class Meter:
         """It has ended."""
         if error is not None:
             self.fail_of(error)
-        self._state.labels(self._model).dec()
+        self._state.labels(self.model_id).dec()
         whole_s = self.age_s
         self._count_tokens()
         self._count_outcome(whole_s)
         self._log(whole_s)
 
     def _count_tokens(self) -> None:
-        metrics, tally, model = self._metrics, self.tally, self._model
+        metrics, tally, model = self._metrics, self.tally, self.model_id
         metrics.prompt_tokens.labels(model).inc(tally.prompt_tokens)
         metrics.cached_tokens.labels(model).inc(tally.cached_tokens)
         metrics.generation_tokens.labels(model).inc(tally.completion_tokens)
         metrics.reasoning_tokens.labels(model).inc(tally.reasoning_tokens)
 
     def _count_outcome(self, whole_s: float) -> None:
-        metrics, model, n_tokens = self._metrics, self._model, self.tally.completion_tokens
-        if self._failure is not None:
-            metrics.failures.labels(model, self._failure).inc()
+        metrics, model, n_tokens = self._metrics, self.model_id, self.tally.completion_tokens
+        if self.failure is not None:
+            metrics.failures.labels(model, self.failure).inc()
             return
         for reason in self.tally.finished.values():
             metrics.successes.labels(model, reason.value).inc()
@@ -110,8 +110,8 @@ class Meter:
             "info",
             "request",
             trace_id=self._trace_id,
-            model=self._model,
-            outcome=self._failure or ",".join(reason.value for reason in tally.finished.values()),
+            model=self.model_id,
+            outcome=self.failure or ",".join(reason.value for reason in tally.finished.values()),
             prompt_tokens=tally.prompt_tokens,
             cached_tokens=tally.cached_tokens,
             completion_tokens=tally.completion_tokens,
@@ -121,7 +121,8 @@ class Meter:
         )
 
 
-def _code(error: BaseException) -> str:
+def code_of(error: BaseException) -> str:
+    """What goes wrong, in a word."""
     if isinstance(error, asyncio.CancelledError):  # the server goes away
         return INTERRUPTED
     code: object = getattr(error, "code", None)

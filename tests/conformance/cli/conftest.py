@@ -1,9 +1,10 @@
 from collections.abc import Callable
 
 import pytest
+from tests.otlp_receiver import receiver
 from tests.serving import Start, environment, service, start
 
-__all__ = ["environment", "service", "start"]
+__all__ = ["environment", "receiver", "service", "start"]
 
 
 @pytest.fixture
