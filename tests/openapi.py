@@ -80,7 +80,7 @@ def statuses() -> Mapping[int, list[type[TesseraError]]]:
     """The classes of errors by the status that they are answered with."""
     found: dict[int, list[type[TesseraError]]] = {}
     for kind in vars(errors).values():
-        if isinstance(kind, type) and issubclass(kind, TesseraError) and kind not in NEVER_SENT:
+        if isinstance(kind, type) and issubclass(kind, TesseraError) and not issubclass(kind, NEVER_SENT):
             found.setdefault(kind.status, []).append(kind)
     return dict(sorted(found.items()))
 

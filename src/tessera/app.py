@@ -13,7 +13,7 @@ from tessera.access.gate import Gate
 from tessera.access.keys import KeyRing
 from tessera.access.limits import Limiter, MemoryLimiter
 from tessera.http.chat import ChatCompletions
-from tessera.http.errors import refuse_route
+from tessera.http.errors import refusing_routes
 from tessera.http.inflight import InFlight
 from tessera.http.limits import HttpLimits
 from tessera.http.middleware import Envelope, KeyRequired
@@ -67,7 +67,7 @@ def build_app(
             Middleware(Envelope, metrics=metrics),
             Middleware(KeyRequired, keys=keys, gate=Gate(limiter, metrics)),
         ],
-        exception_handlers={HTTPException: refuse_route},
+        exception_handlers={HTTPException: refusing_routes("The service is POST /v1/chat/completions.")},
         lifespan=lifespan,
     )
     # A redirect would be built from the Host header, and a path with a slash too many is a 404.

@@ -10,7 +10,9 @@
     │   ├── UnsupportedMediaType     415  unsupported_media_type
     │   ├── ModelNotFound            404  model_not_found
     │   ├── EndpointNotFound         404  not_found
-    │   └── MethodNotAllowed         405  method_not_allowed
+    │   ├── MethodNotAllowed         405  method_not_allowed
+    │   └── OperatorError            400  of a command or the admin API, never of /v1
+    │       └── NotThere 404 · NameTaken 409
     ├── AuthenticationError     401  authentication_error
     │   └── InvalidApiKey            401  invalid_request_error / invalid_api_key
     ├── PermissionDenied        403  permission_error
@@ -23,12 +25,10 @@
     │   ├── EngineOverloaded         503  overloaded_error
     │   └── EngineTimeout            504  api_error
     ├── StartupError            the process does not start; never seen by a client
-    ├── OperatorError           a command cannot be done; never seen by a client
     └── (anything else)         500  a bug: logged with the request id, message not shown
 
 Before the first byte an error becomes the HTTP status; after it, one `data: {"error": …}` and the end of the
-stream. This module knows no HTTP library: `status`, `type` and `code` are plain values, turned into
-responses in one place.
+stream. This module knows no HTTP library: its plain values are turned into responses in one place.
 """
 
 from typing import ClassVar, Literal
@@ -44,9 +44,7 @@ ErrorType = Literal[
 
 
 class TesseraError(Exception):
-    """The root. `message` says what was wrong, where, and what to send instead; `param` names the request's
-    field.
-    """
+    """The root. `message` says what was wrong, where, and what to send instead; `param` names the field."""
 
     status: ClassVar[int] = 500
     type: ClassVar[ErrorType] = "api_error"
@@ -198,7 +196,6 @@ class EngineError(TesseraError):
     """The engine could not do its work."""
 
     status = 502
-    type = "api_error"
     default_code = "engine_error"
     retryable = True
 
@@ -232,13 +229,22 @@ class EngineTimeout(EngineError):
     default_code = "engine_timeout"
 
 
+class OperatorError(RequestError):
+    """What an operator asks for, by a command or over the admin API, cannot be done."""
+
+
+class NotThere(OperatorError):
+    """No such account or key, as the code says: list them."""
+
+    status = 404
+
+
+class NameTaken(OperatorError):
+    """There is an account of that name: choose another name."""
+
+    status = 409
+    default_code = "name_taken"
+
+
 class StartupError(TesseraError):
-    """The process cannot start: a bad setting, a model that is not there. The command line prints the
-    message.
-    """
-
-
-class OperatorError(TesseraError):
-    """What a command asks for cannot be done: no such account, a name that is taken. The command line prints
-    the message.
-    """
+    """The process cannot start: a bad setting, a model that is not there."""

@@ -155,6 +155,7 @@ URL = text("sqlite:///path or postgresql://…", r"(sqlite|postgres(ql)?)://\S.*
 PEPPER = text("32 to 1024 printable characters", r"[\x20-\x7e]{32,1024}")
 REDIS_URL = text("a URL such as redis://host:6379/0", r"(rediss?|unix)://\S+")
 HTTP_URL = text("a URL such as http://collector:4318", r"https?://\S+")
+ADMIN_KEY = text("32 to 256 printable characters without spaces", r"[\x21-\x7e]{32,256}")
 KEY = text("8 to 256 printable characters without spaces", r"[\x21-\x7e]{8,256}")
 
 
@@ -273,6 +274,12 @@ class Settings:
     admin_host: str = setting("127.0.0.1", NAME, "Address of the admin listener.")
     admin_port: int | None = setting(
         None, integer(0, 65535), "Port of the admin listener (metrics); without one there is none."
+    )
+    admin_key: str | None = setting(
+        None,
+        ADMIN_KEY,
+        "The key of the admin API; without one, the admin listener has metrics only.",
+        secret=True,
     )
     usage_retention_days: int = setting(
         90, integer(1, 36_500), "Days that a request's usage is kept; then the sums of its day."

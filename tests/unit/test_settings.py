@@ -134,7 +134,7 @@ def test_a_wrong_key_is_not_shown() -> None:
 def test_the_table_names_every_setting_once() -> None:
     assert [row.name for row in ROWS] == [field.name for field in fields(Settings)]
     secret = [row.name for row in ROWS if row.secret]
-    assert secret == ["api_key", "database_url", "pepper", "redis_url"]
+    assert secret == ["api_key", "database_url", "pepper", "redis_url", "admin_key"]
     assert load({}, {"TESSERA_API_KEY": KEY}).api_key == KEY
 
 

@@ -22,7 +22,7 @@ from tessera.access.keys import PREFIX, AccountId, Identity, Keys, Seal, bearer,
 from tessera.access.tiers import Tiers
 from tessera.access.window import Rate
 from tessera.core.chat import Caller
-from tessera.errors import InvalidApiKey, PermissionDenied, StartupError, StoreUnavailable
+from tessera.errors import InvalidApiKey, OperatorError, PermissionDenied, StoreUnavailable
 from tessera.metrics import Metrics
 from tessera.store.holders import Holder
 from tessera.telemetry import log
@@ -196,7 +196,7 @@ class StoredKeys:
             )
         try:
             tier = self._tiers[account.tier]
-        except StartupError as error:
+        except OperatorError as error:
             raise PermissionDenied(
                 f"The tier of this account, {account.tier}, is not configured. Ask the operator."
             ) from error

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any, cast
 
 from tessera.access.window import Rate
-from tessera.errors import StartupError
+from tessera.errors import OperatorError, StartupError
 
 OPERATOR_TIER = "operator"
 """Of the key that the service is started with: unless it is configured, as good as no limits."""
@@ -111,9 +111,10 @@ class Tiers:
         self._tiers = dict(tiers)
 
     def __getitem__(self, name: str) -> Tier:
-        """Raises `StartupError` for a tier that is not configured, naming those that are."""
+        """Raises `OperatorError` for a tier that is not configured, naming those that are."""
         if name not in self._tiers:
-            raise StartupError(f"There is no tier {name!r}. Use one of: {', '.join(self._tiers)}.")
+            known = ", ".join(self._tiers)
+            raise OperatorError(f"There is no tier {name[:50]!r}. Use one of: {known}.", param="tier")
         return self._tiers[name]
 
     def names(self) -> tuple[str, ...]:

@@ -2,13 +2,13 @@
 
 import click
 
-from tessera.access.tiers import configured
+from tessera.admin import desk
+from tessera.admin.forms import AccountChanges, NewAccount
+from tessera.cli.assembly import tiers
 from tessera.cli.options import with_settings
-from tessera.cli.rows import AS_JSON, Row, show, show_one
+from tessera.cli.rows import AS_JSON, show, show_one
 from tessera.cli.storage import actor, changing
 from tessera.settings import Settings
-from tessera.store import accounts as book
-from tessera.store.accounts import Account
 
 _OPENED = with_settings("database_url")
 
@@ -25,10 +25,9 @@ def accounts() -> None:
 @_OPENED
 def create(settings: Settings, name: str, tier: str, as_json: bool) -> None:
     """Make an account called NAME."""
-    configured(settings.tiers or {})[tier]
     with changing(settings) as store:
-        account = book.create(store, name, tier, by=actor())
-    show_one(_row(account), as_json)
+        row = desk.create_account(store, NewAccount(name=name, tier=tier), tiers(settings), by=actor())
+    show_one(row, as_json)
 
 
 @accounts.command("list")
@@ -37,8 +36,8 @@ def create(settings: Settings, name: str, tier: str, as_json: bool) -> None:
 def list_(settings: Settings, as_json: bool) -> None:
     """Show all accounts."""
     with changing(settings) as store:
-        everyone = book.everyone(store)
-    show([_row(account) for account in everyone], as_json, "No accounts yet: tessera accounts create NAME.")
+        rows = desk.list_accounts(store)
+    show(rows, as_json, "No accounts yet: tessera accounts create NAME.")
 
 
 @accounts.command("show")
@@ -48,8 +47,8 @@ def list_(settings: Settings, as_json: bool) -> None:
 def show_(settings: Settings, account: str, as_json: bool) -> None:
     """Show one account."""
     with changing(settings) as store:
-        found = book.find(store, account)
-    show_one(_row(found), as_json)
+        row = desk.show_account(store, account)
+    show_one(row, as_json)
 
 
 @accounts.command()
@@ -59,10 +58,7 @@ def show_(settings: Settings, account: str, as_json: bool) -> None:
 @_OPENED
 def set_tier(settings: Settings, account: str, tier: str, as_json: bool) -> None:
     """Move an account to another tier; it acts within 30 seconds."""
-    configured(settings.tiers or {})[tier]
-    with changing(settings) as store:
-        changed = book.set_tier(store, account, tier, by=actor())
-    show_one(_row(changed), as_json)
+    _change(settings, account, AccountChanges(tier=tier), as_json)
 
 
 @accounts.command()
@@ -71,9 +67,7 @@ def set_tier(settings: Settings, account: str, tier: str, as_json: bool) -> None
 @_OPENED
 def disable(settings: Settings, account: str, as_json: bool) -> None:
     """Let none of its keys be valid any more, within 30 seconds."""
-    with changing(settings) as store:
-        changed = book.set_enabled(store, account, False, by=actor())
-    show_one(_row(changed), as_json)
+    _change(settings, account, AccountChanges(disabled=True), as_json)
 
 
 @accounts.command()
@@ -82,16 +76,10 @@ def disable(settings: Settings, account: str, as_json: bool) -> None:
 @_OPENED
 def enable(settings: Settings, account: str, as_json: bool) -> None:
     """Let its keys be valid again."""
+    _change(settings, account, AccountChanges(disabled=False), as_json)
+
+
+def _change(settings: Settings, account: str, changes: AccountChanges, as_json: bool) -> None:
     with changing(settings) as store:
-        changed = book.set_enabled(store, account, True, by=actor())
-    show_one(_row(changed), as_json)
-
-
-def _row(account: Account) -> Row:
-    return {
-        "id": account.id,
-        "name": account.name,
-        "tier": account.tier,
-        "created_s": account.created_s,
-        "disabled_s": account.disabled_s,
-    }
+        row = desk.change_account(store, account, changes, tiers(settings), by=actor())
+    show_one(row, as_json)

@@ -10,6 +10,7 @@ import uvicorn
 
 from tessera.cli.api import UVICORN
 from tessera.cli.draining import SignalFreeServer
+from tessera.http.protocol import GuardedProtocol
 
 
 @asynccontextmanager
@@ -18,7 +19,7 @@ async def answering(app: Callable[..., Any], listener: socket.socket | None) -> 
     if listener is None:
         yield
         return
-    server = SignalFreeServer(uvicorn.Config(app, lifespan="off", **UVICORN))
+    server = SignalFreeServer(uvicorn.Config(app, http=GuardedProtocol, lifespan="off", **UVICORN))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         yield

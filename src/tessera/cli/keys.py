@@ -1,20 +1,16 @@
 """`tessera keys`: the keys of accounts."""
 
-import time
-from dataclasses import replace
-from datetime import UTC, datetime
+from typing import Any
 
 import click
 
-from tessera.access.keys import Seal, generate_key
+from tessera.access.keys import Seal
+from tessera.admin import desk
+from tessera.admin.forms import KeyChanges, NewKey, read_models, read_time
 from tessera.cli.options import with_settings
-from tessera.cli.rows import AS_JSON, Row, show, show_one
+from tessera.cli.rows import AS_JSON, show, show_one
 from tessera.cli.storage import actor, changing, pepper
-from tessera.errors import OperatorError
 from tessera.settings import Settings
-from tessera.store import accounts as book
-from tessera.store import keys as ring
-from tessera.store.keys import Key, Terms
 
 NEVER, ALL = "never", "all"
 _OPENED = with_settings("database_url")
@@ -52,13 +48,11 @@ def create(
     as_json: bool,
 ) -> None:
     """Make a key for an account. Its secret is shown once, now, and kept nowhere."""
-    terms = _changed(Terms(name), None, expires, models, burst_rpm, burst_until)
-    secret = generate_key()
-    digest = Seal(pepper(settings)).digest(secret)
+    sent = _sent(name, expires, models, burst_rpm, burst_until)
+    seal = Seal(pepper(settings))
     with changing(settings) as store:
-        owner = book.find(store, account)
-        key = ring.create(store, owner, terms, digest=digest, last4=secret[-4:], by=actor())
-    show_one({"id": key.id, "secret": secret, "account": owner.name, **_row(key)}, as_json)
+        row = desk.create_key(store, NewKey(account=account, **sent), seal, by=actor())
+    show_one(row, as_json)
     if not as_json:
         click.echo("This is the only time that the secret is shown.", err=True)
 
@@ -70,10 +64,7 @@ def create(
 def list_(settings: Settings, account: str | None, as_json: bool) -> None:
     """Show the keys of an account, without ACCOUNT those of all."""
     with changing(settings) as store:
-        owner_id = None if account is None else book.find(store, account).id
-        names = {owner.id: owner.name for owner in book.everyone(store)}
-        found = ring.of_account(store, owner_id)
-    rows = [{"id": key.id, "account": names[key.account_id], **_row(key)} for key in found]
+        rows = desk.list_keys(store, account)
     show(rows, as_json, "No keys yet: tessera keys create ACCOUNT --name NAME.")
 
 
@@ -84,9 +75,8 @@ def list_(settings: Settings, account: str | None, as_json: bool) -> None:
 def show_(settings: Settings, id: str, as_json: bool) -> None:
     """Show one key."""
     with changing(settings) as store:
-        key = ring.find(store, id)
-        owner = book.find(store, key.account_id)
-    show_one({"id": key.id, "account": owner.name, **_row(key)}, as_json)
+        row = desk.show_key(store, id)
+    show_one(row, as_json)
 
 
 @keys.command()
@@ -96,9 +86,8 @@ def show_(settings: Settings, id: str, as_json: bool) -> None:
 def revoke(settings: Settings, id: str, as_json: bool) -> None:
     """End a key for good, within 30 seconds."""
     with changing(settings) as store:
-        key = ring.revoke(store, id, by=actor())
-        owner = book.find(store, key.account_id)
-    show_one({"id": key.id, "account": owner.name, **_row(key)}, as_json)
+        row = desk.revoke_key(store, id, by=actor())
+    show_one(row, as_json)
 
 
 @keys.command()
@@ -123,64 +112,30 @@ def update(
     as_json: bool,
 ) -> None:
     """Change a key; what is not named stays. It acts within 30 seconds."""
+    ended: dict[str, Any] = {"burst_rpm": None, "burst_until_s": None} if no_burst else {}
+    changes = KeyChanges(**ended | _sent(name, expires, models, burst_rpm, burst_until))
     with changing(settings) as store:
-        terms = ring.find(store, id).terms
-        if no_burst:
-            terms = replace(terms, burst_rpm=None, burst_until_s=None)
-        terms = _changed(terms, name, expires, models, burst_rpm, burst_until)
-        key = ring.update(store, id, terms, by=actor())
-        owner = book.find(store, key.account_id)
-    show_one({"id": key.id, "account": owner.name, **_row(key)}, as_json)
+        row = desk.change_key(store, id, changes, by=actor())
+    show_one(row, as_json)
 
 
-def _changed(
-    terms: Terms,
+def _sent(
     name: str | None,
     expires: str | None,
     models: str | None,
     burst_rpm: int | None,
     burst_until: str | None,
-) -> Terms:
-    """With what was given; None was not."""
+) -> dict[str, Any]:
+    """The fields of the form that options were given for."""
+    sent: dict[str, Any] = {}
     if name is not None:
-        terms = replace(terms, name=name)
+        sent["name"] = name
     if expires is not None:
-        terms = replace(terms, expires_s=None if expires == NEVER else _date("--expires", expires))
+        sent["expires_s"] = None if expires == NEVER else read_time(expires, "--expires")
     if models is not None:
-        chosen = tuple(model.strip() for model in models.split(","))
-        terms = replace(terms, models=None if models == ALL else chosen)
+        sent["models"] = None if models == ALL else read_models(models)
     if burst_rpm is not None:
-        terms = replace(terms, burst_rpm=burst_rpm)
+        sent["burst_rpm"] = burst_rpm
     if burst_until is not None:
-        terms = replace(terms, burst_until_s=_date("--burst-until", burst_until))
-    return terms
-
-
-def _date(option: str, text: str) -> float:
-    """Unix seconds of a date that is to come."""
-    try:
-        date = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise OperatorError(f"{option} {text} is no date: send one as 2030-12-31.") from error
-    at_s = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
-    if at_s <= time.time():
-        raise OperatorError(f"{option} {text} is over: send a date that is to come.")
-    return at_s
-
-
-def _row(key: Key) -> Row:
-    """All but the id and the account's name, which go first."""
-    terms = key.terms
-    return {
-        "name": terms.name,
-        "state": key.state(time.time()),
-        "last4": key.last4,
-        "account_id": key.account_id,
-        "created_s": key.created_s,
-        "last_used_s": key.last_used_s,
-        "expires_s": terms.expires_s,
-        "revoked_s": key.revoked_s,
-        "models": terms.models,
-        "burst_rpm": terms.burst_rpm,
-        "burst_until_s": terms.burst_until_s,
-    }
+        sent["burst_until_s"] = read_time(burst_until, "--burst-until")
+    return sent

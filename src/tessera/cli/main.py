@@ -13,6 +13,7 @@ COMMANDS: Mapping[str, str] = {
     "accounts": "Make, list and change accounts.",
     "keys": "Make, list, change and revoke API keys.",
     "store": "Bring the store of accounts up to date, and look at it.",
+    "audit": "Show who changed accounts and keys, and when.",
     "usage": "Add up what accounts, keys and models have used.",
     "models": "List, fetch, verify and remove cached models.",
     "chat": "Talk to a running server in the terminal.",

@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TypeAlias
 
 import click
 import msgspec
 from rich.console import Console
 from rich.table import Table
 
-Row: TypeAlias = Mapping[str, object]
+from tessera.admin.rows import Row
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
@@ -62,5 +61,7 @@ def _text(name: str, value: object) -> str:
             return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S")
         case list() | tuple():
             return ", ".join(map(str, value))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+        case Mapping():
+            return msgspec.json.encode(value).decode()
         case _:
             return str(value)

@@ -19,7 +19,7 @@ import click
 import uvloop
 
 from tessera import __version__
-from tessera.access.keys import generate_key
+from tessera.access.keys import Seal, generate_key
 from tessera.cli.admin import answering
 from tessera.cli.api import Api, Plan
 from tessera.cli.assembly import find_folder, read_blueprint, tiers
@@ -31,7 +31,8 @@ from tessera.cli.systemd import notify
 from tessera.cli.workers import Workers
 from tessera.engine.openvino.process import EngineProcess
 from tessera.errors import EngineError, StartupError
-from tessera.http.metrics import admin_app
+from tessera.http.accounts import admin_routes
+from tessera.http.admin import admin_app
 from tessera.metrics import exposition
 from tessera.models import Model
 from tessera.settings import Settings
@@ -71,6 +72,7 @@ def serve(settings: Settings) -> None:
     # What is wrong with them is known before anything is downloaded.
     tiers(settings)
     pepper(settings)
+    _check_admin_key(settings)
     for number in _SIGNALS:  # until the loop takes them over
         signal.signal(number, lambda number, frame: sys.exit(0))
     with ExitStack() as stack:
@@ -88,7 +90,8 @@ def serve(settings: Settings) -> None:
 async def _serve(
     given: Settings, folder: ModelFolder | None, listener: socket.socket, admin: socket.socket | None
 ) -> None:
-    settings = dataclasses.replace(given, api_key=given.api_key or generate_key())
+    # The API processes have no use for the admin key.
+    settings = dataclasses.replace(given, api_key=given.api_key or generate_key(), admin_key=None)
     secret = pepper(settings)
     blueprint = read_blueprint(settings, folder)
     engine = EngineProcess(blueprint.config, hang_s=settings.engine_hang_s) if blueprint.config else None
@@ -106,8 +109,21 @@ async def _serve(
         _obey_signals(front)
         new_key = None if given.api_key else settings.api_key
         announce = _Announcement(settings, model, address(listener), new_key)
-        async with prepared(settings), answering(admin_app(shown), admin):
-            await run(front, engine, announce)
+        async with prepared(settings) as store:
+            routes = admin_routes(store, tiers(settings), Seal(secret))
+            async with answering(admin_app(shown, given.admin_key, routes), admin):
+                await run(front, engine, announce)
+
+
+def _check_admin_key(settings: Settings) -> None:
+    if settings.admin_key is None:
+        return
+    if settings.admin_port is None:
+        raise StartupError(
+            "TESSERA_ADMIN_KEY is of no use without an admin listener: give it an --admin-port."
+        )
+    if settings.admin_key == settings.api_key:
+        raise StartupError("TESSERA_ADMIN_KEY and TESSERA_API_KEY are the same: clients would be admins.")
 
 
 def _counts(engine: EngineProcess | None) -> Mapping[str, int]:

@@ -70,9 +70,9 @@ def changing(settings: Settings) -> Generator[Changes]:
 
 
 @asynccontextmanager
-async def prepared(settings: Settings) -> AsyncGenerator[None]:
-    """The store is brought up to date before, or, if it is a PostgreSQL that cannot be reached now, as soon
-    as it can be. Raises `StartupError` for an SQLite file that cannot be used.
+async def prepared(settings: Settings) -> AsyncGenerator[Store]:
+    """The store, which is brought up to date before, or, if it is a PostgreSQL that cannot be reached now, as
+    soon as it can be. Raises `StartupError` for an SQLite file that cannot be used.
     """
     with opened(settings) as store:
         later = None
@@ -85,7 +85,7 @@ async def prepared(settings: Settings) -> AsyncGenerator[None]:
             log(_logger, "error", "store unavailable, serving without it", retry_in_s=RETRY_S)
             later = asyncio.create_task(_upgrade_later(store))
         try:
-            yield
+            yield store
         finally:
             if later:
                 later.cancel()

@@ -11,15 +11,14 @@ from typing import Any, get_args
 import click
 import msgspec
 
+from tessera.admin.rows import COUNTED, Row, usage_report
 from tessera.cli.options import with_settings
-from tessera.cli.rows import Row, show
+from tessera.cli.rows import show
 from tessera.cli.storage import changing
 from tessera.errors import OperatorError
 from tessera.settings import Settings
 from tessera.store.usage import By, Question, add_up
-from tessera.wire.usage import UsageTotals, counts, read_day, total
-
-_COUNTED = UsageTotals.__struct_fields__
+from tessera.wire.usage import read_day
 
 
 @click.command()
@@ -52,19 +51,12 @@ def usage(
     question = Question(by, _day(since, "--since"), _day(until, "--until"), named=account, key=key)
     with changing(settings) as store:
         sums = add_up(store, question)
-    rows: list[Row] = [{by: each.group, **_named(counts(each))} for each in sums]
+    report = usage_report(by, sums)
     if form == "table":
-        show([*rows, {by: "total", **_named(total(sums))}] if rows else [], False, "No usage yet.")
+        show([*report.rows, {by: "total", **report.totals}] if sums else [], False, "No usage yet.")
         return
-    if form == "json":
-        written = msgspec.json.encode({"rows": rows, "totals": _named(total(sums))}) + b"\n"
-    else:
-        written = _WRITERS[form](by, rows)
+    written = msgspec.json.encode(report) + b"\n" if form == "json" else _WRITERS[form](by, report.rows)
     _deliver(written, output, is_text=form != "parquet")
-
-
-def _named(numbers: Sequence[int]) -> Mapping[str, int]:
-    return dict(zip(_COUNTED, numbers, strict=True))
 
 
 def _day(asked: str | None, option: str) -> str | None:
@@ -73,7 +65,7 @@ def _day(asked: str | None, option: str) -> str | None:
 
 def _csv(by: By, rows: Sequence[Row]) -> bytes:
     text = io.StringIO()
-    writer = csv.DictWriter(text, [by, *_COUNTED], lineterminator="\n")
+    writer = csv.DictWriter(text, [by, *COUNTED], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue().encode()
@@ -85,7 +77,7 @@ def _parquet(by: By, rows: Sequence[Row]) -> bytes:
         parquet: Any = importlib.import_module("pyarrow.parquet")
     except ImportError as error:
         raise OperatorError("Parquet needs pyarrow: pip install 'tessera-serve[parquet]'.") from error
-    fields = [(by, arrow.string()), *((name, arrow.int64()) for name in _COUNTED)]
+    fields = [(by, arrow.string()), *((name, arrow.int64()) for name in COUNTED)]
     table = arrow.Table.from_pylist(rows, schema=arrow.schema(fields))
     file = io.BytesIO()
     parquet.write_table(table, file)

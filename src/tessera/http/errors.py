@@ -3,7 +3,7 @@
 import logging
 import math
 import traceback
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -53,14 +53,18 @@ def error_response(error: TesseraError, extra: Mapping[str, str] | None = None) 
     return Response(encode_error(error), error.status, headers, "application/json")
 
 
-async def refuse_route(request: Request, error: Exception) -> Response:
-    """Starlette's own refusals (404, 405) in our envelope."""
-    assert isinstance(error, HTTPException), "registered for this class"
-    path, method = request.scope["path"][:200], request.method
-    refusal: RequestError
-    if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "")
-        refusal = MethodNotAllowed(f"{path} does not take {method}. Send {allowed}.")
-    else:
-        refusal = EndpointNotFound(f"There is nothing at {path}. The service is POST /v1/chat/completions.")
-    return error_response(refusal, error.headers)
+def refusing_routes(what_is_there: str) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """What puts Starlette's own refusals (404, 405) into our envelope."""
+
+    async def refuse(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException), "registered for this class"
+        path, method = request.scope["path"][:200], request.method
+        refusal: RequestError
+        if error.status_code == 405:
+            allowed = (error.headers or {}).get("Allow", "")
+            refusal = MethodNotAllowed(f"{path} does not take {method}. Send {allowed}.")
+        else:
+            refusal = EndpointNotFound(f"There is nothing at {path}. {what_is_there}")
+        return error_response(refusal, error.headers)
+
+    return refuse

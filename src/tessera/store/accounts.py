@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, RowMapping, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from tessera.errors import OperatorError
+from tessera.errors import NameTaken, NotThere, OperatorError
 from tessera.store import audit
 from tessera.store.tables import ACCOUNTS
 
@@ -15,7 +15,8 @@ PREFIX = "acc_"
 RESERVED = ("operator",)
 """Names that are taken: the key that a service is started with belongs to `operator`."""
 
-_MAX_NAME = 100
+MAX_NAME = 100
+"""Characters of the name of an account or a key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,27 +31,30 @@ class Account:
 
 
 def create(connection: Connection, name: str, tier: str, *, by: str) -> Account:
-    """Raises `OperatorError` for a name that cannot be one or is taken."""
+    """Raises `OperatorError` for a name that cannot be one, `NameTaken` for one that is taken."""
     require_name(name)
     if name in RESERVED or name.startswith(PREFIX):
-        raise OperatorError(f"The name {name!r} is reserved. Choose another one.")
+        raise OperatorError(f"The name {name!r} is reserved. Choose another one.", param="name")
     account = Account(PREFIX + secrets.token_hex(10), name, tier, time.time(), None)
     row = {"id": account.id, "name": name, "tier": tier, "created_s": account.created_s}
     try:
         connection.execute(insert(ACCOUNTS).values(**row))
     except IntegrityError as error:
-        raise OperatorError(f"There is an account {name!r} already. Choose another name.") from error
+        message = f"There is an account {name!r} already. Choose another name."
+        raise NameTaken(message, param="name") from error
     audit.record(connection, by, "account.create", account.id, {"name": name, "tier": tier})
     return account
 
 
 def find(connection: Connection, name_or_id: str) -> Account:
-    """Raises `OperatorError` for one that does not exist."""
+    """Raises `NotThere`."""
     wanted = or_(ACCOUNTS.c.id == name_or_id, ACCOUNTS.c.name == name_or_id)
-    row = connection.execute(select(ACCOUNTS).where(wanted)).mappings().first()
-    if row is None:
-        raise OperatorError(f"There is no account {name_or_id!r}. `tessera accounts list` shows all of them.")
-    return account_of(row)
+    if can_be_name(name_or_id):  # PostgreSQL refuses to look for some of what cannot
+        row = connection.execute(select(ACCOUNTS).where(wanted)).mappings().first()
+        if row is not None:
+            return account_of(row)
+    message = f"There is no account {name_or_id[:MAX_NAME]!r}. List them to see all of them."
+    raise NotThere(message, code="account_not_found")
 
 
 def everyone(connection: Connection) -> list[Account]:
@@ -60,7 +64,7 @@ def everyone(connection: Connection) -> list[Account]:
 
 
 def set_tier(connection: Connection, name_or_id: str, tier: str, *, by: str) -> Account:
-    """Raises `OperatorError` for an account that does not exist."""
+    """Raises `NotThere`."""
     account = find(connection, name_or_id)
     if account.tier != tier:
         connection.execute(update(ACCOUNTS).where(ACCOUNTS.c.id == account.id).values(tier=tier))
@@ -69,7 +73,7 @@ def set_tier(connection: Connection, name_or_id: str, tier: str, *, by: str) -> 
 
 
 def set_enabled(connection: Connection, name_or_id: str, enabled: bool, *, by: str) -> Account:
-    """While it is disabled, none of its keys is valid. Raises `OperatorError` if it does not exist."""
+    """While it is disabled, none of its keys is valid. Raises `NotThere`."""
     account = find(connection, name_or_id)
     if enabled != (account.disabled_s is None):
         disabled_s = None if enabled else time.time()
@@ -83,7 +87,14 @@ def account_of(row: RowMapping) -> Account:
     return Account(row["id"], row["name"], row["tier"], row["created_s"], row["disabled_s"])
 
 
+def can_be_name(text: str, max_characters: int = MAX_NAME) -> bool:
+    """Whether anything in the store can be called so, or have it as its id."""
+    return 0 < len(text) <= max_characters and text.isprintable() and text == text.strip()
+
+
 def require_name(name: str) -> None:
     """Of an account or of a key; raises `OperatorError`."""
-    if not (0 < len(name) <= _MAX_NAME and name.isprintable() and name == name.strip()):
-        raise OperatorError(f"{name!r} is no name: send 1 to {_MAX_NAME} printable characters.")
+    if not can_be_name(name):
+        raise OperatorError(
+            f"{name[:MAX_NAME]!r} is no name: send 1 to {MAX_NAME} printable characters.", param="name"
+        )

@@ -7,10 +7,12 @@ from dataclasses import asdict, dataclass
 from sqlalchemy import Connection, RowMapping, insert, select
 from sqlalchemy import update as update_rows
 
-from tessera.errors import OperatorError
+from tessera.errors import NotThere, OperatorError
 from tessera.store import audit
-from tessera.store.accounts import Account, require_name
+from tessera.store.accounts import MAX_NAME, Account, can_be_name, require_name
 from tessera.store.tables import KEYS
+
+_MAX_MODELS, _MAX_MODEL_NAME = 100, 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +61,13 @@ def create(
 
 
 def find(connection: Connection, key_id: str) -> Key:
-    """Raises `OperatorError` for one that does not exist."""
-    row = connection.execute(select(KEYS).where(KEYS.c.id == key_id)).mappings().first()
-    if row is None:
-        raise OperatorError(f"There is no key {key_id!r}. `tessera keys list` shows all of them.")
-    return key_of(row)
+    """Raises `NotThere`."""
+    if can_be_name(key_id):
+        row = connection.execute(select(KEYS).where(KEYS.c.id == key_id)).mappings().first()
+        if row is not None:
+            return key_of(row)
+    message = f"There is no key {key_id[:MAX_NAME]!r}. List them to see all of them."
+    raise NotThere(message, code="key_not_found")
 
 
 def of_account(connection: Connection, account_id: str | None) -> list[Key]:
@@ -75,7 +79,7 @@ def of_account(connection: Connection, account_id: str | None) -> list[Key]:
 
 
 def update(connection: Connection, key_id: str, terms: Terms, *, by: str) -> Key:
-    """Give it other terms; raises `OperatorError` if there is no such key or they make no sense."""
+    """Give it other terms; raises `NotThere`, or `OperatorError` if they make no sense."""
     key = find(connection, key_id)
     _check(terms)
     before, after = _columns(key.terms), _columns(terms)
@@ -87,7 +91,7 @@ def update(connection: Connection, key_id: str, terms: Terms, *, by: str) -> Key
 
 
 def revoke(connection: Connection, key_id: str, *, by: str) -> Key:
-    """For good; a second time changes nothing. Raises `OperatorError` if there is no such key."""
+    """For good; a second time changes nothing. Raises `NotThere`."""
     if find(connection, key_id).revoked_s is None:
         connection.execute(update_rows(KEYS).where(KEYS.c.id == key_id).values(revoked_s=time.time()))
         audit.record(connection, by, "key.revoke", key_id)
@@ -121,11 +125,21 @@ def _columns(terms: Terms) -> dict[str, object]:
 
 def _check(terms: Terms) -> None:
     require_name(terms.name)
-    if terms.models is not None and not all(terms.models):
-        raise OperatorError("A model's name is empty.")
-    if terms.models == ():
-        raise OperatorError("A key without any model is of no use: revoke it, or name one.")
+    if terms.models is not None:
+        _check_models(terms.models)
     if (terms.burst_rpm is None) != (terms.burst_until_s is None):
-        raise OperatorError("A burst has both a number of requests a minute and a date at which it ends.")
+        missing = "burst_rpm" if terms.burst_rpm is None else "burst_until_s"
+        raise OperatorError(
+            "A burst has both a number of requests a minute and a date at which it ends.", param=missing
+        )
     if terms.burst_rpm is not None and not 0 < terms.burst_rpm < 2**31:
-        raise OperatorError("Requests a minute are a whole number of at least 1.")
+        raise OperatorError("Requests a minute are a whole number of at least 1.", param="burst_rpm")
+
+
+def _check_models(names: tuple[str, ...]) -> None:
+    if not 0 < len(names) <= _MAX_MODELS:
+        raise OperatorError(
+            f"A key is for 1 to {_MAX_MODELS} models, or for all: name them, or revoke it.", param="models"
+        )
+    if wrong := [name for name in names if not can_be_name(name, _MAX_MODEL_NAME)]:
+        raise OperatorError(f"{wrong[0][:MAX_NAME]!r} is no name of a model.", param="models")

@@ -23,6 +23,7 @@ HINTS = {
     "response_format": "Send a type of text, json_object or json_schema.",
     "chat_template_kwargs": "It takes enable_thinking and preserve_thinking, true or false.",
     "modalities": "This service reads and writes text only.",
+    "by": "Send day, account, key or model.",
     "logit_bias": "Keys are token ids as decimal text, values numbers from -100 to 100.",
 }
 """What to send instead, by top-level field, where the reason alone does not say it."""
@@ -45,10 +46,10 @@ def decode(decoder: msgspec.json.Decoder[T], text: bytes | str, param: str = "")
         raise _too_deep(param) from None
 
 
-def convert(value: Json, to: type[T], param: str) -> T:
-    """Check a decoded value that stands at `param` against a struct."""
+def convert(value: Json, to: type[T], param: str, *, strict: bool = True) -> T:
+    """Check a decoded value that stands at `param` against a struct; if not strict, text may be a number."""
     try:
-        return msgspec.convert(value, to)
+        return msgspec.convert(value, to, strict=strict)
     except msgspec.ValidationError as error:
         raise _located(error, param) from None
 

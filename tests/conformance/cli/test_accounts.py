@@ -112,7 +112,7 @@ def test_the_life_of_a_key(result: Callable[..., Any], run: Run, environment: di
         (("accounts", "set-tier", "acme", "gold"), ["'gold'", "lite, pro"]),
         (("accounts", "show", "nobody"), ["'nobody'"]),
         (("keys", "create", "nobody", "--name", "dev"), ["'nobody'"]),
-        (("keys", "create", "acme", "--name", "dev", "--expires", "tomorrow"), ["--expires tomorrow"]),
+        (("keys", "create", "acme", "--name", "dev", "--expires", "tomorrow"), ["--expires is 'tomorrow'"]),
         (("keys", "create", "acme", "--name", "dev", "--expires", "2020-01-01"), ["is over"]),
         (("keys", "create", "acme", "--name", "dev", "--burst-rpm", "5"), ["date"]),
         (("keys", "revoke", "key_none"), ["'key_none'"]),

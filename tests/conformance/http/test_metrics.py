@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tessera.engine.scripted import failing, saying
 from tessera.errors import GenerationFailed
-from tessera.http.metrics import admin_app
+from tessera.http.admin import admin_app
 from tessera.metrics import exposition
 
 CANARY = "canary-content"

@@ -1,7 +1,7 @@
 import pytest
 
 from tessera.access.tiers import DEFAULTS, FIELDS, Tier, configured
-from tessera.errors import StartupError
+from tessera.errors import OperatorError, StartupError
 
 WHOLE: dict[str, int | str] = {
     "sustained_rpm": 10,
@@ -34,7 +34,7 @@ def test_thinking_may_be_unlimited() -> None:
 
 
 def test_an_unknown_tier_is_named_with_those_that_are_known() -> None:
-    with pytest.raises(StartupError, match=r"'gold'.*lite, pro, scale, enterprise, operator"):
+    with pytest.raises(OperatorError, match=r"'gold'.*lite, pro, scale, enterprise, operator"):
         configured({})["gold"]
 
 

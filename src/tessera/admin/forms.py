@@ -1,0 +1,148 @@
+"""What an operator asks for: the bodies and queries of the admin API, which the commands fill in themselves.
+
+Fields have the names of the rows that they change. What is not sent stays as it is; null takes a limit away.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Annotated, TypeVar
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from tessera.errors import OperatorError
+from tessera.store.accounts import can_be_name
+from tessera.store.keys import Terms
+from tessera.store.usage import By, Question
+from tessera.wire.reading import convert, decode
+from tessera.wire.usage import read_day
+
+F = TypeVar("F", bound="Form")
+Q = TypeVar("Q", bound="Query")
+
+MAX_CHANGES = 1000
+"""Rows of the audit in one answer."""
+
+_LAST_DATE_S = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
+
+
+class Form(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of a request."""
+
+
+class NewAccount(Form, frozen=True, kw_only=True):
+    """An account to make."""
+
+    name: str
+    tier: str
+
+
+class AccountChanges(Form, frozen=True, kw_only=True):
+    """Of an account."""
+
+    tier: str | UnsetType = UNSET
+    disabled: bool | UnsetType = UNSET
+
+
+class KeyTerms(Form, frozen=True, kw_only=True):
+    """Of a key, but for its name. Dates are Unix seconds; null is no expiry, all models, no own burst."""
+
+    expires_s: float | UnsetType | None = UNSET
+    models: list[str] | UnsetType | None = UNSET
+    burst_rpm: int | UnsetType | None = UNSET
+    burst_until_s: float | UnsetType | None = UNSET
+
+    def applied_to(self, terms: Terms) -> Terms:
+        """With what was sent; raises `OperatorError` for a date that is over."""
+        _require_to_come("expires_s", self.expires_s)
+        _require_to_come("burst_until_s", self.burst_until_s)
+        fields = {field: getattr(self, field) for field in self.__struct_fields__ if hasattr(terms, field)}
+        sent = {field: value for field, value in fields.items() if value is not UNSET}
+        if isinstance(self.models, list):
+            sent["models"] = tuple(self.models)
+        return replace(terms, **sent)
+
+
+class KeyChanges(KeyTerms, frozen=True, kw_only=True):
+    """Of a key."""
+
+    name: str | UnsetType = UNSET
+
+
+class NewKey(KeyTerms, frozen=True, kw_only=True):
+    """A key to make, for an account by its name or id."""
+
+    account: str
+    name: str
+
+
+class Query(Struct, frozen=True, forbid_unknown_fields=True):
+    """The query of a request."""
+
+
+class KeysQuery(Query, frozen=True, kw_only=True):
+    """Which keys to list: those of an account."""
+
+    account: str | None = None
+
+
+class UsageQuery(Query, frozen=True, kw_only=True):
+    """Which requests to add up: of an account, of a key; days, the last one included; a row for each what."""
+
+    account: str | None = None
+    key: str | None = None
+    since: str | None = None
+    until: str | None = None
+    by: By = "day"
+
+    def question(self) -> Question:
+        """As the store answers it; raises `RequestError`."""
+        for param, name in (("account", self.account), ("key", self.key)):
+            if name is not None and not can_be_name(name):
+                raise OperatorError(f"{param} is {name[:50]!r}, which is nobody's name or id.", param=param)
+        since = None if self.since is None else read_day(self.since, "since")
+        until = None if self.until is None else read_day(self.until, "until")
+        return Question(self.by, since, until, named=self.account, key=self.key)
+
+
+class AuditQuery(Query, frozen=True, kw_only=True):
+    """Which changes to show: of an account and its keys, of a key; since when; before which one; how many."""
+
+    account: str | None = None
+    key: str | None = None
+    since: str | None = None
+    before: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+    limit: Annotated[int, Meta(ge=1, le=MAX_CHANGES)] = 100
+
+
+def read_form(kind: type[F], body: bytes) -> F:
+    """Raises `RequestError`."""
+    return decode(msgspec.json.Decoder(kind), body)
+
+
+def read_query(kind: type[Q], asked: Mapping[str, str]) -> Q:
+    """Raises `RequestError`."""
+    return convert(dict(asked), kind, "", strict=False)
+
+
+def read_time(asked: str, param: str) -> float:
+    """Unix seconds of an ISO date, in UTC unless it says otherwise; raises `OperatorError`."""
+    try:
+        date = datetime.fromisoformat(asked)
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError) as error:
+        message = f"{param} is {asked[:50]!r}: send a date such as 2030-12-31 or 2030-12-31T18:00:00."
+        raise OperatorError(message, param=param) from error
+
+
+def read_models(asked: str) -> list[str]:
+    """Names that are separated by commas."""
+    return [name.strip() for name in asked.split(",")]
+
+
+def _require_to_come(param: str, date_s: float | UnsetType | None) -> None:
+    if isinstance(date_s, (int, float)) and not time.time() < date_s <= _LAST_DATE_S:
+        how = "is over" if date_s <= time.time() else "is too far away"
+        raise OperatorError(f"The date of {param} {how}: send one that is to come.", param=param)

@@ -1,0 +1,64 @@
+"""What an operator is shown: the rows that the commands print with --json, and the admin API answers with."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TypeAlias
+
+from tessera.store.accounts import Account
+from tessera.store.audit import Change
+from tessera.store.keys import Key
+from tessera.store.usage import By, Sum
+from tessera.wire.usage import UsageTotals, counts, total
+
+Row: TypeAlias = Mapping[str, object]
+
+COUNTED = UsageTotals.__struct_fields__
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A row for each group of requests, and all of them added up."""
+
+    rows: list[Row]
+    totals: Mapping[str, int]
+
+
+def account_row(account: Account) -> Row:
+    """Of an account."""
+    return asdict(account)
+
+
+def key_row(key: Key, account: str, secret: str | None = None) -> Row:
+    """Of a key of the account of that name; its secret is there once, when it is made."""
+    terms = key.terms
+    return {
+        "id": key.id,
+        **({} if secret is None else {"secret": secret}),
+        "account": account,
+        "name": terms.name,
+        "state": key.state(time.time()),
+        "last4": key.last4,
+        "account_id": key.account_id,
+        "created_s": key.created_s,
+        "last_used_s": key.last_used_s,
+        "expires_s": terms.expires_s,
+        "revoked_s": key.revoked_s,
+        "models": terms.models,
+        "burst_rpm": terms.burst_rpm,
+        "burst_until_s": terms.burst_until_s,
+    }
+
+
+def change_row(change: Change) -> Row:
+    """Of the audit."""
+    return asdict(change)
+
+
+def usage_report(by: By, sums: Sequence[Sum]) -> Report:
+    """What was used."""
+    return Report([{by: each.group, **_named(counts(each))} for each in sums], _named(total(sums)))
+
+
+def _named(numbers: Sequence[int]) -> Mapping[str, int]:
+    return dict(zip(COUNTED, numbers, strict=True))

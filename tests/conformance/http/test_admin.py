@@ -1,0 +1,354 @@
+"""The admin API over HTTP, on both stores: what it does, what it refuses, and what it writes down."""
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from click.testing import CliRunner
+from starlette.types import ASGIApp
+
+from tessera.access.keys import Seal
+from tessera.access.tiers import Tiers
+from tessera.cli.main import main
+from tessera.core.entry import Entry
+from tessera.http.accounts import LIMITS, admin_routes
+from tessera.http.admin import admin_app
+from tessera.store import usage
+from tessera.store.holders import Holders
+from tessera.store.migration import upgrade
+from tessera.store.opening import Store, open_store, sqlite_path, transaction
+
+Run = Callable[[ASGIApp], AbstractContextManager[int]]
+
+ADMIN_KEY = "a" * 16 + "!#%&'*+/" * 2
+PEPPER = "p" * 32
+SEAL = Seal(PEPPER.encode())
+
+
+@pytest.fixture
+def store(database: str) -> Iterator[Store]:
+    opened = open_store(database)
+    upgrade(opened)
+    yield opened
+    opened.dispose()
+
+
+@pytest.fixture
+def admin(store: Store, run_app: Run) -> Iterator[httpx2.Client]:
+    app = admin_app(lambda: b"counts\n", ADMIN_KEY, admin_routes(store, Tiers(), SEAL))
+    headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
+    with run_app(app) as port:
+        url = f"http://127.0.0.1:{port}/admin"
+        with httpx2.Client(base_url=url, headers=headers, trust_env=False, timeout=20) as client:
+            yield client
+
+
+@pytest.fixture
+def command(database: str) -> Callable[..., Any]:
+    """What a command prints as JSON, on the same store."""
+
+    def run(*arguments: str) -> Any:
+        variables = {"TESSERA_DATABASE_URL": database, "TESSERA_PEPPER": PEPPER}
+        ran = CliRunner(env=variables).invoke(main, [*arguments, "--json"])
+        assert ran.exit_code == 0, ran.stderr
+        return json.loads(ran.stdout)
+
+    return run
+
+
+def made(reply: httpx2.Response) -> Any:
+    assert reply.status_code == 201, reply.text
+    return reply.json()
+
+
+def shown(reply: httpx2.Response) -> Any:
+    assert reply.status_code == 200, reply.text
+    return reply.json()
+
+
+def refused(reply: httpx2.Response) -> tuple[int, str, str | None]:
+    """Status, code and param of an error that is whole."""
+    error = reply.json()["error"]
+    assert set(error) == {"message", "type", "code", "param"}
+    assert error["message"]
+    assert reply.headers["x-request-id"]
+    return reply.status_code, error["code"], error["param"]
+
+
+def test_the_life_of_an_account_is_what_the_commands_show(
+    admin: httpx2.Client, command: Callable[..., Any]
+) -> None:
+    account = made(admin.post("/accounts", json={"name": "acme", "tier": "lite"}))
+    assert account["id"].startswith("acc_")
+    assert account == shown(admin.get("/accounts/acme")) == command("accounts", "show", account["id"])
+    assert shown(admin.patch("/accounts/acme", json={"tier": "pro"})) == {**account, "tier": "pro"}
+    disabled = shown(admin.patch(f"/accounts/{account['id']}", json={"disabled": True}))
+    assert disabled["disabled_s"] == pytest.approx(time.time(), abs=60)
+    both = shown(admin.patch("/accounts/acme", json={"disabled": False, "tier": "scale"}))
+    assert both == {**account, "tier": "scale"}
+    assert shown(admin.patch("/accounts/acme", json={})) == both
+    made(admin.post("/accounts", json={"name": "other", "tier": "lite"}))
+    assert shown(admin.get("/accounts")) == command("accounts", "list")
+
+
+def test_the_life_of_a_key_is_what_the_commands_show(
+    admin: httpx2.Client, command: Callable[..., Any], store: Store
+) -> None:
+    made(admin.post("/accounts", json={"name": "acme", "tier": "lite"}))
+    dates = {"expires_s": 2209075200, "burst_until_s": 2208988800.5}
+    terms = {"name": "dev", "models": ["a", "b/c"], "burst_rpm": 90, **dates}
+    reply = admin.post("/keys", json={"account": "acme", **terms})
+    assert reply.headers["cache-control"] == "no-store"
+    key = made(reply)
+    secret = key.pop("secret")
+    assert re.fullmatch(r"sk-tessera-[A-Za-z0-9]{40}", secret)
+    found = Holders(store).find(SEAL.digest(secret))
+    assert found is not None
+    assert found.key.id == key["id"]
+    assert {**key, **terms, "state": "active", "account": "acme", "last4": secret[-4:]} == key
+    assert key == shown(admin.get(f"/keys/{key['id']}")) == command("keys", "show", key["id"])
+    changed = shown(admin.patch(f"/keys/{key['id']}", json={"name": "ci", "models": None}))
+    assert changed == {**key, "name": "ci", "models": None}
+    freed = {"expires_s": None, "burst_rpm": None, "burst_until_s": None}
+    assert shown(admin.patch(f"/keys/{key['id']}", json=freed)) == {**changed, **freed}
+    other = command("keys", "create", "acme", "--name", "b")
+    other.pop("secret")
+    assert shown(admin.get("/keys", params={"account": "acme"})) == command("keys", "list", "acme")
+    assert shown(admin.get("/keys"))[1] == other
+    revoked = shown(admin.post(f"/keys/{key['id']}/revoke"))
+    assert revoked["state"] == "revoked"
+    assert shown(admin.post(f"/keys/{key['id']}/revoke")) == revoked
+
+
+def test_usage_is_what_the_command_shows(
+    admin: httpx2.Client, command: Callable[..., Any], store: Store
+) -> None:
+    account = made(admin.post("/accounts", json={"name": "acme", "tier": "lite"}))
+    key = made(admin.post("/keys", json={"account": "acme", "name": "dev"}))
+    entry = Entry(
+        "chatcmpl-1", account["id"], key["id"], "m", "direct", False, 1_800_000_000.0, finish="stop"
+    )
+    with transaction(store) as changes:
+        usage.write(changes, "one", [entry])
+    for by, group in (("day", "2027-01-15"), ("account", "acme"), ("key", key["id"]), ("model", "m")):
+        report = shown(admin.get("/usage", params={"by": by, "account": "acme", "key": key["id"]}))
+        assert report == command("usage", "--by", by)
+        assert [row[by] for row in report["rows"]] == [group]
+        assert report["totals"]["requests"] == 1
+    assert shown(admin.get("/usage", params={"account": "operator"}))["rows"] == []
+    assert shown(admin.get("/usage", params={"since": "2027-01-16"}))["rows"] == []
+
+
+def test_the_audit_says_who_did_what_and_nothing_secret(
+    admin: httpx2.Client, command: Callable[..., Any], database: str
+) -> None:
+    account = made(admin.post("/accounts", json={"name": "acme", "tier": "lite"}))
+    key = made(admin.post("/keys", json={"account": "acme", "name": "dev"}))
+    begun_s = time.time()
+    command("accounts", "create", "other", "--tier", "lite")
+    admin.patch("/accounts/acme", json={"tier": "pro", "disabled": True})
+    admin.patch(f"/keys/{key['id']}", json={"models": ["m"]})
+    admin.post(f"/keys/{key['id']}/revoke")
+    refused(admin.post("/accounts", json={"name": "acme", "tier": "lite"}))
+    trail = shown(admin.get("/audit"))
+    assert trail == command("audit")
+    assert [change["id"] for change in trail] == sorted((change["id"] for change in trail), reverse=True)
+    told = [(change["action"], change["subject"]) for change in reversed(trail)]
+    of_acme = [
+        ("account.create", account["id"]),
+        ("key.create", key["id"]),
+        ("account.set-tier", account["id"]),
+        ("account.disable", account["id"]),
+        ("key.update", key["id"]),
+        ("key.revoke", key["id"]),
+    ]
+    assert [change for change in told if change in of_acme] == of_acme
+    assert {change["actor"] for change in trail if (change["action"], change["subject"]) in of_acme} == {
+        "admin:127.0.0.1"
+    }
+    assert len(trail) == 7
+    assert len([change for change in trail if change["actor"].startswith("cli:")]) == 1
+    for arguments, n in (({"account": "acme"}, 6), ({"key": key["id"]}, 3), ({"limit": "2"}, 2)):
+        found = shown(admin.get("/audit", params=arguments))
+        options = [part for name, value in arguments.items() for part in (f"--{name}", value)]
+        assert found == command("audit", *options)
+        assert len(found) == n
+    assert shown(admin.get("/audit", params={"before": trail[2]["id"]})) == trail[3:]
+    since = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(begun_s + 60))
+    assert shown(admin.get("/audit", params={"since": since})) == command("audit", "--since", since) == []
+    assert len(shown(admin.get("/audit", params={"since": "2026-01-01"}))) == 7
+    for secret in (key["secret"][11:], ADMIN_KEY):
+        assert secret not in json.dumps(trail)
+        for path in files_of(database):
+            assert secret.encode() not in path.read_bytes()
+
+
+def files_of(database: str) -> list[Path]:
+    path = sqlite_path(database)
+    return [each for each in path.parent.glob(f"{path.name}*") if each.is_file()] if path else []
+
+
+NEW = {"name": "acme", "tier": "lite"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "expected"),
+    [
+        ("POST", "/accounts", {"name": "x", "tier": "gold"}, (400, "invalid_value", "tier")),
+        ("POST", "/accounts", {"name": " x", "tier": "lite"}, (400, "invalid_value", "name")),
+        ("POST", "/accounts", {"name": "x\0", "tier": "lite"}, (400, "invalid_value", "name")),
+        ("POST", "/accounts", {"name": "x\u202e", "tier": "lite"}, (400, "invalid_value", "name")),
+        ("POST", "/accounts", {"name": "operator", "tier": "lite"}, (400, "invalid_value", "name")),
+        ("POST", "/accounts", {"name": "taken", "tier": "lite"}, (409, "name_taken", "name")),
+        ("PATCH", "/accounts/taken", {"tier": "gold"}, (400, "invalid_value", "tier")),
+        ("PATCH", "/accounts/taken", {"name": "x"}, (400, "unknown_parameter", "name")),
+        ("PATCH", "/accounts/taken", {"disabled": "yes"}, (400, "invalid_value", "disabled")),
+        ("PATCH", "/accounts/nobody", {"tier": "pro"}, (404, "account_not_found", None)),
+        ("GET", "/accounts/nobody", None, (404, "account_not_found", None)),
+        ("GET", "/accounts/", None, (404, "account_not_found", None)),
+        ("GET", "/accounts/%00", None, (404, "account_not_found", None)),
+        ("GET", "/accounts/%ff%fe", None, (404, "account_not_found", None)),
+        ("GET", "/accounts/'%20OR%201=1", None, (404, "account_not_found", None)),
+        ("GET", "/accounts/" + "x" * 20_000, None, (404, "account_not_found", None)),
+        ("DELETE", "/accounts/taken", None, (405, "method_not_allowed", None)),
+        ("POST", "/keys", {"account": "nobody", "name": "k"}, (404, "account_not_found", None)),
+        ("POST", "/keys", {"account": "taken\0", "name": "k"}, (404, "account_not_found", None)),
+        ("POST", "/keys", {"account": "taken", "name": ""}, (400, "invalid_value", "name")),
+        ("POST", "/keys", {"account": "taken", "name": "k", "models": []}, (400, "invalid_value", "models")),
+        (
+            "POST",
+            "/keys",
+            {"account": "taken", "name": "k", "models": [""]},
+            (400, "invalid_value", "models"),
+        ),
+        (
+            "POST",
+            "/keys",
+            {"account": "taken", "name": "k", "models": ["\x1b[2J"]},
+            (400, "invalid_value", "models"),
+        ),
+        (
+            "POST",
+            "/keys",
+            {"account": "taken", "name": "k", "models": ["m"] * 101},
+            (400, "invalid_value", "models"),
+        ),
+        (
+            "POST",
+            "/keys",
+            {"account": "taken", "name": "k", "burst_rpm": 5},
+            (400, "invalid_value", "burst_until_s"),
+        ),
+        (
+            "POST",
+            "/keys",
+            {"account": "taken", "name": "k", "burst_rpm": 10**30, "burst_until_s": 4e9},
+            (400, "invalid_value", "burst_rpm"),
+        ),
+        (
+            "POST",
+            "/keys",
+            {"account": "taken", "name": "k", "expires_s": 1},
+            (400, "invalid_value", "expires_s"),
+        ),
+        ("PATCH", "/keys/key_none", {"name": "k"}, (404, "key_not_found", None)),
+        ("GET", "/keys/%00", None, (404, "key_not_found", None)),
+        ("POST", "/keys/key_none/revoke", None, (404, "key_not_found", None)),
+        ("GET", "/keys/key_none/revoke", None, (405, "method_not_allowed", None)),
+        ("GET", "/keys?account=nobody", None, (404, "account_not_found", None)),
+        ("GET", "/keys?acount=taken", None, (400, "unknown_parameter", "acount")),
+        ("GET", "/usage?by=hour", None, (400, "invalid_value", "by")),
+        ("GET", "/usage?since=soon", None, (400, "invalid_value", "since")),
+        ("GET", "/usage?key=%00", None, (400, "invalid_value", "key")),
+        ("GET", "/audit?limit=-1", None, (400, "invalid_value", "limit")),
+        ("GET", "/audit?since=soon", None, (400, "invalid_value", "since")),
+        ("GET", "/audit?account=%00", None, (404, "account_not_found", None)),
+        ("GET", "/audit?key=nobody", None, (404, "key_not_found", None)),
+        ("GET", "/nothing", None, (404, "not_found", None)),
+    ],
+)
+def test_what_cannot_be_done_is_named(
+    admin: httpx2.Client, method: str, path: str, body: Any, expected: tuple[int, str, str | None]
+) -> None:
+    made(admin.post("/accounts", json={"name": "taken", "tier": "lite"}))
+    reply = admin.request(method, path, **({} if body is None else {"json": body}))
+    assert refused(reply) == expected
+    assert reply.headers["x-should-retry"] == "false"
+    assert len(shown(admin.get("/audit"))) == 1
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_bodies_are_small_json_and_whole(admin: httpx2.Client) -> None:
+    def send(body: bytes, **headers: str) -> tuple[int, str, str | None]:
+        sent = {"Content-Type": "application/json"} | {k.replace("_", "-"): v for k, v in headers.items()}
+        return refused(admin.post("/accounts", content=body, headers=sent))
+
+    for body in (b"", b"{", b"nul", b"\xff", b'{"name": "a\x00"}', b'{"name": NaN}'):
+        assert send(body) == (400, "invalid_json", None)
+    for body in (b"[" * 60_000, b'{"name":' * 8000):
+        assert send(body)[0] == 400
+    assert send(b"x" * (LIMITS.max_body_bytes + 1)) == (413, "request_too_large", None)
+    assert send(b"{}", Content_Type="text/plain") == (415, "unsupported_media_type", None)
+    assert send(b"{}", Content_Encoding="gzip") == (415, "unsupported_media_type", None)
+
+
+@pytest.mark.parametrize("name", ["a/b", "a b?c=d#e", "söhne & co", "100%", "../x", "null", "'; --", "数据"])
+def test_a_name_may_be_odd(admin: httpx2.Client, name: str) -> None:
+    from urllib.parse import quote
+
+    account = made(admin.post("/accounts", json={"name": name, "tier": "lite"}))
+    path = f"/accounts/{quote(name, safe='')}"
+    assert shown(admin.get(path)) == account
+    assert shown(admin.patch(path, json={"tier": "pro"}))["tier"] == "pro"
+    key = made(admin.post("/keys", json={"account": name, "name": name, "models": [name]}))
+    assert (key["account"], key["name"], key["models"]) == (name, name, [name])
+    assert len(shown(admin.get("/keys", params={"account": name}))) == 1
+    assert len(shown(admin.get("/audit", params={"account": name}))) == 3
+
+
+def test_of_many_who_want_one_name_one_gets_it(admin: httpx2.Client) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        replies = list(threads.map(lambda _: admin.post("/accounts", json=NEW), range(16)))
+    codes = sorted(reply.status_code for reply in replies)
+    assert codes == [201] + [409] * 15
+    assert len(shown(admin.get("/accounts"))) == len(shown(admin.get("/audit"))) == 1
+
+
+def test_keys_are_made_and_changed_side_by_side(admin: httpx2.Client) -> None:
+    made(admin.post("/accounts", json=NEW))
+
+    def one(number: int) -> str:
+        key = made(admin.post("/keys", json={"account": "acme", "name": f"k{number}"}))
+        assert shown(admin.patch(f"/keys/{key['id']}", json={"models": ["m"]}))["models"] == ["m"]
+        return key["secret"]
+
+    with ThreadPoolExecutor(8) as threads:
+        secrets = set(threads.map(one, range(16)))
+    keys = shown(admin.get("/keys"))
+    assert sorted(key["last4"] for key in keys) == sorted(secret[-4:] for secret in secrets)
+    assert len(secrets) == 16
+    assert len(shown(admin.get("/audit"))) == 33
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_store_that_is_away_is_503_and_comes_back(
+    admin: httpx2.Client, store: Store, database: str
+) -> None:
+    made(admin.post("/accounts", json=NEW))
+    path = sqlite_path(database)
+    assert path is not None
+    store.dispose()
+    path.rename(path.with_name("away"))
+    path.mkdir()
+    for reply in (admin.get("/accounts"), admin.post("/keys", json={"account": "acme", "name": "k"})):
+        assert refused(reply) == (503, "store_unavailable", None)
+    path.rmdir()
+    path.with_name("away").rename(path)
+    assert [account["name"] for account in shown(admin.get("/accounts"))] == ["acme"]
