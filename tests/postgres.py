@@ -4,6 +4,7 @@ import importlib.util
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from tests.serving import children
 
 
 @dataclass
@@ -58,9 +60,23 @@ class Postgres:
     def stop(self) -> None:
         """At once: connections are cut."""
         if self.process:
-            self.process.send_signal(3)  # SIGQUIT
+            self.resume()
+            self.process.send_signal(signal.SIGQUIT)
             self.process.wait(20)
             self.process = None
+
+    def pause(self) -> None:
+        """Connections stay, and nothing answers."""
+        self._send(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """After `pause`."""
+        self._send(signal.SIGCONT)
+
+    def _send(self, number: signal.Signals) -> None:
+        assert self.process
+        for id in (self.process.pid, *children(self.process.pid)):
+            os.kill(id, number)
 
     def url(self, database: str) -> str:
         return f"postgresql://tessera@/{database}?host={quote(str(self.root), safe='')}"

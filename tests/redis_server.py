@@ -1,5 +1,6 @@
 """A real Redis on a Unix socket, without persistence."""
 
+import itertools
 import shutil
 import subprocess
 import tempfile
@@ -18,6 +19,11 @@ class RedisServer:
         self.socket = folder / "redis.sock"
         self.url = f"unix://{self.socket}"
         self.process: subprocess.Popen[bytes] | None = None
+        self._databases = itertools.count(1)
+
+    def create(self) -> str:
+        """The URL of an empty database; there are fifteen."""
+        return f"{self.url}?db={next(self._databases)}"
 
     def start(self) -> None:
         options = ("--port", "0", "--unixsocket", self.socket, "--save", "", "--appendonly", "no")

@@ -89,13 +89,22 @@ def service(start: Start) -> Callable[..., Server]:
     """Start a server and wait until it says that it serves."""
 
     def one(*arguments: object, **variables: str) -> Server:
-        process = start("serve", "--engine", "scripted", "--port", "0", *arguments, **variables)
-        assert process.stdout is not None
-        lines = [process.stdout.readline().strip() for _ in range(2 if "TESSERA_API_KEY" in variables else 3)]
-        key = variables.get("TESSERA_API_KEY") or lines[-1].removeprefix("export TESSERA_API_KEY=")
-        return Server(process, lines[1].split()[2].removesuffix("/v1,"), key, lines)
+        return announced(starting(start, *arguments, **variables), variables.get("TESSERA_API_KEY"))
 
     return one
+
+
+def starting(start: Start, *arguments: object, **variables: str) -> "subprocess.Popen[str]":
+    """A server that does not serve yet."""
+    return start("serve", "--engine", "scripted", "--port", "0", *arguments, **variables)
+
+
+def announced(process: "subprocess.Popen[str]", api_key: str | None = None) -> Server:
+    """It, as soon as it says that it serves."""
+    assert process.stdout is not None
+    lines = [process.stdout.readline().strip() for _ in range(2 if api_key else 3)]
+    key = api_key or lines[-1].removeprefix("export TESSERA_API_KEY=")
+    return Server(process, lines[1].split()[2].removesuffix("/v1,"), key, lines)
 
 
 def ask(**fields: Any) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from tessera.access.window import Rate
 from tessera.core.chat import Caller
 from tessera.errors import InvalidApiKey, OperatorError, PermissionDenied, StoreUnavailable
 from tessera.metrics import Metrics
+from tessera.store.asking import ask
 from tessera.store.holders import Holder
 from tessera.telemetry import log
 
@@ -36,6 +37,9 @@ GRACE_S = 3600.0
 
 ABSENT_S = 5.0
 """How long a digest that is no key's is not asked for again."""
+
+ANSWER_S = 3.0
+"""The store has so long to answer; nobody waits for it longer."""
 
 PAUSE_S = 1.0
 """After a failure the store is left alone for so long."""
@@ -167,7 +171,7 @@ class StoredKeys:
         asked_s = self._clock()
         try:
             with self._metrics.store_call_s.labels("key").time():
-                holder = await self._in_thread(lambda: self._store.find(digest))
+                holder = await ask(self._threads, lambda: self._store.find(digest), ANSWER_S)
         except StoreUnavailable:
             if self._failed_s is None:
                 log(_logger, "error", "key store unavailable", n_cached=len(self._found))
@@ -221,10 +225,7 @@ class StoredKeys:
         used, self._used = self._used, {}
         # What is lost is that a key was used a minute ago; its requests are in the usage.
         with suppress(StoreUnavailable):
-            await self._in_thread(lambda: self._store.touch(used))
-
-    async def _in_thread(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+            await ask(self._threads, lambda: self._store.touch(used), ANSWER_S)
 
 
 def _keep(into: dict[bytes, T], digest: bytes, value: T, at_most: int) -> None:

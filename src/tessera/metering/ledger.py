@@ -21,6 +21,7 @@ from tessera.errors import StoreUnavailable
 from tessera.metering.spool import Spool, abandoned, new_instance
 from tessera.metrics import Metrics, StoreCall
 from tessera.store import usage
+from tessera.store.asking import ask
 from tessera.store.opening import Store, transaction
 from tessera.store.usage import Question, Sum
 from tessera.telemetry import log
@@ -34,7 +35,7 @@ MAX_WAITING = 10_000
 STORE_WAIT_S = 3.0
 """Entries that wait longer for the store go to the spool."""
 
-ROUND_S, ROUND_WHILE_AWAY_S = 5.0, 1.0
+READING_WAIT_S, ROUND_S, ROUND_WHILE_AWAY_S = 5.0, 5.0, 1.0
 DEAD_AFTER_S = 60.0
 _HOUR_S, _DAY_S = 3600, 86_400
 
@@ -95,6 +96,7 @@ class SqlLedger:
         self._is_away = False
         self._rolled_up_s = 0.0
         self._thread = ThreadPoolExecutor(1, "ledger")
+        self._readers = ThreadPoolExecutor(2, "usage")  # not the loop's, which the spool needs
         self._spool: Spool | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -111,7 +113,7 @@ class SqlLedger:
 
     async def add_up(self, question: Question) -> list[Sum]:
         """See `Ledger`."""
-        return await asyncio.to_thread(self._add_up, question)
+        return await ask(self._readers, partial(self._add_up, question), READING_WAIT_S)
 
     async def start(self) -> None:
         """See `Ledger`."""
@@ -133,6 +135,7 @@ class SqlLedger:
         if self._spool:
             await asyncio.to_thread(self._spool.close)
         self._thread.shutdown(wait=False, cancel_futures=True)
+        self._readers.shutdown(wait=False, cancel_futures=True)
 
     async def _record(self, entry: Entry) -> None:
         if len(self._waiting) >= MAX_WAITING:
@@ -171,7 +174,9 @@ class SqlLedger:
         while True:
             running = [look() for look in self._running.values()]
             self._turn(away=not await self._ask_store("round", partial(self._make_round, running)))
-            self._metrics.spooled.set(self._spool.n_entries if self._spool else 0)
+            while not self._is_away and self._n_spooled:  # what comes now is not spooled: it has an end
+                await self._ask_store("round", self._write_spooled)
+            self._metrics.spooled.set(self._n_spooled)
             await asyncio.sleep(ROUND_WHILE_AWAY_S if self._is_away else self._round_s)
 
     async def _ask_store(self, call: StoreCall, work: Callable[[], None]) -> bool:
@@ -198,7 +203,6 @@ class SqlLedger:
 
     def _make_round(self, running: list[Entry]) -> None:
         now_s = time.time()
-        self._empty_spool()
         for instance, entries in abandoned(self._folder):
             with transaction(self._store) as connection:
                 usage.write(connection, instance, entries)
@@ -212,39 +216,22 @@ class SqlLedger:
                 usage.roll_up(connection, usage.day_of(now_s - self._retention_days * _DAY_S))
             self._rolled_up_s = now_s
 
-    def _empty_spool(self) -> None:
-        while self._spool:
-            entries, size = self._spool.read()
-            if entries:
-                self._write(entries)
-            if self._spool.forget(size):
-                return
+    @property
+    def _n_spooled(self) -> int:
+        return self._spool.n_entries if self._spool else 0
+
+    def _write_spooled(self) -> None:
+        if self._spool:
+            entries, n_bytes = self._spool.read()
+            self._write(entries)
+            self._spool.forget(len(entries), n_bytes)
 
     def _leave(self) -> None:
-        self._empty_spool()
+        while self._n_spooled:
+            self._write_spooled()
         with transaction(self._store) as connection:
             usage.bury(connection, self.instance)
 
     def _add_up(self, question: Question) -> list[Sum]:
         with transaction(self._store) as connection:
             return usage.add_up(connection, question)
-
-
-class Unrecorded:
-    """A `Ledger` that keeps nothing: for programs that build the application without a store."""
-
-    async def open(self, look: Look) -> None:
-        """See `Ledger`."""
-
-    async def settle(self, entry: Entry) -> None:
-        """See `Ledger`."""
-
-    async def add_up(self, question: Question) -> list[Sum]:
-        """See `Ledger`."""
-        return []
-
-    async def start(self) -> None:
-        """See `Ledger`."""
-
-    async def aclose(self) -> None:
-        """See `Ledger`."""

@@ -18,6 +18,7 @@ from tessera.core.entry import Entry
 from tessera.errors import StoreUnavailable
 
 _SUFFIX = ".usage.jsonl"
+_AT_ONCE_BYTES = 256 * 1024
 
 
 def new_instance() -> str:
@@ -34,6 +35,7 @@ class Spool:
         self._path = folder / (instance + _SUFFIX)
         self._turn = Lock()
         self.n_entries = 0
+        self._n_forgotten_bytes = 0
         unlocked = self._path.with_suffix(".new")
         self._fd = os.open(unlocked, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         flock(self._fd, LOCK_EX)
@@ -54,18 +56,20 @@ class Spool:
             self.n_entries += len(entries)
 
     def read(self) -> tuple[list[Entry], int]:
-        """What is kept, and its size."""
-        written = _read(self._fd)
+        """The next thousand or so that are kept, and how many bytes they are."""
+        with self._turn:
+            written = os.pread(self._fd, _AT_ONCE_BYTES, self._n_forgotten_bytes)
+        written = written[: written.rfind(b"\n") + 1] or written
         return _entries(written), len(written)
 
-    def forget(self, size: int) -> bool:
-        """Drop what was read, unless there is more by now."""
+    def forget(self, n_entries: int, n_bytes: int) -> None:
+        """Drop what was read; the file shrinks when nothing is left."""
         with self._turn:
-            if os.fstat(self._fd).st_size != size:
-                return False
-            os.ftruncate(self._fd, 0)
-            self.n_entries = 0
-            return True
+            self.n_entries -= n_entries
+            self._n_forgotten_bytes += n_bytes
+            if self._n_forgotten_bytes == os.fstat(self._fd).st_size:
+                os.ftruncate(self._fd, 0)
+                self.n_entries = self._n_forgotten_bytes = 0
 
     def close(self) -> None:
         """The instance ends; the file stays if there is something in it."""

@@ -4,7 +4,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import platformdirs
 import sqlalchemy
@@ -121,7 +121,17 @@ def _sqlite(url: sqlalchemy.URL, synchronous: str) -> Engine:
 
 
 def _postgresql(url: sqlalchemy.URL) -> Engine:
+    from tessera.store.postgresql import Impatient
+
     waits = {"connect_timeout": _WAIT_S, "options": f"-c statement_timeout={_WAIT_S * 1000}"}
-    return sqlalchemy.create_engine(
+    engine = sqlalchemy.create_engine(
         url, pool_size=4, max_overflow=4, pool_timeout=_WAIT_S, pool_pre_ping=True, connect_args=waits
     )
+
+    @event.listens_for(engine, "do_connect")
+    def connect(  # pyright: ignore[reportUnusedFunction]
+        dialect: object, record: object, arguments: tuple[Any, ...], options: dict[str, Any]
+    ) -> Impatient:
+        return Impatient.connect(*arguments, **options)
+
+    return engine

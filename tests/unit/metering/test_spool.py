@@ -1,4 +1,5 @@
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tessera.metering.spool import Spool, abandoned
 ENTRY = Entry(
     "chatcmpl-1", "acc", "key", "m", "direct", False, 7.0, Usage(1, 0, 2, 0), "stop", 0.1, None, 2.0
 )
+OTHER = replace(ENTRY, id="chatcmpl-2")
 
 
 def left(folder: Path) -> list[tuple[str, list[Entry]]]:
@@ -23,14 +25,29 @@ def test_what_is_kept_is_read_until_it_is_forgotten(tmp_path: Path) -> None:
     spool.append([ENTRY])
     entries, size = spool.read()
     assert entries == [ENTRY]
-    spool.append([ENTRY, ENTRY])
-    assert not spool.forget(size)
+    spool.append([OTHER, OTHER])
+    spool.forget(1, size)
     entries, size = spool.read()
-    assert entries == [ENTRY] * 3
-    assert spool.forget(size)
-    assert spool.read() == ([], 0)
+    assert (entries, spool.n_entries) == ([OTHER, OTHER], 2)
+    spool.forget(2, size)
+    assert (spool.read(), spool.n_entries) == (([], 0), 0)
     spool.close()
     assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_much_is_read_piece_by_piece(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, "one")
+    for _ in range(100):
+        spool.append([ENTRY, OTHER] * 50)
+    read: list[Entry] = []
+    while spool.n_entries:
+        entries, size = spool.read()
+        assert 0 < len(entries) < 3000
+        read += entries
+        spool.forget(len(entries), size)
+    assert read == [ENTRY, OTHER] * 5000
+    assert (tmp_path / "one.usage.jsonl").stat().st_size == 0
+    spool.close()
 
 
 def test_only_what_nobody_holds_is_abandoned(tmp_path: Path) -> None:
