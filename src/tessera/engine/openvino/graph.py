@@ -46,6 +46,11 @@ PROPERTIES: dict[Precision, dict[str, str]] = {
 }
 
 
+# Kernels are kept for every number of rows that a pass had, a megabyte and more for each with a small model.
+# Of so many the oldest go: with all that occur, memory would grow for hours.
+_KEPT_KERNELS = 200
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """Consecutive new tokens of one sequence: `n_past` tokens are in `blocks` already, the new ones go
@@ -68,6 +73,7 @@ class PagedGraph:
         properties = {
             "PERFORMANCE_HINT": "LATENCY",
             "ENABLE_CPU_PINNING": "NO",
+            "CPU_RUNTIME_CACHE_CAPACITY": str(_KEPT_KERNELS),
             **PROPERTIES[precision],
         }
         if threads:
