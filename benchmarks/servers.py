@@ -9,7 +9,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryDirectory, TemporaryFile
 
 _STOP_S = 20
 
@@ -24,10 +24,11 @@ class Target:
 
 @contextmanager
 def tessera() -> Generator[Target]:
-    """`tessera serve` as it is, with the embedded model."""
+    """`tessera serve` as it is, with the embedded model and a store that ends with it."""
     port = free_port()
     command = [str(Path(sys.executable).with_name("tessera")), "serve", "--host", "127.0.0.1"]
-    with _running([*command, "--port", str(port)]) as process:
+    command += ["--port", str(port)]
+    with TemporaryDirectory() as folder, _running(command, TESSERA_DATABASE_URL=store_in(folder)) as process:
         yield Target(f"http://127.0.0.1:{port}", _wait_for(process, r"export TESSERA_API_KEY=([\w-]+)"))
 
 
@@ -42,11 +43,16 @@ def llama(gguf: Path, slots: int) -> Generator[Target]:
 
 
 @contextmanager
-def _running(command: list[str]) -> Generator[subprocess.Popen[str]]:
+def _running(command: list[str], **variables: str) -> Generator[subprocess.Popen[str]]:
     plain = {name: value for name, value in os.environ.items() if not name.startswith("TESSERA_")}
     with TemporaryFile("w+") as log:
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=plain
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env=plain | variables,
         )
         try:
             yield process
@@ -70,6 +76,11 @@ def _wait_for(process: subprocess.Popen[str], pattern: str) -> str:
         if found := re.search(pattern, line):
             return found.group(1)
     raise RuntimeError(f"The server ended before it listened, with code {process.wait()}.")
+
+
+def store_in(folder: str) -> str:
+    """The address of a store, which keeps what is measured out of the user's own."""
+    return f"sqlite:///{folder}/tessera.db"
 
 
 def free_port() -> int:

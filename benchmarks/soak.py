@@ -19,9 +19,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.servers import free_port
+from benchmarks.servers import free_port, store_in
 
 _CITY = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 20}}, "required": ["city"]}
 _TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": _CITY}}]
@@ -58,12 +59,13 @@ def service() -> Iterator[Service]:
     command = [str(Path(sys.executable).with_name("tessera")), "serve", "--port", str(port)]
     # The KV cache is touched little by little: a small one is soon all in memory, and then hides no slope.
     command += ["--admin-port", str(admin_port), "--kv-cache-bytes", "192MiB", "--log-level", "warning"]
-    environment = os.environ | {"TESSERA_API_KEY": _KEY}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        next(line for line in process.stdout if "/v1" in line)
-        yield Service(process.pid, port, admin_port)
-        process.terminate()
+    with TemporaryDirectory() as folder:
+        environment = os.environ | {"TESSERA_API_KEY": _KEY, "TESSERA_DATABASE_URL": store_in(folder)}
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            next(line for line in process.stdout if "/v1" in line)
+            yield Service(process.pid, port, admin_port)
+            process.terminate()
 
 
 @dataclass(frozen=True, slots=True)
