@@ -26,7 +26,7 @@ Serve = Callable[..., Server]
 
 @pytest.fixture
 def traced(service: Serve, receiver: Receiver) -> Server:
-    slow = ("--scripted-tokens-per-s", 50, "--deadline-s", 2)
+    slow = ("--scripted-tokens-per-s", 50, "--deadline-s", 1)
     return service("--otlp-endpoint", receiver.url, *slow, OTEL_SERVICE_NAME="kitchen", **SOON)
 
 
@@ -135,8 +135,9 @@ def test_who_says_not_to_sample_is_not_sampled(traced: Server, receiver: Receive
     assert len(receiver.spans(1)) == 1
 
 
-def test_the_last_spans_are_sent_at_the_end(service: Serve, receiver: Receiver) -> None:
-    server = service("--otlp-endpoint", receiver.url, "--workers", 2)
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.full)])
+def test_the_last_spans_are_sent_at_the_end(service: Serve, receiver: Receiver, workers: int) -> None:
+    server = service("--otlp-endpoint", receiver.url, "--workers", workers)
     with server.client() as client:
         assert client.post(CHAT, json=ask()).status_code == 200
     assert server.stop()[0] == 0
@@ -163,6 +164,7 @@ def test_without_a_collector_everything_goes_on(service: Serve) -> None:
     assert "Traceback" not in log
 
 
+@pytest.mark.full
 def test_a_collector_that_is_silent_does_not_hold_up_the_end(service: Serve) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         server = service("--otlp-endpoint", f"http://127.0.0.1:{silent.getsockname()[1]}", **SOON)
