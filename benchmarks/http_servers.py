@@ -26,7 +26,8 @@ from tessera.engine.scripted import WORDS, ScriptedEngine, ScriptedTokenizer, at
 from tessera.formats.hermes import HERMES
 from tessera.http.protocol import GuardedProtocol
 from tessera.http.sse import HEADERS
-from tessera.metering.ledger import Ledger, SqlLedger
+from tessera.metering.base import Ledger
+from tessera.metering.ledger import SqlLedger
 from tessera.metrics import Metrics
 from tessera.models import Catalog, Model
 from tessera.store.migration import upgrade

@@ -28,7 +28,7 @@ from tessera.formats.hermes import HERMES
 from tessera.http.inflight import InFlight
 from tessera.http.limits import HttpLimits
 from tessera.http.protocol import GuardedProtocol
-from tessera.metering.ledger import Ledger
+from tessera.metering.base import Ledger
 from tessera.metrics import Metrics
 from tessera.models import Catalog, Model
 from tessera.text.tokenizer import Tokenizer

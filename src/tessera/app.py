@@ -20,9 +20,8 @@ from tessera.http.middleware import Envelope, KeyRequired
 from tessera.http.models import model_routes
 from tessera.http.ops import ops_routes
 from tessera.http.usage import usage_route
-from tessera.metering.ledger import Ledger
+from tessera.metering.base import Ledger, Unrecorded
 from tessera.metering.trace import Traces, Untraced
-from tessera.metering.unrecorded import Unrecorded
 from tessera.metrics import Metrics
 from tessera.models import Catalog
 

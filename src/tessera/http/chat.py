@@ -26,7 +26,7 @@ from tessera.http.inflight import Deadline, InFlight
 from tessera.http.limits import HttpLimits
 from tessera.http.presence import Abort, send_within, while_present
 from tessera.http.sse import EventStream, WriteNow
-from tessera.metering.ledger import Ledger
+from tessera.metering.base import Ledger
 from tessera.metering.meter import Meter
 from tessera.metering.recording import Recording
 from tessera.metering.trace import Trace, Traces

@@ -9,29 +9,30 @@ instance lives: what a dead one left open is closed as `interrupted` by the othe
 import asyncio
 import logging
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeAlias, TypeVar
+from typing import TypeVar
 
 from tessera.core.entry import Entry
 from tessera.errors import StoreUnavailable
+from tessera.metering.base import Look
 from tessera.metering.spool import Spool, abandoned, new_instance
+from tessera.metering.writer import Done, Work, Writer
 from tessera.metrics import Metrics, StoreCall
 from tessera.store import usage
 from tessera.store.asking import ask
-from tessera.store.opening import Store, transaction
+from tessera.store.opening import Line, Store, transaction
 from tessera.store.usage import Question, Sum
 from tessera.telemetry import log
 
 T = TypeVar("T")
 
-Look: TypeAlias = Callable[[], Entry]
-"""Gives the entry of a running request as it is now."""
-
 MAX_WAITING = 10_000
+PAUSE_S = 0.001
+"""Between two commits: under load, what comes in this time shares the next."""
+
 STORE_WAIT_S = 3.0
 """Entries that wait longer for the store go to the spool."""
 
@@ -40,32 +41,6 @@ DEAD_AFTER_S = 60.0
 _HOUR_S, _DAY_S = 3600, 86_400
 
 _logger = logging.getLogger(__name__)
-
-
-class Ledger(Protocol):
-    """Where the usage of requests is recorded."""
-
-    async def open(self, look: Look) -> None:
-        """A request begins. Returns when its entry is durable; raises `StoreUnavailable`."""
-        ...
-
-    async def settle(self, entry: Entry) -> None:
-        """It has ended. Returns when that is durable; raises `StoreUnavailable`. The entry is on its way once
-        this has been called, even if the caller is cancelled.
-        """
-        ...
-
-    async def add_up(self, question: Question) -> list[Sum]:
-        """What was recorded; raises `StoreUnavailable`."""
-        ...
-
-    async def start(self) -> None:
-        """Called in the loop that requests will come from."""
-        ...
-
-    async def aclose(self) -> None:
-        """Write what is still to be written."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,19 +61,21 @@ class SqlLedger:
         """`folder` is for spools. Rows of requests are kept for `retention_days`, then sums of their days."""
         self.instance = new_instance()
         self._store = store
+        self._line = Line(store)
         self._folder = folder
         self._metrics = metrics
         self._retention_days = retention_days
         self._round_s = round_s
         self._running: dict[str, Look] = {}
         self._waiting: list[_Waiting] = []
-        self._wanted = asyncio.Event()
+        self._batch: list[_Waiting] = []
+        self._is_busy = False
+        self._answered_s = 0.0
         self._is_away = False
         self._rolled_up_s = 0.0
-        self._thread = ThreadPoolExecutor(1, "ledger")
+        self._writer = Writer()
         self._readers = ThreadPoolExecutor(2, "usage")  # not the loop's, which the spool needs
         self._spool: Spool | None = None
-        self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self, look: Look) -> None:
         """See `Ledger`."""
@@ -121,20 +98,19 @@ class SqlLedger:
             self._spool = await asyncio.to_thread(Spool, self._folder, self.instance)
         except OSError as error:
             log(_logger, "warning", "no spool: without the store there is no service", reason=error.strerror)
-        self._tasks = [asyncio.create_task(self._write_on()), asyncio.create_task(self._go_round())]
+        self._writer.start()
+        self._rounds = asyncio.create_task(self._go_round())
 
     async def aclose(self) -> None:
         """See `Ledger`."""
-        while self._waiting:
-            self._wanted.set()
-            await asyncio.wait([each.written for each in self._waiting])
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while waiting := [each.written for each in (*self._batch, *self._waiting)]:
+            await asyncio.wait(waiting)
+        self._rounds.cancel()
+        await asyncio.gather(self._rounds, return_exceptions=True)
         await self._ask_store("round", self._leave)
         if self._spool:
             await asyncio.to_thread(self._spool.close)
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._writer.end()
         self._readers.shutdown(wait=False, cancel_futures=True)
 
     async def _record(self, entry: Entry) -> None:
@@ -142,33 +118,54 @@ class SqlLedger:
             raise StoreUnavailable("Too much usage waits to be recorded. Send the request again.")
         written = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(entry, time.monotonic(), written))
-        self._wanted.set()
+        self._go_on()
         if failure := await written:
             raise failure
 
-    async def _write_on(self) -> None:
-        while True:
-            await self._wanted.wait()
-            self._wanted.clear()
-            batch, self._waiting = self._waiting, []
-            failure = await self._keep([each.entry for each in batch])
-            if batch:
-                self._metrics.ledger_lag_s.observe(time.monotonic() - batch[0].since_s)
-            for each in batch:
-                if not each.written.done():
-                    each.written.set_result(failure)
+    def _go_on(self) -> None:
+        """Have what waits written next, unless something is being written, or is about to be."""
+        if self._waiting and not self._is_busy:
+            self._is_busy = True
+            loop = asyncio.get_running_loop()
+            loop.call_later(max(0.0, self._answered_s + PAUSE_S - time.monotonic()), self._hand_over)
 
-    async def _keep(self, entries: list[Entry]) -> StoreUnavailable | None:
-        """Make entries durable, here or there."""
-        if not self._is_away and await self._ask_store("usage", lambda: self._write(entries)):
-            return None
+    def _hand_over(self) -> None:
+        """All that waits is one batch."""
+        self._batch, self._waiting = self._waiting, []
+        if self._is_away:
+            self._setting_aside = asyncio.create_task(self._set_aside())
+            return
+        entries = [each.entry for each in self._batch]
+        self._ask("usage", partial(self._write, entries)).add_done_callback(self._written)
+
+    def _written(self, writing: Done) -> None:
+        if failure := writing.result():
+            self._miss(failure)
+            self._setting_aside = asyncio.create_task(self._set_aside())
+        else:
+            self._answer(None)
+
+    async def _set_aside(self) -> None:
+        """Make entries durable without the store."""
+        failure = None
         if self._spool is None:
-            return StoreUnavailable("Usage cannot be recorded now. Send the request again.")
-        try:
-            await asyncio.to_thread(self._spool.append, entries)
-        except StoreUnavailable as error:
-            return error
-        return None
+            failure = StoreUnavailable("Usage cannot be recorded now. Send the request again.")
+        else:
+            try:
+                await asyncio.to_thread(self._spool.append, [each.entry for each in self._batch])
+            except StoreUnavailable as error:
+                failure = error
+        self._answer(failure)
+
+    def _answer(self, failure: StoreUnavailable | None) -> None:
+        """The batch is on record, or failed."""
+        self._answered_s = time.monotonic()
+        self._metrics.ledger_lag_s.observe(self._answered_s - self._batch[0].since_s)
+        for each in self._batch:
+            if not each.written.done():
+                each.written.set_result(failure)
+        self._batch, self._is_busy = [], False
+        self._go_on()
 
     async def _go_round(self) -> None:
         while True:
@@ -179,26 +176,31 @@ class SqlLedger:
             self._metrics.spooled.set(self._n_spooled)
             await asyncio.sleep(ROUND_WHILE_AWAY_S if self._is_away else self._round_s)
 
-    async def _ask_store(self, call: StoreCall, work: Callable[[], None]) -> bool:
+    async def _ask_store(self, call: StoreCall, work: Work) -> bool:
         """Do it in the thread, and say whether it was done in time."""
-        try:
-            with self._metrics.store_call_s.labels(call).time():
-                async with asyncio.timeout(STORE_WAIT_S):
-                    await asyncio.get_running_loop().run_in_executor(self._thread, work)
-        except Exception as error:  # whatever it is, requests go on
-            self._metrics.ledger_failures.inc()
-            if not self._is_away:
-                log(_logger, "error", "usage cannot be written", reason=type(error).__name__)
-            self._turn(away=True)
-            return False
-        return True
+        if failure := await self._ask(call, work):
+            self._miss(failure)
+        return failure is None
+
+    def _ask(self, call: StoreCall, work: Work) -> Done:
+        begun_s, asked = time.monotonic(), self._writer.do(work, STORE_WAIT_S)
+        took_s = self._metrics.store_call_s.labels(call)
+        asked.add_done_callback(lambda _: took_s.observe(time.monotonic() - begun_s))
+        return asked
+
+    def _miss(self, failure: Exception) -> None:
+        """The store did not do it; whatever it is, requests go on."""
+        self._metrics.ledger_failures.inc()
+        if not self._is_away:
+            log(_logger, "error", "usage cannot be written", reason=type(failure).__name__)
+        self._turn(away=True)
 
     def _turn(self, *, away: bool) -> None:
         self._is_away = away
         self._metrics.store_up.set(not away)
 
     def _write(self, entries: list[Entry]) -> None:
-        with transaction(self._store) as connection:
+        with self._line.transaction() as connection:
             usage.write(connection, self.instance, entries)
 
     def _make_round(self, running: list[Entry]) -> None:
@@ -227,10 +229,13 @@ class SqlLedger:
             self._spool.forget(len(entries), n_bytes)
 
     def _leave(self) -> None:
-        while self._n_spooled:
-            self._write_spooled()
-        with transaction(self._store) as connection:
-            usage.bury(connection, self.instance)
+        try:
+            while self._n_spooled:
+                self._write_spooled()
+            with self._line.transaction() as connection:
+                usage.bury(connection, self.instance)
+        finally:
+            self._line.close()
 
     def _add_up(self, question: Question) -> list[Sum]:
         with transaction(self._store) as connection:

@@ -7,7 +7,7 @@ from types import TracebackType
 
 from tessera.core.entry import Entry
 from tessera.errors import StoreUnavailable
-from tessera.metering.ledger import Ledger
+from tessera.metering.base import Ledger
 from tessera.metering.meter import Meter
 
 

@@ -74,9 +74,36 @@ def open_store(url: str, *, survives_power_cut: bool = True) -> Store:
 @contextmanager
 def transaction(engine: Engine) -> Generator[Connection]:
     """What is done in it happens as a whole; raises `StoreUnavailable` when the store cannot do it."""
+    with _explained(), engine.begin() as connection:
+        yield connection
+
+
+class Line:
+    """A connection that is kept from one transaction to the next: for one thread, which has many."""
+
+    def __init__(self, store: Store) -> None:
+        """It is opened when it is needed, also after it was lost."""
+        self._store = store
+        self._connection: Connection | None = None
+
+    @contextmanager
+    def transaction(self) -> Generator[Changes]:
+        """See `transaction`."""
+        with _explained():
+            self._connection = self._connection or self._store.connect()
+            with self._connection.begin():
+                yield self._connection
+
+    def close(self) -> None:
+        """Give the connection back."""
+        if self._connection:
+            self._connection.close()
+
+
+@contextmanager
+def _explained() -> Generator[None]:
     try:
-        with engine.begin() as connection:
-            yield connection
+        yield
     except (OperationalError, InterfaceError, PoolTimeout) as error:
         raise StoreUnavailable("The store of accounts cannot be reached. Send the request again.") from error
     except DBAPIError as error:
@@ -110,7 +137,7 @@ def _sqlite(url: sqlalchemy.URL, synchronous: str) -> Engine:
             path.touch(mode=0o600)
     except OSError as error:
         raise StartupError(f"The store {url.database} cannot be made: {error.strerror}.") from error
-    engine = sqlalchemy.create_engine(url, pool_size=4, connect_args={"timeout": _WAIT_S})
+    engine = sqlalchemy.create_engine(url, pool_size=4, paramstyle="named", connect_args={"timeout": _WAIT_S})
 
     @event.listens_for(engine, "connect")
     def prepare(connection: SqliteConnection, record: object) -> None:  # pyright: ignore[reportUnusedFunction]

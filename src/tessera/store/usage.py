@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Dialect,
     Select,
     Subquery,
     Table,
@@ -69,7 +70,7 @@ def write(connection: Connection, instance: str, entries: Iterable[Entry]) -> No
     what has ended stays as it ended.
     """
     if rows := [_row(instance, entry) for entry in entries]:
-        connection.execute(_writing(connection.dialect.name), rows)
+        connection.exec_driver_sql(_writing(connection.dialect), rows)
 
 
 def beat(connection: Connection, instance: str, now_s: float) -> None:
@@ -167,12 +168,16 @@ def _row(instance: str, entry: Entry) -> dict[str, object]:
 
 
 @cache
-def _writing(dialect: str) -> Insert:
-    insert = _insert(dialect, USAGE)
+def _writing(dialect: Dialect) -> str:
+    """As the driver takes it: finding it again for each commit would take as long as the commit."""
+    insert = _insert(dialect.name, USAGE)
+    was, becomes = USAGE.c.finish, insert.excluded.finish
+    is_open, interrupted = text(f"'{OPEN}'"), text(f"'{INTERRUPTED}'")
     # One that was given up for dead may live and say how its requests ended.
-    is_news = or_(USAGE.c.finish == OPEN, and_(USAGE.c.finish == INTERRUPTED, insert.excluded.finish != OPEN))
+    is_news = or_(was == is_open, and_(was == interrupted, becomes != is_open))
     changes = {name: insert.excluded[name] for name in _CHANGING}
-    return insert.on_conflict_do_update(index_elements=["id"], set_=changes, where=is_news)
+    upsert = insert.on_conflict_do_update(index_elements=["id"], set_=changes, where=is_news)
+    return str(upsert.compile(dialect=dialect))
 
 
 def _insert(dialect: str, table: Table) -> Insert:
