@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -76,7 +76,8 @@ class Postgres:
     def _send(self, number: signal.Signals) -> None:
         assert self.process
         for id in (self.process.pid, *children(self.process.pid)):
-            os.kill(id, number)
+            with suppress(ProcessLookupError):  # it has ended meanwhile
+                os.kill(id, number)
 
     def url(self, database: str) -> str:
         return f"postgresql://tessera@/{database}?host={quote(str(self.root), safe='')}"
