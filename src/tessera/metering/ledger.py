@@ -200,8 +200,7 @@ class SqlLedger:
         self._metrics.store_up.set(not away)
 
     def _write(self, entries: list[Entry]) -> None:
-        with self._line.transaction() as connection:
-            usage.write(connection, self.instance, entries)
+        self._line.do(lambda connection: usage.write(connection, self.instance, entries))
 
     def _make_round(self, running: list[Entry]) -> None:
         now_s = time.time()
@@ -232,8 +231,7 @@ class SqlLedger:
         try:
             while self._n_spooled:
                 self._write_spooled()
-            with self._line.transaction() as connection:
-                usage.bury(connection, self.instance)
+            self._line.do(lambda connection: usage.bury(connection, self.instance))
         finally:
             self._line.close()
 

@@ -1,6 +1,6 @@
 """Opening a store: SQLite with one file, or PostgreSQL; whatever the driver says no with is one error."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
@@ -79,20 +79,30 @@ def transaction(engine: Engine) -> Generator[Connection]:
 
 
 class Line:
-    """A connection that is kept from one transaction to the next: for one thread, which has many."""
+    """A connection that is kept from one piece of work to the next: for one thread, which has many."""
 
     def __init__(self, store: Store) -> None:
         """It is opened when it is needed, also after it was lost."""
         self._store = store
         self._connection: Connection | None = None
 
-    @contextmanager
-    def transaction(self) -> Generator[Changes]:
-        """See `transaction`."""
+    def do(self, work: Callable[[Changes], None]) -> None:
+        """Do it in a transaction; see `transaction`. Work must bear being done twice: if the connection was
+        lost since it was last used, or is now, it is done again on a fresh one.
+        """
         with _explained():
+            if self._connection is not None and not self._connection.invalidated:
+                try:
+                    return self._do(self._connection, work)
+                except DBAPIError as error:
+                    if not error.connection_invalidated:
+                        raise
             self._connection = self._connection or self._store.connect()
-            with self._connection.begin():
-                yield self._connection
+            self._do(self._connection, work)
+
+    def _do(self, connection: Connection, work: Callable[[Changes], None]) -> None:
+        with connection.begin():
+            work(connection)
 
     def close(self) -> None:
         """Give the connection back."""

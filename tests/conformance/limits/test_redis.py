@@ -1,9 +1,11 @@
 """What Redis adds: several processes, leases that end by themselves, and what happens without it."""
 
 import asyncio
+import random
 import secrets
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -163,6 +165,41 @@ def test_without_redis_each_process_gives_its_share_and_with_it_again_the_whole(
     asyncio.run(check())
     said = [record.getMessage() for record in caplog.records if "redis" in record.getMessage()]
     assert len(said) == 2
+
+
+def test_a_busy_event_loop_is_not_taken_for_a_redis_that_is_away(redis_server: RedisServer) -> None:
+    metrics, chance = Metrics(), random.Random(3)
+
+    async def be_busy(asked: asyncio.Event) -> None:
+        """At random, but mostly while Redis is asked."""
+        while await asked.wait():
+            for _ in range(chance.randrange(4)):
+                await asyncio.sleep(0)
+            time.sleep(0.3)  # noqa: ASYNC251 - that is what it is about
+            await asyncio.sleep(chance.uniform(0.03, 0.1))
+            asked.clear()
+
+    async def check() -> None:
+        limiters = [RedisLimiter(redis_server.url, 2, metrics) for _ in range(2)]
+        who = Allowance(new_account(), TIER, Rate(9, 12))
+
+        async def ask(limiter: RedisLimiter) -> int:
+            decided = []
+            for _ in range(4):
+                await asyncio.sleep(chance.uniform(0, 0.1))
+                asked.set()
+                decided.append(await limiter.admit(who, thinks=False))
+            return sum(not isinstance(each, Refusal) for each in decided)
+
+        asked = asyncio.Event()
+        busy = asyncio.create_task(be_busy(asked))
+        assert sum(await asyncio.gather(*(ask(limiter) for limiter in limiters for _ in range(4)))) == 12
+        busy.cancel()
+        for limiter in limiters:
+            await limiter.aclose()
+
+    asyncio.run(check())
+    assert metrics.registry.get_sample_value("tessera_limiter_fallback") == 0
 
 
 def test_a_redis_that_hangs_is_not_waited_for(tmp_path: Path) -> None:

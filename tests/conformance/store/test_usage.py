@@ -13,7 +13,7 @@ from tessera.core.entry import INTERRUPTED, OPEN, Entry
 from tessera.core.usage import Usage
 from tessera.store import usage
 from tessera.store.migration import downgrade, upgrade
-from tessera.store.opening import Line, Store, transaction
+from tessera.store.opening import Changes, Line, Store, transaction
 from tessera.store.tables import ACCOUNTS, INSTANCES, USAGE, USAGE_DAILY
 from tessera.store.usage import Question, Sum
 
@@ -162,21 +162,22 @@ def test_the_schema_goes_and_comes_back(opened: Store) -> None:
     assert written(opened, "id") == []
 
 
-def test_a_line_that_was_lost_is_there_again_for_the_next_transaction(opened: Store) -> None:
+def test_a_line_that_was_lost_is_there_again_for_what_comes_next(opened: Store) -> None:
     line = Line(opened)
-    for number in range(3):
-        with line.transaction() as connection:
-            usage.write(connection, "i", [entry(str(number))])
 
-    def lose() -> None:
-        with line.transaction() as connection:
-            usage.write(connection, "i", [entry("3")])
-            connection.invalidate()
-            raise LookupError
+    def put(id: str) -> None:
+        line.do(lambda connection: usage.write(connection, "i", [entry(id)]))
+
+    for number in range(3):
+        put(str(number))
+
+    def lose(connection: Changes) -> None:
+        usage.write(connection, "i", [entry("3")])
+        connection.invalidate()
+        raise LookupError
 
     with pytest.raises(LookupError):
-        lose()
-    with line.transaction() as connection:
-        usage.write(connection, "i", [entry("4")])
+        line.do(lose)
+    put("4")
     line.close()
     assert [id for (id,) in written(opened, "id")] == ["0", "1", "2", "4"]
