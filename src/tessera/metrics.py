@@ -9,6 +9,7 @@ is asked adds them up.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
@@ -42,11 +43,28 @@ ENGINE_COUNTERS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class ModelMetrics:
+    """Of one model, looked up once: to find a metric by its labels takes as long as to count ten times."""
+
+    running: Gauge
+    waiting: Gauge
+    queue_s: Histogram
+    first_token_s: Histogram
+    per_token_s: Histogram
+    whole_s: Histogram
+    prompt_tokens: Counter
+    cached_tokens: Counter
+    generation_tokens: Counter
+    reasoning_tokens: Counter
+
+
 class Metrics:
     """The counts of an API process."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._of_models: dict[str, ModelMetrics] = {}
         gauge, counter, histogram = self._gauge, self._counter, self._histogram
         self.running = gauge("num_requests_running", "Chat requests that are being answered.")
         self.waiting = gauge("num_requests_waiting", "Chat requests that wait for their turn.")
@@ -124,6 +142,24 @@ class Metrics:
             "Requests whose key was taken for what it was, because the store could not be asked.",
             registry=self.registry,
         )
+
+    def of(self, model_id: str) -> ModelMetrics:
+        """Those that have no other label."""
+        known = self._of_models.get(model_id)
+        if known is None:
+            known = self._of_models[model_id] = ModelMetrics(
+                self.running.labels(model_id),
+                self.waiting.labels(model_id),
+                self.queue_s.labels(model_id),
+                self.first_token_s.labels(model_id),
+                self.per_token_s.labels(model_id),
+                self.whole_s.labels(model_id),
+                self.prompt_tokens.labels(model_id),
+                self.cached_tokens.labels(model_id),
+                self.generation_tokens.labels(model_id),
+                self.reasoning_tokens.labels(model_id),
+            )
+        return known
 
     def _gauge(self, name: str, about: str) -> Gauge:
         # Those of a process that has died must not count.

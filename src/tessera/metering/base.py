@@ -1,26 +1,29 @@
 """What a ledger is: where the usage of requests is recorded. And the one that keeps nothing."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
 from tessera.core.entry import Entry
+from tessera.errors import StoreUnavailable
 from tessera.store.usage import Question, Sum
 
 Look: TypeAlias = Callable[[], Entry]
 """Gives the entry of a running request as it is now."""
 
+Written: TypeAlias = asyncio.Future[StoreUnavailable | None]
+"""Done when an entry is durable, or with why it is not. Nothing is undone when it is cancelled."""
+
 
 class Ledger(Protocol):
     """Where the usage of requests is recorded."""
 
-    async def open(self, look: Look) -> None:
-        """A request begins. Returns when its entry is durable; raises `StoreUnavailable`."""
+    def open(self, look: Look) -> Written:
+        """A request begins."""
         ...
 
-    async def settle(self, entry: Entry) -> None:
-        """It has ended. Returns when that is durable; raises `StoreUnavailable`. The entry is on its way once
-        this has been called, even if the caller is cancelled.
-        """
+    def settle(self, entry: Entry) -> Written:
+        """It has ended."""
         ...
 
     async def add_up(self, question: Question) -> list[Sum]:
@@ -39,11 +42,13 @@ class Ledger(Protocol):
 class Unrecorded:
     """A `Ledger` that keeps nothing: for programs that build the application without a store."""
 
-    async def open(self, look: Look) -> None:
+    def open(self, look: Look) -> Written:
         """See `Ledger`."""
+        return at_once(None)
 
-    async def settle(self, entry: Entry) -> None:
+    def settle(self, entry: Entry) -> Written:
         """See `Ledger`."""
+        return at_once(None)
 
     async def add_up(self, question: Question) -> list[Sum]:
         """See `Ledger`."""
@@ -54,3 +59,10 @@ class Unrecorded:
 
     async def aclose(self) -> None:
         """See `Ledger`."""
+
+
+def at_once(failure: StoreUnavailable | None) -> Written:
+    """What is known already."""
+    written: Written = asyncio.get_running_loop().create_future()
+    written.set_result(failure)
+    return written

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from tessera.core.entry import Entry
 from tessera.errors import StoreUnavailable
-from tessera.metering.base import Look
+from tessera.metering.base import Look, Written, at_once
 from tessera.metering.spool import Spool, abandoned, new_instance
 from tessera.metering.writer import Done, Work, Writer
 from tessera.metrics import Metrics, StoreCall
@@ -45,11 +45,9 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """`written` is done with what went wrong, or None."""
-
     entry: Entry
     since_s: float
-    written: asyncio.Future[StoreUnavailable | None]
+    written: Written
 
 
 class SqlLedger:
@@ -77,16 +75,16 @@ class SqlLedger:
         self._readers = ThreadPoolExecutor(2, "usage")  # not the loop's, which the spool needs
         self._spool: Spool | None = None
 
-    async def open(self, look: Look) -> None:
+    def open(self, look: Look) -> Written:
         """See `Ledger`."""
         entry = look()
         self._running[entry.id] = look
-        await self._record(entry)
+        return self._record(entry)
 
-    async def settle(self, entry: Entry) -> None:
+    def settle(self, entry: Entry) -> Written:
         """See `Ledger`."""
         self._running.pop(entry.id, None)
-        await self._record(entry)
+        return self._record(entry)
 
     async def add_up(self, question: Question) -> list[Sum]:
         """See `Ledger`."""
@@ -113,14 +111,13 @@ class SqlLedger:
         self._writer.end()
         self._readers.shutdown(wait=False, cancel_futures=True)
 
-    async def _record(self, entry: Entry) -> None:
+    def _record(self, entry: Entry) -> Written:
         if len(self._waiting) >= MAX_WAITING:
-            raise StoreUnavailable("Too much usage waits to be recorded. Send the request again.")
-        written = asyncio.get_running_loop().create_future()
+            return at_once(StoreUnavailable("Too much usage waits to be recorded. Send the request again."))
+        written: Written = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(entry, time.monotonic(), written))
         self._go_on()
-        if failure := await written:
-            raise failure
+        return written
 
     def _go_on(self) -> None:
         """Have what waits written next, unless something is being written, or is about to be."""

@@ -28,8 +28,9 @@ class Meter:
         self.tally = Tally()
         self._trace_id = trace_id
         self._metrics = metrics
+        self._of_model = metrics.of(model_id)
         self.model_id = model_id
-        self._state = metrics.waiting
+        self._state = self._of_model.waiting
         self.begun_s = time.monotonic()
         self.waited_s: float | None = None
         self.first_token_s: float | None = None
@@ -37,21 +38,21 @@ class Meter:
 
     def __enter__(self) -> Self:
         """It waits for its turn."""
-        self._state.labels(self.model_id).inc()
+        self._state.inc()
         return self
 
     def admit(self) -> None:
         """Its turn came."""
-        self._state.labels(self.model_id).dec()
-        self._state = self._metrics.running
-        self._state.labels(self.model_id).inc()
+        self._state.dec()
+        self._state = self._of_model.running
+        self._state.inc()
         self.waited_s = self.age_s
-        self._metrics.queue_s.labels(self.model_id).observe(self.waited_s)
+        self._of_model.queue_s.observe(self.waited_s)
 
     def begin(self) -> None:
         """Its first token came."""
         self.first_token_s = self.age_s
-        self._metrics.first_token_s.labels(self.model_id).observe(self.first_token_s)
+        self._of_model.first_token_s.observe(self.first_token_s)
 
     def fail(self, code: str) -> None:
         """It will not have a whole reply."""
@@ -79,29 +80,29 @@ class Meter:
         """It has ended."""
         if error is not None:
             self.fail_of(error)
-        self._state.labels(self.model_id).dec()
+        self._state.dec()
         whole_s = self.age_s
         self._count_tokens()
         self._count_outcome(whole_s)
         self._log(whole_s)
 
     def _count_tokens(self) -> None:
-        metrics, tally, model = self._metrics, self.tally, self.model_id
-        metrics.prompt_tokens.labels(model).inc(tally.prompt_tokens)
-        metrics.cached_tokens.labels(model).inc(tally.cached_tokens)
-        metrics.generation_tokens.labels(model).inc(tally.completion_tokens)
-        metrics.reasoning_tokens.labels(model).inc(tally.reasoning_tokens)
+        counts, tally = self._of_model, self.tally
+        counts.prompt_tokens.inc(tally.prompt_tokens)
+        counts.cached_tokens.inc(tally.cached_tokens)
+        counts.generation_tokens.inc(tally.completion_tokens)
+        counts.reasoning_tokens.inc(tally.reasoning_tokens)
 
     def _count_outcome(self, whole_s: float) -> None:
-        metrics, model, n_tokens = self._metrics, self.model_id, self.tally.completion_tokens
+        metrics, counts, n_tokens = self._metrics, self._of_model, self.tally.completion_tokens
         if self.failure is not None:
-            metrics.failures.labels(model, self.failure).inc()
+            metrics.failures.labels(self.model_id, self.failure).inc()
             return
         for reason in self.tally.finished.values():
-            metrics.successes.labels(model, reason.value).inc()
-        metrics.whole_s.labels(model).observe(whole_s)
+            metrics.successes.labels(self.model_id, reason.value).inc()
+        counts.whole_s.observe(whole_s)
         if self.first_token_s is not None and n_tokens > 1:
-            metrics.per_token_s.labels(model).observe((whole_s - self.first_token_s) / (n_tokens - 1))
+            counts.per_token_s.observe((whole_s - self.first_token_s) / (n_tokens - 1))
 
     def _log(self, whole_s: float) -> None:
         tally = self.tally

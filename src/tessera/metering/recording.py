@@ -25,17 +25,18 @@ class Recording:
 
     async def __aenter__(self) -> None:
         """Begin to open the entry."""
-        self._opening = asyncio.ensure_future(self._open())
+        self._opening = self._ledger.open(self._now)
 
     async def opened(self) -> None:
         """Return when the entry is durable; raises `StoreUnavailable`."""
-        if failure := await asyncio.shield(self._opening):
+        if failure := await asyncio.shield(self._opening):  # more than one may wait for it
             raise failure
 
     async def settle(self) -> None:
         """Return when the end is durable; raises `StoreUnavailable`."""
         self._is_settled = True
-        await self._ledger.settle(self._ended())
+        if failure := await self._ledger.settle(self._ended()):
+            raise failure
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -47,13 +48,6 @@ class Recording:
             self._meter.fail_of(error)
         with suppress(StoreUnavailable):
             await self.settle()
-
-    async def _open(self) -> StoreUnavailable | None:
-        try:
-            await self._ledger.open(self._now)
-        except StoreUnavailable as error:
-            return error
-        return None
 
     def _now(self) -> Entry:
         meter = self._meter
