@@ -83,9 +83,23 @@ async def _nothing(number: int) -> None:
     """A request that is neither admitted nor recorded."""
 
 
-async def _requests_at(rate: float, for_s: float) -> Figures:
-    """`rate` requests each second: what the same pace without any work costs is taken off."""
-    n = int(rate * for_s)
+async def _in_turn(n: int, at_once: int, work: Callable[[int], Awaitable[None]]) -> float:
+    """Processor time of `n` requests, of which `at_once` are always there."""
+    numbers = iter(range(n))
+
+    async def ask() -> None:
+        for number in numbers:
+            await work(number)
+
+    cpu_s = time.process_time()
+    await asyncio.gather(*(ask() for _ in range(at_once)))
+    return time.process_time() - cpu_s
+
+
+async def _requests(rate: float | None, at_once: int, for_s: float) -> Figures:
+    """`rate` requests each second, less what the same pace without any work costs; without a rate,
+    `at_once` without pause.
+    """
     with TemporaryDirectory() as folder:
         store = open_store(f"sqlite:///{folder}/tessera.db", survives_power_cut=False)
         upgrade(store)
@@ -93,21 +107,28 @@ async def _requests_at(rate: float, for_s: float) -> Figures:
         ledger = SqlLedger(store, Path(folder) / "spool", metrics)
         await ledger.start()
         books = _Books(Keys([KEY]), Gate(MemoryLimiter(), metrics), ledger, metrics)
-        idle_s = await _cpu_s(rate, n, _nothing)
-        cpu_s = await _cpu_s(rate, n, books.keep)
+        if rate is None:
+            n = int(1000 * for_s)
+            cpu_s = await _in_turn(n, at_once, books.keep)
+        else:
+            n = int(rate * for_s)
+            cpu_s = -await _cpu_s(rate, n, _nothing)
+            cpu_s += await _cpu_s(rate, n, books.keep)
         await ledger.aclose()
         store.dispose()
     hundredths = quantiles(books.settled_s, n=100)
     return {
         "settle_p50_ms": hundredths[49] * 1e3,
         "settle_p99_ms": hundredths[98] * 1e3,
-        "cpu_us_per_request": (cpu_s - idle_s) / n * 1e6,
+        "cpu_us_per_request": cpu_s / n * 1e6,
     }
 
 
-def requests(rates: list[float], for_s: float) -> dict[str, Figures]:
+def requests(for_s: float) -> dict[str, Figures]:
     """A round of requests that are admitted and recorded, and not answered."""
-    return {f"{rate:g} requests/s": uvloop.run(_requests_at(rate, for_s)) for rate in rates}
+    paced = {f"{rate:,} requests/s": uvloop.run(_requests(rate, 0, for_s)) for rate in (20, 200, 1000)}
+    busy = {f"{n} at once, without pause": uvloop.run(_requests(None, n, for_s)) for n in (8, 32)}
+    return paced | busy
 
 
 def main() -> None:
@@ -132,11 +153,13 @@ def main() -> None:
         results["throughput"] = repeated(
             lambda: throughput(servers, chosen.streams, chosen.seconds), chosen.rounds
         )
-    pace = ("--tokens-per-s", "20", "--events", "40")
-    with ours("tessera", core, *pace) as without, ours("recorded", core, *pace) as recorded:
-        paced = {"without": without, "with a ledger": recorded}
-        results["latency"] = repeated(lambda: latency(paced, 3 * chosen.seconds), chosen.rounds)
-    results["requests"] = repeated(lambda: requests([20, 200, 1000], chosen.seconds), chosen.rounds)
+    for n_events in ("40", "1"):
+        pace = ("--tokens-per-s", "20", "--events", n_events)
+        with ours("tessera", core, *pace) as without, ours("recorded", core, *pace) as recorded:
+            paced = {"without": without, "with a ledger": recorded}
+            measured = repeated(lambda paced=paced: latency(paced, 3 * chosen.seconds), chosen.rounds)
+            results[f"latency, {n_events} events"] = measured
+    results["requests"] = repeated(lambda: requests(chosen.seconds), chosen.rounds)
     chosen.json.write_text(json.dumps(results, indent=2) + "\n")
 
 
