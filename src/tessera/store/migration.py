@@ -1,6 +1,7 @@
 """The schema's versions: brought up to date at start, and taken back by hand."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 from alembic import command
@@ -9,7 +10,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from tessera.errors import OperatorError
 from tessera.store.opening import transaction
@@ -51,17 +52,27 @@ def differences(engine: Engine) -> list[str]:
 
 
 def _migrate(engine: Engine, revision: str, move: Callable[[Config, str], None]) -> None:
-    with transaction(engine) as connection:
-        if connection.dialect.name == "postgresql":
-            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-        else:  # the driver begins a transaction before changes of rows only, not of tables
-            connection.execute(text("BEGIN IMMEDIATE"))
+    with transaction(engine) as connection, _alone(connection):
         config = Config(attributes={"connection": connection})
         config.set_main_option("script_location", str(SCRIPTS))
         try:
             move(config, revision)
         except CommandError as error:
             raise OperatorError(
-                f"The store cannot be taken to {revision}: {error}. A store of a newer version needs that "
-                "version."
+                f"The store cannot be taken to {revision}: {error}. A store of a newer version needs "
+                "that version."
             ) from error
+
+
+@contextmanager
+def _alone(connection: Connection) -> Generator[None]:
+    """In the transaction, for as long as it takes."""
+    if connection.dialect.name == "postgresql":
+        from tessera.store.postgresql import unhurried
+
+        with unhurried(connection):
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            yield
+    else:  # the driver begins a transaction before changes of rows only, not of tables
+        connection.execute(text("BEGIN IMMEDIATE"))
+        yield

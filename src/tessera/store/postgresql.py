@@ -4,17 +4,25 @@ The server ends statements that take too long, but not if it hangs itself, or th
 says: then the driver would wait for ever.
 """
 
+import math
 import time
 from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import sqlalchemy
 from psycopg import Connection, OperationalError
 from psycopg.abc import PQGen
+from psycopg.errors import LockNotAvailable
 from psycopg.rows import TupleRow
+
+from tessera.errors import StoreUnavailable
 
 T = TypeVar("T")
 
 SILENCE_S = 6.0
+LOCK_WAIT_S = 60.0
+"""For what a migration changes, and for other migrations."""
 
 
 class Impatient(Connection[TupleRow]):
@@ -42,3 +50,26 @@ class Impatient(Connection[TupleRow]):
                 wanted = gen.send(ready)
         except StopIteration as end:
             return end.value
+
+
+@contextmanager
+def unhurried(connection: sqlalchemy.Connection) -> Generator[None]:
+    """In its transaction statements may take as long as they do, but not wait for a lock longer than
+    `LOCK_WAIT_S`: that raises `StoreUnavailable`.
+    """
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, Impatient)
+    connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = {round(LOCK_WAIT_S * 1000)}")
+    driver.silence_s = math.inf
+    try:
+        yield
+    except sqlalchemy.exc.OperationalError as error:
+        if isinstance(error.orig, LockNotAvailable):
+            raise StoreUnavailable(
+                f"The store's tables were in use for {LOCK_WAIT_S:g} seconds, perhaps by another migration. "
+                "Try again when that has ended."
+            ) from error
+        raise
+    finally:
+        del driver.silence_s

@@ -1,11 +1,18 @@
+import secrets
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Event, Timer
 
 import pytest
+from sqlalchemy import text
+from tests.postgres import Postgres
 
 from tessera.errors import OperatorError, StoreUnavailable
+from tessera.store import migration, opening, postgresql
 from tessera.store.holders import Holders
 from tessera.store.migration import current, differences, downgrade, latest, upgrade
-from tessera.store.opening import open_store
+from tessera.store.opening import Store, open_store
 
 
 def test_up_down_and_up_again(database: str) -> None:
@@ -44,3 +51,61 @@ def test_a_store_without_tables_is_unavailable(database: str) -> None:
     with pytest.raises(StoreUnavailable):
         Holders(store).find(b"d" * 32)
     store.dispose()
+
+
+LOCKS = {
+    "another migration": f"SELECT pg_advisory_xact_lock({migration._LOCK})",
+    "a reader": "LOCK TABLE accounts IN ACCESS SHARE MODE",
+}
+
+
+@contextmanager
+def locked(store: Store, lock: str) -> Iterator[Callable[[], None]]:
+    """By somebody else, until the function is called that it gives."""
+    ended = Event()
+    with ThreadPoolExecutor(1) as thread, store.connect() as other:
+        other.execute(text(lock))
+        holding = thread.submit(lambda: (ended.wait(30), other.rollback()))
+        try:
+            yield ended.set
+        finally:
+            ended.set()
+            holding.result()
+
+
+@pytest.mark.parametrize("lock", LOCKS.values(), ids=LOCKS.keys())
+@pytest.mark.parametrize(
+    ("given_up_s", "held_s"), [(1, 1.6), pytest.param(None, 7.5, marks=pytest.mark.full)]
+)
+def test_a_migration_is_waited_for_longer_than_anything_else(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch, lock: str, given_up_s: int | None, held_s: float
+) -> None:
+    if given_up_s:
+        monkeypatch.setattr(opening, "_WAIT_S", given_up_s)
+        monkeypatch.setattr(postgresql.Impatient, "silence_s", float(given_up_s))
+    store = open_store(fresh(postgres))
+    upgrade(store)
+    with locked(store, lock) as end:
+        Timer(held_s, end).start()
+        downgrade(store, "base")
+    assert current(store) is None
+    with pytest.raises(StoreUnavailable), opening.transaction(store) as connection:
+        connection.execute(text(f"SELECT pg_sleep({(given_up_s or 6) + 1})"))
+    store.dispose()
+
+
+@pytest.mark.parametrize("lock", LOCKS.values(), ids=LOCKS.keys())
+def test_a_migration_that_cannot_begin_says_why(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch, lock: str
+) -> None:
+    monkeypatch.setattr(postgresql, "LOCK_WAIT_S", 0.2)
+    store = open_store(fresh(postgres))
+    upgrade(store)
+    with locked(store, lock), pytest.raises(StoreUnavailable, match=r"in use for 0\.2 seconds"):
+        downgrade(store, "base")
+    assert current(store) == latest()
+    store.dispose()
+
+
+def fresh(server: Postgres) -> str:
+    return server.create(f"migrated_{secrets.token_hex(4)}")
