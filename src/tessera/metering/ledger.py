@@ -18,6 +18,7 @@ from typing import TypeVar
 from tessera.core.entry import Entry
 from tessera.errors import StoreUnavailable
 from tessera.metering.base import Look, Written, at_once
+from tessera.metering.retention import keep_rolling_up
 from tessera.metering.spool import Spool, abandoned, new_instance
 from tessera.metering.writer import Done, Work, Writer
 from tessera.metrics import Metrics, StoreCall
@@ -38,7 +39,6 @@ STORE_WAIT_S = 3.0
 
 READING_WAIT_S, ROUND_S, ROUND_WHILE_AWAY_S = 5.0, 5.0, 1.0
 DEAD_AFTER_S = 60.0
-_HOUR_S, _DAY_S = 3600, 86_400
 
 _logger = logging.getLogger(__name__)
 
@@ -70,7 +70,6 @@ class SqlLedger:
         self._is_busy = False
         self._answered_s = 0.0
         self._is_away = False
-        self._rolled_up_s = 0.0
         self._writer = Writer()
         self._readers = ThreadPoolExecutor(2, "usage")  # not the loop's, which the spool needs
         self._spool: Spool | None = None
@@ -97,14 +96,16 @@ class SqlLedger:
         except OSError as error:
             log(_logger, "warning", "no spool: without the store there is no service", reason=error.strerror)
         self._writer.start()
-        self._rounds = asyncio.create_task(self._go_round())
+        rolling_up = keep_rolling_up(self._store, self._readers, self._retention_days, self._round_s)
+        self._tasks = [asyncio.create_task(self._go_round()), asyncio.create_task(rolling_up)]
 
     async def aclose(self) -> None:
         """See `Ledger`."""
         while waiting := [each.written for each in (*self._batch, *self._waiting)]:
             await asyncio.wait(waiting)
-        self._rounds.cancel()
-        await asyncio.gather(self._rounds, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._ask_store("round", self._leave)
         if self._spool:
             await asyncio.to_thread(self._spool.close)
@@ -209,10 +210,6 @@ class SqlLedger:
             usage.beat(connection, self.instance, now_s)
             usage.write(connection, self.instance, running)
             usage.close_abandoned(connection, now_s - DEAD_AFTER_S)
-        if now_s - self._rolled_up_s > _HOUR_S:
-            with transaction(self._store) as connection:
-                usage.roll_up(connection, usage.day_of(now_s - self._retention_days * _DAY_S))
-            self._rolled_up_s = now_s
 
     @property
     def _n_spooled(self) -> int:

@@ -15,6 +15,7 @@ from psycopg import Connection, OperationalError
 from psycopg.abc import PQGen
 from psycopg.errors import LockNotAvailable
 from psycopg.rows import TupleRow
+from sqlalchemy.exc import OperationalError as DriverError
 
 from tessera.errors import StoreUnavailable
 
@@ -64,7 +65,7 @@ def unhurried(connection: sqlalchemy.Connection) -> Generator[None]:
     driver.silence_s = math.inf
     try:
         yield
-    except sqlalchemy.exc.OperationalError as error:
+    except DriverError as error:
         if isinstance(error.orig, LockNotAvailable):
             raise StoreUnavailable(
                 f"The store's tables were in use for {LOCK_WAIT_S:g} seconds, perhaps by another migration. "

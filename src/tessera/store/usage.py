@@ -93,21 +93,25 @@ def close_abandoned(connection: Connection, seen_before_s: float) -> None:
     connection.execute(update(USAGE).where(*abandoned).values(finish=INTERRUPTED))
 
 
-def roll_up(connection: Connection, before_day: str) -> None:
-    """Add the closed rows of earlier days to the sums of their days, and delete them. Must be the first in
-    its transaction.
+def roll_up(connection: Connection, before_day: str, at_most: int) -> int:
+    """Add closed rows of earlier days to the sums of their days, and delete them. Says how many: fewer than
+    `at_most` if no more are left.
     """
-    if connection.dialect.name == "postgresql":
-        # SQLite has one writer anyway. A row must not close between being added up and being deleted.
-        connection.execute(text("LOCK TABLE usage IN SHARE ROW EXCLUSIVE MODE"))
-    old = and_(USAGE.c.day < before_day, USAGE.c.finish != OPEN)
+    is_old = and_(USAGE.c.day < before_day, USAGE.c.finish != OPEN)
+    oldest = select(USAGE.c.id).where(is_old).order_by(USAGE.c.day).limit(at_most)
+    # Nobody changes them between being added up and being deleted. SQLite has one writer anyway.
+    ids = connection.scalars(oldest.with_for_update(skip_locked=True)).all()
+    old = and_(USAGE.c.id.in_(ids), USAGE.c.finish != OPEN)
     insert = _insert(connection.dialect.name, USAGE_DAILY)
     added = {name: USAGE_DAILY.c[name] + insert.excluded[name] for name in _SUMMED}
     rows = _rows().where(old).subquery()
-    sums = _summed(rows, *(rows.c[name] for name in _OF_A_DAY)).where(literal(True))
+    groups = [rows.c[name] for name in _OF_A_DAY]
+    # In one order, so that two who add to the same sums do not wait for each other.
+    sums = _summed(rows, *groups).where(literal(True)).order_by(*groups)
     upsert = insert.from_select([*_OF_A_DAY, *_SUMMED], sums)
     connection.execute(upsert.on_conflict_do_update(index_elements=[*_OF_A_DAY], set_=added))
     connection.execute(delete(USAGE).where(old))
+    return len(ids)
 
 
 def add_up(connection: Connection, question: Question) -> list[Sum]:

@@ -2,17 +2,21 @@
 
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 
-from sqlalchemy import text
+import pytest
+from sqlalchemy import func, select, text
 from tests.postgres import Postgres
 
-from tessera.core.entry import Entry
+from tessera.core.entry import OPEN, Entry
+from tessera.metering import retention
 from tessera.metering.ledger import SqlLedger
 from tessera.metrics import Metrics
 from tessera.store import usage
 from tessera.store.migration import upgrade
-from tessera.store.opening import open_store, transaction
+from tessera.store.opening import Store, open_store, transaction
+from tessera.store.tables import USAGE
 from tessera.store.usage import Question
 
 CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
@@ -40,6 +44,81 @@ def test_a_store_that_was_started_again_meanwhile_is_not_away(postgres: Postgres
     assert metrics.registry.get_sample_value("tessera_ledger_failures_total") == 0
     assert list(tmp_path.iterdir()) == []
     store.dispose()
+
+
+N_DAYS, A_DAY = 40, 9
+
+
+def test_a_backlog_of_many_days_is_worked_off_in_pieces(
+    opened: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "AT_ONCE", 20)
+    now_s = time.time()
+    old = [
+        replace(entry(f"{day}-{n}"), begun_s=now_s - (91 + day) * 86_400)
+        for day in range(N_DAYS)
+        for n in range(A_DAY)
+    ]
+    kept = replace(entry("kept"), begun_s=now_s - 89 * 86_400)
+    with transaction(opened) as connection:
+        usage.write(connection, "i", [*old, kept, replace(old[0], id="open", finish=OPEN)])
+        usage.beat(connection, "i", now_s)
+
+    def n_rows() -> int:
+        with transaction(opened) as connection:
+            return connection.scalar(select(func.count()).select_from(USAGE)) or 0
+
+    async def check() -> list[int]:
+        ledgers = [SqlLedger(opened, tmp_path, Metrics(), round_s=0.1) for _ in range(2)]  # they take turns
+        seen = [n_rows()]
+        for each in ledgers:
+            await each.start()
+        async with asyncio.timeout(20):
+            while seen[-1] > 2:
+                await asyncio.sleep(0.01)
+                seen.append(await asyncio.to_thread(n_rows))
+        for each in ledgers:
+            await each.aclose()
+        return seen
+
+    seen = asyncio.run(check())
+    assert len(set(seen)) > 5
+    assert seen[-1] == 2
+    with transaction(opened) as connection:
+        counted = [each.n_requests for each in usage.add_up(connection, Question())]
+    assert counted == [A_DAY] * (N_DAYS - 1) + [A_DAY + 1, 1]
+
+
+def test_a_store_that_cannot_roll_up_now_is_not_away(
+    opened: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(retention, "RETRY_S", 0.05)
+    metrics = Metrics()
+    with transaction(opened) as connection:
+        connection.execute(text("ALTER TABLE usage_daily RENAME TO elsewhere"))
+        usage.write(connection, "i", [replace(entry("old"), begun_s=0.0)])
+
+    async def check() -> None:
+        ledger = SqlLedger(opened, tmp_path, metrics, round_s=0.1)
+        await ledger.start()
+        async with asyncio.timeout(10):
+            while caplog.text.count("cannot be added up") < 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        await ledger.settle(entry("new"))
+        assert metrics.registry.get_sample_value("tessera_store_up") == 1
+        with transaction(opened) as connection:
+            connection.execute(text("ALTER TABLE elsewhere RENAME TO usage_daily"))
+        async with asyncio.timeout(10):
+            while await asyncio.to_thread(is_kept, "old"):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        await ledger.aclose()
+
+    def is_kept(id: str) -> bool:
+        with transaction(opened) as connection:
+            return bool(connection.scalar(select(func.count()).where(USAGE.c.id == id)))
+
+    asyncio.run(check())
+    assert metrics.registry.get_sample_value("tessera_ledger_failures_total") == 0
 
 
 def cut_all_connections(url: str) -> None:
