@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tessera.errors import StartupError
-from tessera.settings import ROWS, Row, Settings, load, show_size, size
+from tessera.kinds import show_size, size
+from tessera.settings import ROWS, Row, Settings, load
 
 KEY = "sk-tessera-" + "s" * 40
 

@@ -8,7 +8,8 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from tessera.settings import ROWS, SWITCH, Row, load, show_size
+from tessera.kinds import SWITCH, show_size
+from tessera.settings import ROWS, Row, load
 
 F = TypeVar("F", bound=Callable[..., Any])
 
