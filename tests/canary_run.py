@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx2
@@ -204,10 +205,11 @@ class Server:
 
 
 @pytest.fixture
-def run(tmp_path: Path, receiver: Receiver, redis_server: RedisServer) -> Iterator[Run]:
-    made = Run(tmp_path, receiver, redis_server)
-    made.fill_store()
-    yield made
+def run(receiver: Receiver, redis_server: RedisServer) -> Iterator[Run]:
+    with TemporaryDirectory() as home:  # a short path: sockets are in it
+        made = Run(Path(home), receiver, redis_server)
+        made.fill_store()
+        yield made
     with Redis.from_url(redis_server.url) as redis:
         redis.flushall()
 

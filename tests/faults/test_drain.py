@@ -92,7 +92,7 @@ async def test_what_outlasts_the_grace_ends_with_an_error_and_not_a_cut(service:
         await streams.all_begun()
         whole = [asyncio.create_task(client.post("/v1/chat/completions", json=ask(max_tokens=900, n=8)))]
         waiting = [asyncio.create_task(client.post("/v1/chat/completions", json=ask())) for _ in range(20)]
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(1)
         server.send()
         assert {error_of(last) for last in await streams.ends()} == {("overloaded_error", "draining")}
         for reply in await asyncio.gather(*whole, *waiting):

@@ -113,7 +113,7 @@ def test_CVE_2026_42208_nothing_of_a_key_is_in_a_query(outlet: Outlet) -> None:
     assert outlet.ask(key) == (401, "invalid_api_key")
     (statement,) = outlet.statements
     assert key[11:] not in statement
-    assert "digest = ?" in statement
+    assert "digest = :digest" in statement
 
 
 def test_CVE_2025_59425_digests_of_the_store_are_compared_in_constant_time(

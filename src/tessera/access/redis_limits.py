@@ -30,7 +30,7 @@ from tessera.telemetry import log
 
 _logger = logging.getLogger(__name__)
 
-ANSWER_S = 1.0
+ANSWER_S = 0.5
 """Redis is away when it takes longer. Much more than it ever needs: a reply that is there counts as late if
 the event loop was too busy to read it, and then two count the same request.
 """

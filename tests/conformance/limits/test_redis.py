@@ -219,7 +219,7 @@ def test_a_redis_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
             decided = await asyncio.gather(*(limiter.admit(who, thinks=False) for _ in range(50)))
             assert all(isinstance(each, MemoryLease) for each in decided)
             assert isinstance(await limiter.admit(who, thinks=False), MemoryLease)
-            assert asyncio.get_running_loop().time() - begun < 2
+            assert asyncio.get_running_loop().time() - begun < 5
             await limiter.aclose()
 
     asyncio.run(check())
