@@ -59,6 +59,8 @@ def distribution(scores: Sequence[float], sampling: Sampling) -> dict[int, float
     """The probabilities of the tokens that may be drawn, by the definition of each cut."""
     ranked = sorted((id for id, s in enumerate(scores) if s > -math.inf), key=lambda id: (-scores[id], id))
     if sampling.temperature == 0:
+        if sampling.repetition_penalty != 1 and len(ranked) > 1:  # a tie may be one of rounding
+            certain(abs(scores[ranked[0]] - scores[ranked[1]]) > ROUNDING)
         return {ranked[0]: 1.0}
     if sampling.top_k:
         ranked = ranked[: sampling.top_k]
