@@ -7,21 +7,14 @@ that the whole text must match, in the syntax that llguidance and Rust share. Th
 - `Unsupported`: a linear automaton cannot follow it (look-around, back-references, `\b`, inner anchors);
 - `Hostile`: larger than the bounds, or so ambiguous (`(a+)+$`) that a client's backtracking engine, fed with
   the very reply it asked for, would take exponential time.
-
-Ambiguity is decided on the automaton whose states are the characters of the pattern (Glushkov): a repeat is
-hostile if two different ways lead round it on one text.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import product
+from tessera.prompt.ambiguity import Automaton, Hostile, Part
 
 MAX_CHARACTERS = 256
 MAX_REPEATED = 1_000
 MAX_STATES = 2_000
 _MAX_DEPTH = 20
-_MAX_STEPS = 200_000
-_SMALL_COUNT = 8  # `(…){3}` cannot explode; `(.*a){25}` can
 
 _SPACE = r"\t\n\x0b\f\r \u{a0}\u{1680}\u{2000}-\u{200a}\u{2028}\u{2029}\u{202f}\u{205f}\u{3000}\u{feff}"
 _CLASSES = {"d": "0-9", "w": "0-9A-Za-z_", "s": _SPACE}
@@ -33,10 +26,6 @@ _ANY_TEXT = "(?s:.*)"
 
 class Unsupported(ValueError):
     """Well-formed, perhaps, and nothing that a grammar can hold."""
-
-
-class Hostile(ValueError):
-    """Refused whatever it is for."""
 
 
 def full_match(pattern: str) -> str:
@@ -58,99 +47,12 @@ def full_match(pattern: str) -> str:
     return f"(?:{'|'.join(alternatives)})"
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """A piece of the pattern: rewritten, and as a part of the automaton. `states` counts repeats fully."""
-
-    text: str = ""
-    first: frozenset[int] = frozenset()
-    last: frozenset[int] = frozenset()
-    nullable: bool = True
-    states: int = 0
-
-
-@dataclass(slots=True)
-class _Automaton:
-    """`symbols` are bit sets of characters, one per state; `follow` leads from state to state."""
-
-    symbols: list[int] = field(default_factory=list[int])
-    follow: list[set[int]] = field(default_factory=list[set[int]])
-    states: int = 0
-
-    def state(self, text: str, symbol: int) -> _Part:
-        self.symbols.append(symbol)
-        self.follow.append(set())
-        here = frozenset({len(self.symbols) - 1})
-        return _Part(text, here, here, nullable=False, states=1)
-
-    def sequence(self, parts: Sequence[_Part]) -> _Part:
-        whole = _Part()
-        for part in parts:
-            self._join(whole.last, part.first)
-            whole = _Part(
-                whole.text + part.text,
-                whole.first | part.first if whole.nullable else whole.first,
-                whole.last | part.last if part.nullable else part.last,
-                whole.nullable and part.nullable,
-                whole.states + part.states,
-            )
-        return whole
-
-    def repeat(self, body: _Part, text: str, least: int, most: int | None) -> _Part:
-        if most is None or most > 1:
-            loops = most is None or most > max(least, _SMALL_COUNT) or least > _SMALL_COUNT
-            if loops and body.nullable:
-                raise Hostile("it repeats what may be empty")
-            if loops and any(self.follow[state] & body.first for state in body.last):
-                raise Hostile("it repeats a repeat, and a text can be divided between them in many ways")
-            self._join(body.last, body.first)
-        times = max(1, least, most or 0)
-        return _Part(
-            body.text + text, body.first, body.last, body.nullable or least == 0, body.states * times
-        )
-
-    def _join(self, last: frozenset[int], first: frozenset[int]) -> None:
-        for state in last:
-            self.follow[state] |= first
-
-    def refuse_ambiguity(self) -> None:
-        """Look, from every state, for two ways on one text that part and meet on a common round."""
-        reached = [self._reached_from(state) for state in range(len(self.symbols))]
-        budget = _MAX_STEPS
-        for start, after in enumerate(reached):
-            rounds = {state for state in after if start in reached[state]}
-            seen: set[tuple[int, int]] = set()
-            todo = [(start, start)] if len(rounds) > 1 else []
-            while todo:
-                left, right = todo.pop()
-                for pair in product(self.follow[left] & rounds, self.follow[right] & rounds):
-                    budget -= 1
-                    if not budget:
-                        raise Hostile("too ambiguous to check")
-                    if pair in seen or not self.symbols[pair[0]] & self.symbols[pair[1]]:
-                        continue
-                    if pair[0] != pair[1]:
-                        seen.add(pair)
-                        todo.append(pair)
-                    elif left != right:
-                        raise Hostile("it repeats alternatives that match the same text")
-
-    def _reached_from(self, start: int) -> set[int]:
-        reached: set[int] = set()
-        todo = [start]
-        while todo:
-            new = self.follow[todo.pop()] - reached
-            reached |= new
-            todo += new
-        return reached
-
-
 class _Reader:
     """Recursive descent over the pattern; its depth is bounded."""
 
     def __init__(self, pattern: str) -> None:
         self.rest = pattern
-        self.automaton = _Automaton()
+        self.automaton = Automaton()
         self._depth = 0
 
     def take(self, *tokens: str) -> str:
@@ -167,8 +69,8 @@ class _Reader:
         self.automaton.states += part.states
         return before + part.text + ("" if self.take("$") else _ANY_TEXT)
 
-    def _sequence(self) -> _Part:
-        parts: list[_Part] = []
+    def _sequence(self) -> Part:
+        parts: list[Part] = []
         while self.rest and self.rest[0] not in "|)" and not self._at_end_anchor():
             parts.append(self._repeat(self._atom()))
         return self.automaton.sequence(parts)
@@ -176,7 +78,7 @@ class _Reader:
     def _at_end_anchor(self) -> bool:
         return self._depth == 0 and self.rest[0] == "$" and self.rest[1:2] in ("", "|")
 
-    def _atom(self) -> _Part:
+    def _atom(self) -> Part:
         if self.take("("):
             return self._group()
         if self.take("["):
@@ -192,7 +94,7 @@ class _Reader:
         self.rest = self.rest[1:]
         return self.automaton.state(_quoted(character), _bit(character))
 
-    def _group(self) -> _Part:
+    def _group(self) -> Part:
         if self._depth == _MAX_DEPTH:
             raise Hostile(f"groups nested deeper than {_MAX_DEPTH}")
         if self.take("?") and not self.take(":"):
@@ -206,7 +108,7 @@ class _Reader:
         self._depth -= 1
         if not self.take(")"):
             raise Unsupported("a `(` that is not closed")
-        return _Part(
+        return Part(
             f"(?:{'|'.join(part.text for part in parts)})",
             frozenset[int]().union(*(part.first for part in parts)),
             frozenset[int]().union(*(part.last for part in parts)),
@@ -214,7 +116,7 @@ class _Reader:
             sum(part.states for part in parts),
         )
 
-    def _repeat(self, atom: _Part) -> _Part:
+    def _repeat(self, atom: Part) -> Part:
         least, most, text = self._count()
         if not text:
             return atom
@@ -239,7 +141,7 @@ class _Reader:
             raise Unsupported("a count that ends before it begins")
         return least, most, f"{{{inside}}}"
 
-    def _class(self) -> _Part:
+    def _class(self) -> Part:
         negated = bool(self.take("^"))
         items: list[tuple[str, int]] = []
         while not self.take("]"):
