@@ -83,8 +83,11 @@ def set_enabled(connection: Connection, name_or_id: str, enabled: bool, *, by: s
 
 
 def account_of(row: RowMapping) -> Account:
-    """A row that has the table's columns."""
-    return Account(row["id"], row["name"], row["tier"], row["created_s"], row["disabled_s"])
+    """Of a row that has the table's columns, perhaps among others."""
+    column = ACCOUNTS.c
+    return Account(
+        row[column.id], row[column.name], row[column.tier], row[column.created_s], row[column.disabled_s]
+    )
 
 
 def can_be_name(text: str, max_characters: int = MAX_NAME) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, func, select, update
 
-from tessera.store.accounts import Account
+from tessera.store.accounts import Account, account_of
 from tessera.store.keys import Key, key_of
 from tessera.store.opening import transaction
 from tessera.store.tables import ACCOUNTS, KEYS
@@ -28,22 +28,12 @@ class Holders:
 
     def find(self, digest: bytes) -> Holder | None:
         """None for a digest that is no key's, whatever has become of the key."""
-        account = [
-            ACCOUNTS.c[name].label(f"account_{name}") for name in ("name", "tier", "created_s", "disabled_s")
-        ]
-        query = select(KEYS, *account).join(ACCOUNTS).where(KEYS.c.digest == digest)
+        query = select(KEYS, ACCOUNTS).join(ACCOUNTS).where(KEYS.c.digest == digest)
         with transaction(self._engine) as connection:
             row = connection.execute(query).mappings().first()
         if row is None:
             return None
-        tenant = Account(
-            row["account_id"],
-            row["account_name"],
-            row["account_tier"],
-            row["account_created_s"],
-            row["account_disabled_s"],
-        )
-        return Holder(bytes(row["digest"]), key_of(row), tenant)
+        return Holder(bytes(row[KEYS.c.digest]), key_of(row), account_of(row))
 
     def touch(self, used: Mapping[str, float]) -> None:
         """Note when keys, by their ids, were last used."""

@@ -99,23 +99,24 @@ def revoke(connection: Connection, key_id: str, *, by: str) -> Key:
 
 
 def key_of(row: RowMapping) -> Key:
-    """A row that has the table's columns."""
-    models = row["models"]
+    """Of a row that has the table's columns, perhaps among others."""
+    column = KEYS.c
+    models = row[column.models]
     terms = Terms(
-        row["name"],
-        row["expires_s"],
+        row[column.name],
+        row[column.expires_s],
         None if models is None else tuple(models),
-        row["burst_rpm"],
-        row["burst_until_s"],
+        row[column.burst_rpm],
+        row[column.burst_until_s],
     )
     return Key(
-        row["id"],
-        row["account_id"],
-        row["last4"],
+        row[column.id],
+        row[column.account_id],
+        row[column.last4],
         terms,
-        row["created_s"],
-        row["last_used_s"],
-        row["revoked_s"],
+        row[column.created_s],
+        row[column.last_used_s],
+        row[column.revoked_s],
     )
 
 
