@@ -45,7 +45,7 @@ ENGINE_COUNTERS = (
 
 @dataclass(frozen=True, slots=True)
 class ModelMetrics:
-    """Of one model, looked up once: to find a metric by its labels takes as long as to count ten times."""
+    """Of one model, looked up once: to find a metric by its labels takes longer than to count."""
 
     running: Gauge
     waiting: Gauge

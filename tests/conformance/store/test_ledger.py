@@ -102,14 +102,14 @@ def test_a_store_that_cannot_roll_up_now_is_not_away(
         ledger = SqlLedger(opened, tmp_path, metrics, round_s=0.1)
         await ledger.start()
         async with asyncio.timeout(10):
-            while caplog.text.count("cannot be added up") < 2:  # noqa: ASYNC110
+            while caplog.text.count("cannot be added up") < 2:  # noqa: ASYNC110 - a log sets no event
                 await asyncio.sleep(0.01)
         await ledger.settle(entry("new"))
         assert metrics.registry.get_sample_value("tessera_store_up") == 1
         with transaction(opened) as connection:
             connection.execute(text("ALTER TABLE elsewhere RENAME TO usage_daily"))
         async with asyncio.timeout(10):
-            while await asyncio.to_thread(is_kept, "old"):  # noqa: ASYNC110
+            while await asyncio.to_thread(is_kept, "old"):  # noqa: ASYNC110 - nor does a table
                 await asyncio.sleep(0.01)
         await ledger.aclose()
 
