@@ -5,9 +5,10 @@ import click
 from tessera.admin import desk
 from tessera.admin.forms import AccountChanges, NewAccount
 from tessera.cli.assembly import tiers
+from tessera.cli.migrating import changing
 from tessera.cli.options import with_settings
 from tessera.cli.rows import AS_JSON, show, show_one
-from tessera.cli.storage import actor, changing
+from tessera.cli.storage import actor
 from tessera.settings import Settings
 
 _OPENED = with_settings("database_url")

@@ -4,9 +4,9 @@ import click
 
 from tessera.admin import desk
 from tessera.admin.forms import MAX_CHANGES, AuditQuery
+from tessera.cli.migrating import changing
 from tessera.cli.options import with_settings
 from tessera.cli.rows import AS_JSON, show
-from tessera.cli.storage import changing
 from tessera.settings import Settings
 
 

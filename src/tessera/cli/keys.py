@@ -7,9 +7,10 @@ import click
 from tessera.access.keys import Seal
 from tessera.admin import desk
 from tessera.admin.forms import KeyChanges, NewKey, read_models, read_time
+from tessera.cli.migrating import changing
 from tessera.cli.options import with_settings
 from tessera.cli.rows import AS_JSON, show, show_one
-from tessera.cli.storage import actor, changing, pepper
+from tessera.cli.storage import actor, pepper
 from tessera.settings import Settings
 
 NEVER, ALL = "never", "all"

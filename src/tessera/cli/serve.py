@@ -24,9 +24,10 @@ from tessera.cli.admin import answering
 from tessera.cli.api import Api, Plan
 from tessera.cli.assembly import find_folder, read_blueprint, tiers
 from tessera.cli.listening import address, bind, shared
+from tessera.cli.migrating import prepared
 from tessera.cli.options import with_settings
 from tessera.cli.progress import TerminalProgress
-from tessera.cli.storage import pepper, prepared
+from tessera.cli.storage import pepper
 from tessera.cli.systemd import notify
 from tessera.cli.workers import Workers
 from tessera.engine.openvino.process import EngineProcess

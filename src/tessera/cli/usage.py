@@ -12,9 +12,9 @@ import click
 import msgspec
 
 from tessera.admin.rows import COUNTED, Row, usage_report
+from tessera.cli.migrating import changing
 from tessera.cli.options import with_settings
 from tessera.cli.rows import show
-from tessera.cli.storage import changing
 from tessera.errors import OperatorError
 from tessera.settings import Settings
 from tessera.store.usage import By, Question, add_up
