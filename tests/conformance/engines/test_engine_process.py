@@ -300,6 +300,30 @@ async def test_whoever_connects_before_there_is_a_worker_is_served_by_it() -> No
     assert owner.pid is None
 
 
+async def test_a_folder_for_temporary_files_may_have_a_long_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder := tmp_path / ("long-" * 30)).mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    assert tempfile.gettempdir() == str(folder)
+    engine = PrivateEngine(CONFIG, command=COMMAND)
+    await engine.start()
+    directory = Path(engine.process.path).parent
+    assert directory.stat().st_mode & 0o777 == 0o700
+    assert len(await tokens(engine, Prompt((1,)), Sampling(3))) == 3
+    await engine.aclose()
+    assert not directory.exists()
+
+
+async def test_without_a_place_for_its_socket_it_says_what_to_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(EngineUnavailable, match=r"gone: No such file or directory\. Set TMPDIR"):
+        await EngineProcess(CONFIG, command=COMMAND).run(lambda: None)
+
+
 async def test_a_process_that_was_closed_does_not_run() -> None:
     owner = EngineProcess(CONFIG, command=COMMAND)
     await owner.aclose()

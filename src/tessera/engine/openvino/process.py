@@ -25,6 +25,7 @@ from tessera.engine.openvino.config import HOMELESS, WorkerConfig
 from tessera.engine.openvino.frames import FromWorker, Gauges, Ping, Start, pack
 from tessera.engine.openvino.link import Link
 from tessera.engine.supervision import Death, supervise
+from tessera.errors import EngineUnavailable
 
 # -P: the current directory is no place to import from.
 WORKER_COMMAND = (sys.executable, "-P", "-m", "tessera.engine.openvino.worker")
@@ -40,6 +41,8 @@ _ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": str(2**28), "MALLOC_MMAP_THRESHOLD_": st
 _GIVEN = _ALLOCATOR | HOMELESS
 _STDERR = 2
 _BACKLOG = 1024
+_MAX_PATH_BYTES = 107
+_SHORT_FOLDER = "/tmp"  # noqa: S108 - what is made there has a name that nobody can know before
 _PING = pack(Ping())
 
 
@@ -50,7 +53,7 @@ class EngineProcess:
         self, config: WorkerConfig, *, hang_s: float = 30.0, command: Sequence[str] = WORKER_COMMAND
     ) -> None:
         """Nothing runs before `run`. `hang_s` may pass without a sign of life; `command` is the worker's."""
-        self.path = str(Path(tempfile.gettempdir()) / f"tessera-{secrets.token_hex(8)}" / "engine")
+        self.path = _socket_path()
         """Where clients connect; it exists while `run` does."""
         self.gauges: Gauges = {}
         """What the worker said last; empty while there is none."""
@@ -154,11 +157,27 @@ class EngineProcess:
         return False
 
 
+def _socket_path() -> str:
+    """Among the temporary files, if that is not too long for a socket."""
+    name = f"tessera-{secrets.token_hex(8)}/engine"
+    usual = f"{tempfile.gettempdir()}/{name}"
+    return usual if len(os.fsencode(usual)) <= _MAX_PATH_BYTES else f"{_SHORT_FOLDER}/{name}"
+
+
 @contextmanager
 def _listening(path: str) -> Generator[socket.socket]:
-    """A socket in a directory that only this user may enter: a few system calls, not worth a thread."""
+    """A socket in a directory that only this user may enter: a few system calls, not worth a thread.
+
+    Raises `EngineUnavailable` if there cannot be such a directory.
+    """
     directory = Path(path).parent
-    directory.mkdir(mode=0o700)
+    try:
+        directory.mkdir(mode=0o700)
+    except OSError as error:
+        raise EngineUnavailable(
+            f"The engine's socket cannot be made in {directory.parent}: {error.strerror}. Set TMPDIR to a "
+            "folder that can be written and has a short name."
+        ) from error
     try:
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(path)
