@@ -11,13 +11,15 @@ from typing import Any, get_args
 import click
 import msgspec
 
-from tessera.admin.rows import COUNTED, Row, usage_report
+from tessera.admin import desk
+from tessera.admin.forms import UsageQuery
+from tessera.admin.rows import COUNTED, Row
 from tessera.cli.migrating import changing
 from tessera.cli.options import with_settings
 from tessera.cli.rows import show
 from tessera.errors import OperatorError
 from tessera.settings import Settings
-from tessera.store.usage import By, Question, add_up
+from tessera.store.usage import By
 from tessera.wire.usage import read_day
 
 
@@ -48,12 +50,11 @@ def usage(
     form = "json" if as_json else form
     if form == "table" and output:
         raise OperatorError("--output needs --format json, csv or parquet.")
-    question = Question(by, _day(since, "--since"), _day(until, "--until"), named=account, key=key)
+    first, last = _day(since, "--since"), _day(until, "--until")
     with changing(settings) as store:
-        sums = add_up(store, question)
-    report = usage_report(by, sums)
+        report = desk.add_up(store, UsageQuery(account=account, key=key, since=first, until=last, by=by))
     if form == "table":
-        show([*report.rows, {by: "total", **report.totals}] if sums else [], False, "No usage yet.")
+        show([*report.rows, {by: "total", **report.totals}] if report.rows else [], False, "No usage yet.")
         return
     written = msgspec.json.encode(report) + b"\n" if form == "json" else _WRITERS[form](by, report.rows)
     _deliver(written, output, is_text=form != "parquet")

@@ -51,7 +51,12 @@ def test_what_was_asked_is_added_up_in_every_form(
 
 @pytest.mark.parametrize(
     ("arguments", "named"),
-    [(("--since", "soon"), "--since"), (("--output", "x"), "--format"), (("--by", "hour"), "--by")],
+    [
+        (("--since", "soon"), "--since"),
+        (("--account", ""), "account"),
+        (("--output", "x"), "--format"),
+        (("--by", "hour"), "--by"),
+    ],
 )
 def test_what_cannot_be_asked_is_named(usage: Callable[..., Any], arguments: Any, named: str) -> None:
     refused = usage(*arguments)
