@@ -86,7 +86,7 @@ def start(config: WorkerConfig, step_tokens: int, kv_cache_bytes: int = KV_CACHE
 @pytest.fixture(scope="module")
 def core(worker_config: WorkerConfig) -> EngineCore:
     """An engine that cuts prompts at odd places."""
-    return start(worker_config, 57)
+    return start(worker_config, 101)
 
 
 def generate(core: EngineCore, prompts: list[tuple[int, ...]], salt: bytes) -> dict[int, list[TokenChunk]]:
@@ -132,7 +132,7 @@ def test_in_mixed_batches_with_and_without_prefix_hits(
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("step_tokens", [32, 256])
+@pytest.mark.parametrize("step_tokens", [32, 57, 256])
 def test_under_other_chunkings(step_tokens: int, worker_config: WorkerConfig, reference: Reference) -> None:
     all_chunks = generate(start(worker_config, step_tokens), PROMPTS, salt=b"")
     assert [tokens(all_chunks[index]) for index in range(N_PROMPTS)] == reference(N_PROMPTS)
@@ -141,7 +141,7 @@ def test_under_other_chunkings(step_tokens: int, worker_config: WorkerConfig, re
 @pytest.mark.full
 def test_when_blocks_run_out(core: EngineCore, worker_config: WorkerConfig, reference: Reference) -> None:
     block_bytes = KV_CACHE_BYTES // core.gauges()["blocks_total"]
-    small = start(worker_config, 64, kv_cache_bytes=12 * block_bytes)
+    small = start(worker_config, 64, kv_cache_bytes=13 * block_bytes)
     all_chunks = generate(small, PROMPTS, salt=b"")
     assert [tokens(all_chunks[index]) for index in range(N_PROMPTS)] == reference(N_PROMPTS)
 

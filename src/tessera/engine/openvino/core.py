@@ -12,7 +12,7 @@ from tessera.core.generation import EngineFinish, Prompt, Sampling, TokenChunk
 from tessera.engine.openvino.blocks import BLOCK_TOKENS, BlockPool
 from tessera.engine.openvino.config import WorkerConfig
 from tessera.engine.openvino.constraint import Constraint, Grammars, Masks
-from tessera.engine.openvino.graph import PagedGraph, Span
+from tessera.engine.openvino.graph import PagedGraph, Span, padded
 from tessera.engine.openvino.growth import force, grow
 from tessera.engine.openvino.sampling import Sampler
 from tessera.engine.openvino.scheduler import Scheduler
@@ -57,7 +57,7 @@ class EngineCore:
         tokenizer = HfTokenizer.from_file(Path(config.tokenizer_json))
         self._spell = tokenizer.token_bytes
         self._grammars = Grammars(tokenizer, self.info.eos_token_ids, self.info.vocabulary_size)
-        self._cold = list(range(config.max_sequences, 0, -1))
+        self._cold = sorted({padded(1 + n) for n in range(config.max_sequences)}, reverse=True)
         self._warm_up(config.step_tokens)
 
     @property
@@ -269,12 +269,8 @@ class EngineCore:
             self._warm_next()
 
     def _warm_next(self) -> None:
-        """Make the kernels of the next larger batch, on a block that nobody holds."""
-        n_rows = self._cold.pop()
-        if block := self._pool.take(1):
-            self._graph.start([Span([0], 0, block, n_sampled=1)] * n_rows)
-            self._graph.logits()
-            self._pool.release(block)
+        """Make the kernels of the next larger batch."""
+        self._graph.warm(self._cold.pop())
 
 
 def _span(sequence: Sequence, n_tokens: int) -> Span:

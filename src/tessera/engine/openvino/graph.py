@@ -46,8 +46,11 @@ PROPERTIES: dict[Precision, dict[str, str]] = {
 }
 
 
-# Kernels are kept for every number of rows that a pass had, a megabyte and more for each with a small model.
-# Of so many the oldest go: with all that occur, memory would grow for hours.
+# Kernels are made, and kept, for every number of rows that a pass has: a megabyte and more for each with a
+# small model. Larger passes are filled up to a multiple of so many rows, so that they are soon all there.
+_FEW_ROWS, _ROW_STEP = 64, 16
+
+# Of so many kinds of kernels the oldest go; not one is lost with passes of up to two thousand rows.
 _KEPT_KERNELS = 200
 
 
@@ -85,18 +88,21 @@ class PagedGraph:
         ]
         shapes = {port.any_name: [d.get_length() for d in list(port.partial_shape)[1:]] for port in caches}
         block_bytes = sum(int(np.prod(shapes[port.any_name])) * port.element_type.size for port in caches)
-        self.n_blocks = kv_cache_bytes // block_bytes
+        self.n_blocks = max(0, kv_cache_bytes // block_bytes - 1)
         self.block_bytes = block_bytes
         self.vocabulary_size: int = compiled.outputs[0].partial_shape[-1].get_length()
         self._caches: list[NDArray[np.generic]] = []
         for port in caches:
-            tensor = ov.Tensor(port.element_type, ov.Shape([self.n_blocks, *shapes[port.any_name]]))
+            # One more block, that nobody else has, takes what fills a pass up.
+            tensor = ov.Tensor(port.element_type, ov.Shape([self.n_blocks + 1, *shapes[port.any_name]]))
             self._request.set_tensor(port.any_name, tensor)
             self._caches.append(tensor.data)
 
     def start(self, spans: Sequence[Span]) -> None:
         """Begin a forward pass, which goes on in other threads until `logits`."""
-        for name, value in _inputs(spans).items():
+        n_rows = sum(len(span.token_ids) for span in spans)
+        filling = Span([0] * (padded(n_rows) - n_rows), 0, [self.n_blocks], n_sampled=0)
+        for name, value in _inputs([*spans, filling] if filling.token_ids else spans).items():
             self._request.set_tensor(name, ov.Tensor(value))
         self._request.start_async()
 
@@ -105,10 +111,20 @@ class PagedGraph:
         self._request.wait()
         return self._request.get_output_tensor(0).data.reshape(-1, self.vocabulary_size)
 
+    def warm(self, n_tokens: int) -> None:
+        """Make the kernels for a pass of so many tokens, each of its own sequence."""
+        self.start([Span([0], 0, [self.n_blocks], n_sampled=1)] * n_tokens)
+        self.logits()
+
     def copy_block(self, source: int, target: int) -> None:
         """Copy the keys and values of one block, in every layer."""
         for cache in self._caches:
             cache[target] = cache[source]
+
+
+def padded(n_rows: int) -> int:
+    """The rows that are computed for so many, which are at least as many."""
+    return n_rows if n_rows <= _FEW_ROWS else -(-n_rows // _ROW_STEP) * _ROW_STEP
 
 
 def _paged_model(model_xml: Path) -> "Model":
