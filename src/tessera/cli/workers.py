@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tessera.cli.api import Plan, pack
 from tessera.cli.listening import listen
+from tessera.engine.supervision import Pauses
 from tessera.errors import StartupError
 from tessera.metrics import forget
 from tessera.telemetry import log
@@ -24,9 +25,7 @@ _logger = logging.getLogger(__name__)
 
 # -P: the current directory is no place to import from.
 COMMAND = (sys.executable, "-P", "-m", "tessera.cli.api")
-FIRST_DELAY_S, LAST_DELAY_S = 0.5, 10.0
-# A process that lived this long did not die of how it was started.
-HEALTHY_S = 60.0
+LAST_DELAY_S = 10.0
 # What a process may take beyond the drain's own times before it is killed.
 SLACK_S = 5.0
 _OUR_OWN = ("TESSERA_", "NOTIFY_SOCKET", "PROMETHEUS_MULTIPROC_DIR")
@@ -88,7 +87,7 @@ class Workers:
 
     async def _keep(self, listener: socket.socket, ready: asyncio.Event) -> None:
         """One process after the other on the same socket."""
-        delay_s = FIRST_DELAY_S
+        pauses = Pauses(LAST_DELAY_S)
         with listener:
             while not self._leaving.is_set():
                 begun = time.monotonic()
@@ -97,11 +96,10 @@ class Workers:
                     return
                 if not ready.is_set():
                     raise StartupError(f"An API process did not start: it ended with {code}.")
-                delay_s = FIRST_DELAY_S if time.monotonic() - begun > HEALTHY_S else delay_s
+                delay_s = pauses.after(time.monotonic() - begun)
                 log(_logger, "error", "api process died", exit_code=code, restart_in_s=delay_s)
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._leaving.wait(), delay_s)
-                delay_s = min(2 * delay_s, LAST_DELAY_S)
 
     async def _live(self, listener: socket.socket, ready: asyncio.Event) -> int:
         """The exit code of one process, which is in `_running` until then."""

@@ -14,9 +14,24 @@ from tessera.telemetry import log
 _logger = logging.getLogger(__name__)
 
 FIRST_DELAY_S, LAST_DELAY_S = 0.5, 30.0
-# An engine that was ready for so long did not die of how it was started.
+# What lived for so long did not die of how it was started.
 HEALTHY_S = 60.0
 MOST_RESTARTS, WITHIN_S = 5, 600.0
+
+
+class Pauses:
+    """Before what died is started again: each twice as long as the last, until something has lived long."""
+
+    def __init__(self, longest_s: float) -> None:
+        self._longest_s = longest_s
+        self._next_s = FIRST_DELAY_S
+
+    def after(self, lived_s: float) -> float:
+        """How many seconds to wait after so many of life."""
+        if lived_s > HEALTHY_S:
+            self._next_s = FIRST_DELAY_S
+        pause_s, self._next_s = self._next_s, min(2 * self._next_s, self._longest_s)
+        return pause_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +56,14 @@ async def supervise(live: Life, started: Callable[[], None]) -> NoReturn:
     if death.ready_s is None:
         raise EngineUnavailable(f"The engine did not start: it {death.cause}.")
     restarts: deque[float] = deque(maxlen=MOST_RESTARTS)
-    delay_s = FIRST_DELAY_S
+    pauses = Pauses(LAST_DELAY_S)
     while True:
         if len(restarts) == MOST_RESTARTS and time.monotonic() - restarts[0] < WITHIN_S:
             raise EngineUnavailable(
                 f"The engine {death.cause}, after {MOST_RESTARTS} restarts within {WITHIN_S:g} seconds."
             )
-        if (death.ready_s or 0.0) > HEALTHY_S:
-            delay_s = FIRST_DELAY_S
+        delay_s = pauses.after(death.ready_s or 0.0)
         log(_logger, "error", "engine died", cause=death.cause, restart_in_s=delay_s)
         await asyncio.sleep(delay_s)
-        delay_s = min(2 * delay_s, LAST_DELAY_S)
         restarts.append(time.monotonic())
         death = await live(lambda: log(_logger, "info", "engine restarted"))

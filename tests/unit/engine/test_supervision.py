@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from tessera.engine import supervision
-from tessera.engine.supervision import HEALTHY_S, MOST_RESTARTS, WITHIN_S, Death, supervise
+from tessera.engine.supervision import HEALTHY_S, MOST_RESTARTS, WITHIN_S, Death, Pauses, supervise
 from tessera.errors import EngineUnavailable
 
 pytestmark = pytest.mark.anyio
@@ -51,6 +51,12 @@ async def outcome(engine: Mortal) -> tuple[int, str]:
     with pytest.raises(EngineUnavailable) as given_up:
         await supervise(engine.live, lambda: calls.append(None))
     return len(calls), given_up.value.message
+
+
+async def test_pauses_double_up_to_a_bound_and_begin_anew_after_a_long_life() -> None:
+    pauses = Pauses(3.0)
+    lives_s = [1.0, HEALTHY_S, 0.0, 1.0, 1.0, HEALTHY_S + 1, 1.0]
+    assert [pauses.after(lived_s) for lived_s in lives_s] == [0.5, 1.0, 2.0, 3.0, 3.0, 0.5, 1.0]
 
 
 async def test_a_first_life_that_never_begins_is_an_error(mortal: Callable[..., Mortal]) -> None:
