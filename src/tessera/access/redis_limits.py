@@ -1,7 +1,4 @@
-"""An account's limits for several processes: counted in Redis, or Valkey, by the rule of `window`.
-
-One script decides and counts, so nothing comes between. It reads the server's clock, which every process
-shares, and which here never goes back. Times are whole microseconds.
+"""An account's limits for several processes: counted in Redis, or Valkey, by `redis_scripts`.
 
 If Redis does not answer, or not in time, each process counts for itself and gives its share, until it is
 asked again and answers. Leases end by themselves when nobody renews them: those of a process that was killed
@@ -24,6 +21,7 @@ from redis.commands.core import AsyncScript
 from redis.exceptions import RedisError
 
 from tessera.access.limits import Allowance, Limit, MemoryLease, MemoryLimiter, Refusal
+from tessera.access.redis_scripts import ADMIT, SETTLE
 from tessera.access.window import Standing
 from tessera.metrics import Metrics
 from tessera.telemetry import log
@@ -39,104 +37,6 @@ LEASE_S, RENEWAL_S = 60.0, 20.0
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.5, 15.0
 _MAX_CONNECTIONS = 32
 _LIMITS: tuple[Limit, ...] = ("rate", "concurrency", "thinking")
-
-# KEYS: accepted, bursts, leases, day. `seen` is the latest time: a clock that goes back stands still.
-_CLOCK = """
-local now = tonumber(ARGV[1])
-if not now then
-  local time = redis.call('TIME')
-  now = time[1] * 1000000 + time[2]
-end
-now = math.max(now, tonumber(redis.call('HGET', KEYS[4], 'seen') or 0))
-redis.call('HSET', KEYS[4], 'seen', now)
-redis.call('EXPIRE', KEYS[4], 172800)
-local function keep_leases(length)
-  local ms = math.ceil(length / 1000)
-  if redis.call('PTTL', KEYS[3]) < ms then redis.call('PEXPIRE', KEYS[3], ms) end
-end
-local today = math.floor(now / 86400e6)
-local function thought()
-  if today > tonumber(redis.call('HGET', KEYS[4], 'day') or 0) then
-    redis.call('HSET', KEYS[4], 'day', today, 'thought', 0)
-  end
-  return tonumber(redis.call('HGET', KEYS[4], 'thought'))
-end
-"""
-
-# ARGV: now, lease ('' asks for the standing alone), sustained, burst, burst seconds, concurrency, thinking
-# tokens a day if they matter, duration of a lease. Replies: which limit refuses, or 0; seconds to wait;
-# remaining, reset.
-_ADMIT = (
-    _CLOCK
-    + """
-local lease, sustained, burst = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local burst_seconds, concurrency, quota = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-local second = math.floor(now / 1e6)
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - 60e6)
-redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', second - 3600)
-redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now)
-local n, spent = redis.call('ZCARD', KEYS[1]), redis.call('ZCARD', KEYS[2])
-
-local function score(key, rank)
-  return tonumber(redis.call('ZRANGE', key, rank, rank, 'WITHSCORES')[2])
-end
-
-local function reply(limit, wait)
-  local reset = n > 0 and math.ceil((score(KEYS[1], -1) + 60e6 - now) / 1e6) or 0
-  return {limit, wait, math.max(0, sustained - n), reset}
-end
-
-local function next_accepted()
-  local at = score(KEYS[1], n - sustained) + 60e6
-  if burst <= sustained then return at end
-  local in_burst = n >= burst and score(KEYS[1], n - burst) + 60e6 or now
-  if spent >= burst_seconds then
-    in_burst = math.max(in_burst, (score(KEYS[2], spent - burst_seconds) + 3600) * 1e6)
-  end
-  return math.min(at, in_burst)
-end
-
-if lease == '' then return reply(0, 0) end
-if n >= sustained and (n >= burst or spent >= burst_seconds) then
-  return reply(1, math.max(1, math.ceil((next_accepted() - now) / 1e6)))
-end
-if redis.call('ZCARD', KEYS[3]) >= concurrency then return reply(2, 1) end
-if quota and thought() >= quota then
-  return reply(3, math.max(1, math.ceil(((today + 1) * 86400e6 - now) / 1e6)))
-end
-if n >= sustained then
-  redis.call('ZADD', KEYS[2], second, second)
-  redis.call('EXPIRE', KEYS[2], 3601)
-end
-redis.call('ZADD', KEYS[1], now, lease)
-redis.call('EXPIRE', KEYS[1], 61)
-redis.call('ZADD', KEYS[3], now + ARGV[8], lease)
-keep_leases(ARGV[8])
-n = n + 1
-return reply(0, 0)
-"""
-)
-
-# ARGV: now, thinking tokens, then leases: to be renewed for ARGV[3] microseconds, or, if that is 0, ended.
-_SETTLE = (
-    _CLOCK
-    + """
-if tonumber(ARGV[2]) > 0 then
-  thought()
-  redis.call('HINCRBY', KEYS[4], 'thought', ARGV[2])
-end
-local length = tonumber(ARGV[3])
-for i = 4, #ARGV do
-  if length > 0 then
-    redis.call('ZADD', KEYS[3], 'XX', now + length, ARGV[i])
-  else
-    redis.call('ZREM', KEYS[3], ARGV[i])
-  end
-end
-if length > 0 then keep_leases(length) end
-return 0
-"""
-)
 
 
 class RedisLimiter:
@@ -166,8 +66,8 @@ class RedisLimiter:
             driver_info=None,  # to be told of it, files are read in the event loop
         )
         self._redis = Redis(connection_pool=pool)
-        self._admit = self._redis.register_script(_ADMIT)
-        self._settle = self._redis.register_script(_SETTLE)
+        self._admit = self._redis.register_script(ADMIT)
+        self._settle = self._redis.register_script(SETTLE)
         self._lease_us, self._renewal_s, self._clock = round(lease_s * 1e6), renewal_s, clock
         self._answer_s = answer_s
         self._name, self._numbers = secrets.token_hex(8), itertools.count()
