@@ -10,7 +10,7 @@ MODULES = sorted(path for path in SOURCE.rglob("*.py") if path.parent.name != "v
 
 MODULE_BUDGET, MODULE_LIMIT = 250, 400
 FUNCTION_BUDGET, FUNCTION_LIMIT = 40, 60
-MODULES_OVER_BUDGET, FUNCTIONS_OVER_BUDGET = 6, 4
+MODULES_OVER_BUDGET, FUNCTIONS_OVER_BUDGET = 4, 4
 
 
 def module_lengths() -> dict[str, int]:

@@ -17,7 +17,7 @@ from tessera.formats.registry import FORMATS
 from tessera.models import Model
 from tessera.prompt import bounds, patterns, string_formats
 from tessera.prompt.grammar import MAX_TOOLS_BYTES
-from tessera.prompt.schema import KEYWORDS, Fate
+from tessera.prompt.keywords import KEYWORDS, Fate
 from tessera.prompt.support import features
 from tessera.settings import OTHER_VARIABLES, ROWS, Row
 from tessera.wire.decode import REFUSED, WITHOUT_EFFECT

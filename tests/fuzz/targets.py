@@ -38,7 +38,7 @@ from tessera.formats.template import template_format
 from tessera.parsing.reader import Reader
 from tessera.prompt import patterns
 from tessera.prompt.grammar import build_grammar
-from tessera.prompt.schema import KEYWORDS
+from tessera.prompt.keywords import KEYWORDS
 from tessera.prompt.validation import reply_validators
 from tessera.wire.decode import REFUSED, WITHOUT_EFFECT, decode_request
 from tessera.wire.reading import check_depth

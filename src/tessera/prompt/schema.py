@@ -1,28 +1,19 @@
-"""Which JSON Schema is promised, in one table, and the check that every schema of a request goes through.
+"""The check that every schema of a request goes through, by the table of `keywords`.
 
-Each keyword has one fate:
-
-- enforced: the grammar admits nothing that breaks it;
-- relaxed: the grammar cannot hold it. With `strict` it is refused; without, the grammar leaves it out and
-  the finished value is validated against the whole schema;
-- refused: always 400;
-- annotation: says nothing about values.
-
-Keywords that JSON Schema does not know are annotations, as its specification has them. Out of the check come
-documents the grammar can be built from: annotations gone, references uniform, formats and patterns in the one
-form that grammars take, `oneOf` turned into the `anyOf` that it equals.
+Out of it come documents the grammar can be built from: annotations gone, references uniform, formats and
+patterns in the one form that grammars take, `oneOf` turned into the `anyOf` that it equals.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Literal, NoReturn, TypeAlias
+from typing import NoReturn
 
 from tessera.core.chat import Json, JsonObject
 from tessera.errors import InvalidSchema
 from tessera.prompt import patterns
 from tessera.prompt.bounds import excess, size
 from tessera.prompt.exclusive import exclusive
+from tessera.prompt.keywords import KEYWORDS, LIMITS, NOTE, Holds
 from tessera.prompt.references import (
     AnySchema,
     Document,
@@ -42,71 +33,6 @@ from tessera.prompt.validation import schema_problem
 MAX_NUMBER = 2**53
 """Beyond it JSON readers round, so the grammar stays within."""
 _MAX_SCHEMAS = 5_000
-
-Fate: TypeAlias = Literal["enforced", "relaxed", "refused", "annotation"]
-Holds: TypeAlias = Literal["value", "schema", "schemas", "named schemas"]
-
-
-@dataclass(frozen=True, slots=True)
-class Keyword:
-    """`why` explains what is not simply enforced; `holds` says where the subschemas are."""
-
-    fate: Fate
-    why: str = ""
-    holds: Holds = "value"
-
-
-_LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
-_ENFORCED = Keyword("enforced")
-_NOTE = Keyword("annotation")
-_LATER = "a grammar goes from left to right and cannot know what comes later"
-
-KEYWORDS: Mapping[str, Keyword] = MappingProxyType(
-    {
-        **dict.fromkeys(("type", "enum", "const"), _ENFORCED),
-        "$ref": Keyword(
-            "enforced", "pointers within the schema; a circle must pass through a property or item"
-        ),
-        **dict.fromkeys(("allOf", "anyOf"), Keyword("enforced", holds="schemas")),
-        "oneOf": Keyword("enforced", "when no value can fit two branches; else relaxed", holds="schemas"),
-        "properties": Keyword("enforced", "in this order", holds="named schemas"),
-        "patternProperties": Keyword(
-            "enforced", "when the patterns exclude each other", holds="named schemas"
-        ),
-        "additionalProperties": Keyword("enforced", holds="schema"),
-        **dict.fromkeys(("required", "minItems", "maxItems", "minLength", "maxLength"), _ENFORCED),
-        "minProperties": Keyword("enforced", "0, 1 or what `required` implies; else relaxed"),
-        "maxProperties": Keyword("enforced", "when every property is required; else relaxed"),
-        "items": Keyword("enforced", holds="schema"),
-        "prefixItems": Keyword("enforced", holds="schemas"),
-        "additionalItems": Keyword("enforced", holds="schema"),
-        "pattern": Keyword("enforced", "what a linear automaton can follow; else relaxed"),
-        "format": Keyword(
-            "enforced", "those of prompt/string_formats.py; others relaxed, unknown ones annotations"
-        ),
-        **dict.fromkeys(_LIMITS, _ENFORCED),
-        "uniqueItems": Keyword("relaxed", "a grammar cannot remember the items"),
-        **dict.fromkeys(
-            ("contains", "propertyNames", "not", "if"), Keyword("relaxed", _LATER, holds="schema")
-        ),
-        **dict.fromkeys(("then", "else"), Keyword("relaxed", _LATER, holds="schema")),
-        **dict.fromkeys(("minContains", "maxContains", "dependentRequired"), Keyword("relaxed", _LATER)),
-        "dependentSchemas": Keyword("relaxed", _LATER, holds="named schemas"),
-        **dict.fromkeys(
-            ("unevaluatedProperties", "unevaluatedItems"), Keyword("relaxed", _LATER, holds="schema")
-        ),
-        "dependencies": Keyword("refused", "write dependentRequired or dependentSchemas"),
-        **dict.fromkeys(("$dynamicRef", "$recursiveRef"), Keyword("refused", "write a plain $ref")),
-        **dict.fromkeys(("$defs", "definitions"), Keyword("annotation", "what $ref finds there is kept")),
-        **dict.fromkeys(
-            ("$schema", "$id", "id", "$anchor", "$dynamicAnchor", "$vocabulary", "$comment"), _NOTE
-        ),
-        **dict.fromkeys(("title", "description", "default", "examples", "deprecated"), _NOTE),
-        **dict.fromkeys(
-            ("readOnly", "writeOnly", "contentEncoding", "contentMediaType", "contentSchema"), _NOTE
-        ),
-    }
-)
 
 
 def check_schema(schema: AnySchema, *, strict: bool, param: str) -> Document:
@@ -164,7 +90,7 @@ class _Check:
             return schema
         draft = _Draft()
         for name, value in schema.items():
-            keyword = KEYWORDS.get(name, _NOTE)
+            keyword = KEYWORDS.get(name, NOTE)
             here = f"{pointer}/{escaped(name)}"
             match keyword.fate:
                 case "annotation":
@@ -195,7 +121,7 @@ class _Check:
                 self._keep_text(draft, name, value, here)
             case (("minProperties" | "maxProperties"), int()):
                 self._keep_count(draft, name, value, here, schema)
-            case _, int() | float() if name in _LIMITS and not isinstance(value, bool):
+            case _, int() | float() if name in LIMITS and not isinstance(value, bool):
                 draft.keywords[name] = self._within_numbers(name, value, here)
             case (("const" | "enum"), _) if _largest(value) > MAX_NUMBER:
                 self.relax(here, f"`{name}`: a number beyond {MAX_NUMBER}, which JSON readers round")

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from tessera.errors import InvalidSchema
-from tessera.prompt.schema import KEYWORDS, check_schema
+from tessera.prompt.keywords import KEYWORDS
+from tessera.prompt.schema import check_schema
 from tessera.prompt.string_formats import FORMATS, VALIDATED
 from tessera.prompt.validation import Validator
 

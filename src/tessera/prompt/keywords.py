@@ -1,0 +1,80 @@
+"""Which JSON Schema is promised, in one table. Each keyword has one fate:
+
+- enforced: the grammar admits nothing that breaks it;
+- relaxed: the grammar cannot hold it. With `strict` it is refused; without, the grammar leaves it out and
+  the finished value is validated against the whole schema;
+- refused: always 400;
+- annotation: says nothing about values.
+
+Keywords that JSON Schema does not know are annotations, as its specification has them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal, TypeAlias
+
+Fate: TypeAlias = Literal["enforced", "relaxed", "refused", "annotation"]
+Holds: TypeAlias = Literal["value", "schema", "schemas", "named schemas"]
+
+
+@dataclass(frozen=True, slots=True)
+class Keyword:
+    """`why` explains what is not simply enforced; `holds` says where the subschemas are."""
+
+    fate: Fate
+    why: str = ""
+    holds: Holds = "value"
+
+
+LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
+_ENFORCED = Keyword("enforced")
+NOTE = Keyword("annotation")
+_LATER = "a grammar goes from left to right and cannot know what comes later"
+
+KEYWORDS: Mapping[str, Keyword] = MappingProxyType(
+    {
+        **dict.fromkeys(("type", "enum", "const"), _ENFORCED),
+        "$ref": Keyword(
+            "enforced", "pointers within the schema; a circle must pass through a property or item"
+        ),
+        **dict.fromkeys(("allOf", "anyOf"), Keyword("enforced", holds="schemas")),
+        "oneOf": Keyword("enforced", "when no value can fit two branches; else relaxed", holds="schemas"),
+        "properties": Keyword("enforced", "in this order", holds="named schemas"),
+        "patternProperties": Keyword(
+            "enforced", "when the patterns exclude each other", holds="named schemas"
+        ),
+        "additionalProperties": Keyword("enforced", holds="schema"),
+        **dict.fromkeys(("required", "minItems", "maxItems", "minLength", "maxLength"), _ENFORCED),
+        "minProperties": Keyword("enforced", "0, 1 or what `required` implies; else relaxed"),
+        "maxProperties": Keyword("enforced", "when every property is required; else relaxed"),
+        "items": Keyword("enforced", holds="schema"),
+        "prefixItems": Keyword("enforced", holds="schemas"),
+        "additionalItems": Keyword("enforced", holds="schema"),
+        "pattern": Keyword("enforced", "what a linear automaton can follow; else relaxed"),
+        "format": Keyword(
+            "enforced", "those of prompt/string_formats.py; others relaxed, unknown ones annotations"
+        ),
+        **dict.fromkeys(LIMITS, _ENFORCED),
+        "uniqueItems": Keyword("relaxed", "a grammar cannot remember the items"),
+        **dict.fromkeys(
+            ("contains", "propertyNames", "not", "if"), Keyword("relaxed", _LATER, holds="schema")
+        ),
+        **dict.fromkeys(("then", "else"), Keyword("relaxed", _LATER, holds="schema")),
+        **dict.fromkeys(("minContains", "maxContains", "dependentRequired"), Keyword("relaxed", _LATER)),
+        "dependentSchemas": Keyword("relaxed", _LATER, holds="named schemas"),
+        **dict.fromkeys(
+            ("unevaluatedProperties", "unevaluatedItems"), Keyword("relaxed", _LATER, holds="schema")
+        ),
+        "dependencies": Keyword("refused", "write dependentRequired or dependentSchemas"),
+        **dict.fromkeys(("$dynamicRef", "$recursiveRef"), Keyword("refused", "write a plain $ref")),
+        **dict.fromkeys(("$defs", "definitions"), Keyword("annotation", "what $ref finds there is kept")),
+        **dict.fromkeys(
+            ("$schema", "$id", "id", "$anchor", "$dynamicAnchor", "$vocabulary", "$comment"), NOTE
+        ),
+        **dict.fromkeys(("title", "description", "default", "examples", "deprecated"), NOTE),
+        **dict.fromkeys(
+            ("readOnly", "writeOnly", "contentEncoding", "contentMediaType", "contentSchema"), NOTE
+        ),
+    }
+)
