@@ -1,4 +1,6 @@
-"""llama.cpp's own HTTP server in a process of its own: `python -m benchmarks.llama_server GGUF PORT SLOTS`.
+"""llama.cpp's own HTTP server in a process of its own.
+
+    python -m benchmarks.llama_server GGUF PORT SLOTS TOKENS_PER_SLOT
 
 It prints one line when it listens, and ends when its standard input does, so that it never outlives the
 benchmark.
@@ -9,11 +11,10 @@ import sys
 
 import xllamacpp
 
-CONTEXT_PER_SLOT = 1024
 
-
-def params(gguf: str, port: int, slots: int) -> xllamacpp.CommonParams:
-    """The server's settings: as many slots as streams, all cores, its defaults for all the rest.
+def params(gguf: str, port: int, slots: int, context_tokens: int) -> xllamacpp.CommonParams:
+    """The server's settings: as many slots as streams, `context_tokens` for each, all cores, its defaults for
+    all the rest.
 
     Its defaults hold continuous batching and prompt caching.
     """
@@ -22,7 +23,7 @@ def params(gguf: str, port: int, slots: int) -> xllamacpp.CommonParams:
     chosen.hostnames = ["127.0.0.1"]
     chosen.port = port
     chosen.n_parallel = slots
-    chosen.n_ctx = slots * CONTEXT_PER_SLOT
+    chosen.n_ctx = slots * context_tokens
     chosen.cpuparams.n_threads = os.cpu_count() or 1
     chosen.cpuparams_batch.n_threads = os.cpu_count() or 1
     chosen.verbosity = 1
@@ -31,8 +32,8 @@ def params(gguf: str, port: int, slots: int) -> xllamacpp.CommonParams:
 
 def main() -> None:
     """Serve until standard input ends."""
-    gguf, port, slots = sys.argv[1:]
-    server = xllamacpp.Server(params(gguf, int(port), int(slots)))
+    gguf, *numbers = sys.argv[1:]
+    server = xllamacpp.Server(params(gguf, *map(int, numbers)))
     print(f"listening on {server.listening_address}", flush=True)
     sys.stdin.read()
     os._exit(0)  # its destructor may wait for connections that nobody closes

@@ -33,10 +33,11 @@ def tessera() -> Generator[Target]:
 
 
 @contextmanager
-def llama(gguf: Path, slots: int) -> Generator[Target]:
-    """llama.cpp's own server with the same weights and a slot for every stream."""
+def llama(gguf: Path, slots: int, context_tokens: int) -> Generator[Target]:
+    """llama.cpp's own server with the same weights and a slot of so many tokens for every stream."""
     port = free_port()
-    command = [sys.executable, "-m", "benchmarks.llama_server", str(gguf), str(port), str(slots)]
+    numbers = map(str, (port, slots, context_tokens))
+    command = [sys.executable, "-m", "benchmarks.llama_server", str(gguf), *numbers]
     with _running(command) as process:
         _wait_for(process, r"(listening) on")
         yield Target(f"http://127.0.0.1:{port}")

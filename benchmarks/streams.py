@@ -53,11 +53,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--streams", type=int, nargs="+", default=[1, 8, 16, 32], choices=range(1, 33), metavar="N"
     )
+    parser.add_argument("--shapes", nargs="+", default=["chat"], choices=[*SHAPES])
     parser.add_argument("--rounds", type=int, default=3, choices=range(1, 11), metavar="N")
     parser.add_argument(
         "--requests", type=int, default=1, choices=range(1, 33), metavar="N", help="of a stream in a round"
     )
     parser.add_argument("--max-tokens", type=int, default=128, choices=range(1, 513), metavar="N")
+    parser.add_argument(
+        "--prompt-tokens", type=int, default=500, choices=range(16, 4001), metavar="N", help="of long prompts"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the prompts")
     parser.add_argument("--json", type=Path, default=Path("benchmarks/streams.json"), help="where to write")
     parser.add_argument("--svg", type=Path, default=Path("benchmarks/streams.svg"), help="where to plot")
@@ -68,11 +72,13 @@ def main() -> None:
     """Measure, print the table, write the JSON and the plot."""
     chosen = arguments()
     streams, limits = tuple(chosen.streams), Limits(chosen.requests, deadline_s=_REPLY_S)
-    plan = Plan((SHAPES["chat"],), streams, chosen.rounds, limits, chosen.seed, chosen.max_tokens)
+    shapes = tuple(SHAPES[name] for name in chosen.shapes)
+    plan = Plan(shapes, streams, chosen.rounds, limits, chosen.seed, chosen.max_tokens, chosen.prompt_tokens)
+    context_tokens = 1024 + 2 * chosen.prompt_tokens  # of a slot: room for the longest prompt and its reply
     findings, began = Findings(), datetime.now(UTC).isoformat(timespec="seconds")
     with (
         servers.tessera() as ours,
-        servers.llama(embedded_gguf(), max(streams)) as theirs,
+        servers.llama(embedded_gguf(), max(streams), context_tokens) as theirs,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
         suppress(KeyboardInterrupt),
     ):
