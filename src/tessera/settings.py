@@ -131,6 +131,11 @@ class Settings:
         30.0, number(0.1, 3600), "Seconds a client may not read before it is cut."
     )
     workers: int = setting(1, integer(1, 64), "API processes, which share one engine.")
+    worker_hang_s: float = setting(
+        30.0,
+        number(2, 3600),
+        "Seconds without a sign of life after which one of several API processes is started again.",
+    )
     max_running: int | None = setting(
         None, integer(1, 2**20), "Most requests answered at once; without it, as many as the engine can use."
     )

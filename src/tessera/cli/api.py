@@ -3,8 +3,8 @@
     python -m tessera.cli.api FD
 
 FD is an inherited, bound socket. Standard input begins with a `Plan`; after that it is the lifeline: it ends
-when the parent wants everything to end, or is itself no more. One byte on standard output says that tokens
-flow. SIGTERM begins the way down.
+when the parent wants everything to end, or is itself no more. The first byte on standard output says that
+tokens flow; one a second, from then on, that the process is not stuck. SIGTERM begins the way down.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,7 @@ UVICORN: Mapping[str, Any] = {
     "proxy_headers": False,
     "timeout_graceful_shutdown": 2,
 }
+BEAT_S = 1.0
 _STDIN, _STDOUT = 0, 1
 _LENGTH_BYTES = 4
 
@@ -174,10 +176,12 @@ async def _work(plan: Plan, listener: socket.socket) -> None:
 
     loop.add_reader(_STDIN, feel_lifeline)
 
-    def report() -> None:
-        os.write(_STDOUT, b"\n")
+    def beat() -> None:
+        with suppress(BrokenPipeError):  # the lifeline has ended, too
+            os.write(_STDOUT, b"\n")
+        loop.call_later(BEAT_S, beat)
 
-    await api.run(report)
+    await api.run(beat)
 
 
 def main() -> None:

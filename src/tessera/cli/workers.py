@@ -1,10 +1,12 @@
-"""API processes as their parent sees them: each has a socket of its own, and is started again if it dies.
+"""API processes as their parent sees them: each has a socket of its own, and is started again if it dies or
+hangs.
 
 The parent keeps the sockets: what arrives for a process that is dead waits for the one that follows it.
 """
 
 import asyncio
 import logging
+import math
 import os
 import socket
 import sys
@@ -14,7 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from tessera.cli.api import Plan, pack
+from tessera.cli.api import BEAT_S, Plan, pack
 from tessera.cli.listening import listen
 from tessera.engine.supervision import Pauses
 from tessera.errors import StartupError
@@ -28,6 +30,7 @@ COMMAND = (sys.executable, "-P", "-m", "tessera.cli.api")
 LAST_DELAY_S = 10.0
 # What a process may take beyond the drain's own times before it is killed.
 SLACK_S = 5.0
+_PIPE_BYTES = 2**16
 _OUR_OWN = ("TESSERA_", "NOTIFY_SOCKET", "PROMETHEUS_MULTIPROC_DIR")
 
 
@@ -39,6 +42,7 @@ class Workers:
     ) -> None:
         """Nothing runs before `run`. `metrics_directory` is where prometheus_client keeps their metrics."""
         self._plan = pack(plan)
+        self._most_silent_beats = math.ceil(plan.settings.worker_hang_s / BEAT_S)
         self._drain_s = plan.settings.drain_delay_s + plan.settings.shutdown_grace_s
         self._listeners = listeners
         self._metrics_directory = metrics_directory
@@ -121,6 +125,7 @@ class Workers:
                 _cut_lifeline(process)
             if await process.stdout.read(1):
                 ready.set()
+                await self._watch(process, process.stdout)
             return await process.wait()
         except BaseException:
             with suppress(ProcessLookupError):
@@ -131,6 +136,25 @@ class Workers:
             self._running.discard(process)
             if self._metrics_directory:
                 forget(process.pid, self._metrics_directory)
+
+    async def _watch(self, process: Process, beats: asyncio.StreamReader) -> None:
+        """Until it ends, or has been silent for too long and is killed.
+
+        Silence is counted in beats that were missed, not by the clock: while this process is stopped itself,
+        nobody is late.
+        """
+        n_silent = 0
+        while n_silent < self._most_silent_beats:
+            try:
+                async with asyncio.timeout(BEAT_S):
+                    if not await beats.read(_PIPE_BYTES):
+                        return
+                n_silent = 0
+            except TimeoutError:
+                n_silent += 1
+        log(_logger, "error", "api process hangs, killed", pid=process.pid)
+        with suppress(ProcessLookupError):
+            process.kill()
 
     def _kill(self) -> None:
         for process in self._running:
