@@ -180,7 +180,6 @@ async def _collect(batches: Batches, to: Exchange) -> list[ChatEvent]:
             if not events:
                 to.meter.begin()
             events += batch
-    await to.record.opened()
     await to.record.settle()
     return events
 

@@ -9,6 +9,7 @@ instance lives: what a dead one left open is closed as `interrupted` by the othe
 import asyncio
 import logging
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +19,7 @@ from typing import TypeVar
 from tessera.core.entry import Entry
 from tessera.errors import StoreUnavailable
 from tessera.metering.base import Look, Written, at_once
+from tessera.metering.openings import Opening, Openings
 from tessera.metering.retention import keep_rolling_up
 from tessera.metering.spool import Spool, abandoned, new_instance
 from tessera.metering.writer import Done, Work, Writer
@@ -64,7 +66,8 @@ class SqlLedger:
         self._metrics = metrics
         self._retention_days = retention_days
         self._round_s = round_s
-        self._running: dict[str, Look] = {}
+        self._openings = Openings()
+        self._due: asyncio.TimerHandle | None = None
         self._waiting: list[_Waiting] = []
         self._batch: list[_Waiting] = []
         self._is_busy = False
@@ -74,15 +77,19 @@ class SqlLedger:
         self._readers = ThreadPoolExecutor(2, "usage")  # not the loop's, which the spool needs
         self._spool: Spool | None = None
 
-    def open(self, look: Look) -> Written:
+    def open(self, id: str, look: Look) -> None:
         """See `Ledger`."""
-        entry = look()
-        self._running[entry.id] = look
-        return self._record(entry)
+        self._openings.begin(id, look, time.monotonic())
+        if self._due is None:
+            self._plan_openings()
+
+    def opened(self, id: str) -> Written:
+        """See `Ledger`."""
+        return self._write_opening(self._openings.take(id))
 
     def settle(self, entry: Entry) -> Written:
         """See `Ledger`."""
-        self._running.pop(entry.id, None)
+        self._openings.end(entry.id)
         return self._record(entry)
 
     async def add_up(self, question: Question) -> list[Sum]:
@@ -101,6 +108,9 @@ class SqlLedger:
 
     async def aclose(self) -> None:
         """See `Ledger`."""
+        if self._due:
+            self._due.cancel()
+        self._write_openings(self._openings.take_all())
         while waiting := [each.written for each in (*self._batch, *self._waiting)]:
             await asyncio.wait(waiting)
         for task in self._tasks:
@@ -120,6 +130,24 @@ class SqlLedger:
         self._go_on()
         return written
 
+    def _write_opening(self, opening: Opening) -> Written:
+        opening.written = opening.written or self._record(opening.look())
+        return opening.written
+
+    def _write_openings(self, openings: Iterable[Opening]) -> None:
+        for opening in openings:
+            self._write_opening(opening)
+
+    def _plan_openings(self) -> None:
+        """Be there when the next one has to be written; it may have ended by then."""
+        due_s = self._openings.due_s(time.monotonic())
+        if due_s == 0:
+            self._write_openings(self._openings.take_along(time.monotonic()))
+            due_s = self._openings.due_s(time.monotonic())
+        self._due = None
+        if due_s is not None:
+            self._due = asyncio.get_running_loop().call_later(max(PAUSE_S, due_s), self._plan_openings)
+
     def _go_on(self) -> None:
         """Have what waits written next, unless something is being written, or is about to be."""
         if self._waiting and not self._is_busy:
@@ -128,7 +156,8 @@ class SqlLedger:
             loop.call_later(max(0.0, self._answered_s + PAUSE_S - time.monotonic()), self._hand_over)
 
     def _hand_over(self) -> None:
-        """All that waits is one batch."""
+        """All that waits is one batch, and what may go along."""
+        self._write_openings(self._openings.take_along(time.monotonic()))
         self._batch, self._waiting = self._waiting, []
         if self._is_away:
             self._setting_aside = asyncio.create_task(self._set_aside())
@@ -167,8 +196,8 @@ class SqlLedger:
 
     async def _go_round(self) -> None:
         while True:
-            running = [look() for look in self._running.values()]
-            self._turn(away=not await self._ask_store("round", partial(self._make_round, running)))
+            make_round = partial(self._make_round, self._openings.entries())
+            self._turn(away=not await self._ask_store("round", make_round))
             while not self._is_away and self._n_spooled:  # what comes now is not spooled: it has an end
                 await self._ask_store("round", self._write_spooled)
             self._metrics.spooled.set(self._n_spooled)

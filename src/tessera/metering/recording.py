@@ -2,12 +2,11 @@
 
 import asyncio
 from contextlib import suppress
-from dataclasses import replace
 from types import TracebackType
 
-from tessera.core.entry import Entry
+from tessera.core.entry import OPEN, Entry
 from tessera.errors import StoreUnavailable
-from tessera.metering.base import Ledger
+from tessera.metering.base import Ledger, Written
 from tessera.metering.meter import Meter
 
 
@@ -21,42 +20,51 @@ class Recording:
         self._ledger = ledger
         self._meter = meter
         self._blank = blank
-        self._is_settled = False
+        self._settling: Written | None = None
 
     async def __aenter__(self) -> None:
-        """Begin to open the entry."""
-        self._opening = self._ledger.open(self._now)
+        """Open the entry."""
+        self._ledger.open(self._blank.id, self._now)
 
     async def opened(self) -> None:
         """Return when the entry is durable; raises `StoreUnavailable`."""
-        if failure := await asyncio.shield(self._opening):  # more than one may wait for it
+        written = self._settling or self._ledger.opened(self._blank.id)
+        if failure := await asyncio.shield(written):  # more than one may wait for it
             raise failure
 
     async def settle(self) -> None:
         """Return when the end is durable; raises `StoreUnavailable`."""
-        self._is_settled = True
-        if failure := await self._ledger.settle(self._ended()):
+        self._settling = self._ledger.settle(self._ended())
+        if failure := await self._settling:
             raise failure
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Settle what did not come to a good end."""
-        if self._is_settled:
+        if self._settling:
             return
         if error is not None:
             self._meter.fail_of(error)
         with suppress(StoreUnavailable):
             await self.settle()
 
-    def _now(self) -> Entry:
-        meter = self._meter
-        return replace(
-            self._blank,
-            usage=meter.tally.usage,
-            waited_s=meter.waited_s,
-            first_token_s=meter.first_token_s,
+    def _now(self, finish: str = OPEN, whole_s: float | None = None) -> Entry:
+        blank, meter = self._blank, self._meter
+        return Entry(  # `replace` would take four times as long
+            blank.id,
+            blank.account,
+            blank.key_id,
+            blank.model,
+            blank.mode,
+            blank.streamed,
+            blank.begun_s,
+            meter.tally.usage,
+            finish,
+            meter.waited_s,
+            meter.first_token_s,
+            whole_s,
         )
 
     def _ended(self) -> Entry:
-        return replace(self._now(), finish=self._meter.outcome, whole_s=self._meter.age_s)
+        return self._now(self._meter.outcome, self._meter.age_s)

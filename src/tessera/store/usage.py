@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Literal, TypeAlias
 
 from sqlalchemy import (
@@ -33,6 +33,7 @@ from tessera.store.tables import ACCOUNTS, INSTANCES, USAGE, USAGE_DAILY
 Insert: TypeAlias = postgresql.Insert | sqlite.Insert
 By: TypeAlias = Literal["day", "account", "key", "model"]
 
+_DAY_S = 86_400
 _TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
 _OF_A_DAY = ("day", "account_id", "key_id", "model")
 _SUMMED = ("n_requests", "n_failed", *_TOKENS)
@@ -145,7 +146,12 @@ def add_up(connection: Connection, question: Question) -> list[Sum]:
 
 def day_of(time_s: float) -> str:
     """The ISO date of a Unix time, in UTC."""
-    return datetime.fromtimestamp(time_s, UTC).date().isoformat()
+    return _date(int(time_s // _DAY_S))
+
+
+@lru_cache(8)
+def _date(day: int) -> str:
+    return datetime.fromtimestamp(day * _DAY_S, UTC).date().isoformat()
 
 
 def _row(instance: str, entry: Entry) -> dict[str, object]:

@@ -46,6 +46,51 @@ def test_a_store_that_was_started_again_meanwhile_is_not_away(postgres: Postgres
     store.dispose()
 
 
+def test_a_request_that_ends_soon_is_written_once(opened: Store, tmp_path: Path) -> None:
+    metrics = Metrics()
+
+    async def check() -> None:
+        ledger = SqlLedger(opened, tmp_path, metrics, round_s=60)
+        await ledger.start()
+        for number in range(3):
+            ended = entry(str(number))
+            ledger.open(ended.id, lambda ended=ended: replace(ended, finish=OPEN))
+            assert await ledger.settle(ended) is None
+            assert await asyncio.to_thread(ends, opened) == ["stop"] * (number + 1)
+        await ledger.aclose()
+
+    asyncio.run(check())
+    assert metrics.registry.get_sample_value("tessera_store_call_seconds_count", {"call": "usage"}) == 3
+
+
+def test_one_that_runs_is_there_soon_and_at_once_if_it_has_to_be(opened: Store, tmp_path: Path) -> None:
+    async def check() -> None:
+        ledger = SqlLedger(opened, tmp_path, Metrics(), round_s=60)
+        await ledger.start()
+        await asyncio.sleep(0.2)  # the first round is over
+        for id in ("asked for", "not asked for"):
+            ledger.open(id, lambda id=id: replace(entry(id), finish=OPEN))
+        assert await ledger.opened("asked for") is None
+        assert await asyncio.to_thread(ends, opened) == [OPEN]
+        async with asyncio.timeout(10):
+            while await asyncio.to_thread(ends, opened) != [OPEN, OPEN]:
+                await asyncio.sleep(0.01)
+        assert await ledger.opened("not asked for") is None
+        for id in ("asked for", "not asked for"):
+            assert await ledger.settle(entry(id)) is None
+        assert await asyncio.to_thread(ends, opened) == ["stop", "stop"]
+        ledger.open("at the end", lambda: replace(entry("at the end"), finish=OPEN))
+        await ledger.aclose()
+        assert await asyncio.to_thread(ends, opened) == [OPEN, "stop", "stop"]
+
+    asyncio.run(check())
+
+
+def ends(store: Store) -> list[str]:
+    with transaction(store) as connection:
+        return list(connection.scalars(select(USAGE.c.finish).order_by(USAGE.c.finish)))
+
+
 N_DAYS, A_DAY = 40, 9
 
 
