@@ -1,7 +1,8 @@
 """What keeping accounts costs: the service with a ledger on SQLite beside itself without one.
 
-Servers run on one core, the client on another; they take turns, round by round. Then entries alone: how long
-a settlement takes at an even rate, and its processor time. `benchmarks/README.md` tells more.
+Servers run on one core, the client on another; they take turns, round by round. Then requests without a
+service around them: the processor time of one, and how long its settlement takes. `benchmarks/README.md`
+tells more.
 """
 
 import argparse
@@ -10,7 +11,6 @@ import json
 import os
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import quantiles
@@ -35,6 +35,37 @@ from tessera.store.migration import upgrade
 from tessera.store.opening import open_store
 
 _NAMES = frozenset({MODEL})
+SETS = ("throughput", "latency", "requests")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Of requests: whether the reply is a stream, when its first token comes, when it ends."""
+
+    name: str
+    streamed: bool = True
+    first_token_s: float = 0.0
+    whole_s: float = 0.0
+
+    async def begin(self) -> None:
+        """What the engine does to the first token, as far as it wakes this process."""
+        if self.first_token_s:
+            await asyncio.sleep(self.first_token_s)
+
+    async def go_on(self) -> None:
+        """The same for the rest of the reply."""
+        if self.whole_s:
+            await asyncio.sleep(self.whole_s - self.first_token_s)
+
+    async def last(self, number: int) -> None:
+        """A request that is neither admitted nor recorded."""
+        await self.begin()
+        await self.go_on()
+
+
+STREAM = Kind("stream, 0.2 s", first_token_s=0.08, whole_s=0.2)
+PIECE = Kind("one piece, 0.2 s", streamed=False, first_token_s=0.08, whole_s=0.2)
+SUDDEN_STREAM, SUDDEN_PIECE = Kind("stream, no time"), Kind("one piece, no time", streamed=False)
 
 
 @dataclass
@@ -47,6 +78,7 @@ class _Books:
     gate: Gate
     ledger: Ledger
     metrics: Metrics
+    kind: Kind
     settled_s: list[float] = field(default_factory=list[float])
 
     async def keep(self, number: int) -> None:
@@ -54,12 +86,17 @@ class _Books:
         visit = self.gate.visit(await self.keys.identify(f"Bearer {KEY}"))
         await visit.admit(_NAMES, Mode.DIRECT)
         who = visit.identity
-        blank = Entry(f"chatcmpl-{number}", who.account, who.key_id, MODEL, "direct", True, time.time())
+        blank = Entry(
+            f"chatcmpl-{number}", who.account, who.key_id, MODEL, "direct", self.kind.streamed, time.time()
+        )
         meter = Meter(self.metrics, MODEL, "req")
         record = Recording(self.ledger, meter, blank)
         async with record:
-            await record.opened()
+            await self.kind.begin()
+            if self.kind.streamed:
+                await record.opened()
             await visit.headers()
+            await self.kind.go_on()
             meter.tally.completion_tokens = 40
             meter.tally.finished[0] = FinishReason.STOP
             begun_s = time.perf_counter()
@@ -79,10 +116,6 @@ async def _cpu_s(rate: float, n: int, work: Callable[[int], Awaitable[None]]) ->
     return time.process_time() - cpu_s
 
 
-async def _nothing(number: int) -> None:
-    """A request that is neither admitted nor recorded."""
-
-
 async def _in_turn(n: int, at_once: int, work: Callable[[int], Awaitable[None]]) -> float:
     """Processor time of `n` requests, of which `at_once` are always there."""
     numbers = iter(range(n))
@@ -96,7 +129,7 @@ async def _in_turn(n: int, at_once: int, work: Callable[[int], Awaitable[None]])
     return time.process_time() - cpu_s
 
 
-async def _requests(rate: float | None, at_once: int, for_s: float) -> Figures:
+async def _requests(kind: Kind, rate: float | None, at_once: int, for_s: float) -> Figures:
     """`rate` requests each second, less what the same pace without any work costs; without a rate,
     `at_once` without pause.
     """
@@ -106,13 +139,13 @@ async def _requests(rate: float | None, at_once: int, for_s: float) -> Figures:
         metrics = Metrics()
         ledger = SqlLedger(store, Path(folder) / "spool", metrics)
         await ledger.start()
-        books = _Books(Keys([KEY]), Gate(MemoryLimiter(), metrics), ledger, metrics)
+        books = _Books(Keys([KEY]), Gate(MemoryLimiter(), metrics), ledger, metrics, kind)
         if rate is None:
             n = int(1000 * for_s)
             cpu_s = await _in_turn(n, at_once, books.keep)
         else:
             n = int(rate * for_s)
-            cpu_s = -await _cpu_s(rate, n, _nothing)
+            cpu_s = -await _cpu_s(rate, n, kind.last)
             cpu_s += await _cpu_s(rate, n, books.keep)
         await ledger.aclose()
         store.dispose()
@@ -126,9 +159,30 @@ async def _requests(rate: float | None, at_once: int, for_s: float) -> Figures:
 
 def requests(for_s: float) -> dict[str, Figures]:
     """A round of requests that are admitted and recorded, and not answered."""
-    paced = {f"{rate:,} requests/s": uvloop.run(_requests(rate, 0, for_s)) for rate in (20, 200, 1000)}
-    busy = {f"{n} at once, without pause": uvloop.run(_requests(None, n, for_s)) for n in (8, 32)}
-    return paced | busy
+    measured: dict[str, Figures] = {}
+    for kind in (STREAM, PIECE, SUDDEN_STREAM, SUDDEN_PIECE):
+        for rate in (20, 200, 1000):
+            name = f"{kind.name}: {rate:,} requests/s"
+            measured[name] = uvloop.run(_requests(kind, rate, 0, for_s))
+    for kind in (SUDDEN_STREAM, SUDDEN_PIECE):
+        for n in (8, 32):
+            measured[f"{kind.name}: {n} at once"] = uvloop.run(_requests(kind, None, n, for_s))
+    return measured
+
+
+def _throughput(core: int, chosen: argparse.Namespace) -> list[dict[str, Figures]]:
+    shape = ("--events", str(chosen.events))
+    with ours("tessera", core, *shape) as without, ours("recorded", core, *shape) as recorded:
+        servers = {"without": without, "with a ledger": recorded}
+        throughput(servers, chosen.streams, chosen.seconds)  # the round that does not count
+        return repeated(lambda: throughput(servers, chosen.streams, chosen.seconds), chosen.rounds)
+
+
+def _latency(core: int, n_events: int, chosen: argparse.Namespace) -> list[dict[str, Figures]]:
+    pace = ("--tokens-per-s", "20", "--events", str(n_events))
+    with ours("tessera", core, *pace) as without, ours("recorded", core, *pace) as recorded:
+        servers = {"without": without, "with a ledger": recorded}
+        return repeated(lambda: latency(servers, 3 * chosen.seconds), chosen.rounds)
 
 
 def main() -> None:
@@ -138,28 +192,19 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=8, choices=range(1, 257), metavar="N")
     parser.add_argument("--events", type=int, default=512, help="of each reply")
     parser.add_argument("--seconds", type=float, default=3.0, help="of each round")
+    parser.add_argument("--only", choices=SETS, nargs="+", default=SETS, help="what is measured")
     parser.add_argument("--json", type=Path, default=Path("benchmarks/accounts.json"))
     chosen = parser.parse_args()
     core, *others = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {others[-1] if others else core})
     results: dict[str, list[dict[str, Figures]]] = {}
-    with ExitStack() as stack:
-        shape = ("--events", str(chosen.events))
-        servers = {
-            "without": stack.enter_context(ours("tessera", core, *shape)),
-            "with a ledger": stack.enter_context(ours("recorded", core, *shape)),
-        }
-        throughput(servers, chosen.streams, chosen.seconds)  # the round that does not count
-        results["throughput"] = repeated(
-            lambda: throughput(servers, chosen.streams, chosen.seconds), chosen.rounds
-        )
-    for n_events in ("40", "1"):
-        pace = ("--tokens-per-s", "20", "--events", n_events)
-        with ours("tessera", core, *pace) as without, ours("recorded", core, *pace) as recorded:
-            paced = {"without": without, "with a ledger": recorded}
-            measured = repeated(lambda paced=paced: latency(paced, 3 * chosen.seconds), chosen.rounds)
-            results[f"latency, {n_events} events"] = measured
-    results["requests"] = repeated(lambda: requests(chosen.seconds), chosen.rounds)
+    if "throughput" in chosen.only:
+        results["throughput"] = _throughput(core, chosen)
+    if "latency" in chosen.only:
+        for n_events in (40, 1):
+            results[f"latency, {n_events} events"] = _latency(core, n_events, chosen)
+    if "requests" in chosen.only:
+        results["requests"] = repeated(lambda: requests(chosen.seconds), chosen.rounds)
     chosen.json.write_text(json.dumps(results, indent=2) + "\n")
 
 

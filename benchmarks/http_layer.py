@@ -119,12 +119,15 @@ def latency(servers: Mapping[str, Server], for_s: float) -> dict[str, Figures]:
     """A round of first bytes at 32 streams of 20 tokens per second."""
     taken: dict[str, Figures] = {}
     for name, server in servers.items():
+        cpu_s = -server.cpu_s()
         waited_s = first_bytes(server, 32, for_s)
+        cpu_s += server.cpu_s()
         hundredths = quantiles(waited_s, n=100)
         taken[name] = {
             "first_byte_p50_ms": hundredths[49] * 1e3,
             "first_byte_p99_ms": hundredths[98] * 1e3,
             "requests_per_s": len(waited_s) / for_s,
+            "cpu_us_per_request": cpu_s / len(waited_s) * 1e6,
         }
     return taken
 

@@ -103,7 +103,7 @@ class Metrics:
         )
         self.ledger_lag_s = Histogram(
             "tessera_ledger_lag_seconds",
-            "From a request's beginning or end to its being on record.",
+            "How long an entry waits to be on record, from when it has to be.",
             registry=self.registry,
             buckets=_TOKEN_BOUNDS_S,
         )

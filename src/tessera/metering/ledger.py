@@ -227,7 +227,7 @@ class SqlLedger:
         self._metrics.store_up.set(not away)
 
     def _write(self, entries: list[Entry]) -> None:
-        self._line.do(lambda connection: usage.write(connection, self.instance, entries))
+        usage.write_down(self._line, self.instance, entries)
 
     def _make_round(self, running: list[Entry]) -> None:
         now_s = time.time()
@@ -254,7 +254,8 @@ class SqlLedger:
         try:
             while self._n_spooled:
                 self._write_spooled()
-            self._line.do(lambda connection: usage.bury(connection, self.instance))
+            with transaction(self._store) as connection:
+                usage.bury(connection, self.instance)
         finally:
             self._line.close()
 

@@ -28,6 +28,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from tessera.core.entry import FINISHED, INTERRUPTED, OPEN, Entry
 from tessera.core.usage import Usage
+from tessera.store.opening import Line
 from tessera.store.tables import ACCOUNTS, INSTANCES, USAGE, USAGE_DAILY
 
 Insert: TypeAlias = postgresql.Insert | sqlite.Insert
@@ -72,6 +73,12 @@ def write(connection: Connection, instance: str, entries: Iterable[Entry]) -> No
     """
     if rows := [_row(instance, entry) for entry in entries]:
         connection.exec_driver_sql(_writing(connection.dialect), rows)
+
+
+def write_down(line: Line, instance: str, entries: Iterable[Entry]) -> None:
+    """The same, in a transaction of its own."""
+    if rows := [_row(instance, entry) for entry in entries]:
+        line.write(_writing(line.dialect), rows)
 
 
 def beat(connection: Connection, instance: str, now_s: float) -> None:

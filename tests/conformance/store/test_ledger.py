@@ -73,7 +73,7 @@ def test_one_that_runs_is_there_soon_and_at_once_if_it_has_to_be(opened: Store, 
         assert await ledger.opened("asked for") is None
         assert await asyncio.to_thread(ends, opened) == [OPEN]
         async with asyncio.timeout(10):
-            while await asyncio.to_thread(ends, opened) != [OPEN, OPEN]:
+            while await asyncio.to_thread(ends, opened) != [OPEN, OPEN]:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         assert await ledger.opened("not asked for") is None
         for id in ("asked for", "not asked for"):

@@ -7,13 +7,15 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import select
+from sqlalchemy import select, text
+from sqlalchemy.exc import IntegrityError
 
 from tessera.core.entry import INTERRUPTED, OPEN, Entry
 from tessera.core.usage import Usage
+from tessera.errors import StoreUnavailable
 from tessera.store import usage
 from tessera.store.migration import downgrade, upgrade
-from tessera.store.opening import Changes, Line, Store, transaction
+from tessera.store.opening import Line, Store, transaction
 from tessera.store.tables import ACCOUNTS, INSTANCES, USAGE, USAGE_DAILY
 from tessera.store.usage import Question, Sum
 
@@ -163,22 +165,23 @@ def test_the_schema_goes_and_comes_back(opened: Store) -> None:
     assert written(opened, "id") == []
 
 
-def test_a_line_that_was_lost_is_there_again_for_what_comes_next(opened: Store) -> None:
+def test_a_line_goes_on_after_what_it_could_not_do(opened: Store) -> None:
     line = Line(opened)
 
-    def put(id: str) -> None:
-        line.do(lambda connection: usage.write(connection, "i", [entry(id)]))
+    def put(*ids: str) -> None:
+        usage.write_down(line, "i", [entry(id) for id in ids])
 
-    for number in range(3):
-        put(str(number))
-
-    def lose(connection: Changes) -> None:
-        usage.write(connection, "i", [entry("3")])
-        connection.invalidate()
-        raise LookupError
-
-    with pytest.raises(LookupError):
-        line.do(lose)
-    put("4")
+    put("0")
+    put("1", "2")
+    with pytest.raises(IntegrityError):
+        usage.write_down(line, "i", [entry("3"), entry("4", key_id=None)])
+    put("5")
+    with transaction(opened) as other:
+        other.execute(text("ALTER TABLE usage RENAME TO elsewhere"))
+    with pytest.raises(StoreUnavailable):
+        put("6")
+    with transaction(opened) as other:
+        other.execute(text("ALTER TABLE elsewhere RENAME TO usage"))
+    put("7")
     line.close()
-    assert [id for (id,) in written(opened, "id")] == ["0", "1", "2", "4"]
+    assert [id for (id,) in written(opened, "id")] == ["0", "1", "2", "5", "7"]

@@ -57,7 +57,9 @@ class Simulated:
 
 
 @given(STEPS)
-def test_whatever_happens_a_beginning_is_written_once_and_in_time(steps: list[tuple[str, float, int]]) -> None:
+def test_whatever_happens_a_beginning_is_written_once_and_in_time(
+    steps: list[tuple[str, float, int]],
+) -> None:
     ledger = Simulated()
     for number, (step, pause_s, which) in enumerate(steps):
         ledger.wait(pause_s)
