@@ -58,7 +58,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--requests", type=int, default=1, choices=range(1, 33), metavar="N", help="of a stream in a round"
     )
-    parser.add_argument("--max-tokens", type=int, default=128, choices=range(1, 513), metavar="N")
+    parser.add_argument(
+        "--max-tokens", type=int, choices=range(1, 513), metavar="N", help="without it the shape's own"
+    )
     parser.add_argument(
         "--prompt-tokens", type=int, default=500, choices=range(16, 4001), metavar="N", help="of long prompts"
     )
