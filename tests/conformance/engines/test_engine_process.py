@@ -316,12 +316,10 @@ async def test_a_folder_for_temporary_files_may_have_a_long_name(
     assert not directory.exists()
 
 
-async def test_without_a_place_for_its_socket_it_says_what_to_set(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
-    with pytest.raises(EngineUnavailable, match=r"gone: No such file or directory\. Set TMPDIR"):
-        await EngineProcess(CONFIG, command=COMMAND).run(lambda: None)
+async def test_without_a_place_for_its_socket_it_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/absent")  # a short name, or another place would be taken
+    with pytest.raises(EngineUnavailable, match=r"/absent: No such file or directory\. Set TMPDIR"):
+        await EngineProcess(CONFIG, command=COMMAND).run(lambda: pytest.fail("it runs"))
 
 
 async def test_a_process_that_was_closed_does_not_run() -> None:

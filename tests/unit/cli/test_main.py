@@ -67,7 +67,7 @@ def test_every_command_has_help(command: str) -> None:
         (("serve",), {"TESSERA_PROT": "1"}, ["TESSERA_PROT", "TESSERA_PORT"]),
         (("serve",), {"TESSERA_KV_CACHE_BYTES": "1 GB"}, ["TESSERA_KV_CACHE_BYTES", "'1 GB'"]),
         (("models", "list"), {"TESSERA_THREADS": "-1"}, ["TESSERA_THREADS", "'-1'"]),
-        (("serve", "--model", "/absent"), {}, ["/absent"]),
+        (("serve", "--port", "0", "--model", "/absent"), {}, ["/absent"]),
         (("serve", "--host", "192.0.2.1"), {}, ["192.0.2.1:8000"]),
         (("serve", "--prot", "1"), {}, ["--prot"]),
     ],
