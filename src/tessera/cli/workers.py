@@ -14,11 +14,12 @@ import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from tessera.cli.api import BEAT_S, Plan, pack
 from tessera.cli.listening import listen
-from tessera.engine.supervision import Pauses
+from tessera.engine.supervision import Pauses, patiently
 from tessera.errors import StartupError
 from tessera.metrics import forget
 from tessera.telemetry import log
@@ -42,7 +43,7 @@ class Workers:
     ) -> None:
         """Nothing runs before `run`. `metrics_directory` is where prometheus_client keeps their metrics."""
         self._plan = pack(plan)
-        self._most_silent_beats = math.ceil(plan.settings.worker_hang_s / BEAT_S)
+        self._n_looks = math.ceil(plan.settings.worker_hang_s / BEAT_S)
         self._drain_s = plan.settings.drain_delay_s + plan.settings.shutdown_grace_s
         self._listeners = listeners
         self._metrics_directory = metrics_directory
@@ -138,20 +139,11 @@ class Workers:
                 forget(process.pid, self._metrics_directory)
 
     async def _watch(self, process: Process, beats: asyncio.StreamReader) -> None:
-        """Until it ends, or has been silent for too long and is killed.
-
-        Silence is counted in beats that were missed, not by the clock: while this process is stopped itself,
-        nobody is late.
-        """
-        n_silent = 0
-        while n_silent < self._most_silent_beats:
-            try:
-                async with asyncio.timeout(BEAT_S):
-                    if not await beats.read(_PIPE_BYTES):
-                        return
-                n_silent = 0
-            except TimeoutError:
-                n_silent += 1
+        """Until it ends, or has been silent for too long and is killed."""
+        with suppress(TimeoutError):
+            while await patiently(partial(beats.read, _PIPE_BYTES), self._n_looks, BEAT_S):
+                pass
+            return
         log(_logger, "error", "api process hangs, killed", pid=process.pid)
         with suppress(ProcessLookupError):
             process.kill()

@@ -5,11 +5,14 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import NoReturn, TypeAlias
+from typing import NoReturn, TypeAlias, TypeVar
 
 from tessera.errors import EngineUnavailable
 from tessera.telemetry import log
+
+T = TypeVar("T")
 
 _logger = logging.getLogger(__name__)
 
@@ -32,6 +35,17 @@ class Pauses:
             self._next_s = FIRST_DELAY_S
         pause_s, self._next_s = self._next_s, min(2 * self._next_s, self._longest_s)
         return pause_s
+
+
+async def patiently(wait: Callable[[], Awaitable[T]], n_looks: int, look_s: float) -> T:
+    """What `wait` gives, which is begun anew with each look; raises `TimeoutError` if none saw anything.
+
+    Silence is counted in looks, not by the clock: while this process does not run itself, nobody is late.
+    """
+    for _ in range(n_looks):
+        with suppress(TimeoutError):
+            return await asyncio.wait_for(wait(), look_s)
+    raise TimeoutError
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,6 @@ AT_ONCE = 1000
 PIECES_A_ROUND = 5
 PIECE_S = 5.0
 PAUSE_S, RETRY_S = 3600.0, 60.0
-_DAY_S = 86_400
 
 _logger = logging.getLogger(__name__)
 
@@ -34,4 +33,4 @@ async def keep_rolling_up(store: Store, threads: Executor, retention_days: int, 
 
 def _roll_up(store: Store, retention_days: int) -> int:
     with transaction(store) as connection:
-        return usage.roll_up(connection, usage.day_of(time.time() - retention_days * _DAY_S), AT_ONCE)
+        return usage.roll_up(connection, usage.day_of(time.time() - retention_days * usage.DAY_S), AT_ONCE)

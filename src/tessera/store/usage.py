@@ -34,7 +34,7 @@ from tessera.store.tables import ACCOUNTS, INSTANCES, USAGE, USAGE_DAILY
 Insert: TypeAlias = postgresql.Insert | sqlite.Insert
 By: TypeAlias = Literal["day", "account", "key", "model"]
 
-_DAY_S = 86_400
+DAY_S = 86_400
 _TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
 _OF_A_DAY = ("day", "account_id", "key_id", "model")
 _SUMMED = ("n_requests", "n_failed", *_TOKENS)
@@ -153,12 +153,12 @@ def add_up(connection: Connection, question: Question) -> list[Sum]:
 
 def day_of(time_s: float) -> str:
     """The ISO date of a Unix time, in UTC."""
-    return _date(int(time_s // _DAY_S))
+    return _date(int(time_s // DAY_S))
 
 
 @lru_cache(8)
 def _date(day: int) -> str:
-    return datetime.fromtimestamp(day * _DAY_S, UTC).date().isoformat()
+    return datetime.fromtimestamp(day * DAY_S, UTC).date().isoformat()
 
 
 def _row(instance: str, entry: Entry) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,9 +73,7 @@ def test_one_that_runs_is_there_soon_and_at_once_if_it_has_to_be(opened: Store, 
             ledger.open(id, lambda id=id: replace(entry(id), finish=OPEN))
         assert await ledger.opened("asked for") is None
         assert await asyncio.to_thread(ends, opened) == [OPEN]
-        async with asyncio.timeout(10):
-            while await asyncio.to_thread(ends, opened) != [OPEN, OPEN]:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+        await until(lambda: ends(opened) == [OPEN, OPEN])
         assert await ledger.opened("not asked for") is None
         for id in ("asked for", "not asked for"):
             assert await ledger.settle(entry(id)) is None
@@ -84,6 +83,13 @@ def test_one_that_runs_is_there_soon_and_at_once_if_it_has_to_be(opened: Store, 
         assert await asyncio.to_thread(ends, opened) == [OPEN, "stop", "stop"]
 
     asyncio.run(check())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """It is asked in a thread."""
+    async with asyncio.timeout(10):
+        while not await asyncio.to_thread(condition):  # noqa: ASYNC110 - neither a table nor a log sets an event
+            await asyncio.sleep(0.01)
 
 
 def ends(store: Store) -> list[str]:
@@ -146,16 +152,12 @@ def test_a_store_that_cannot_roll_up_now_is_not_away(
     async def check() -> None:
         ledger = SqlLedger(opened, tmp_path, metrics, round_s=0.1)
         await ledger.start()
-        async with asyncio.timeout(10):
-            while caplog.text.count("cannot be added up") < 2:  # noqa: ASYNC110 - a log sets no event
-                await asyncio.sleep(0.01)
+        await until(lambda: caplog.text.count("cannot be added up") >= 2)
         await ledger.settle(entry("new"))
         assert metrics.registry.get_sample_value("tessera_store_up") == 1
         with transaction(opened) as connection:
             connection.execute(text("ALTER TABLE elsewhere RENAME TO usage_daily"))
-        async with asyncio.timeout(10):
-            while await asyncio.to_thread(is_kept, "old"):  # noqa: ASYNC110 - nor does a table
-                await asyncio.sleep(0.01)
+        await until(lambda: not is_kept("old"))
         await ledger.aclose()
 
     def is_kept(id: str) -> bool:

@@ -50,7 +50,7 @@ PROPERTIES: dict[Precision, dict[str, str]] = {
 # small model. Larger passes are filled up to a multiple of so many rows, so that they are soon all there.
 _FEW_ROWS, _ROW_STEP = 64, 16
 
-# Of so many kinds of kernels the oldest go; not one is lost with passes of up to two thousand rows.
+# Of so many kinds of kernels the oldest go, which bounds what is kept whatever passes there are.
 _KEPT_KERNELS = 200
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from tessera.engine.openvino.config import HOMELESS, WorkerConfig
 from tessera.engine.openvino.frames import FromWorker, Gauges, Ping, Start, pack
 from tessera.engine.openvino.link import Link
-from tessera.engine.supervision import Death, supervise
+from tessera.engine.supervision import Death, patiently, supervise
 from tessera.errors import EngineUnavailable
 
 # -P: the current directory is no place to import from.
@@ -148,13 +148,10 @@ class EngineProcess:
         self._heard.set()
 
     async def _hears_within(self, duration_s: float) -> bool:
-        """Time is counted in looks: that in which this process did not run itself is nobody's silence."""
-        for _ in range(math.ceil(duration_s / LOOK_EVERY_S) + 1):
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._heard.wait(), LOOK_EVERY_S)
-            if self._heard.is_set():
-                return True
-        return False
+        n_looks = math.ceil(duration_s / LOOK_EVERY_S) + 1
+        with suppress(TimeoutError):
+            await patiently(self._heard.wait, n_looks, LOOK_EVERY_S)
+        return self._heard.is_set()
 
 
 def _socket_path() -> str:
