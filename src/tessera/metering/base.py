@@ -18,12 +18,8 @@ Written: TypeAlias = asyncio.Future[StoreUnavailable | None]
 class Ledger(Protocol):
     """Where the usage of requests is recorded."""
 
-    def open(self, id: str, look: Look) -> None:
-        """A request begins: it will be on record a little later, if it has not ended by then."""
-        ...
-
-    def opened(self, id: str) -> Written:
-        """It has to be on record now, as what runs."""
+    def open(self, id: str, look: Look) -> Written:
+        """A request begins; that it runs is to be on record before anybody sees anything of its reply."""
         ...
 
     def settle(self, entry: Entry) -> Written:
@@ -46,10 +42,7 @@ class Ledger(Protocol):
 class Unrecorded:
     """A `Ledger` that keeps nothing: for programs that build the application without a store."""
 
-    def open(self, id: str, look: Look) -> None:
-        """See `Ledger`."""
-
-    def opened(self, id: str) -> Written:
+    def open(self, id: str, look: Look) -> Written:
         """See `Ledger`."""
         return at_once(None)
 

@@ -1,27 +1,29 @@
-"""Usage on record: a request's entry is durable before its first byte is sent, and again before its last.
+"""Usage on record: that a request runs, before the first byte of its reply is sent; how it ended, before the
+last.
 
-One thread writes. Whatever is waiting goes into one transaction, so that many requests share a commit. While
-the store is away entries go to the spool, and from there to the store when it is back; an entry may be
-written any number of times. The counts of running requests are written every few seconds, and so is that this
-instance lives: what a dead one left open is closed as `interrupted` by the others, or by the next.
+That it runs is written to a file of this instance's own, how it ended to the store. There one thread writes;
+whatever is waiting goes into one transaction, so that many requests share a commit. While the store is away
+entries go to the spool, and from there to the store when it is back; an entry may be written any number of
+times. What runs is written to the store every few seconds, and so is that this instance lives: what a dead
+one left open is closed as `interrupted` by the others, or by the next.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from tessera.core.entry import Entry
+from tessera.core.entry import OPEN, Entry
 from tessera.errors import StoreUnavailable
 from tessera.metering.base import Look, Written, at_once
-from tessera.metering.openings import Opening, Openings
+from tessera.metering.files import abandoned, new_instance
 from tessera.metering.retention import keep_rolling_up
-from tessera.metering.spool import Spool, abandoned, new_instance
+from tessera.metering.running import Places, Running
+from tessera.metering.spool import Spool
 from tessera.metering.writer import Done, Work, Writer
 from tessera.metrics import Metrics, StoreCall
 from tessera.store import usage
@@ -58,7 +60,9 @@ class SqlLedger:
     def __init__(
         self, store: Store, folder: Path, metrics: Metrics, retention_days: int = 90, round_s: float = ROUND_S
     ) -> None:
-        """`folder` is for spools. Rows of requests are kept for `retention_days`, then sums of their days."""
+        """`folder` is for the instance's own files. Rows of requests are kept for `retention_days`, then
+        sums of their days.
+        """
         self.instance = new_instance()
         self._store = store
         self._line = Line(store)
@@ -66,8 +70,7 @@ class SqlLedger:
         self._metrics = metrics
         self._retention_days = retention_days
         self._round_s = round_s
-        self._openings = Openings()
-        self._due: asyncio.TimerHandle | None = None
+        self._running = Running()
         self._waiting: list[_Waiting] = []
         self._batch: list[_Waiting] = []
         self._is_busy = False
@@ -77,19 +80,13 @@ class SqlLedger:
         self._readers = ThreadPoolExecutor(2, "usage")  # not the loop's, which the spool needs
         self._spool: Spool | None = None
 
-    def open(self, id: str, look: Look) -> None:
+    def open(self, id: str, look: Look) -> Written:
         """See `Ledger`."""
-        self._openings.begin(id, look, time.monotonic())
-        if self._due is None:
-            self._plan_openings()
-
-    def opened(self, id: str) -> Written:
-        """See `Ledger`."""
-        return self._write_opening(self._openings.take(id))
+        return at_once(None) if self._running.begin(id, look) else self._record(look())
 
     def settle(self, entry: Entry) -> Written:
         """See `Ledger`."""
-        self._openings.end(entry.id)
+        self._running.end(entry.id)
         return self._record(entry)
 
     async def add_up(self, question: Question) -> list[Sum]:
@@ -99,6 +96,7 @@ class SqlLedger:
     async def start(self) -> None:
         """See `Ledger`."""
         try:
+            self._running.places = await asyncio.to_thread(Places, self._folder, self.instance)
             self._spool = await asyncio.to_thread(Spool, self._folder, self.instance)
         except OSError as error:
             log(_logger, "warning", "no spool: without the store there is no service", reason=error.strerror)
@@ -108,17 +106,15 @@ class SqlLedger:
 
     async def aclose(self) -> None:
         """See `Ledger`."""
-        if self._due:
-            self._due.cancel()
-        self._write_openings(self._openings.take_all())
         while waiting := [each.written for each in (*self._batch, *self._waiting)]:
             await asyncio.wait(waiting)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._ask_store("round", self._leave)
-        if self._spool:
-            await asyncio.to_thread(self._spool.close)
+        for file in (self._spool, self._running.places):
+            if file:
+                await asyncio.to_thread(file.close)
         self._writer.end()
         self._readers.shutdown(wait=False, cancel_futures=True)
 
@@ -130,24 +126,6 @@ class SqlLedger:
         self._go_on()
         return written
 
-    def _write_opening(self, opening: Opening) -> Written:
-        opening.written = opening.written or self._record(opening.look())
-        return opening.written
-
-    def _write_openings(self, openings: Iterable[Opening]) -> None:
-        for opening in openings:
-            self._write_opening(opening)
-
-    def _plan_openings(self) -> None:
-        """Be there when the next one has to be written; it may have ended by then."""
-        due_s = self._openings.due_s(time.monotonic())
-        if due_s == 0:
-            self._write_openings(self._openings.take_along(time.monotonic()))
-            due_s = self._openings.due_s(time.monotonic())
-        self._due = None
-        if due_s is not None:
-            self._due = asyncio.get_running_loop().call_later(max(PAUSE_S, due_s), self._plan_openings)
-
     def _go_on(self) -> None:
         """Have what waits written next, unless something is being written, or is about to be."""
         if self._waiting and not self._is_busy:
@@ -156,8 +134,7 @@ class SqlLedger:
             loop.call_later(max(0.0, self._answered_s + PAUSE_S - time.monotonic()), self._hand_over)
 
     def _hand_over(self) -> None:
-        """All that waits is one batch, and what may go along."""
-        self._write_openings(self._openings.take_along(time.monotonic()))
+        """All that waits is one batch."""
         self._batch, self._waiting = self._waiting, []
         if self._is_away:
             self._setting_aside = asyncio.create_task(self._set_aside())
@@ -189,6 +166,8 @@ class SqlLedger:
         self._answered_s = time.monotonic()
         self._metrics.ledger_lag_s.observe(self._answered_s - self._batch[0].since_s)
         for each in self._batch:
+            if failure is None and each.entry.finish != OPEN:
+                self._running.forget(each.entry.id)
             if not each.written.done():
                 each.written.set_result(failure)
         self._batch, self._is_busy = [], False
@@ -196,7 +175,7 @@ class SqlLedger:
 
     async def _go_round(self) -> None:
         while True:
-            make_round = partial(self._make_round, self._openings.entries())
+            make_round = partial(self._make_round, self._running.entries())
             self._turn(away=not await self._ask_store("round", make_round))
             while not self._is_away and self._n_spooled:  # what comes now is not spooled: it has an end
                 await self._ask_store("round", self._write_spooled)

@@ -21,16 +21,16 @@ class Recording:
         self._ledger = ledger
         self._meter = meter
         self._blank = blank
+        self._opening: Written | None = None
         self._settling: Written | None = None
 
     async def __aenter__(self) -> None:
         """Open the entry."""
-        self._ledger.open(self._blank.id, self._now)
+        self._opening = self._ledger.open(self._blank.id, self._now)
 
     async def opened(self) -> None:
         """Return when the entry is durable; raises `StoreUnavailable`."""
-        written = self._settling or self._ledger.opened(self._blank.id)
-        if failure := await asyncio.shield(written):  # more than one may wait for it
+        if self._opening and (failure := await asyncio.shield(self._opening)):  # nobody else's wait ends
             raise failure
 
     async def settle(self) -> None:

@@ -1,29 +1,17 @@
-"""Where entries wait while the store is away: a file for each instance, a JSON object on each line.
-
-The file is there, and locked, for as long as its instance lives. One that nobody holds is what a dead
-instance has left.
-"""
+"""Where entries wait while the store is away: the ends of requests, one after the other."""
 
 import os
-import secrets
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from fcntl import LOCK_EX, LOCK_NB, flock
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 
-import msgspec
-
 from tessera.core.entry import Entry
 from tessera.errors import StoreUnavailable
+from tessera.metering.files import decode, encode, hold, let_go, path_of
 
-_SUFFIX = ".usage.jsonl"
+_KIND = "usage"
 _AT_ONCE_BYTES = 256 * 1024
-
-
-def new_instance() -> str:
-    """A name for a process that writes usage."""
-    return "srv_" + secrets.token_hex(8)
 
 
 class Spool:
@@ -31,23 +19,19 @@ class Spool:
 
     def __init__(self, folder: Path, instance: str) -> None:
         """Raises `OSError` where there can be no such file."""
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._path = folder / (instance + _SUFFIX)
+        self._path = path_of(folder, instance, _KIND)
+        self._fd = hold(self._path)
         self._turn = Lock()
         self.n_entries = 0
         self._n_forgotten_bytes = 0
-        unlocked = self._path.with_suffix(".new")
-        self._fd = os.open(unlocked, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        flock(self._fd, LOCK_EX)
-        unlocked.rename(self._path)  # nobody has seen it before it was locked
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Keep entries; they are on the disk when this returns. Raises `StoreUnavailable`."""
-        lines = b"".join(msgspec.json.encode(entry) + b"\n" for entry in entries)
+        lines = b"".join(encode(entry) + b"\n" for entry in entries)
         with self._turn:
             size = os.fstat(self._fd).st_size
             try:
-                _write(self._fd, lines)
+                _write(self._fd, lines, size)
                 os.fsync(self._fd)
             except OSError as error:
                 with suppress(OSError):
@@ -60,7 +44,7 @@ class Spool:
         with self._turn:
             written = os.pread(self._fd, _AT_ONCE_BYTES, self._n_forgotten_bytes)
         written = written[: written.rfind(b"\n") + 1] or written
-        return _entries(written), len(written)
+        return decode(written), len(written)
 
     def forget(self, n_entries: int, n_bytes: int) -> None:
         """Drop what was read; the file shrinks when nothing is left."""
@@ -72,56 +56,12 @@ class Spool:
                 self.n_entries = self._n_forgotten_bytes = 0
 
     def close(self) -> None:
-        """The instance ends; the file stays if there is something in it."""
-        if not os.fstat(self._fd).st_size:
-            self._path.unlink(missing_ok=True)
-        os.close(self._fd)
+        """The instance ends."""
+        let_go(self._path, self._fd, is_empty=not os.fstat(self._fd).st_size)
 
 
-def abandoned(folder: Path) -> Iterator[tuple[str, list[Entry]]]:
-    """What dead instances have left: their names and entries. A file is gone once the next one is asked
-    for.
-    """
-    for path in sorted(folder.glob("*" + _SUFFIX)):
-        with _seized(path) as fd:
-            if fd is not None:
-                yield path.name.removesuffix(_SUFFIX), _entries(_read(fd))
-                path.unlink(missing_ok=True)
-
-
-@contextmanager
-def _seized(path: Path) -> Generator[int | None]:
-    """The file, if nobody holds it."""
-    try:
-        fd = os.open(path, os.O_RDWR)
-    except OSError:
-        yield None
-        return
-    try:
-        flock(fd, LOCK_EX | LOCK_NB)
-    except OSError:
-        os.close(fd)
-        yield None
-        return
-    try:
-        yield fd
-    finally:
-        os.close(fd)
-
-
-def _write(fd: int, lines: bytes) -> None:
+def _write(fd: int, lines: bytes, at: int) -> None:
     rest = memoryview(lines)
     while rest:
-        rest = rest[os.write(fd, rest) :]
-
-
-def _read(fd: int) -> bytes:
-    return os.pread(fd, os.fstat(fd).st_size, 0)
-
-
-def _entries(written: bytes) -> list[Entry]:
-    entries: list[Entry] = []
-    for line in written.splitlines():
-        with suppress(msgspec.DecodeError):  # a line that was being written when its writer died
-            entries.append(msgspec.json.decode(line, type=Entry))
-    return entries
+        n_written = os.pwrite(fd, rest, at)
+        rest, at = rest[n_written:], at + n_written

@@ -22,6 +22,7 @@ from tessera.core.usage import Usage
 from tessera.engine.scripted import cycling, failing, paced, saying
 from tessera.errors import GenerationFailed
 from tessera.http.limits import HttpLimits
+from tessera.metering.files import decode
 from tessera.metering.ledger import SqlLedger
 from tessera.metrics import Metrics
 from tessera.store.migration import upgrade
@@ -123,7 +124,7 @@ def test_a_reply_that_arrives_is_on_record_with_its_counts(
     assert abs(row.begun_s - time.time()) < 60
 
 
-def test_the_row_is_there_before_the_first_byte(
+def test_the_beginning_is_on_record_before_the_first_byte(
     serve: Serve, books: Books, connect: Callable[..., Raw], gate: Callable[[int], Gate]
 ) -> None:
     held = gate(2)
@@ -131,14 +132,17 @@ def test_the_row_is_there_before_the_first_byte(
     raw = connect(served)
     raw.ask(stream=True, max_tokens=4)
     first = raw.read_until(b'"choices"')
-    (row,) = books.rows()
-    assert row.finish == "open"
-    assert row.id.encode() in first
+    (written,) = (books.path / "spool").glob("*.running.jsonl")
+    (entry,) = decode(written.read_bytes())
+    assert entry.finish == "open"
+    assert entry.id.encode() in first
     # What runs is written down while it runs.
-    served.wait_for(lambda: books.rows()[0].completion_tokens == 2)
+    served.wait_for(lambda: [row.completion_tokens for row in books.rows()] == [2])
+    assert [(row.id, row.finish) for row in books.rows()] == [(entry.id, "open")]
     held.opened.set()
     raw.read_until(b"[DONE]")
     assert [(row.finish, row.completion_tokens) for row in books.rows()] == [("length", 4)]
+    assert decode(written.read_bytes()) == []
 
 
 def test_what_fails_is_on_record_and_what_is_refused_is_not(serve: Serve, books: Books) -> None:
@@ -211,8 +215,8 @@ def test_without_the_store_the_spool_takes_it_and_the_store_gets_it_later(serve:
         other.execute("BEGIN IMMEDIATE")  # nobody else can write
         ids = [usage_of(post(served, max_tokens=n))[0] for n in (3, 4)]
         assert len(books.rows()) == 1
-        (spool,) = (books.path / "spool").iterdir()
-        assert spool.read_bytes().count(b"\n") == 2  # they had ended before they had to be there
+        (spool,) = (books.path / "spool").glob("*.usage.jsonl")
+        assert spool.read_bytes().count(b"\n") == 2
         assert CANARY.encode() not in spool.read_bytes()
         served.wait_for(lambda: (books.shown("store_up"), books.shown("spool_entries")) == (0, 2))
         other.execute("ROLLBACK")

@@ -12,6 +12,7 @@ from tests.postgres import Postgres
 
 from tessera.core.entry import OPEN, Entry
 from tessera.metering import retention
+from tessera.metering.files import decode
 from tessera.metering.ledger import SqlLedger
 from tessera.metrics import Metrics
 from tessera.store import usage
@@ -64,25 +65,55 @@ def test_a_request_that_ends_soon_is_written_once(opened: Store, tmp_path: Path)
     assert metrics.registry.get_sample_value("tessera_store_call_seconds_count", {"call": "usage"}) == 3
 
 
-def test_one_that_runs_is_there_soon_and_at_once_if_it_has_to_be(opened: Store, tmp_path: Path) -> None:
+def test_one_that_runs_is_on_the_disk_at_once_and_in_the_store_with_the_next_round(
+    opened: Store, tmp_path: Path
+) -> None:
+    folder = tmp_path / "files"
+
     async def check() -> None:
-        ledger = SqlLedger(opened, tmp_path, Metrics(), round_s=60)
+        ledger = SqlLedger(opened, folder, Metrics(), round_s=0.3)
         await ledger.start()
-        await asyncio.sleep(0.2)  # the first round is over
-        for id in ("asked for", "not asked for"):
-            ledger.open(id, lambda id=id: replace(entry(id), finish=OPEN))
-        assert await ledger.opened("asked for") is None
-        assert await asyncio.to_thread(ends, opened) == [OPEN]
+        for id in ("ended", "left"):
+            assert await ledger.open(id, lambda id=id: replace(entry(id), finish=OPEN)) is None
+            assert id in kept(folder)
         await until(lambda: ends(opened) == [OPEN, OPEN])
-        assert await ledger.opened("not asked for") is None
-        for id in ("asked for", "not asked for"):
-            assert await ledger.settle(entry(id)) is None
-        assert await asyncio.to_thread(ends, opened) == ["stop", "stop"]
-        ledger.open("at the end", lambda: replace(entry("at the end"), finish=OPEN))
+        assert await ledger.settle(entry("ended")) is None
+        assert kept(folder) == ["left"]
         await ledger.aclose()
-        assert await asyncio.to_thread(ends, opened) == [OPEN, "stop", "stop"]
 
     asyncio.run(check())
+    assert ends(opened) == [OPEN, "stop"]
+    asyncio.run(next_instance(opened, folder))
+    assert ends(opened) == ["interrupted", "stop", "stop"]
+    assert list(folder.iterdir()) == []
+
+
+def test_where_the_disk_takes_nothing_the_store_has_to(opened: Store, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    async def check() -> None:
+        ledger = SqlLedger(opened, tmp_path / "file", Metrics(), round_s=60)
+        await ledger.start()
+        assert await ledger.open("1", lambda: replace(entry("1"), finish=OPEN)) is None
+        assert await asyncio.to_thread(ends, opened) == [OPEN]
+        assert await ledger.settle(entry("1")) is None
+        await ledger.aclose()
+
+    asyncio.run(check())
+    assert ends(opened) == ["stop"]
+
+
+async def next_instance(store: Store, folder: Path) -> None:
+    """It answers one request."""
+    ledger = SqlLedger(store, folder, Metrics(), round_s=60)
+    await ledger.start()
+    assert await ledger.settle(entry("of the next")) is None
+    await ledger.aclose()
+
+
+def kept(folder: Path) -> list[str]:
+    """The ids that the files of running requests tell of."""
+    return sorted(each.id for path in folder.glob("*.running.jsonl") for each in decode(path.read_bytes()))
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -7,7 +7,8 @@ import pytest
 from tessera.core.entry import Entry
 from tessera.core.usage import Usage
 from tessera.errors import StoreUnavailable
-from tessera.metering.spool import Spool, abandoned
+from tessera.metering.files import abandoned
+from tessera.metering.spool import Spool
 
 ENTRY = Entry(
     "chatcmpl-1", "acc", "key", "m", "direct", False, 7.0, Usage(1, 0, 2, 0), "stop", 0.1, None, 2.0
