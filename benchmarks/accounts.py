@@ -33,6 +33,7 @@ from tessera.metering.recording import Recording
 from tessera.metrics import Metrics
 from tessera.store.migration import upgrade
 from tessera.store.opening import open_store
+from tessera.wire.reply import new_id
 
 _NAMES = frozenset({MODEL})
 SETS = ("throughput", "latency", "requests")
@@ -87,7 +88,7 @@ class _Books:
         await visit.admit(_NAMES, Mode.DIRECT)
         who = visit.identity
         blank = Entry(
-            f"chatcmpl-{number}", who.account, who.key_id, MODEL, "direct", self.kind.streamed, time.time()
+            new_id(time.time()), who.account, who.key_id, MODEL, "direct", self.kind.streamed, time.time()
         )
         meter = Meter(self.metrics, MODEL, "req")
         record = Recording(self.ledger, meter, blank)

@@ -103,7 +103,7 @@ class Metrics:
         )
         self.ledger_lag_s = Histogram(
             "tessera_ledger_lag_seconds",
-            "How long an entry waits to be on record, from when it has to be.",
+            "From a request's end until that is on record.",
             registry=self.registry,
             buckets=_TOKEN_BOUNDS_S,
         )

@@ -1,10 +1,12 @@
 """`kill -9` of the server under load: what clients have is what is on record."""
 
+import json
 import os
 import random
 import signal
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 
 import pytest
 from tests.load import Told, load, recorded, require_recorded
@@ -14,15 +16,44 @@ KEY = "sk-tessera-" + "c" * 40
 ENDS = frozenset({"length", "stop", "interrupted", "client_gone"})
 
 
+def kill(server: Server) -> None:
+    for id in (*server.workers(), server.process.pid):
+        os.kill(id, signal.SIGKILL)
+
+
 def load_and_kill(server: Server, seed: int, more_s: float) -> Told:
     """What clients were told."""
     with load(server.url, key=KEY, seed=seed) as clients:
         wait_for(lambda: clients.n_told > 10, within_s=20)
         time.sleep(more_s)
-        for id in (*server.workers(), server.process.pid):
-            os.kill(id, signal.SIGKILL)
+        kill(server)
     assert set(clients.seen) == {(200, None)}
     return clients.told
+
+
+def begin(stack: ExitStack, server: Server) -> str:
+    """A stream that goes on until the end of the context; its id, which comes first."""
+    asked = {"messages": [{"role": "user", "content": "Hello"}], "stream": True}
+    client = stack.enter_context(server.client())
+    reply = stack.enter_context(client.stream("POST", "/v1/chat/completions", json=asked))
+    lines = stack.enter_context(closing(reply.iter_lines()))
+    return json.loads(next(lines).removeprefix("data: "))["id"]
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_whatever_was_begun_is_on_record_as_interrupted(
+    service: Callable[..., Server], database: str, n_workers: int
+) -> None:
+    def serve() -> Server:
+        pace = ("--scripted-tokens-per-s", 20, "--workers", n_workers)
+        return service(*pace, TESSERA_API_KEY=KEY, TESSERA_DATABASE_URL=database, TESSERA_PEPPER="p" * 32)
+
+    server = serve()
+    with ExitStack() as stack:
+        begun = {begin(stack, server) for _ in range(8)}
+        kill(server)
+    serve()
+    wait_for(lambda: {id for id, (*_, end) in recorded(database).items() if end == "interrupted"} == begun)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import secrets
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
@@ -34,7 +33,7 @@ from tessera.metrics import Metrics
 from tessera.models import Catalog, Model
 from tessera.pipeline import run
 from tessera.wire.decode import ReplyOptions, decode_request
-from tessera.wire.reply import Header, encode_reply
+from tessera.wire.reply import Header, encode_reply, new_id
 from tessera.wire.stream import ChunkWriter, error_frame
 
 Batches: TypeAlias = AsyncGenerator[tuple[ChatEvent, ...]]
@@ -214,7 +213,8 @@ async def _write(batches: Batches, writer: ChunkWriter, stream: EventStream, to:
 
 
 def _header(model: Model) -> Header:
-    return Header("chatcmpl-" + secrets.token_hex(12), int(time.time()), model.id)
+    now_s = time.time()
+    return Header(new_id(now_s), int(now_s), model.id)
 
 
 def _blank(header: Header, identity: Identity, request: ChatRequest, options: ReplyOptions) -> Entry:

@@ -1,6 +1,7 @@
 """A whole reply as OpenAI's JSON, and the pieces it shares with the stream."""
 
 import hashlib
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -27,6 +28,11 @@ class Header:
     id: str
     created_s: int
     model: str
+
+
+def new_id(now_s: float) -> str:
+    """For a reply that begins now. Later ones are greater: in a store, their index grows at its end."""
+    return f"chatcmpl-{int(now_s * 1000):012x}{secrets.token_hex(6)}"
 
 
 class PromptDetails(Struct):
