@@ -10,12 +10,13 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
+from typing import Literal, TypeAlias, get_args
 
 import msgspec
 
 from tessera.core.entry import Entry
 
-_SUFFIX = ".jsonl"
+Kind: TypeAlias = Literal["running", "usage"]
 
 
 def new_instance() -> str:
@@ -23,9 +24,9 @@ def new_instance() -> str:
     return "srv_" + secrets.token_hex(8)
 
 
-def path_of(folder: Path, instance: str, kind: str) -> Path:
+def path_of(folder: Path, instance: str, kind: Kind) -> Path:
     """Where the instance's file of this kind is."""
-    return folder / f"{instance}.{kind}{_SUFFIX}"
+    return folder / f"{instance}.{kind}.jsonl"
 
 
 def hold(path: Path) -> int:
@@ -63,7 +64,7 @@ def abandoned(folder: Path) -> Iterator[tuple[str, list[Entry]]]:
     """What dead instances have left: their names and entries. A file is gone once the next one is asked
     for.
     """
-    for path in sorted(folder.glob("*" + _SUFFIX)):
+    for path in sorted(path for kind in get_args(Kind) for path in folder.glob(f"*.{kind}.jsonl")):
         with _seized(path) as fd:
             if fd is not None:
                 yield path.name.partition(".")[0], decode(os.pread(fd, os.fstat(fd).st_size, 0))

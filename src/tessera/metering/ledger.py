@@ -4,7 +4,7 @@ last.
 That it runs is written to a file of this instance's own, how it ended to the store. There one thread writes;
 whatever is waiting goes into one transaction, so that many requests share a commit. While the store is away
 entries go to the spool, and from there to the store when it is back; an entry may be written any number of
-times. What runs is written to the store every few seconds, and so is that this instance lives: what a dead
+times. What runs is written again every few seconds, to both, and so is that this instance lives: what a dead
 one left open is closed as `interrupted` by the others, or by the next.
 """
 
@@ -20,9 +20,10 @@ from typing import TypeVar
 from tessera.core.entry import OPEN, Entry
 from tessera.errors import StoreUnavailable
 from tessera.metering.base import Look, Written, at_once
-from tessera.metering.files import abandoned, new_instance
+from tessera.metering.files import new_instance
 from tessera.metering.retention import keep_rolling_up
-from tessera.metering.running import Places, Running
+from tessera.metering.round import Round
+from tessera.metering.running import Running, Slots
 from tessera.metering.spool import Spool
 from tessera.metering.writer import Done, Work, Writer
 from tessera.metrics import Metrics, StoreCall
@@ -42,7 +43,6 @@ STORE_WAIT_S = 3.0
 """Entries that wait longer for the store go to the spool."""
 
 READING_WAIT_S, ROUND_S, ROUND_WHILE_AWAY_S = 5.0, 5.0, 1.0
-DEAD_AFTER_S = 60.0
 
 _logger = logging.getLogger(__name__)
 
@@ -69,24 +69,27 @@ class SqlLedger:
         self._folder = folder
         self._metrics = metrics
         self._retention_days = retention_days
+        self._round = Round(store, folder, self.instance, retention_days)
         self._round_s = round_s
         self._running = Running()
         self._waiting: list[_Waiting] = []
         self._batch: list[_Waiting] = []
         self._is_busy = False
         self._answered_s = 0.0
-        self._is_away = False
+        self._is_away = self._is_failing = False
         self._writer = Writer()
         self._readers = ThreadPoolExecutor(2, "usage")  # not the loop's, which the spool needs
         self._spool: Spool | None = None
 
     def open(self, id: str, look: Look) -> Written:
         """See `Ledger`."""
-        return at_once(None) if self._running.begin(id, look) else self._record(look())
+        # Where no end can be recorded nothing should begin: then it is tried before any work is done.
+        is_written = not self._is_failing and self._running.begin(id, look)
+        return at_once(None) if is_written else self._record(look())
 
     def settle(self, entry: Entry) -> Written:
         """See `Ledger`."""
-        self._running.end(entry.id)
+        self._running.end(entry)
         return self._record(entry)
 
     async def add_up(self, question: Question) -> list[Sum]:
@@ -96,10 +99,10 @@ class SqlLedger:
     async def start(self) -> None:
         """See `Ledger`."""
         try:
-            self._running.places = await asyncio.to_thread(Places, self._folder, self.instance)
+            self._running.slots = await asyncio.to_thread(Slots, self._folder, self.instance)
             self._spool = await asyncio.to_thread(Spool, self._folder, self.instance)
         except OSError as error:
-            log(_logger, "warning", "no spool: without the store there is no service", reason=error.strerror)
+            log(_logger, "warning", "no files: without the store there is no service", reason=error.strerror)
         self._writer.start()
         rolling_up = keep_rolling_up(self._store, self._readers, self._retention_days, self._round_s)
         self._tasks = [asyncio.create_task(self._go_round()), asyncio.create_task(rolling_up)]
@@ -112,7 +115,7 @@ class SqlLedger:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._ask_store("round", self._leave)
-        for file in (self._spool, self._running.places):
+        for file in (self._spool, self._running.slots):
             if file:
                 await asyncio.to_thread(file.close)
         self._writer.end()
@@ -120,6 +123,7 @@ class SqlLedger:
 
     def _record(self, entry: Entry) -> Written:
         if len(self._waiting) >= MAX_WAITING:
+            self._is_failing = True
             return at_once(StoreUnavailable("Too much usage waits to be recorded. Send the request again."))
         written: Written = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(entry, time.monotonic(), written))
@@ -164,19 +168,27 @@ class SqlLedger:
     def _answer(self, failure: StoreUnavailable | None) -> None:
         """The batch is on record, or failed."""
         self._answered_s = time.monotonic()
+        self._is_failing = failure is not None
         self._metrics.ledger_lag_s.observe(self._answered_s - self._batch[0].since_s)
         for each in self._batch:
-            if failure is None and each.entry.finish != OPEN:
-                self._running.forget(each.entry.id)
+            if failure is None:
+                self._forget(each.entry)
             if not each.written.done():
                 each.written.set_result(failure)
         self._batch, self._is_busy = [], False
         self._go_on()
 
+    def _forget(self, recorded: Entry) -> None:
+        if recorded.finish != OPEN:
+            self._running.forget(recorded.id)
+
     async def _go_round(self) -> None:
         while True:
-            make_round = partial(self._make_round, self._running.entries())
-            self._turn(away=not await self._ask_store("round", make_round))
+            entries = self._running.entries()
+            is_done = await self._ask_store("round", partial(self._round.make, entries))
+            self._turn(away=not is_done)
+            for entry in entries if is_done else ():
+                self._forget(entry)
             while not self._is_away and self._n_spooled:  # what comes now is not spooled: it has an end
                 await self._ask_store("round", self._write_spooled)
             self._metrics.spooled.set(self._n_spooled)
@@ -207,17 +219,6 @@ class SqlLedger:
 
     def _write(self, entries: list[Entry]) -> None:
         usage.write_down(self._line, self.instance, entries)
-
-    def _make_round(self, running: list[Entry]) -> None:
-        now_s = time.time()
-        for instance, entries in abandoned(self._folder):
-            with transaction(self._store) as connection:
-                usage.write(connection, instance, entries)
-                usage.bury(connection, instance)
-        with transaction(self._store) as connection:
-            usage.beat(connection, self.instance, now_s)
-            usage.write(connection, self.instance, running)
-            usage.close_abandoned(connection, now_s - DEAD_AFTER_S)
 
     @property
     def _n_spooled(self) -> int:

@@ -30,7 +30,9 @@ class Recording:
 
     async def opened(self) -> None:
         """Return when the entry is durable; raises `StoreUnavailable`."""
-        if self._opening and (failure := await asyncio.shield(self._opening)):  # nobody else's wait ends
+        if self._opening and (
+            failure := await asyncio.shield(self._opening)
+        ):  # a beat that is cut off does not end it
             raise failure
 
     async def settle(self) -> None:

@@ -31,6 +31,11 @@ async def keep_rolling_up(store: Store, threads: Executor, retention_days: int, 
         await asyncio.sleep(pause_s)
 
 
+def kept_since(retention_days: int) -> str:
+    """The first day of which single requests are kept, as an ISO date in UTC."""
+    return usage.day_of(time.time() - retention_days * usage.DAY_S)
+
+
 def _roll_up(store: Store, retention_days: int) -> int:
     with transaction(store) as connection:
-        return usage.roll_up(connection, usage.day_of(time.time() - retention_days * usage.DAY_S), AT_ONCE)
+        return usage.roll_up(connection, kept_since(retention_days), AT_ONCE)

@@ -1,7 +1,7 @@
-"""Requests that run, each with a place in a file of the instance, where its beginning is written.
+"""Requests that run, each with a slot in a file of the instance, where it is written that they do.
 
-That is a copy into the system's cache, some microseconds, and outlives the process: a commit of the store's
-would cost ten times that, and a wait, for a row that is written again when the request ends.
+That is a copy into the system's cache, some microseconds, and outlives the process. It happens in the event
+loop, as a line of the log does: the folder has to be on a disk of the machine's own.
 """
 
 import os
@@ -11,78 +11,91 @@ from tessera.core.entry import Entry
 from tessera.metering.base import Look
 from tessera.metering.files import encode, hold, let_go, path_of
 
-_KIND = "running"
-PLACE_BYTES = 1024
+SLOT_BYTES = 1024
 """A line with an entry, filled up. Never across two pages, so that one is written as a whole."""
 
-_UNUSED = b" "
-"""Over the first byte of a place: its line is no JSON any more."""
+_FREE = b" "
+"""Over the first byte of a slot: its line is no JSON any more."""
+
+_CLOSED = -1
 
 
-class Places:
+class Slots:
     """The file of one instance."""
 
     def __init__(self, folder: Path, instance: str) -> None:
         """Raises `OSError` where there can be no such file."""
-        self._path = path_of(folder, instance, _KIND)
+        self._path = path_of(folder, instance, "running")
         self._fd = hold(self._path)
         self._free: list[int] = []
-        self._n_places = 0
+        self._n_slots = 0
 
     def take(self, entry: Entry) -> int | None:
-        """Write the entry to a place, and say which; None if it is too long, or the disk does not take it."""
-        line = encode(entry).ljust(PLACE_BYTES - 1) + b"\n"
-        place = self._free[-1] if self._free else self._n_places
-        if len(line) > PLACE_BYTES or not self._write(line, place):
+        """Write the entry to a free slot, and say to which; None if that is not possible."""
+        slot = self._free[-1] if self._free else self._n_slots
+        if not self.write(entry, slot):
             return None
         if self._free:
             self._free.pop()
         else:
-            self._n_places += 1
-        return place
+            self._n_slots += 1
+        return slot
 
-    def leave(self, place: int) -> None:
+    def write(self, entry: Entry, slot: int) -> bool:
+        """Write the entry to its slot; says whether that was possible: it is short, and the disk takes it."""
+        line = encode(entry).ljust(SLOT_BYTES - 1) + b"\n"
+        return len(line) == SLOT_BYTES and self._write(line, slot)
+
+    def free(self, slot: int) -> None:
         """What is in it is of no use any more."""
-        self._write(_UNUSED, place)  # or it stays, which does no harm: the store knows how the request ended
-        self._free.append(place)
+        self._write(_FREE, slot)  # or it stays: an entry may be written to the store twice
+        self._free.append(slot)
 
     def close(self) -> None:
         """The instance ends."""
-        let_go(self._path, self._fd, is_empty=len(self._free) == self._n_places)
+        let_go(self._path, self._fd, is_empty=len(self._free) == self._n_slots)
+        self._fd = _CLOSED
 
-    def _write(self, line: bytes, place: int) -> bool:
+    def _write(self, line: bytes, slot: int) -> bool:
         try:
-            return os.pwrite(self._fd, line, place * PLACE_BYTES) == len(line)
+            return os.pwrite(self._fd, line, slot * SLOT_BYTES) == len(line)
         except OSError:
             return False
 
 
 class Running:
-    """Those of one ledger. Without `places` no beginning is written."""
+    """Requests whose end is not on record yet. Without `slots` nothing is written of them."""
 
     def __init__(self) -> None:
-        self.places: Places | None = None
+        self.slots: Slots | None = None
         self._looks: dict[str, Look] = {}
-        self._place_of: dict[str, int] = {}
+        self._slot_of: dict[str, int] = {}
 
     def begin(self, id: str, look: Look) -> bool:
         """A request runs; says whether that is written."""
         self._looks[id] = look
-        place = self.places.take(look()) if self.places else None
-        if place is not None:
-            self._place_of[id] = place
-        return place is not None
+        slot = self.slots.take(look()) if self.slots else None
+        if slot is not None:
+            self._slot_of[id] = slot
+        return slot is not None
 
-    def end(self, id: str) -> None:
-        """It runs no more; what was written stays, for how it ended is not on record yet."""
-        self._looks.pop(id, None)
+    def end(self, entry: Entry) -> None:
+        """It has ended so."""
+        if entry.id in self._looks:
+            self._looks[entry.id] = lambda: entry
 
     def forget(self, id: str) -> None:
-        """How it ended is on record."""
-        place = self._place_of.pop(id, None)
-        if place is not None and self.places:
-            self.places.leave(place)
+        """Its end is on record."""
+        self._looks.pop(id, None)
+        slot = self._slot_of.pop(id, None)
+        if slot is not None and self.slots:
+            self.slots.free(slot)
 
     def entries(self) -> list[Entry]:
-        """All that run, as they are now."""
-        return [look() for look in self._looks.values()]
+        """All of them, as they are now; it is written again, too."""
+        entries = [look() for look in self._looks.values()]
+        for entry in entries:
+            slot = self._slot_of.get(entry.id)
+            if slot is not None and self.slots:
+                self.slots.write(entry, slot)
+        return entries

@@ -1,4 +1,4 @@
-"""Where entries wait while the store is away: the ends of requests, one after the other."""
+"""Where entries wait while the store is away, one after the other."""
 
 import os
 from collections.abc import Sequence
@@ -10,7 +10,6 @@ from tessera.core.entry import Entry
 from tessera.errors import StoreUnavailable
 from tessera.metering.files import decode, encode, hold, let_go, path_of
 
-_KIND = "usage"
 _AT_ONCE_BYTES = 256 * 1024
 
 
@@ -19,25 +18,25 @@ class Spool:
 
     def __init__(self, folder: Path, instance: str) -> None:
         """Raises `OSError` where there can be no such file."""
-        self._path = path_of(folder, instance, _KIND)
+        self._path = path_of(folder, instance, "usage")
         self._fd = hold(self._path)
         self._turn = Lock()
         self.n_entries = 0
-        self._n_forgotten_bytes = 0
+        self._n_bytes = self._n_forgotten_bytes = 0
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Keep entries; they are on the disk when this returns. Raises `StoreUnavailable`."""
         lines = b"".join(encode(entry) + b"\n" for entry in entries)
         with self._turn:
-            size = os.fstat(self._fd).st_size
             try:
-                _write(self._fd, lines, size)
+                _write(self._fd, lines, self._n_bytes)
                 os.fsync(self._fd)
             except OSError as error:
-                with suppress(OSError):
-                    os.ftruncate(self._fd, size)
+                with suppress(OSError):  # else the next one is written over it
+                    os.ftruncate(self._fd, self._n_bytes)
                 raise StoreUnavailable("Usage cannot be recorded. Send the request again.") from error
             self.n_entries += len(entries)
+            self._n_bytes += len(lines)
 
     def read(self) -> tuple[list[Entry], int]:
         """The next thousand or so that are kept, and how many bytes they are."""
@@ -51,13 +50,13 @@ class Spool:
         with self._turn:
             self.n_entries -= n_entries
             self._n_forgotten_bytes += n_bytes
-            if self._n_forgotten_bytes == os.fstat(self._fd).st_size:
+            if self._n_forgotten_bytes == self._n_bytes:
                 os.ftruncate(self._fd, 0)
-                self.n_entries = self._n_forgotten_bytes = 0
+                self.n_entries = self._n_bytes = self._n_forgotten_bytes = 0
 
     def close(self) -> None:
         """The instance ends."""
-        let_go(self._path, self._fd, is_empty=not os.fstat(self._fd).st_size)
+        let_go(self._path, self._fd, is_empty=not self._n_bytes)
 
 
 def _write(fd: int, lines: bytes, at: int) -> None:

@@ -11,9 +11,13 @@ from sqlalchemy import func, select, text
 from tests.postgres import Postgres
 
 from tessera.core.entry import OPEN, Entry
+from tessera.core.usage import Usage
+from tessera.errors import StoreUnavailable
 from tessera.metering import retention
 from tessera.metering.files import decode
 from tessera.metering.ledger import SqlLedger
+from tessera.metering.running import Slots
+from tessera.metering.spool import Spool
 from tessera.metrics import Metrics
 from tessera.store import usage
 from tessera.store.migration import upgrade
@@ -73,19 +77,47 @@ def test_one_that_runs_is_on_the_disk_at_once_and_in_the_store_with_the_next_rou
     async def check() -> None:
         ledger = SqlLedger(opened, folder, Metrics(), round_s=0.3)
         await ledger.start()
-        for id in ("ended", "left"):
-            assert await ledger.open(id, lambda id=id: replace(entry(id), finish=OPEN)) is None
-            assert id in kept(folder)
-        await until(lambda: ends(opened) == [OPEN, OPEN])
-        assert await ledger.settle(entry("ended")) is None
-        assert kept(folder) == ["left"]
+        assert await ledger.open("1", lambda: replace(entry("1"), finish=OPEN)) is None
+        assert kept(folder) == [("1", 0)]
+        await until(lambda: ends(opened) == [OPEN])
+        assert await ledger.settle(entry("1")) is None
+        assert kept(folder) == []
         await ledger.aclose()
 
     asyncio.run(check())
-    assert ends(opened) == [OPEN, "stop"]
-    asyncio.run(next_instance(opened, folder))
-    assert ends(opened) == ["interrupted", "stop", "stop"]
+    assert ends(opened) == ["stop"]
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("round_s", [60, 0.1], ids=["younger than a round", "older than a round"])
+def test_what_a_dead_instance_was_doing_is_interrupted_with_its_last_counts(
+    opened: Store, tmp_path: Path, round_s: float
+) -> None:
+    folder, usages = tmp_path / "files", [Usage()]
+
+    async def check() -> None:
+        ledger = SqlLedger(opened, folder, Metrics(), round_s=round_s)
+        await ledger.start()
+        await asyncio.sleep(0.2)  # the first round is over
+        await ledger.open("1", lambda: replace(entry("1"), finish=OPEN, usage=usages[0]))
+        usages[0] = Usage(20, 0, 500)
+        if round_s < 1:
+            await until(lambda: kept(folder) == [("1", 500)] and ends(opened) == [OPEN])
+        assert ends(opened) == [OPEN] * (round_s < 1)
+        await ledger.aclose()  # and nobody has settled it
+
+    asyncio.run(check())
+    asyncio.run(next_instance(opened, folder))
+    assert counts(opened) == {"1": ("interrupted", 500 if round_s < 1 else 0), "of the next": ("stop", 0)}
+    assert list(folder.iterdir()) == []
+
+
+def test_what_a_dead_instance_was_doing_long_ago_does_not_come_back(opened: Store, tmp_path: Path) -> None:
+    slots = Slots(tmp_path / "files", "srv_dead")
+    slots.take(replace(entry("old"), finish=OPEN, begun_s=time.time() - 92 * 86_400))
+    slots.close()
+    asyncio.run(next_instance(opened, tmp_path / "files"))
+    assert set(counts(opened)) == {"of the next"}
 
 
 def test_where_the_disk_takes_nothing_the_store_has_to(opened: Store, tmp_path: Path) -> None:
@@ -103,6 +135,38 @@ def test_where_the_disk_takes_nothing_the_store_has_to(opened: Store, tmp_path: 
     assert ends(opened) == ["stop"]
 
 
+def test_where_no_end_can_be_recorded_nothing_begins_and_what_had_begun_is_recorded_later(
+    opened: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, broken = tmp_path / "files", StoreUnavailable("no")
+
+    def cannot(*arguments: object) -> None:
+        raise broken
+
+    async def check() -> None:
+        ledger = SqlLedger(opened, folder, Metrics(), round_s=0.1)
+        await ledger.start()
+        for id in ("settled", "running"):
+            assert await ledger.open(id, lambda id=id: replace(entry(id), finish=OPEN)) is None
+        with monkeypatch.context() as faults:
+            faults.setattr(usage, "write", cannot)
+            faults.setattr(usage, "write_down", cannot)
+            faults.setattr(Spool, "append", cannot)
+            assert await ledger.settle(entry("settled")) is broken
+            assert await ledger.open("refused", lambda: replace(entry("refused"), finish=OPEN)) is broken
+            assert await ledger.settle(replace(entry("refused"), finish="store_unavailable")) is broken
+        await until(lambda: counts(opened) == {"settled": ("stop", 0), "running": (OPEN, 0)})
+        assert await ledger.open("again", lambda: replace(entry("again"), finish=OPEN)) is None
+        assert [id for id, _ in kept(folder)] == ["running"]  # that was still tried with the store
+        for id in ("running", "again"):
+            assert await ledger.settle(entry(id)) is None
+        await ledger.aclose()
+
+    asyncio.run(check())
+    assert counts(opened) == dict.fromkeys(("settled", "running", "again"), ("stop", 0))
+    assert list(folder.iterdir()) == []
+
+
 async def next_instance(store: Store, folder: Path) -> None:
     """It answers one request."""
     ledger = SqlLedger(store, folder, Metrics(), round_s=60)
@@ -111,9 +175,17 @@ async def next_instance(store: Store, folder: Path) -> None:
     await ledger.aclose()
 
 
-def kept(folder: Path) -> list[str]:
-    """The ids that the files of running requests tell of."""
-    return sorted(each.id for path in folder.glob("*.running.jsonl") for each in decode(path.read_bytes()))
+def kept(folder: Path) -> list[tuple[str, int]]:
+    """The ids and completion tokens that the files of running requests tell of."""
+    entries = [each for path in folder.glob("*.running.jsonl") for each in decode(path.read_bytes())]
+    return sorted((each.id, each.usage.completion_tokens) for each in entries)
+
+
+def counts(store: Store) -> dict[str, tuple[str, int]]:
+    """Finish and completion tokens of all rows, by their ids."""
+    columns = select(USAGE.c.id, USAGE.c.finish, USAGE.c.completion_tokens)
+    with transaction(store) as connection:
+        return {id: (finish, n_tokens) for id, finish, n_tokens in connection.execute(columns)}
 
 
 async def until(condition: Callable[[], bool]) -> None:

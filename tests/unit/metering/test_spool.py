@@ -78,3 +78,34 @@ def test_an_entry_that_does_not_fit_is_refused_and_leaves_no_half_line(tmp_path:
     assert spool.read()[0] == [ENTRY]
     for fd in (full, kept):
         os.close(fd)
+
+
+def test_half_a_line_that_cannot_be_taken_back_is_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(tmp_path, "one")
+    spool.append([ENTRY])
+    write = os.pwrite
+
+    def half(fd: int, data: bytes, at: int) -> int:
+        monkeypatch.setattr(os, "pwrite", full)
+        return write(fd, bytes(data)[:40], at)
+
+    def full(*arguments: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", half)
+    monkeypatch.setattr(os, "ftruncate", full)
+    with pytest.raises(StoreUnavailable):
+        spool.append([OTHER])
+    monkeypatch.undo()
+    third = replace(ENTRY, id="chatcmpl-3")
+    spool.append([third])
+    assert spool.read()[0] == [ENTRY, third]
+    spool.close()
+
+
+def test_other_files_of_the_folder_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "notes.jsonl").write_text("{}")
+    assert left(tmp_path) == []
+    assert (tmp_path / "notes.jsonl").exists()

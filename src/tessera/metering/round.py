@@ -1,0 +1,44 @@
+"""What an instance tells the store every few seconds: that it lives, what runs, what the dead have left."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tessera.core.entry import OPEN, Entry
+from tessera.metering.files import abandoned
+from tessera.metering.retention import kept_since
+from tessera.store import usage
+from tessera.store.opening import Store, transaction
+
+DEAD_AFTER_S = 60.0
+"""An instance that was not seen for so long is dead; one whose files nobody holds is dead at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """That of one instance, whose files are in `folder`."""
+
+    store: Store
+    folder: Path
+    instance: str
+    retention_days: int
+
+    def make(self, running: list[Entry]) -> None:
+        """Tell it; raises `StoreUnavailable`."""
+        now_s = time.time()
+        self._take_over()
+        with transaction(self.store) as connection:
+            usage.beat(connection, self.instance, now_s)
+            usage.write(connection, self.instance, running)
+            usage.close_abandoned(connection, now_s - DEAD_AFTER_S)
+
+    def _take_over(self) -> None:
+        first_day = kept_since(self.retention_days)
+        for instance, entries in abandoned(self.folder):
+            # What has become part of a day's sums must not be a row again.
+            kept = [
+                each for each in entries if each.finish != OPEN or usage.day_of(each.begun_s) >= first_day
+            ]
+            with transaction(self.store) as connection:
+                usage.write(connection, instance, kept)
+                usage.bury(connection, instance)
