@@ -26,7 +26,7 @@ from tessera.access.limits import MemoryLimiter
 from tessera.core.chat import Mode
 from tessera.core.entry import Entry
 from tessera.core.events import FinishReason
-from tessera.metering.base import Ledger
+from tessera.metering.base import Ledger, Unrecorded
 from tessera.metering.ledger import SqlLedger
 from tessera.metering.meter import Meter
 from tessera.metering.recording import Recording
@@ -41,10 +41,13 @@ SETS = ("throughput", "latency", "requests")
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """Of requests: whether the reply is a stream, when its first token comes, when it ends."""
+    """Of requests: whether the reply is a stream, whether it is recorded, when its first token comes, when it
+    ends.
+    """
 
     name: str
     streamed: bool = True
+    recorded: bool = True
     first_token_s: float = 0.0
     whole_s: float = 0.0
 
@@ -67,6 +70,7 @@ class Kind:
 STREAM = Kind("stream, 0.2 s", first_token_s=0.08, whole_s=0.2)
 PIECE = Kind("one piece, 0.2 s", streamed=False, first_token_s=0.08, whole_s=0.2)
 SUDDEN_STREAM, SUDDEN_PIECE = Kind("stream, no time"), Kind("one piece, no time", streamed=False)
+ADMITTED = Kind("stream, no time, no ledger", recorded=False)
 
 
 @dataclass
@@ -83,7 +87,7 @@ class _Books:
     settled_s: list[float] = field(default_factory=list[float])
 
     async def keep(self, number: int) -> None:
-        """One request: its key, its limits, the headers that tell of them, its two entries."""
+        """One request: its key, its limits, the headers that tell of them, its entry."""
         visit = self.gate.visit(await self.keys.identify(f"Bearer {KEY}"))
         await visit.admit(_NAMES, Mode.DIRECT)
         who = visit.identity
@@ -140,7 +144,8 @@ async def _requests(kind: Kind, rate: float | None, at_once: int, for_s: float) 
         metrics = Metrics()
         ledger = SqlLedger(store, Path(folder) / "spool", metrics)
         await ledger.start()
-        books = _Books(Keys([KEY]), Gate(MemoryLimiter(), metrics), ledger, metrics, kind)
+        kept_in = ledger if kind.recorded else Unrecorded()
+        books = _Books(Keys([KEY]), Gate(MemoryLimiter(), metrics), kept_in, metrics, kind)
         if rate is None:
             n = int(1000 * for_s)
             cpu_s = await _in_turn(n, at_once, books.keep)
@@ -161,11 +166,11 @@ async def _requests(kind: Kind, rate: float | None, at_once: int, for_s: float) 
 def requests(for_s: float) -> dict[str, Figures]:
     """A round of requests that are admitted and recorded, and not answered."""
     measured: dict[str, Figures] = {}
-    for kind in (STREAM, PIECE, SUDDEN_STREAM, SUDDEN_PIECE):
+    for kind in (STREAM, PIECE, SUDDEN_STREAM, SUDDEN_PIECE, ADMITTED):
         for rate in (20, 200, 1000):
             name = f"{kind.name}: {rate:,} requests/s"
             measured[name] = uvloop.run(_requests(kind, rate, 0, for_s))
-    for kind in (SUDDEN_STREAM, SUDDEN_PIECE):
+    for kind in (SUDDEN_STREAM, SUDDEN_PIECE, ADMITTED):
         for n in (8, 32):
             measured[f"{kind.name}: {n} at once"] = uvloop.run(_requests(kind, None, n, for_s))
     return measured

@@ -102,7 +102,12 @@ class SqlLedger:
             self._running.slots = await asyncio.to_thread(Slots, self._folder, self.instance)
             self._spool = await asyncio.to_thread(Spool, self._folder, self.instance)
         except OSError as error:
-            log(_logger, "warning", "no files: without the store there is no service", reason=error.strerror)
+            log(
+                _logger,
+                "warning",
+                "no folder for usage: without the store there is no service",
+                reason=error.strerror,
+            )
         self._writer.start()
         rolling_up = keep_rolling_up(self._store, self._readers, self._retention_days, self._round_s)
         self._tasks = [asyncio.create_task(self._go_round()), asyncio.create_task(rolling_up)]

@@ -7,7 +7,7 @@ from types import TracebackType
 
 from tessera.core.entry import OPEN, Entry
 from tessera.errors import StoreUnavailable
-from tessera.metering.base import Ledger, Written
+from tessera.metering.base import Ledger, Written, at_once
 from tessera.metering.meter import Meter
 
 
@@ -30,9 +30,9 @@ class Recording:
 
     async def opened(self) -> None:
         """Return when the entry is durable; raises `StoreUnavailable`."""
-        if self._opening and (
-            failure := await asyncio.shield(self._opening)
-        ):  # a beat that is cut off does not end it
+        opening = self._opening or at_once(None)
+        # A beat that is cut off while it waits must not end it for the write after it.
+        if failure := await asyncio.shield(opening):
             raise failure
 
     async def settle(self) -> None:

@@ -36,9 +36,7 @@ class Round:
         first_day = kept_since(self.retention_days)
         for instance, entries in abandoned(self.folder):
             # What has become part of a day's sums must not be a row again.
-            kept = [
-                each for each in entries if each.finish != OPEN or usage.day_of(each.begun_s) >= first_day
-            ]
+            kept = [one for one in entries if one.finish != OPEN or usage.day_of(one.begun_s) >= first_day]
             with transaction(self.store) as connection:
                 usage.write(connection, instance, kept)
                 usage.bury(connection, instance)
