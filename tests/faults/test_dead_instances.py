@@ -39,13 +39,14 @@ def listen(server: Server, begun: threading.Semaphore) -> None:
                 begun.release()
 
 
-def kill_with_streams(server: Server) -> None:
+def kill_with_streams(server: Server, when: Callable[[], bool]) -> None:
     """All its processes, while they write."""
     begun = threading.Semaphore(0)
     threads = [threading.Thread(target=listen, args=(server, begun)) for _ in range(N_STREAMS)]
     for thread in threads:
         thread.start()
     assert all(begun.acquire(timeout=20) for _ in threads)
+    wait_for(when, within_s=15)
     for id in (*server.workers(), server.process.pid):
         os.kill(id, signal.SIGKILL)
     for thread in threads:
@@ -82,12 +83,17 @@ def test_the_other_closes_what_a_dead_one_left(
         with transaction(store) as connection:
             return [row.finish for row in connection.execute(select(USAGE.c.finish))]
 
-    kill_with_streams(dying)
+    def are_known() -> bool:
+        """To the store; on the same machine that is not needed."""
+        return on_one_machine or ends() == ["open"] * N_STREAMS
+
+    kill_with_streams(dying, are_known)
     killed_s = time.monotonic()
     with living.client() as client:
         refused = client.post("/v1/chat/completions", json=ask())
     assert refused.json()["error"]["code"] == "concurrency_limit_exceeded"
-    assert ends() == ["open"] * N_STREAMS
+    if not on_one_machine:  # it takes a minute until anybody knows
+        assert ends() == ["open"] * N_STREAMS
     wait_for(lambda: ends() == ["interrupted"] * N_STREAMS, within_s)
     with transaction(store) as connection:
         assert len(connection.execute(select(INSTANCES)).all()) == 2
