@@ -36,7 +36,9 @@ from tessera.store.opening import open_store
 from tessera.wire.reply import new_id
 
 _NAMES = frozenset({MODEL})
-SETS = ("throughput", "latency", "requests")
+SETS = ("throughput", "short", "latency", "requests")
+EVENTS_OF_SHORT = 2
+"""The text and the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +186,29 @@ def _throughput(core: int, chosen: argparse.Namespace) -> list[dict[str, Figures
         return repeated(lambda: throughput(servers, chosen.streams, chosen.seconds), chosen.rounds)
 
 
+def _short(core: int, chosen: argparse.Namespace) -> list[dict[str, Figures]]:
+    shape = ("--events", "1")
+    with ours("tessera", core, *shape) as without, ours("recorded", core, *shape) as recorded:
+        servers = {"without": without, "with": recorded}
+
+        def flood() -> dict[str, Figures]:
+            measured: dict[str, Figures] = {}
+            for n_streams in (8, 32):
+                flooded = throughput(servers, n_streams, chosen.seconds)
+                cpu_us = {
+                    name: EVENTS_OF_SHORT / of["events_per_cpu_s"] * 1e6 for name, of in flooded.items()
+                }
+                measured[f"{n_streams} streams"] = {
+                    "cpu_us_without": cpu_us["without"],
+                    "cpu_us_with": cpu_us["with"],
+                    "ledger_us": cpu_us["with"] - cpu_us["without"],
+                }
+            return measured
+
+        flood()  # the round that does not count
+        return repeated(flood, chosen.rounds)
+
+
 def _latency(core: int, n_events: int, chosen: argparse.Namespace) -> list[dict[str, Figures]]:
     pace = ("--tokens-per-s", "20", "--events", str(n_events))
     with ours("tessera", core, *pace) as without, ours("recorded", core, *pace) as recorded:
@@ -206,6 +231,8 @@ def main() -> None:
     results: dict[str, list[dict[str, Figures]]] = {}
     if "throughput" in chosen.only:
         results["throughput"] = _throughput(core, chosen)
+    if "short" in chosen.only:
+        results["short replies"] = _short(core, chosen)
     if "latency" in chosen.only:
         for n_events in (40, 1):
             results[f"latency, {n_events} events"] = _latency(core, n_events, chosen)
