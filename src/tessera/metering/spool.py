@@ -41,7 +41,8 @@ class Spool:
     def read(self) -> tuple[list[Entry], int]:
         """The next thousand or so that are kept, and how many bytes they are."""
         with self._turn:
-            written = os.pread(self._fd, _AT_ONCE_BYTES, self._n_forgotten_bytes)
+            n_left = self._n_bytes - self._n_forgotten_bytes
+            written = os.pread(self._fd, min(n_left, _AT_ONCE_BYTES), self._n_forgotten_bytes)
         written = written[: written.rfind(b"\n") + 1] or written
         return decode(written), len(written)
 

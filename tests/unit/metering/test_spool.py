@@ -80,7 +80,7 @@ def test_an_entry_that_does_not_fit_is_refused_and_leaves_no_half_line(tmp_path:
         os.close(fd)
 
 
-def test_half_a_line_that_cannot_be_taken_back_is_written_over(
+def test_half_a_batch_that_cannot_be_taken_back_is_written_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spool = Spool(tmp_path, "one")
@@ -89,7 +89,7 @@ def test_half_a_line_that_cannot_be_taken_back_is_written_over(
 
     def half(fd: int, data: bytes, at: int) -> int:
         monkeypatch.setattr(os, "pwrite", full)
-        return write(fd, bytes(data)[:40], at)
+        return write(fd, bytes(data)[: len(data) * 3 // 4], at)
 
     def full(*arguments: object) -> int:
         raise OSError(28, "No space left on device")
@@ -97,8 +97,9 @@ def test_half_a_line_that_cannot_be_taken_back_is_written_over(
     monkeypatch.setattr(os, "pwrite", half)
     monkeypatch.setattr(os, "ftruncate", full)
     with pytest.raises(StoreUnavailable):
-        spool.append([OTHER])
+        spool.append([OTHER, OTHER])
     monkeypatch.undo()
+    assert spool.read()[0] == [ENTRY]
     third = replace(ENTRY, id="chatcmpl-3")
     spool.append([third])
     assert spool.read()[0] == [ENTRY, third]
