@@ -10,7 +10,8 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import quantiles
@@ -18,6 +19,7 @@ from tempfile import TemporaryDirectory
 
 import uvloop
 from benchmarks.http_layer import Figures, latency, ours, repeated, throughput
+from benchmarks.http_load import Server
 from benchmarks.http_servers import KEY, MODEL
 
 from tessera.access.gate import Gate
@@ -178,30 +180,32 @@ def requests(for_s: float) -> dict[str, Figures]:
     return measured
 
 
+@contextmanager
+def _servers(core: int, *options: str) -> Generator[dict[str, Server]]:
+    with ours("tessera", core, *options) as without, ours("recorded", core, *options) as recorded:
+        yield {"without": without, "with a ledger": recorded}
+
+
 def _throughput(core: int, chosen: argparse.Namespace) -> list[dict[str, Figures]]:
-    shape = ("--events", str(chosen.events))
-    with ours("tessera", core, *shape) as without, ours("recorded", core, *shape) as recorded:
-        servers = {"without": without, "with a ledger": recorded}
+    with _servers(core, "--events", str(chosen.events)) as servers:
         throughput(servers, chosen.streams, chosen.seconds)  # the round that does not count
         return repeated(lambda: throughput(servers, chosen.streams, chosen.seconds), chosen.rounds)
 
 
 def _short(core: int, chosen: argparse.Namespace) -> list[dict[str, Figures]]:
-    shape = ("--events", "1")
-    with ours("tessera", core, *shape) as without, ours("recorded", core, *shape) as recorded:
-        servers = {"without": without, "with": recorded}
+    with _servers(core, "--events", "1") as servers:
 
         def flood() -> dict[str, Figures]:
             measured: dict[str, Figures] = {}
             for n_streams in (8, 32):
                 flooded = throughput(servers, n_streams, chosen.seconds)
-                cpu_us = {
-                    name: EVENTS_OF_SHORT / of["events_per_cpu_s"] * 1e6 for name, of in flooded.items()
-                }
+                without, recorded = (
+                    EVENTS_OF_SHORT / of["events_per_cpu_s"] * 1e6 for of in flooded.values()
+                )
                 measured[f"{n_streams} streams"] = {
-                    "cpu_us_without": cpu_us["without"],
-                    "cpu_us_with": cpu_us["with"],
-                    "ledger_us": cpu_us["with"] - cpu_us["without"],
+                    "cpu_us_without": without,
+                    "cpu_us_with": recorded,
+                    "ledger_us": recorded - without,
                 }
             return measured
 
@@ -210,9 +214,7 @@ def _short(core: int, chosen: argparse.Namespace) -> list[dict[str, Figures]]:
 
 
 def _latency(core: int, n_events: int, chosen: argparse.Namespace) -> list[dict[str, Figures]]:
-    pace = ("--tokens-per-s", "20", "--events", str(n_events))
-    with ours("tessera", core, *pace) as without, ours("recorded", core, *pace) as recorded:
-        servers = {"without": without, "with a ledger": recorded}
+    with _servers(core, "--tokens-per-s", "20", "--events", str(n_events)) as servers:
         return repeated(lambda: latency(servers, 3 * chosen.seconds), chosen.rounds)
 
 

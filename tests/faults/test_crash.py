@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
+from functools import partial
 
 import pytest
 from tests.load import Told, load, recorded, require_recorded
@@ -14,6 +15,12 @@ from tests.serving import Server, wait_for
 
 KEY = "sk-tessera-" + "c" * 40
 ENDS = frozenset({"length", "stop", "interrupted", "client_gone"})
+
+
+def serve_on(service: Callable[..., Server], database: str, n_workers: int, tokens_per_s: int) -> Server:
+    """The same server, each time it is asked for."""
+    pace = ("--scripted-tokens-per-s", tokens_per_s, "--workers", n_workers)
+    return service(*pace, TESSERA_API_KEY=KEY, TESSERA_DATABASE_URL=database, TESSERA_PEPPER="p" * 32)
 
 
 def kill(server: Server) -> None:
@@ -44,10 +51,7 @@ def begin(stack: ExitStack, server: Server) -> str:
 def test_whatever_was_begun_is_on_record_as_interrupted(
     service: Callable[..., Server], database: str, n_workers: int
 ) -> None:
-    def serve() -> Server:
-        pace = ("--scripted-tokens-per-s", 20, "--workers", n_workers)
-        return service(*pace, TESSERA_API_KEY=KEY, TESSERA_DATABASE_URL=database, TESSERA_PEPPER="p" * 32)
-
+    serve = partial(serve_on, service, database, n_workers, 20)
     server = serve()
     with ExitStack() as stack:
         begun = {begin(stack, server) for _ in range(8)}
@@ -65,12 +69,7 @@ def test_what_arrived_whole_is_on_record_once_with_its_counts(
 ) -> None:
     chance = random.Random(n_rounds + n_workers)
     told: Told = {}
-
-    def serve() -> Server:
-        pace = ("--scripted-tokens-per-s", 300, "--workers", n_workers)
-        store = {"TESSERA_DATABASE_URL": database, "TESSERA_PEPPER": "p" * 32}
-        return service(*pace, TESSERA_API_KEY=KEY, **store)
-
+    serve = partial(serve_on, service, database, n_workers, 300)
     for number in range(n_rounds):
         told |= load_and_kill(serve(), 100 * number, chance.uniform(0, 0.3))
     with serve().client() as client:

@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from tessera.core.entry import OPEN, Entry
 from tessera.errors import StoreUnavailable
@@ -32,8 +31,6 @@ from tessera.store.asking import ask
 from tessera.store.opening import Line, Store, transaction
 from tessera.store.usage import Question, Sum
 from tessera.telemetry import log
-
-T = TypeVar("T")
 
 MAX_WAITING = 10_000
 PAUSE_S = 0.001

@@ -7,7 +7,7 @@ from types import TracebackType
 
 from tessera.core.entry import OPEN, Entry
 from tessera.errors import StoreUnavailable
-from tessera.metering.base import Ledger, Written, at_once
+from tessera.metering.base import Ledger, Written
 from tessera.metering.meter import Meter
 
 
@@ -21,7 +21,6 @@ class Recording:
         self._ledger = ledger
         self._meter = meter
         self._blank = blank
-        self._opening: Written | None = None
         self._settling: Written | None = None
 
     async def __aenter__(self) -> None:
@@ -30,9 +29,8 @@ class Recording:
 
     async def opened(self) -> None:
         """Return when the entry is durable; raises `StoreUnavailable`."""
-        opening = self._opening or at_once(None)
         # A beat that is cut off while it waits must not end it for the write after it.
-        if failure := await asyncio.shield(opening):
+        if failure := await asyncio.shield(self._opening):
             raise failure
 
     async def settle(self) -> None:

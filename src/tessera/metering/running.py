@@ -5,6 +5,7 @@ loop, as a line of the log does: the folder has to be on a disk of the machine's
 """
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from tessera.core.entry import Entry
@@ -63,39 +64,41 @@ class Slots:
             return False
 
 
+@dataclass(slots=True)
+class _Request:
+    look: Look
+    slot: int | None
+
+
 class Running:
     """Requests whose end is not on record yet. Without `slots` nothing is written of them."""
 
     def __init__(self) -> None:
         self.slots: Slots | None = None
-        self._looks: dict[str, Look] = {}
-        self._slot_of: dict[str, int] = {}
+        self._requests: dict[str, _Request] = {}
 
     def begin(self, id: str, look: Look) -> bool:
         """A request runs; says whether that is written."""
-        self._looks[id] = look
         slot = self.slots.take(look()) if self.slots else None
-        if slot is not None:
-            self._slot_of[id] = slot
+        self._requests[id] = _Request(look, slot)
         return slot is not None
 
     def end(self, entry: Entry) -> None:
         """It has ended so."""
-        if entry.id in self._looks:
-            self._looks[entry.id] = lambda: entry
+        if request := self._requests.get(entry.id):
+            request.look = lambda: entry
 
     def forget(self, id: str) -> None:
         """Its end is on record."""
-        self._looks.pop(id, None)
-        slot = self._slot_of.pop(id, None)
-        if slot is not None and self.slots:
-            self.slots.free(slot)
+        request = self._requests.pop(id, None)
+        if self.slots and request and request.slot is not None:
+            self.slots.free(request.slot)
 
     def entries(self) -> list[Entry]:
         """All of them, as they are now; it is written again, too."""
-        entries = [look() for look in self._looks.values()]
-        for entry in entries:
-            slot = self._slot_of.get(entry.id)
-            if slot is not None and self.slots:
-                self.slots.write(entry, slot)
+        entries: list[Entry] = []
+        for request in self._requests.values():
+            entries.append(entry := request.look())
+            if self.slots and request.slot is not None:
+                self.slots.write(entry, request.slot)
         return entries

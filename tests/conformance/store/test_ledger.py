@@ -2,13 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select, text
 from tests.postgres import Postgres
+from tests.serving import wait_for
 
 from tessera.core.entry import OPEN, Entry
 from tessera.core.usage import Usage
@@ -79,7 +79,7 @@ def test_one_that_runs_is_on_the_disk_at_once_and_in_the_store_with_the_next_rou
         await ledger.start()
         assert await ledger.open("1", lambda: replace(entry("1"), finish=OPEN)) is None
         assert kept(folder) == [("1", 0)]
-        await until(lambda: ends(opened) == [OPEN])
+        await asyncio.to_thread(wait_for, lambda: ends(opened) == [OPEN], 10)
         assert await ledger.settle(entry("1")) is None
         assert kept(folder) == []
         await ledger.aclose()
@@ -102,7 +102,9 @@ def test_what_a_dead_instance_was_doing_is_interrupted_with_its_last_counts(
         await ledger.open("1", lambda: replace(entry("1"), finish=OPEN, usage=usages[0]))
         usages[0] = Usage(20, 0, 500)
         if round_s < 1:
-            await until(lambda: kept(folder) == [("1", 500)] and ends(opened) == [OPEN])
+            await asyncio.to_thread(
+                wait_for, lambda: kept(folder) == [("1", 500)] and ends(opened) == [OPEN], 10
+            )
         assert ends(opened) == [OPEN] * (round_s < 1)
         await ledger.aclose()  # and nobody has settled it
 
@@ -155,7 +157,9 @@ def test_where_no_end_can_be_recorded_nothing_begins_and_what_had_begun_is_recor
             assert await ledger.settle(entry("settled")) is broken
             assert await ledger.open("refused", lambda: replace(entry("refused"), finish=OPEN)) is broken
             assert await ledger.settle(replace(entry("refused"), finish="store_unavailable")) is broken
-        await until(lambda: counts(opened) == {"settled": ("stop", 0), "running": (OPEN, 0)})
+        await asyncio.to_thread(
+            wait_for, lambda: counts(opened) == {"settled": ("stop", 0), "running": (OPEN, 0)}, 10
+        )
         assert await ledger.open("again", lambda: replace(entry("again"), finish=OPEN)) is None
         assert [id for id, _ in kept(folder)] == ["running"]  # that was still tried with the store
         for id in ("running", "again"):
@@ -186,13 +190,6 @@ def counts(store: Store) -> dict[str, tuple[str, int]]:
     columns = select(USAGE.c.id, USAGE.c.finish, USAGE.c.completion_tokens)
     with transaction(store) as connection:
         return {id: (finish, n_tokens) for id, finish, n_tokens in connection.execute(columns)}
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """It is asked in a thread."""
-    async with asyncio.timeout(10):
-        while not await asyncio.to_thread(condition):  # noqa: ASYNC110 - neither a table nor a log sets an event
-            await asyncio.sleep(0.01)
 
 
 def ends(store: Store) -> list[str]:
@@ -255,12 +252,12 @@ def test_a_store_that_cannot_roll_up_now_is_not_away(
     async def check() -> None:
         ledger = SqlLedger(opened, tmp_path, metrics, round_s=0.1)
         await ledger.start()
-        await until(lambda: caplog.text.count("cannot be added up") >= 2)
+        await asyncio.to_thread(wait_for, lambda: caplog.text.count("cannot be added up") >= 2, 10)
         await ledger.settle(entry("new"))
         assert metrics.registry.get_sample_value("tessera_store_up") == 1
         with transaction(opened) as connection:
             connection.execute(text("ALTER TABLE elsewhere RENAME TO usage_daily"))
-        await until(lambda: not is_kept("old"))
+        await asyncio.to_thread(wait_for, lambda: not is_kept("old"), 10)
         await ledger.aclose()
 
     def is_kept(id: str) -> bool:
