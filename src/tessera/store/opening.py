@@ -3,7 +3,10 @@
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from sqlite3 import SQLITE_BUSY
 from sqlite3 import Connection as SqliteConnection
+from sqlite3 import OperationalError as SqliteOperationalError
+from time import monotonic, sleep
 from typing import Any, TypeAlias
 
 import platformdirs
@@ -26,7 +29,7 @@ from tessera.errors import StartupError, StoreUnavailable
 _DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 _WAIT_S = 5
 
-_PRAGMAS = ("journal_mode=WAL", f"busy_timeout={_WAIT_S * 1000}", "foreign_keys=ON")
+_BREATH_S = 0.01
 
 
 # The tables are not there yet: nobody has migrated the store.
@@ -170,10 +173,26 @@ def _sqlite(url: sqlalchemy.URL, synchronous: str) -> Engine:
 
     @event.listens_for(engine, "connect")
     def prepare(connection: SqliteConnection, record: object) -> None:  # pyright: ignore[reportUnusedFunction]
-        for pragma in (*_PRAGMAS, f"synchronous={synchronous}"):
+        _use_wal(connection)
+        for pragma in ("foreign_keys=ON", f"synchronous={synchronous}"):
             connection.execute(f"PRAGMA {pragma}")
 
     return engine
+
+
+def _use_wal(connection: SqliteConnection) -> None:
+    """Some of those who do so at once on a fresh file are told that it is locked without the wait that the
+    connection has, lest they wait for each other (sqlite.org/c3ref/busy_handler.html).
+    """
+    ends = monotonic() + _WAIT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except SqliteOperationalError as error:
+            if error.sqlite_errorcode != SQLITE_BUSY or monotonic() >= ends:
+                raise
+            sleep(_BREATH_S)
 
 
 def _postgresql(url: sqlalchemy.URL) -> Engine:

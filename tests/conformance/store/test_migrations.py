@@ -2,6 +2,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Event, Timer
 
 import pytest
@@ -35,6 +36,15 @@ def test_several_servers_start_at_once(database: str) -> None:
     assert differences(stores[0]) == []
     for store in stores:
         store.dispose()
+
+
+def test_a_file_of_sqlite_is_begun_by_several_at_once(tmp_path: Path) -> None:
+    for index in range(100):
+        stores = [open_store(f"sqlite:///{tmp_path / f'{index}.db'}") for _ in range(8)]
+        with ThreadPoolExecutor(8) as threads:
+            assert list(threads.map(current, stores)) == [None] * 8
+        for store in stores:
+            store.dispose()
 
 
 def test_a_revision_that_is_not_known_is_refused_and_nothing_changes(database: str) -> None:
