@@ -319,14 +319,18 @@ def test_times_are_those_of_the_server(serve: Any) -> None:
         (saying(), "cut off"),
         (saying(CLOSED, TEXT, b'data: {"error":{"code":"engine_error"}}\n\n'), "stream: engine_error"),
         (saying(b"nonsense\r\n\r\n"), "not understood"),
-        (staying_open(CLOSED, TEXT), "deadline passed"),
-        (staying_open(), "deadline passed"),
     ],
 )  # fmt: skip
 def test_what_goes_wrong_is_an_error_by_its_name(misbehave: Serve, behaviour: Behaviour, reason: str) -> None:
-    round = ask(misbehave(behaviour), deadline_s=0.4, n_requests=2)
+    round = ask(misbehave(behaviour), n_requests=2)
     assert [each.reason for each in round.outcomes if isinstance(each, Failure)] == [reason] * 4
     assert measure_round(round).errors == {reason: 4}
+
+
+@pytest.mark.parametrize("behaviour", [staying_open(CLOSED, TEXT), staying_open()])
+def test_what_takes_too_long_is_an_error(misbehave: Serve, behaviour: Behaviour) -> None:
+    round = ask(misbehave(behaviour), deadline_s=0.4, n_requests=2)
+    assert measure_round(round).errors == {"deadline passed": 4}
 
 
 @pytest.mark.parametrize(
