@@ -43,10 +43,6 @@ def _assistant(message: wire.Assistant, param: str) -> AssistantMessage:
     )
     reasoning = message.reasoning if message.reasoning_content is None else message.reasoning_content
     content = message.refusal if message.content is None else message.content
-    if content is None and not calls and reasoning is None:
-        raise RequestError(
-            f"'{param}' is empty: an assistant message has content or tool_calls.", param=f"{param}.content"
-        )
     return AssistantMessage("" if content is None else _text(content, param), reasoning, calls)
 
 

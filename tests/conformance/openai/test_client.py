@@ -90,6 +90,17 @@ def test_stop_strings(served: Any, client: openai.OpenAI) -> None:
     assert text(streamed(client, stop=["xx", "END"])) == "one "
 
 
+@pytest.mark.parametrize(("said", "stop"), [("", None), ("END of it", "END")])
+def test_an_empty_reply_may_be_sent_back(
+    said: str, stop: str | None, served: Any, client: openai.OpenAI
+) -> None:
+    served.engine.script = saying(served.tokenizer, said)
+    (choice,) = create(client, stop=stop).choices
+    assert (choice.message.content, choice.finish_reason) == (None, "stop")
+    again = create(client, messages=[*HELLO, choice.message, *HELLO])
+    assert again.choices[0].finish_reason == "stop"
+
+
 def test_logprobs(served: Any, client: openai.OpenAI) -> None:
     served.engine.script = saying(served.tokenizer, "ab")
     (choice,) = create(client, logprobs=True, top_logprobs=2).choices
