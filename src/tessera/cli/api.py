@@ -43,7 +43,9 @@ from tessera.store.opening import open_store
 from tessera.telemetry import configure
 from tessera.weights.folder import ModelFolder
 
-# Logs are ours, draining has waited already when uvicorn shuts down, and nothing is known of proxies.
+# Logs are ours, draining has waited already when uvicorn shuts down, and nothing is known of proxies. An idle
+# connection outlives its place in the pools of clients (httpx: 5 s) and proxies (nginx: 60 s): who lets go of
+# it last must not be the server, which would lose the request that comes just then.
 UVICORN: Mapping[str, Any] = {
     "ws": "none",
     "log_config": None,
@@ -51,6 +53,7 @@ UVICORN: Mapping[str, Any] = {
     "server_header": False,
     "proxy_headers": False,
     "timeout_graceful_shutdown": 2,
+    "timeout_keep_alive": 75,
 }
 BEAT_S = 1.0
 _STDIN, _STDOUT = 0, 1

@@ -50,3 +50,16 @@ def test_a_wrong_tier_stops_the_start(start: Start, tiers: str) -> None:
     _, said = process.communicate(timeout=20)
     assert process.returncode == 2
     assert "tiers." in said
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_a_redis_url_that_cannot_be_stops_the_start(start: Start, n_workers: int) -> None:
+    url = "redis://user:secret@127.0.0.1:6379/0?ssl=true"
+    process = start(
+        *("serve", "--engine", "scripted", "--port", "0", "--workers", n_workers), TESSERA_REDIS_URL=url
+    )
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 2
+    assert "TESSERA_REDIS_URL, or an option in it, cannot be read" in said
+    assert "secret" not in said
+    assert "Traceback" not in said

@@ -224,3 +224,25 @@ def test_a_redis_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
 
     asyncio.run(check())
     assert metrics.registry.get_sample_value("tessera_limiter_fallback") == 1
+
+
+@pytest.mark.parametrize(
+    "option", ["ssl=true", "foo=bar", "retry=1", "protocol=7", "encoding=none", "timeout=x"]
+)
+def test_an_option_that_cannot_be_is_known_at_the_start(option: str) -> None:
+    with pytest.raises(ValueError, match="URL") as raised:
+        RedisLimiter(f"redis://user:secret@127.0.0.1:6379/0?{option}", 1, Metrics())
+    assert raised.value.__suppress_context__  # a message of the library may hold parts of a password
+
+
+def test_whatever_the_library_raises_each_process_counts(redis_server: RedisServer) -> None:
+    async def check() -> None:
+        limiter = RedisLimiter(f"{redis_server.url}?event_dispatcher=none", 1, Metrics())
+        who = Allowance(new_account(), TIER, TIER.rate)
+        decided = await limiter.admit(who, thinks=False)
+        assert isinstance(decided, MemoryLease)
+        assert await limiter.standing(who) == decided.standing
+        await decided.release(3)
+        await limiter.aclose()
+
+    asyncio.run(check())
