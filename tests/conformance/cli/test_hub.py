@@ -4,7 +4,6 @@ import hashlib
 import json
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.serving import wait_for
 
 COMMIT = "c" * 40
 WEIGHTS = bytes(range(256)) * (64 * 1024)
@@ -173,10 +173,11 @@ def test_a_killed_download_is_no_model_and_whole_files_of_it_are_kept(
     first = start("models", "pull", "org/ir", HF_ENDPOINT=hub.url)
     assert hub.stalled.wait(20)
     partial = tmp_path / "cache" / "models" / ".org--ir.partial"
-    begun = time.monotonic()
-    while not (partial / "openvino_model.xml").exists() or not any(partial.rglob("*.incomplete")):
-        assert time.monotonic() - begun < 20
-        time.sleep(0.01)
+    # The client asks again for a file of which it has not noted that it is whole.
+    wait_for(
+        lambda: b"\n" in b"".join(p.read_bytes() for p in partial.rglob("openvino_model.xml.metadata")), 20
+    )
+    wait_for(lambda: any(partial.rglob("*.incomplete")), 20)
     first.kill()
     assert first.wait() != 0
     assert tessera("models", "list")[1] == ""
