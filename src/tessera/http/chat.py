@@ -208,6 +208,7 @@ async def _write(batches: Batches, writer: ChunkWriter, stream: EventStream, to:
         shown = presentable(error, to.caller.trace_id)
         to.meter.fail(shown.code or "")
         last = error_frame(shown)
+        await to.record.settle_anyway()
     await to.leave()
     await stream.write(last, more=False)
 

@@ -39,16 +39,19 @@ class Recording:
         if failure := await self._settling:
             raise failure
 
+    async def settle_anyway(self) -> None:
+        """Return when the end is durable, or cannot be."""
+        if not self._settling:
+            with suppress(StoreUnavailable):
+                await self.settle()
+
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Settle what did not come to a good end."""
-        if self._settling:
-            return
         if error is not None:
             self._meter.fail_of(error)
-        with suppress(StoreUnavailable):
-            await self.settle()
+        await self.settle_anyway()
 
     def _now(self, finish: str = OPEN, whole_s: float | None = None) -> Entry:
         meter = self._meter

@@ -6,6 +6,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -133,7 +134,7 @@ def test_the_beginning_is_on_record_before_the_first_byte(
     raw.ask(stream=True, max_tokens=4)
     first = raw.read_until(b'"choices"')
     (written,) = (books.path / "spool").glob("*.running.jsonl")
-    (entry,) = decode(written.read_bytes())
+    (entry,) = decode(written.read_bytes().splitlines())
     assert entry.finish == "open"
     assert entry.id.encode() in first
     # What runs is written down while it runs.
@@ -142,7 +143,7 @@ def test_the_beginning_is_on_record_before_the_first_byte(
     held.opened.set()
     raw.read_until(b"[DONE]")
     assert [(row.finish, row.completion_tokens) for row in books.rows()] == [("length", 4)]
-    assert decode(written.read_bytes()) == []
+    assert decode(written.read_bytes().splitlines()) == []
 
 
 def test_what_fails_is_on_record_and_what_is_refused_is_not(serve: Serve, books: Books) -> None:
@@ -164,6 +165,22 @@ def test_what_fails_is_on_record_and_what_is_refused_is_not(serve: Serve, books:
     assert [row.finish for row in books.rows()] == ["generation_failed"] * 2 + ["engine_timeout"] * 2
     assert [row.completion_tokens for row in books.rows()[:2]] == [0, 3]
     assert all(row.prompt_tokens > 0 for row in books.rows())
+
+
+def test_a_failed_stream_ends_when_its_end_is_on_record(
+    serve: Serve, books: Books, connect: Callable[..., Raw]
+) -> None:
+    served = serve(ledger=books.ledger())
+    served.engine.script = failing(served.engine.script, GenerationFailed("broken"), after=3)
+    raw = connect(served)
+    with closing(sqlite3.connect(books.path / "tessera.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        raw.ask(stream=True)
+        raw.read_until(b"generation_failed")
+        (spooled,) = (books.path / "spool").glob("*.usage.jsonl")
+        (entry,) = decode(spooled.read_bytes().splitlines())
+        assert (entry.finish, entry.usage.completion_tokens) == ("generation_failed", 3)
+        other.rollback()
 
 
 @pytest.mark.parametrize("n_requests", [12, pytest.param(150, marks=pytest.mark.full)])
