@@ -6,7 +6,7 @@ has left.
 
 import os
 import secrets
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
@@ -15,6 +15,11 @@ from typing import Literal, TypeAlias, get_args
 import msgspec
 
 from tessera.core.entry import Entry
+
+CLOSED = -1
+"""No file's descriptor."""
+
+AT_ONCE_BYTES = 256 * 1024
 
 Kind: TypeAlias = Literal["running", "usage"]
 
@@ -51,24 +56,30 @@ def encode(entry: Entry) -> bytes:
     return msgspec.json.encode(entry)
 
 
-def decode(written: bytes) -> list[Entry]:
-    """The entries in it; lines that are none are not whole, or not in use."""
+def decode(lines: Iterable[bytes]) -> list[Entry]:
+    """Their entries; lines with none are not whole, or not in use."""
     entries: list[Entry] = []
-    for line in written.splitlines():
+    for line in lines:
         with suppress(msgspec.DecodeError):
             entries.append(msgspec.json.decode(line, type=Entry))
     return entries
 
 
-def abandoned(folder: Path) -> Iterator[tuple[str, list[Entry]]]:
-    """What dead instances have left: their names and entries. A file is gone once the next one is asked
-    for.
+def abandoned(folder: Path) -> Iterator[tuple[str, Iterator[list[Entry]]]]:
+    """What dead instances have left: their names and entries, in pieces. A file is gone once the next one is
+    asked for.
     """
     for path in sorted(path for kind in get_args(Kind) for path in folder.glob(f"*.{kind}.jsonl")):
         with _seized(path) as fd:
             if fd is not None:
-                yield path.name.partition(".")[0], decode(os.pread(fd, os.fstat(fd).st_size, 0))
+                yield path.name.partition(".")[0], _pieces(fd)
                 path.unlink(missing_ok=True)
+
+
+def _pieces(fd: int) -> Iterator[list[Entry]]:
+    with os.fdopen(fd, "rb", closefd=False) as file:
+        while lines := file.readlines(AT_ONCE_BYTES):
+            yield decode(lines)
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """What an instance tells the store every few seconds: that it lives, what runs, what the dead have left."""
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,18 +24,22 @@ class Round:
 
     def make(self, running: list[Entry]) -> None:
         """Tell it; raises `StoreUnavailable`."""
-        now_s = time.time()
         self._take_over()
         with transaction(self.store) as connection:
+            now_s = usage.clock_s(connection)
             usage.beat(connection, self.instance, now_s)
             usage.write(connection, self.instance, running)
             usage.close_abandoned(connection, now_s - DEAD_AFTER_S)
 
     def _take_over(self) -> None:
         first_day = kept_since(self.retention_days)
-        for instance, entries in abandoned(self.folder):
-            # What has become part of a day's sums must not be a row again.
-            kept = [one for one in entries if one.finish != OPEN or usage.day_of(one.begun_s) >= first_day]
+        for instance, pieces in abandoned(self.folder):
+            for entries in pieces:
+                # What has become part of a day's sums must not be a row again.
+                kept = [
+                    one for one in entries if one.finish != OPEN or usage.day_of(one.begun_s) >= first_day
+                ]
+                with transaction(self.store) as connection:
+                    usage.write(connection, instance, kept)
             with transaction(self.store) as connection:
-                usage.write(connection, instance, kept)
                 usage.bury(connection, instance)

@@ -10,15 +10,13 @@ from pathlib import Path
 
 from tessera.core.entry import Entry
 from tessera.metering.base import Look
-from tessera.metering.files import encode, hold, let_go, path_of
+from tessera.metering.files import CLOSED, encode, hold, let_go, path_of
 
 SLOT_BYTES = 1024
 """A line with an entry, filled up. Never across two pages, so that one is written as a whole."""
 
 _FREE = b" "
 """Over the first byte of a slot: its line is no JSON any more."""
-
-_CLOSED = -1
 
 
 class Slots:
@@ -55,7 +53,7 @@ class Slots:
     def close(self) -> None:
         """The instance ends."""
         let_go(self._path, self._fd, is_empty=len(self._free) == self._n_slots)
-        self._fd = _CLOSED
+        self._fd = CLOSED
 
     def _write(self, line: bytes, slot: int) -> bool:
         try:

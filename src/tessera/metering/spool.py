@@ -8,9 +8,7 @@ from threading import Lock
 
 from tessera.core.entry import Entry
 from tessera.errors import StoreUnavailable
-from tessera.metering.files import decode, encode, hold, let_go, path_of
-
-_AT_ONCE_BYTES = 256 * 1024
+from tessera.metering.files import AT_ONCE_BYTES, CLOSED, decode, encode, hold, let_go, path_of
 
 
 class Spool:
@@ -42,9 +40,9 @@ class Spool:
         """The next thousand or so that are kept, and how many bytes they are."""
         with self._turn:
             n_left = self._n_bytes - self._n_forgotten_bytes
-            written = os.pread(self._fd, min(n_left, _AT_ONCE_BYTES), self._n_forgotten_bytes)
+            written = os.pread(self._fd, min(n_left, AT_ONCE_BYTES), self._n_forgotten_bytes)
         written = written[: written.rfind(b"\n") + 1] or written
-        return decode(written), len(written)
+        return decode(written.splitlines()), len(written)
 
     def forget(self, n_entries: int, n_bytes: int) -> None:
         """Drop what was read; the file shrinks when nothing is left."""
@@ -56,8 +54,10 @@ class Spool:
                 self.n_entries = self._n_bytes = self._n_forgotten_bytes = 0
 
     def close(self) -> None:
-        """The instance ends."""
-        let_go(self._path, self._fd, is_empty=not self._n_bytes)
+        """The instance ends. Whatever still wants something of the file fails."""
+        with self._turn:
+            let_go(self._path, self._fd, is_empty=not self._n_bytes)
+            self._fd = CLOSED
 
 
 def _write(fd: int, lines: bytes, at: int) -> None:

@@ -1,5 +1,6 @@
 """Usage in the store: a row for each request, sums of a day for those that are old, who writes them."""
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -69,7 +70,8 @@ class Sum:
 
 def write(connection: Connection, instance: str, entries: Iterable[Entry]) -> None:
     """Insert entries, or bring their rows up to date. The same entry may be written any number of times:
-    what has ended stays as it ended.
+    what has ended stays as it ended. What was interrupted may be told of again, by one that was given up for
+    dead and lives: how it ended, or that it has got further.
     """
     if rows := [_row(instance, entry) for entry in entries]:
         connection.exec_driver_sql(_writing(connection.dialect), rows)
@@ -79,6 +81,13 @@ def write_down(line: Line, instance: str, entries: Iterable[Entry]) -> None:
     """The same, in a transaction of its own."""
     if rows := [_row(instance, entry) for entry in entries]:
         line.write(_writing(line.dialect), rows)
+
+
+def clock_s(connection: Connection) -> float:
+    """The time of the store, by which all who write to it judge who lives."""
+    if connection.dialect.name == "postgresql":
+        return float(connection.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
+    return time.time()  # the file is on a disk of this machine
 
 
 def beat(connection: Connection, instance: str, now_s: float) -> None:
@@ -190,8 +199,10 @@ def _writing(dialect: Dialect) -> str:
     insert = _insert(dialect.name, USAGE)
     was, becomes = USAGE.c.finish, insert.excluded.finish
     is_open, interrupted = text(f"'{OPEN}'"), text(f"'{INTERRUPTED}'")
-    # One that was given up for dead may live and say how its requests ended.
-    is_news = or_(was == is_open, and_(was == interrupted, becomes != is_open))
+    n_before, n_after = (
+        tokens.prompt_tokens + tokens.completion_tokens for tokens in (USAGE.c, insert.excluded)
+    )
+    is_news = or_(was == is_open, and_(was == interrupted, or_(becomes != is_open, n_after > n_before)))
     changes = {name: insert.excluded[name] for name in _CHANGING}
     upsert = insert.on_conflict_do_update(index_elements=["id"], set_=changes, where=is_news)
     return str(upsert.compile(dialect=dialect))

@@ -181,7 +181,9 @@ async def next_instance(store: Store, folder: Path) -> None:
 
 def kept(folder: Path) -> list[tuple[str, int]]:
     """The ids and completion tokens that the files of running requests tell of."""
-    entries = [each for path in folder.glob("*.running.jsonl") for each in decode(path.read_bytes())]
+    entries = [
+        each for path in folder.glob("*.running.jsonl") for each in decode(path.read_bytes().splitlines())
+    ]
     return sorted((each.id, each.usage.completion_tokens) for each in entries)
 
 

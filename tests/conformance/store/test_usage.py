@@ -64,9 +64,15 @@ def test_what_a_dead_instance_left_is_closed_and_what_a_live_one_runs_is_not(ope
     columns = ("id", "finish", "completion_tokens")
     rows = [("a", INTERRUPTED, 3), ("b", "stop", 0), ("c", OPEN, 0), ("d", INTERRUPTED, 0)]
     assert written(opened, *columns) == rows
-    # It was not dead: it may say how its request ended, but not open it again.
-    write(opened, entry("a"), instance="dead")
+    # It was not dead: it may say how far its request has got, and how it ended, but what it said before is no
+    # news.
+    write(opened, entry("a", usage=Usage(5, 0, 3, 0)), entry("b", usage=Usage(9, 0, 9, 0)), instance="dead")
     assert written(opened, *columns) == rows
+    write(opened, entry("a", usage=Usage(5, 0, 7, 0)), instance="dead")
+    assert written(opened, *columns)[0] == ("a", OPEN, 7)
+    with transaction(opened) as connection:
+        usage.close_abandoned(connection, 120)
+    assert written(opened, *columns)[0] == ("a", INTERRUPTED, 7)
     write(opened, entry("a", usage=Usage(5, 0, 9, 0), finish="length"), instance="dead")
     assert written(opened, *columns)[0] == ("a", "length", 9)
     with transaction(opened) as connection:

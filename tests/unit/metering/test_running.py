@@ -28,7 +28,7 @@ STEPS = st.lists(
 def told(folder: Path) -> list[Entry]:
     """By the file as it is now, in the order of ids."""
     (path,) = folder.iterdir()
-    return sorted(decode(path.read_bytes()), key=lambda entry: entry.id)
+    return sorted(decode(path.read_bytes().splitlines()), key=lambda entry: entry.id)
 
 
 @given(STEPS)
@@ -61,7 +61,7 @@ def test_the_file_tells_of_those_that_have_begun_and_whose_end_is_not_on_record(
                 written = {id: begun[id] for id in written}
             assert told(Path(name)) == [written[id] for id in sorted(written)]
         running.slots.close()
-        left = [entry for _, entries in abandoned(Path(name)) for entry in entries]
+        left = [entry for _, pieces in abandoned(Path(name)) for piece in pieces for entry in piece]
         assert sorted(left, key=lambda entry: entry.id) == [written[id] for id in sorted(written)]
         assert list(Path(name).iterdir()) == []
 

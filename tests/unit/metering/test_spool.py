@@ -17,7 +17,7 @@ OTHER = replace(ENTRY, id="chatcmpl-2")
 
 
 def left(folder: Path) -> list[tuple[str, list[Entry]]]:
-    return list(abandoned(folder))
+    return [(name, [one for piece in pieces for one in piece]) for name, pieces in abandoned(folder)]
 
 
 def test_what_is_kept_is_read_until_it_is_forgotten(tmp_path: Path) -> None:
@@ -49,6 +49,35 @@ def test_much_is_read_piece_by_piece(tmp_path: Path) -> None:
     assert read == [ENTRY, OTHER] * 5000
     assert (tmp_path / "one.usage.jsonl").stat().st_size == 0
     spool.close()
+
+
+def test_what_is_closed_takes_nothing_and_changes_no_other_file(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, "one")
+    spool.append([ENTRY])
+    _, size = spool.read()
+    spool.close()
+    with (tmp_path / "other").open("w+b") as other:  # it may get the same descriptor
+        other.write(b"other")
+        other.flush()
+        with pytest.raises(OSError, match="descriptor"):
+            spool.forget(1, size)
+        with pytest.raises(StoreUnavailable):
+            spool.append([OTHER])
+        assert (tmp_path / "other").read_bytes() == b"other"
+    assert left(tmp_path) == [("one", [ENTRY])]
+
+
+def test_much_that_is_abandoned_comes_piece_by_piece(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, "one")
+    for _ in range(100):
+        spool.append([ENTRY, OTHER] * 50)
+    spool.close()
+    for name, pieces in abandoned(tmp_path):
+        read = list(pieces)
+        assert name == "one"
+        assert max(map(len, read)) < 3000
+        assert sum(map(len, read)) == 10_000
+    assert left(tmp_path) == []
 
 
 def test_only_what_nobody_holds_is_abandoned(tmp_path: Path) -> None:
