@@ -198,7 +198,7 @@ def ask_for_calls(seed: int) -> Asked:
         stream=chance.random() < 0.5,
         names=(one,) if restricted else tuple(names),
         least=int(forced),
-        most=0 if choice == "none" else 99 if parallel else 1,
+        most=0 if choice == "none" else 99 if parallel and choice != function else 1,
         named=choice == function,
         answer=answer,
     )

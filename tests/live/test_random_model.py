@@ -294,7 +294,7 @@ def check_calls(request: ChatRequest, choice: Choice) -> None:
 
 def check_finished(request: ChatRequest, choice: Choice) -> None:
     n_calls, wanted = len(choice.tool_calls), request.tool_choice
-    assert n_calls <= 1 or request.parallel_tool_calls
+    assert n_calls <= 1 or not request.one_call
     assert n_calls or wanted.mode != "required"
     assert not n_calls or wanted.mode != "none"
     named = wanted.named or not n_calls

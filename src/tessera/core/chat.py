@@ -81,7 +81,8 @@ class Tool:
 class ToolChoice:
     """Which calls the reply may hold: `mode` none, auto or required, among `names` (None: all tools).
 
-    `named` says that the client forced one function by its name; such a reply finishes with `stop`.
+    `named` says that the client forced one function by its name; such a reply is one call, and finishes
+    with `stop`.
     """
 
     mode: Literal["none", "auto", "required"] = "auto"
@@ -144,6 +145,11 @@ class ChatRequest:
     stop: tuple[str, ...] = ()
     n: int = 1
     top_logprobs: int | None = None
+
+    @property
+    def one_call(self) -> bool:
+        """Whether the reply may hold one call only: a function that is forced by its name is called once."""
+        return self.tool_choice.named or not self.parallel_tool_calls
 
 
 @dataclass(frozen=True, slots=True)

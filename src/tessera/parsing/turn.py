@@ -77,7 +77,7 @@ class Turn:
         self.n_calls = 0
         self._overrun = False
         self._choice = choice
-        self._most_calls = None if request.parallel_tool_calls else 1
+        self._most_calls = 1 if request.one_call else None
         self._control_tokens = control_tokens
         self._new_call_id = new_call_id
 

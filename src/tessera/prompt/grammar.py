@@ -66,7 +66,7 @@ class _Turn:
             return plain
         body = self._body(tags)
         call = self.rules.add("call", f"{self._tag(tags.open)} {body}")
-        more = f' ("\\n" {call})*' if self._request.parallel_tool_calls else ""
+        more = "" if self._request.one_call else f' ("\\n" {call})*'
         if self._request.tool_choice.mode == "required":
             return call + more
         if isinstance(self._request.answer_format, FreeText):

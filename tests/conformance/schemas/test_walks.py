@@ -160,7 +160,7 @@ def check_reply(chat: ChatRequest, syntax: Syntax, tokenizer: Any, ids: Sequence
         assert validators.arguments[name].validate(arguments) is None, (name, arguments)
     choice = chat.tool_choice
     assert {*names} <= (choice.names or {tool.name for tool in chat.tools})
-    assert len(names) <= (1 if not chat.parallel_tool_calls else len(names))
+    assert len(names) <= 1 or not chat.one_call
     assert names or choice.mode != "required"
     assert not names or choice.mode != "none"
     assert events[-1].reason is (FinishReason.TOOL_CALLS if names and not choice.named else FinishReason.STOP)

@@ -2,14 +2,15 @@
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.families import ASKED, LEON, TAGS
+from tests.families import ASKED, LEON, TAGS, WEATHER
 from tests.strategies import chunkings, scraps
 
-from tessera.core.chat import ChatRequest, Mode, UserMessage
+from tessera.core.chat import ChatRequest, Mode, ToolChoice, UserMessage
 from tessera.core.events import ChatEvent, Completed, Finished, FinishReason, ReasoningDelta, TextDelta
 from tessera.core.generation import EngineFinish, TokenChunk, TokenLogprob
 from tessera.core.result import fold
@@ -91,14 +92,22 @@ def test_calls_decide_the_finish_but_for_length(finish: EngineFinish) -> None:
     assert events[-1] == Finished(0, expected)
 
 
-def test_a_second_call_ends_a_reply_that_may_hold_one() -> None:
-    reader = reader_of(replace(ASKED, parallel_tool_calls=False))
+@pytest.mark.parametrize(
+    ("asked", "finish"),
+    [
+        ({"parallel_tool_calls": False}, FinishReason.TOOL_CALLS),
+        ({"tool_choice": ToolChoice("required", frozenset({WEATHER.name}), named=True)}, FinishReason.STOP),
+    ],
+    ids=["asked", "named"],
+)
+def test_a_second_call_ends_a_reply_that_may_hold_one(asked: dict[str, Any], finish: FinishReason) -> None:
+    reader = reader_of(replace(ASKED, **asked))
     call = ids("<tool_call>", LEON, "</tool_call>")
     reader.feed(TokenChunk(0, call))
     assert not reader.done
     events = reader.feed(TokenChunk(0, call))
     assert reader.done
-    assert events == (Finished(0, FinishReason.TOOL_CALLS),)
+    assert events == (Finished(0, finish),)
 
 
 @given(parts=scraps, cuts=st.data(), mode=st.sampled_from(Mode), stop=st.sampled_from([(), ("STOP",)]))

@@ -116,7 +116,7 @@ NAMED = ToolChoice("required", frozenset({"now"}), named=True)
     [
         ({"tool_choice": ToolChoice("none")}, ["Hola"], [ONE, "Hola " + ONE]),
         ({"tool_choice": ToolChoice("required")}, [ONE, TWO], ["Hola", "", "Hola " + ONE]),
-        ({"tool_choice": NAMED}, [ONE, TWO], ["", xml(city="A")]),
+        ({"tool_choice": NAMED}, [ONE], ["", TWO, xml(city="A")]),
         ({"tool_choice": NAMED, "parallel_tool_calls": False}, [ONE], ["", TWO]),
         ({"tool_choice": ToolChoice("auto", frozenset({"now"}))}, ["Hola", ONE], [xml(city="A")]),
         ({"parallel_tool_calls": False}, ["Hola", ONE, "Hola" + ONE], [TWO]),
