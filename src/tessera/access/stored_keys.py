@@ -172,11 +172,14 @@ class StoredKeys:
         try:
             with self._metrics.store_call_s.labels("key").time():
                 holder = await ask(self._threads, lambda: self._store.find(digest), ANSWER_S)
-        except StoreUnavailable:
+        except Exception as error:  # whatever it is, it says nothing about the key
             if self._failed_s is None:
-                log(_logger, "error", "key store unavailable", n_cached=len(self._found))
+                kind = type(error).__name__
+                log(_logger, "error", "key store unavailable", kind=kind, n_cached=len(self._found))
             self._failed_s = self._clock()
-            raise
+            if isinstance(error, StoreUnavailable):
+                raise
+            raise StoreUnavailable("The store of accounts cannot answer. Send the request again.") from error
         if self._failed_s is not None:
             log(_logger, "info", "key store available again")
             self._failed_s = None
@@ -224,7 +227,7 @@ class StoredKeys:
     async def _note(self) -> None:
         used, self._used = self._used, {}
         # What is lost is that a key was used a minute ago; its requests are in the usage.
-        with suppress(StoreUnavailable):
+        with suppress(Exception):
             await ask(self._threads, lambda: self._store.touch(used), ANSWER_S)
 
 

@@ -1,4 +1,4 @@
-"""Opening a store: SQLite with one file, or PostgreSQL; whatever the driver says no with is one error."""
+"""Opening a store: SQLite with one file, or PostgreSQL."""
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,27 +13,16 @@ import platformdirs
 import sqlalchemy
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import (
-    ArgumentError,
-    DatabaseError,
-    DBAPIError,
-    InterfaceError,
-    NoSuchModuleError,
-    OperationalError,
-)
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import PoolProxiedConnection
 
-from tessera.errors import StartupError, StoreUnavailable
+from tessera.errors import StartupError
+from tessera.store.failures import explained
 
 _DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 _WAIT_S = 5
 
 _BREATH_S = 0.01
-
-
-# The tables are not there yet: nobody has migrated the store.
-_NO_SUCH_TABLE = "42P01"
 
 Store: TypeAlias = Engine
 """An open store, for those who need not know what it is made of."""
@@ -81,7 +70,7 @@ def open_store(url: str, *, survives_power_cut: bool = True) -> Store:
 @contextmanager
 def transaction(engine: Engine) -> Generator[Connection]:
     """What is done in it happens as a whole; raises `StoreUnavailable` when the store cannot do it."""
-    with _explained(), engine.begin() as connection:
+    with explained(), engine.begin() as connection:
         yield connection
 
 
@@ -101,7 +90,7 @@ class Line:
         being done twice: if the connection was lost since it was last used, or is now, it is done again on
         a fresh one.
         """
-        with _explained():
+        with explained():
             if self._connection is not None:
                 try:
                     return self._write(self._connection, statement, rows)
@@ -130,20 +119,6 @@ class Line:
         """Give the connection back."""
         if self._connection is not None:
             self._connection.close()
-
-
-@contextmanager
-def _explained() -> Generator[None]:
-    try:
-        yield
-    except (OperationalError, InterfaceError, PoolTimeout) as error:
-        raise StoreUnavailable("The store of accounts cannot be reached. Send the request again.") from error
-    except DBAPIError as error:
-        # A file that is no database is a plain `DatabaseError`.
-        is_broken = error.connection_invalidated or type(error) is DatabaseError
-        if is_broken or getattr(error.orig, "sqlstate", None) == _NO_SUCH_TABLE:
-            raise StoreUnavailable("The store of accounts went away. Send the request again.") from error
-        raise
 
 
 def _parse(url: str) -> sqlalchemy.URL:

@@ -34,6 +34,7 @@ class Shelf:
     asked: list[bytes] = field(default_factory=list)
     touched: list[Mapping[str, float]] = field(default_factory=list)
     is_down: bool = False
+    failure: Exception = field(default_factory=lambda: StoreUnavailable("down"))
     opened: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
@@ -43,13 +44,13 @@ class Shelf:
         self.asked.append(digest)
         assert self.opened.wait(5)
         if self.is_down:
-            raise StoreUnavailable("down")
+            raise self.failure
         return self.holders.get(digest)
 
     def touch(self, used: Mapping[str, float]) -> None:
         self.touched.append(used)
         if self.is_down:
-            raise StoreUnavailable("down")
+            raise self.failure
 
     def put(self, tier: str = "lite", account: str = "acc_1", **terms: object) -> str:
         """A new key."""
@@ -261,9 +262,11 @@ async def test_many_who_want_the_same_are_one_question(keys: StoredKeys, shelf: 
     assert len(shelf.asked) == 1
 
 
+@pytest.mark.parametrize("failure", [StoreUnavailable("down"), KeyError("models")], ids=["outage", "mistake"])
 async def test_while_the_store_is_down_what_it_knew_works_and_nothing_else_is_judged(
-    keys: StoredKeys, shelf: Shelf, clock: Clock, metrics: Metrics
+    keys: StoredKeys, shelf: Shelf, clock: Clock, metrics: Metrics, failure: Exception
 ) -> None:
+    shelf.failure = failure
     known, unknown = shelf.put(), shelf.put()
     await keys.identify(header(known))
     shelf.is_down = True
@@ -331,6 +334,7 @@ async def test_questions_are_bounded(keys: StoredKeys, shelf: Shelf, monkeypatch
 
 
 async def test_use_is_noted_together_and_a_failure_hurts_nobody(shelf: Shelf) -> None:
+    shelf.failure = KeyError("id")
     keys = StoredKeys(Keys(), SEAL, shelf, Tiers(), noting_s=0.05)
     first, second = shelf.put(), shelf.put()
     for secret in (first, second, first):

@@ -1,0 +1,90 @@
+"""A PostgreSQL that is there, and does not do what it is asked: a store that cannot answer."""
+
+import logging
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import psycopg
+import pytest
+from sqlalchemy.exc import IntegrityError
+from tests.postgres import Postgres
+
+from tessera.errors import StoreUnavailable
+from tessera.store import accounts
+from tessera.store.holders import Holders
+from tessera.store.migration import upgrade
+from tessera.store.opening import Store, open_store, transaction
+
+
+@dataclass
+class Base:
+    """A store whose role is not its database's owner; `url` is the owner's."""
+
+    url: str
+    role: str
+    store: Store
+
+    def order(self, statement: str) -> None:
+        """What its owner does, who may do everything."""
+        name = self.url.rpartition("/")[2].partition("?")[0]
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(statement.format(role=self.role, name=name).encode())
+
+
+@pytest.fixture
+def base(postgres: Postgres) -> Iterator[Base]:
+    role = f"role_{secrets.token_hex(4)}"
+    url = postgres.create(f"of_{role}")
+    store = open_store(url.replace("tessera@", f"{role}@"))
+    made = Base(url, role, store)
+    made.order("CREATE ROLE {role} LOGIN")
+    yield made
+    store.dispose()
+
+
+@pytest.fixture
+def usable(base: Base) -> Base:
+    base.order("GRANT ALL ON SCHEMA public TO {role}")
+    upgrade(base.store)
+    base.order("REASSIGN OWNED BY {role} TO tessera; GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}")
+    assert Holders(base.store).find(b"d" * 32) is None
+    return base
+
+
+@pytest.mark.parametrize(
+    ("refusal", "kind"),
+    [
+        ("REVOKE ALL ON keys FROM {role}", "InsufficientPrivilege"),
+        ("ALTER TABLE keys RENAME COLUMN last4 TO last_4", "UndefinedColumn"),
+        ("ALTER TABLE keys RENAME TO locks", "UndefinedTable"),
+    ],
+)
+def test_a_store_that_refuses_a_question_is_unavailable_and_the_log_says_of_what_kind(
+    usable: Base, caplog: pytest.LogCaptureFixture, refusal: str, kind: str
+) -> None:
+    usable.order(refusal)
+    with caplog.at_level(logging.ERROR), pytest.raises(StoreUnavailable):
+        Holders(usable.store).find(b"d" * 32)
+    assert [record.__dict__["fields"]["kind"] for record in caplog.records] == [kind]
+
+
+def test_a_store_that_can_only_be_read_is_unavailable_for_changes(usable: Base) -> None:
+    usable.order("ALTER DATABASE {name} SET default_transaction_read_only = on")
+    usable.store.dispose()
+    with transaction(usable.store) as store:
+        assert accounts.everyone(store) == []
+    with pytest.raises(StoreUnavailable), transaction(usable.store) as store:
+        accounts.create(store, "acme", "lite", by="test")
+
+
+def test_a_role_that_may_not_make_tables_is_a_store_that_is_unavailable(base: Base) -> None:
+    with pytest.raises(StoreUnavailable):
+        upgrade(base.store)
+    base.order("GRANT ALL ON SCHEMA public TO {role}")
+    upgrade(base.store)
+
+
+def test_a_mistake_in_what_is_written_stays_one(usable: Base) -> None:
+    with pytest.raises(IntegrityError), transaction(usable.store) as store:
+        store.exec_driver_sql("INSERT INTO accounts (id) VALUES ('a')")
