@@ -4,7 +4,10 @@ import json
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Callable
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -47,6 +50,19 @@ def test_the_reply_names_what_answered_under_any_name(service: Callable[..., Ser
     line = json.loads(server.stop()[1].splitlines()[0])
     assert (line["event"], line["model"]) == ("serving", "own/name")
     assert line["aliases"] == "Qwen/Qwen3.6-35B-A3B, other"
+
+
+@pytest.mark.full
+def test_a_connection_that_was_idle_for_longer_than_clients_keep_theirs_is_answered(
+    service: Callable[..., Server],
+) -> None:
+    server = service()
+    with closing(HTTPConnection(server.url.removeprefix("http://"))) as connection:
+        for idle_s in (0, 6):
+            time.sleep(idle_s)
+            connection.request("GET", "/v1/models", headers=server.headers)
+            response = connection.getresponse()  # raises if the server has closed it
+            assert (response.status, bool(response.read())) == (200, True)
 
 
 def test_limits_come_from_the_settings(service: Callable[..., Server]) -> None:

@@ -2,8 +2,9 @@ import os
 from pathlib import Path
 
 import pytest
+import uvicorn
 
-from tessera.cli.api import Plan, pack, read_plan
+from tessera.cli.api import UVICORN, Plan, pack, read_plan
 from tessera.settings import Settings
 from tessera.weights.folder import GenerationConfig, ModelFolder
 
@@ -30,6 +31,11 @@ def test_a_plan_crosses_a_pipe_and_leaves_the_rest_in_it(folder: ModelFolder | N
     assert read_plan(receiving) == plan
     assert os.read(receiving, 9) == b"!"
     os.close(receiving)
+
+
+def test_idle_connections_are_kept_for_longer_than_clients_and_proxies_keep_them() -> None:
+    """httpx, below OpenAI's client, keeps them for 5 s, HttpClient of Java for 30, nginx for 60."""
+    assert uvicorn.Config("", **UVICORN).timeout_keep_alive > 60
 
 
 def test_a_parent_that_says_nothing_is_named() -> None:
