@@ -53,21 +53,15 @@ class RedisLimiter:
         answer_s: float = ANSWER_S,
         clock: Callable[[], int | str] = lambda: "",
     ) -> None:
-        """Nothing is connected yet; raises `ValueError` for a URL that is none. `clock` gives microseconds
-        in place of the server's clock, which '' stands for.
+        """Nothing is connected yet; raises `ValueError` for a URL, or an option in it, that is none. `clock`
+        gives microseconds in place of the server's clock, which '' stands for.
         """
-        pool = BlockingConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType]
-            url,
-            max_connections=_MAX_CONNECTIONS,
-            timeout=answer_s,
-            socket_timeout=answer_s,
-            socket_connect_timeout=answer_s,
-            retry=Retry(NoBackoff(), 0),
-            driver_info=None,  # to be told of it, files are read in the event loop
-        )
-        self._redis = Redis(connection_pool=pool)
-        self._admit = self._redis.register_script(ADMIT)
-        self._settle = self._redis.register_script(SETTLE)
+        try:
+            self._redis = _client(url, answer_s)
+            self._admit = self._redis.register_script(ADMIT)
+            self._settle = self._redis.register_script(SETTLE)
+        except Exception:  # the library raises what comes, and parts of a password may be in it
+            raise ValueError("not the URL of a Redis") from None
         self._lease_us, self._renewal_s, self._clock = round(lease_s * 1e6), renewal_s, clock
         self._answer_s = answer_s
         self._name, self._numbers = secrets.token_hex(8), itertools.count()
@@ -148,7 +142,7 @@ class RedisLimiter:
         try:
             async with asyncio.timeout(self._answer_s):
                 reply = await script(keys, [self._clock(), *arguments])
-        except (RedisError, OSError, TimeoutError) as error:
+        except Exception as error:  # whatever it is, no request fails because of it
             self._fall_back(error, tries=tries)
             return None
         if self._down:
@@ -186,3 +180,17 @@ class RedisLease:
         lease, self._lease = self._lease, None
         if lease:
             await self._limiter.release(self._account_id, lease, thinking_tokens)
+
+
+def _client(url: str, answer_s: float) -> Redis:
+    pool = BlockingConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType]
+        url,
+        max_connections=_MAX_CONNECTIONS,
+        timeout=answer_s,
+        socket_timeout=answer_s,
+        socket_connect_timeout=answer_s,
+        retry=Retry(NoBackoff(), 0),
+        driver_info=None,  # to be told of it, files are read in the event loop
+    )
+    pool.make_connection()  # what it does not take would be seen at the first request only
+    return Redis(connection_pool=pool)

@@ -32,7 +32,7 @@ from tessera.cli.draining import DrainingServer
 from tessera.cli.listening import listen
 from tessera.cli.storage import database_url, spool_folder
 from tessera.engine.openvino.client import OpenVinoEngine
-from tessera.errors import EngineError
+from tessera.errors import EngineError, StartupError
 from tessera.http.protocol import GuardedProtocol
 from tessera.metering.ledger import SqlLedger
 from tessera.metrics import Metrics
@@ -193,7 +193,10 @@ def main() -> None:
     configure(plan.settings.log_level, plan.settings.log_format)
     loop = asyncio.Runner(loop_factory=uvloop.new_event_loop)
     with socket.socket(fileno=int(sys.argv[1])) as listener, loop as runner:
-        runner.run(_work(plan, listener))
+        try:
+            runner.run(_work(plan, listener))
+        except StartupError as error:
+            sys.exit(error.message)
 
 
 if __name__ == "__main__":

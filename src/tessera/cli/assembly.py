@@ -188,7 +188,10 @@ def limiter(settings: Settings, metrics: Metrics) -> Limiter:
     try:
         return RedisLimiter(settings.redis_url, settings.workers, metrics)
     except ValueError as error:
-        raise StartupError("TESSERA_REDIS_URL cannot be read. Send redis://host:6379/0.") from error
+        raise StartupError(
+            "TESSERA_REDIS_URL, or an option in it, cannot be read. Give redis://host:6379/0, "
+            "or rediss://host:6379/0 for TLS."
+        ) from error
 
 
 def traces(settings: Settings, metrics: Metrics) -> Traces:
