@@ -18,7 +18,12 @@ _REASON = re.compile(r"(?s)(?P<reason>.*?)(?: - at (?:`key` in )?`\$(?P<path>.*)
 _FIELD = re.compile(r"(?s)Object (?P<fault>missing required|contains unknown) field `(?P<field>.*)`\Z")
 
 HINTS = {
-    "messages": "Roles are system, developer, user, assistant and tool.",
+    "messages.role": "Roles are system, developer, user, assistant and tool; results have the role tool.",
+    "messages.content": 'Send a string, or parts {"type": "text", "text": …}.',
+    "messages.function_call": "Send 'tool_calls', and the result with the role tool.",
+    "messages.audio": "This service reads text only: send what was said as text in 'content'.",
+    "messages.tool_calls.type": 'Send {"type": "function", "id": …, "function": {…}}.',
+    "messages.tool_calls.function.arguments": "Send the JSON text of an object.",
     "tool_choice": "Send none, auto, required, a function by its name, or allowed_tools.",
     "response_format": "Send a type of text, json_object or json_schema.",
     "chat_template_kwargs": "It takes enable_thinking and preserve_thinking, true or false.",
@@ -26,7 +31,7 @@ HINTS = {
     "by": "Send day, account, key or model.",
     "logit_bias": "Keys are token ids as decimal text, values numbers from -100 to 100.",
 }
-"""What to send instead, by top-level field, where the reason alone does not say it."""
+"""What to send instead, where the reason alone does not say it: for a field and for what stands in it."""
 
 
 def decode(decoder: msgspec.json.Decoder[T], text: bytes | str, param: str = "") -> T:
@@ -98,5 +103,13 @@ def _located(error: msgspec.ValidationError, param: str) -> RequestError:
         shown = reason[:1].lower() + reason[1:200].replace(" | null", "")
         message = f"Invalid '{param}': {shown}." if param else f"The body is not a request: {shown}."
         code = None
-    hint = HINTS.get(re.split(r"[.\[]", param)[0])
+    hint = _hint(param)
     return RequestError(f"{message} {hint}" if hint else message, param=param or None, code=code)
+
+
+def _hint(param: str) -> str | None:
+    """Of the field, or of the nearest around it that has one."""
+    field = re.sub(r"\[\d+\]", "", param)
+    while field and field not in HINTS:
+        field = field.rpartition(".")[0]
+    return HINTS.get(field)

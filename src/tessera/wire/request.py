@@ -73,6 +73,8 @@ class Assistant(Struct, tag_field="role", tag="assistant"):
     reasoning: str | None = None
     tool_calls: list[Call] | None = None
     name: str | None = None
+    function_call: None = None  # with anything in it, ignoring it would lose what the model said
+    audio: None = None
 
 
 class ToolResult(Struct, tag_field="role", tag="tool"):

@@ -463,6 +463,41 @@ class TestMessages:
         refused = {"role": "assistant", "content": None, "refusal": "no"}
         assert self.read(USER, refused)[1] == AssistantMessage("no")
 
+    @pytest.mark.parametrize(
+        ("message", "field", "instead"),
+        [
+            (
+                {"role": "assistant", "content": "", "function_call": {"name": "look", "arguments": "{}"}},
+                ".function_call",
+                "Send 'tool_calls'",
+            ),
+            ({"role": "assistant", "audio": {"id": "audio_1"}}, ".audio", "as text in 'content'"),
+            ({"role": "function", "name": "look", "content": "42"}, ".role", "role tool"),
+            (
+                {"role": "assistant", "tool_calls": [{"id": "c", "type": "custom", "custom": {}}]},
+                ".tool_calls[0].type",
+                '"type": "function"',
+            ),
+            (
+                {
+                    "role": "assistant",
+                    "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": "1"}}],
+                },
+                ".tool_calls[0].function.arguments",
+                "the JSON text of an object",
+            ),
+            ({"role": "user", "content": None}, ".content", 'parts {"type": "text"'),
+            ({"role": "user", "content": [{"type": "text", "text": 1}]}, ".content[0].text", "parts"),
+        ],
+    )
+    def test_what_is_not_taken_is_400_and_says_what_to_send(
+        self, message: Any, field: str, instead: str
+    ) -> None:
+        error = refusal(messages=[USER, message])
+        assert error.param == f"messages[1]{field}"
+        assert instead in error.message
+        assert ("Roles are" in error.message) is (field == ".role")
+
     def test_a_tool_message_names_its_call(self) -> None:
         assert self.refuse(USER, {"role": "tool", "content": "x"}) == "messages[1].tool_call_id"
 
