@@ -21,8 +21,11 @@ from tessera.store.failures import explained
 
 _DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 _WAIT_S = 5
-
 _BREATH_S = 0.01
+_SECRETS = ("password", "sslpassword")
+"""Of the options that a URL may have."""
+
+_UNREADABLE = (ArgumentError, ValueError, TypeError)
 
 Store: TypeAlias = Engine
 """An open store, for those who need not know what it is made of."""
@@ -46,8 +49,8 @@ def sqlite_path(url: str) -> Path | None:
 
 
 def shown(url: str) -> str:
-    """Without its password; raises `StartupError`."""
-    return _parse(url).render_as_string(hide_password=True)
+    """Without its passwords; raises `StartupError`."""
+    return _parse(url).difference_update_query(_SECRETS).render_as_string(hide_password=True)
 
 
 def open_store(url: str, *, survives_power_cut: bool = True) -> Store:
@@ -65,6 +68,8 @@ def open_store(url: str, *, survives_power_cut: bool = True) -> Store:
         )
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise StartupError("PostgreSQL needs its driver: pip install 'tessera-serve[postgres]'.") from error
+    except _UNREADABLE:
+        raise _unreadable() from None
 
 
 @contextmanager
@@ -124,16 +129,22 @@ class Line:
 def _parse(url: str) -> sqlalchemy.URL:
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
-        raise StartupError(
-            "TESSERA_DATABASE_URL cannot be read. Send sqlite:///path or postgresql://…"
-        ) from error
+    except _UNREADABLE:
+        raise _unreadable() from None
     driver = _DRIVERS.get(parsed.drivername)
     if driver is None:
         raise StartupError(f"TESSERA_DATABASE_URL names {parsed.drivername}: use sqlite or postgresql.")
     if driver == "sqlite" and parsed.database in (None, "", ":memory:"):
         raise StartupError("TESSERA_DATABASE_URL names no file: send sqlite:///path.")
     return parsed.set(drivername=driver)
+
+
+def _unreadable() -> StartupError:
+    """What is wrong with a URL may quote some of its password: that is neither said nor kept as a cause."""
+    return StartupError(
+        "TESSERA_DATABASE_URL cannot be read. Send sqlite:///path or postgresql://…, with %3A, %2F and %40 "
+        "for the :, / and @ of a password."
+    )
 
 
 def _sqlite(url: sqlalchemy.URL, synchronous: str) -> Engine:
@@ -171,7 +182,7 @@ def _use_wal(connection: SqliteConnection) -> None:
 
 
 def _postgresql(url: sqlalchemy.URL) -> Engine:
-    from tessera.store.postgresql import Impatient
+    from tessera.store.postgresql import Impatient, looking_up
 
     waits = {"connect_timeout": _WAIT_S, "options": f"-c statement_timeout={_WAIT_S * 1000}"}
     engine = sqlalchemy.create_engine(
@@ -182,6 +193,7 @@ def _postgresql(url: sqlalchemy.URL) -> Engine:
     def connect(  # pyright: ignore[reportUnusedFunction]
         dialect: object, record: object, arguments: tuple[Any, ...], options: dict[str, Any]
     ) -> Impatient:
-        return Impatient.connect(*arguments, **options)
+        with looking_up():
+            return Impatient.connect(*arguments, **options)
 
     return engine

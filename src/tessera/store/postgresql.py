@@ -54,6 +54,15 @@ class Impatient(Connection[TupleRow]):
 
 
 @contextmanager
+def looking_up() -> Generator[None]:
+    """Raises `OperationalError` also for a host whose name cannot be one."""
+    try:
+        yield
+    except ValueError as error:
+        raise OperationalError("the server's name cannot be looked up") from error
+
+
+@contextmanager
 def unhurried(connection: sqlalchemy.Connection) -> Generator[None]:
     """In its transaction statements may take as long as they do, but not wait for a lock longer than
     `LOCK_WAIT_S`: that raises `StoreUnavailable`.

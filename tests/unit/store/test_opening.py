@@ -25,16 +25,51 @@ def test_a_url_of_something_else_is_refused(url: str, said: str) -> None:
         open_store(url)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://tessera:hun@ter2:s3cret@db.example/tessera",
+        "postgresql://[::1/db",
+        "postgresql://db.example/tessera?port=abc",
+        "sqlite://user@host/x.db",
+        "sqlite:///{folder}/x.db?timeout=abc",
+        "sqlite:///{folder}/x\0.db",
+    ],
+)
+def test_nothing_is_quoted_of_a_url_that_cannot_be_read(url: str, tmp_path: Path) -> None:
+    with pytest.raises(StartupError, match="cannot be read") as caught:
+        open_store(url.format(folder=tmp_path))
+    assert caught.value.__suppress_context__
+    assert "s3cret" not in caught.value.message
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 70, "a%00b"])
+def test_a_host_that_cannot_be_one_is_not_reached(host: str) -> None:
+    store = open_store(f"postgresql://{host}/tessera")
+    with pytest.raises(StoreUnavailable):
+        Holders(store).find(b"d" * 32)
+
+
 def test_the_default_is_in_the_users_own_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     assert sqlite_path(default_url()) == tmp_path / "tessera/tessera.db"
 
 
-def test_a_password_is_not_shown() -> None:
-    url = "postgresql://tessera:secret@db.example/tessera"
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://tessera:secret@db.example/tessera",
+        "postgresql://db.example/tessera?user=tessera&password=secret&sslpassword=secret&sslmode=require",
+    ],
+)
+def test_a_password_is_not_shown(url: str) -> None:
     assert "secret" not in shown(url)
-    assert "secret" not in repr(open_store(url))
+    assert "tessera" in shown(url)
     assert sqlite_path(url) is None
+
+
+def test_an_open_store_does_not_show_it() -> None:
+    assert "secret" not in repr(open_store("postgresql://tessera:secret@db.example/tessera"))
 
 
 def test_only_its_owner_reads_the_file(tmp_path: Path) -> None:
