@@ -49,7 +49,7 @@ def _excesses(schema: AnySchema) -> Iterator[SchemaProblem]:
         if isinstance(node.value, Mapping):
             n_properties += size(node.value.get("properties"))
             n_values += size(node.value.get("enum"))
-            n_pattern += len(pattern) if isinstance(pattern := node.value.get("pattern"), str) else 0
+            n_pattern += sum(map(len, _patterns(node.value)))
             yield from _wrong_values(schema, node.value, node.pointer)
         if n_properties > MAX_PROPERTIES:
             yield SchemaProblem(node.pointer, f"`properties`: more than {MAX_PROPERTIES} in all")
@@ -71,6 +71,13 @@ def _inside(node: _Node) -> Iterator[_Node]:
                 yield _Node(value, f"{node.pointer}/{i}", node.depth + 1)
         case _:
             pass
+
+
+def _patterns(node: JsonObject) -> Iterator[str]:
+    if isinstance(pattern := node.get("pattern"), str):
+        yield pattern
+    if isinstance(named := node.get("patternProperties"), Mapping):
+        yield from named
 
 
 def _wrong_values(schema: AnySchema, node: JsonObject, pointer: str) -> Iterator[SchemaProblem]:

@@ -1,13 +1,17 @@
 r"""The regular expressions that schemas may hold, and the one form of them that grammars take.
 
 JSON Schema means ECMAScript's: unanchored, `\d` and `\w` ASCII, `\s` all white space. They are rewritten so
-that the whole text must match, in the syntax that llguidance and Rust share. Three kinds are told apart:
+that the whole text must match, in the syntax that llguidance and Rust share, and so that no class holds the
+control characters that replies do not: llguidance would write others in their place. Three kinds are told
+apart:
 
 - fine: rewritten;
 - `Unsupported`: a linear automaton cannot follow it (look-around, back-references, `\b`, inner anchors);
 - `Hostile`: larger than the bounds, or so ambiguous (`(a+)+$`) that a client's backtracking engine, fed with
   the very reply it asked for, would take exponential time.
 """
+
+import re
 
 from tessera.prompt.ambiguity import Automaton, Hostile, Part
 
@@ -22,6 +26,9 @@ _LETTERS = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "v": "\v", "0": "\0"}
 _REST = 1 << 128  # all characters beyond ASCII count as one: ambiguity is only over-estimated
 _ALL = (1 << 129) - 1
 _ANY_TEXT = "(?s:.*)"
+_UNWRITABLE = r"\x00-\x07\x0b\x0e-\x1f\x7f"
+# All that a reply's JSON can hold: it has `\n` and its like, and no `\u0001`.
+_WRITABLE = sum(1 << i for i in range(129) if not re.match(f"[{_UNWRITABLE}]", chr(i)))
 
 
 class Unsupported(ValueError):
@@ -84,15 +91,24 @@ class _Reader:
         if self.take("["):
             return self._class()
         if self.take("."):
-            return self.automaton.state(r"[^\n]", _ALL & ~(1 << 10))
+            return self._state(r"[^\n]", _ALL & ~(1 << 10))
         if self.take("\\"):
-            return self.automaton.state(*self._escape(in_class=False))
+            return self._state(*self._escape(in_class=False))
         if (character := self.rest[0]) in "^$":
             raise Unsupported(f"`{character}` inside the pattern")
         if character in "*+?{":
             raise Unsupported(f"nothing before `{character}`")
         self.rest = self.rest[1:]
-        return self.automaton.state(_quoted(character), _bit(character))
+        return self._state(_quoted(character), _bit(character))
+
+    def _state(self, text: str, symbol: int) -> Part:
+        """One of the characters of `symbol`, which `text` matches, as far as replies can hold it."""
+        if not symbol & _WRITABLE:
+            raise Unsupported("a control character that replies do not hold")
+        if symbol & ~_WRITABLE:
+            others = f"{text[:-1]}{_UNWRITABLE}]"
+            text = others if text.startswith("[^") else f"[{text}&&[^{_UNWRITABLE}]]"
+        return self.automaton.state(text, symbol)
 
     def _group(self) -> Part:
         if self._depth == _MAX_DEPTH:
@@ -157,11 +173,12 @@ class _Reader:
             raise Unsupported("an empty class")
         symbol = 0
         for _, bits in items:
-            symbol |= bits
+            # What `\p{…}` holds is not known: all, or, where it is taken away, nothing.
+            symbol |= bits if not negated or bits != _ALL else 0
         text = "".join(item for item, _ in items)
         # Beyond ASCII a class and its complement are both taken to have something.
         symbol = (_ALL & ~symbol) | _REST if negated else symbol
-        return self.automaton.state(f"[{'^' if negated else ''}{text}]", symbol)
+        return self._state(f"[{'^' if negated else ''}{text}]", symbol)
 
     def _class_item(self) -> tuple[str, int]:
         if self.take("\\"):

@@ -118,7 +118,9 @@ class _Check:
             case "allOf", _:
                 draft.parts += self._each(subschemas(schema, name), here)
             case (("pattern" | "format"), str()):
-                self._keep_text(draft, name, value, here)
+                draft.texts += self._texts(name, value, here)
+            case "patternProperties", Mapping():
+                draft.keywords[name] = self._by_pattern(name, value, here)
             case (("minProperties" | "maxProperties"), int()):
                 self._keep_count(draft, name, value, here, schema)
             case _, int() | float() if name in LIMITS and not isinstance(value, bool):
@@ -153,19 +155,30 @@ class _Check:
             self.refuse(here, f"`{name}`: only numbers beyond {MAX_NUMBER}, which JSON readers round")
         return MAX_NUMBER if upper else -MAX_NUMBER
 
-    def _keep_text(self, draft: "_Draft", name: str, value: str, here: str) -> None:
-        if name == "format":
-            if value in FORMATS:
-                draft.texts.append(FORMATS[value])
-            elif value in VALIDATED:
-                self.relax(here, f"`format`: {value} is only validated")
-            return
+    def _by_pattern(self, name: str, named: JsonObject, here: str) -> JsonObject:
+        """Schemas by pattern, the patterns as grammars take them; two may have become one."""
+        kept: dict[str, Json] = {}
+        for pattern, value in named.items():
+            at = f"{here}/{escaped(pattern)}"
+            schema = self.enforced(as_schema(value), at)
+            for text in self._texts(name, pattern, at):
+                whole = f"^{text}$"
+                kept[whole] = {"allOf": [kept[whole], schema]} if whole in kept else schema
+        return kept
+
+    def _texts(self, name: str, value: str, here: str) -> list[str]:
+        """The expression of the texts that fit a pattern or format; none if no grammar can hold it."""
         try:
-            draft.texts.append(patterns.full_match(value))
+            if name != "format":
+                return [patterns.full_match(value)]
         except patterns.Hostile as problem:
-            self.refuse(here, f"`pattern`: {problem}")
+            self.refuse(here, f"`{name}`: {problem}")
         except patterns.Unsupported as problem:
-            self.relax(here, f"`pattern`: {problem}")
+            self.relax(here, f"`{name}`: {problem}")
+            return []
+        if value in VALIDATED:
+            self.relax(here, f"`format`: {value} is only validated")
+        return [FORMATS[value]] if value in FORMATS else []
 
     def _keep_count(self, draft: "_Draft", name: str, value: int, here: str, schema: JsonObject) -> None:
         n_required, n_named = size(schema.get("required")), size(schema.get("properties"))

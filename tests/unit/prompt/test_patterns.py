@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tessera.prompt.patterns import Hostile, Unsupported, full_match
 from tessera.prompt.validation import Validator
 
+CONTROLS = r"\x00-\x07\x0b\x0e-\x1f\x7f"
 FINE = [
     "",
     "^$",
@@ -41,11 +42,13 @@ HOSTILE = [
     "(.*a.{200}){50}",
     "a{2000}",
     "a" * 257,
+    r"([^\P{L}]|a)*",
     "(" * 30 + ")" * 30,
 ]
 UNSUPPORTED = [
     "(?=a)b", r"\bfoo", "(^a|b$)c", r"(a)\1", "[", "(", ")", "a**", "(?i)a", r"\cA", "[z-a]", "a{,3}",
     "a{3,1}", r"\ud800", r"[a-\d]", "*a", "[]", r"\x1", "\\",
+    r"a\x1fb", r"[\x01\0]", r"\v", "\x7f",
 ]  # fmt: skip
 
 
@@ -82,7 +85,9 @@ def test_the_check_itself_is_quick(pattern: str) -> None:
         ("a", "(?:(?s:.*)a(?s:.*))"),
         ("^a|b$", "(?:a(?s:.*)|(?s:.*)b)"),
         (r"^[\d-x]\/$", r"(?:[0-9\u{2d}x]\u{2f})"),
-        (r"^\D.$", r"(?:[^0-9][^\n])"),
+        (r"^\D.$", rf"(?:[^0-9{CONTROLS}][^\n{CONTROLS}])"),
+        (r'^[^"]$', rf"(?:[^\u{{22}}{CONTROLS}])"),
+        (r"^[\0-\n]\p{L}$", rf"(?:[[\u{{0}}-\u{{a}}]&&[^{CONTROLS}]][\p{{L}}&&[^{CONTROLS}]])"),
         ("^(a)(?:b)(?<n>c)$", "(?:(?:a)(?:b)(?:c))"),
         ("^a+?$", "(?:a+)"),
     ],

@@ -20,6 +20,9 @@ from tessera.prompt.schema import check_schema
         ({"properties": {"a": {"type": "strin"}}}, "#/properties/a/type: `type`"),
         ({"minimum": 2**60}, "#/minimum: `minimum`"),
         ({"oneOf": [{}, {}]}, "#/oneOf: `oneOf`"),
+        ({"patternProperties": {r"^a/\b": {}}}, r"#/patternProperties/^a~1\b: `patternProperties`"),
+        ({"patternProperties": {"(a+)+$": {}}}, "#/patternProperties/(a+)+$: `patternProperties`"),
+        ({"patternProperties": {"a" * 250 + str(i): {} for i in range(40)}}, "more than 8192 characters"),
     ],
 )
 def test_refusals_name_the_place_and_the_keyword(schema: Any, where: str) -> None:
@@ -72,3 +75,9 @@ def test_texts_and_unions_that_meet_are_all_kept() -> None:
     assert root["anyOf"] == [{}]
     assert [*root["allOf"][0]] == ["pattern"]
     assert root["allOf"][1] == {"anyOf": [{"minLength": 1}]}
+
+
+def test_the_patterns_of_names_are_rewritten_and_may_become_one() -> None:
+    schema: Any = {"patternProperties": {"^/$": {"type": "null"}, r"^\/$": {"const": None}, r"\b": {}}}
+    root: Any = check_schema(schema, strict=False, param="p").root
+    assert root == {"patternProperties": {r"^(?:\u{2f})$": {"allOf": [{"type": "null"}, {"const": None}]}}}

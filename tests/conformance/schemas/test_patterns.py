@@ -1,0 +1,100 @@
+"""A grammar admits a text if its pattern does: generated ones, and all short texts of what may confuse."""
+
+import json
+import re
+from collections.abc import Callable
+from itertools import product
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tessera.errors import InvalidSchema
+from tessera.prompt.schema import check_schema
+from tessera.prompt.validation import Validator
+
+CHARACTERS = ["a", '"', "\\", "/", "-", "\n", "\t", " ", "é", "\0", "\x1f", "\x7f"]
+TEXTS = ["".join(text) for n in range(3) for text in product(CHARACTERS, repeat=n)]
+EXCLUDING = [
+    '[^"]', r"[^\\]", r'[^"\\]', '[^/"]', "[^ -~]", "[^!-~]", r"[^\x20-\x7e]", r"[\x00-\x1f]", r"[\x00a]",
+    r"\p{Cc}", r"[^\P{Cc}]", r"\s", r"\S", r"[\s\S]", r"[^\s]", r"[^\S]", r"\W", r"[\Wa]", ".",
+    r"[\x00-\uffff]", r"[^\n]",
+]  # fmt: skip
+
+_members = st.sampled_from([
+    "a", '"', r"\\", "/", " ", r"\n", r"\x00", r"\x1f", r"\x7f", "é", r"\s", r"\S", r"\W", r"\p{Cc}",
+    r"\P{L}", "!-~", r"\x00-\x1f", r"\t-\r", r"\x01-\x7f",
+])  # fmt: skip
+_classes = st.builds(
+    "[{0}{1}]".format, st.sampled_from(["", "^"]), st.lists(_members, min_size=1).map("".join)
+)
+_atoms = _classes | st.sampled_from(["a", '"', r"\\", ".", r"\s", r"\W", r"\p{Cc}", r"\x1f", "(?:a|[^a])"])
+_parts = st.lists(st.builds(str.__add__, _atoms, st.sampled_from(["", "", "?", "{2}"])), max_size=3)
+_patterns = st.builds(
+    "{0}{1}{2}".format, st.sampled_from(["^", ""]), _parts.map("".join), st.sampled_from(["$", ""])
+)
+
+Follow = Callable[[Any], Callable[[str], bool]]
+
+
+@pytest.fixture(scope="module")
+def admits(vocabulary: Any, json_lark: Callable[..., str], spell: Callable[[object], str]) -> Follow:
+    """Of a schema: whether its grammar admits a value, spelled as JSON."""
+
+    def follow(schema: Any) -> Callable[[object], bool]:
+        matcher = vocabulary.follow(json_lark(schema, True))
+
+        def admitted(value: object) -> bool:
+            ids = list(spell(value).encode())
+            assert matcher.reset()
+            return matcher.try_consume_tokens(ids) == len(ids) and matcher.is_accepting()
+
+        return admitted
+
+    return follow
+
+
+def check(schema: Any, value: Callable[[str], object], admits: Follow) -> None:
+    admitted, validator = admits(schema), Validator(schema)
+    for text in TEXTS:
+        fits = validator.validate(json.dumps(value(text))) is None
+        writable = not re.search(r"[\x00-\x07\x0b\x0e-\x1f\x7f]", text)
+        assert admitted(value(text)) is (fits and writable), text
+
+
+@pytest.mark.parametrize("pattern", EXCLUDING)
+def test_what_a_class_excludes_is_not_written(pattern: str, admits: Follow) -> None:
+    check({"type": "string", "pattern": f"^{pattern}{{1,2}}$"}, lambda text: text, admits)
+
+
+@pytest.mark.parametrize("pattern", EXCLUDING)
+def test_nor_in_a_name(pattern: str, admits: Follow) -> None:
+    schema = {"patternProperties": {f"^{pattern}$": {"type": "null"}}, "additionalProperties": False}
+    check({"type": "object", **schema}, lambda text: {text: None}, admits)
+
+
+def agree(pattern: str, admits: Follow) -> None:
+    schema = {"type": "string", "pattern": pattern}
+    try:
+        check_schema(schema, strict=True, param="p")
+    except InvalidSchema:
+        return
+    try:
+        check(schema, lambda text: text, admits)
+    except AssertionError as error:
+        if "Regex is empty" not in str(error):  # nothing fits, which compiling shows
+            raise
+
+
+@settings(max_examples=40, deadline=None)
+@given(_patterns)
+def test_generated(admits: Follow, pattern: str) -> None:
+    agree(pattern, admits)
+
+
+@pytest.mark.full
+@settings(max_examples=3_000, deadline=None)
+@given(_patterns)
+def test_many_generated(admits: Follow, pattern: str) -> None:
+    agree(pattern, admits)
