@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from uvicorn._types import ASGISendEvent
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
@@ -94,6 +95,8 @@ class GuardedProtocol(HttpToolsProtocol):
             raise ValueError("head too large")
         super().on_headers_complete()
         self.scope.setdefault("state", {})["write"] = chunk_writer(self.cycle)
+        if self.scope["http_version"] < "1.1":
+            write_unchunked(self.cycle)
 
     def send_400_response(self, msg: str) -> None:
         """What cannot be read as HTTP gets our envelope too, and the connection ends."""
@@ -143,3 +146,18 @@ def chunk_writer(cycle: RequestResponseCycle) -> Callable[[bytes], bool]:
         return True
 
     return write_chunk
+
+
+def write_unchunked(cycle: RequestResponseCycle) -> None:
+    """For HTTP/1.0, which knows neither chunks nor 100: where its connection ends, so does a body whose
+    length was not told ahead.
+    """
+    send = cycle.send
+
+    async def send_plain(message: ASGISendEvent) -> None:
+        # uvicorn takes it for what is left of a declared length, and wants nothing left in the end.
+        cycle.expected_content_length = len(message.get("body", b""))
+        await send(message)
+
+    cycle.chunked_encoding = cycle.keep_alive = cycle.waiting_for_100_continue = False
+    cycle.send = send_plain

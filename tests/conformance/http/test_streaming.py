@@ -163,3 +163,33 @@ def test_a_whole_reply_says_how_long_it_is(served: Any, connect: Any) -> None:
     status, headers, body = raw.read_response()
     assert (status, headers["content-type"]) == (200, "application/json")
     assert json.loads(body)["choices"][0]["message"]["content"] == "the little "
+
+
+@pytest.mark.parametrize("extra", ["", "Connection: keep-alive\r\n", "Expect: 100-continue\r\n"])
+@pytest.mark.parametrize("version", ["1.0", "0.9"])
+def test_http_1_0_gets_no_chunks_and_the_end_is_that_of_the_connection(
+    served: Any, connect: Any, version: str, extra: str
+) -> None:
+    for stream in (True, False):
+        raw = connect(served)
+        body = json.dumps(
+            {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 5, "stream": stream}
+        )
+        raw.socket.sendall(
+            f"POST /v1/chat/completions HTTP/{version}\r\nAuthorization: Bearer {raw.key}\r\n{extra}"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+        )
+        head, _, said = raw.read_to_the_end().partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert b"\r\nconnection: close" in head
+        assert b"transfer-encoding" not in head
+        if stream:
+            assert b"content-length" not in head
+            assert said.startswith(b"data: {")
+            assert said.endswith(b"}\n\ndata: [DONE]\n\n")
+        else:
+            assert f"\r\ncontent-length: {len(said)}\r\n".encode() in head
+            assert json.loads(said)["object"] == "chat.completion"
+    raw = connect(served)
+    raw.socket.sendall(f"HEAD /healthz HTTP/{version}\r\n{extra}\r\n".encode())
+    assert raw.read_to_the_end().endswith(b"\r\n\r\n")
