@@ -56,6 +56,11 @@ class Visit:
         if self._lease:
             await self._lease.release(thinking_tokens)
 
+    async def withdraw(self) -> None:
+        """It was refused after it had been let in, and does not count; instead of `leave`."""
+        if self._lease:
+            await self._lease.withdraw()
+
     def permit(self, names: Set[str]) -> None:
         """Raises `PermissionDenied` if the key is not for the model of these names."""
         if not self.permits(names):

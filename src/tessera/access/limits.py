@@ -64,6 +64,10 @@ class Lease(Protocol):
         """The request has ended, after so many tokens of reasoning. The first call counts. Never raises."""
         ...
 
+    async def withdraw(self) -> None:
+        """As `release`, of a request that was refused after all. It does not count; `standing` says so."""
+        ...
+
 
 class Limiter(Protocol):
     """Who may ask now. Never raises."""
@@ -122,7 +126,7 @@ class MemoryLimiter:
             left_s = math.ceil(DAY_S * (account.day + 1) - self._calendar())
             return Refusal("thinking", verdict.standing, max(1, left_s))
         account.n_running += 1
-        return MemoryLease(self, account, account.window.accept(who.rate))
+        return MemoryLease(self, account, who.rate, account.window.accept(who.rate))
 
     async def standing(self, who: Allowance) -> Standing:
         """See `Limiter`."""
@@ -136,6 +140,11 @@ class MemoryLimiter:
         """A lease of it has ended."""
         account.n_running -= 1
         self._think(account, thinking_tokens)
+
+    def withdraw(self, account: _Account, accepted_s: float, rate: Rate) -> Standing:
+        """A lease of it has ended, and its request is not counted."""
+        account.n_running -= 1
+        return account.window.withdraw(accepted_s, self._clock(), rate)
 
     def spend(self, account_id: str, thinking_tokens: int) -> None:
         """Count tokens of reasoning of a request that held no lease here."""
@@ -182,13 +191,21 @@ class MemoryLimiter:
 class MemoryLease:
     """See `Lease`. It ends with its process, so it needs no end of its own."""
 
-    def __init__(self, limiter: MemoryLimiter, account: _Account, standing: Standing) -> None:
+    def __init__(self, limiter: MemoryLimiter, account: _Account, rate: Rate, standing: Standing) -> None:
+        """Of the request that was accepted just now."""
         self.standing = standing
         self._limiter = limiter
         self._account: _Account | None = account
+        self._rate, self._accepted_s = rate, account.window.latest_s
 
     async def release(self, thinking_tokens: int = 0) -> None:
         """See `Lease`."""
         account, self._account = self._account, None
         if account:
             self._limiter.leave(account, thinking_tokens)
+
+    async def withdraw(self) -> None:
+        """See `Lease`."""
+        account, self._account = self._account, None
+        if account:
+            self.standing = self._limiter.withdraw(account, self._accepted_s, self._rate)

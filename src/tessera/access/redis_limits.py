@@ -10,9 +10,9 @@ import itertools
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import cast
+from typing import Any, TypeVar, cast
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
@@ -25,6 +25,8 @@ from tessera.access.redis_scripts import ADMIT, SETTLE
 from tessera.access.window import Standing
 from tessera.metrics import Metrics
 from tessera.telemetry import log
+
+T = TypeVar("T")
 
 _logger = logging.getLogger(__name__)
 
@@ -67,7 +69,7 @@ class RedisLimiter:
         self._name, self._numbers = secrets.token_hex(8), itertools.count()
         self._held: dict[str, set[str]] = {}
         self._renewing: asyncio.Task[None] | None = None
-        self._ending: set[asyncio.Task[None]] = set()
+        self._ending: set[asyncio.Task[Any]] = set()
         self._local, self._fallback = MemoryLimiter(n), metrics.limiter_fallback
         self._down = False
         self._ask_at_s, self._pause_s = 0.0, FIRST_PAUSE_S
@@ -85,27 +87,37 @@ class RedisLimiter:
         self._held.setdefault(who.account_id, set()).add(lease)
         if self._renewing is None:
             self._renewing = asyncio.create_task(self._renew())
-        return RedisLease(self, who.account_id, lease, standing)
+        return RedisLease(self, who, lease, standing)
 
     async def standing(self, who: Allowance) -> Standing:
         """See `Limiter`."""
-        reply = await self._judge(who, "", thinks=False)
-        return Standing(who.rate.sustained, *reply[2:]) if reply else await self._local.standing(who)
+        return await self._stand(who) or await self._local.standing(who)
 
     async def release(self, account_id: str, lease: str, thinking_tokens: int) -> None:
         """A lease has ended. Redis is told so even if whoever waits for it is cancelled; if it cannot be
         told, the lease ends there by itself.
         """
-        ending = asyncio.create_task(self._end(account_id, lease, thinking_tokens))
-        self._ending.add(ending)
-        ending.add_done_callback(self._ending.discard)
-        await asyncio.shield(ending)
+        self._forget(account_id, lease)
+        await self._see_through(self._spend(account_id, lease, thinking_tokens))
 
-    async def _end(self, account_id: str, lease: str, thinking_tokens: int) -> None:
+    async def withdraw(self, who: Allowance, lease: str) -> Standing | None:
+        """A lease has ended, and its request does not count; None if Redis cannot be told."""
+        self._forget(who.account_id, lease)
+        return await self._see_through(self._stand(who, without=lease))
+
+    def _forget(self, account_id: str, lease: str) -> None:
         leases = self._held[account_id]
         leases.discard(lease)
         if not leases:
             del self._held[account_id]
+
+    async def _see_through(self, ending: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.create_task(ending)
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+        return await asyncio.shield(task)
+
+    async def _spend(self, account_id: str, lease: str, thinking_tokens: int) -> None:
         if await self._ask(self._settle, account_id, thinking_tokens, 0, lease) is None:
             self._local.spend(account_id, thinking_tokens)
 
@@ -117,11 +129,17 @@ class RedisLimiter:
         with suppress(RedisError, OSError):
             await self._redis.aclose(close_connection_pool=True)
 
-    async def _judge(self, who: Allowance, lease: str, *, thinks: bool) -> list[int] | None:
+    async def _stand(self, who: Allowance, *, without: str = "") -> Standing | None:
+        reply = await self._judge(who, "", thinks=False, without=without)
+        return Standing(who.rate.sustained, *reply[2:]) if reply else None
+
+    async def _judge(
+        self, who: Allowance, lease: str, *, thinks: bool, without: str = ""
+    ) -> list[int] | None:
         quota = who.tier.thinking_tokens_per_day if thinks else None
         rate = (who.rate.sustained, who.rate.burst, who.rate.burst_seconds)
         beside = (who.tier.concurrency, "" if quota is None else quota, self._lease_us)
-        reply = await self._ask(self._admit, who.account_id, lease, *rate, *beside)
+        reply = await self._ask(self._admit, who.account_id, lease, *rate, *beside, without)
         return cast("list[int] | None", reply)
 
     async def _renew(self) -> None:
@@ -169,17 +187,23 @@ class RedisLimiter:
 class RedisLease:
     """See `Lease`."""
 
-    def __init__(self, limiter: RedisLimiter, account_id: str, lease: str, standing: Standing) -> None:
+    def __init__(self, limiter: RedisLimiter, who: Allowance, lease: str, standing: Standing) -> None:
         self.standing = standing
         self._limiter = limiter
-        self._account_id = account_id
+        self._who = who
         self._lease: str | None = lease
 
     async def release(self, thinking_tokens: int = 0) -> None:
         """See `Lease`."""
         lease, self._lease = self._lease, None
         if lease:
-            await self._limiter.release(self._account_id, lease, thinking_tokens)
+            await self._limiter.release(self._who.account_id, lease, thinking_tokens)
+
+    async def withdraw(self) -> None:
+        """See `Lease`."""
+        lease, self._lease = self._lease, None
+        if lease:
+            self.standing = await self._limiter.withdraw(self._who, lease) or self.standing
 
 
 def _client(url: str, answer_s: float) -> Redis:

@@ -28,8 +28,8 @@ end
 """
 
 # ARGV: now, lease ('' asks for the standing alone), sustained, burst, burst seconds, concurrency, thinking
-# tokens a day if they matter, duration of a lease. Replies: which limit refuses, or 0; seconds to wait;
-# remaining, reset.
+# tokens a day if they matter, duration of a lease, a lease whose request does not count. Replies: which limit
+# refuses, or 0; seconds to wait; remaining, reset.
 ADMIT = (
     _CLOCK
     + """
@@ -39,6 +39,8 @@ local second = math.floor(now / 1e6)
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - 60e6)
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', second - 3600)
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now)
+redis.call('ZREM', KEYS[1], ARGV[9])
+redis.call('ZREM', KEYS[3], ARGV[9])
 local n, spent = redis.call('ZCARD', KEYS[1]), redis.call('ZCARD', KEYS[2])
 
 local function score(key, rank)

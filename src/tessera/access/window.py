@@ -2,13 +2,15 @@
 
 `c` is the number of requests accepted in the last 60 seconds. One more is accepted if `c < sustained`. Else
 it is if `c < burst` and fewer than 300 of the last 3,600 seconds were burst seconds, that is seconds in which
-a request was accepted with `c >= sustained`. Refused requests never count.
+a request was accepted with `c >= sustained`. Refused requests never count; one that is refused after it was
+accepted counts until then, and the burst second that it may have used stays used.
 
 Pure: the time is an argument, in seconds. It may jump; one that goes back stands still.
 """
 
 import math
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 
 WINDOW_S = 60
@@ -70,6 +72,18 @@ class Window:
         if len(self._accepted) >= rate.sustained and (not self._bursts or self._bursts[-1] != second):
             self._bursts.append(second)
         self._accepted.append(self._now_s)
+        return self._standing(rate)
+
+    @property
+    def latest_s(self) -> float:
+        """When the latest request was accepted."""
+        return self._accepted[-1]
+
+    def withdraw(self, accepted_s: float, now_s: float, rate: Rate) -> Standing:
+        """Count one that was accepted then no longer."""
+        self.move_to(now_s)
+        with suppress(ValueError):  # it has left by itself
+            self._accepted.remove(accepted_s)
         return self._standing(rate)
 
     def standing(self, now_s: float, rate: Rate) -> Standing:

@@ -18,7 +18,7 @@ from tessera.core.chat import Caller, ChatRequest
 from tessera.core.entry import Entry
 from tessera.core.events import ChatEvent, Completed
 from tessera.core.result import fold
-from tessera.errors import EngineUnavailable
+from tessera.errors import EngineUnavailable, RequestError
 from tessera.http.body import read_body
 from tessera.http.errors import presentable
 from tessera.http.inflight import Deadline, InFlight
@@ -115,10 +115,13 @@ class ChatCompletions:
 
     @asynccontextmanager
     async def _admitted(self, to: Exchange, model: Model, request: ChatRequest) -> AsyncGenerator[None]:
-        """Hold one of the account's requests at once."""
+        """Hold one of the account's requests at once. Whoever is refused later is not counted either."""
         await to.visit.admit(self._catalog.names_of(model), request.mode)
         try:
             yield
+        except RequestError:
+            await to.visit.withdraw()
+            raise
         finally:
             await to.leave()
 

@@ -63,7 +63,10 @@ def test_every_response_to_a_valid_key_says_where_the_account_stands(serve: Call
     streamed = asked(served, stream=True)
     assert (streamed.status_code, standing(streamed)[:2]) == (200, [3, 1])
     too_long = asked(served, "word " * 400)
-    assert (too_long.status_code, standing(too_long)[:2]) == (413, [3, 0])
+    assert (too_long.status_code, standing(too_long)[:2]) == (413, [3, 1])
+    unknown = asked(served, logit_bias={"99999999": 1}, stream=True)
+    assert (unknown.status_code, standing(unknown)[:2]) == (400, [3, 1])
+    assert standing(asked(served))[:2] == [3, 0]
     burst = asked(served)
     assert (burst.status_code, standing(burst)[:2]) == (200, [3, 0])
     refused = asked(served)

@@ -16,7 +16,7 @@ from tests.unit.access.test_window import GAPS, RATES, Oracle
 from tessera.access.limits import Allowance, Lease, Limiter, MemoryLimiter, Refusal
 from tessera.access.redis_limits import RedisLimiter
 from tessera.access.tiers import DEFAULTS, Tier
-from tessera.access.window import Rate
+from tessera.access.window import Rate, Standing
 from tessera.metrics import Metrics
 
 DAY_S = 86_400.0
@@ -78,25 +78,57 @@ async def refused(limiter: Limiter, who: Allowance, *, thinks: bool = False) -> 
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
-@given(RATES, st.lists(GAPS, max_size=60))
-def test_it_accepts_what_the_rule_accepts(run: Run, rate: Rate, gaps: list[float]) -> None:
+@given(RATES, st.lists(st.tuples(GAPS, st.none() | st.integers(0, 9)), max_size=60))
+def test_it_accepts_what_the_rule_accepts(
+    run: Run, rate: Rate, steps: list[tuple[float, int | None]]
+) -> None:
+    """Each step is a time that passes, a request, and, maybe, one of the last ten that is withdrawn."""
+
     async def check(limiter: Limiter, clock: Clock) -> None:
         oracle, who = Oracle(rate), allowance(rate)
-        for gap in gaps:
+        held: list[tuple[Lease, float]] = []
+
+        def check_standing(standing: Standing) -> None:
+            count = oracle.count(oracle.now_s)
+            assert (standing.limit, standing.remaining) == (rate.sustained, max(0, rate.sustained - count))
+            assert oracle.count(oracle.now_s + standing.reset_s) == 0
+            assert standing.reset_s == 0 or oracle.count(oracle.now_s + standing.reset_s - 1) > 0
+
+        for gap, withdrawn in steps:
             clock.now_s += gap
             decided = await limiter.admit(who, thinks=False)
             wanted = oracle.admit(clock.now_s)
             assert isinstance(decided, Refusal) is not wanted
-            count = oracle.count(oracle.now_s)
-            standing = decided.standing
-            assert (standing.limit, standing.remaining) == (rate.sustained, max(0, rate.sustained - count))
-            assert oracle.count(oracle.now_s + standing.reset_s) == 0
-            assert standing.reset_s == 0 or oracle.count(oracle.now_s + standing.reset_s - 1) > 0
-            assert await limiter.standing(who) == standing
-            if isinstance(decided, Refusal):
+            check_standing(decided.standing)
+            assert await limiter.standing(who) == decided.standing
+            if not isinstance(decided, Refusal):
+                held.append((decided, oracle.now_s))
+            if withdrawn is not None and withdrawn < len(held):
+                lease, accepted_s = held.pop(-1 - withdrawn)
+                oracle.withdraw(accepted_s)
+                await lease.withdraw()
+                check_standing(lease.standing)
+                await lease.release()
+                assert await limiter.standing(who) == lease.standing
+            elif isinstance(decided, Refusal):
                 wait_s = decided.retry_after_s
                 assert oracle.accepts(oracle.now_s + wait_s)
                 assert wait_s == 1 or not oracle.accepts(oracle.now_s + wait_s - 1)
+
+    run(check)
+
+
+def test_a_request_that_is_withdrawn_runs_no_more(run: Run) -> None:
+    async def check(limiter: Limiter, clock: Clock) -> None:
+        who = allowance(Rate(5, 5), replace(LITE, concurrency=2))
+        leases = [await admitted(limiter, who) for _ in range(2)]
+        for _ in range(10):
+            lease = leases.pop()
+            await lease.withdraw()
+            await lease.withdraw()
+            leases.append(await admitted(limiter, who))
+            assert leases[-1].standing.remaining == 3
+        assert (await refused(limiter, who)).limit == "concurrency"
 
     run(check)
 

@@ -35,6 +35,9 @@ class Oracle:
             self.accepted.append(at_s)
         return accepted
 
+    def withdraw(self, accepted_s: float) -> None:
+        self.accepted.remove(accepted_s)
+
 
 def ask(window: Window, now_s: float, rate: Rate) -> Verdict:
     """Judge, and count what is accepted."""
