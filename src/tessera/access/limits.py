@@ -168,8 +168,10 @@ class MemoryLimiter:
         return who if self._n == 1 else share(who, self._n), account
 
     def _thought(self, account: _Account) -> int:
-        """Tokens of today. The day never goes back."""
-        if (today := int(self._calendar() // DAY_S)) > account.day:
+        """Tokens of today. A calendar that goes back by no more than a minute stands still."""
+        now_s = self._calendar()
+        today = int(now_s // DAY_S)
+        if today > account.day or now_s < account.day * DAY_S - WINDOW_S:
             account.day, account.thinking_tokens = today, 0
         return account.thinking_tokens
 

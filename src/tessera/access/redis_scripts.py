@@ -1,17 +1,23 @@
 """The rule of `window`, and the other limits, as Redis counts them.
 
 One script decides and counts, so nothing comes between. It reads the server's clock, which every process
-shares, and which here never goes back. Times are whole microseconds.
+shares. Times are whole microseconds.
 """
 
-# KEYS: accepted, bursts, leases, day. `seen` is the latest time: a clock that goes back stands still.
+# KEYS: accepted, bursts, leases, day. `seen` is the latest time: a clock that goes back stands still. By more
+# than a minute, it was wrong before: what it counted then would otherwise hold until that time comes.
 _CLOCK = """
 local now = tonumber(ARGV[1])
 if not now then
   local time = redis.call('TIME')
   now = time[1] * 1000000 + time[2]
 end
-now = math.max(now, tonumber(redis.call('HGET', KEYS[4], 'seen') or 0))
+local seen = tonumber(redis.call('HGET', KEYS[4], 'seen') or 0)
+if seen > now + 60e6 then
+  redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
+else
+  now = math.max(now, seen)
+end
 redis.call('HSET', KEYS[4], 'seen', now)
 redis.call('EXPIRE', KEYS[4], 172800)
 local function keep_leases(length)
@@ -20,7 +26,7 @@ local function keep_leases(length)
 end
 local today = math.floor(now / 86400e6)
 local function thought()
-  if today > tonumber(redis.call('HGET', KEYS[4], 'day') or 0) then
+  if today ~= tonumber(redis.call('HGET', KEYS[4], 'day')) then
     redis.call('HSET', KEYS[4], 'day', today, 'thought', 0)
   end
   return tonumber(redis.call('HGET', KEYS[4], 'thought'))

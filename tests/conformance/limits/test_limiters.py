@@ -175,6 +175,23 @@ def test_thinking_is_refused_when_the_day_s_tokens_are_used_up(run: Run) -> None
     run(check)
 
 
+@pytest.mark.parametrize("ahead_s", [DAY_S, 400 * DAY_S])
+def test_a_clock_that_was_wrong_and_is_put_right_takes_no_day_s_tokens(run: Run, ahead_s: float) -> None:
+    async def check(limiter: Limiter, clock: Clock) -> None:
+        who = allowance(Rate(100, 100), replace(WIDE, thinking_tokens_per_day=1000))
+        clock.now_s += ahead_s
+        await (await admitted(limiter, who, thinks=True)).release(1000)
+        clock.now_s -= ahead_s
+        for _ in range(3):
+            lease = await admitted(limiter, who, thinks=True)
+            await lease.release(1000)
+            refusal = await refused(limiter, who, thinks=True)
+            assert (refusal.limit, refusal.retry_after_s) == ("thinking", DAY_S)
+            clock.now_s += DAY_S
+
+    run(check)
+
+
 def test_accounts_do_not_know_of_each_other_and_keys_of_one_do(run: Run) -> None:
     async def check(limiter: Limiter, clock: Clock) -> None:
         one, other = allowance(Rate(1, 1)), allowance(Rate(1, 1))

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,31 @@ def test_everything_it_keeps_ends(redis_server: RedisServer, watch: "redis.Redis
             assert isinstance(each, RedisLease)
             await each.release(5)
         assert leases(watch, account) == 0
+        await limiter.aclose()
+
+    asyncio.run(check())
+
+
+def test_what_a_wrong_clock_counted_is_forgotten_when_it_is_put_right(redis_server: RedisServer) -> None:
+    now_us = 1_700_000_000_000_000
+
+    async def check() -> None:
+        nonlocal now_us
+        limiter = RedisLimiter(redis_server.url, 1, Metrics(), answer_s=5, clock=lambda: now_us)
+        who = Allowance(new_account(), replace(TIER, concurrency=5), Rate(2, 3, burst_seconds=1))
+        now_us += 1_000_000_000
+        for _ in range(3):
+            assert not isinstance(await limiter.admit(who, thinks=False), Refusal)
+        for step_us in (-60_000_000, -940_000_000, 60_000_000):
+            now_us += step_us
+            given = [await limiter.admit(who, thinks=False) for _ in range(4)]
+            if step_us == -60_000_000:
+                assert all(isinstance(each, Refusal) for each in given)
+                continue
+            leases = [each for each in given if not isinstance(each, Refusal)]
+            assert len(leases) == (3 if step_us < 0 else 2)
+            for each in leases:
+                await each.release()
         await limiter.aclose()
 
     asyncio.run(check())
