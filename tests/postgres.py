@@ -84,13 +84,14 @@ class Postgres:
 
     def create(self, database: str) -> str:
         """Its URL."""
-        self._sql(f'CREATE DATABASE "{database}"')
+        self.sql(f'CREATE DATABASE "{database}"')
         return self.url(database)
 
-    def _sql(self, statement: str) -> None:
+    def sql(self, statement: str, database: str = "postgres") -> None:
+        """As the owner of everything."""
         import psycopg
 
-        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
             connection.execute(statement)
 
     def _is_ready(self) -> int:

@@ -187,6 +187,9 @@ class QuotaExhausted(LimitExceeded):
 class StoreUnavailable(TesseraError):
     """The store of accounts, keys and usage cannot answer. It says nothing about the key: try again."""
 
+    reason: str | None = None
+    """What the store said: for its operator, and nobody else."""
+
     status = 503
     default_code = "store_unavailable"
     retryable = True

@@ -25,6 +25,7 @@ from tessera.core.chat import Caller
 from tessera.errors import InvalidApiKey, OperatorError, PermissionDenied, StoreUnavailable
 from tessera.metrics import Metrics
 from tessera.store.asking import ask
+from tessera.store.failures import reason_of
 from tessera.store.holders import Holder
 from tessera.telemetry import log
 
@@ -174,8 +175,8 @@ class StoredKeys:
                 holder = await ask(self._threads, lambda: self._store.find(digest), ANSWER_S)
         except Exception as error:  # whatever it is, it says nothing about the key
             if self._failed_s is None:
-                kind = type(error).__name__
-                log(_logger, "error", "key store unavailable", kind=kind, n_cached=len(self._found))
+                n_cached = len(self._found)
+                log(_logger, "error", "key store unavailable", reason=reason_of(error), n_cached=n_cached)
             self._failed_s = self._clock()
             if isinstance(error, StoreUnavailable):
                 raise

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from tessera.cli.storage import database_url, opened
 from tessera.errors import StartupError, StoreUnavailable
 from tessera.settings import Settings
+from tessera.store.failures import reason_of
 from tessera.store.migration import current, latest, upgrade
 from tessera.store.opening import Changes, Store, sqlite_path, transaction
 from tessera.telemetry import log
@@ -48,10 +49,10 @@ async def prepared(settings: Settings) -> AsyncGenerator[Store]:
             await asyncio.to_thread(upgrade, store)
         except StoreUnavailable as error:
             if path := sqlite_path(database_url(settings)):
-                reason = error.__cause__.__cause__ if error.__cause__ else None
-                raise StartupError(f"The store {path} cannot be used: {reason or error.message}.") from error
-            log(_logger, "error", "store unavailable, serving without it", retry_in_s=RETRY_S)
-            later = asyncio.create_task(_upgrade_later(store))
+                raise StartupError(f"The store {path} cannot be used: {reason_of(error)}.") from error
+            reason = reason_of(error)
+            log(_logger, "error", "store unavailable, serving without it", reason=reason, retry_in_s=RETRY_S)
+            later = asyncio.create_task(_upgrade_later(store, reason))
         try:
             yield store
         finally:
@@ -60,12 +61,15 @@ async def prepared(settings: Settings) -> AsyncGenerator[Store]:
                 await asyncio.gather(later, return_exceptions=True)
 
 
-async def _upgrade_later(store: Store) -> None:
+async def _upgrade_later(store: Store, reason: str) -> None:
     while True:
         await asyncio.sleep(RETRY_S)
         try:
             await asyncio.to_thread(upgrade, store)
-        except StoreUnavailable:
+        except Exception as error:  # whatever it is, somebody may set it right
+            if (other := reason_of(error)) != reason:
+                reason = other
+                log(_logger, "error", "store still unavailable", reason=reason, retry_in_s=RETRY_S)
             continue
         log(_logger, "info", "store available")
         return

@@ -10,6 +10,7 @@ from pathlib import Path
 import platformdirs
 
 from tessera.access.pepper import find_pepper
+from tessera.errors import StoreUnavailable
 from tessera.settings import Settings
 from tessera.store.opening import Store, default_url, open_store, shown, sqlite_path
 
@@ -35,10 +36,15 @@ def spool_folder(settings: Settings) -> Path:
 
 @contextmanager
 def opened(settings: Settings) -> Generator[Store]:
-    """The store that the settings name, as it is."""
-    store = open_store(database_url(settings))
+    """The store that the settings name, as it is; that it cannot answer is said with the reason."""
+    url = database_url(settings)
+    store = open_store(url)
     try:
         yield store
+    except StoreUnavailable as error:
+        if error.reason is None:
+            raise
+        raise StoreUnavailable(f"The store {shown(url)} cannot be used: {error.reason}.") from error
     finally:
         store.dispose()
 

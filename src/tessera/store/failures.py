@@ -4,11 +4,15 @@ import logging
 from collections.abc import Generator
 from contextlib import contextmanager
 
+from sqlalchemy import URL
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from tessera.errors import StoreUnavailable
+from tessera.errors import StoreUnavailable, TesseraError
 from tessera.telemetry import log
+
+SECRETS = ("password", "sslpassword")
+"""Of the options that a URL may have."""
 
 _OUTAGES = (OperationalError, InterfaceError, PoolTimeout)
 
@@ -17,7 +21,7 @@ _logger.addHandler(logging.NullHandler())  # a command, which sets up no log, sa
 
 
 @contextmanager
-def explained() -> Generator[None]:
+def explained(url: URL) -> Generator[None]:
     """Whatever the store cannot do is `StoreUnavailable`: what it does not let this role do, or does not
     understand, too. Rows that contradict others, and values that no column takes, stay what they are.
     """
@@ -26,7 +30,25 @@ def explained() -> Generator[None]:
     except (IntegrityError, DataError):
         raise
     except (DBAPIError, PoolTimeout) as error:
+        reason = _first_line(error, url)
         if not isinstance(error, _OUTAGES):  # it may be a mistake of ours
-            kind = type(error.orig).__name__
-            log(_logger, "error", "the store refuses", kind=kind)
-        raise StoreUnavailable("The store of accounts cannot answer. Send the request again.") from error
+            log(_logger, "error", "the store refuses", kind=type(error.orig).__name__, reason=reason)
+        failure = StoreUnavailable("The store of accounts cannot answer. Send the request again.")
+        failure.reason = reason
+        raise failure from error
+
+
+def reason_of(error: Exception) -> str:
+    """What is known of a failure, for the store's operator."""
+    if isinstance(error, StoreUnavailable) and error.reason:
+        return error.reason
+    return error.message if isinstance(error, TesseraError) else type(error).__name__
+
+
+def _first_line(error: DBAPIError | PoolTimeout, url: URL) -> str:
+    """Of what the driver said, without the URL's passwords; lines that follow may quote values."""
+    said = str(error.orig if isinstance(error, DBAPIError) else error).partition("\n")[0].rstrip(".")
+    options = url.normalized_query
+    for secret in (url.password, *(each for name in SECRETS for each in options.get(name, ()))):
+        said = said.replace(secret, "***") if secret else said
+    return said

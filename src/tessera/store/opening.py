@@ -17,13 +17,11 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import PoolProxiedConnection
 
 from tessera.errors import StartupError
-from tessera.store.failures import explained
+from tessera.store.failures import SECRETS, explained
 
 _DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 _WAIT_S = 5
 _BREATH_S = 0.01
-_SECRETS = ("password", "sslpassword")
-"""Of the options that a URL may have."""
 
 _UNREADABLE = (ArgumentError, ValueError, TypeError)
 
@@ -50,7 +48,7 @@ def sqlite_path(url: str) -> Path | None:
 
 def shown(url: str) -> str:
     """Without its passwords; raises `StartupError`."""
-    return _parse(url).difference_update_query(_SECRETS).render_as_string(hide_password=True)
+    return _parse(url).difference_update_query(SECRETS).render_as_string(hide_password=True)
 
 
 def open_store(url: str, *, survives_power_cut: bool = True) -> Store:
@@ -75,7 +73,7 @@ def open_store(url: str, *, survives_power_cut: bool = True) -> Store:
 @contextmanager
 def transaction(engine: Engine) -> Generator[Connection]:
     """What is done in it happens as a whole; raises `StoreUnavailable` when the store cannot do it."""
-    with explained(), engine.begin() as connection:
+    with explained(engine.url), engine.begin() as connection:
         yield connection
 
 
@@ -95,7 +93,7 @@ class Line:
         being done twice: if the connection was lost since it was last used, or is now, it is done again on
         a fresh one.
         """
-        with explained():
+        with explained(self._store.url):
             if self._connection is not None:
                 try:
                     return self._write(self._connection, statement, rows)
@@ -148,6 +146,7 @@ def _unreadable() -> StartupError:
 
 
 def _sqlite(url: sqlalchemy.URL, synchronous: str) -> Engine:
+    engine = sqlalchemy.create_engine(url, pool_size=4, paramstyle="named", connect_args={"timeout": _WAIT_S})
     path = Path(url.database or "")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -155,7 +154,6 @@ def _sqlite(url: sqlalchemy.URL, synchronous: str) -> Engine:
             path.touch(mode=0o600)
     except OSError as error:
         raise StartupError(f"The store {url.database} cannot be made: {error.strerror}.") from error
-    engine = sqlalchemy.create_engine(url, pool_size=4, paramstyle="named", connect_args={"timeout": _WAIT_S})
 
     @event.listens_for(engine, "connect")
     def prepare(connection: SqliteConnection, record: object) -> None:  # pyright: ignore[reportUnusedFunction]

@@ -156,6 +156,51 @@ def test_a_store_that_cannot_be_written_stops_the_start(tessera: Run, tmp_path: 
         assert "Traceback" not in said
 
 
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("postgresql://tessera:secret@127.0.0.1:1/tessera", "onnection refused"),
+        ("postgresql://127.0.0.1:1/tessera?nonsense=1", 'invalid connection option "nonsense"'),
+        ("sqlite:////{folder}", "unable to open database file"),
+    ],
+)
+@pytest.mark.parametrize("arguments", [("accounts", "list"), ("store", "check")], ids=" ".join)
+def test_a_command_says_why_the_store_cannot_be_used(
+    run: Run, tmp_path: Path, url: str, reason: str, arguments: tuple[str, ...]
+) -> None:
+    code, _, said = run(*arguments, TESSERA_DATABASE_URL=url.format(folder=tmp_path))
+    assert code == 1
+    assert said.startswith("Error: The store ")
+    assert reason in said
+    assert "secret" not in said
+    assert said.count("\n") == 1
+
+
+def test_a_server_makes_the_tables_as_soon_as_it_may(
+    own_postgres: Postgres, service: Serve, result: Callable[..., Any]
+) -> None:
+    """And says why it could not: first the database was away, then its role had no rights there."""
+    url = own_postgres.create("refusing")
+    own_postgres.sql("CREATE ROLE app LOGIN")
+    own_postgres.stop()
+    store = {"TESSERA_DATABASE_URL": url.replace("tessera@", "app@"), "TESSERA_PEPPER": PEPPER}
+    process = service("--log-format", "json", **store)
+    nobody = "sk-tessera-" + "z" * 40
+    own_postgres.start()
+    time.sleep(3)
+    assert status(process, nobody) == (503, "store_unavailable")
+    own_postgres.sql("GRANT ALL ON SCHEMA public TO app", "refusing")
+    wait_for(lambda: status(process, nobody) == (401, "invalid_api_key"), within_s=20)
+    code, log = process.stop()
+    assert code == 0
+    assert "Traceback" not in log
+    said = [json.loads(line) for line in log.splitlines() if "store" in line]
+    reasons = {line["event"]: line.get("reason", "") for line in said}
+    assert "connection" in reasons["store unavailable, serving without it"]
+    assert "permission denied for schema public" in reasons["store still unavailable"]
+    assert "store available" in reasons
+
+
 def test_a_server_notices_what_becomes_of_keys(
     database: str, service: Serve, result: Callable[..., Any]
 ) -> None:

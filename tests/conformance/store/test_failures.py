@@ -53,20 +53,22 @@ def usable(base: Base) -> Base:
 
 
 @pytest.mark.parametrize(
-    ("refusal", "kind"),
+    ("refusal", "kind", "reason"),
     [
-        ("REVOKE ALL ON keys FROM {role}", "InsufficientPrivilege"),
-        ("ALTER TABLE keys RENAME COLUMN last4 TO last_4", "UndefinedColumn"),
-        ("ALTER TABLE keys RENAME TO locks", "UndefinedTable"),
+        ("REVOKE ALL ON keys FROM {role}", "InsufficientPrivilege", "permission denied for table keys"),
+        ("ALTER TABLE keys RENAME last4 TO last_4", "UndefinedColumn", "column keys.last4 does not exist"),
+        ("ALTER TABLE keys RENAME TO locks", "UndefinedTable", 'relation "keys" does not exist'),
     ],
 )
-def test_a_store_that_refuses_a_question_is_unavailable_and_the_log_says_of_what_kind(
-    usable: Base, caplog: pytest.LogCaptureFixture, refusal: str, kind: str
+def test_a_store_that_refuses_a_question_is_unavailable_and_the_log_says_why(
+    usable: Base, caplog: pytest.LogCaptureFixture, refusal: str, kind: str, reason: str
 ) -> None:
     usable.order(refusal)
-    with caplog.at_level(logging.ERROR), pytest.raises(StoreUnavailable):
+    with caplog.at_level(logging.ERROR), pytest.raises(StoreUnavailable) as caught:
         Holders(usable.store).find(b"d" * 32)
-    assert [record.__dict__["fields"]["kind"] for record in caplog.records] == [kind]
+    assert [record.__dict__["fields"] for record in caplog.records] == [{"kind": kind, "reason": reason}]
+    assert caught.value.reason == reason
+    assert reason not in caught.value.message
 
 
 def test_a_store_that_can_only_be_read_is_unavailable_for_changes(usable: Base) -> None:

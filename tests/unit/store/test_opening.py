@@ -36,11 +36,15 @@ def test_a_url_of_something_else_is_refused(url: str, said: str) -> None:
         "sqlite:///{folder}/x\0.db",
     ],
 )
-def test_nothing_is_quoted_of_a_url_that_cannot_be_read(url: str, tmp_path: Path) -> None:
+def test_nothing_is_quoted_of_a_url_that_cannot_be_read(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(StartupError, match="cannot be read") as caught:
         open_store(url.format(folder=tmp_path))
     assert caught.value.__suppress_context__
     assert "s3cret" not in caught.value.message
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("host", ["a..b", "a" * 70, "a%00b"])
@@ -70,6 +74,16 @@ def test_a_password_is_not_shown(url: str) -> None:
 
 def test_an_open_store_does_not_show_it() -> None:
     assert "secret" not in repr(open_store("postgresql://tessera:secret@db.example/tessera"))
+
+
+def test_a_reason_quotes_no_password() -> None:
+    url = "postgresql://tessera:refused@127.0.0.1:1/tessera?sslpassword=connection"
+    with pytest.raises(StoreUnavailable) as caught:
+        Holders(open_store(url)).find(b"d" * 32)
+    assert caught.value.reason is not None
+    assert "*** failed" in caught.value.reason
+    assert "refused" not in caught.value.reason
+    assert "connection" not in caught.value.reason
 
 
 def test_only_its_owner_reads_the_file(tmp_path: Path) -> None:
