@@ -26,9 +26,11 @@ _LETTERS = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "v": "\v", "0": "\0"}
 _REST = 1 << 128  # all characters beyond ASCII count as one: ambiguity is only over-estimated
 _ALL = (1 << 129) - 1
 _ANY_TEXT = "(?s:.*)"
-_UNWRITABLE = r"\x00-\x07\x0b\x0e-\x1f\x7f"
-# All that a reply's JSON can hold: it has `\n` and its like, and no `\u0001`.
-_WRITABLE = sum(1 << i for i in range(129) if not re.match(f"[{_UNWRITABLE}]", chr(i)))
+_CONTROLS = r"\x00-\x07\x0b\x0e-\x1f\x7f"
+UNWRITABLE = re.compile(f"[{_CONTROLS}]")
+"""What a reply's JSON cannot hold: it has `\\n` and its like, and no `\\u0001`."""
+CONTROL = "a control character that replies do not hold"
+_WRITABLE = sum(1 << i for i in range(129) if not UNWRITABLE.match(chr(i)))
 
 
 class Unsupported(ValueError):
@@ -104,10 +106,10 @@ class _Reader:
     def _state(self, text: str, symbol: int) -> Part:
         """One of the characters of `symbol`, which `text` matches, as far as replies can hold it."""
         if not symbol & _WRITABLE:
-            raise Unsupported("a control character that replies do not hold")
+            raise Unsupported(CONTROL)
         if symbol & ~_WRITABLE:
-            others = f"{text[:-1]}{_UNWRITABLE}]"
-            text = others if text.startswith("[^") else f"[{text}&&[^{_UNWRITABLE}]]"
+            others = f"{text[:-1]}{_CONTROLS}]"
+            text = others if text.startswith("[^") else f"[{text}&&[^{_CONTROLS}]]"
         return self.automaton.state(text, symbol)
 
     def _group(self) -> Part:

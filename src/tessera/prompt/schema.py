@@ -4,7 +4,7 @@ Out of it come documents the grammar can be built from: annotations gone, refere
 patterns in the one form that grammars take, `oneOf` turned into the `anyOf` that it equals.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -125,8 +125,8 @@ class _Check:
                 self._keep_count(draft, name, value, here, schema)
             case _, int() | float() if name in LIMITS and not isinstance(value, bool):
                 draft.keywords[name] = self._within_numbers(name, value, here)
-            case (("const" | "enum"), _) if _largest(value) > MAX_NUMBER:
-                self.relax(here, f"`{name}`: a number beyond {MAX_NUMBER}, which JSON readers round")
+            case (("const" | "enum"), _) if problem := next(_unwritable(value), ""):
+                self.relax(here, f"`{name}`: {problem}")
             case _:
                 draft.keywords[name] = self._inside(KEYWORDS[name].holds, value, here)
 
@@ -217,13 +217,18 @@ class _Draft:
         return self.keywords
 
 
-def _largest(value: Json) -> float:
+def _unwritable(value: Json) -> Iterator[str]:
+    """Why a grammar cannot hold a constant. Names are written whatever they hold."""
     match value:
-        case bool() | str() | None:
-            return 0
+        case bool() | None:
+            pass
+        case str():
+            if patterns.UNWRITABLE.search(value):
+                yield patterns.CONTROL
         case int() | float():
-            return abs(value)
+            if abs(value) > MAX_NUMBER:
+                yield f"a number beyond {MAX_NUMBER}, which JSON readers round"
         case Mapping():
-            return max(map(_largest, value.values()), default=0)
+            yield from (problem for each in value.values() for problem in _unwritable(each))
         case _:
-            return max(map(_largest, value), default=0)
+            yield from (problem for each in value for problem in _unwritable(each))

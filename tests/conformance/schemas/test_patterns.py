@@ -1,4 +1,6 @@
-"""A grammar admits a text if its pattern does: generated ones, and all short texts of what may confuse."""
+"""A grammar admits what its schema does: generated patterns, with all short texts of what may confuse, and
+generated constants.
+"""
 
 import json
 import re
@@ -98,3 +100,30 @@ def test_generated(admits: Follow, pattern: str) -> None:
 @given(_patterns)
 def test_many_generated(admits: Follow, pattern: str) -> None:
     agree(pattern, admits)
+
+
+_constants = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text('a"\\\n\t\x01\x1f\x7fé', max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text("a\n\x01", max_size=2), inner, max_size=3)
+    ),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(_constants, min_size=1, max_size=3))
+def test_constants_are_written_whole_or_refused(admits: Follow, values: list[Any]) -> None:
+    try:
+        admitted = admits({"enum": values})
+    except InvalidSchema:
+        assert re.search(r"\d{16}|\\u00", json.dumps(values))
+        return
+    assert all(map(admitted, values))
+    texts = [text for text in map(lossy, values) if text not in map(json.dumps, values)]
+    assert not any(admitted(json.loads(text)) for text in texts)
+
+
+def lossy(value: object) -> str:
+    """Its JSON without control characters."""
+    return re.sub(r"\\u00[01][0-9a-f]|\x7f", "", json.dumps(value))
