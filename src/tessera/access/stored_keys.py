@@ -48,6 +48,8 @@ PAUSE_S = 1.0
 MAX_ABSENT = 1024
 MAX_FOUND = 16_384
 MAX_ASKING = 256
+"""Questions at once about digests of which nothing is known."""
+
 _N_THREADS = 4
 _MADE_HERE = re.compile(re.escape(PREFIX) + "[A-Za-z0-9]{40}")
 
@@ -154,7 +156,9 @@ class StoredKeys:
         if digest in self._asking:
             return self._asking[digest]
         is_paused = self._failed_s is not None and self._clock() < self._failed_s + PAUSE_S
-        if is_paused or len(self._asking) >= MAX_ASKING:
+        # A flood of others is no reason to believe of a known key what is too old.
+        is_crowded = len(self._asking) >= MAX_ASKING and digest not in self._found
+        if is_paused or is_crowded:
             raise StoreUnavailable(
                 "It is not known now whose key this is. Send the request again.", retry_after_s=PAUSE_S
             )

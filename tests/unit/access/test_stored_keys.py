@@ -333,6 +333,25 @@ async def test_questions_are_bounded(keys: StoredKeys, shelf: Shelf, monkeypatch
     assert all(isinstance(error, InvalidApiKey) for error in failed)
 
 
+async def test_a_flood_of_unknown_keys_does_not_hide_that_one_was_revoked(
+    keys: StoredKeys, shelf: Shelf, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored_keys, "MAX_ASKING", 4)
+    secret = shelf.put()
+    await keys.identify(header(secret))
+    shelf.change(secret, revoked_s=1.0)
+    clock.now_s += 60
+    shelf.opened.clear()
+    flood = [asyncio.create_task(keys.identify(header(generate_key()))) for _ in range(8)]
+    await settle(shelf, 5)
+    judged = asyncio.create_task(keys.identify(header(secret)))
+    await asyncio.sleep(0)
+    shelf.opened.set()
+    with pytest.raises(InvalidApiKey, match="was revoked"):
+        await judged
+    await asyncio.gather(*flood, return_exceptions=True)
+
+
 async def test_use_is_noted_together_and_a_failure_hurts_nobody(shelf: Shelf) -> None:
     shelf.failure = KeyError("id")
     keys = StoredKeys(Keys(), SEAL, shelf, Tiers(), noting_s=0.05)
