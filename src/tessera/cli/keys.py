@@ -11,6 +11,7 @@ from tessera.cli.migrating import changing
 from tessera.cli.options import with_settings
 from tessera.cli.rows import AS_JSON, show, show_one
 from tessera.cli.storage import actor, pepper
+from tessera.errors import OperatorError
 from tessera.settings import Settings
 
 NEVER, ALL = "never", "all"
@@ -53,7 +54,13 @@ def create(
     seal = Seal(pepper(settings))
     with changing(settings) as store:
         row = desk.create_key(store, NewKey(account=account, **sent), seal, by=actor())
-    show_one(row, as_json)
+    try:
+        show_one(row, as_json)
+    except OSError as error:
+        revoking = f"Revoke it: tessera keys revoke {row['id']}"
+        raise OperatorError(
+            f"The key is made, but its secret cannot be shown: {error}. {revoking}"
+        ) from error
     if not as_json:
         click.echo("This is the only time that the secret is shown.", err=True)
 

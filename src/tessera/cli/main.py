@@ -1,7 +1,9 @@
 """`tessera`: the commands, each imported only when it is used."""
 
 import importlib
+import sys
 from collections.abc import Mapping
+from io import TextIOWrapper
 
 import click
 
@@ -48,6 +50,9 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         """Errors that are meant for the operator are lines, not tracebacks."""
+        stdout: object = sys.stdout
+        if isinstance(stdout, TextIOWrapper):  # what it cannot encode is no reason to say nothing
+            stdout.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(ctx)
         except StartupError as error:

@@ -3,6 +3,7 @@
 import json
 import re
 import sqlite3
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import httpx2
 import pytest
 from click.testing import CliRunner
 from tests.postgres import Postgres
-from tests.serving import Server, ask, wait_for
+from tests.serving import TESSERA, Server, ask, wait_for
 
 from tessera.cli.main import main
 
@@ -135,6 +136,32 @@ def test_the_store_is_checked_and_taken_up_and_down(run: Run, result: Callable[.
     assert up["differences"] == []
     assert run("store", "check")[0] == 0
     assert result("store", "downgrade", "base")["revision"] is None
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_a_secret_that_cannot_be_shown_is_said_to_be_lost(
+    result: Callable[..., Any], environment: dict[str, str], flags: tuple[str, ...]
+) -> None:
+    result("accounts", "create", "acme", "--tier", "lite")
+    with open("/dev/full", "w") as full:
+        command = [str(TESSERA), "keys", "create", "acme", "--name", "dev", *flags]
+        ran = subprocess.run(command, env=environment, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert ran.returncode
+    (key,) = result("keys", "list")
+    assert f"tessera keys revoke {key['id']}" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_a_terminal_that_cannot_show_a_name_shows_the_rest(
+    result: Callable[..., Any], environment: dict[str, str]
+) -> None:
+    result("accounts", "create", "漢字", "--tier", "lite")
+    command = [str(TESSERA), "keys", "create", "漢字", "--name", "dev"]
+    ran = subprocess.run(
+        command, env=environment | {"PYTHONIOENCODING": "latin-1"}, capture_output=True, check=True
+    )
+    assert rb"\u6f22\u5b57" in ran.stdout
+    assert b"sk-tessera-" in ran.stdout
 
 
 def test_postgresql_needs_a_pepper(tessera: Run) -> None:
