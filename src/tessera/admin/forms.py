@@ -25,6 +25,7 @@ Q = TypeVar("Q", bound="Query")
 MAX_CHANGES = 1000
 """Rows of the audit in one answer."""
 
+MAX_CHANGE_ID = 2**31 - 1
 _LAST_DATE_S = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 
 
@@ -113,7 +114,7 @@ class AuditQuery(Query, frozen=True, kw_only=True):
     account: str | None = None
     key: str | None = None
     since: str | None = None
-    before: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+    before: Annotated[int, Meta(ge=1, le=MAX_CHANGE_ID)] | None = None
     limit: Annotated[int, Meta(ge=1, le=MAX_CHANGES)] = 100
 
 

@@ -195,7 +195,9 @@ def limiter(settings: Settings, metrics: Metrics) -> Limiter:
 
 
 def traces(settings: Settings, metrics: Metrics) -> Traces:
-    """Of one API process; raises `StartupError` if the library for them is not there."""
+    """Of one API process; raises `StartupError` if the library for them is not there, or what its variables
+    say cannot be.
+    """
     if settings.otlp_endpoint is None:
         return Untraced()
     try:
@@ -204,7 +206,10 @@ def traces(settings: Settings, metrics: Metrics) -> Traces:
         raise StartupError(
             "TESSERA_OTLP_ENDPOINT needs a library: pip install 'tessera-serve[otel]'."
         ) from error
-    return OtlpTraces(settings.otlp_endpoint, metrics)
+    try:
+        return OtlpTraces(settings.otlp_endpoint, metrics)
+    except ValueError as error:
+        raise StartupError(f"The variables OTEL_… make no sense: {error}") from error
 
 
 def _sampling_defaults(wanted: GenerationConfig) -> SamplingDefaults:

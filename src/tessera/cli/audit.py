@@ -3,7 +3,7 @@
 import click
 
 from tessera.admin import desk
-from tessera.admin.forms import MAX_CHANGES, AuditQuery
+from tessera.admin.forms import MAX_CHANGE_ID, MAX_CHANGES, AuditQuery
 from tessera.cli.migrating import changing
 from tessera.cli.options import with_settings
 from tessera.cli.rows import AS_JSON, show
@@ -14,7 +14,12 @@ from tessera.settings import Settings
 @click.option("--account", metavar="NAME", help="Of this account and its keys, by name or id.")
 @click.option("--key", metavar="ID", help="Of this key.")
 @click.option("--since", metavar="DATE", help="From then on (UTC), as 2026-01-31 or 2026-01-31T18:00:00.")
-@click.option("--before", metavar="ID", type=click.IntRange(1), help="Older than the change of this id.")
+@click.option(
+    "--before",
+    metavar="ID",
+    type=click.IntRange(1, MAX_CHANGE_ID),
+    help="Older than the change of this id.",
+)
 @click.option(
     "--limit", type=click.IntRange(1, MAX_CHANGES), default=100, show_default=True, help="Rows at most."
 )

@@ -19,9 +19,10 @@ def bind(host: str, port: int, flags: str) -> socket.socket:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             bound.bind(where)
             if_it_fails.pop_all()
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # of a name that DNS cannot hold
+        reason = getattr(error, "strerror", None) or error
         raise StartupError(
-            f"Cannot listen on {host}:{port}: {error.strerror or error}. Choose another with {flags}."
+            f"Cannot listen on {host}:{port}: {reason}. Choose another with {flags}."
         ) from error
     return bound
 

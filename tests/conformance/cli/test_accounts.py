@@ -118,6 +118,7 @@ def test_the_life_of_a_key(result: Callable[..., Any], run: Run, environment: di
         (("keys", "create", "acme", "--name", "dev", "--burst-rpm", "5"), ["date"]),
         (("keys", "revoke", "key_none"), ["'key_none'"]),
         (("store", "downgrade", "nowhere"), ["nowhere"]),
+        (("audit", "--before", str(2**31)), ["--before", "2147483647"]),
     ],
     ids=lambda value: " ".join(value[:2]) if isinstance(value, tuple) else "",
 )

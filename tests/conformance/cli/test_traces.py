@@ -180,3 +180,9 @@ def test_a_missing_library_is_named_at_the_start(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "tessera.metering.otlp", None)
     with pytest.raises(StartupError, match=r"pip install 'tessera-serve\[otel\]'"):
         assembly.traces(Settings(otlp_endpoint="http://127.0.0.1:1"), Metrics())
+
+
+def test_variables_that_contradict_each_other_stop_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "10")
+    with pytest.raises(StartupError, match=r"OTEL_… make no sense: .*max_queue_size"):
+        assembly.traces(Settings(otlp_endpoint="http://127.0.0.1:1"), Metrics())

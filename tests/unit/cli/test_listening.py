@@ -40,6 +40,12 @@ def n_accepted(listener: socket.socket) -> int:
         n += 1
 
 
+@pytest.mark.parametrize("host", ["a..b", "x" * 64 + ".example"])
+def test_a_name_that_cannot_be_is_a_start_that_fails(host: str) -> None:
+    with pytest.raises(StartupError, match="with --host"):
+        bind(host, 0, "--host")
+
+
 def test_an_address_is_a_url() -> None:
     with bind("127.0.0.1", 0, "") as four, bind("::1", 0, "") as six:
         assert address(four) == f"http://127.0.0.1:{four.getsockname()[1]}"
