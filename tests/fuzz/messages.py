@@ -278,8 +278,9 @@ _HEADERS: tuple[str, ...] = (
     "Authorization: bearer",
     "X-Empty:",
     "Range: bytes=0-1,2-3",
+    "Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABk",
+    "Upgrade: websocket\r\nConnection: Upgrade",
     "Upgrade: h2c",
-    "Upgrade: websocket",
     "Connection: Upgrade",
     "Connection: keep-alive",
     "X-Forwarded-For: 127.0.0.1",
@@ -306,7 +307,7 @@ def _framed(body: bytes, chance: random.Random, key: str) -> Message:
         lines.append(f"Authorization: Bearer {key}")
     extra = chance.sample(_HEADERS, chance.choice([0, 0, 0, 0, 0, 1, 1, 3]))
     lines += extra
-    framed = not any(line.startswith(("Upgrade", "Connection: Up")) for line in extra)
+    framed = True
     match chance.randrange(24):
         case 0:
             lines, body = [*lines, "Transfer-Encoding: chunked"], _chunks(body, chance)

@@ -4,6 +4,8 @@ A request's head is capped and has a deadline, and so has the silence of a fresh
 for the client's machine: one that vanished without a word is gone after half a minute. A response can cut its
 connection (`scope["state"]["abort"]`): closing one would wait for ever on a client that does not read. And it
 can write a part of its body at once (`scope["state"]["write"]`).
+
+A wish for another protocol (`Upgrade`) is ignored, and HTTP/1.0 gets what it can read.
 """
 
 import asyncio
@@ -11,6 +13,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn._types import ASGISendEvent
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -29,6 +32,8 @@ VANISHED_S = 30
 
 MAX_UNSENT_BYTES = 64 * 1024
 """What the kernel takes of a reply that its client does not read; left to itself it takes megabytes."""
+
+_NO_HTTP = "Invalid HTTP request received."
 
 _OPTIONS = (
     (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
@@ -74,7 +79,15 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._idle() and self._deadline is None:
             self._expect_head()
         within_head = self._in_head
-        super().data_received(received)
+        self._unset_keepalive_if_required()
+        try:
+            unread = self._feed(received)
+            while unread is not None:
+                self._decline_upgrade()
+                unread = self._feed(unread)
+        except HttpParserError:
+            self.logger.warning(_NO_HTTP)
+            self.send_400_response(_NO_HTTP)
         if within_head and self._in_head:
             self._head_bytes += len(received)
             if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
@@ -94,6 +107,10 @@ class GuardedProtocol(HttpToolsProtocol):
         if n_bytes > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
             raise ValueError("head too large")
         super().on_headers_complete()
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise ValueError("no tunnels")
+            return
         self.scope.setdefault("state", {})["write"] = chunk_writer(self.cycle)
         if self.scope["http_version"] < "1.1":
             write_unchunked(self.cycle)
@@ -108,6 +125,30 @@ class GuardedProtocol(HttpToolsProtocol):
         )
         self.transport.write(head.encode() + body)
         self.transport.close()
+
+    def _should_upgrade(self) -> bool:
+        # To uvicorn: begin nothing, this head will come again.
+        return True
+
+    def _feed(self, received: bytes | memoryview) -> memoryview | None:
+        """Read; returns what follows a head that asks for another protocol, if there is one."""
+        try:
+            self.parser.feed_data(received)
+        except HttpParserUpgrade as upgrade:
+            return memoryview(received)[upgrade.args[0] :]
+        return None
+
+    def _decline_upgrade(self) -> None:
+        """Read the head again without its wish for another protocol, which may be ignored (RFC 9110, 7.8).
+
+        The parser that has seen the wish takes the body for that other protocol, and is of no more use.
+        """
+        first = self.parser.get_method(), self.url, self.parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b" % first]
+        lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+        self.parser = HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
+        self.parser.feed_data(b"\r\n".join([*lines, b"", b""]))
 
     def _idle(self) -> bool:
         # uvicorn declares no Optional here and starts with None.
