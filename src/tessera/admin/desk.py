@@ -73,7 +73,8 @@ def show_key(store: Changes, key_id: str) -> Row:
 
 def change_key(store: Changes, key_id: str, form: KeyChanges, *, by: str) -> Row:
     """What the form does not say stays."""
-    keys.update(store, key_id, form.applied_to(keys.find(store, key_id).terms), by=by)
+    before = keys.find(store, key_id, to_change=True).terms
+    keys.update(store, key_id, form.applied_to(before), by=by)
     return show_key(store, key_id)
 
 

@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from tessera.errors import NameTaken, NotThere, OperatorError
 from tessera.store import audit
+from tessera.store.opening import held
 from tessera.store.tables import ACCOUNTS
 
 PREFIX = "acc_"
@@ -46,11 +47,12 @@ def create(connection: Connection, name: str, tier: str, *, by: str) -> Account:
     return account
 
 
-def find(connection: Connection, name_or_id: str) -> Account:
-    """Raises `NotThere`."""
-    wanted = or_(ACCOUNTS.c.id == name_or_id, ACCOUNTS.c.name == name_or_id)
+def find(connection: Connection, name_or_id: str, *, to_change: bool = False) -> Account:
+    """Raises `NotThere`. One that is to be changed nobody else changes meanwhile."""
+    its_own = or_(ACCOUNTS.c.id == name_or_id, ACCOUNTS.c.name == name_or_id)
     if can_be_name(name_or_id):  # PostgreSQL refuses to look for some of what cannot
-        row = connection.execute(select(ACCOUNTS).where(wanted)).mappings().first()
+        rows = select(ACCOUNTS).where(its_own)
+        row = connection.execute(held(connection, rows) if to_change else rows).mappings().first()
         if row is not None:
             return account_of(row)
     message = f"There is no account {name_or_id[:MAX_NAME]!r}. List them to see all of them."
@@ -65,7 +67,7 @@ def everyone(connection: Connection) -> list[Account]:
 
 def set_tier(connection: Connection, name_or_id: str, tier: str, *, by: str) -> Account:
     """Raises `NotThere`."""
-    account = find(connection, name_or_id)
+    account = find(connection, name_or_id, to_change=True)
     if account.tier != tier:
         connection.execute(update(ACCOUNTS).where(ACCOUNTS.c.id == account.id).values(tier=tier))
         audit.record(connection, by, "account.set-tier", account.id, {"tier": tier, "before": account.tier})
@@ -74,7 +76,7 @@ def set_tier(connection: Connection, name_or_id: str, tier: str, *, by: str) -> 
 
 def set_enabled(connection: Connection, name_or_id: str, enabled: bool, *, by: str) -> Account:
     """While it is disabled, none of its keys is valid. Raises `NotThere`."""
-    account = find(connection, name_or_id)
+    account = find(connection, name_or_id, to_change=True)
     if enabled != (account.disabled_s is None):
         disabled_s = None if enabled else time.time()
         connection.execute(update(ACCOUNTS).where(ACCOUNTS.c.id == account.id).values(disabled_s=disabled_s))

@@ -10,6 +10,7 @@ from sqlalchemy import update as update_rows
 from tessera.errors import NotThere, OperatorError
 from tessera.store import audit
 from tessera.store.accounts import MAX_NAME, Account, can_be_name, require_name
+from tessera.store.opening import held
 from tessera.store.tables import KEYS
 
 _MAX_MODELS, _MAX_MODEL_NAME = 100, 200
@@ -60,10 +61,11 @@ def create(
     return key
 
 
-def find(connection: Connection, key_id: str) -> Key:
-    """Raises `NotThere`."""
+def find(connection: Connection, key_id: str, *, to_change: bool = False) -> Key:
+    """Raises `NotThere`. One that is to be changed nobody else changes meanwhile."""
     if can_be_name(key_id):
-        row = connection.execute(select(KEYS).where(KEYS.c.id == key_id)).mappings().first()
+        rows = select(KEYS).where(KEYS.c.id == key_id)
+        row = connection.execute(held(connection, rows) if to_change else rows).mappings().first()
         if row is not None:
             return key_of(row)
     message = f"There is no key {key_id[:MAX_NAME]!r}. List them to see all of them."
@@ -80,7 +82,7 @@ def of_account(connection: Connection, account_id: str | None) -> list[Key]:
 
 def update(connection: Connection, key_id: str, terms: Terms, *, by: str) -> Key:
     """Give it other terms; raises `NotThere`, or `OperatorError` if they make no sense."""
-    key = find(connection, key_id)
+    key = find(connection, key_id, to_change=True)
     _check(terms)
     before, after = _columns(key.terms), _columns(terms)
     changed = {name: value for name, value in after.items() if value != before[name]}
@@ -92,7 +94,7 @@ def update(connection: Connection, key_id: str, terms: Terms, *, by: str) -> Key
 
 def revoke(connection: Connection, key_id: str, *, by: str) -> Key:
     """For good; a second time changes nothing. Raises `NotThere`."""
-    if find(connection, key_id).revoked_s is None:
+    if find(connection, key_id, to_change=True).revoked_s is None:
         connection.execute(update_rows(KEYS).where(KEYS.c.id == key_id).values(revoked_s=time.time()))
         audit.record(connection, by, "key.revoke", key_id)
     return find(connection, key_id)

@@ -7,17 +7,19 @@ from sqlite3 import SQLITE_BUSY
 from sqlite3 import Connection as SqliteConnection
 from sqlite3 import OperationalError as SqliteOperationalError
 from time import monotonic, sleep
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import platformdirs
 import sqlalchemy
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, Select, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import PoolProxiedConnection
 
 from tessera.errors import StartupError
 from tessera.store.failures import SECRETS, explained
+
+T = TypeVar("T", bound=tuple[Any, ...])
 
 _DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 _WAIT_S = 5
@@ -75,6 +77,15 @@ def transaction(engine: Engine) -> Generator[Connection]:
     """What is done in it happens as a whole; raises `StoreUnavailable` when the store cannot do it."""
     with explained(engine.url), engine.begin() as connection:
         yield connection
+
+
+def held(connection: Connection, rows: Select[T]) -> Select[T]:
+    """The rows, which nobody else changes from now until the transaction has ended."""
+    driver = connection.connection.driver_connection
+    # The driver begins a transaction before the first change, and not before what is read for it.
+    if isinstance(driver, SqliteConnection) and not driver.in_transaction:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    return rows.with_for_update()
 
 
 class Line:

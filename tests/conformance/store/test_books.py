@@ -1,22 +1,27 @@
 """Accounts, keys and the audit, on every store."""
 
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 from sqlalchemy import select
 
+from tessera.admin import desk
+from tessera.admin.forms import KeyChanges
 from tessera.errors import OperatorError
 from tessera.store import accounts, keys
 from tessera.store.accounts import Account
 from tessera.store.holders import Holders
 from tessera.store.keys import Key, Terms
-from tessera.store.opening import Store, transaction
+from tessera.store.opening import Changes, Store, transaction
 from tessera.store.tables import AUDIT
 
 BY = "cli:tester"
 DIGEST = bytes(range(32))
 DEV = Terms("dev")
+Change = Callable[[Changes], object]
 
 
 def make(opened: Store, name: str = "acme") -> Account:
@@ -94,6 +99,46 @@ def test_a_key_is_made_changed_and_revoked(opened: Store) -> None:
         ("key.revoke", made.id),
     ]
     assert audited(opened)[2][3] == {"name": "ci", "models": None}
+
+
+def change_twice(opened: Store, first: Change, second: Change) -> None:
+    """The second one begins before the first one has ended."""
+
+    def change() -> None:
+        with transaction(opened) as store:
+            second(store)
+
+    with ThreadPoolExecutor(1) as thread:
+        with transaction(opened) as store:
+            first(store)
+            other = thread.submit(change)
+            time.sleep(0.3)
+        other.result()
+
+
+def test_of_two_who_do_the_same_at_once_one_does_it(opened: Store) -> None:
+    made = make_key(opened, make(opened))
+    for change in (
+        lambda store: keys.revoke(store, made.id, by=BY),
+        lambda store: accounts.set_enabled(store, "acme", False, by=BY),
+        lambda store: accounts.set_tier(store, "acme", "pro", by=BY),
+    ):
+        change_twice(opened, change, change)
+    assert [row[1] for row in audited(opened)[2:]] == ["key.revoke", "account.disable", "account.set-tier"]
+
+
+def test_two_changes_of_a_key_at_once_leave_no_half_of_a_burst(opened: Store) -> None:
+    ends_s = time.time() + 60
+    made = make_key(opened, make(opened), terms=replace(DEV, burst_rpm=90, burst_until_s=ends_s))
+    without, other = KeyChanges(burst_rpm=None, burst_until_s=None), KeyChanges(burst_rpm=100)
+    with pytest.raises(OperatorError, match="burst"):
+        change_twice(
+            opened,
+            lambda store: desk.change_key(store, made.id, without, by=BY),
+            lambda store: desk.change_key(store, made.id, other, by=BY),
+        )
+    with transaction(opened) as store:
+        assert keys.find(store, made.id).terms == DEV
 
 
 def test_keys_of_one_account_and_of_all(opened: Store) -> None:
