@@ -193,9 +193,10 @@ def _use_wal(connection: SqliteConnection) -> None:
 def _postgresql(url: sqlalchemy.URL) -> Engine:
     from tessera.store.postgresql import Impatient, looking_up
 
-    waits = {"connect_timeout": _WAIT_S, "options": f"-c statement_timeout={_WAIT_S * 1000}"}
+    options = [*url.normalized_query.get("options", ()), f"-c statement_timeout={_WAIT_S * 1000}"]
+    ours = {"connect_timeout": str(_WAIT_S), **url.query, "options": " ".join(options)}
     engine = sqlalchemy.create_engine(
-        url, pool_size=4, max_overflow=4, pool_timeout=_WAIT_S, pool_pre_ping=True, connect_args=waits
+        url.set(query=ours), pool_size=4, max_overflow=4, pool_timeout=_WAIT_S, pool_pre_ping=True
     )
 
     @event.listens_for(engine, "do_connect")

@@ -87,6 +87,23 @@ def test_a_role_that_may_not_make_tables_is_a_store_that_is_unavailable(base: Ba
     upgrade(base.store)
 
 
+@pytest.mark.parametrize(
+    "options", ["-csearch_path%3Dmine", "-csearch_path%3Dother&options=-csearch_path%3Dmine"]
+)
+def test_options_in_the_url_are_kept_beside_our_own(base: Base, options: str) -> None:
+    store = open_store(f"{base.url}&options={options}&application_name=some&connect_timeout=3")
+    with transaction(store) as connection:
+        said = [
+            connection.exec_driver_sql(f"SHOW {name}").scalar()
+            for name in ("search_path", "application_name", "statement_timeout")
+        ]
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, psycopg.Connection)
+        assert driver.info.get_parameters()["connect_timeout"] == "3"
+    assert said == ["mine", "some", "5s"]
+    store.dispose()
+
+
 def test_a_mistake_in_what_is_written_stays_one(usable: Base) -> None:
     with pytest.raises(IntegrityError), transaction(usable.store) as store:
         store.exec_driver_sql("INSERT INTO accounts (id) VALUES ('a')")
