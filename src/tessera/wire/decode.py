@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import msgspec
 
-from tessera.core.chat import ChatRequest, Mode, SamplingOptions
+from tessera.core.chat import ChatRequest, Json, Mode, SamplingOptions
 from tessera.errors import RequestError, UnsupportedParameter
 from tessera.wire import request as wire
 from tessera.wire.messages import read_messages
-from tessera.wire.reading import decode
+from tessera.wire.reading import check_depth, check_utf8, decode
 from tessera.wire.tools import read_format, read_tool_choice, read_tools
 
 WITHOUT_EFFECT = frozenset(
@@ -25,7 +25,7 @@ WITHOUT_EFFECT = frozenset(
         "verbosity",
     }
 )
-"""Accepted with any value."""
+"""Accepted with any value that is JSON."""
 
 _SCHEMA = "send the schema as 'response_format' with the type json_schema."
 REFUSED = {
@@ -45,7 +45,8 @@ REFUSED = {
 
 _NAMES = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _REQUEST = msgspec.json.Decoder(wire.Request)
-_KNOWN = WITHOUT_EFFECT.union(wire.Request.__struct_fields__)
+_ANYTHING: msgspec.json.Decoder[Json] = msgspec.json.Decoder()
+_READ = frozenset(wire.Request.__struct_fields__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +85,21 @@ def decode_request(body: bytes) -> tuple[ChatRequest, ReplyOptions]:
 
 
 def _ignored(body: bytes) -> tuple[str, ...]:
-    """The names of fields without meaning; raises for one that must not be ignored."""
+    """The names of fields without meaning; raises for one that must not be ignored, or is not strict JSON."""
+    check_utf8(body)
     fields = decode(_NAMES, body)
-    for name, value in fields.items():
-        instead = REFUSED.get(name, _SCHEMA if name.startswith("guided_") else None)
-        if instead and bytes(value) != b"null":
-            raise UnsupportedParameter(f"'{name[:64]}' is not supported here: {instead}", param=name[:64])
-    return tuple(name for name in fields if name not in _KNOWN and name not in REFUSED)
+    unread = [name for name in fields if name not in _READ]
+    for name in unread:
+        _check_unread(name, bytes(fields[name]))
+    return tuple(name for name in unread if name not in WITHOUT_EFFECT and name not in REFUSED)
+
+
+def _check_unread(name: str, value: bytes) -> None:
+    param = name[:64]
+    instead = REFUSED.get(name, _SCHEMA if name.startswith("guided_") else None)
+    if instead and value != b"null":
+        raise UnsupportedParameter(f"'{param}' is not supported here: {instead}", param=param)
+    check_depth(decode(_ANYTHING, value, param), param)
 
 
 def _options(sent: wire.Request, ignored: tuple[str, ...]) -> ReplyOptions:

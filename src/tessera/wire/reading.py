@@ -1,8 +1,8 @@
 """Strict JSON into structs; every failure is a `RequestError` whose `param` is the path of the culprit."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Iterable
+from typing import TypeAlias, TypeVar
 
 import msgspec
 
@@ -10,6 +10,8 @@ from tessera.core.chat import Json
 from tessera.errors import RequestError
 
 T = TypeVar("T")
+
+_Container: TypeAlias = dict[str, Json] | list[Json]
 
 MAX_DEPTH = 64
 """Objects and arrays within each other, in the parts of a request whose shape is the client's own."""
@@ -41,14 +43,17 @@ def decode(decoder: msgspec.json.Decoder[T], text: bytes | str, param: str = "")
     except msgspec.ValidationError as error:
         raise _located(error, param) from None
     except (msgspec.DecodeError, UnicodeError) as error:
-        where = f"'{param}'" if param else "The body"
-        raise RequestError(
-            f"{where} is not valid JSON: {error}. Numbers must be finite and text well-formed Unicode.",
-            param=param or None,
-            code="invalid_json",
-        ) from None
+        raise _malformed(error, param) from None
     except RecursionError:
         raise _too_deep(param) from None
+
+
+def check_utf8(body: bytes) -> None:
+    """Refuse bytes that are no text: a decoder looks only at what it keeps."""
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        raise _malformed(error, "") from None
 
 
 def convert(value: Json, to: type[T], param: str, *, strict: bool = True) -> T:
@@ -61,12 +66,13 @@ def convert(value: Json, to: type[T], param: str, *, strict: bool = True) -> T:
 
 def check_depth(value: Json, param: str) -> None:
     """Refuse a value nested so deeply that code which follows it could run out of stack."""
-    level = [value]
+    level: list[_Container] = [[value]]
     for _ in range(MAX_DEPTH + 1):
-        level = [child for node in level for child in _children(node)]
+        level = [child for node in level for child in _children(node) if isinstance(child, (dict, list))]
         if not level:
             return
-    raise _too_deep(param)
+    if any(level):
+        raise _too_deep(param)
 
 
 def quoted(text: str) -> str:
@@ -74,10 +80,17 @@ def quoted(text: str) -> str:
     return f"'{text if len(text) <= 64 else text[:63] + '…'}'"
 
 
-def _children(node: Json) -> Iterable[Json]:
-    if isinstance(node, Mapping):
-        return node.values()
-    return node if isinstance(node, Sequence) and not isinstance(node, str) else ()
+def _children(node: _Container) -> Iterable[Json]:
+    return node.values() if isinstance(node, dict) else node
+
+
+def _malformed(error: Exception, param: str) -> RequestError:
+    where = f"'{param}'" if param else "The body"
+    return RequestError(
+        f"{where} is not valid JSON: {error}. Numbers must be finite and text well-formed Unicode.",
+        param=param or None,
+        code="invalid_json",
+    )
 
 
 def _too_deep(param: str) -> RequestError:

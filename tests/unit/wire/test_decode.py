@@ -263,6 +263,39 @@ def test_fields_without_effect_take_any_value_and_are_not_listed(field: str, val
     assert options.ignored == ()
 
 
+@pytest.mark.parametrize("field", ["metadata", "user", "zzz"])
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        (b"1e999", "invalid_value"),
+        (b'{"a":[-1e999]}', "invalid_value"),
+        (b'"\\ud800"', "invalid_json"),
+        (b'"\xff\xfe"', "invalid_json"),
+        (b'{"\xed\xa0\x80":1}', "invalid_json"),
+        (b"[" * 66 + b"]" * 66, "invalid_json"),
+        (b'{"a":' * 500 + b"1" + b"}" * 500, "invalid_json"),
+    ],
+)
+def test_what_is_ignored_is_strict_json_too(field: str, value: bytes, code: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        decode_request(b'{"%b":%b,"messages":[{"role":"user","content":"Hi"}]}' % (field.encode(), value))
+    assert caught.value.code == code
+    assert (caught.value.param or field).startswith(field)
+
+
+def test_what_is_ignored_may_be_as_deep_as_what_is_read() -> None:
+    assert outcome({"metadata": nested(64), "zzz": nested(64)}) is None
+    error = outcome({"zzz": nested(66)})
+    assert error is not None
+    assert (error.param, error.message) == ("zzz", "'zzz' is nested too deeply: at most 64 levels.")
+
+
+def test_bytes_that_are_not_utf8_are_refused_wherever_they_are() -> None:
+    with pytest.raises(RequestError) as caught:
+        decode_request(b'{"messages":[{"role":"user","content":"Hi","zzz":"\xff"}]}')
+    assert caught.value.code == "invalid_json"
+
+
 @pytest.mark.parametrize("field", [*sorted(REFUSED), "guided_whatever"])
 def test_fields_that_must_not_be_ignored_are_400(field: str) -> None:
     error = refusal(**{field: {"a": 1}})
