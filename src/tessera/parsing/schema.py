@@ -22,7 +22,7 @@ class Signature:
 
     def __init__(self, schema: JsonObject) -> None:
         self._root = schema
-        self._properties = dict(self._listed(schema, set()))
+        self._properties = {**self._joined("anyOf", _choices), **self._joined("allOf")}
         self.names = tuple(self._properties)
 
     def only_text(self, name: str) -> bool:
@@ -84,14 +84,22 @@ class Signature:
                 return True
         return at
 
-    def _listed(self, schema: Json, seen: set[int]) -> Iterator[tuple[str, Json]]:
-        if not isinstance(schema, Mapping) or id(schema) in seen or len(seen) > _DEEPEST:
-            return
-        seen.add(id(schema))
-        for part in (*self._all_of(schema), *(each for choice in _choices(schema) for each in choice)):
-            yield from self._listed(part, seen)
-        if isinstance(properties := schema.get("properties"), Mapping):
-            yield from properties.items()
+    def _joined(self, keyword: str, *further: Callable[[JsonObject], Iterator[Sequence[Json]]]) -> JsonObject:
+        """By name, what is said of a property by the schemas that hold, or, with `_choices`, may hold."""
+        found: dict[str, list[Json]] = {}
+        seen: set[int] = set()
+        todo: list[Json] = [self._root]
+        while todo:
+            schema = todo.pop(0)
+            if not isinstance(schema, Mapping) or id(schema) in seen:
+                continue
+            seen.add(id(schema))
+            todo += self._all_of(schema)
+            todo += [each for choices in further for choice in choices(schema) for each in choice]
+            if isinstance(properties := schema.get("properties"), Mapping):
+                for name, each in properties.items():
+                    found.setdefault(name, []).append(each)
+        return {name: each[0] if len(each) == 1 else {keyword: each} for name, each in found.items()}
 
 
 def _has(schema: JsonObject, kind: str) -> bool:

@@ -34,6 +34,7 @@ from tessera.prompt.references import (
     subschemas,
     types_named,
 )
+from tessera.prompt.validation import Validator
 
 _CLOSE = literal("\n</parameter>\n")
 # What ends a raw value for the parser, besides `_CLOSE`.
@@ -87,8 +88,7 @@ class _XmlCall:
 
     def rule(self) -> str:
         signature = Signature(self.tool.parameters)
-        members = self._members()
-        required = {name for part in self._parts() for name in _names(part.get("required"))}
+        members, required = self._members(), self._required()
         parameters: list[str] = []
         for name in [*members, *sorted(required - members.keys())]:
             schema = members.get(name, True)
@@ -102,37 +102,46 @@ class _XmlCall:
             opening = literal(f"<parameter={name}>\n")
             whole = self.rules.add("parameter", f"{opening} {value}")
             parameters.append(whole if name in required else f"{whole}?")
+        if not parameters and Validator(self.tool.parameters).validate("{}"):
+            self._refuse(
+                "`properties`: this model's calls hold what it names, and nothing that fits is named"
+            )
         begin, end = literal(f"<function={self.tool.name}>\n"), literal("</function>\n")
         return self.rules.add("call", " ".join([begin, *parameters, end]))
 
     def _refuse(self, problem: str) -> None:
         raise InvalidSchema(f"The schema cannot be enforced: at #: {problem}.", param=self.param)
 
-    def _parts(self) -> list[Mapping[str, Json]]:
-        """The schemas that hold for the arguments as a whole."""
-        parts: list[Mapping[str, Json]] = []
-        todo: list[AnySchema] = [self.document.root]
+    def _parts(self, root: AnySchema, *through: str) -> list[Mapping[str, Json]]:
+        """The schemas that hold for the arguments as a whole if `root` does, or, with `anyOf`, may hold."""
+        parts: dict[int, Mapping[str, Json]] = {}
+        todo = [root]
         while todo:
             part = todo.pop(0)
-            if isinstance(part, Mapping):
-                parts.append(part)
-                todo += subschemas(part, "allOf")
+            if isinstance(part, Mapping) and id(part) not in parts:
+                parts[id(part)] = part
+                todo += [each for keyword in ("allOf", *through) for each in subschemas(part, keyword)]
                 if "$ref" in part:
                     todo.append(self.document.definitions[definition_name(part)])
-        return parts
+        return [*parts.values()]
 
     def _members(self) -> dict[str, AnySchema]:
-        members: dict[str, AnySchema] = {}
-        for part in self._parts():
-            if self.tool.strict:
-                for keyword in _BESIDE_PROPERTIES:
-                    if keyword in part:
-                        self._refuse(f"`{keyword}`: this model writes parameters one by one")
-            properties = part.get("properties")
-            for name, schema in properties.items() if isinstance(properties, Mapping) else ():
-                member = as_schema(schema)
-                members[name] = {"allOf": [members[name], member]} if name in members else member
-        return members
+        """What parameters there are: those that only branches name as any of the branches has them."""
+        parts = self._parts(self.document.root)
+        for keyword in _BESIDE_PROPERTIES if self.tool.strict else ():
+            if any(keyword in part for part in parts):
+                self._refuse(f"`{keyword}`: this model writes parameters one by one")
+        members = _joined("allOf", parts)
+        return {**_joined("anyOf", self._parts(self.document.root, "anyOf")), **members}
+
+    def _required(self) -> set[str]:
+        """The parameters without which nothing fits, be it that every branch requires them."""
+        parts = self._parts(self.document.root)
+        required = _required(parts)
+        for part in parts:
+            branches = [_required(self._parts(branch)) for branch in subschemas(part, "anyOf")]
+            required |= set[str].intersection(*branches) if branches else set()
+        return required
 
     def _value(self, schema: AnySchema, *, only_text: bool) -> str:
         text = self._text(schema)
@@ -212,5 +221,15 @@ def _constants(document: Document, schema: AnySchema) -> list[Json] | None:
     return None
 
 
-def _names(required: Json) -> list[str]:
-    return [str(name) for name in as_list(required)]
+def _joined(keyword: str, parts: Iterable[Mapping[str, Json]]) -> dict[str, AnySchema]:
+    """By name, the schemas that `parts` have for a property."""
+    found: dict[str, list[AnySchema]] = {}
+    for part in parts:
+        properties = part.get("properties")
+        for name, schema in properties.items() if isinstance(properties, Mapping) else ():
+            found.setdefault(name, []).append(as_schema(schema))
+    return {name: each[0] if len(each) == 1 else {keyword: each} for name, each in found.items()}
+
+
+def _required(parts: Iterable[Mapping[str, Json]]) -> set[str]:
+    return {str(name) for part in parts for name in as_list(part.get("required"))}

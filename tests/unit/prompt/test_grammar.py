@@ -202,6 +202,7 @@ def test_parameters_of_all_parts_of_a_schema() -> None:
     [
         ({"anyOf": [{"required": ["a"]}, {"required": ["b"]}]}, "`anyOf`"),
         ({"properties": {"a>b": {}}}, "`properties`"),
+        ({"type": "object", "enum": [{"a": 1}]}, "`enum`"),
     ],
 )
 def test_schemas_that_cannot_be_written_one_by_one(schema: Any, message: str) -> None:
@@ -209,6 +210,54 @@ def test_schemas_that_cannot_be_written_one_by_one(schema: Any, message: str) ->
     with pytest.raises(InvalidSchema, match=message) as refusal:
         build_grammar(request, XML, CONTROL)
     assert refusal.value.param == "tools[1].function.parameters"
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"additionalProperties": {"type": "string"}, "minProperties": 1},
+        {"enum": [{"a": 1}]},
+        {"anyOf": [{"patternProperties": {"^z": {}}, "minProperties": 1}, {"properties": {"a": False}}]}
+        | {"not": {"const": {}}},
+    ],
+)
+def test_schemas_of_which_nothing_can_be_written(schema: Any) -> None:
+    request = ChatRequest((), tools=(NOW, Tool("f", schema, {})))
+    with pytest.raises(InvalidSchema, match="at #: `properties`") as refusal:
+        build_grammar(request, XML, CONTROL)
+    assert refusal.value.param == "tools[1].function.parameters"
+
+
+def test_parameters_of_branches() -> None:
+    cat = {
+        "properties": {"kind": {"const": "cat"}, "lives": {"type": "integer"}},
+        "required": ["kind", "lives"],
+    }
+    dog = {"properties": {"kind": {"const": "dog"}, "called": {"$ref": "#/$defs/name"}}, "required": ["kind"]}
+    nested = {"allOf": [{"anyOf": [cat, {"$ref": "#/$defs/dog"}]}], "type": "object"}
+    schema = {**nested, "$defs": {"dog": dog, "name": {"type": "string", "maxLength": 3}}}
+    tools = (Tool("f", schema, {}),)
+    assert accepts(xml("f", kind="cat", lives="9"), tools=tools)
+    assert accepts(xml("f", kind="dog", called="Rex"), tools=tools)
+    assert accepts(xml("f", kind="dog"), tools=tools)
+    assert not accepts(xml("f", called="Rex"), tools=tools)  # both branches require a kind
+    assert not accepts(xml("f", kind="cow"), tools=tools)
+    assert not accepts(xml("f", kind="dog", called="Rexo"), tools=tools)
+    assert not accepts(xml("f", kind="cat", lives="nine"), tools=tools)
+
+
+def test_what_holds_in_any_case_stays_as_it_is() -> None:
+    either = [{"properties": {"a": {"const": "x"}}}, {"required": ["a"]}]
+    tools = (Tool("f", {"properties": {"a": {"type": "string", "maxLength": 1}}, "anyOf": either}, {}),)
+    assert accepts(xml("f", a="y"), tools=tools)
+    assert not accepts(xml("f", a="yy"), tools=tools)
+
+
+def test_references_that_fan_out_are_followed_once() -> None:
+    fan: Any = {f"d{i}": {"allOf": [{"$ref": f"#/$defs/d{i - 1}"}] * 2} for i in range(1, 40)}
+    fan["d0"] = {"properties": {"a": {"type": "null"}}}
+    tools = (Tool("f", {"$ref": "#/$defs/d39", "$defs": fan}, {}),)
+    assert accepts(xml("f", a="null"), tools=tools)
 
 
 @pytest.mark.parametrize("choice", [ToolChoice("none"), ToolChoice("required", frozenset({"now"}))])

@@ -1,0 +1,80 @@
+"""Calls that are written parameter by parameter, of schemas that are unions: what a branch allows can be
+written, and is read as what it was.
+"""
+
+import json
+from itertools import product
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tessera.core.chat import ChatRequest, Tool, ToolChoice
+from tessera.core.events import ToolCallDelta
+from tessera.core.generation import TokenChunk
+from tessera.core.tally import Tally
+from tessera.parsing.reader import Reader
+from tessera.parsing.syntax import Syntax, Tags
+from tessera.prompt.grammar import build_grammar
+
+XML = Syntax(("<|im_end|>",), Tags("<think>", "</think>"), Tags("<tool_call>", "</tool_call>"), "xml")
+KINDS: list[tuple[dict[str, Any], Any]] = [
+    ({"type": "string"}, "some text"),
+    ({"type": "string", "pattern": "^[0-9]{2}$"}, "12"),
+    ({"type": "integer"}, 7),
+    ({"const": "a"}, "a"),
+    ({"const": "b"}, "b"),
+    ({"type": "boolean"}, True),
+    ({"type": "array", "items": {"type": "integer"}}, [1, 2]),
+    ({"type": ["null", "object"]}, {"k": None}),
+]
+_members = st.dictionaries(st.sampled_from("abc"), st.sampled_from(KINDS), min_size=1, max_size=3)
+
+
+@pytest.mark.parametrize("keyword", ["anyOf", "oneOf"])
+@settings(max_examples=30, deadline=None)
+@given(st.lists(_members, min_size=1, max_size=3), st.booleans())
+def test_what_a_branch_allows_can_be_written(
+    vocabulary: Any, keyword: str, branches: list[dict[str, Any]], within: bool
+) -> None:
+    union = {
+        keyword: [
+            {"properties": {name: kind for name, (kind, _) in branch.items()}, "required": [*branch]}
+            for branch in branches
+        ]
+    }
+    schema: Any = {"type": "object", **({"allOf": [union]} if within else union)}
+    chat = ChatRequest((), tools=(Tool("f", schema, {}),), tool_choice=ToolChoice("required"))
+    grammar = build_grammar(chat, XML, vocabulary.tokenizer.control_tokens)
+    assert grammar is not None
+    for branch in branches:
+        wanted = {name: value for name, (_, value) in sorted(branch.items())}
+        read = [
+            arguments(chat, vocabulary, ids)
+            for ids in spellings(vocabulary, wanted, [*dict.fromkeys(n for each in branches for n in each)])
+            if vocabulary.accepts(grammar.lark, ids)
+        ]
+        assert wanted in read
+
+
+def spellings(vocabulary: Any, wanted: dict[str, Any], order: list[str]) -> list[list[int]]:
+    """The ids of the calls that may mean `wanted`: each value as JSON or, if it is a string, as it is."""
+    names = [name for name in order if name in wanted]
+    ways = [{json.dumps(value), value if isinstance(value, str) else json.dumps(value)} for value in
+            (wanted[name] for name in names)]  # fmt: skip
+    control = vocabulary.tokenizer.control_tokens
+    calls: list[list[int]] = []
+    for values in product(*ways):
+        written = "".join(
+            f"<parameter={name}>\n{value}\n</parameter>\n" for name, value in zip(names, values, strict=True)
+        )
+        text = f"\n<function=f>\n{written}</function>\n"
+        calls.append([control["<tool_call>"], *vocabulary.tokenizer.encode(text), control["</tool_call>"]])
+    return calls
+
+
+def arguments(chat: ChatRequest, vocabulary: Any, ids: list[int]) -> dict[str, Any]:
+    reader = Reader(chat, XML, vocabulary.tokenizer, Tally(), new_call_id=lambda: "id")
+    events = reader.feed(TokenChunk(0, (*ids, vocabulary.end_id), finish="stop"))
+    return json.loads("".join(event.arguments for event in events if isinstance(event, ToolCallDelta)))
