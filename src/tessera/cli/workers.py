@@ -108,6 +108,8 @@ class Workers:
 
     async def _live(self, listener: socket.socket, ready: asyncio.Event) -> int:
         """The exit code of one process, which is in `_running` until then."""
+        if self._metrics_directory:  # somebody may have cleared /tmp
+            self._metrics_directory.mkdir(mode=0o700, exist_ok=True)
         process = await asyncio.create_subprocess_exec(
             *COMMAND,
             str(listener.fileno()),

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 from collections.abc import Callable
@@ -74,6 +75,21 @@ async def test_one_that_is_stuck_is_replaced(service: Serve) -> None:
     code, log = server.stop()
     assert code == 0
     assert log.count("api process hangs, killed") == log.count("api process died") == 1
+
+
+def test_one_dies_after_somebody_cleared_tmp(service: Serve, tmp_path: Path) -> None:
+    server = service("--workers", 2, "--admin-port", 0, TMPDIR=str(tmp_path))
+    (metrics,) = tmp_path.glob("tessera-metrics-*")
+    shutil.rmtree(metrics)
+    first = server.workers()
+    os.kill(first[0], signal.SIGKILL)
+    wait_for(lambda: len(server.workers()) == 2 and first[0] not in server.workers())
+    with server.client() as client:
+        assert client.post("/v1/chat/completions", json=ask()).status_code == 200
+    wait_for(lambda: list(metrics.glob("*.db")) != [])
+    code, log = server.stop()
+    assert code == 0
+    assert log.count("api process died") == 1
 
 
 def test_nothing_survives_the_parent(service: Serve) -> None:
