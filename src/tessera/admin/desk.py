@@ -85,9 +85,12 @@ def revoke_key(store: Changes, key_id: str, *, by: str) -> Row:
 
 
 def add_up(store: Changes, query: UsageQuery) -> Report:
-    """What was used."""
+    """What was used. Nothing was by an account that is none: whoever names one has mistyped."""
     question = query.question()
-    return usage_report(question.by, usage.add_up(store, question))
+    sums = usage.add_up(store, question)
+    if not sums and query.account not in (None, *accounts.RESERVED):
+        accounts.find(store, query.account)
+    return usage_report(question.by, sums)
 
 
 def show_audit(store: Changes, query: AuditQuery) -> list[Row]:

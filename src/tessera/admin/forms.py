@@ -56,9 +56,10 @@ class KeyTerms(Form, frozen=True, kw_only=True):
     burst_until_s: float | UnsetType | None = UNSET
 
     def applied_to(self, terms: Terms) -> Terms:
-        """With what was sent; raises `OperatorError` for a date that is over."""
+        """With what was sent; raises `OperatorError` for a date that is over, also of a burst that stays."""
         _require_to_come("expires_s", self.expires_s)
-        _require_to_come("burst_until_s", self.burst_until_s)
+        keeps_date = self.burst_until_s is UNSET and isinstance(self.burst_rpm, int)
+        _require_to_come("burst_until_s", terms.burst_until_s if keeps_date else self.burst_until_s)
         fields = {field: getattr(self, field) for field in self.__struct_fields__ if hasattr(terms, field)}
         sent = {field: value for field, value in fields.items() if value is not UNSET}
         if isinstance(self.models, list):

@@ -136,7 +136,7 @@ def _check(terms: Terms) -> None:
             "A burst has both a number of requests a minute and a date at which it ends.", param=missing
         )
     if terms.burst_rpm is not None and not 0 < terms.burst_rpm < 2**31:
-        raise OperatorError("Requests a minute are a whole number of at least 1.", param="burst_rpm")
+        raise OperatorError("Requests a minute are a whole number from 1 to 2147483647.", param="burst_rpm")
 
 
 def _check_models(names: tuple[str, ...]) -> None:

@@ -119,6 +119,20 @@ def test_the_life_of_a_key(result: Callable[..., Any], run: Run, environment: di
         (("keys", "revoke", "key_none"), ["'key_none'"]),
         (("store", "downgrade", "nowhere"), ["nowhere"]),
         (("audit", "--before", str(2**31)), ["--before", "2147483647"]),
+        (
+            (
+                "keys",
+                "create",
+                "acme",
+                "--name",
+                "k",
+                "--burst-rpm",
+                str(2**31),
+                "--burst-until",
+                "2099-01-01",
+            ),
+            ["from 1 to 2147483647"],
+        ),
     ],
     ids=lambda value: " ".join(value[:2]) if isinstance(value, tuple) else "",
 )

@@ -54,6 +54,7 @@ def test_what_was_asked_is_added_up_in_every_form(
     [
         (("--since", "soon"), "--since"),
         (("--account", ""), "account"),
+        (("--account", "typo"), "no account 'typo'"),
         (("--output", "x"), "--format"),
         (("--by", "hour"), "--by"),
     ],

@@ -267,6 +267,7 @@ NEW = {"name": "acme", "tier": "lite"}
         ("GET", "/usage?by=hour", None, (400, "invalid_value", "by")),
         ("GET", "/usage?since=soon", None, (400, "invalid_value", "since")),
         ("GET", "/usage?key=%00", None, (400, "invalid_value", "key")),
+        ("GET", "/usage?account=nobody", None, (404, "account_not_found", None)),
         ("GET", "/audit?limit=-1", None, (400, "invalid_value", "limit")),
         ("GET", "/audit?since=soon", None, (400, "invalid_value", "since")),
         ("GET", "/audit?account=%00", None, (404, "account_not_found", None)),

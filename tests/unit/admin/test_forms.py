@@ -48,6 +48,16 @@ def test_a_date_is_to_come_and_can_be_shown(field: str, date_s: float) -> None:
     assert (caught.value.status, caught.value.param) == (400, field)
 
 
+def test_a_burst_that_is_over_is_not_changed_without_a_date_to_come() -> None:
+    over = Terms("dev", burst_rpm=90, burst_until_s=1.0)
+    with pytest.raises(RequestError, match="burst_until_s is over"):
+        KeyChanges(burst_rpm=900).applied_to(over)
+    assert KeyChanges(burst_rpm=900, burst_until_s=SOON_S).applied_to(over).burst_rpm == 900
+    assert KeyChanges(burst_rpm=900).applied_to(TERMS).burst_until_s == SOON_S
+    assert KeyChanges(burst_rpm=None, burst_until_s=None).applied_to(over) == Terms("dev")
+    assert KeyChanges(name="ci").applied_to(over).name == "ci"
+
+
 @pytest.mark.parametrize(
     ("kind", "body", "param", "code"),
     [
