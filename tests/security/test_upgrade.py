@@ -114,6 +114,14 @@ def test_many_wishes_in_one_packet_are_all_answered(port: int) -> None:
     assert [body[1] for body in bodies] == ["/"] * n + ["/end"]
 
 
+@pytest.mark.parametrize("wish", ["", H2C])
+def test_what_is_read_at_once_from_one_head_into_another_is_not_a_large_head(port: int, wish: str) -> None:
+    n = 3000  # reading waits while requests do, and the kernel hands over all that came meanwhile
+    requests = [request(i, f"X-A: {'a' * 90}\r\n{wish}", b"", 0, last=i == n - 1) for i in range(n)]
+    sent = b"".join(sent for sent, _ in requests)
+    assert said_to(port, [sent[:20], sent[20:]], pause_s=0.05) == [meant for _, meant in requests]
+
+
 def test_a_tunnel_is_refused_and_nothing_is_read_of_it(served: Any, connect: Any) -> None:
     for target in ("x:1", "http://x/healthz", "/healthz"):
         raw = connect(served)

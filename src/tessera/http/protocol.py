@@ -78,7 +78,7 @@ class GuardedProtocol(HttpToolsProtocol):
         """Count what arrives until the head is whole."""
         if self._idle() and self._deadline is None:
             self._expect_head()
-        within_head = self._in_head
+        head = self.headers if self._in_head else None
         self._unset_keepalive_if_required()
         try:
             unread = self._feed(received)
@@ -88,7 +88,7 @@ class GuardedProtocol(HttpToolsProtocol):
         except HttpParserError:
             self.logger.warning(_NO_HTTP)
             self.send_400_response(_NO_HTTP)
-        if within_head and self._in_head:
+        if self._in_head and self.headers is head:
             self._head_bytes += len(received)
             if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
                 self.send_400_response("The head of the request is too large.")
