@@ -221,3 +221,21 @@ def test_malformed_outputs_of_any_bytes_are_text_or_calls_of_known_names() -> No
         for family in FAMILIES:
             choice = family.read(parts)
             assert {made.name for made in choice.tool_calls} <= {"get_weather", "get_time"}
+
+
+def test_what_only_compiling_shows_names_the_schema(client: httpx2.Client) -> None:
+    nothing = {**typed(type="string", minLength=5, maxLength=2), "required": ["a"]}
+    tools = [
+        {"type": "function", "function": {"name": name, "parameters": parameters}}
+        for name, parameters in (("a", typed(type="null")), ("b", typed(type="integer")), ("c", nothing))
+    ]
+    answer_format = {"type": "json_schema", "json_schema": {"name": "s", "schema": nothing}}
+    for fields, param in (
+        ({"tools": tools}, "tools[2].function.parameters"),
+        ({"response_format": answer_format}, "response_format.json_schema.schema"),
+        ({"tools": tools[:2], "response_format": answer_format}, "response_format.json_schema.schema"),
+    ):
+        refused = client.post(
+            "/v1/chat/completions", content=dumps({"messages": [USER], **fields}), headers=JSON_TYPE
+        )
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, param)

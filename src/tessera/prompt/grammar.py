@@ -13,7 +13,8 @@ grammar is complete where the turn may end; the token that ends it is the engine
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import assert_never
 
 from tessera.core.chat import AnyJsonObject, ChatRequest, FreeText, JsonSchema, Mode
@@ -128,6 +129,16 @@ def _checked_parameters(request: ChatRequest) -> dict[str, Document]:
                 f"The schemas of all tools are more than {MAX_TOOLS_BYTES} bytes.", param="tools"
             )
     return documents
+
+
+def single_schemas(request: ChatRequest) -> Iterator[tuple[str, ChatRequest]]:
+    """For each schema in the request's grammar: its parameter, and the request with no other."""
+    if isinstance(request.answer_format, JsonSchema):
+        yield ANSWER_PARAM, replace(request, tools=())
+    names = _callable_names(request)
+    for i, tool in enumerate(request.tools):
+        if tool.name in names:
+            yield _param(i), replace(request, tools=(tool,), answer_format=FreeText())
 
 
 def _param(index: int) -> str:
