@@ -43,6 +43,10 @@ REFUSED = {
 }
 """Fields that ask for something this service will not do, and what to do instead."""
 
+MAX_UNREAD = 100_000
+"""Values in a field without meaning, about: to check millions would keep all others waiting."""
+
+_SEPARATORS = (b",", b"[", b"{")
 _NAMES = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _REQUEST = msgspec.json.Decoder(wire.Request)
 _ANYTHING: msgspec.json.Decoder[Json] = msgspec.json.Decoder()
@@ -99,6 +103,10 @@ def _check_unread(name: str, value: bytes) -> None:
     instead = REFUSED.get(name, _SCHEMA if name.startswith("guided_") else None)
     if instead and value != b"null":
         raise UnsupportedParameter(f"'{param}' is not supported here: {instead}", param=param)
+    if sum(map(value.count, _SEPARATORS)) > MAX_UNREAD:
+        raise RequestError(
+            f"'{param}' has no effect here, and more than {MAX_UNREAD:,} values: leave it out.", param=param
+        )
     check_depth(decode(_ANYTHING, value, param), param)
 
 

@@ -290,6 +290,14 @@ def test_what_is_ignored_may_be_as_deep_as_what_is_read() -> None:
     assert (error.param, error.message) == ("zzz", "'zzz' is nested too deeply: at most 64 levels.")
 
 
+def test_what_is_ignored_is_not_huge() -> None:
+    assert outcome({"prediction": "x" * 1_000_000, "metadata": {"a": [0] * 90_000}}) is None
+    error = outcome({"metadata": {"a": [[]] * 60_000}})
+    assert error is not None
+    assert error.param == "metadata"
+    assert error.message == "'metadata' has no effect here, and more than 100,000 values: leave it out."
+
+
 def test_bytes_that_are_not_utf8_are_refused_wherever_they_are() -> None:
     with pytest.raises(RequestError) as caught:
         decode_request(b'{"messages":[{"role":"user","content":"Hi","zzz":"\xff"}]}')
