@@ -8,7 +8,7 @@ import logging
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 
-from tessera.cli.storage import database_url, opened
+from tessera.cli.storage import database_url, opened, spool_folder, spools_of_others
 from tessera.errors import StartupError, StoreUnavailable
 from tessera.settings import Settings
 from tessera.store.failures import reason_of
@@ -43,6 +43,9 @@ async def prepared(settings: Settings) -> AsyncGenerator[Store]:
     """The store, which is brought up to date before, or, if it is a PostgreSQL that cannot be reached now, as
     soon as it can be. Raises `StartupError` for an SQLite file that cannot be used.
     """
+    own = str(spool_folder(settings))
+    for folder in spools_of_others(settings):
+        log(_logger, "warning", "usage waits for a store of another address", folder=str(folder), own=own)
     with opened(settings) as store:
         later = None
         try:

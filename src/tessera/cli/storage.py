@@ -4,7 +4,7 @@ import getpass
 import hashlib
 import os
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import platformdirs
@@ -12,7 +12,7 @@ import platformdirs
 from tessera.access.pepper import find_pepper
 from tessera.errors import StoreUnavailable
 from tessera.settings import Settings
-from tessera.store.opening import Store, default_url, open_store, shown, sqlite_path
+from tessera.store.opening import Store, default_url, open_store, place, shown, sqlite_path
 
 
 def database_url(settings: Settings) -> str:
@@ -26,12 +26,25 @@ def pepper(settings: Settings) -> bytes:
 
 
 def spool_folder(settings: Settings) -> Path:
-    """Where usage waits while the store is away; each store has its own."""
+    """Where usage waits while the store is away; each database has its own."""
     url = database_url(settings)
     if path := sqlite_path(url):
         return path.with_name(path.name + ".spool")
-    of_store = hashlib.sha256(shown(url).encode()).hexdigest()[:12]
+    of_store = hashlib.sha256(place(url).encode()).hexdigest()[:12]
     return platformdirs.user_data_path("tessera") / f"{of_store}.spool"
+
+
+def spools_of_others(settings: Settings) -> list[Path]:
+    """Folders beside `spool_folder` in which usage waits: nobody fetches it if their store is this one, under
+    an address that it had before.
+    """
+    own = spool_folder(settings)
+    waiting: set[Path] = set()
+    for path in own.parent.glob("*.spool/*.usage.jsonl"):
+        with suppress(OSError):  # its server may fetch it just now
+            if path.stat().st_size:
+                waiting.add(path.parent)
+    return sorted(waiting - {own})
 
 
 @contextmanager

@@ -53,6 +53,15 @@ def shown(url: str) -> str:
     return _parse(url).difference_update_query(SECRETS).render_as_string(hide_password=True)
 
 
+def place(url: str) -> str:
+    """What tells a PostgreSQL database from others: its hosts, ports and name, not who asks it, nor how."""
+    parsed = _parse(url)
+    options = parsed.normalized_query
+    hosts = [parsed.host] if parsed.host else options.get("host", ())
+    ports = [str(parsed.port)] if parsed.port else options.get("port", ("5432",))
+    return f"{','.join(hosts)}:{','.join(ports)}/{parsed.database or parsed.username}"
+
+
 def open_store(url: str, *, survives_power_cut: bool = True) -> Store:
     """`sqlite:///path` or `postgresql://…`; nothing is connected yet. Raises `StartupError`.
 

@@ -1,0 +1,56 @@
+"""Where the store is, what waits beside it, and who asks."""
+
+import asyncio
+import logging
+from pathlib import Path
+
+import pytest
+
+from tessera.cli.migrating import prepared
+from tessera.cli.storage import spool_folder
+from tessera.settings import Settings
+
+STORE = "postgresql://tessera:secret@db.example/usage"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgres://tessera:other@db.example/usage",
+        "postgresql://somebody@db.example:5432/usage",
+        "postgresql://db.example/usage?user=tessera&password=secret&sslmode=require",
+        "postgresql:///usage?host=db.example&application_name=tessera&port=5432",
+    ],
+)
+def test_the_spool_of_a_database_is_the_same_whoever_asks_and_however(url: str) -> None:
+    assert spool_folder(Settings(database_url=url)) == spool_folder(Settings(database_url=STORE))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://tessera:secret@db.example/other",
+        "postgresql://tessera:secret@other.example/usage",
+        "postgresql://tessera:secret@db.example:5433/usage",
+        "postgresql://tessera:secret@/usage?host=other.example",
+    ],
+)
+def test_another_database_has_another_spool(url: str) -> None:
+    assert spool_folder(Settings(database_url=url)) != spool_folder(Settings(database_url=STORE))
+
+
+def test_usage_that_waits_for_a_store_of_another_address_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, written in (("old", b"{}\n"), ("idle", b""), ("tessera.db", b"{}\n")):
+        (tmp_path / f"{name}.spool").mkdir()
+        (tmp_path / f"{name}.spool/srv_1.usage.jsonl").write_bytes(written)
+
+    async def start() -> None:
+        async with prepared(Settings(database_url=f"sqlite:///{tmp_path / 'tessera.db'}")):
+            pass
+
+    with caplog.at_level(logging.WARNING, "tessera"):
+        asyncio.run(start())
+    said = [record.__dict__["fields"] for record in caplog.records]
+    assert said == [{"folder": str(tmp_path / "old.spool"), "own": str(tmp_path / "tessera.db.spool")}]
