@@ -1,8 +1,8 @@
 """The store as commands use it: where it is, what is beside it, and who asks."""
 
-import getpass
 import hashlib
 import os
+import pwd
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,7 +12,11 @@ import platformdirs
 from tessera.access.pepper import find_pepper
 from tessera.errors import StoreUnavailable
 from tessera.settings import Settings
+from tessera.store.accounts import can_be_name
 from tessera.store.opening import Store, default_url, open_store, place, shown, sqlite_path
+
+_MAX_USER_NAME = 90
+"""Characters, for which the audit has room."""
 
 
 def database_url(settings: Settings) -> str:
@@ -63,8 +67,10 @@ def opened(settings: Settings) -> Generator[Store]:
 
 
 def actor() -> str:
-    """Who runs the command, for the audit."""
+    """Who runs the command, for the audit: as the system says, for anybody can change the environment."""
+    user = os.getuid()
     try:
-        return f"cli:{getpass.getuser()}"
-    except (KeyError, OSError):  # a user id without a name, as in containers
-        return f"cli:{os.getuid()}"
+        name = pwd.getpwuid(user).pw_name
+    except KeyError:  # as in containers
+        name = ""
+    return f"cli:{name if can_be_name(name, _MAX_USER_NAME) else user}"

@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+import os
+import pwd
 from pathlib import Path
 
 import pytest
 
 from tessera.cli.migrating import prepared
-from tessera.cli.storage import spool_folder
+from tessera.cli.storage import actor, spool_folder
 from tessera.settings import Settings
 
 STORE = "postgresql://tessera:secret@db.example/usage"
@@ -54,3 +56,23 @@ def test_usage_that_waits_for_a_store_of_another_address_is_named(
         asyncio.run(start())
     said = [record.__dict__["fields"] for record in caplog.records]
     assert said == [{"folder": str(tmp_path / "old.spool"), "own": str(tmp_path / "tessera.db.spool")}]
+
+
+@pytest.mark.parametrize("name", ["somebody else", "a" * 300, "\udcff", "a\nb"])
+def test_who_runs_a_command_is_not_what_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(variable, name)
+    assert actor() == f"cli:{pwd.getpwuid(os.getuid()).pw_name}"
+
+
+@pytest.mark.parametrize("name", ["", "a" * 300, "\udcff", "a\nb"])
+def test_a_user_without_a_name_that_can_be_kept_is_a_number(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    known = pwd.struct_passwd((name, "x", os.getuid(), 0, "", "/", "/bin/sh"))
+    monkeypatch.setattr(pwd, "getpwuid", {os.getuid(): known}.__getitem__)
+    assert actor() == f"cli:{os.getuid()}"
+    monkeypatch.setattr(pwd, "getpwuid", dict[int, object]().__getitem__)
+    assert actor() == f"cli:{os.getuid()}"
