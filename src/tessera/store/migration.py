@@ -46,9 +46,16 @@ def latest() -> str | None:
 
 
 def differences(engine: Engine) -> list[str]:
-    """What the store's tables have otherwise than this version's; none, if it is at the latest revision."""
+    """What the store's tables have otherwise than this version's; none, if it is at the latest revision.
+    Other tables that the database has are no matter of ours.
+    """
+
+    def is_ours(name: str | None, kind: str, parents: object) -> bool:
+        return kind != "table" or name in METADATA.tables
+
     with transaction(engine) as connection:
-        return [str(found) for found in compare_metadata(MigrationContext.configure(connection), METADATA)]
+        context = MigrationContext.configure(connection, opts={"include_name": is_ours})
+        return [str(found) for found in compare_metadata(context, METADATA)]
 
 
 def _migrate(engine: Engine, revision: str, move: Callable[[Config, str], None]) -> None:

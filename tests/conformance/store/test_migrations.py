@@ -29,6 +29,20 @@ def test_up_down_and_up_again(database: str) -> None:
     store.dispose()
 
 
+def test_tables_of_others_are_no_difference(database: str) -> None:
+    store = open_store(database)
+    upgrade(store)
+    with opening.transaction(store) as connection:
+        connection.execute(text("CREATE TABLE others (id INTEGER PRIMARY KEY)"))
+        connection.execute(text("CREATE INDEX ix_others ON others (id)"))
+    assert differences(store) == []
+    with opening.transaction(store) as connection:
+        connection.execute(text("DROP TABLE instances"))
+        connection.execute(text("DROP INDEX ix_usage_day_account"))
+    assert len(differences(store)) == 2
+    store.dispose()
+
+
 def test_several_servers_start_at_once(database: str) -> None:
     stores = [open_store(database) for _ in range(4)]
     with ThreadPoolExecutor(4) as threads:
