@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, text
 
-from tessera.errors import OperatorError
+from tessera.errors import OperatorError, StartupError
 from tessera.store.opening import transaction
 from tessera.store.tables import METADATA
 
@@ -24,7 +24,8 @@ _LOCK = 0x7E55E8A
 def upgrade(engine: Engine, revision: str = "head") -> None:
     """Make the schema that this version needs.
 
-    Raises `StoreUnavailable`, or `OperatorError` for a revision that this version does not know.
+    Raises `StoreUnavailable`, `OperatorError` for a revision that this version does not know, or
+    `StartupError` for a database that is not in UTF-8.
     """
     _migrate(engine, revision, command.upgrade)
 
@@ -64,10 +65,11 @@ def _migrate(engine: Engine, revision: str, move: Callable[[Config, str], None])
         config.set_main_option("script_location", str(SCRIPTS))
         try:
             move(config, revision)
-        except CommandError as error:
+        except (CommandError, AssertionError) as error:  # the second for what does not look like a revision
+            why = f": {error}" if str(error) else ""
             raise OperatorError(
-                f"The store cannot be taken to {revision}: {error}. A store of a newer version needs "
-                "that version."
+                f"The store cannot be taken to {revision!r}{why}. A store of a newer version needs that "
+                "version."
             ) from error
 
 
@@ -79,7 +81,17 @@ def _alone(connection: Connection) -> Generator[None]:
 
         with unhurried(connection):
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            _require_utf8(connection)
             yield
     else:  # the driver begins a transaction before changes of rows only, not of tables
         connection.execute(text("BEGIN IMMEDIATE"))
         yield
+
+
+def _require_utf8(connection: Connection) -> None:
+    encoding = connection.execute(text("SHOW server_encoding")).scalar()
+    if encoding != "UTF8":
+        raise StartupError(
+            f"The database is in {encoding}, which cannot hold every name. Make one with ENCODING 'UTF8' "
+            "TEMPLATE template0."
+        )

@@ -1,3 +1,4 @@
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ import pytest
 from sqlalchemy import text
 from tests.postgres import Postgres
 
-from tessera.errors import OperatorError, StoreUnavailable
+from tessera.errors import OperatorError, StartupError, StoreUnavailable
 from tessera.store import migration, opening, postgresql
 from tessera.store.holders import Holders
 from tessera.store.migration import current, differences, downgrade, latest, upgrade
@@ -61,12 +62,23 @@ def test_a_file_of_sqlite_is_begun_by_several_at_once(tmp_path: Path) -> None:
             store.dispose()
 
 
-def test_a_revision_that_is_not_known_is_refused_and_nothing_changes(database: str) -> None:
+@pytest.mark.parametrize("revision", ["nowhere", "", "@", "head@", "a:b", "+1", "é"])
+def test_a_revision_that_is_not_known_is_refused_and_nothing_changes(database: str, revision: str) -> None:
     store = open_store(database)
     upgrade(store)
-    with pytest.raises(OperatorError, match="nowhere"):
-        downgrade(store, "nowhere")
+    with pytest.raises(OperatorError, match=re.escape(repr(revision))):
+        downgrade(store, revision)
     assert current(store) == latest()
+    store.dispose()
+
+
+def test_a_database_that_cannot_hold_every_name_is_refused(postgres: Postgres) -> None:
+    name = f"latin_{secrets.token_hex(4)}"
+    postgres.sql(f"CREATE DATABASE {name} ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
+    store = open_store(postgres.url(name))
+    with pytest.raises(StartupError, match="LATIN1"):
+        upgrade(store)
+    assert current(store) is None
     store.dispose()
 
 
