@@ -30,12 +30,16 @@ def explained(url: URL) -> Generator[None]:
     except (IntegrityError, DataError):
         raise
     except (DBAPIError, PoolTimeout) as error:
-        reason = _first_line(error, url)
-        if not isinstance(error, _OUTAGES):  # it may be a mistake of ours
-            log(_logger, "error", "the store refuses", kind=type(error.orig).__name__, reason=reason)
-        failure = StoreUnavailable("The store of accounts cannot answer. Send the request again.")
-        failure.reason = reason
-        raise failure from error
+        # No variable here holds what is raised: its frames, and with them cursors, would outlive it.
+        raise _unavailable(error, _first_line(error, url)) from error
+
+
+def _unavailable(error: DBAPIError | PoolTimeout, reason: str) -> StoreUnavailable:
+    if not isinstance(error, _OUTAGES):  # it may be a mistake of ours
+        log(_logger, "error", "the store refuses", kind=type(error.orig).__name__, reason=reason)
+    failure = StoreUnavailable("The store of accounts cannot answer. Send the request again.")
+    failure.reason = reason
+    return failure
 
 
 def reason_of(error: Exception) -> str:

@@ -1,7 +1,7 @@
 """Opening a store: SQLite with one file, or PostgreSQL."""
 
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from sqlite3 import SQLITE_BUSY
 from sqlite3 import Connection as SqliteConnection
@@ -126,10 +126,9 @@ class Line:
     def _write(self, connection: PoolProxiedConnection, statement: str, rows: Rows) -> None:
         driver = self.dialect.loaded_dbapi
         try:
-            cursor = connection.cursor()
-            cursor.executemany(statement, rows)
+            with closing(connection.cursor()) as cursor:  # a file stays locked by one that is not
+                cursor.executemany(statement, rows)
             connection.commit()
-            cursor.close()
         except driver.Error as error:
             is_lost = self.dialect.is_disconnect(error, connection, None)
             self._connection = None
