@@ -61,19 +61,19 @@ def missing(expression: str, labels: Labels) -> list[str]:
 def labels(service: Callable[..., Server]) -> Labels:
     """Every metric of a service that has answered, failed and refused; the engine's are those of any."""
     port = free_port()
-    tiers = "{operator = {sustained_rpm = 3, burst_rpm = 3}}"
+    tiers = "{operator = {sustained_rpm = 2, burst_rpm = 2}}"  # what is refused does not count
     server = service("--admin-port", port, "--tiers", tiers, "--context-tokens", 64)
     with server.client() as client:
         statuses = [
             client.post("/v1/chat/completions", json=body).status_code
             for body in (
+                ask(messages=[{"role": "user", "content": "long " * 99}]),
                 ask(),
                 ask(stream=True),
-                ask(messages=[{"role": "user", "content": "long " * 99}]),
                 ask(),
             )
         ]
-    assert statuses == [200, 200, 413, 429]
+    assert statuses == [413, 200, 200, 429]
     counts = dict.fromkeys([key for key, _, _ in (*metrics.ENGINE_GAUGES, *metrics.ENGINE_COUNTERS)], 1)
     of_engine = metrics.exposition(None, lambda: counts | {"blocks_used": 1, "blocks_total": 2})().decode()
     found: dict[str, set[str]] = defaultdict(set)
