@@ -21,7 +21,7 @@ from tessera.errors import RequestError
 from tessera.store.keys import Terms
 from tessera.store.usage import Question
 
-SOON_S = time.time() + 60
+SOON_S = time.time() + 86_400
 TERMS = Terms("dev", SOON_S, ("a",), 90, SOON_S)
 
 
