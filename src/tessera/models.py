@@ -2,14 +2,34 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from tessera.core.chat import Mode
+from tessera.core.chat import ChatRequest, Mode
+from tessera.core.generation import Grammar
 from tessera.engine.base import Engine
 from tessera.errors import ModelNotFound
 from tessera.formats.base import ChatFormat, SamplingDefaults
 from tessera.text.encoded import EncodedTexts
-from tessera.text.grammar_check import GrammarCheck
 from tessera.text.tokenizer import Tokenizer
+
+
+class Grammars(Protocol):
+    """Builds the grammars of replies, and tries them before they are used."""
+
+    async def start(self) -> None:
+        """Have what it takes ready; calling it is optional."""
+        ...
+
+    async def grammar(self, request: ChatRequest) -> Grammar | None:
+        """The grammar of the reply to a request; None if anything may be said.
+
+        Raises `InvalidSchema` and `EngineOverloaded`.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """End its processes."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +45,7 @@ class Model:
     sampling: Mapping[Mode, SamplingDefaults]
     created_s: int
     owned_by: str = "tessera"
-    grammars: GrammarCheck | None = None
+    grammars: Grammars | None = None
     encoded: EncodedTexts = field(default_factory=EncodedTexts)
 
     @property

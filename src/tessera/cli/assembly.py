@@ -23,8 +23,8 @@ from tessera.http.limits import HttpLimits
 from tessera.metering.trace import Traces, Untraced
 from tessera.metrics import Metrics
 from tessera.models import Catalog, Model
+from tessera.prompt.grammar_check import GrammarCheck
 from tessera.settings import Settings
-from tessera.text.grammar_check import GrammarCheck
 from tessera.text.hf import HfTokenizer
 from tessera.text.tokenizer import Tokenizer
 from tessera.weights.cache import Cache, default_root
@@ -60,7 +60,9 @@ class Blueprint:
         """The model with this engine."""
         check = None
         if self.config is not None:
-            check = GrammarCheck(self.tokenizer.control_tokens, self.tokenizer.vocabulary_size)
+            check = GrammarCheck(
+                self.tokenizer.control_tokens, self.tokenizer.vocabulary_size, self.format.syntax
+            )
         return Model(
             engine.info.model_id,
             engine,

@@ -1,23 +1,18 @@
 """A chat request becomes what the engine is asked: token ids, a grammar, and how to continue."""
 
 import asyncio
-import contextlib
 from dataclasses import dataclass
 
 from tessera.core.chat import AssistantMessage, Caller, ChatRequest, FreeText, Message
 from tessera.core.generation import Grammar, Prompt, Sampling
-from tessera.errors import ContextLengthExceeded, EngineOverloaded, InvalidSchema
+from tessera.errors import ContextLengthExceeded
 from tessera.formats.base import Control, Segment
 from tessera.models import Model
 from tessera.prompt.encode import encode
-from tessera.prompt.grammar import ANSWER_PARAM, build_grammar, single_schemas
+from tessera.prompt.grammar import build_grammar
 from tessera.prompt.sampling import complete_sampling
 from tessera.prompt.support import check_support
 from tessera.prompt.validation import NO_VALIDATORS, ReplyValidators, reply_validators
-from tessera.text.grammar_check import GrammarCheck
-
-# For the search of the schema at fault, once a request is known to be refused.
-_BLAME_S = 1.0
 
 # Encoding less than this is quicker than handing it to a thread.
 _INLINE_CHARACTERS = 4_000
@@ -63,28 +58,12 @@ async def _constrain(request: ChatRequest, model: Model) -> tuple[Grammar | None
     """The grammar of the reply, tried and admitted, and the validators of what is finished."""
     if not request.tools and isinstance(request.answer_format, FreeText):
         return None, NO_VALIDATORS
-    grammar = await _grammar(request, model)
-    if grammar and model.grammars:
-        try:
-            await model.grammars.admit(grammar, param="tools" if request.tools else ANSWER_PARAM)
-        except InvalidSchema:
-            await _blame(request, model, model.grammars)
-            raise
+    if model.grammars:
+        grammar = await model.grammars.grammar(request)
+    else:
+        control_tokens = model.tokenizer.control_tokens
+        grammar = await asyncio.to_thread(build_grammar, request, model.format.syntax, control_tokens)
     return grammar, await asyncio.to_thread(reply_validators, request)
-
-
-async def _grammar(request: ChatRequest, model: Model) -> Grammar | None:
-    control_tokens = model.tokenizer.control_tokens
-    return await asyncio.to_thread(build_grammar, request, model.format.syntax, control_tokens)
-
-
-async def _blame(request: ChatRequest, model: Model, grammars: GrammarCheck) -> None:
-    """Raises `InvalidSchema` naming the one schema that is refused by itself, if it is found in time."""
-    with contextlib.suppress(TimeoutError, EngineOverloaded):
-        async with asyncio.timeout(_BLAME_S):
-            for param, alone in single_schemas(request):
-                if grammar := await _grammar(alone, model):
-                    await grammars.admit(grammar, param=param)
 
 
 def _characters(message: Message) -> int:

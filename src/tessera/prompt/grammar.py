@@ -14,7 +14,8 @@ grammar is complete where the turn may end; the token that ends it is the engine
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import assert_never
 
 from tessera.core.chat import AnyJsonObject, ChatRequest, FreeText, JsonSchema, Mode
@@ -30,24 +31,37 @@ MAX_TOOLS_BYTES = 512 * 2**10
 ANSWER_PARAM = "response_format.json_schema.schema"
 
 
-def build_grammar(request: ChatRequest, syntax: Syntax, control_tokens: Mapping[str, int]) -> Grammar | None:
+def build_grammar(
+    request: ChatRequest,
+    syntax: Syntax,
+    control_tokens: Mapping[str, int],
+    rungs: Mapping[str, int] = MappingProxyType({}),
+) -> Grammar | None:
     """The grammar of the reply; None if anything may be said.
 
-    Raises `InvalidSchema` for schemas that cannot be enforced. That the grammar compiles within bounds is
-    checked by `text.grammar_check`.
+    `rungs` names the rung of `keywords.RUNGS` for the schema of each parameter that is not on the first. Raises
+    `InvalidSchema` for schemas that cannot be enforced. Whether the grammar compiles within bounds is for
+    `prompt.ladder` to find out.
     """
     if not request.tools and isinstance(request.answer_format, FreeText):
         return None
-    turn = _Turn(request, syntax, control_tokens)
+    turn = _Turn(request, syntax, control_tokens, rungs)
     return Grammar(turn.rules.text(turn.reasoning() + turn.answer()))
 
 
 class _Turn:
     """The parts of one turn's grammar; each method returns what stands in its place in the start rule."""
 
-    def __init__(self, request: ChatRequest, syntax: Syntax, control_tokens: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        request: ChatRequest,
+        syntax: Syntax,
+        control_tokens: Mapping[str, int],
+        rungs: Mapping[str, int],
+    ) -> None:
         self._request, self._syntax, self._control = request, syntax, control_tokens
-        self._documents = _checked_parameters(request)
+        self._rungs = rungs
+        self._documents = _checked_parameters(request, rungs)
         self._callable = _callable_names(request) if syntax.call else []
         self._openings = opening_without_tag(syntax.calls, self._callable)
         self.rules = Rules()
@@ -82,7 +96,8 @@ class _Turn:
             case AnyJsonObject():
                 return self.rules.add("json", json_value({"type": "object"}))
             case JsonSchema(schema=schema, strict=strict):
-                document = check_schema(schema, strict=strict, param=ANSWER_PARAM)
+                rung = self._rungs.get(ANSWER_PARAM, 0)
+                document = check_schema(schema, strict=strict, param=ANSWER_PARAM, rung=rung)
                 return self.rules.add("json", json_value(document.standing_alone(document.root)))
             case _:
                 assert_never(self._request.answer_format)
@@ -117,12 +132,15 @@ class _Turn:
         return f"<[{self._control[tag]}]>" if tag in self._control else literal(tag)
 
 
-def _checked_parameters(request: ChatRequest) -> dict[str, Document]:
+def _checked_parameters(request: ChatRequest, rungs: Mapping[str, int]) -> dict[str, Document]:
     """The schemas of all tools, callable or not, by name."""
     documents: dict[str, Document] = {}
     n_bytes = 0
     for i, tool in enumerate(request.tools):
-        documents[tool.name] = check_schema(tool.parameters, strict=tool.strict, param=_param(i))
+        param = _param(i)
+        documents[tool.name] = check_schema(
+            tool.parameters, strict=tool.strict, param=param, rung=rungs.get(param, 0)
+        )
         n_bytes += len(json.dumps(tool.parameters))
         if n_bytes > MAX_TOOLS_BYTES:
             raise InvalidSchema(
@@ -131,14 +149,27 @@ def _checked_parameters(request: ChatRequest) -> dict[str, Document]:
     return documents
 
 
-def single_schemas(request: ChatRequest) -> Iterator[tuple[str, ChatRequest]]:
-    """For each schema in the request's grammar: its parameter, and the request with no other."""
-    if isinstance(request.answer_format, JsonSchema):
-        yield ANSWER_PARAM, replace(request, tools=())
+@dataclass(frozen=True, slots=True)
+class SingleSchema:
+    """One schema of a request's grammar: its parameter, and the request with no other. That names the tool
+    by its place in there, `alone_param`.
+    """
+
+    param: str
+    strict: bool
+    alone: ChatRequest
+    alone_param: str
+
+
+def single_schemas(request: ChatRequest) -> Iterator[SingleSchema]:
+    """Each schema of the request's grammar by itself."""
+    if isinstance(form := request.answer_format, JsonSchema):
+        yield SingleSchema(ANSWER_PARAM, form.strict, replace(request, tools=()), ANSWER_PARAM)
     names = _callable_names(request)
     for i, tool in enumerate(request.tools):
         if tool.name in names:
-            yield _param(i), replace(request, tools=(tool,), answer_format=FreeText())
+            alone = replace(request, tools=(tool,), answer_format=FreeText())
+            yield SingleSchema(_param(i), tool.strict, alone, _param(0))
 
 
 def _param(index: int) -> str:

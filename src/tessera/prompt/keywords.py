@@ -3,10 +3,12 @@
 - enforced: the grammar admits nothing that breaks it;
 - relaxed: the grammar cannot hold it. With `strict` it is refused; without, the grammar leaves it out and
   the finished value is validated against the whole schema;
-- refused: always 400;
 - annotation: says nothing about values.
 
 Keywords that JSON Schema does not know are annotations, as its specification has them.
+
+What each keyword allows alone, a grammar may not be able to hold together. Without `strict` the `RUNGS` of a
+ladder are tried one after the other: each leaves out more, down to any JSON of the schema's type.
 """
 
 from collections.abc import Mapping
@@ -14,7 +16,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
-Fate: TypeAlias = Literal["enforced", "relaxed", "refused", "annotation"]
+Fate: TypeAlias = Literal["enforced", "relaxed", "annotation"]
 Holds: TypeAlias = Literal["value", "schema", "schemas", "named schemas"]
 
 
@@ -36,7 +38,7 @@ KEYWORDS: Mapping[str, Keyword] = MappingProxyType(
     {
         **dict.fromkeys(("type", "enum", "const"), _ENFORCED),
         "$ref": Keyword(
-            "enforced", "pointers within the schema; a circle must pass through a property or item"
+            "enforced", "what is within the schema; a circle must pass through a property or item"
         ),
         **dict.fromkeys(("allOf", "anyOf"), Keyword("enforced", holds="schemas")),
         "oneOf": Keyword("enforced", "when no value can fit two branches; else relaxed", holds="schemas"),
@@ -48,6 +50,9 @@ KEYWORDS: Mapping[str, Keyword] = MappingProxyType(
         **dict.fromkeys(("required", "minItems", "maxItems", "minLength", "maxLength"), _ENFORCED),
         "minProperties": Keyword("enforced", "0, 1 or what `required` implies; else relaxed"),
         "maxProperties": Keyword("enforced", "when every property is required; else relaxed"),
+        "propertyNames": Keyword(
+            "enforced", "of objects without `properties`: strings with rules; else relaxed", holds="schema"
+        ),
         "items": Keyword("enforced", holds="schema"),
         "prefixItems": Keyword("enforced", holds="schemas"),
         "additionalItems": Keyword("enforced", holds="schema"),
@@ -58,7 +63,7 @@ KEYWORDS: Mapping[str, Keyword] = MappingProxyType(
         **dict.fromkeys(LIMITS, _ENFORCED),
         "uniqueItems": Keyword("relaxed", "a grammar cannot remember the items"),
         **dict.fromkeys(
-            ("contains", "propertyNames", "not", "if"), Keyword("relaxed", _LATER, holds="schema")
+            ("contains", "not", "if"), Keyword("relaxed", _LATER, holds="schema")
         ),
         **dict.fromkeys(("then", "else"), Keyword("relaxed", _LATER, holds="schema")),
         **dict.fromkeys(("minContains", "maxContains", "dependentRequired"), Keyword("relaxed", _LATER)),
@@ -66,9 +71,14 @@ KEYWORDS: Mapping[str, Keyword] = MappingProxyType(
         **dict.fromkeys(
             ("unevaluatedProperties", "unevaluatedItems"), Keyword("relaxed", _LATER, holds="schema")
         ),
-        "dependencies": Keyword("refused", "write dependentRequired or dependentSchemas"),
-        **dict.fromkeys(("$dynamicRef", "$recursiveRef"), Keyword("refused", "write a plain $ref")),
-        **dict.fromkeys(("$defs", "definitions"), Keyword("annotation", "what $ref finds there is kept")),
+        "dependencies": Keyword("relaxed", _LATER, holds="named schemas"),
+        **dict.fromkeys(
+            ("$dynamicRef", "$recursiveRef"), Keyword("relaxed", "what it means depends on who refers")
+        ),
+        **dict.fromkeys(
+            ("$defs", "definitions"),
+            Keyword("annotation", "what $ref finds there is kept", holds="named schemas"),
+        ),
         **dict.fromkeys(
             ("$schema", "$id", "id", "$anchor", "$dynamicAnchor", "$vocabulary", "$comment"), NOTE
         ),
@@ -78,3 +88,17 @@ KEYWORDS: Mapping[str, Keyword] = MappingProxyType(
         ),
     }
 )
+
+_COUNTS = frozenset(("patternProperties", "propertyNames", "minProperties", "maxProperties", "multipleOf"))
+_TEXTS = frozenset(("pattern", "format", "minLength", "maxLength"))
+_SIZES = frozenset(("minItems", "maxItems", *LIMITS))
+_PARTS = frozenset(("allOf", "anyOf", "oneOf", "const", "enum"))
+RUNGS: tuple[frozenset[str], ...] = (
+    frozenset(),
+    _COUNTS,
+    _COUNTS | _TEXTS,
+    _COUNTS | _TEXTS | _SIZES | {"allOf"},
+    _COUNTS | _TEXTS | _SIZES | _PARTS | {"$ref"},
+    frozenset(KEYWORDS) - {"type"},
+)
+"""What each rung leaves out."""

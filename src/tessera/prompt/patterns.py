@@ -1,59 +1,101 @@
-r"""The regular expressions that schemas may hold, and the one form of them that grammars take.
+r"""Regular expressions of schemas, rewritten into the one form that grammars take.
 
-JSON Schema means ECMAScript's: unanchored, `\d` and `\w` ASCII, `\s` all white space. They are rewritten so
-that the whole text must match, in the syntax that llguidance and Rust share, and so that no class holds the
-control characters that replies do not: llguidance would write others in their place. Three kinds are told
-apart:
+JSON Schema means ECMAScript's expressions: unanchored, `\d` and `\w` ASCII, `\s` all white space, and the
+lenient spellings of its annex B. They are rewritten so that the whole text must match, in the syntax that
+llguidance and Rust share. Classes lose the control characters that replies do not hold: llguidance would
+write others in their place.
 
-- fine: rewritten;
-- `Unsupported`: a linear automaton cannot follow it (look-around, back-references, `\b`, inner anchors);
-- `Hostile`: larger than the bounds, or so ambiguous (`(a+)+$`) that a client's backtracking engine, fed with
-  the very reply it asked for, would take exponential time.
+An expression that is well-formed and cannot be followed by a linear automaton (look-around, back-references,
+`\b`, inner anchors) is `Unsupported`; one that ECMAScript does not know either is `Malformed`. What a
+well-formed expression costs is not judged here: the grammar that holds it is tried before it is used.
 """
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
 
-from tessera.prompt.ambiguity import Automaton, Hostile, Part
-
-MAX_CHARACTERS = 256
-MAX_REPEATED = 1_000
-MAX_STATES = 2_000
-_MAX_DEPTH = 20
+MAX_CHARACTERS = 4_096
+_MAX_REPEATED = 100_000
+_MAX_DEPTH = 50
 
 _SPACE = r"\t\n\x0b\f\r \u{a0}\u{1680}\u{2000}-\u{200a}\u{2028}\u{2029}\u{202f}\u{205f}\u{3000}\u{feff}"
 _CLASSES = {"d": "0-9", "w": "0-9A-Za-z_", "s": _SPACE}
 _LETTERS = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "v": "\v", "0": "\0"}
-_REST = 1 << 128  # all characters beyond ASCII count as one: ambiguity is only over-estimated
-_ALL = (1 << 129) - 1
+_NO_IDENTITY = frozenset("bBcdDfkknpPrsStuvwWx0123456789")
 _ANY_TEXT = "(?s:.*)"
 _CONTROLS = r"\x00-\x07\x0b\x0e-\x1f\x7f"
+# The general categories, which Rust and ECMAScript name alike; scripts and other properties differ.
+_CATEGORY = re.compile(r"\{(?:[LMNPSZC]|L[ultmo]|M[nce]|N[dlo]|P[cdseifo]|S[mcko]|Z[slp]|C[cfn])\}")
+_COUNT = re.compile(r"\{(\d+)(,(\d*))?\}")
+_HEX = re.compile(r"[0-9A-Fa-f]+")
 UNWRITABLE = re.compile(f"[{_CONTROLS}]")
 """What a reply's JSON cannot hold: it has `\\n` and its like, and no `\\u0001`."""
 CONTROL = "a control character that replies do not hold"
-_WRITABLE = sum(1 << i for i in range(129) if not UNWRITABLE.match(chr(i)))
 
 
 class Unsupported(ValueError):
-    """Well-formed, perhaps, and nothing that a grammar can hold."""
+    """Well-formed, and nothing that a grammar can hold."""
+
+
+class Malformed(ValueError):
+    """Not a regular expression."""
 
 
 def full_match(pattern: str) -> str:
     """The expression that matches a whole text where `pattern` matches somewhere in it.
 
-    Raises `Unsupported` and `Hostile`.
+    Raises `Unsupported` and `Malformed`.
     """
     if len(pattern) > MAX_CHARACTERS:
-        raise Hostile(f"longer than {MAX_CHARACTERS} characters")
+        raise Unsupported(f"longer than {MAX_CHARACTERS} characters")
     reader = _Reader(pattern)
-    alternatives = [reader.anchored()]
-    while reader.take("|"):
-        alternatives.append(reader.anchored())
+    variants = reader.alternatives()
     if reader.rest:
-        raise Unsupported("an unbalanced `)`")
-    if reader.automaton.states > MAX_STATES:
-        raise Hostile(f"more than {MAX_STATES} characters once its repeats are written out")
-    reader.automaton.refuse_ambiguity()
-    return f"(?:{'|'.join(alternatives)})"
+        raise Malformed("an unbalanced `)`")
+    whole = [
+        ("" if each.starts else _ANY_TEXT) + each.text + ("" if each.ends else _ANY_TEXT) for each in variants
+    ]
+    return f"(?:{'|'.join(whole)})"
+
+
+@dataclass(frozen=True, slots=True)
+class _Variant:
+    """A way in which a part can match. It `starts` where the text does (`^`), and `ends` there (`$`)."""
+
+    text: str = ""
+    starts: bool = False
+    ends: bool = False
+
+    @property
+    def anchored(self) -> bool:
+        return self.starts or self.ends
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """A member of a class, or a class by itself. `code` is that of a single character; `writable` says that
+    replies can hold all of it.
+    """
+
+    text: str
+    code: int | None = None
+    writable: bool = True
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it is one character, which replies do not hold."""
+        return self.code is not None and not self.writable
+
+    def alone(self) -> str:
+        """The expression outside of a class."""
+        if self.is_control:
+            raise Unsupported(CONTROL)
+        if self.writable:
+            return self.text
+        if self.text.startswith("[^"):
+            return f"{self.text[:-1]}{_CONTROLS}]"
+        return f"[{self.text}&&[^{_CONTROLS}]]"
 
 
 class _Reader:
@@ -61,188 +103,204 @@ class _Reader:
 
     def __init__(self, pattern: str) -> None:
         self.rest = pattern
-        self.automaton = Automaton()
         self._depth = 0
 
     def take(self, *tokens: str) -> str:
-        """Step over the first of `tokens` that is next, and say which it was."""
+        """Steps over the first of `tokens` that is next, and returns it; "" if none is."""
         for token in tokens:
             if self.rest.startswith(token):
                 self.rest = self.rest[len(token) :]
                 return token
         return ""
 
-    def anchored(self) -> str:
-        before = "" if self.take("^") else _ANY_TEXT
-        part = self._sequence()
-        self.automaton.states += part.states
-        return before + part.text + ("" if self.take("$") else _ANY_TEXT)
+    def alternatives(self) -> list[_Variant]:
+        """The variants of sequences between `|`; those with the same anchors are joined."""
+        found: dict[tuple[bool, bool], list[str]] = {}
+        while True:
+            for each in self._sequence():
+                found.setdefault((each.starts, each.ends), []).append(each.text)
+            if not self.take("|"):
+                break
+        return [
+            _Variant(texts[0] if len(texts) == 1 else f"(?:{'|'.join(texts)})", starts, ends)
+            for (starts, ends), texts in found.items()
+        ]
 
-    def _sequence(self) -> Part:
-        parts: list[Part] = []
-        while self.rest and self.rest[0] not in "|)" and not self._at_end_anchor():
-            parts.append(self._repeat(self._atom()))
-        return self.automaton.sequence(parts)
+    def _sequence(self) -> list[_Variant]:
+        """An anchor may stand before the first part, after the last, and inside either."""
+        starts = ends = False
+        parts: list[list[_Variant]] = []
+        while self.rest and self.rest[0] not in "|)":
+            if self.take("^"):
+                if any(not _is_empty(part) for part in parts):
+                    raise Unsupported("`^` inside the pattern")
+                starts = True
+            elif self.take("$"):
+                ends = True
+            else:
+                part = self._repeat(self._atom())
+                if ends and not _is_empty(part):
+                    raise Unsupported("`$` inside the pattern")
+                parts.append(part)
+        return [
+            _Variant(each.text, each.starts or starts, each.ends or ends) for each in _concatenated(parts)
+        ]
 
-    def _at_end_anchor(self) -> bool:
-        return self._depth == 0 and self.rest[0] == "$" and self.rest[1:2] in ("", "|")
-
-    def _atom(self) -> Part:
+    def _atom(self) -> list[_Variant]:
         if self.take("("):
             return self._group()
         if self.take("["):
-            return self._class()
+            return [_Variant(self._class())]
         if self.take("."):
-            return self._state(r"[^\n]", _ALL & ~(1 << 10))
+            return [_Variant(rf"[^\n{_CONTROLS}]")]
         if self.take("\\"):
-            return self._state(*self._escape(in_class=False))
-        if (character := self.rest[0]) in "^$":
-            raise Unsupported(f"`{character}` inside the pattern")
-        if character in "*+?{":
-            raise Unsupported(f"nothing before `{character}`")
-        self.rest = self.rest[1:]
-        return self._state(_quoted(character), _bit(character))
+            return [_Variant(self._escape(in_class=False).alone())]
+        character, self.rest = self.rest[0], self.rest[1:]
+        if character in "*+?":
+            raise Malformed(f"nothing before `{character}`")
+        return [_Variant(_single(character).alone())]
 
-    def _state(self, text: str, symbol: int) -> Part:
-        """One of the characters of `symbol`, which `text` matches, as far as replies can hold it."""
-        if not symbol & _WRITABLE:
-            raise Unsupported(CONTROL)
-        if symbol & ~_WRITABLE:
-            others = f"{text[:-1]}{_CONTROLS}]"
-            text = others if text.startswith("[^") else f"[{text}&&[^{_CONTROLS}]]"
-        return self.automaton.state(text, symbol)
-
-    def _group(self) -> Part:
+    def _group(self) -> list[_Variant]:
         if self._depth == _MAX_DEPTH:
-            raise Hostile(f"groups nested deeper than {_MAX_DEPTH}")
+            raise Unsupported(f"groups nested deeper than {_MAX_DEPTH}")
         if self.take("?") and not self.take(":"):
-            name, closed, self.rest = self.rest.partition(">")
-            if not closed or not name.startswith("<") or not name[1:].isidentifier():
+            named = re.match(r"P?<[A-Za-z_$][\w$]*>", self.rest)
+            if not named:
                 raise Unsupported("look-around or flags")
+            self.rest = self.rest[named.end() :]
         self._depth += 1
-        parts = [self._sequence()]
-        while self.take("|"):
-            parts.append(self._sequence())
+        variants = self.alternatives()
         self._depth -= 1
         if not self.take(")"):
-            raise Unsupported("a `(` that is not closed")
-        return Part(
-            f"(?:{'|'.join(part.text for part in parts)})",
-            frozenset[int]().union(*(part.first for part in parts)),
-            frozenset[int]().union(*(part.last for part in parts)),
-            any(part.nullable for part in parts),
-            sum(part.states for part in parts),
-        )
+            raise Malformed("a `(` that is not closed")
+        return [_Variant(f"(?:{each.text})", each.starts, each.ends) for each in variants]
 
-    def _repeat(self, atom: Part) -> Part:
-        least, most, text = self._count()
+    def _repeat(self, part: list[_Variant]) -> list[_Variant]:
+        text = self._count()
         if not text:
-            return atom
-        if self.rest[:1] in ("*", "+", "{"):
-            raise Unsupported("a repeat of a repeat without a group")
+            return part
         self.take("?")  # which match is found first does not matter here
-        return self.automaton.repeat(atom, text, least, most)
+        if self.rest[:1] in ("*", "+") or _COUNT.match(self.rest):
+            raise Malformed("a repeat of a repeat without a group")
+        if any(each.anchored for each in part):
+            if text != "?":
+                raise Unsupported("a repeated anchor")
+            return [*part, _Variant()]
+        return [_Variant(part[0].text + text)]
 
-    def _count(self) -> tuple[int, int | None, str]:
+    def _count(self) -> str:
         if simple := self.take("*", "+", "?"):
-            return int(simple == "+"), 1 if simple == "?" else None, simple
-        if not self.take("{"):
-            return 1, 1, ""
-        inside, closed, self.rest = self.rest.partition("}")
-        low, comma, high = inside.partition(",")
-        if not closed or not _is_number(low) or (high and not _is_number(high)):
-            raise Unsupported("a `{` that is not a count: write `\\{`")
-        least, most = int(low), int(high) if high else None if comma else int(low)
-        if max(least, most or 0) > MAX_REPEATED:
-            raise Hostile(f"a repeat of more than {MAX_REPEATED}")
-        if most is not None and most < least:
-            raise Unsupported("a count that ends before it begins")
-        return least, most, f"{{{inside}}}"
+            return simple
+        count = _COUNT.match(self.rest)
+        if not count:  # annex B: a brace that is no count is a character
+            return ""
+        self.rest = self.rest[count.end() :]
+        least, most = int(count[1]), int(count[3] or 0)
+        if max(least, most) > _MAX_REPEATED:
+            raise Unsupported(f"a repeat of more than {_MAX_REPEATED}")
+        if count[3] and most < least:
+            raise Malformed("a count that ends before it begins")
+        return count[0]
 
-    def _class(self) -> Part:
+    def _class(self) -> str:
         negated = bool(self.take("^"))
-        items: list[tuple[str, int]] = []
+        items: list[_Item] = []
         while not self.take("]"):
             if not self.rest:
-                raise Unsupported("a `[` that is not closed")
+                raise Malformed("a `[` that is not closed")
             low = self._class_item()
-            if self.rest[:1] == "-" and self.rest[1:2] not in ("", "]") and _is_single(low[1]):
+            if self.rest[:1] == "-" and self.rest[1:2] not in ("", "]"):
                 self.take("-")
-                items.append(_range(low, self._class_item()))
+                items += _range(low, self._class_item())
             else:
                 items.append(low)
-        if not items:
-            raise Unsupported("an empty class")
-        symbol = 0
-        for _, bits in items:
-            # What `\p{…}` holds is not known: all, or, where it is taken away, nothing.
-            symbol |= bits if not negated or bits != _ALL else 0
-        text = "".join(item for item, _ in items)
-        # Beyond ASCII a class and its complement are both taken to have something.
-        symbol = (_ALL & ~symbol) | _REST if negated else symbol
-        return self._state(f"[{'^' if negated else ''}{text}]", symbol)
+        if not items and not negated:
+            raise Unsupported("an empty class, which nothing matches")
+        text = "".join(item.text for item in items)
+        if negated:
+            return f"[^{text}{_CONTROLS}]"
+        if all(item.is_control for item in items):
+            raise Unsupported(CONTROL)
+        return f"[{text}]" if all(item.writable for item in items) else f"[[{text}]&&[^{_CONTROLS}]]"
 
-    def _class_item(self) -> tuple[str, int]:
+    def _class_item(self) -> "_Item":
         if self.take("\\"):
             return self._escape(in_class=True)
         character, self.rest = self.rest[:1], self.rest[1:]
-        return _quoted(character), _bit(character)
+        return _single(character)
 
-    def _escape(self, *, in_class: bool) -> tuple[str, int]:
+    def _escape(self, *, in_class: bool) -> "_Item":
         character, self.rest = self.rest[:1], self.rest[1:]
+        if not character:
+            raise Malformed("a `\\` at the end")
         if members := _CLASSES.get(character.lower()):
-            negated = character.isupper()
-            bits = sum(1 << i for i in range(128) if _in_class(chr(i), character.lower()))
-            bits |= _REST if character.lower() == "s" else 0
-            text = members if in_class and not negated else f"[{'^' if negated else ''}{members}]"
-            return text, (_ALL & ~bits) | _REST if negated else bits
-        if character in ("x", "u"):
-            return self._code(4 if character == "u" else 2)
-        if character in ("p", "P") and self.rest.startswith("{"):
-            name, _, self.rest = self.rest[1:].partition("}")
-            return f"\\{character}{{{name}}}", _ALL
-        if (named := _LETTERS.get(character)) or (character and not character.isalnum()):
-            single = named or character
-            return _quoted(single), _bit(single)
+            if character.isupper():
+                return _Item(f"[^{members}]", writable=False)
+            return _Item(members if in_class else f"[{members}]", writable=character != "s")
+        if character in "pP" and (category := _CATEGORY.match(self.rest)):
+            self.rest = self.rest[category.end() :]
+            return _Item(f"\\{character}{category[0]}", writable=False)
+        if in_class and character == "b":
+            return _single("\b")
+        return _single(self._character(character))
+
+    def _character(self, character: str) -> str:
+        """The one character that an escape stands for."""
+        if character in "xu":
+            return self._code(4 if character == "u" else 2, character)
+        if (named := _LETTERS.get(character)) and not (character == "0" and self.rest[:1].isdigit()):
+            return named
+        if character not in _NO_IDENTITY:
+            return character
         raise Unsupported(f"`\\{character}`")
 
-    def _code(self, digits: int) -> tuple[str, int]:
-        code, self.rest = self.rest[:digits], self.rest[digits:]
-        if len(code) < digits or not all(c in "0123456789abcdefABCDEF" for c in code):
-            raise Unsupported(f"a character code of fewer than {digits} digits")
-        if 0xD800 <= int(code, 16) < 0xE000:
-            raise Unsupported("a surrogate")
-        return _quoted(chr(int(code, 16))), _bit(chr(int(code, 16)))
+    def _code(self, digits: int, character: str) -> str:
+        code = _HEX.match(self.rest[:digits])
+        if not code or len(code[0]) < digits:
+            braced = re.match(r"\{([0-9A-Fa-f]{1,6})\}", self.rest) if character == "u" else None
+            if not braced or int(braced[1], 16) > 0x10FFFF:
+                raise Unsupported(f"a character code of fewer than {digits} digits")
+            self.rest = self.rest[braced.end() :]
+            return _character(int(braced[1], 16))
+        self.rest = self.rest[digits:]
+        return _character(int(code[0], 16))
 
 
-def _quoted(character: str) -> str:
-    r"""A single character, in or out of a class. No `/` is left bare, which would end a Lark expression."""
-    return character if character.isalnum() and character.isascii() else f"\\u{{{ord(character):x}}}"
+def _concatenated(parts: Sequence[list[_Variant]]) -> list[_Variant]:
+    """The variants of parts in a row; raises `Unsupported` for an anchor in the middle."""
+    if all(len(part) == 1 and not part[0].anchored for part in parts):
+        return [_Variant("".join(part[0].text for part in parts))]
+    *before, last = [part for part in parts if not _is_empty(part)] or [[_Variant()]]
+    first, *middle = before or [[_Variant()]]
+    if any(each.anchored for part in middle for each in part):
+        raise Unsupported("an anchor inside the pattern")
+    if before and (any(each.ends for each in first) or any(each.starts for each in last)):
+        raise Unsupported("an anchor inside the pattern")
+    between = "".join(part[0].text for part in middle)
+    return [_Variant(a.text + between + b.text, a.starts or b.starts, b.ends or a.ends) for a, b in product(first, last)]
 
 
-def _bit(character: str) -> int:
-    return 1 << ord(character) if ord(character) < 128 else _REST
+def _is_empty(part: list[_Variant]) -> bool:
+    return part == [_Variant()]
 
 
-def _is_single(bits: int) -> bool:
-    return bits.bit_count() == 1
+def _character(code: int) -> str:
+    if 0xD800 <= code < 0xE000:
+        raise Unsupported("a surrogate")
+    return chr(code)
 
 
-def _range(low: tuple[str, int], high: tuple[str, int]) -> tuple[str, int]:
-    if not _is_single(high[1]) or high[1] < low[1]:
-        raise Unsupported("a range that ends before it begins")
-    return f"{low[0]}-{high[0]}", (high[1] << 1) - low[1]
+def _single(character: str) -> _Item:
+    """A character by itself. No `/` is left bare, which would end a Lark expression."""
+    plain = character.isalnum() and character.isascii()
+    text = character if plain else f"\\u{{{ord(character):x}}}"
+    return _Item(text, ord(character), writable=not UNWRITABLE.match(character))
 
 
-def _in_class(character: str, name: str) -> bool:
-    match name:
-        case "d":
-            return character.isdigit()
-        case "w":
-            return character.isalnum() or character == "_"
-        case _:
-            return character in "\t\n\v\f\r "
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) < 10
+def _range(low: _Item, high: _Item) -> list[_Item]:
+    if low.code is None or high.code is None:  # annex B: the hyphen beside a class such as `\w` is a character
+        return [low, _single("-"), high]
+    if high.code < low.code:
+        raise Malformed("a range that ends before it begins")
+    writable = low.code >= 0x20 and not low.code <= 0x7F <= high.code
+    return [_Item(f"{low.text}-{high.text}", writable=writable or (low.writable and low == high))]

@@ -3,16 +3,23 @@
 References are JSON pointers within the document. What they point at becomes a definition, named by its
 pointer, and every reference a reference to a definition: so any part of a schema can be cut out and used by
 itself, together with the definitions it reaches.
+
+Constants, defaults and examples are data: what looks like a reference there is none (`walk`).
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeAlias
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urldefrag, urljoin
 
 from tessera.core.chat import Json, JsonObject
+from tessera.prompt.keywords import KEYWORDS
 
 AnySchema: TypeAlias = JsonObject | bool
+
+_IN_PLACE = frozenset(
+    ("allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas", "dependencies")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +38,11 @@ class Document:
     def standing_alone(self, part: AnySchema) -> JsonObject:
         """`part` as a document of its own, with the definitions that it reaches."""
         reached: dict[str, AnySchema] = {}
-        todo = _names(part)
+        todo = sorted(targets(part))
         while todo:
             if (name := todo.pop()) not in reached:
                 reached[name] = self.definitions[name]
-                todo += _names(reached[name])
+                todo += sorted(targets(reached[name]))
         nothing: JsonObject = {"enum": []}
         whole = part if isinstance(part, Mapping) else ({} if part else nothing)
         return {**whole, "$defs": reached} if reached else whole
@@ -51,10 +58,6 @@ def definition_name(schema: JsonObject) -> str:
     return unescaped(unquote(str(schema["$ref"]).removeprefix("#/$defs/")))
 
 
-def _names(part: AnySchema) -> list[str]:
-    return [unescaped(pointer.removeprefix("/$defs/")) for pointer in sorted(targets(part))]
-
-
 def escaped(token: str) -> str:
     """One token of a JSON pointer."""
     return token.replace("~", "~0").replace("/", "~1")
@@ -65,29 +68,96 @@ def unescaped(token: str) -> str:
     return token.replace("~1", "/").replace("~0", "~")
 
 
-def canonical_pointer(reference: str) -> str | None:
-    """The pointer of a local reference ("" is the root); None for any other reference."""
-    if not reference.startswith("#"):
-        return None
-    pointer = unquote(reference[1:])
-    return pointer if not pointer or pointer.startswith("/") else None
+def walk(schema: AnySchema, pointer: str = "") -> Iterator[tuple[str, JsonObject]]:
+    """Every schema within `schema`, with its pointer, by the keywords that hold schemas. Does not recurse."""
+    todo: list[tuple[str, Json]] = [(pointer, schema)]
+    while todo:
+        at, node = todo.pop()
+        if isinstance(node, Mapping):
+            yield at, node
+            for name, value in node.items():
+                todo += ((f"{at}/{escaped(name)}{below}", inner) for below, inner in held(name, value))
+
+
+def held(name: str, value: Json) -> Iterator[tuple[str, Json]]:
+    """The schemas in the value of the keyword `name`, each with its pointer below that value."""
+    holds = KEYWORDS[name].holds if name in KEYWORDS else "value"
+    match value:
+        case Mapping() if holds == "named schemas":
+            yield from ((f"/{escaped(key)}", each) for key, each in value.items())
+        case Mapping() | bool() if holds == "schema":
+            yield "", value
+        case [*schemas] if holds in ("schema", "schemas"):
+            yield from ((f"/{i}", each) for i, each in enumerate(schemas))
+        case _:
+            pass
+
+
+def with_schemas(name: str, value: Json, change: Callable[[Json], Json]) -> Json:
+    """The value of the keyword `name`, every schema in it changed."""
+    holds = KEYWORDS[name].holds if name in KEYWORDS else "value"
+    match value:
+        case Mapping() if holds == "named schemas":
+            return {key: change(each) for key, each in value.items()}
+        case Mapping() | bool() if holds == "schema":
+            return change(value)
+        case [*schemas] if holds in ("schema", "schemas"):
+            return [change(each) for each in schemas]
+        case _:
+            return value
+
+
+@dataclass(slots=True)
+class Identifiers:
+    """The names that parts of a schema have by `$id` and `$anchor`, and the pointers that they stand for."""
+
+    id_keyword: str
+    _places: dict[str, str] = field(default_factory=dict[str, str])
+    _bases: dict[str, str] = field(default_factory=dict[str, str])
+
+    def read(self, schema: AnySchema) -> None:
+        """Finds all names in `schema`."""
+        self._bases[""] = self._places[""] = ""
+        for pointer, node in walk(schema):
+            base = self._base_of(pointer)
+            if isinstance(name := node.get(self.id_keyword), str):
+                uri, anchor = urldefrag(_joined(base, name))
+                if anchor:  # "$id": "#name", as it was before `$anchor`
+                    self._places.setdefault(f"{uri}#{anchor}", pointer)
+                else:
+                    self._bases[pointer] = base = uri
+                    self._places.setdefault(uri, pointer)
+            for keyword in ("$anchor", "$dynamicAnchor"):
+                if isinstance(anchor := node.get(keyword), str):
+                    self._places.setdefault(f"{base}#{anchor}", pointer)
+
+    def pointer(self, reference: str, at: str) -> str | None:
+        """What `reference`, which stands at the pointer `at`, points at; None for nothing in this schema."""
+        uri, fragment = urldefrag(_joined(self._base_of(at), reference))
+        fragment = unquote(fragment)
+        if fragment and not fragment.startswith("/"):
+            return self._places.get(f"{uri}#{fragment}")
+        root = self._places.get(uri)
+        return None if root is None else root + fragment
+
+    def _base_of(self, pointer: str) -> str:
+        while pointer not in self._bases:
+            pointer = pointer.rpartition("/")[0]
+        return self._bases[pointer]
+
+
+def _joined(base: str, reference: str) -> str:
+    if reference.startswith("#"):
+        return base + reference
+    try:
+        return urljoin(base, reference)
+    except ValueError:
+        return reference
 
 
 def targets(schema: AnySchema) -> set[str]:
-    """The pointers of all references in a schema whose references are known to lead to schemas."""
-    found: set[str] = set()
-    todo: list[Json] = [schema]
-    while todo:
-        match node := todo.pop():
-            case Mapping():
-                if isinstance(reference := node.get("$ref"), str):
-                    found.add(canonical_pointer(reference) or "")
-                todo += node.values()
-            case [*items]:
-                todo += items
-            case _:
-                pass
-    return found
+    """The names of the definitions that a schema of a `Document` refers to."""
+    return {definition_name(node) for _, node in walk(schema) if "$ref" in node}
 
 
 def at_pointer(document: Json, pointer: str) -> Json:
@@ -104,31 +174,41 @@ def at_pointer(document: Json, pointer: str) -> Json:
     return found
 
 
-def circular(schema: AnySchema, targets: Iterable[str]) -> str | None:
-    """A pointer among `targets` that holds for a value only if it holds for that value, as in
-    `{"$ref": "#"}`; or None.
+Find: TypeAlias = Callable[[str, str], str | None]
+"""The pointer of what a reference, which stands at a pointer, points at; None for nothing in the schema."""
+
+
+def circular(schema: AnySchema, find: Find) -> str | None:
+    """The pointer of a schema that holds for a value only if it holds for that very value, as
+    `{"$ref": "#"}` does; or None.
     """
-    leads = {target: set(_in_place(as_schema(at_pointer(schema, target)))) for target in targets}
+    leads: dict[str, set[str]] = {}
+    todo = [""]
+    while todo:
+        if (pointer := todo.pop()) not in leads:
+            below = as_schema(at_pointer(schema, pointer))
+            todo += (to for at, node in walk(below, pointer) for to in _references(node, at, find))
+            leads[pointer] = set(_in_place(below, pointer, find))
     done: set[str] = set()
     while ready := [name for name, to in leads.items() if name not in done and to <= done]:
         done.update(ready)
     return next((name for name in leads if name not in done), None)
 
 
-def _in_place(schema: AnySchema) -> Iterator[str]:
-    if not isinstance(schema, Mapping):
-        return
-    if isinstance(reference := schema.get("$ref"), str):
-        pointer = canonical_pointer(reference)
-        yield from () if pointer is None else (pointer,)
-    for keyword in ("not", "if", "then", "else"):
-        yield from _in_place(as_schema(schema.get(keyword, True)))
-    for keyword in ("allOf", "anyOf", "oneOf"):
-        for branch in subschemas(schema, keyword):
-            yield from _in_place(branch)
-    if isinstance(dependent := schema.get("dependentSchemas"), Mapping):
-        for branch in dependent.values():
-            yield from _in_place(as_schema(branch))
+def _references(node: JsonObject, at: str, find: Find) -> Iterator[str]:
+    if isinstance(reference := node.get("$ref"), str) and (pointer := find(reference, at)) is not None:
+        yield pointer
+
+
+def _in_place(schema: AnySchema, pointer: str, find: Find) -> Iterator[str]:
+    """What a schema refers to for the very value that it is applied to."""
+    todo: list[tuple[str, Json]] = [(pointer, schema)]
+    while todo:
+        at, node = todo.pop()
+        if isinstance(node, Mapping):
+            yield from _references(node, at, find)
+            for name in _IN_PLACE & node.keys():
+                todo += ((f"{at}/{name}{below}", inner) for below, inner in held(name, node[name]))
 
 
 def bottomless(document: Document) -> str | None:

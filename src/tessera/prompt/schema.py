@@ -1,68 +1,104 @@
 """The check that every schema of a request goes through, by the table of `keywords`.
 
-Out of it come documents the grammar can be built from: annotations gone, references uniform, formats and
-patterns in the one form that grammars take, `oneOf` turned into the `anyOf` that it equals.
+The result is a document that a grammar can be built from: annotations gone, references uniform, every draft's
+forms in those of 2020-12, formats and patterns in the one form that grammars take, `oneOf` turned into the
+`anyOf` that it equals.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 from tessera.core.chat import Json, JsonObject
 from tessera.errors import InvalidSchema
 from tessera.prompt import patterns
-from tessera.prompt.bounds import excess, size
+from tessera.prompt.bounds import MAX_VALUES, excess, size
+from tessera.prompt.drafts import Draft, draft_of
 from tessera.prompt.exclusive import exclusive
-from tessera.prompt.keywords import KEYWORDS, LIMITS, NOTE, Holds
+from tessera.prompt.forms import in_new_form
+from tessera.prompt.keywords import KEYWORDS, LIMITS, NOTE, RUNGS, Holds
+from tessera.prompt.no_effect import has_no_effect, is_anything, names_allowed
 from tessera.prompt.references import (
     AnySchema,
     Document,
+    Identifiers,
+    as_list,
     as_schema,
     at_pointer,
     bottomless,
-    canonical_pointer,
     circular,
     escaped,
     reference_to,
     subschemas,
-    targets,
+    walk,
 )
 from tessera.prompt.string_formats import FORMATS, VALIDATED
 from tessera.prompt.validation import schema_problem
 
 MAX_NUMBER = 2**53
 """Beyond it JSON readers round, so the grammar stays within."""
-_MAX_SCHEMAS = 5_000
+_MAX_SCHEMAS = 20_000
+_MAX_ALTERNATIVES = 24
+"""The most optional properties of which "at least one" is spelled out."""
 
 
-def check_schema(schema: AnySchema, *, strict: bool, param: str) -> Document:
-    """What the grammar is to enforce of `schema`.
+def check_schema(schema: AnySchema, *, strict: bool, param: str, rung: int = 0) -> Document:
+    """What the grammar is to enforce of `schema`, on a rung of `keywords.RUNGS`.
 
     Raises `InvalidSchema`, whose message holds the JSON pointer and the keyword, for a schema that is not
     one, exceeds the bounds, or (with `strict`) holds what cannot be enforced.
     """
-    check = _Check(schema, strict, param)
-    if problem := excess(schema) or schema_problem(schema):
+    check = _Check(schema, strict, param, RUNGS[rung])
+    if problem := excess(schema):
         check.refuse(problem.pointer, problem.message)
-    if (pointer := circular(schema, targets(schema))) is not None:
+    check.read()
+    if (pointer := circular(schema, check.find)) is not None:
         check.refuse(pointer, "`$ref`: it refers to itself for one and the same value")
+    if problem := schema_problem(schema):
+        lost = next(check.lost_references(), None) if not problem.pointer else None
+        check.refuse(lost or problem.pointer, "`$ref`: there is no schema at its end" if lost else problem.message)
     document = Document(check.enforced(schema, ""), check.definitions())
-    if (pointer := bottomless(document)) is not None:
-        check.refuse(pointer, "`$ref`: no value that ends can satisfy it")
+    while (pointer := bottomless(document)) is not None:
+        check.relax(pointer, "`$ref`: no value that ends can satisfy it")
+        document = replace(document, definitions={**document.definitions, pointer: True})
     return document
 
 
 @dataclass(slots=True)
 class _Check:
-    """One schema on its way. `targets` are what `$ref`s turned out to point at, `n_visited` the schemas
-    rewritten.
+    """One schema being checked. `targets` are what `$ref`s point at, `n_visited` the schemas rewritten so
+    far. Keywords in `left_out` are not enforced.
     """
 
     schema: AnySchema
     strict: bool
     param: str
+    left_out: frozenset[str]
+    draft: Draft = 2020
+    identifiers: Identifiers = field(default_factory=lambda: Identifiers("$id"))
     targets: dict[str, None] = field(default_factory=dict[str, None])
     n_visited: int = 0
+
+    def read(self) -> None:
+        """Finds the draft, and the names that the schema gives to its parts."""
+        self.draft = draft_of(self.schema)
+        self.identifiers = Identifiers("id" if self.draft == 4 else "$id")
+        self.identifiers.read(self.schema)
+
+    def find(self, reference: str, at: str) -> str | None:
+        """The pointer of the schema that a reference at the pointer `at` means; None if it is not in here."""
+        pointer = self.identifiers.pointer(reference, at)
+        try:
+            found = None if pointer is None else at_pointer(self.schema, pointer)
+        except LookupError:
+            return None
+        return pointer if isinstance(found, (Mapping, bool)) else None
+
+    def lost_references(self) -> Iterator[str]:
+        """The pointers of references to nothing in this schema."""
+        for at, node in walk(self.schema):
+            if isinstance(reference := node.get("$ref"), str) and self.find(reference, at) is None:
+                yield f"{at}/$ref"
 
     def refuse(self, pointer: str, problem: str) -> NoReturn:
         raise InvalidSchema(
@@ -74,7 +110,7 @@ class _Check:
             self.refuse(pointer, f"{problem}: leave it out, or send strict: false to have it only validated")
 
     def definitions(self) -> Mapping[str, AnySchema]:
-        """Rewrite all that references point at, which may bring up more."""
+        """Rewrites all that references point at, which may bring up more."""
         found: dict[str, AnySchema] = {}
         while waiting := [target for target in self.targets if target not in found]:
             for target in waiting:
@@ -88,47 +124,60 @@ class _Check:
             self.refuse(pointer, f"more than {_MAX_SCHEMAS} schemas once its references are laid out")
         if isinstance(schema, bool):
             return schema
-        draft = _Draft()
-        for name, value in schema.items():
+        if "not" in schema and is_anything(schema["not"]):
+            return False
+        rewritten = _Rewritten()
+        new = in_new_form(schema, self.draft)
+        for name, value in new.items():
             keyword = KEYWORDS.get(name, NOTE)
             here = f"{pointer}/{escaped(name)}"
-            match keyword.fate:
-                case "annotation":
-                    pass
-                case "refused":
-                    self.refuse(here, f"`{name}`: {keyword.why}")
-                case "relaxed":
-                    if (name, value) != ("uniqueItems", False):
-                        self.relax(here, f"`{name}`: {keyword.why}")
-                case "enforced":
-                    self._keep(draft, name, value, here, schema)
-        return draft.finished()
+            if keyword.fate == "annotation" or has_no_effect(name, value, new):
+                continue
+            if name in self.left_out:
+                rewritten.other_names |= name in ("patternProperties", "propertyNames")
+            elif keyword.fate == "relaxed":
+                self.relax(here, f"`{name}`: {keyword.why}")
+            else:
+                self._keep(rewritten, name, value, here, new)
+        return rewritten.finished()
 
-    def _keep(self, draft: "_Draft", name: str, value: Json, here: str, schema: JsonObject) -> None:
+    def _keep(self, rewritten: "_Rewritten", name: str, value: Json, here: str, schema: JsonObject) -> None:
         match name, value:
             case "$ref", str():
-                target = canonical_pointer(value) or ""
-                self.targets.setdefault(target)
-                draft.keywords |= reference_to(target)
+                self._keep_reference(rewritten, value, here)
             case (("oneOf" | "anyOf"), _):
                 branches = subschemas(schema, name)
-                if name == "oneOf" and not exclusive(branches, self._resolved):
+                if name == "oneOf" and self.strict and not exclusive(branches, self._resolved):
                     self.relax(here, "`oneOf`: a value may fit two branches, which a grammar cannot tell")
-                draft.unions.append(self._each(branches, here))
+                rewritten.unions.append(self._each(branches, here))
             case "allOf", _:
-                draft.parts += self._each(subschemas(schema, name), here)
+                rewritten.parts += self._each(subschemas(schema, name), here)
             case (("pattern" | "format"), str()):
-                draft.texts += self._texts(name, value, here)
+                rewritten.texts += self._texts(name, value, here)
             case "patternProperties", Mapping():
-                draft.keywords[name] = self._by_pattern(name, value, here)
+                self._keep_by_pattern(rewritten, value, here)
+            case "propertyNames", _:
+                self._keep_names(rewritten, as_schema(value), here, schema)
             case (("minProperties" | "maxProperties"), int()):
-                self._keep_count(draft, name, value, here, schema)
-            case _, int() | float() if name in LIMITS and not isinstance(value, bool):
-                draft.keywords[name] = self._within_numbers(name, value, here)
+                self._keep_count(rewritten, name, value, here, schema)
+            case _, int() | float() if name in LIMITS:
+                self._keep_limit(rewritten, name, value, here)
+            case _, int() if name in MAX_VALUES and value > MAX_VALUES[name]:
+                self.relax(here, f"`{name}`: more than {MAX_VALUES[name]}")
+                if name.startswith("min"):
+                    rewritten.keywords[name] = MAX_VALUES[name]
             case (("const" | "enum"), _) if problem := next(_unwritable(value), ""):
                 self.relax(here, f"`{name}`: {problem}")
             case _:
-                draft.keywords[name] = self._inside(KEYWORDS[name].holds, value, here)
+                rewritten.keywords[name] = self._inside(KEYWORDS[name].holds, value, here)
+
+    def _keep_reference(self, rewritten: "_Rewritten", reference: str, here: str) -> None:
+        target = self.find(reference, here.rpartition("/")[0])
+        if target is None:  # a metaschema, which the validator knows
+            self.relax(here, "`$ref`: what it refers to is not in this schema")
+            return
+        self.targets.setdefault(target)
+        rewritten.keywords |= reference_to(target)
 
     def _inside(self, holds: Holds, value: Json, here: str) -> Json:
         if holds == "value":
@@ -146,68 +195,96 @@ class _Check:
     def _each(self, schemas: Sequence[AnySchema], here: str) -> list[AnySchema]:
         return [self.enforced(schema, f"{here}/{i}") for i, schema in enumerate(schemas)]
 
-    def _within_numbers(self, name: str, limit: float, here: str) -> float:
-        """A limit beyond `MAX_NUMBER` is drawn in to it; what it then leaves empty is refused."""
-        if abs(limit) <= MAX_NUMBER:
-            return limit
-        upper = name in ("maximum", "exclusiveMaximum")
-        if name == "multipleOf" or upper != (limit > 0):
-            self.refuse(here, f"`{name}`: only numbers beyond {MAX_NUMBER}, which JSON readers round")
-        return MAX_NUMBER if upper else -MAX_NUMBER
+    def _keep_limit(self, rewritten: "_Rewritten", name: str, limit: float, here: str) -> None:
+        """A limit beyond `MAX_NUMBER` is drawn in to it, if that leaves any number."""
+        if abs(limit) > MAX_NUMBER:
+            upper = name in ("maximum", "exclusiveMaximum")
+            if name == "multipleOf" or upper != (limit > 0):
+                self.relax(here, f"`{name}`: only numbers beyond {MAX_NUMBER}, which JSON readers round")
+                return
+            limit = MAX_NUMBER if upper else -MAX_NUMBER
+        rewritten.keywords[name] = limit
 
-    def _by_pattern(self, name: str, named: JsonObject, here: str) -> JsonObject:
+    def _keep_by_pattern(self, rewritten: "_Rewritten", named: JsonObject, here: str) -> None:
         """Schemas by pattern, the patterns as grammars take them; two may have become one."""
         kept: dict[str, Json] = {}
         for pattern, value in named.items():
             at = f"{here}/{escaped(pattern)}"
             schema = self.enforced(as_schema(value), at)
-            for text in self._texts(name, pattern, at):
+            texts = self._texts("patternProperties", pattern, at)
+            rewritten.other_names |= not texts
+            for text in texts:
                 whole = f"^{text}$"
                 kept[whole] = {"allOf": [kept[whole], schema]} if whole in kept else schema
-        return kept
+        if kept:
+            rewritten.keywords["patternProperties"] = kept
+
+    def _keep_names(self, rewritten: "_Rewritten", names: AnySchema, here: str, schema: JsonObject) -> None:
+        """A rule for names, as properties or patterns that equal it."""
+        rule = self.enforced(self._resolved(names), here)
+        others = self.enforced(as_schema(schema.get("additionalProperties", True)), here)
+        listed = names_allowed(rule) if isinstance(rule, Mapping) else None
+        if not isinstance(rule, Mapping) or schema.keys() & {"properties", "patternProperties"}:
+            self.relax(here, f"`propertyNames`: {KEYWORDS['propertyNames'].why}")
+        elif listed is not None:
+            rewritten.names = {"properties": dict.fromkeys(listed, others), "additionalProperties": False}
+        elif rule.keys() == {"type", "pattern"} or rule.keys() == {"pattern"}:
+            by_pattern = {str(rule["pattern"]): others}
+            rewritten.names = {"patternProperties": by_pattern, "additionalProperties": False}
+        elif not rule.keys() <= {"type"}:
+            self.relax(here, f"`propertyNames`: {KEYWORDS['propertyNames'].why}")
 
     def _texts(self, name: str, value: str, here: str) -> list[str]:
         """The expression of the texts that fit a pattern or format; none if no grammar can hold it."""
+        if name == "format":
+            if value in VALIDATED:
+                self.relax(here, f"`format`: {value} is only validated")
+            return [FORMATS[value]] if value in FORMATS else []
         try:
-            if name != "format":
-                return [patterns.full_match(value)]
-        except patterns.Hostile as problem:
-            self.refuse(here, f"`{name}`: {problem}")
-        except patterns.Unsupported as problem:
+            return [patterns.full_match(value)]
+        except ValueError as problem:
             self.relax(here, f"`{name}`: {problem}")
             return []
-        if value in VALIDATED:
-            self.relax(here, f"`format`: {value} is only validated")
-        return [FORMATS[value]] if value in FORMATS else []
 
-    def _keep_count(self, draft: "_Draft", name: str, value: int, here: str, schema: JsonObject) -> None:
-        n_required, n_named = size(schema.get("required")), size(schema.get("properties"))
-        if name == "minProperties":
-            implied, exact = value <= n_required, value <= 1
+    def _keep_count(self, rewritten: "_Rewritten", name: str, value: int, here: str, schema: JsonObject) -> None:
+        required, properties = as_list(schema.get("required")), schema.get("properties")
+        named = properties if isinstance(properties, Mapping) else {}
+        closed = schema.get("additionalProperties") is False and "patternProperties" not in schema
+        if value <= len(required) if name == "minProperties" else closed and size(named) <= value:
+            return
+        if named.keys() <= set(required):
+            rewritten.keywords[name] = value
+        elif (name, value) == ("minProperties", 1) and len(named) <= _MAX_ALTERNATIVES:
+            rewritten.unions.append(_at_least_one([*named], closed=closed))
         else:
-            closed = schema.get("additionalProperties") is False and "patternProperties" not in schema
-            implied, exact = closed and n_named <= value, n_named <= n_required
-        if exact and not implied:
-            draft.keywords[name] = value
-        elif not implied:
             self.relax(here, f"`{name}`: {KEYWORDS[name].why}")
 
     def _resolved(self, schema: AnySchema) -> AnySchema:
         while isinstance(schema, Mapping) and isinstance(reference := schema.get("$ref"), str):
-            schema = as_schema(at_pointer(self.schema, canonical_pointer(reference) or ""))
+            if (pointer := self.find(reference, "")) is None:
+                return True
+            schema = as_schema(at_pointer(self.schema, pointer))
         return schema
 
 
 @dataclass(slots=True)
-class _Draft:
-    """A rewritten schema in the making: what may stand only once in a schema is gathered first."""
+class _Rewritten:
+    """A schema in the making: what may stand only once in a schema is gathered first. `names` are keywords
+    that stand for `propertyNames`; `other_names` says that a rule for names was left out, so that none may be
+    excluded.
+    """
 
     keywords: dict[str, Json] = field(default_factory=dict[str, Json])
     unions: list[list[AnySchema]] = field(default_factory=list[list[AnySchema]])
     parts: list[AnySchema] = field(default_factory=list[AnySchema])
     texts: list[str] = field(default_factory=list[str])
+    names: dict[str, Json] = field(default_factory=dict[str, Json])
+    other_names: bool = False
 
     def finished(self) -> JsonObject:
+        self.keywords |= self.names
+        if self.other_names:
+            self.keywords.pop("additionalProperties", None)
         for keyword, values in (("pattern", [f"^{text}$" for text in self.texts]), ("anyOf", self.unions)):
             if values:
                 self.keywords[keyword] = values[0]
@@ -217,10 +294,20 @@ class _Draft:
         return self.keywords
 
 
+def _at_least_one(names: Sequence[str], *, closed: bool) -> list[AnySchema]:
+    """One branch for each name that may be the first of those present, and one for any other name."""
+    branches: list[AnySchema] = [
+        {"properties": dict.fromkeys(names[:i], False), "required": [name]} for i, name in enumerate(names)
+    ]
+    if not closed:
+        branches.append({"properties": dict.fromkeys(names, False), "minProperties": 1})
+    return branches
+
+
 def _unwritable(value: Json) -> Iterator[str]:
-    """Why a grammar cannot hold a constant. Names are written whatever they hold."""
+    """Why a constant cannot be written as it is."""
     match value:
-        case bool() | None:
+        case None | bool():
             pass
         case str():
             if patterns.UNWRITABLE.search(value):

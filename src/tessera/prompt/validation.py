@@ -1,32 +1,35 @@
 """Validation of finished values, the second half of the guarantee: `jsonschema-rs` has the last word.
 
-Numbers keep their digits (`Decimal`), so that 0.1 is a tenth and 1e400 is finite. Formats count. Patterns run
-on a linear engine. Nothing is ever fetched.
+Numbers keep their digits (`Decimal`), so that 0.1 is a tenth and 1e400 is finite. Formats count. Patterns may
+look around and refer back, within a bounded number of steps: a text that would take more does not match.
+Nothing is ever fetched.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import jsonschema_rs
 
-from tessera.core.chat import AnyJsonObject, ChatRequest, FreeText, JsonObject, JsonSchema
-from tessera.prompt.references import escaped
+from tessera.core.chat import AnyJsonObject, ChatRequest, FreeText, Json, JsonObject, JsonSchema
+from tessera.prompt.bounds import SchemaProblem
+from tessera.prompt.drafts import dialect, draft_of
+from tessera.prompt.patterns import Malformed, Unsupported, full_match
+from tessera.prompt.references import AnySchema, escaped, with_schemas
 
-_PATTERNS = jsonschema_rs.RegexOptions(size_limit=2**22)
+_PATTERNS = jsonschema_rs.FancyRegexOptions(backtrack_limit=100_000, size_limit=2**24)
+_CLASSES: Mapping[int, Any] = {
+    4: jsonschema_rs.Draft4Validator,
+    6: jsonschema_rs.Draft6Validator,
+    7: jsonschema_rs.Draft7Validator,
+    2019: jsonschema_rs.Draft201909Validator,
+    2020: jsonschema_rs.Draft202012Validator,
+}
 
 
-@dataclass(frozen=True, slots=True)
-class SchemaProblem:
-    """Why a schema is not one, and where."""
-
-    pointer: str
-    message: str
-
-
-def schema_problem(schema: JsonObject | bool) -> SchemaProblem | None:
+def schema_problem(schema: AnySchema) -> SchemaProblem | None:
     """Check `schema` against its metaschema, its references and patterns."""
     try:
         Validator(schema)
@@ -39,17 +42,63 @@ def schema_problem(schema: JsonObject | bool) -> SchemaProblem | None:
     return None
 
 
+def _build(schema: AnySchema) -> jsonschema_rs.Validator:
+    """The validator of the schema's draft. What it cannot read, and a client may send, is put otherwise: a
+    `$schema` that nobody knows, and the lenient spellings of patterns.
+    """
+    make = _CLASSES[draft_of(schema)]
+    options = {"validate_formats": True, "offline": True, "pattern_options": _PATTERNS}
+    try:
+        return make(schema if isinstance(schema, bool) else dict(schema), **options)
+    except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
+        readable = _readable(schema)
+        if readable == schema:
+            raise
+        try:
+            return make(readable, **options)
+        except (jsonschema_rs.ReferencingError, ValueError):
+            raise error from None
+
+
+def _readable(schema: Json) -> Any:
+    if not isinstance(schema, Mapping):
+        return schema
+    readable: dict[str, Any] = {}
+    for name, value in schema.items():
+        match name, value:
+            case "$schema", _ if dialect(value) is None:
+                pass
+            case "pattern", str():
+                readable[name] = _readable_pattern(value)
+            case "patternProperties", Mapping():
+                readable[name] = {_readable_pattern(each): _readable(inner) for each, inner in value.items()}
+            case _:
+                readable[name] = with_schemas(name, value, _readable)
+    return readable
+
+
+def _readable_pattern(pattern: str) -> str:
+    """The pattern itself if the validator reads it, else another spelling of it. A well-formed one that has
+    none is not checked.
+    """
+    try:
+        jsonschema_rs.Draft202012Validator({"pattern": pattern}, pattern_options=_PATTERNS)
+    except ValueError:
+        try:
+            return f"^{full_match(pattern)}$"
+        except Malformed:
+            return pattern
+        except Unsupported:
+            return ""
+    return pattern
+
+
 class Validator:
     """Whether texts are JSON that fits one schema. Immutable, and safe to use from many threads."""
 
     def __init__(self, schema: JsonObject | bool) -> None:
         """Raises what `jsonschema_rs` raises for what is not a schema."""
-        self._validator = jsonschema_rs.validator_for(
-            schema if isinstance(schema, bool) else dict(schema),
-            validate_formats=True,
-            offline=True,
-            pattern_options=_PATTERNS,
-        )
+        self._validator = _build(schema)
 
     def validate(self, text: str) -> str | None:
         """None, or what is wrong with `text`: where and which rule, without quoting it."""

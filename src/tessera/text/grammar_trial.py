@@ -1,25 +1,16 @@
-"""The process that tries grammars out: `python -m tessera.text.grammar_trial`.
+"""Grammars are tried out before they are used: compiled, and followed along a few walks.
 
-It reads frames (four bytes of length, then UTF-8) from its standard input and answers each with one: the
-problem of a grammar, or nothing. The first frame is the vocabulary, as JSON: its size and control tokens.
 Compiling depends on the vocabulary's control tokens only, so every other token stands for one byte here.
 """
 
 import itertools
-import json
 import random
-import resource
-import struct
-import sys
 from collections.abc import Collection, Mapping
-from typing import BinaryIO
 
 from llguidance import LLMatcher, LLTokenizer
 
 from tessera.text.llg import LIMITS, llg_tokenizer
 
-MEMORY_BYTES = 2 * 2**30
-LENGTH = struct.Struct(">I")
 _STEPS = 48
 _WALKS = 3
 
@@ -86,23 +77,13 @@ def byte_tokenizer(vocabulary_size: int, control_tokens: Mapping[str, int]) -> L
     return llg_tokenizer(ByteTokenizer(vocabulary_size, control_tokens), [min(ends)])
 
 
-def read_frame(stream: BinaryIO) -> str | None:
-    """The next frame; None at the end of the stream."""
-    head = stream.read(LENGTH.size)
-    return stream.read(LENGTH.unpack(head)[0]).decode() if len(head) == LENGTH.size else None
+class Trial:
+    """Tries grammars that name the control tokens of one vocabulary."""
 
+    def __init__(self, vocabulary_size: int, control_tokens: Mapping[str, int]) -> None:
+        self._tokenizer = byte_tokenizer(vocabulary_size, control_tokens)
+        self._control_ids = sorted(control_tokens.values())
 
-def main() -> None:
-    """Answer until the input ends."""
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
-    vocabulary = json.loads(read_frame(sys.stdin.buffer) or "{}")
-    tokenizer = byte_tokenizer(vocabulary["size"], vocabulary["control_tokens"])
-    control_ids = sorted(vocabulary["control_tokens"].values())
-    while (lark := read_frame(sys.stdin.buffer)) is not None:
-        answer = (problem(lark, tokenizer, control_ids) or "").encode()
-        sys.stdout.buffer.write(LENGTH.pack(len(answer)) + answer)
-        sys.stdout.buffer.flush()
-
-
-if __name__ == "__main__":
-    main()
+    def problem(self, lark: str) -> str | None:
+        """Why the grammar cannot be used; None if it can."""
+        return problem(lark, self._tokenizer, self._control_ids)
