@@ -20,7 +20,7 @@ from typing import Any
 
 from llguidance import LLMatcher
 
-from tessera.core.chat import ChatRequest, JsonSchema
+from tessera.core.chat import ChatRequest, JsonObject, JsonSchema
 from tessera.core.generation import Grammar
 from tessera.errors import InvalidSchema
 from tessera.formats.hermes import HERMES
@@ -81,7 +81,7 @@ def judge(path: Path) -> Outcome:
     return outcome
 
 
-def follow(outcome: Outcome, schema: Any, lark: str, tests: Iterable[Any]) -> None:
+def follow(outcome: Outcome, schema: JsonObject | bool, lark: str, tests: Iterable[Any]) -> None:
     """Judge the instances: by the grammar, byte by byte, and by the final check."""
     validator = Validator(schema)
     tokenizer = byte_tokenizer(257, END)

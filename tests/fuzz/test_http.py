@@ -23,7 +23,7 @@ from tessera.engine.scripted import ScriptedEngine, ScriptedTokenizer, saying
 from tessera.formats.hermes import HERMES
 from tessera.http.limits import HttpLimits
 from tessera.models import Catalog, Model
-from tessera.text.grammar_check import GrammarCheck
+from tessera.prompt.grammar_check import GrammarCheck
 
 KEY = "sk-tessera-" + "f" * 40
 ANSWERED_WITHIN_S = 15.0
@@ -43,7 +43,7 @@ def target(run_app: Callable[[ASGIApp], AbstractContextManager[int]]) -> Iterato
     """A server whose engine says `{"a": 1}` whatever it is asked, and whose grammars are tried in earnest."""
     tokenizer = ScriptedTokenizer()
     engine = ScriptedEngine(tokenizer, saying(tokenizer, '{"a": 1}'), features=CAN_ALL)
-    grammars = GrammarCheck(tokenizer.control_tokens, tokenizer.vocabulary_size)
+    grammars = GrammarCheck(tokenizer.control_tokens, tokenizer.vocabulary_size, HERMES.syntax)
     model = Model("m", engine, tokenizer, HERMES, HERMES.sampling, created_s=1, grammars=grammars)
     app = build_app(Catalog([model], {"alias": "m"}, "m"), Keys([KEY]), HttpLimits(body_deadline_s=2))
     with blockbuster_ctx(), run_app(app) as port:

@@ -15,7 +15,7 @@ from tessera.engine.openvino.config import WorkerConfig
 from tessera.engine.openvino.private import PrivateEngine
 from tessera.formats.registry import choose_format
 from tessera.models import Catalog, Model
-from tessera.text.grammar_check import GrammarCheck
+from tessera.prompt.grammar_check import GrammarCheck
 from tessera.text.hf import HfTokenizer
 from tessera.weights.folder import ModelFolder
 
@@ -83,7 +83,7 @@ def service(
         model_folder.chat_template, control_tokens=tokenizer.control_tokens.keys(), eos=model_folder.eos_token
     )
     engine = Recorded(PrivateEngine(replace(worker_config, precision="f32")))
-    grammars = GrammarCheck(tokenizer.control_tokens, tokenizer.vocabulary_size)
+    grammars = GrammarCheck(tokenizer.control_tokens, tokenizer.vocabulary_size, chat_format.syntax)
     model = Model(
         engine.info.model_id, engine, tokenizer, chat_format, chat_format.sampling, 1, grammars=grammars
     )

@@ -29,7 +29,7 @@ from tessera.engine.openvino.config import WorkerConfig
 from tessera.engine.openvino.private import PrivateEngine
 from tessera.formats.registry import choose_format
 from tessera.models import Catalog, Model
-from tessera.text.grammar_check import GrammarCheck
+from tessera.prompt.grammar_check import GrammarCheck
 from tessera.text.hf import HfTokenizer
 from tessera.weights.folder import ModelFolder
 
@@ -251,7 +251,7 @@ def base_url(
         model_folder.chat_template, control_tokens=control.keys(), eos=model_folder.eos_token
     )
     engine = PrivateEngine(replace(worker_config, max_sequences=N_AT_ONCE))
-    check = GrammarCheck(control, tokenizer.vocabulary_size, deadline_s=20, wait_s=100)
+    check = GrammarCheck(control, tokenizer.vocabulary_size, chat_format.syntax, deadline_s=200, wait_s=100)
     model = Model("tessera", engine, tokenizer, chat_format, chat_format.sampling, 1, grammars=check)
     app = build_app(Catalog([model], {}, model.id), Keys([KEY]))
 

@@ -43,7 +43,7 @@ from tessera.formats.hermes import HERMES
 from tessera.formats.qwen3 import QWEN3
 from tessera.models import Model
 from tessera.pipeline import run
-from tessera.text.grammar_check import GrammarCheck
+from tessera.prompt.grammar_check import GrammarCheck
 from tessera.text.hf import HfTokenizer
 from tessera.weights.cache import Cache
 from tessera.weights.folder import ModelFolder
@@ -230,7 +230,9 @@ async def started(setup: Setup, embedded: ModelFolder, folder: Path) -> AsyncIte
         tokenizer_json=str(made.tokenizer_json),
     )
     engine = PrivateEngine(config)
-    check = GrammarCheck(tokenizer.control_tokens, tokenizer.vocabulary_size, deadline_s=20, wait_s=100)
+    check = GrammarCheck(
+        tokenizer.control_tokens, tokenizer.vocabulary_size, setup.format.syntax, deadline_s=200, wait_s=100
+    )
     model = Model("tiny", engine, tokenizer, setup.format, setup.format.sampling, 1, grammars=check)
     try:
         await engine.start()

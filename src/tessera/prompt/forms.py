@@ -34,4 +34,3 @@ def in_new_form(schema: JsonObject, draft: Draft) -> JsonObject:
         if name in new and not any(each in new for each in (*_IN_PLACE, *unless)):
             new = {plain if each == name else each: value for each, value in new.items()}
     return new
-

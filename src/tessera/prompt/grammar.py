@@ -39,9 +39,9 @@ def build_grammar(
 ) -> Grammar | None:
     """The grammar of the reply; None if anything may be said.
 
-    `rungs` names the rung of `keywords.RUNGS` for the schema of each parameter that is not on the first. Raises
-    `InvalidSchema` for schemas that cannot be enforced. Whether the grammar compiles within bounds is for
-    `prompt.ladder` to find out.
+    `rungs` names the rung of `keywords.RUNGS` for the schema of each parameter that is not on the first.
+    Raises `InvalidSchema` for schemas that cannot be enforced. Whether the grammar compiles within bounds is
+    for `prompt.ladder` to find out.
     """
     if not request.tools and isinstance(request.answer_format, FreeText):
         return None

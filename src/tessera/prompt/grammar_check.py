@@ -20,7 +20,7 @@ from tessera.errors import EngineOverloaded, InvalidSchema
 from tessera.parsing.syntax import Syntax
 from tessera.prompt.grammar_process import LENGTH, TOO_MUCH, Answer, Question, Setup, question
 
-_KEPT_BYTES = 16 * 2**20
+_KEPT_BYTES = 4 * 2**20
 _ANSWERS = msgspec.json.Decoder(Answer)
 
 
@@ -59,7 +59,10 @@ class GrammarCheck:
         Raises `InvalidSchema`, naming the parameter, for schemas that cannot be enforced, and
         `EngineOverloaded` while others keep all processes busy.
         """
-        asked = msgspec.json.encode(question(request))
+        try:
+            asked = msgspec.json.encode(question(request))
+        except RecursionError:
+            raise InvalidSchema("The schema cannot be enforced: at #: it is nested too deeply.") from None
         key = hashlib.sha256(asked).digest()
         answer = self._kept.get(key)
         if answer is None:

@@ -62,9 +62,7 @@ KEYWORDS: Mapping[str, Keyword] = MappingProxyType(
         ),
         **dict.fromkeys(LIMITS, _ENFORCED),
         "uniqueItems": Keyword("relaxed", "a grammar cannot remember the items"),
-        **dict.fromkeys(
-            ("contains", "not", "if"), Keyword("relaxed", _LATER, holds="schema")
-        ),
+        **dict.fromkeys(("contains", "not", "if"), Keyword("relaxed", _LATER, holds="schema")),
         **dict.fromkeys(("then", "else"), Keyword("relaxed", _LATER, holds="schema")),
         **dict.fromkeys(("minContains", "maxContains", "dependentRequired"), Keyword("relaxed", _LATER)),
         "dependentSchemas": Keyword("relaxed", _LATER, holds="named schemas"),

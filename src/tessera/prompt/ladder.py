@@ -46,9 +46,7 @@ def admitted_grammar(
         rungs |= {param: min(rungs[param] + 1, _LAST) for param in lowered}
 
 
-def _rung(
-    schema: SingleSchema, syntax: Syntax, control_tokens: Mapping[str, int], attempt: Attempt
-) -> int:
+def _rung(schema: SingleSchema, syntax: Syntax, control_tokens: Mapping[str, int], attempt: Attempt) -> int:
     """The first rung on which the schema by itself can be used."""
     for rung in range(_LAST):
         grammar = build_grammar(schema.alone, syntax, control_tokens, {schema.alone_param: rung})

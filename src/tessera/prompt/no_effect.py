@@ -1,14 +1,14 @@
 """Keywords that say nothing where they stand: no reason to refuse a schema, and nothing to enforce."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from tessera.core.chat import Json, JsonObject
 from tessera.prompt.keywords import KEYWORDS
-from tessera.prompt.references import as_list, types_named
+from tessera.prompt.references import as_list, as_object, types_named
 
 _TYPE_OF = {
     **dict.fromkeys(
-        ("uniqueItems", "contains", "minContains", "maxContains", "unevaluatedItems", "additionalItems"),
+        ("uniqueItems", "contains", "minContains", "maxContains", "unevaluatedItems"),
         "array",
     ),
     **dict.fromkeys(("items", "prefixItems", "minItems", "maxItems"), "array"),
@@ -22,30 +22,37 @@ _TYPE_OF = {
 
 
 def has_no_effect(name: str, value: Json, schema: JsonObject) -> bool:
-    """Whether every value passes the keyword `name` of `schema`, or no value of the schema's types meets it."""
+    """Whether the keyword `name` of `schema` excludes no value of the schema's types."""
     if (kind := _TYPE_OF.get(name)) and kind not in types_named(schema):
         return True
-    match name:
-        case "uniqueItems":
-            return value is False or schema.get("maxItems") in (0, 1)
-        case "minItems" | "minLength" | "minProperties":
-            return value == 0
-        case "patternProperties" | "dependentRequired" | "dependentSchemas" | "dependencies":
-            return isinstance(value, Mapping) and all(each == [] or is_anything(each) for each in value.values())
-        case "propertyNames":
-            return is_anything(value, but={"type": "string"})
-        case "additionalItems" | "unevaluatedProperties" | "unevaluatedItems":
-            return is_anything(value)
-        case "not":
-            return value is False
-        case "if":
-            return all(is_anything(schema.get(each, True)) for each in ("then", "else"))
-        case "then" | "else":
-            return "if" not in schema or is_anything(value)
-        case "minContains" | "maxContains":
-            return "contains" not in schema
-        case _:
-            return False
+    test = _TESTS.get(name)
+    return test is not None and test(value, schema)
+
+
+def _excludes_nothing(value: Json, _: JsonObject) -> bool:
+    return is_anything(value)
+
+
+def _is_zero(value: Json, _: JsonObject) -> bool:
+    return value == 0
+
+
+def _depends_on_nothing(value: Json, _: JsonObject) -> bool:
+    return all(each == [] or is_anything(each) for each in as_object(value).values())
+
+
+_TESTS: Mapping[str, Callable[[Json, JsonObject], bool]] = {
+    "uniqueItems": lambda value, schema: value is False or schema.get("maxItems") in (0, 1),
+    **dict.fromkeys(("minItems", "minLength", "minProperties"), _is_zero),
+    "patternProperties": lambda value, _: value == {},
+    **dict.fromkeys(("dependentRequired", "dependentSchemas", "dependencies"), _depends_on_nothing),
+    "propertyNames": lambda value, _: is_anything(value, but={"type": "string"}),
+    **dict.fromkeys(("unevaluatedProperties", "unevaluatedItems"), _excludes_nothing),
+    "not": lambda value, _: value is False,
+    "if": lambda _, schema: all(is_anything(schema.get(each, True)) for each in ("then", "else")),
+    **dict.fromkeys(("then", "else"), lambda value, schema: "if" not in schema or is_anything(value)),
+    **dict.fromkeys(("minContains", "maxContains"), lambda _, schema: "contains" not in schema),
+}
 
 
 def is_anything(schema: Json, but: JsonObject | None = None) -> bool:

@@ -28,6 +28,7 @@ _CONTROLS = r"\x00-\x07\x0b\x0e-\x1f\x7f"
 # The general categories, which Rust and ECMAScript name alike; scripts and other properties differ.
 _CATEGORY = re.compile(r"\{(?:[LMNPSZC]|L[ultmo]|M[nce]|N[dlo]|P[cdseifo]|S[mcko]|Z[slp]|C[cfn])\}")
 _COUNT = re.compile(r"\{(\d+)(,(\d*))?\}")
+_GROUP = re.compile(r"(?P<name>P?<[A-Za-z_$][\w$]*>)|<?[=!]|(?P<flags>[a-zA-Z-]+[:)])")
 _HEX = re.compile(r"[0-9A-Fa-f]+")
 UNWRITABLE = re.compile(f"[{_CONTROLS}]")
 """What a reply's JSON cannot hold: it has `\\n` and its like, and no `\\u0001`."""
@@ -53,6 +54,8 @@ def full_match(pattern: str) -> str:
     variants = reader.alternatives()
     if reader.rest:
         raise Malformed("an unbalanced `)`")
+    if reader.unsupported:
+        raise Unsupported(reader.unsupported)
     whole = [
         ("" if each.starts else _ANY_TEXT) + each.text + ("" if each.ends else _ANY_TEXT) for each in variants
     ]
@@ -87,23 +90,20 @@ class _Item:
         """Whether it is one character, which replies do not hold."""
         return self.code is not None and not self.writable
 
-    def alone(self) -> str:
-        """The expression outside of a class."""
-        if self.is_control:
-            raise Unsupported(CONTROL)
-        if self.writable:
-            return self.text
-        if self.text.startswith("[^"):
-            return f"{self.text[:-1]}{_CONTROLS}]"
-        return f"[{self.text}&&[^{_CONTROLS}]]"
-
 
 class _Reader:
-    """Recursive descent over the pattern; its depth is bounded."""
+    """Recursive descent over the pattern; its depth is bounded. `unsupported` is the first thing that no
+    grammar can hold: reading goes on, for the rest may be malformed.
+    """
 
     def __init__(self, pattern: str) -> None:
         self.rest = pattern
+        self.unsupported = ""
         self._depth = 0
+
+    def _cannot_hold(self, what: str) -> _Variant:
+        self.unsupported = self.unsupported or what
+        return _Variant()
 
     def take(self, *tokens: str) -> str:
         """Steps over the first of `tokens` that is next, and returns it; "" if none is."""
@@ -133,41 +133,55 @@ class _Reader:
         while self.rest and self.rest[0] not in "|)":
             if self.take("^"):
                 if any(not _is_empty(part) for part in parts):
-                    raise Unsupported("`^` inside the pattern")
+                    self._cannot_hold("`^` inside the pattern")
                 starts = True
             elif self.take("$"):
                 ends = True
             else:
                 part = self._repeat(self._atom())
                 if ends and not _is_empty(part):
-                    raise Unsupported("`$` inside the pattern")
+                    self._cannot_hold("`$` inside the pattern")
                 parts.append(part)
         return [
-            _Variant(each.text, each.starts or starts, each.ends or ends) for each in _concatenated(parts)
+            _Variant(each.text, each.starts or starts, each.ends or ends) for each in self._in_a_row(parts)
         ]
 
     def _atom(self) -> list[_Variant]:
         if self.take("("):
             return self._group()
         if self.take("["):
-            return [_Variant(self._class())]
+            return [self._class()]
         if self.take("."):
             return [_Variant(rf"[^\n{_CONTROLS}]")]
         if self.take("\\"):
-            return [_Variant(self._escape(in_class=False).alone())]
+            return [self._alone(self._escape(in_class=False))]
         character, self.rest = self.rest[0], self.rest[1:]
         if character in "*+?":
             raise Malformed(f"nothing before `{character}`")
-        return [_Variant(_single(character).alone())]
+        return [self._alone(_single(character))]
+
+    def _alone(self, item: _Item) -> _Variant:
+        """The expression of an item outside of a class."""
+        if item.is_control:
+            return self._cannot_hold(CONTROL)
+        if item.writable:
+            return _Variant(item.text)
+        if item.text.startswith("[^"):
+            return _Variant(f"{item.text[:-1]}{_CONTROLS}]")
+        return _Variant(f"[{item.text}&&[^{_CONTROLS}]]")
 
     def _group(self) -> list[_Variant]:
         if self._depth == _MAX_DEPTH:
             raise Unsupported(f"groups nested deeper than {_MAX_DEPTH}")
         if self.take("?") and not self.take(":"):
-            named = re.match(r"P?<[A-Za-z_$][\w$]*>", self.rest)
-            if not named:
-                raise Unsupported("look-around or flags")
-            self.rest = self.rest[named.end() :]
+            special = _GROUP.match(self.rest)
+            if not special:
+                raise Malformed("a `(?` that opens no group")
+            self.rest = self.rest[special.end() :]
+            if not special["name"]:
+                self._cannot_hold("look-around or flags")
+                if special["flags"] and special[0].endswith(")"):
+                    return [_Variant()]
         self._depth += 1
         variants = self.alternatives()
         self._depth -= 1
@@ -184,7 +198,7 @@ class _Reader:
             raise Malformed("a repeat of a repeat without a group")
         if any(each.anchored for each in part):
             if text != "?":
-                raise Unsupported("a repeated anchor")
+                self._cannot_hold("a repeated anchor")
             return [*part, _Variant()]
         return [_Variant(part[0].text + text)]
 
@@ -197,12 +211,12 @@ class _Reader:
         self.rest = self.rest[count.end() :]
         least, most = int(count[1]), int(count[3] or 0)
         if max(least, most) > _MAX_REPEATED:
-            raise Unsupported(f"a repeat of more than {_MAX_REPEATED}")
+            self._cannot_hold(f"a repeat of more than {_MAX_REPEATED}")
         if count[3] and most < least:
             raise Malformed("a count that ends before it begins")
         return count[0]
 
-    def _class(self) -> str:
+    def _class(self) -> _Variant:
         negated = bool(self.take("^"))
         items: list[_Item] = []
         while not self.take("]"):
@@ -215,21 +229,22 @@ class _Reader:
             else:
                 items.append(low)
         if not items and not negated:
-            raise Unsupported("an empty class, which nothing matches")
+            return self._cannot_hold("an empty class, which nothing matches")
         text = "".join(item.text for item in items)
         if negated:
-            return f"[^{text}{_CONTROLS}]"
+            return _Variant(f"[^{text}{_CONTROLS}]")
         if all(item.is_control for item in items):
-            raise Unsupported(CONTROL)
-        return f"[{text}]" if all(item.writable for item in items) else f"[[{text}]&&[^{_CONTROLS}]]"
+            return self._cannot_hold(CONTROL)
+        writable = all(item.writable for item in items)
+        return _Variant(f"[{text}]" if writable else f"[[{text}]&&[^{_CONTROLS}]]")
 
-    def _class_item(self) -> "_Item":
+    def _class_item(self) -> _Item:
         if self.take("\\"):
             return self._escape(in_class=True)
         character, self.rest = self.rest[:1], self.rest[1:]
         return _single(character)
 
-    def _escape(self, *, in_class: bool) -> "_Item":
+    def _escape(self, *, in_class: bool) -> _Item:
         character, self.rest = self.rest[:1], self.rest[1:]
         if not character:
             raise Malformed("a `\\` at the end")
@@ -252,42 +267,44 @@ class _Reader:
             return named
         if character not in _NO_IDENTITY:
             return character
-        raise Unsupported(f"`\\{character}`")
+        self._cannot_hold(f"`\\{character}`")
+        return character
 
     def _code(self, digits: int, character: str) -> str:
         code = _HEX.match(self.rest[:digits])
         if not code or len(code[0]) < digits:
             braced = re.match(r"\{([0-9A-Fa-f]{1,6})\}", self.rest) if character == "u" else None
             if not braced or int(braced[1], 16) > 0x10FFFF:
-                raise Unsupported(f"a character code of fewer than {digits} digits")
-            self.rest = self.rest[braced.end() :]
-            return _character(int(braced[1], 16))
-        self.rest = self.rest[digits:]
-        return _character(int(code[0], 16))
+                self._cannot_hold(f"a character code of fewer than {digits} digits")
+                return character
+            code = braced
+        self.rest = self.rest[code.end() :]
+        number = int(code[0].strip("{}"), 16)
+        if 0xD800 <= number < 0xE000:
+            self._cannot_hold("a surrogate")
+            return character
+        return chr(number)
 
-
-def _concatenated(parts: Sequence[list[_Variant]]) -> list[_Variant]:
-    """The variants of parts in a row; raises `Unsupported` for an anchor in the middle."""
-    if all(len(part) == 1 and not part[0].anchored for part in parts):
-        return [_Variant("".join(part[0].text for part in parts))]
-    *before, last = [part for part in parts if not _is_empty(part)] or [[_Variant()]]
-    first, *middle = before or [[_Variant()]]
-    if any(each.anchored for part in middle for each in part):
-        raise Unsupported("an anchor inside the pattern")
-    if before and (any(each.ends for each in first) or any(each.starts for each in last)):
-        raise Unsupported("an anchor inside the pattern")
-    between = "".join(part[0].text for part in middle)
-    return [_Variant(a.text + between + b.text, a.starts or b.starts, b.ends or a.ends) for a, b in product(first, last)]
+    def _in_a_row(self, parts: Sequence[list[_Variant]]) -> list[_Variant]:
+        """The variants of parts one after the other; only the outer ones may have anchors."""
+        if all(len(part) == 1 and not part[0].anchored for part in parts):
+            return [_Variant("".join(part[0].text for part in parts))]
+        *before, last = [part for part in parts if not _is_empty(part)] or [[_Variant()]]
+        first, *middle = before or [[_Variant()]]
+        inside = [each.anchored for part in middle for each in part]
+        if before:
+            inside += [each.ends for each in first] + [each.starts for each in last]
+        if any(inside):
+            self._cannot_hold("an anchor inside the pattern")
+        between = "".join(part[0].text for part in middle)
+        return [
+            _Variant(a.text + between + b.text, a.starts or b.starts, a.ends or b.ends)
+            for a, b in product(first, last)
+        ]
 
 
 def _is_empty(part: list[_Variant]) -> bool:
     return part == [_Variant()]
-
-
-def _character(code: int) -> str:
-    if 0xD800 <= code < 0xE000:
-        raise Unsupported("a surrogate")
-    return chr(code)
 
 
 def _single(character: str) -> _Item:
@@ -298,7 +315,9 @@ def _single(character: str) -> _Item:
 
 
 def _range(low: _Item, high: _Item) -> list[_Item]:
-    if low.code is None or high.code is None:  # annex B: the hyphen beside a class such as `\w` is a character
+    if (
+        low.code is None or high.code is None
+    ):  # annex B: the hyphen beside a class such as `\w` is a character
         return [low, _single("-"), high]
     if high.code < low.code:
         raise Malformed("a range that ends before it begins")

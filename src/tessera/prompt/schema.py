@@ -5,38 +5,37 @@ forms in those of 2020-12, formats and patterns in the one form that grammars ta
 `anyOf` that it equals.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 from tessera.core.chat import Json, JsonObject
 from tessera.errors import InvalidSchema
 from tessera.prompt import patterns
-from tessera.prompt.bounds import MAX_VALUES, excess, size
+from tessera.prompt.bounds import MAX_VALUES, excess
 from tessera.prompt.drafts import Draft, draft_of
 from tessera.prompt.exclusive import exclusive
 from tessera.prompt.forms import in_new_form
+from tessera.prompt.identifiers import Identifiers
 from tessera.prompt.keywords import KEYWORDS, LIMITS, NOTE, RUNGS, Holds
 from tessera.prompt.no_effect import has_no_effect, is_anything, names_allowed
+from tessera.prompt.recursion import bottomless, circular
 from tessera.prompt.references import (
     AnySchema,
     Document,
-    Identifiers,
     as_list,
+    as_object,
     as_schema,
     at_pointer,
-    bottomless,
-    circular,
     escaped,
     reference_to,
     subschemas,
     walk,
 )
+from tessera.prompt.rewritten import MAX_NUMBER, Rewritten, at_least_one, unwritable
 from tessera.prompt.string_formats import FORMATS, VALIDATED
 from tessera.prompt.validation import schema_problem
 
-MAX_NUMBER = 2**53
-"""Beyond it JSON readers round, so the grammar stays within."""
 _MAX_SCHEMAS = 20_000
 _MAX_ALTERNATIVES = 24
 """The most optional properties of which "at least one" is spelled out."""
@@ -55,13 +54,29 @@ def check_schema(schema: AnySchema, *, strict: bool, param: str, rung: int = 0) 
     if (pointer := circular(schema, check.find)) is not None:
         check.refuse(pointer, "`$ref`: it refers to itself for one and the same value")
     if problem := schema_problem(schema):
-        lost = next(check.lost_references(), None) if not problem.pointer else None
-        check.refuse(lost or problem.pointer, "`$ref`: there is no schema at its end" if lost else problem.message)
+        if not problem.pointer and (lost := next(check.lost_references(), None)):
+            check.refuse(lost, "`$ref`: there is no schema at its end")
+        check.refuse(problem.pointer, problem.message)
     document = Document(check.enforced(schema, ""), check.definitions())
     while (pointer := bottomless(document)) is not None:
         check.relax(pointer, "`$ref`: no value that ends can satisfy it")
         document = replace(document, definitions={**document.definitions, pointer: True})
     return document
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A keyword where it stands: in `schema`, at `pointer`."""
+
+    name: str
+    value: Json
+    pointer: str
+    schema: JsonObject
+
+    @property
+    def number(self) -> float:
+        """The value of a keyword that the metaschema wants to be a number."""
+        return self.value if isinstance(self.value, (int, float)) else 0
 
 
 @dataclass(slots=True)
@@ -126,7 +141,7 @@ class _Check:
             return schema
         if "not" in schema and is_anything(schema["not"]):
             return False
-        rewritten = _Rewritten()
+        rewritten = Rewritten()
         new = in_new_form(schema, self.draft)
         for name, value in new.items():
             keyword = KEYWORDS.get(name, NOTE)
@@ -138,46 +153,110 @@ class _Check:
             elif keyword.fate == "relaxed":
                 self.relax(here, f"`{name}`: {keyword.why}")
             else:
-                self._keep(rewritten, name, value, here, new)
+                keep = _KEEP.get(name, _Check.keep_as_it_is)
+                keep(self, rewritten, _Place(name, value, here, new))
         return rewritten.finished()
 
-    def _keep(self, rewritten: "_Rewritten", name: str, value: Json, here: str, schema: JsonObject) -> None:
-        match name, value:
-            case "$ref", str():
-                self._keep_reference(rewritten, value, here)
-            case (("oneOf" | "anyOf"), _):
-                branches = subschemas(schema, name)
-                if name == "oneOf" and self.strict and not exclusive(branches, self._resolved):
-                    self.relax(here, "`oneOf`: a value may fit two branches, which a grammar cannot tell")
-                rewritten.unions.append(self._each(branches, here))
-            case "allOf", _:
-                rewritten.parts += self._each(subschemas(schema, name), here)
-            case (("pattern" | "format"), str()):
-                rewritten.texts += self._texts(name, value, here)
-            case "patternProperties", Mapping():
-                self._keep_by_pattern(rewritten, value, here)
-            case "propertyNames", _:
-                self._keep_names(rewritten, as_schema(value), here, schema)
-            case (("minProperties" | "maxProperties"), int()):
-                self._keep_count(rewritten, name, value, here, schema)
-            case _, int() | float() if name in LIMITS:
-                self._keep_limit(rewritten, name, value, here)
-            case _, int() if name in MAX_VALUES and value > MAX_VALUES[name]:
-                self.relax(here, f"`{name}`: more than {MAX_VALUES[name]}")
-                if name.startswith("min"):
-                    rewritten.keywords[name] = MAX_VALUES[name]
-            case (("const" | "enum"), _) if problem := next(_unwritable(value), ""):
-                self.relax(here, f"`{name}`: {problem}")
-            case _:
-                rewritten.keywords[name] = self._inside(KEYWORDS[name].holds, value, here)
-
-    def _keep_reference(self, rewritten: "_Rewritten", reference: str, here: str) -> None:
-        target = self.find(reference, here.rpartition("/")[0])
+    def keep_reference(self, rewritten: Rewritten, at: _Place) -> None:
+        reference = str(at.value)
+        target = self.find(reference, at.pointer.rpartition("/")[0])
         if target is None:  # a metaschema, which the validator knows
-            self.relax(here, "`$ref`: what it refers to is not in this schema")
+            self.relax(at.pointer, "`$ref`: what it refers to is not in this schema")
             return
         self.targets.setdefault(target)
         rewritten.keywords |= reference_to(target)
+
+    def keep_union(self, rewritten: Rewritten, at: _Place) -> None:
+        branches = subschemas(at.schema, at.name)
+        if at.name == "oneOf" and self.strict and not exclusive(branches, self._resolved):
+            self.relax(at.pointer, "`oneOf`: a value may fit two branches, which a grammar cannot tell")
+        rewritten.unions.append(self._each(branches, at.pointer))
+
+    def keep_parts(self, rewritten: Rewritten, at: _Place) -> None:
+        rewritten.parts += self._each(subschemas(at.schema, at.name), at.pointer)
+
+    def keep_pattern(self, rewritten: Rewritten, at: _Place) -> None:
+        rewritten.texts += self._pattern(str(at.value), at)
+
+    def keep_format(self, rewritten: Rewritten, at: _Place) -> None:
+        name = str(at.value)
+        if name in VALIDATED:
+            self.relax(at.pointer, f"`format`: {name} is only validated")
+        rewritten.texts += [FORMATS[name]] if name in FORMATS else []
+
+    def keep_by_pattern(self, rewritten: Rewritten, at: _Place) -> None:
+        """Schemas by pattern, the patterns as grammars take them; two may have become one."""
+        kept: dict[str, Json] = {}
+        for pattern, value in as_object(at.value).items():
+            here = replace(at, pointer=f"{at.pointer}/{escaped(pattern)}")
+            schema = self.enforced(as_schema(value), here.pointer)
+            texts = self._pattern(pattern, here)
+            rewritten.other_names |= not texts
+            for text in texts:
+                whole = f"^{text}$"
+                kept[whole] = {"allOf": [kept[whole], schema]} if whole in kept else schema
+        if kept:
+            rewritten.keywords["patternProperties"] = kept
+
+    def keep_names(self, rewritten: Rewritten, at: _Place) -> None:
+        """A rule for names, as properties or patterns that equal it."""
+        rule = self.enforced(self._resolved(as_schema(at.value)), at.pointer)
+        others = self.enforced(as_schema(at.schema.get("additionalProperties", True)), at.pointer)
+        listed = names_allowed(rule) if isinstance(rule, Mapping) else None
+        if not isinstance(rule, Mapping) or "properties" in at.schema or "patternProperties" in at.schema:
+            self.relax(at.pointer, f"`propertyNames`: {KEYWORDS['propertyNames'].why}")
+        elif listed is not None:
+            rewritten.names = {"properties": dict.fromkeys(listed, others), "additionalProperties": False}
+        elif {*rule} in ({"type", "pattern"}, {"pattern"}):
+            by_pattern = {str(rule["pattern"]): others}
+            rewritten.names = {"patternProperties": by_pattern, "additionalProperties": False}
+        elif not {*rule} <= {"type"}:
+            self.relax(at.pointer, f"`propertyNames`: {KEYWORDS['propertyNames'].why}")
+
+    def keep_limit(self, rewritten: Rewritten, at: _Place) -> None:
+        """A limit beyond `MAX_NUMBER` is drawn in to it, if that leaves any number."""
+        limit = at.number
+        if abs(limit) > MAX_NUMBER:
+            upper = at.name in ("maximum", "exclusiveMaximum")
+            if at.name == "multipleOf" or upper != (limit > 0):
+                beyond = f"only numbers beyond {MAX_NUMBER}, which JSON readers round"
+                self.relax(at.pointer, f"`{at.name}`: {beyond}")
+                return
+            limit = MAX_NUMBER if upper else -MAX_NUMBER
+        rewritten.keywords[at.name] = limit
+
+    def keep_count(self, rewritten: Rewritten, at: _Place) -> None:
+        """A count beyond what is enforced is left out, or drawn in if it is the least."""
+        most = MAX_VALUES[at.name]
+        if at.number > most:
+            self.relax(at.pointer, f"`{at.name}`: more than {most}")
+        if at.number <= most or at.name.startswith("min"):
+            rewritten.keywords[at.name] = min(at.number, most)
+
+    def keep_size(self, rewritten: Rewritten, at: _Place) -> None:
+        """The number of properties, where the grammar can count them."""
+        required = set(as_list(at.schema.get("required")))
+        named = as_object(at.schema.get("properties"))
+        closed = at.schema.get("additionalProperties") is False and "patternProperties" not in at.schema
+        if at.number <= len(required) if at.name == "minProperties" else closed and len(named) <= at.number:
+            return
+        if named.keys() <= required:
+            if at.name == "minProperties" and at.number > len(required) + 1:
+                self.relax(at.pointer, "`minProperties`: a name may come twice, which a grammar cannot know")
+            self.keep_count(rewritten, at)
+        elif (at.name, at.number) == ("minProperties", 1) and len(named) <= _MAX_ALTERNATIVES:
+            rewritten.unions.append(at_least_one([*named], closed=closed))
+        else:
+            self.relax(at.pointer, f"`{at.name}`: {KEYWORDS[at.name].why}")
+
+    def keep_constants(self, rewritten: Rewritten, at: _Place) -> None:
+        if problem := next(unwritable(at.value), ""):
+            self.relax(at.pointer, f"`{at.name}`: {problem}")
+        else:
+            rewritten.keywords[at.name] = at.value
+
+    def keep_as_it_is(self, rewritten: Rewritten, at: _Place) -> None:
+        rewritten.keywords[at.name] = self._inside(KEYWORDS[at.name].holds, at.value, at.pointer)
 
     def _inside(self, holds: Holds, value: Json, here: str) -> Json:
         if holds == "value":
@@ -195,69 +274,13 @@ class _Check:
     def _each(self, schemas: Sequence[AnySchema], here: str) -> list[AnySchema]:
         return [self.enforced(schema, f"{here}/{i}") for i, schema in enumerate(schemas)]
 
-    def _keep_limit(self, rewritten: "_Rewritten", name: str, limit: float, here: str) -> None:
-        """A limit beyond `MAX_NUMBER` is drawn in to it, if that leaves any number."""
-        if abs(limit) > MAX_NUMBER:
-            upper = name in ("maximum", "exclusiveMaximum")
-            if name == "multipleOf" or upper != (limit > 0):
-                self.relax(here, f"`{name}`: only numbers beyond {MAX_NUMBER}, which JSON readers round")
-                return
-            limit = MAX_NUMBER if upper else -MAX_NUMBER
-        rewritten.keywords[name] = limit
-
-    def _keep_by_pattern(self, rewritten: "_Rewritten", named: JsonObject, here: str) -> None:
-        """Schemas by pattern, the patterns as grammars take them; two may have become one."""
-        kept: dict[str, Json] = {}
-        for pattern, value in named.items():
-            at = f"{here}/{escaped(pattern)}"
-            schema = self.enforced(as_schema(value), at)
-            texts = self._texts("patternProperties", pattern, at)
-            rewritten.other_names |= not texts
-            for text in texts:
-                whole = f"^{text}$"
-                kept[whole] = {"allOf": [kept[whole], schema]} if whole in kept else schema
-        if kept:
-            rewritten.keywords["patternProperties"] = kept
-
-    def _keep_names(self, rewritten: "_Rewritten", names: AnySchema, here: str, schema: JsonObject) -> None:
-        """A rule for names, as properties or patterns that equal it."""
-        rule = self.enforced(self._resolved(names), here)
-        others = self.enforced(as_schema(schema.get("additionalProperties", True)), here)
-        listed = names_allowed(rule) if isinstance(rule, Mapping) else None
-        if not isinstance(rule, Mapping) or schema.keys() & {"properties", "patternProperties"}:
-            self.relax(here, f"`propertyNames`: {KEYWORDS['propertyNames'].why}")
-        elif listed is not None:
-            rewritten.names = {"properties": dict.fromkeys(listed, others), "additionalProperties": False}
-        elif rule.keys() == {"type", "pattern"} or rule.keys() == {"pattern"}:
-            by_pattern = {str(rule["pattern"]): others}
-            rewritten.names = {"patternProperties": by_pattern, "additionalProperties": False}
-        elif not rule.keys() <= {"type"}:
-            self.relax(here, f"`propertyNames`: {KEYWORDS['propertyNames'].why}")
-
-    def _texts(self, name: str, value: str, here: str) -> list[str]:
-        """The expression of the texts that fit a pattern or format; none if no grammar can hold it."""
-        if name == "format":
-            if value in VALIDATED:
-                self.relax(here, f"`format`: {value} is only validated")
-            return [FORMATS[value]] if value in FORMATS else []
+    def _pattern(self, pattern: str, at: _Place) -> list[str]:
+        """The expression of the texts that fit a pattern; none if no grammar can hold it."""
         try:
-            return [patterns.full_match(value)]
+            return [patterns.full_match(pattern)]
         except ValueError as problem:
-            self.relax(here, f"`{name}`: {problem}")
+            self.relax(at.pointer, f"`{at.name}`: {problem}")
             return []
-
-    def _keep_count(self, rewritten: "_Rewritten", name: str, value: int, here: str, schema: JsonObject) -> None:
-        required, properties = as_list(schema.get("required")), schema.get("properties")
-        named = properties if isinstance(properties, Mapping) else {}
-        closed = schema.get("additionalProperties") is False and "patternProperties" not in schema
-        if value <= len(required) if name == "minProperties" else closed and size(named) <= value:
-            return
-        if named.keys() <= set(required):
-            rewritten.keywords[name] = value
-        elif (name, value) == ("minProperties", 1) and len(named) <= _MAX_ALTERNATIVES:
-            rewritten.unions.append(_at_least_one([*named], closed=closed))
-        else:
-            self.relax(here, f"`{name}`: {KEYWORDS[name].why}")
 
     def _resolved(self, schema: AnySchema) -> AnySchema:
         while isinstance(schema, Mapping) and isinstance(reference := schema.get("$ref"), str):
@@ -267,55 +290,17 @@ class _Check:
         return schema
 
 
-@dataclass(slots=True)
-class _Rewritten:
-    """A schema in the making: what may stand only once in a schema is gathered first. `names` are keywords
-    that stand for `propertyNames`; `other_names` says that a rule for names was left out, so that none may be
-    excluded.
-    """
-
-    keywords: dict[str, Json] = field(default_factory=dict[str, Json])
-    unions: list[list[AnySchema]] = field(default_factory=list[list[AnySchema]])
-    parts: list[AnySchema] = field(default_factory=list[AnySchema])
-    texts: list[str] = field(default_factory=list[str])
-    names: dict[str, Json] = field(default_factory=dict[str, Json])
-    other_names: bool = False
-
-    def finished(self) -> JsonObject:
-        self.keywords |= self.names
-        if self.other_names:
-            self.keywords.pop("additionalProperties", None)
-        for keyword, values in (("pattern", [f"^{text}$" for text in self.texts]), ("anyOf", self.unions)):
-            if values:
-                self.keywords[keyword] = values[0]
-                self.parts += [{keyword: value} for value in values[1:]]
-        if self.parts:
-            self.keywords["allOf"] = self.parts
-        return self.keywords
-
-
-def _at_least_one(names: Sequence[str], *, closed: bool) -> list[AnySchema]:
-    """One branch for each name that may be the first of those present, and one for any other name."""
-    branches: list[AnySchema] = [
-        {"properties": dict.fromkeys(names[:i], False), "required": [name]} for i, name in enumerate(names)
-    ]
-    if not closed:
-        branches.append({"properties": dict.fromkeys(names, False), "minProperties": 1})
-    return branches
-
-
-def _unwritable(value: Json) -> Iterator[str]:
-    """Why a constant cannot be written as it is."""
-    match value:
-        case None | bool():
-            pass
-        case str():
-            if patterns.UNWRITABLE.search(value):
-                yield patterns.CONTROL
-        case int() | float():
-            if abs(value) > MAX_NUMBER:
-                yield f"a number beyond {MAX_NUMBER}, which JSON readers round"
-        case Mapping():
-            yield from (problem for each in value.values() for problem in _unwritable(each))
-        case _:
-            yield from (problem for each in value for problem in _unwritable(each))
+_KEEP: Mapping[str, Callable[[_Check, Rewritten, _Place], None]] = {
+    "$ref": _Check.keep_reference,
+    **dict.fromkeys(("anyOf", "oneOf"), _Check.keep_union),
+    "allOf": _Check.keep_parts,
+    "pattern": _Check.keep_pattern,
+    "format": _Check.keep_format,
+    "patternProperties": _Check.keep_by_pattern,
+    "propertyNames": _Check.keep_names,
+    **dict.fromkeys(LIMITS, _Check.keep_limit),
+    **dict.fromkeys(("minLength", "maxLength", "minItems", "maxItems"), _Check.keep_count),
+    **dict.fromkeys(("minProperties", "maxProperties"), _Check.keep_size),
+    **dict.fromkeys(("const", "enum"), _Check.keep_constants),
+}
+"""How the enforced keywords are kept that are not simply copied."""

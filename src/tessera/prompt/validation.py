@@ -60,7 +60,7 @@ def _build(schema: AnySchema) -> jsonschema_rs.Validator:
             raise error from None
 
 
-def _readable(schema: Json) -> Any:
+def _readable(schema: Json) -> Any:  # noqa: ANN401 - JSON, as the library has it
     if not isinstance(schema, Mapping):
         return schema
     readable: dict[str, Any] = {}
@@ -79,18 +79,25 @@ def _readable(schema: Json) -> Any:
 
 def _readable_pattern(pattern: str) -> str:
     """The pattern itself if the validator reads it, else another spelling of it. A well-formed one that has
-    none is not checked.
+    none, or is too large, is not checked.
     """
+    if _is_read(pattern):
+        return pattern
+    try:
+        spelled = f"^{full_match(pattern)}$"
+    except Malformed:
+        return pattern
+    except Unsupported:
+        return ""
+    return spelled if _is_read(spelled) else ""
+
+
+def _is_read(pattern: str) -> bool:
     try:
         jsonschema_rs.Draft202012Validator({"pattern": pattern}, pattern_options=_PATTERNS)
     except ValueError:
-        try:
-            return f"^{full_match(pattern)}$"
-        except Malformed:
-            return pattern
-        except Unsupported:
-            return ""
-    return pattern
+        return False
+    return True
 
 
 class Validator:

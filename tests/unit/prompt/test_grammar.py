@@ -262,7 +262,7 @@ def test_references_that_fan_out_are_followed_once() -> None:
 
 @pytest.mark.parametrize("choice", [ToolChoice("none"), ToolChoice("required", frozenset({"now"}))])
 def test_schemas_of_tools_that_are_not_called_are_checked_too(choice: ToolChoice) -> None:
-    tools = (NOW, Tool("f", {"properties": {"a": {"pattern": "(a+)+$"}}}, {}))
+    tools = (NOW, Tool("f", {"properties": {"a": {"pattern": "["}}}, {}))
     with pytest.raises(InvalidSchema):
         build_grammar(ChatRequest((), tools=tools, tool_choice=choice), XML, CONTROL)
 

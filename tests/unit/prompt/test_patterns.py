@@ -1,14 +1,12 @@
-import contextlib
 import json
 import re
-import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tessera.prompt.patterns import Hostile, Unsupported, full_match
-from tessera.prompt.validation import Validator
+from tessera.prompt.patterns import Malformed, Unsupported, full_match
+from tessera.prompt.validation import Validator, schema_problem
 
 CONTROLS = r"\x00-\x07\x0b\x0e-\x1f\x7f"
 FINE = [
@@ -27,40 +25,48 @@ FINE = [
     r"^\$\d+(\.\d{2})?$",
     "a|^b|c$",
 ]
-HOSTILE = [
+# A backtracking engine may take exponential time for these; a linear automaton does not.
+AMBIGUOUS = [
     "(a+)+$",
     "^(([a-z])+.)+[A-Z]([a-z])+$",
     "(a|aa)+$",
-    "(a|a)*$",
-    "(.*a){25}",
-    "([a-zA-Z]+)*$",
-    "(a|a?)+",
-    "(x+x+)+y",
-    r"(\w+\s?)*$",
+    r"^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$",
+    r"^(?:[A-Za-z0-9_.~-]|%[0-9A-F]{2})*$",
+    r"^(?:\S+\s+){0,29}\S+$",
     "(a?){100}a{100}",
-    "((a{1,100}){1,100}){1,100}",
-    "(.*a.{200}){50}",
-    "a{2000}",
-    "a" * 257,
     r"([^\P{L}]|a)*",
     "(" * 30 + ")" * 30,
 ]
 UNSUPPORTED = [
-    "(?=a)b", r"\bfoo", "(^a|b$)c", r"(a)\1", "[", "(", ")", "a**", "(?i)a", r"\cA", "[z-a]", "a{,3}",
-    "a{3,1}", r"\ud800", r"[a-\d]", "*a", "[]", r"\x1", "\\",
-    r"a\x1fb", r"[\x01\0]", r"\v", "\x7f",
+    "(?=a)b", "^(?!none$)", "(?<=a)b", "(?<!a)b", r"\bfoo", "(^a|b$)c", r"(a)\1", "(?i)a", "(?i:a)b", r"\cA",
+    r"\ud800", "[]", r"\x1", r"a\x1fb", r"[\x01\0]", r"\v", "\x7f", "a^b", "(a$|b)c", "(^a)+", "a{200000}",
+    r"\p{Script=Latin}", "a" * 5000, "(" * 60 + ")" * 60,
 ]  # fmt: skip
+MALFORMED = [
+    "[", "(", ")", "a**", "[z-a]", "a{3,1}", "*a", "\\", "(?", "(?=[", "(?<a", "(?!x", "a|+", r"\b[",
+]  # fmt: skip
+# Annex B of ECMAScript: what is no count, and what is no range, stands for itself.
+LENIENT = {
+    "a{": "a{",
+    "{": "{",
+    "a{,3}": "a{,3}",
+    r"^[\w-.]$": "-",
+    r"^[a-\d]$": "-",
+    "^[^]$": "x",
+    r"\_": "_",
+    "]": "]",
+    r"\e": "e",
+}
+
+
+@pytest.mark.parametrize("pattern", AMBIGUOUS)
+def test_ambiguity_is_no_reason_to_refuse(pattern: str) -> None:
+    assert full_match(pattern)
 
 
 @pytest.mark.parametrize("pattern", FINE)
 def test_fine(pattern: str) -> None:
     assert full_match(pattern)
-
-
-@pytest.mark.parametrize("pattern", HOSTILE)
-def test_hostile(pattern: str) -> None:
-    with pytest.raises(Hostile):
-        full_match(pattern)
 
 
 @pytest.mark.parametrize("pattern", UNSUPPORTED)
@@ -69,14 +75,23 @@ def test_unsupported(pattern: str) -> None:
         full_match(pattern)
 
 
-@pytest.mark.parametrize(
-    "pattern", ["a?" * 128, ".*" * 128, "[a-z]*" * 42, f"({'(.a|b.)' * 30})*", f"({'|'.join('ab' * 60)})*"]
-)
-def test_the_check_itself_is_quick(pattern: str) -> None:
-    begun = time.monotonic()
-    with contextlib.suppress(Hostile):
+@pytest.mark.parametrize("pattern", MALFORMED)
+def test_malformed(pattern: str) -> None:
+    with pytest.raises(Malformed):
         full_match(pattern)
-    assert time.monotonic() - begun < 0.5
+    assert schema_problem({"pattern": pattern})
+
+
+@pytest.mark.parametrize(("pattern", "text"), LENIENT.items())
+def test_lenient_spellings_mean_the_same_to_the_validator(pattern: str, text: str) -> None:
+    assert re.fullmatch(python_form(full_match(pattern)), text)
+    assert Validator({"pattern": pattern}).validate(json.dumps(text)) is None
+    assert Validator({"pattern": pattern}).validate('"y\n"')
+
+
+@pytest.mark.parametrize("pattern", UNSUPPORTED)
+def test_what_is_unsupported_is_no_problem_for_the_validator(pattern: str) -> None:
+    assert schema_problem({"pattern": pattern}) is None
 
 
 @pytest.mark.parametrize(
@@ -90,6 +105,9 @@ def test_the_check_itself_is_quick(pattern: str) -> None:
         (r"^[\0-\n]\p{L}$", rf"(?:[[\u{{0}}-\u{{a}}]&&[^{CONTROLS}]][\p{{L}}&&[^{CONTROLS}]])"),
         ("^(a)(?:b)(?<n>c)$", "(?:(?:a)(?:b)(?:c))"),
         ("^a+?$", "(?:a+)"),
+        ("(^a$)|(^b$)", "(?:(?:(?:a)|(?:b)))"),
+        ("(^a|b)?c", "(?:(?:a)c(?s:.*)|(?s:.*)(?:(?:b)c|c)(?s:.*))"),
+        ("^^a$$", "(?:a)"),
     ],
 )
 def test_rewritten(pattern: str, rewritten: str) -> None:
@@ -106,6 +124,9 @@ _patterns = st.builds("{0}{1}{2}".format, st.sampled_from(["", "^"]), _parts, st
 @settings(max_examples=200, deadline=None)
 @given(_patterns, st.text("ab1-\n", max_size=6))
 def test_it_matches_what_the_validator_matches(pattern: str, text: str) -> None:
-    rewritten = re.sub(r"\\u\{([0-9a-f]+)\}", lambda code: rf"\x{int(code[1], 16):02x}", full_match(pattern))
-    matches = re.fullmatch(rewritten, text) is not None
+    matches = re.fullmatch(python_form(full_match(pattern)), text) is not None
     assert matches is (Validator({"pattern": pattern}).validate(json.dumps(text)) is None)
+
+
+def python_form(rewritten: str) -> str:
+    return re.sub(r"\\u\{([0-9a-f]+)\}", lambda code: rf"\x{int(code[1], 16):02x}", rewritten)
