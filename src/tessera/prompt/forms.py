@@ -1,7 +1,10 @@
-"""The forms of older drafts, written as 2020-12 has them; and what two keywords say, as one."""
+"""The forms of older drafts, written as 2020-12 has them."""
+
+from collections.abc import Mapping
 
 from tessera.core.chat import Json, JsonObject
 from tessera.prompt.drafts import Draft
+from tessera.prompt.references import with_schemas
 
 _COUNTS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
 _IN_PLACE = ("allOf", "anyOf", "oneOf", "if", "$ref", "$dynamicRef", "$recursiveRef", "dependentSchemas")
@@ -11,25 +14,38 @@ _UNEVALUATED = (
 )
 
 
-def in_new_form(schema: JsonObject, draft: Draft) -> JsonObject:
-    """The keywords of `schema`, in their order, as 2020-12 would write them."""
-    if draft <= 7 and isinstance(schema.get("$ref"), str):
+def modern(schema: Json) -> Json:
+    """The whole schema in the forms of 2020-12."""
+    if not isinstance(schema, Mapping):
+        return schema
+    return {name: with_schemas(name, value, modern) for name, value in in_new_form(schema, None).items()}
+
+
+def in_new_form(schema: JsonObject, draft: Draft | None) -> JsonObject:
+    """The keywords of `schema`, which is written in `draft`, in their order and as 2020-12 has them."""
+    if draft in (4, 6, 7) and isinstance(schema.get("$ref"), str):
         return {"$ref": schema["$ref"]}  # up to draft-07 it stands alone, whatever is beside it
     new: dict[str, Json] = {}
     for name, value in schema.items():
-        if name in _COUNTS and isinstance(value, float):
-            new[name] = int(value)  # the metaschema has seen that it is one
-        elif name == "items" and isinstance(value, list):
-            new["prefixItems"] = value
-            new["items"] = schema.get("additionalItems", True)
-        elif name == "additionalItems":
-            pass  # beside a list of `items` it has been read above; elsewhere it says nothing
-        elif name in ("exclusiveMinimum", "exclusiveMaximum") and isinstance(value, bool):
-            limit = schema.get("minimum" if name == "exclusiveMinimum" else "maximum")
-            if value and isinstance(limit, (int, float)):
-                new[name] = limit
-        else:
-            new[name] = value
+        match name, value:
+            case "items", [*_]:
+                new["prefixItems"] = value
+                new["items"] = schema.get("additionalItems", True)
+            case "additionalItems", _:
+                pass  # beside a list of `items` it has been read above; elsewhere it says nothing
+            case (("exclusiveMinimum" | "exclusiveMaximum"), bool()):
+                limit = schema.get("minimum" if name == "exclusiveMinimum" else "maximum")
+                if value and isinstance(limit, (int, float)):
+                    new[name] = limit
+            case "dependencies", Mapping():
+                needed = {key: each for key, each in value.items() if isinstance(each, list)}
+                implied = {key: each for key, each in value.items() if not isinstance(each, list)}
+                new |= {"dependentRequired": needed} if needed else {}
+                new |= {"dependentSchemas": implied} if implied else {}
+            case _, float() if name in _COUNTS and value.is_integer():
+                new[name] = int(value)
+            case _:
+                new[name] = value
     for name, plain, unless in _UNEVALUATED:
         if name in new and not any(each in new for each in (*_IN_PLACE, *unless)):
             new = {plain if each == name else each: value for each, value in new.items()}

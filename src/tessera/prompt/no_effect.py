@@ -13,7 +13,7 @@ _TYPE_OF = {
     ),
     **dict.fromkeys(("items", "prefixItems", "minItems", "maxItems"), "array"),
     **dict.fromkeys(
-        ("propertyNames", "dependentRequired", "dependentSchemas", "dependencies", "unevaluatedProperties"),
+        ("propertyNames", "dependentRequired", "dependentSchemas", "unevaluatedProperties"),
         "object",
     ),
     **dict.fromkeys(("patternProperties", "minProperties", "maxProperties"), "object"),
@@ -45,7 +45,7 @@ _TESTS: Mapping[str, Callable[[Json, JsonObject], bool]] = {
     "uniqueItems": lambda value, schema: value is False or schema.get("maxItems") in (0, 1),
     **dict.fromkeys(("minItems", "minLength", "minProperties"), _is_zero),
     "patternProperties": lambda value, _: value == {},
-    **dict.fromkeys(("dependentRequired", "dependentSchemas", "dependencies"), _depends_on_nothing),
+    **dict.fromkeys(("dependentRequired", "dependentSchemas"), _depends_on_nothing),
     "propertyNames": lambda value, _: is_anything(value, but={"type": "string"}),
     **dict.fromkeys(("unevaluatedProperties", "unevaluatedItems"), _excludes_nothing),
     "not": lambda value, _: value is False,

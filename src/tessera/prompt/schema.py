@@ -89,7 +89,7 @@ class _Check:
     strict: bool
     param: str
     left_out: frozenset[str]
-    draft: Draft = 2020
+    draft: Draft | None = None
     identifiers: Identifiers = field(default_factory=lambda: Identifiers("$id"))
     targets: dict[str, None] = field(default_factory=dict[str, None])
     n_visited: int = 0

@@ -6,7 +6,7 @@ Nothing is ever fetched.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NoReturn
@@ -16,6 +16,7 @@ import jsonschema_rs
 from tessera.core.chat import AnyJsonObject, ChatRequest, FreeText, Json, JsonObject, JsonSchema
 from tessera.prompt.bounds import SchemaProblem
 from tessera.prompt.drafts import dialect, draft_of
+from tessera.prompt.forms import modern
 from tessera.prompt.patterns import Malformed, Unsupported, full_match
 from tessera.prompt.references import AnySchema, escaped, with_schemas
 
@@ -43,21 +44,33 @@ def schema_problem(schema: AnySchema) -> SchemaProblem | None:
 
 
 def _build(schema: AnySchema) -> jsonschema_rs.Validator:
-    """The validator of the schema's draft. What it cannot read, and a client may send, is put otherwise: a
-    `$schema` that nobody knows, and the lenient spellings of patterns.
+    """The validator of the draft that the schema names, or of 2020-12. What it cannot read, and clients send,
+    is put otherwise: older forms, a `$schema` that nobody knows, and the lenient spellings of patterns.
     """
-    make = _CLASSES[draft_of(schema)]
-    options = {"validate_formats": True, "offline": True, "pattern_options": _PATTERNS}
-    try:
-        return make(schema if isinstance(schema, bool) else dict(schema), **options)
-    except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
-        readable = _readable(schema)
-        if readable == schema:
-            raise
+    new = modern(schema)
+    ways: list[tuple[int, Callable[[], Any]]] = [
+        (2020, lambda: new),
+        (2020, lambda: _readable(new)),
+        (7, lambda: schema),
+        (4, lambda: schema),
+    ]
+    if draft := draft_of(schema):
+        ways.insert(0, (draft, lambda: schema))
+    problem: ValueError | jsonschema_rs.ReferencingError | None = None
+    for number, put in ways:
         try:
-            return make(readable, **options)
-        except (jsonschema_rs.ReferencingError, ValueError):
-            raise error from None
+            return _CLASSES[number](
+                _plain(put()), validate_formats=True, offline=True, pattern_options=_PATTERNS
+            )
+        except (jsonschema_rs.ReferencingError, ValueError) as error:
+            problem = problem or error
+    assert problem is not None
+    raise problem
+
+
+def _plain(schema: Any) -> Any:  # noqa: ANN401 - JSON, as the library has it
+    """The library takes no other mapping than a dict."""
+    return schema if isinstance(schema, bool) else dict(schema)
 
 
 def _readable(schema: Json) -> Any:  # noqa: ANN401 - JSON, as the library has it

@@ -16,7 +16,7 @@ from tessera.prompt.schema import check_schema
         ({"$defs": {"a": {"not": {"const": 1}}}, "$ref": "#/$defs/a"}, "#/$defs/a/not: `not`"),
         ({"anyOf": [{}, {"pattern": "(?=a)b"}]}, "#/anyOf/1/pattern: `pattern`"),
         ({"items": {"maxItems": 10**9}}, "#/items/maxItems: `maxItems`"),
-        ({"dependencies": {"a": ["b"]}}, "#/dependencies: `dependencies`"),
+        ({"dependencies": {"a": ["b"]}}, "#/dependentRequired: `dependentRequired`"),
         ({"properties": {"a": {"$ref": "x.json"}}}, "#/properties/a/$ref: `$ref`"),
         ({"properties": {"a": {"type": "strin"}}}, "#/properties/a/type: `type`"),
         ({"minimum": 2**60}, "#/minimum: `minimum`"),
@@ -200,6 +200,7 @@ def test_rules_for_names_are_kept_where_nothing_else_names_properties(names: Any
     root: Any = check_schema(schema, strict="minLength" not in names, param="p").root
     if "minLength" not in names:
         assert root["additionalProperties"] is False
-        assert [*root.get("properties", root.get("patternProperties")).values()][0] == {"type": "integer"}
+        named: Any = root.get("properties", root.get("patternProperties"))
+        assert next(iter(named.values())) == {"type": "integer"}
     with pytest.raises(InvalidSchema, match="propertyNames"):
         check_schema({**schema, "properties": {"a": {}}}, strict=True, param="p")
