@@ -27,26 +27,28 @@ def in_new_form(schema: JsonObject, draft: Draft | None) -> JsonObject:
         return {"$ref": schema["$ref"]}  # up to draft-07 it stands alone, whatever is beside it
     new: dict[str, Json] = {}
     for name, value in schema.items():
-        match name, value:
-            case "items", [*_]:
-                new["prefixItems"] = value
-                new["items"] = schema.get("additionalItems", True)
-            case "additionalItems", _:
-                pass  # beside a list of `items` it has been read above; elsewhere it says nothing
-            case (("exclusiveMinimum" | "exclusiveMaximum"), bool()):
-                limit = schema.get("minimum" if name == "exclusiveMinimum" else "maximum")
-                if value and isinstance(limit, (int, float)):
-                    new[name] = limit
-            case "dependencies", Mapping():
-                needed = {key: each for key, each in value.items() if isinstance(each, list)}
-                implied = {key: each for key, each in value.items() if not isinstance(each, list)}
-                new |= {"dependentRequired": needed} if needed else {}
-                new |= {"dependentSchemas": implied} if implied else {}
-            case _, float() if name in _COUNTS and value.is_integer():
-                new[name] = int(value)
-            case _:
-                new[name] = value
+        new |= _in_new_form(name, value, schema)
     for name, plain, unless in _UNEVALUATED:
         if name in new and not any(each in new for each in (*_IN_PLACE, *unless)):
             new = {plain if each == name else each: value for each, value in new.items()}
     return new
+
+
+def _in_new_form(name: str, value: Json, schema: JsonObject) -> JsonObject:
+    match name, value:
+        case "items", [*_]:
+            return {"prefixItems": value, "items": schema.get("additionalItems", True)}
+        case "additionalItems", _:
+            return {}  # beside a list of `items` it is read there; elsewhere it says nothing
+        case (("exclusiveMinimum" | "exclusiveMaximum"), bool()):
+            limit = schema.get("minimum" if name == "exclusiveMinimum" else "maximum")
+            return {name: limit} if value and limit is not None else {}
+        case "dependencies", Mapping():
+            needed = {key: each for key, each in value.items() if isinstance(each, list)}
+            implied = {key: each for key, each in value.items() if not isinstance(each, list)}
+            both = {"dependentRequired": needed, "dependentSchemas": implied}
+            return {key: each for key, each in both.items() if each}
+        case _, float() if name in _COUNTS and value.is_integer():
+            return {name: int(value)}
+        case _:
+            return {name: value}
