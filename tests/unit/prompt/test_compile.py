@@ -256,7 +256,7 @@ async def test_a_bias_of_a_token_that_is_not_there_is_refused(id: int) -> None:
 
 
 async def test_a_history_with_calls_is_no_request_for_tools() -> None:
-    called = AssistantMessage("", "because", (ToolCall("call_1", "f", {"a": 1}),))
+    called = AssistantMessage("", "because", (ToolCall("call_1", "f", '{"a": 1}'),))
     result = await compiled(replace(HELLO, messages=(*HELLO.messages, called, UserMessage("go on"))))
     spelled = b"".join(map(TOKENIZER.token_bytes, result.prompt.token_ids)).decode()
     assert '{"name": "f", "arguments": {"a": 1}}' in spelled
