@@ -25,7 +25,7 @@ _SPACED = {",": ", ", ":": ": "}
 _OBJECT = re.compile(r'\s*\{\s*(?="|\}|\Z)')
 _SCALAR = re.compile(r'"[^"\\]*"|[^\s"{}\[\],:]+')
 _NAME = re.compile(r'\s*,?\s*("(?:[^"\\]|\\.)*")\s*:\s*', re.DOTALL)
-_NO_MORE = re.compile(r'\s*(?:\}|(?:"(?:[^"\\]|\\.)*"?\s*)?\Z)', re.DOTALL)
+_NO_MORE = re.compile(r'\s*(?:\}|(?:"(?:[^"\\]|\\.)*["\\]?\s*)?\Z)', re.DOTALL)
 _AFTER_VALUE = re.compile(r"\s*(?:[,}]|\Z)")
 _HALF_ESCAPE = re.compile(r"(?<!\\)((?:\\\\)*)\\(?:u[0-9a-fA-F]{0,3})?\Z")
 _JSON = json.JSONDecoder(strict=False)
@@ -49,7 +49,7 @@ def members(text: str) -> Mapping[str, str] | None:
     at = begin.end()
     while name := _NAME.match(text, at):
         at = _value_end(text, name.end())
-        found[as_text(name[1])] = text[name.end() : at].rstrip()
+        found[as_text(name[1])] = text[name.end() : at]
     return found if found or _NO_MORE.match(text, at) else None
 
 
