@@ -147,13 +147,14 @@ async def test_the_caller_s_context_holds_where_it_is_the_smaller_one() -> None:
         await compile_prompt(HELLO, model(1000), Caller(context_tokens=n_prompt - 1))
 
 
-# What LiteLLM 1.110 and langchain-openai 1.7 look for, to tell a context that is full from other errors: LiteLLM
-# in the lower-cased message, LangChain in that of an error whose status is not 400.
+# What LiteLLM 1.110 and langchain-openai 1.7 look for, to tell a context that is full from other errors:
+# LiteLLM in the lower-cased message, LangChain in that of an error whose status is not 400.
 LITELLM = "this model's maximum context length is"
 LANGCHAIN = "exceeds the context window"
 NUMBERS = re.compile(
     r"This model's maximum context length is (\d+) tokens\. However, "
-    r"(?:your messages resulted in (\d+) tokens|you requested at least \d+ tokens \((\d+) in the messages, 1 in)"
+    r"(?:your messages resulted in (\d+) tokens|"
+    r"you requested at least \d+ tokens \((\d+) in the messages, 1 in the completion\))"
 )
 
 
