@@ -24,7 +24,7 @@ from tessera.core.chat import (
 )
 from tessera.errors import RequestError
 from tessera.formats.arguments import as_text, members
-from tessera.formats.base import ChatFormat, Control, Plain, SamplingDefaults, Segment
+from tessera.formats.base import ChatFormat, Control, Plain, SamplingDefaults, Segment, Tag
 from tessera.formats.chatml import chatml_syntax, json_text, markup, result_turn
 
 # From the model card (35B-A3B): general use, with and without thinking.
@@ -158,7 +158,7 @@ def _split(message: AssistantMessage) -> tuple[str, str]:
 
 
 def _call(call: ToolCall) -> Iterator[Segment]:
-    yield Control("<tool_call>")
+    yield Tag("<tool_call>")
     given = members(call.arguments)
     if given is None:
         body = f"{call.arguments}\n"
@@ -167,4 +167,4 @@ def _call(call: ToolCall) -> Iterator[Segment]:
             f"<parameter={name}>\n{as_text(value)}\n</parameter>\n" for name, value in given.items()
         )
     yield Plain(f"\n<function={call.name}>\n{body}</function>\n")
-    yield Control("</tool_call>")
+    yield Tag("</tool_call>")
