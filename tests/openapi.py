@@ -6,12 +6,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
 import msgspec
+from msgspec import UNSET, Struct
 from tests.error_codes import error_codes
 
 from tessera import errors
 from tessera.core.events import FinishReason
 from tessera.engine.openvino.client import Reason
 from tessera.errors import OperatorError, StartupError, TesseraError
+from tessera.wire import cards, reply, usage
 from tessera.wire.cards import Card, CardList
 from tessera.wire.decode import REFUSED, WITHOUT_EFFECT
 from tessera.wire.reply import Completion
@@ -26,6 +28,14 @@ RENAMED = {
     "Request": "ChatRequest",
     "Completion": "ChatCompletion",
 }
+
+_SENT = {
+    RENAMED.get(f"{kind.__module__}.{kind.__name__}", RENAMED.get(kind.__name__, kind.__name__)): kind
+    for module in (cards, reply, usage)
+    for kind in vars(module).values()
+    if isinstance(kind, type) and issubclass(kind, Struct) and kind is not Struct
+}
+"""What is part of responses: what has a default there is sent all the same."""
 
 NEVER_SENT = (OperatorError, StartupError)
 
@@ -172,6 +182,9 @@ def _schemas() -> Json:
         text = text.replace(f'{PLACE}{name}"', f'{PLACE}{short}"').replace(f'"{name}": {{', f'"{short}": {{')
     schemas: Json = json.loads(text.replace("\\\\Z", "$"))  # JSON Schema's patterns end so
     _complete(schemas["ChatRequest"])
+    for name, kind in _SENT.items():
+        sent = [each.encode_name for each in msgspec.structs.fields(kind) if each.default is not UNSET]
+        schemas[name]["required"] = sent
     schemas["MessageChoice"]["properties"]["finish_reason"] = {"enum": [each.value for each in FinishReason]}
     return {
         **schemas,
@@ -187,6 +200,12 @@ def _complete(request: Json) -> None:
     fields = request["properties"]
     tools = next(each for each in fields["tools"]["anyOf"] if each.get("type") == "array")
     tools["items"] = {"$ref": PLACE + "ToolDefinition"}
+    for field in fields.values():
+        if "anyOf" in field:  # JSON Schema's integers may be written with a point, as ours may
+            field["anyOf"] = [kind for kind in field["anyOf"] if "multipleOf" not in kind]
+    for name in ("max_tokens", "max_completion_tokens"):
+        (number, nothing) = fields[name]["anyOf"]
+        fields[name]["anyOf"] = [{**number, "minimum": 1}, {"const": -1}, nothing]
     fields |= {name: {"description": "Accepted without effect."} for name in sorted(WITHOUT_EFFECT)}
     request["description"] = (
         "Other fields are ignored and listed in X-Tessera-Ignored-Params. Answered with 400: "

@@ -1,6 +1,6 @@
 """The composition root: everything an application is made of is put together here."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
@@ -13,6 +13,7 @@ from tessera.access.gate import Gate
 from tessera.access.keys import KeyRing
 from tessera.access.limits import Limiter, MemoryLimiter
 from tessera.http.chat import ChatCompletions
+from tessera.http.cors import Cors
 from tessera.http.errors import refusing_routes
 from tessera.http.inflight import InFlight
 from tessera.http.limits import HttpLimits
@@ -35,9 +36,11 @@ def build_app(
     limiter: Limiter | None = None,
     ledger: Ledger | None = None,
     traces: Traces | None = None,
+    origins: Collection[str] = (),
 ) -> Starlette:
     """The ASGI application. `app.state` has its `in_flight`, `admission`, `metrics` and `limiter`. Without a
-    `ledger` no usage is recorded. At shutdown it closes the models, the limiter, the ledger and the traces.
+    `ledger` no usage is recorded. Web pages of the `origins` may use it. At shutdown it closes the models,
+    the limiter, the ledger and the traces.
 
     Engines may still be starting: until they are ready, /readyz and chat answer 503.
     """
@@ -65,6 +68,7 @@ def build_app(
         ],
         middleware=[
             Middleware(Envelope, metrics=metrics),
+            *([Middleware(Cors, origins=origins)] if origins else []),  # preflights have no key
             Middleware(KeyRequired, keys=keys, gate=Gate(limiter, metrics)),
         ],
         exception_handlers={HTTPException: refusing_routes("The service is POST /v1/chat/completions.")},

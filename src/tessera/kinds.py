@@ -12,6 +12,9 @@ T = TypeVar("T")
 Tables: TypeAlias = Mapping[str, Mapping[str, int | str]]
 
 _UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_ORIGIN = (
+    r"\*|null|[a-z][a-z0-9+.-]*://[^\s/,?#@A-Z]+"  # as browsers write it: in small letters, without a path
+)
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -107,6 +110,12 @@ def _check_names(value: object) -> tuple[str, ...]:
     return tuple(str(name) for name in names)
 
 
+def _check_origins(value: object) -> tuple[str, ...]:
+    origins = _check_names(value)
+    _require(all(re.fullmatch(_ORIGIN, origin) for origin in origins))
+    return origins
+
+
 def _check_folder(value: object) -> Path:
     _require(isinstance(value, str) and bool(value))
     return Path(str(value)).expanduser().absolute()
@@ -128,6 +137,12 @@ NAMES = Kind(
     "names, in TOML a list of texts, elsewhere separated by commas",
     lambda value: [name.strip() for name in value.split(",") if name.strip()],
     _check_names,
+)
+ORIGINS = Kind(
+    "origins such as https://chat.example.com, without a path, or * for any; in TOML a list of texts, "
+    "elsewhere separated by commas",
+    NAMES.parse,
+    _check_origins,
 )
 TABLES = Kind(
     "in TOML a table for each name, elsewhere one such as {lite = {concurrency = 8}}; names have 1 to 32 "

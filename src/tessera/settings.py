@@ -20,6 +20,7 @@ from tessera.kinds import (
     KEY,
     NAME,
     NAMES,
+    ORIGINS,
     PEPPER,
     REDIS_URL,
     SPEC,
@@ -122,6 +123,7 @@ class Settings:
     scripted_tokens_per_s: float = setting(
         100.0, number(0.1, 1e6), "The pace of the scripted engine, per sequence."
     )
+    cors_origins: tuple[str, ...] = setting((), ORIGINS, "Origins whose web pages may call; * is any.")
     max_body_bytes: int = setting(8 * 2**20, size(2**10), "Largest body of a request.")
     body_deadline_s: float = setting(30.0, number(0.1, 3600), "Seconds a body may take to arrive.")
     keep_alive_s: float = setting(
@@ -187,6 +189,7 @@ ROWS: tuple[Row, ...] = tuple(
     for row in fields(Settings)
 )
 _BY_NAME: Mapping[str, Row] = {row.name: row for row in ROWS}
+_BY_VARIABLE: Mapping[str, Row] = {row.variable: row for row in ROWS}
 
 
 def load(flags: Mapping[str, str], environment: Mapping[str, str], config: Path | None = None) -> Settings:
@@ -201,11 +204,8 @@ def load(flags: Mapping[str, str], environment: Mapping[str, str], config: Path 
         _accept(_BY_NAME.get(key), key, value, f"in {named}", values, problems)
     for variable in sorted(environment):
         if variable.startswith(VARIABLE_PREFIX) and variable not in OTHER_VARIABLES:
-            row = _BY_NAME.get(variable.removeprefix(VARIABLE_PREFIX).lower())
-            is_exact = row is not None and row.variable == variable
-            _accept(
-                row if is_exact else None, variable, environment[variable], "", values, problems, parse=True
-            )
+            row = _BY_VARIABLE.get(variable)
+            _accept(row, variable, environment[variable], "", values, problems, parse=True)
     for name, value in flags.items():
         _accept(_BY_NAME[name], _BY_NAME[name].flag, value, "", values, problems, parse=True)
     if problems:

@@ -113,7 +113,7 @@ def test_every_setting_is_in_the_settings_page(language: str, row: Row) -> None:
 
 def shown_default(row: Row) -> str:
     match row.default:
-        case None:
+        case None | ():
             return "| |"
         case bool(value):
             return f"| `{str(value).lower()}` |"

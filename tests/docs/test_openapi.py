@@ -53,7 +53,7 @@ def test_every_field_is_in_it() -> None:
     [
         ("n", {"minimum": 1, "maximum": 8}),
         ("temperature", {"minimum": 0, "maximum": 2}),
-        ("top_p", {"exclusiveMinimum": 0, "maximum": 1}),
+        ("top_p", {"minimum": 0, "maximum": 1}),
         ("top_logprobs", {"minimum": 0, "maximum": 20}),
         ("logit_bias", {"maxProperties": 300}),
         ("tools", {"maxItems": 128}),

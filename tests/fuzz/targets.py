@@ -57,7 +57,7 @@ def decode(data: bytes) -> None:
     except RequestError as refusal:
         check_refusal(refusal)
         return
-    assert any(isinstance(message, UserMessage) for message in request.messages)
+    assert request.messages
     assert 1 <= request.n <= 8
     msgspec.json.encode(request)
 
@@ -106,7 +106,7 @@ def _neutral(message: Message) -> Message:
     """The same message with nothing in it that could be taken for markup."""
     match message:
         case AssistantMessage(text, reasoning, calls):
-            said = tuple(ToolCall("c", "f", {}) for _ in calls)
+            said = tuple(ToolCall("c", "f", "{}") for _ in calls)
             return AssistantMessage("x" if text else "", "x" if reasoning else reasoning, said)
         case ToolMessage():
             return ToolMessage("x", "c")
@@ -142,6 +142,12 @@ def _json(source: atheris.FuzzedDataProvider, depth: int = 3) -> Any:
             return {_text(source): _json(source, depth - 1) for _ in range(source.ConsumeIntInRange(0, 3))}
 
 
+def _arguments(source: atheris.FuzzedDataProvider) -> str:
+    """Those of a call, which may be cut, or no JSON."""
+    text = json.dumps({_text(source): _json(source)}, ensure_ascii=source.ConsumeBool())
+    return text[: source.ConsumeIntInRange(0, len(text))] if source.ConsumeBool() else text
+
+
 def _conversation(source: atheris.FuzzedDataProvider) -> ChatRequest:
     messages: list[Message] = [SystemMessage(_text(source))] if source.ConsumeBool() else []
     for _ in range(source.ConsumeIntInRange(1, 5)):
@@ -150,7 +156,7 @@ def _conversation(source: atheris.FuzzedDataProvider) -> ChatRequest:
                 messages.append(UserMessage(_text(source)))
             case 1:
                 n_calls = source.ConsumeIntInRange(0, 2)
-                arguments = [{_text(source): _json(source)} for _ in range(n_calls)]
+                arguments = [_arguments(source) for _ in range(n_calls)]
                 calls = tuple(ToolCall(f"c{i}", _text(source), each) for i, each in enumerate(arguments))
                 reasoning = _text(source) if source.ConsumeBool() else None
                 messages.append(AssistantMessage(_text(source), reasoning, calls))

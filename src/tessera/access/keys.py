@@ -22,6 +22,7 @@ AccountId = NewType("AccountId", str)
 
 PREFIX = "sk-tessera-"
 _SYNTAX = re.compile(r"[\x21-\x7e]{8,256}")
+_SHOWN_FROM = 32  # characters: all but seven of them stay secret
 _HOW = "Send it as 'Authorization: Bearer sk-tessera-…'."
 
 
@@ -82,8 +83,11 @@ def bearer(authorization: str | None) -> str:
 
 
 def incorrect(key: str) -> InvalidApiKey:
-    """Of a key that is nobody's."""
-    return InvalidApiKey(f"Incorrect API key provided: sk-…{key[-4:]}. {_HOW}")
+    """Of a key that is nobody's. It may be the secret of another service: of a short one nothing is shown,
+    and of a long one only as much as its owner needs to recognise it.
+    """
+    shown = f": {key[:3]}…{key[-4:]}" if len(key) >= _SHOWN_FROM else ""
+    return InvalidApiKey(f"Incorrect API key provided{shown}. {_HOW}")
 
 
 class Seal:

@@ -118,6 +118,7 @@ class Api:
             limiter(settings, metrics),
             SqlLedger(self._books, folder, metrics, days),
             traces(settings, metrics),
+            settings.cors_origins,
         )
         config = uvicorn.Config(app, http=GuardedProtocol, lifespan="on", **UVICORN)
         config.load()

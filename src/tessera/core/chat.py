@@ -36,11 +36,13 @@ class UserMessage:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A call in the history. `arguments` is the decoded object, in the order it was written."""
+    """A call in the history. `arguments` is the JSON text of an object as it was sent; of a call that its
+    token limit cut it is a part, and a client may send any other text.
+    """
 
     id: str
     name: str
-    arguments: JsonObject
+    arguments: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from tessera.core.chat import (
     ToolMessage,
     UserMessage,
 )
+from tessera.formats.arguments import respelled
 from tessera.formats.base import ChatFormat, Plain, SamplingDefaults, Segment
 from tessera.formats.chatml import chatml_syntax, json_text, markup, result_turn
 
@@ -117,7 +118,7 @@ def _assistant(message: AssistantMessage, *, reasoning: bool) -> Iterator[Segmen
 
 def _call(call: ToolCall, *, newline: bool) -> Iterator[Segment]:
     yield from markup("\n<tool_call>\n" if newline else "<tool_call>\n")
-    yield Plain(f'{{"name": {json_text(call.name)}, "arguments": {json_text(call.arguments)}}}')
+    yield Plain(f'{{"name": {json_text(call.name)}, "arguments": {respelled(call.arguments)}}}')
     yield from markup("\n</tool_call>")
 
 

@@ -23,7 +23,8 @@ from tessera.core.chat import (
     UserMessage,
 )
 from tessera.errors import RequestError
-from tessera.formats.base import ChatFormat, Control, Plain, SamplingDefaults, Segment
+from tessera.formats.arguments import as_text, members
+from tessera.formats.base import ChatFormat, Control, Plain, SamplingDefaults, Segment, Tag
 from tessera.formats.chatml import chatml_syntax, json_text, markup, result_turn
 
 # From the model card (35B-A3B): general use, with and without thinking.
@@ -93,8 +94,6 @@ def _check(messages: Sequence[Message]) -> None:
         raise RequestError("There are no messages: send at least one of the user.", param="messages")
     if any(isinstance(message, SystemMessage) for message in messages[1:]):
         raise RequestError("The system message must be the first one.", param="messages")
-    if _last_user(messages) < 0:
-        raise RequestError("There is no message of the user: send at least one.", param="messages")
 
 
 def _last_user(messages: Sequence[Message]) -> int:
@@ -159,10 +158,13 @@ def _split(message: AssistantMessage) -> tuple[str, str]:
 
 
 def _call(call: ToolCall) -> Iterator[Segment]:
-    yield Control("<tool_call>")
-    parameters = "".join(
-        f"<parameter={name}>\n{value if isinstance(value, str) else json_text(value)}\n</parameter>\n"
-        for name, value in call.arguments.items()
-    )
-    yield Plain(f"\n<function={call.name}>\n{parameters}</function>\n")
-    yield Control("</tool_call>")
+    yield Tag("<tool_call>")
+    given = members(call.arguments)
+    if given is None:
+        body = f"{call.arguments}\n"
+    else:
+        body = "".join(
+            f"<parameter={name}>\n{as_text(value)}\n</parameter>\n" for name, value in given.items()
+        )
+    yield Plain(f"\n<function={call.name}>\n{body}</function>\n")
+    yield Tag("</tool_call>")

@@ -30,7 +30,7 @@ _PROBES = (
 _CALL = ChatRequest(
     messages=(
         UserMessage("Hello"),
-        AssistantMessage(tool_calls=(ToolCall("call_1", "greet", {"name": "Ana", "times": 2}),)),
+        AssistantMessage(tool_calls=(ToolCall("call_1", "greet", '{"name": "Ana", "times": 2}'),)),
         ToolMessage("done", "call_1"),
     )
 )

@@ -10,6 +10,7 @@ is: one that takes too much shows at start-up, when it is first rendered, and on
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sized
+from dataclasses import replace
 from datetime import datetime
 from typing import NoReturn, assert_never
 
@@ -31,6 +32,7 @@ from tessera.core.chat import (
     UserMessage,
 )
 from tessera.errors import RequestError, StartupError
+from tessera.formats.arguments import as_mapping
 from tessera.formats.base import ChatFormat, Control, Plain, SamplingDefaults, Segment
 from tessera.parsing.syntax import Syntax, Tags
 
@@ -99,7 +101,7 @@ def _refusing(render: _Render) -> _Render:
 
     def guarded(request: ChatRequest) -> tuple[Segment, ...]:
         try:
-            return render(request)
+            return _render_as_it_stands(render, request)
         except _Refused as error:
             refusal = f"The model's template refuses this conversation: {error}"
         except Exception as error:  # a template can raise anything, and quote the conversation
@@ -107,6 +109,19 @@ def _refusing(render: _Render) -> _Render:
         raise RequestError(refusal, param="messages")
 
     return guarded
+
+
+def _render_as_it_stands(render: _Render, request: ChatRequest) -> tuple[Segment, ...]:
+    """Many templates want a user's turn; a conversation without one then gets an empty one."""
+    messages = request.messages
+    try:
+        return render(request)
+    except Exception:
+        if any(isinstance(message, UserMessage) for message in messages):
+            raise
+    n_leading = int(isinstance(messages[0], SystemMessage)) if messages else 0
+    completed = (*messages[:n_leading], UserMessage(""), *messages[n_leading:])
+    return render(replace(request, messages=completed))
 
 
 class _StandIns:
@@ -150,10 +165,10 @@ def _message(message: Message) -> dict[str, Json]:
         case ToolMessage():
             return {"role": "tool", "content": message.text, "tool_call_id": message.tool_call_id}
         case AssistantMessage():
-            calls: list[Json] = [
-                {"id": c.id, "type": "function", "function": {"name": c.name, "arguments": c.arguments}}
-                for c in message.tool_calls
-            ]
+            functions = (
+                (c.id, {"name": c.name, "arguments": as_mapping(c.arguments)}) for c in message.tool_calls
+            )
+            calls: list[Json] = [{"id": id, "type": "function", "function": each} for id, each in functions]
             return {
                 "role": "assistant",
                 "content": None if calls and not message.text else message.text,

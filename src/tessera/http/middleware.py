@@ -39,7 +39,8 @@ class Envelope:
                 started = True
                 if self._responses:
                     self._responses.labels(str(message["status"])).inc()
-                named = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+                own = [(b"x-request-id", request_id.encode()), *scope["state"].get("cors", ())]
+                named = [*message.get("headers", ()), *own]
                 visit: Visit | None = scope["state"].get("visit")
                 message["headers"] = [*named, *await visit.headers()] if visit else named
             await send(message)

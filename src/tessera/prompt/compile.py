@@ -68,7 +68,7 @@ async def _constrain(request: ChatRequest, model: Model) -> tuple[Grammar | None
 
 def _characters(message: Message) -> int:
     if isinstance(message, AssistantMessage):
-        arguments = sum(len(str(call.arguments)) for call in message.tool_calls)
+        arguments = sum(len(call.arguments) for call in message.tool_calls)
         return len(message.text) + len(message.reasoning or "") + arguments
     return len(message.text)
 
@@ -77,10 +77,10 @@ def _prompt_ids(request: ChatRequest, model: Model, caller: Caller) -> tuple[int
     window = model.window_tokens(caller.context_tokens)
     segments = model.format.render(request)
     if (least := sum(map(_length, segments)) // _TOKEN_CHARACTERS) >= window:
-        raise _too_long(f"at least {least}", window)
+        raise _too_long(least, window, or_more=True)
     token_ids = encode(segments, model.tokenizer, model.encoded, caller.cache_salt)
     if len(token_ids) >= window:
-        raise _too_long(str(len(token_ids)), window)
+        raise _too_long(len(token_ids), window)
     return token_ids
 
 
@@ -88,9 +88,17 @@ def _length(segment: Segment) -> int:
     return 1 if isinstance(segment, Control) else len(segment.text)
 
 
-def _too_long(n_tokens: str, window: int) -> ContextLengthExceeded:
+def _too_long(n_tokens: int, window: int, *, or_more: bool = False) -> ContextLengthExceeded:
+    """In OpenAI's words: LiteLLM, LangChain and agents look for them, and then shorten the conversation.
+    LangChain looks for the last four words where the status is not 400.
+    """
+    resulted = f"your messages resulted in {n_tokens} tokens{' or more' if or_more else ''}"
+    if n_tokens == window:
+        resulted = (
+            f"you requested at least {n_tokens + 1} tokens ({n_tokens} in the messages, 1 in the completion)"
+        )
     return ContextLengthExceeded(
-        f"The prompt has {n_tokens} tokens, and your context of {window} tokens must also hold the reply: "
-        "send fewer or shorter messages.",
+        f"This model's maximum context length is {window} tokens. However, {resulted}. "
+        "Please reduce the length of the messages: this conversation exceeds the context window.",
         param="messages",
     )

@@ -15,13 +15,15 @@ def complete_sampling(request: ChatRequest, model: Model, room: int) -> Sampling
     """Everything an engine needs to know; at most `room` tokens."""
     asked, default = request.sampling, model.sampling[request.mode]
     control = model.tokenizer.control_tokens
+    top_p = _or(asked.top_p, default.top_p)
     ends = {control[token] for token in model.format.syntax.ends if token in control}
     return Sampling(
         max_tokens=min(_or(request.max_output_tokens, room), room),
         stop_token_ids=model.engine.info.eos_token_ids | ends,
         temperature=_or(asked.temperature, default.temperature),
-        top_p=_or(asked.top_p, default.top_p),
-        top_k=_or(asked.top_k, default.top_k),
+        # The smallest set of tokens that has more than no probability is the likeliest one.
+        top_p=top_p or 1.0,
+        top_k=_or(asked.top_k, default.top_k) if top_p else 1,
         min_p=_or(asked.min_p, default.min_p),
         presence_penalty=_or(asked.presence_penalty, default.presence_penalty),
         frequency_penalty=_or(asked.frequency_penalty, default.frequency_penalty),

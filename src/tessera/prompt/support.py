@@ -41,7 +41,7 @@ _NEEDS = (
     _Need(
         "thinking_budget",
         "thinking_token_budget",
-        lambda r: r.thinking_budget_tokens is not None,
+        lambda r: r.thinking_budget_tokens is not None and r.mode is Mode.THINKING,
         lambda m: Mode.THINKING in m.sampling and "thinking_budget" in m.engine.info.features,
         "leave it out",
     ),
@@ -79,11 +79,6 @@ def check_support(request: ChatRequest, model: Model) -> None:
             raise UnsupportedParameter(
                 f"`{need.param}` is not supported by this engine: {need.instead}.", param=need.param
             )
-    if request.stop and not isinstance(request.answer_format, FreeText):
-        raise RequestError(
-            "`stop` would cut the JSON that `response_format` asks for: leave it out, JSON ends by itself.",
-            param="stop",
-        )
     size = model.engine.info.vocabulary_size
     if unknown := [id for id in request.sampling.logit_bias if not 0 <= id < size]:
         raise RequestError(

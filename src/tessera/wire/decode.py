@@ -1,15 +1,18 @@
 """The body of a chat request, decoded and checked: every field has its final say here."""
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import msgspec
 
-from tessera.core.chat import ChatRequest, Json, Mode, SamplingOptions
+from tessera.core.chat import ChatRequest, FreeText, Json, Mode, SamplingOptions
 from tessera.errors import RequestError, UnsupportedParameter
 from tessera.wire import request as wire
 from tessera.wire.messages import read_messages
 from tessera.wire.reading import check_depth, check_utf8, decode
 from tessera.wire.tools import read_format, read_tool_choice, read_tools
+
+T = TypeVar("T")
 
 WITHOUT_EFFECT = frozenset(
     {
@@ -43,6 +46,8 @@ REFUSED = {
 }
 """Fields that ask for something this service will not do, and what to do instead."""
 
+MAX_STOP = 4
+
 MAX_UNREAD = 100_000
 """Values in a field without meaning, about: to check millions would keep all others waiting."""
 
@@ -51,6 +56,16 @@ _NAMES = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _REQUEST = msgspec.json.Decoder(wire.Request)
 _ANYTHING: msgspec.json.Decoder[Json] = msgspec.json.Decoder()
 _READ = frozenset(wire.Request.__struct_fields__)
+_READ_INSIDE = {
+    "chat_template_kwargs": frozenset(wire.TemplateKwargs.__struct_fields__),
+    "stream_options": frozenset(wire.StreamOptions.__struct_fields__),
+    "response_format": frozenset({"type", *wire.JsonSchemaFormat.__struct_fields__}),
+}
+_ASKS_NOTHING = {
+    "functions": (b"[]",),
+    "function_call": (b'"auto"', b'"none"'),
+}
+"""Values of refused fields that ask for nothing, beside null."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,20 +84,23 @@ def decode_request(body: bytes) -> tuple[ChatRequest, ReplyOptions]:
     sent = decode(_REQUEST, body)
     tools = read_tools(sent.tools or [])
     kwargs = sent.chat_template_kwargs or wire.TemplateKwargs()
+    answer_format, stop = read_format(sent.response_format), _stop(sent)
+    if stop and not isinstance(answer_format, FreeText):
+        stop, ignored = (), (*ignored, "stop")  # JSON ends by itself
     request = ChatRequest(
         messages=read_messages(sent.messages),
         model=sent.model,
-        mode=Mode.THINKING if kwargs.enable_thinking else Mode.DIRECT,
+        mode=Mode.THINKING if _first(kwargs.enable_thinking, sent.enable_thinking) else Mode.DIRECT,
         preserve_thinking=bool(kwargs.preserve_thinking),
         tools=tools,
         tool_choice=read_tool_choice(sent.tool_choice, tools),
         parallel_tool_calls=sent.parallel_tool_calls is not False,
-        answer_format=read_format(sent.response_format),
+        answer_format=answer_format,
         sampling=_sampling(sent),
-        max_output_tokens=_first(sent.max_completion_tokens, sent.max_tokens),
-        thinking_budget_tokens=sent.thinking_token_budget,
-        stop=(sent.stop,) if isinstance(sent.stop, str) else tuple(sent.stop or ()),
-        n=sent.n or 1,
+        max_output_tokens=_max_output_tokens(sent),
+        thinking_budget_tokens=_whole(_first(sent.thinking_token_budget, sent.thinking_budget)),
+        stop=stop,
+        n=_whole(sent.n) or 1,
         top_logprobs=_top_logprobs(sent),
     )
     return request, _options(sent, ignored)
@@ -92,16 +110,21 @@ def _ignored(body: bytes) -> tuple[str, ...]:
     """The names of fields without meaning; raises for one that must not be ignored, or is not strict JSON."""
     check_utf8(body)
     fields = decode(_NAMES, body)
-    unread = [name for name in fields if name not in _READ]
-    for name in unread:
-        _check_unread(name, bytes(fields[name]))
+    unread = {name: bytes(value) for name, value in fields.items() if name not in _READ}
+    for field, read in _READ_INSIDE.items():
+        inside = (
+            decode(_NAMES, value, field) if (value := bytes(fields.get(field, b""))).startswith(b"{") else {}
+        )
+        unread |= {f"{field}.{name}": bytes(inside[name]) for name in inside if name not in read}
+    for name, value in unread.items():
+        _check_unread(name, value)
     return tuple(name for name in unread if name not in WITHOUT_EFFECT and name not in REFUSED)
 
 
 def _check_unread(name: str, value: bytes) -> None:
     param = name[:64]
     instead = REFUSED.get(name, _SCHEMA if name.startswith("guided_") else None)
-    if instead and value != b"null":
+    if instead and value not in (b"null", *_ASKS_NOTHING.get(name, ())):
         raise UnsupportedParameter(f"'{param}' is not supported here: {instead}", param=param)
     if sum(map(value.count, _SEPARATORS)) > MAX_UNREAD:
         raise RequestError(
@@ -118,6 +141,24 @@ def _options(sent: wire.Request, ignored: tuple[str, ...]) -> ReplyOptions:
     return ReplyOptions(bool(sent.stream), include_usage, ignored, sent.model)
 
 
+def _stop(sent: wire.Request) -> tuple[str, ...]:
+    stop = [sent.stop] if isinstance(sent.stop, str) else sent.stop or ()
+    stop = tuple(filter(None, stop))
+    if len(stop) > MAX_STOP:
+        raise RequestError(f"Invalid 'stop': at most {MAX_STOP} strings.", param="stop")
+    return stop
+
+
+def _max_output_tokens(sent: wire.Request) -> int | None:
+    for field in ("max_completion_tokens", "max_tokens"):
+        limit = _whole(getattr(sent, field))
+        if limit == 0:
+            raise RequestError(f"Invalid '{field}': expected `int` >= 1.", param=field)
+        if limit not in (None, -1):  # -1 is what some clients send for no limit
+            return limit
+    return None
+
+
 def _sampling(sent: wire.Request) -> SamplingOptions:
     bias = sent.logit_bias or {}
     if any(not 0 <= token_id < 2**31 for token_id in bias):
@@ -125,21 +166,27 @@ def _sampling(sent: wire.Request) -> SamplingOptions:
     return SamplingOptions(
         temperature=sent.temperature,
         top_p=sent.top_p,
-        top_k=0 if sent.top_k == -1 else sent.top_k,  # -1 is vLLM's word for off
+        top_k=0 if sent.top_k == -1 else _whole(sent.top_k),  # -1 is vLLM's word for off
         min_p=sent.min_p,
         presence_penalty=sent.presence_penalty,
         frequency_penalty=sent.frequency_penalty,
         repetition_penalty=sent.repetition_penalty,
-        seed=sent.seed,
+        seed=_whole(sent.seed),
         logit_bias=bias,
     )
 
 
 def _top_logprobs(sent: wire.Request) -> int | None:
-    if sent.top_logprobs is not None and not sent.logprobs:
+    wanted = _whole(sent.top_logprobs) or 0
+    if wanted and not sent.logprobs:
         raise RequestError("'top_logprobs' needs 'logprobs' to be true.", param="top_logprobs")
-    return (sent.top_logprobs or 0) if sent.logprobs else None
+    return wanted if sent.logprobs else None
 
 
-def _first(*values: int | None) -> int | None:
+def _whole(number: float | None) -> int | None:
+    """A whole number, which may have been written with a point."""
+    return None if number is None else int(number)
+
+
+def _first(*values: T | None) -> T | None:
     return next((value for value in values if value is not None), None)

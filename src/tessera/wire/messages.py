@@ -1,5 +1,6 @@
 """The conversation of a request."""
 
+from contextlib import suppress
 from typing import assert_never
 
 import msgspec
@@ -7,9 +8,10 @@ import msgspec
 from tessera.core.chat import AssistantMessage, Message, SystemMessage, ToolCall, ToolMessage, UserMessage
 from tessera.errors import RequestError, UnsupportedParameter
 from tessera.wire import request as wire
-from tessera.wire.reading import check_depth, decode, quoted
+from tessera.wire.reading import check_depth, quoted
 
-_ARGUMENTS = msgspec.json.Decoder(wire.JsonDict)
+_TEXT_PARTS = ("text", "input_text", "output_text", None)  # all of them OpenAI's names, and none
+_REASONING_PARTS = ("thinking", "reasoning")
 
 
 def read_messages(sent: list[wire.Message]) -> tuple[Message, ...]:
@@ -17,8 +19,6 @@ def read_messages(sent: list[wire.Message]) -> tuple[Message, ...]:
     messages = [_message(message, f"messages[{i}]") for i, message in enumerate(sent)]
     instructions = [message.text for message in messages if isinstance(message, SystemMessage)]
     turns = tuple(message for message in messages if not isinstance(message, SystemMessage))
-    if not any(isinstance(turn, UserMessage) for turn in turns):
-        raise RequestError("Send at least one message with the role user.", param="messages")
     return (SystemMessage("\n\n".join(instructions)), *turns) if instructions else turns
 
 
@@ -29,7 +29,7 @@ def _message(message: wire.Message, param: str) -> Message:
         case wire.User():
             return UserMessage(_text(message.content, param))
         case wire.ToolResult():
-            return ToolMessage(_text(message.content, param), message.tool_call_id)
+            return ToolMessage(_text(message.content or "", param), message.tool_call_id)
         case wire.Assistant():
             return _assistant(message, param)
         case _:
@@ -41,15 +41,38 @@ def _assistant(message: wire.Assistant, param: str) -> AssistantMessage:
         _call(call, f"{param}.tool_calls[{i}].function.arguments")
         for i, call in enumerate(message.tool_calls or ())
     )
+    content = (message.refusal if message.content is None else message.content) or ""
     reasoning = message.reasoning if message.reasoning_content is None else message.reasoning_content
-    content = message.refusal if message.content is None else message.content
-    return AssistantMessage("" if content is None else _text(content, param), reasoning, calls)
+    if isinstance(content, list):
+        thoughts = [part for part in content if _is_reasoning(part)]
+        content = [part for part in content if not _is_reasoning(part)]
+        if thoughts and reasoning is None:
+            reasoning = "".join(_thought(part) for part in thoughts)
+    return AssistantMessage(_text(content, param), reasoning, calls)
+
+
+def _is_reasoning(part: str | wire.Part) -> bool:
+    return isinstance(part, wire.Part) and part.type in _REASONING_PARTS
+
+
+def _thought(part: str | wire.Part) -> str:
+    return part if isinstance(part, str) else part.thinking or part.text or ""
 
 
 def _call(call: wire.Call, param: str) -> ToolCall:
-    arguments = decode(_ARGUMENTS, call.function.arguments, param)
-    check_depth(arguments, param)
-    return ToolCall(call.id, call.function.name, arguments)
+    return ToolCall(call.id or "", call.function.name, _arguments(call.function.arguments, param))
+
+
+def _arguments(sent: str | wire.JsonDict | None, param: str) -> str:
+    if isinstance(sent, dict):
+        check_depth(sent, param)
+        return msgspec.json.encode(sent).decode()
+    text = (sent or "").strip()
+    if text.startswith('"'):
+        with suppress(msgspec.MsgspecError):  # an object that was encoded twice
+            inner = msgspec.json.decode(text, type=str)
+            text = inner if inner.lstrip().startswith("{") else text
+    return "{}" if text in ("", "null") else text
 
 
 def _text(content: wire.Content, param: str) -> str:
@@ -58,18 +81,21 @@ def _text(content: wire.Content, param: str) -> str:
     return "".join(_part(part, f"{param}.content[{i}]") for i, part in enumerate(content))
 
 
-def _part(part: wire.Part, param: str) -> str:
-    text = {"text": part.text, "refusal": part.refusal}.get(part.type)
+def _part(part: str | wire.Part, param: str) -> str:
+    if isinstance(part, str):
+        return part
+    field = "text" if part.type in _TEXT_PARTS else part.type
+    text = part.text if field == "text" else part.refusal if field == "refusal" else None
     if text is not None:
         return text
-    if part.type in ("text", "refusal"):
+    if field in ("text", "refusal"):
         raise RequestError(
-            f"Missing required parameter: '{param}.{part.type}'.",
-            param=f"{param}.{part.type}",
+            f"Missing required parameter: '{param}.{field}'.",
+            param=f"{param}.{field}",
             code="missing_required_parameter",
         )
     raise UnsupportedParameter(
-        f"'{param}' is a part of type {quoted(part.type)}: this service reads text only. "
+        f"'{param}' is a part of type {quoted(part.type or '')}: this service reads text only. "
         'Send a string, or parts {"type": "text", "text": …}.',
         param=param,
     )

@@ -19,6 +19,9 @@ MAX_DEPTH = 64
 _REASON = re.compile(r"(?s)(?P<reason>.*?)(?: - at (?:`key` in )?`\$(?P<path>.*)`)?\Z")
 _FIELD = re.compile(r"(?s)Object (?P<fault>missing required|contains unknown) field `(?P<field>.*)`\Z")
 
+# A whole number may be written with a point, which is nothing that a message need go into.
+_WHOLE_NUMBER = (("`float` that's a multiple of 1.0", "`int`"), ("int | float", "int"))
+
 HINTS = {
     "messages.role": "Roles are system, developer, user, assistant and tool; results have the role tool.",
     "messages.content": 'Send a string, or parts {"type": "text", "text": …}.',
@@ -114,6 +117,8 @@ def _located(error: msgspec.ValidationError, param: str) -> RequestError:
         code = "missing_required_parameter" if missing else "unknown_parameter"
     else:
         shown = reason[:1].lower() + reason[1:200].replace(" | null", "")
+        for written, meant in _WHOLE_NUMBER:
+            shown = shown.replace(written, meant)
         message = f"Invalid '{param}': {shown}." if param else f"The body is not a request: {shown}."
         code = None
     hint = _hint(param)

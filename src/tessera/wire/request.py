@@ -1,7 +1,11 @@
 """The body of POST /v1/chat/completions, field by field, with OpenAI's names and the ranges of each.
 
-Types are strict: `true` is not 1 and `"1"` is not 1. `null` means absent, as it does for OpenAI. What a
-struct cannot say (uniqueness, references between fields) is checked in `decode`, `messages` and `tools`.
+Types are strict: `true` is not 1 and `"1"` is not 1; but 16.0 is 16, since JSON has one type of number.
+`null` means absent, as it does for OpenAI. What a struct cannot say (uniqueness, references between fields)
+is checked in `decode`, `messages` and `tools`.
+
+Many clients send less than OpenAI's API asks for, or the spelling of another of its APIs. Where there is no
+doubt about what they mean, it is read.
 """
 
 from typing import Annotated, Any, Literal, TypeAlias
@@ -11,21 +15,37 @@ from msgspec import Meta, Struct
 JsonDict: TypeAlias = dict[str, Any]
 """An object of any JSON; `Any` because msgspec has no recursive type. `core.chat.JsonObject` elsewhere."""
 
-StopText: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256)]
+StopText: TypeAlias = Annotated[str, Meta(max_length=256)]
 Penalty: TypeAlias = Annotated[float, Meta(ge=-2, le=2)]
-PositiveInt: TypeAlias = Annotated[int, Meta(ge=1, le=2**63 - 1)]
-Int64: TypeAlias = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+
+# A whole number may be written with a point, and is a float then until it is read.
+_LARGEST = 2**63 - 1
+Index: TypeAlias = (
+    Annotated[int, Meta(ge=0, le=_LARGEST)] | Annotated[float, Meta(ge=0, le=_LARGEST, multiple_of=1)]
+)
+IndexOrOff: TypeAlias = (
+    Annotated[int, Meta(ge=-1, le=_LARGEST)] | Annotated[float, Meta(ge=-1, le=_LARGEST, multiple_of=1)]
+)
+Int64: TypeAlias = (
+    Annotated[int, Meta(ge=-(2**63), le=_LARGEST)]
+    | Annotated[float, Meta(ge=-(2**63), le=_LARGEST, multiple_of=1)]
+)
+ChoiceCount: TypeAlias = Annotated[int, Meta(ge=1, le=8)] | Annotated[float, Meta(ge=1, le=8, multiple_of=1)]
+LogprobCount: TypeAlias = (
+    Annotated[int, Meta(ge=0, le=20)] | Annotated[float, Meta(ge=0, le=20, multiple_of=1)]
+)
 
 
 class Part(Struct):
-    """A piece of a message's content; only `text` (and an assistant's `refusal`) can be read here."""
+    """A piece of a message's content: text, and an assistant's `refusal` or `thinking`."""
 
-    type: str
+    type: str | None = None
     text: str | None = None
     refusal: str | None = None
+    thinking: str | None = None
 
 
-Content: TypeAlias = str | Annotated[list[Part], Meta(min_length=1)]
+Content: TypeAlias = str | list[str | Part]
 
 
 class System(Struct, tag_field="role", tag="system"):
@@ -50,18 +70,18 @@ class User(Struct, tag_field="role", tag="user"):
 
 
 class CalledFunction(Struct):
-    """`arguments` is the JSON text of an object."""
+    """`arguments` is the JSON text of an object; some clients send the object itself, or nothing."""
 
     name: str
-    arguments: str
+    arguments: str | JsonDict | None = None
 
 
 class Call(Struct):
     """A call the model made earlier."""
 
-    id: str
     function: CalledFunction
-    type: Literal["function"] = "function"
+    id: str | None = None
+    type: Literal["function"] | None = None
 
 
 class Assistant(Struct, tag_field="role", tag="assistant"):
@@ -80,8 +100,8 @@ class Assistant(Struct, tag_field="role", tag="assistant"):
 class ToolResult(Struct, tag_field="role", tag="tool"):
     """What a tool answered."""
 
-    content: Content
     tool_call_id: str
+    content: Content | None = None
 
 
 Message: TypeAlias = System | Developer | User | Assistant | ToolResult
@@ -99,7 +119,7 @@ class Function(Struct):
 class ToolDefinition(Struct):
     """`function` is the only type there is here."""
 
-    type: str
+    type: str | None = None
     function: Function | None = None
 
 
@@ -109,33 +129,30 @@ class FunctionName(Struct):
     name: str
 
 
-class FunctionChoice(Struct, tag_field="type", tag="function"):
-    """This function and no other."""
+class NamedFunction(Struct):
+    """A function, by its name: OpenAI's two APIs put the name in different places."""
 
-    function: FunctionName
-
-
-class AllowedFunction(Struct):
-    """One of the allowed ones."""
-
-    function: FunctionName
-    type: Literal["function"] = "function"
+    type: Literal["function"] | None = None
+    function: FunctionName | None = None
+    name: str | None = None
 
 
 class AllowedTools(Struct):
     """Some of the tools."""
 
     mode: Literal["auto", "required"]
-    tools: Annotated[list[AllowedFunction], Meta(min_length=1, max_length=128)]
+    tools: Annotated[list[NamedFunction], Meta(min_length=1, max_length=128)]
 
 
-class AllowedToolsChoice(Struct, tag_field="type", tag="allowed_tools"):
-    """Only these tools."""
+class ToolChoice(Struct):
+    """What `tool_choice` may be, if it is not just a word: one function, some of the tools, or the word."""
 
-    allowed_tools: AllowedTools
-
-
-Choice: TypeAlias = Literal["none", "auto", "required"] | FunctionChoice | AllowedToolsChoice
+    type: Literal["function", "tool", "allowed_tools", "auto", "none", "required", "any"] | None = None
+    function: FunctionName | None = None
+    name: str | None = None
+    allowed_tools: AllowedTools | None = None
+    mode: Literal["auto", "required"] | None = None
+    tools: Annotated[list[NamedFunction], Meta(min_length=1, max_length=128)] | None = None
 
 
 class TextFormat(Struct, tag_field="type", tag="text"):
@@ -143,22 +160,28 @@ class TextFormat(Struct, tag_field="type", tag="text"):
 
 
 class JsonObjectFormat(Struct, tag_field="type", tag="json_object"):
-    """Any JSON object."""
+    """Any JSON object, or with a `schema` what validates against it: the shorthand of other servers."""
+
+    schema: JsonDict | bool | None = None
 
 
 class NamedSchema(Struct):
-    """A schema; `true` and `false` are schemas too."""
+    """A schema; `true` and `false` are schemas too. The name is for the client alone."""
 
-    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]
     schema: JsonDict | bool
+    name: str | None = None
     description: str | None = None
     strict: bool | None = None
 
 
 class JsonSchemaFormat(Struct, tag_field="type", tag="json_schema"):
-    """JSON that validates."""
+    """JSON that validates. The fields of `json_schema` may stand beside it, as in OpenAI's other API."""
 
-    json_schema: NamedSchema
+    json_schema: NamedSchema | None = None
+    schema: JsonDict | bool | None = None
+    name: str | None = None
+    description: str | None = None
+    strict: bool | None = None
 
 
 Format: TypeAlias = TextFormat | JsonObjectFormat | JsonSchemaFormat
@@ -171,8 +194,8 @@ class StreamOptions(Struct):
     include_obfuscation: bool | None = None
 
 
-class TemplateKwargs(Struct, forbid_unknown_fields=True):
-    """An allow-list: what else a template could be given is not the client's to set."""
+class TemplateKwargs(Struct):
+    """What else a template could be given is not the client's to set, and is ignored."""
 
     enable_thinking: bool | None = None
     preserve_thinking: bool | None = None
@@ -185,27 +208,29 @@ class Request(Struct, kw_only=True):
     model: Annotated[str, Meta(max_length=256)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    max_completion_tokens: PositiveInt | None = None
-    max_tokens: PositiveInt | None = None
+    max_completion_tokens: IndexOrOff | None = None
+    max_tokens: IndexOrOff | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
-    top_k: Annotated[int, Meta(ge=-1, le=2**63 - 1)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    top_k: IndexOrOff | None = None
     min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     repetition_penalty: Annotated[float, Meta(gt=0, le=2)] | None = None
     seed: Int64 | None = None
-    n: Annotated[int, Meta(ge=1, le=8)] | None = None
-    stop: StopText | Annotated[list[StopText], Meta(max_length=4)] | None = None
+    n: ChoiceCount | None = None
+    stop: StopText | list[StopText] | None = None
     logprobs: bool | None = None
-    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    top_logprobs: LogprobCount | None = None
     logit_bias: Annotated[dict[int, Annotated[float, Meta(ge=-100, le=100)]], Meta(max_length=300)] | None = (
         None
     )
     tools: Annotated[list[JsonDict], Meta(max_length=128)] | None = None
-    tool_choice: Choice | None = None
+    tool_choice: str | ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     response_format: Format | None = None
     chat_template_kwargs: TemplateKwargs | None = None
-    thinking_token_budget: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
+    enable_thinking: bool | None = None
+    thinking_token_budget: Index | None = None
+    thinking_budget: Index | None = None
     modalities: list[Literal["text"]] | None = None

@@ -23,7 +23,8 @@ from tessera.core.usage import Usage
 from tessera.errors import TesseraError
 from tessera.wire.reply import Header, Spelling, encode_error, fingerprint, scores, usage_counts
 
-KEEP_ALIVE = b": keep-alive\n\n"
+# No blank line: some decoders, older Go clients among them, take it for the end of an event, which is empty.
+KEEP_ALIVE = b": keep-alive\n"
 DONE = b"data: [DONE]\n\n"
 
 _json = msgspec.json.Encoder().encode

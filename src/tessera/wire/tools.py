@@ -26,20 +26,28 @@ def read_tools(sent: list[wire.JsonDict]) -> tuple[Tool, ...]:
     return tools
 
 
-def _tool(definition: wire.JsonDict, param: str) -> Tool:
+def _nested(sent: wire.JsonDict) -> wire.JsonDict:
+    """The tool as templates expect it: its type may be missing, and the function may stand in its place, as
+    in OpenAI's other API.
+    """
+    if "function" in sent:
+        return sent if sent.get("type") is not None else {**sent, "type": "function"}
+    if sent.get("type") == "function" and "name" in sent:
+        return {"type": "function", "function": {key: sent[key] for key in sent if key != "type"}}
+    return sent
+
+
+def _tool(sent: wire.JsonDict, param: str) -> Tool:
+    definition = _nested(sent)
     tool = convert(definition, wire.ToolDefinition, param)
     if tool.type != "function":
         raise UnsupportedParameter(
-            f"'{param}' is of type {quoted(tool.type)}: only function tools exist here. "
+            f"'{param}' is of type {quoted(tool.type or '')}: only function tools exist here. "
             'Send {"type": "function", "function": {"name": …, "parameters": …}}.',
             param=f"{param}.type",
         )
     if tool.function is None:
-        raise RequestError(
-            f"Missing required parameter: '{param}.function'.",
-            param=f"{param}.function",
-            code="missing_required_parameter",
-        )
+        raise _missing(f"{param}.function")
     function = tool.function
     if not _NAME.fullmatch(function.name):
         raise RequestError(
@@ -51,43 +59,84 @@ def _tool(definition: wire.JsonDict, param: str) -> Tool:
     return Tool(function.name, parameters, definition, bool(function.strict))
 
 
-def read_tool_choice(choice: wire.Choice | None, tools: tuple[Tool, ...]) -> ToolChoice:
-    """Which calls the reply may hold."""
-    if choice is None:
-        return ToolChoice()
-    if not tools:
-        raise RequestError("'tool_choice' needs 'tools': send both or neither.", param="tool_choice")
-    match choice:
-        case "none" | "auto" | "required":
-            return ToolChoice(choice)
-        case wire.FunctionChoice():
-            name = _known(choice.function.name, tools, "tool_choice.function.name")
-            return ToolChoice("required", frozenset({name}), named=True)
-        case wire.AllowedToolsChoice(allowed):
-            names = (
-                _known(one.function.name, tools, f"tool_choice.allowed_tools.tools[{i}].function.name")
-                for i, one in enumerate(allowed.tools)
-            )
-            return ToolChoice(allowed.mode, frozenset(names))
+def read_tool_choice(sent: str | wire.ToolChoice | None, tools: tuple[Tool, ...]) -> ToolChoice:
+    """Which calls the reply may hold. Raises for calls that could not be made."""
+    if isinstance(sent, wire.ToolChoice):
+        return _choice(sent, tools)
+    match sent:
+        case None | "auto":
+            return ToolChoice()
+        case "none":
+            return ToolChoice("none")
+        case "required" | "any":
+            if not tools:
+                raise RequestError(f"'tool_choice' {quoted(sent)} needs 'tools'.", param="tool_choice")
+            return ToolChoice("required")
         case _:
-            assert_never(choice)
+            return ToolChoice("required", frozenset({_known(sent, "tool_choice", tools)}), named=True)
 
 
-def _known(name: str, tools: tuple[Tool, ...], param: str) -> str:
+def _choice(sent: wire.ToolChoice, tools: tuple[Tool, ...]) -> ToolChoice:
+    match sent.type:
+        case "function" | "tool" | None:
+            name = _known(*_name(sent, "tool_choice"), tools)
+            return ToolChoice("required", frozenset({name}), named=True)
+        case "allowed_tools":
+            return _allowed(sent, tools)
+        case word:
+            return read_tool_choice(word, tools)
+
+
+def _allowed(sent: wire.ToolChoice, tools: tuple[Tool, ...]) -> ToolChoice:
+    allowed, param = sent.allowed_tools, "tool_choice.allowed_tools"
+    if allowed is None and sent.mode and sent.tools:
+        allowed, param = wire.AllowedTools(sent.mode, sent.tools), "tool_choice"
+    if allowed is None:
+        raise _missing(param)
+    names = (_known(*_name(one, f"{param}.tools[{i}]"), tools) for i, one in enumerate(allowed.tools))
+    return ToolChoice(allowed.mode, frozenset(names))
+
+
+def _name(sent: wire.ToolChoice | wire.NamedFunction, param: str) -> tuple[str, str]:
+    """The name of a function, and where it stands."""
+    if sent.function:
+        return sent.function.name, f"{param}.function.name"
+    if sent.name is None:
+        raise _missing(f"{param}.function")
+    return sent.name, f"{param}.name"
+
+
+def _known(name: str, param: str, tools: tuple[Tool, ...]) -> str:
     if all(tool.name != name for tool in tools):
         raise RequestError(f"'{param}' names {quoted(name)}, which is not among 'tools'.", param=param)
     return name
 
 
-def read_format(format: wire.Format | None) -> AnswerFormat:
+def _missing(param: str) -> RequestError:
+    return RequestError(
+        f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter"
+    )
+
+
+def read_format(sent: wire.Format | None) -> AnswerFormat:
     """What the answer must look like."""
-    match format:
+    match sent:
         case None | wire.TextFormat():
             return FreeText()
-        case wire.JsonObjectFormat():
-            return AnyJsonObject()
+        case wire.JsonObjectFormat(schema):
+            return _json_schema(schema, "response_format") if schema else AnyJsonObject()
         case wire.JsonSchemaFormat(named):
-            check_depth(named.schema, "response_format.json_schema.schema")
-            return JsonSchema(named.name, named.schema, bool(named.strict))
+            if named is not None:
+                return _json_schema(named.schema, "response_format.json_schema", named.name, named.strict)
+            if sent.schema is not None:
+                return _json_schema(sent.schema, "response_format", sent.name, sent.strict)
+            raise _missing("response_format.json_schema")
         case _:
-            assert_never(format)
+            assert_never(sent)
+
+
+def _json_schema(
+    schema: wire.JsonDict | bool, param: str, name: str | None = None, strict: bool | None = None
+) -> JsonSchema:
+    check_depth(schema, f"{param}.schema")
+    return JsonSchema(name or "", schema, bool(strict))

@@ -42,7 +42,14 @@ values = st.recursive(
     max_leaves=4,
 )
 names = st.from_regex("[a-z_]{1,8}", fullmatch=True)
-calls = st.builds(ToolCall, st.just("call_1"), names, st.dictionaries(texts, values, max_size=3))
+# Compact, or with escapes: what templates write of it is the same.
+arguments = st.builds(
+    lambda given, separators, ascii: json.dumps(given, separators=separators, ensure_ascii=ascii),
+    st.dictionaries(texts, values, max_size=3),
+    st.sampled_from([(",", ":"), (", ", ": ")]),
+    st.booleans(),
+)
+calls = st.builds(ToolCall, st.just("call_1"), names, arguments)
 assistants = st.builds(AssistantMessage, texts, st.none() | texts, st.lists(calls, max_size=2).map(tuple))
 turns = st.builds(UserMessage, texts) | assistants | st.builds(ToolMessage, texts, st.just("call_1"))
 definitions = st.fixed_dictionaries({"type": st.just("function"), "function": st.dictionaries(texts, values)})
@@ -71,7 +78,9 @@ def openai(message: Message) -> dict[str, object]:
         case ToolMessage(text, id):
             return {"role": "tool", "content": text, "tool_call_id": id}
         case AssistantMessage(text, reasoning, tool_calls):
-            functions = [{"function": {"name": c.name, "arguments": c.arguments}} for c in tool_calls]
+            functions = [
+                {"function": {"name": c.name, "arguments": json.loads(c.arguments)}} for c in tool_calls
+            ]
             return {
                 "role": "assistant",
                 "content": text,

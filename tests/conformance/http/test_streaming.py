@@ -35,8 +35,8 @@ def test_silence_is_broken_by_comments(serve: Any, connect: Any, gate: Any) -> N
     raw = connect(serve(HttpLimits(keep_alive_s=0.05), timing=hold))
     begun = time.monotonic()
     raw.ask(stream=True, max_tokens=2)
-    raw.read_until(b": keep-alive\n\n")
-    raw.read_until(b": keep-alive\n\n")
+    raw.read_until(b": keep-alive\n")
+    raw.read_until(b": keep-alive\n")
     assert 0.09 < time.monotonic() - begun < 1
     hold.opened.set()
     assert b'"content":"the "' in raw.read_until(b"data: [DONE]\n\n")
@@ -54,7 +54,7 @@ def test_an_error_after_a_comment_is_the_last_frame(serve: Any, connect: Any, ga
     served.engine.script = failing(cycling(served.tokenizer), GenerationFailed("It broke."), after=0)
     raw = connect(served)
     raw.ask(stream=True)
-    raw.read_until(b": keep-alive\n\n")
+    raw.read_until(b": keep-alive\n")
     hold.opened.set()
     rest = raw.read_until(b"\r\n0\r\n\r\n")
     assert b'data: {"error":{"message":"It broke."' in rest

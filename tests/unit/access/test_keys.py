@@ -3,6 +3,8 @@ import re
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tessera.access.keys import AccountId, Identity, Keys, generate_key
 from tessera.errors import AuthenticationError, InvalidApiKey
@@ -55,11 +57,32 @@ def test_a_wrong_key_is_an_invalid_key(key: str) -> None:
     assert key not in caught.value.message
 
 
-def test_the_message_shows_the_last_four_characters_only() -> None:
+@pytest.mark.parametrize(
+    ("key", "shown"),
+    [
+        ("sk-tessera-" + "s" * 36 + "WXYZ", ": sk-…WXYZ. "),
+        ("hf_" + "s" * 30 + "WXYZ", ": hf_…WXYZ. "),
+        ("s" * 32, ": sss…ssss. "),
+        ("s" * 31, ". "),
+        ("MY_API_KEY", ". "),
+        ("sk-12345", ". "),
+    ],
+)
+def test_the_message_shows_what_was_sent_shortened_or_nothing(key: str, shown: str) -> None:
     with pytest.raises(InvalidApiKey) as caught:
-        Keys([KEY]).check("Bearer sk-tessera-secretsecretWXYZ")
-    assert "sk-…WXYZ" in caught.value.message
-    assert "secret" not in caught.value.message
+        Keys([KEY]).check(f"Bearer {key}")
+    assert caught.value.message == (
+        f"Incorrect API key provided{shown}Send it as 'Authorization: Bearer sk-tessera-…'."
+    )
+
+
+@given(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=8, max_size=256))
+def test_no_key_can_be_told_from_the_message(key: str) -> None:
+    with pytest.raises(InvalidApiKey) as caught:
+        Keys([KEY]).check(f"Bearer {key}")
+    shown = caught.value.message.removeprefix("Incorrect API key provided").partition(". Send")[0]
+    assert shown in ("", f": {key[:3]}…{key[-4:]}")
+    assert not shown or len(key) >= 32
 
 
 @pytest.mark.parametrize("key", ["12345678", "~" * 256, "operators-own-key!"])

@@ -19,7 +19,7 @@ from tessera.formats.base import ChatFormat, Control, Plain, Tag
 from tessera.formats.hermes import HERMES, hermes_format
 
 WEATHER = Tool("weather", {}, {"type": "function", "function": {"name": "weather", "z": "é", "a": 1}})
-CALL = ToolCall("call_1", "weather", {"town": "Cádiz", "days": 2})
+CALL = ToolCall("call_1", "weather", '{"town": "Cádiz", "days": 2}')
 LOOP: tuple[Message, ...] = (
     UserMessage("first"),
     AssistantMessage("one", reasoning="old"),

@@ -46,7 +46,7 @@ class Case:
     changes: dict[str, object] = field(default_factory=dict)
 
 
-CALLS = AssistantMessage("", "because", (ToolCall("call_1", "f", {"b": "<é&>", "a": [1, None, True]}),))
+CALLS = AssistantMessage("", "because", (ToolCall("call_1", "f", '{"b": "<é&>", "a": [1, null, true]}'),))
 ROLES = (SystemMessage("S"), UserMessage("U"), AssistantMessage("A"), ToolMessage("T", "call_1"))
 EACH_CALL = "{% for call in messages[0].tool_calls %}"
 CASES = [
@@ -124,7 +124,7 @@ def test_the_clients_text_is_never_markup(text: str) -> None:
 
 
 def test_markup_in_names_and_arguments_is_plain_text() -> None:
-    call = ToolCall("<|end|>", "<s>", {"<|user|>": ["</s>", {"x": "<|end|>"}]})
+    call = ToolCall("<|end|>", "<s>", '{"<|user|>": ["</s>", {"x": "<|end|>"}]}')
     segments = made(SOURCE).render(ChatRequest(messages=(AssistantMessage("", None, (call,)),)))
     assert [s for s in segments if isinstance(s, Control)] == OURS
     assert '"arguments": {"<|user|>": ["</s>", {"x": "<|end|>"}]}' in segments[2].text

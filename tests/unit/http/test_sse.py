@@ -75,7 +75,7 @@ async def test_silence_is_broken_by_a_comment_that_brings_the_headers() -> None:
     assert events.started
     await events.write(b"a")
     await events.beat()
-    assert wire.bodies == [b": keep-alive\n\n", b"a", b": keep-alive\n\n"]
+    assert wire.bodies == [b": keep-alive\n", b"a", b": keep-alive\n"]
 
 
 async def test_no_comment_before_the_silence_is_long_enough() -> None:

@@ -100,7 +100,7 @@ def test_a_call_we_render_is_the_call_we_parse(
     called: tuple[Tool, dict[str, object]], before: str, family: Family
 ) -> None:
     function, arguments = called
-    call = ToolCall("call_0", function.name, arguments)
+    call = ToolCall("call_0", function.name, json.dumps(arguments))
     request = ChatRequest((UserMessage("x"), AssistantMessage(before.strip(), None, (call, call))))
     segments = family.format.render(request)
     written = [segment.token if isinstance(segment, Control) else segment.text for segment in segments]

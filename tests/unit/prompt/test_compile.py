@@ -1,5 +1,6 @@
 """Compiling requests for the scripted engine."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -133,8 +134,8 @@ async def test_a_prompt_must_leave_room_for_one_token() -> None:
     with pytest.raises(ContextLengthExceeded) as caught:
         await compiled(HELLO, model(n_prompt))
     assert (caught.value.status, caught.value.param) == (413, "messages")
-    assert f"has {n_prompt} tokens" in caught.value.message
-    assert f"context of {n_prompt} tokens" in caught.value.message
+    assert f"maximum context length is {n_prompt} tokens. However, you requested" in caught.value.message
+    assert f"at least {n_prompt + 1} tokens ({n_prompt} in the messages, 1 in the" in caught.value.message
 
 
 async def test_the_caller_s_context_holds_where_it_is_the_smaller_one() -> None:
@@ -142,8 +143,39 @@ async def test_the_caller_s_context_holds_where_it_is_the_smaller_one() -> None:
     caller = Caller(context_tokens=n_prompt + 5)
     assert (await compile_prompt(HELLO, model(1000), caller)).sampling.max_tokens == 5
     assert (await compile_prompt(HELLO, model(n_prompt + 2), caller)).sampling.max_tokens == 2
-    with pytest.raises(ContextLengthExceeded, match=f"{n_prompt} tokens.* {n_prompt - 1} tokens"):
+    with pytest.raises(ContextLengthExceeded, match=f" {n_prompt - 1} tokens.* {n_prompt} tokens"):
         await compile_prompt(HELLO, model(1000), Caller(context_tokens=n_prompt - 1))
+
+
+# What LiteLLM 1.110 and langchain-openai 1.7 look for, to tell a context that is full from other errors:
+# LiteLLM in the lower-cased message, LangChain in that of an error whose status is not 400.
+LITELLM = "this model's maximum context length is"
+LANGCHAIN = "exceeds the context window"
+NUMBERS = re.compile(
+    r"This model's maximum context length is (\d+) tokens\. However, "
+    r"(?:your messages resulted in (\d+) tokens|"
+    r"you requested at least \d+ tokens \((\d+) in the messages, 1 in the completion\))"
+)
+
+
+@pytest.mark.parametrize("n_missing", [0, 1, 100, 100_000])
+@pytest.mark.parametrize("n_characters", [1, 20_000])
+async def test_clients_recognise_a_context_that_is_full(n_missing: int, n_characters: int) -> None:
+    asked = replace(HELLO, messages=(UserMessage("x" * n_characters),))
+    n_prompt = len((await compiled(asked, model(1_000_000))).prompt.token_ids)
+    window = max(n_prompt - n_missing, 1)
+    with pytest.raises(ContextLengthExceeded) as caught:
+        await compile_prompt(asked, model(1_000_000), Caller(context_tokens=window))
+    said = caught.value.message
+    assert LITELLM in said.lower()
+    assert LANGCHAIN in said
+    assert not re.search(r"\b429\b|rate[\s_-]*limit", said.lower())
+    numbers = NUMBERS.match(said)
+    assert numbers
+    limit, *resulted = (int(number) for number in numbers.groups() if number)
+    assert limit == window
+    assert resulted == [n_prompt] or ("tokens or more." in said and window <= resulted[0] <= n_prompt)
+    assert "Please reduce the length of the messages" in said
 
 
 class Untouched(ScriptedTokenizer):
@@ -160,10 +192,10 @@ async def test_a_text_that_cannot_fit_is_refused_without_being_encoded() -> None
     tokenizer = Untouched()
     engine = ScriptedEngine(tokenizer, echo, context_tokens=100)
     small = Model("m", engine, tokenizer, HERMES, {Mode.DIRECT: DEFAULTS}, created_s=0)
-    with pytest.raises(ContextLengthExceeded, match="at least 100 tokens"):
-        await compiled(replace(HELLO, messages=(UserMessage(" " * 12_800),)), small)
+    with pytest.raises(ContextLengthExceeded, match="in 120 tokens or more"):
+        await compiled(replace(HELLO, messages=(UserMessage(" " * 15_360),)), small)
     assert tokenizer.n_encoded == 0
-    with pytest.raises(ContextLengthExceeded, match="has 12"):
+    with pytest.raises(ContextLengthExceeded, match="resulted in 12"):
         await compiled(replace(HELLO, messages=(UserMessage(" " * 12_000),)), small)
 
 
@@ -179,7 +211,6 @@ REFUSALS = [
     Refusal("response_format", replace(HELLO, answer_format=AnyJsonObject())),
     Refusal("response_format", replace(HELLO, answer_format=JsonSchema("s", {}))),
     Refusal("chat_template_kwargs.enable_thinking", replace(HELLO, mode=Mode.THINKING)),
-    Refusal("thinking_token_budget", replace(HELLO, thinking_budget_tokens=10)),
     Refusal("logprobs", replace(HELLO, top_logprobs=0), "logprobs"),
     Refusal("n", replace(HELLO, n=2), "n"),
 ]
@@ -228,10 +259,18 @@ async def test_a_schema_that_cannot_be_enforced_names_its_place() -> None:
     assert caught.value.status == 400
 
 
-async def test_stop_strings_would_cut_json() -> None:
-    with pytest.raises(RequestError) as caught:
-        await compiled(replace(HELLO, answer_format=AnyJsonObject(), stop=("x",)), CAN_ALL)
-    assert caught.value.param == "stop"
+async def test_a_budget_for_no_reasoning_is_refused_by_no_model() -> None:
+    budget = replace(HELLO, thinking_budget_tokens=10)
+    assert (await compiled(budget)).sampling.thinking_budget is None
+    only_thinks = replace(model(), sampling={Mode.THINKING: DEFAULTS})
+    with pytest.raises(UnsupportedParameter) as caught:
+        await compiled(replace(budget, mode=Mode.THINKING), only_thinks)
+    assert caught.value.param == "thinking_token_budget"
+
+
+async def test_top_p_zero_takes_the_likeliest_token() -> None:
+    sampling = (await compiled(replace(HELLO, sampling=SamplingOptions(top_p=0.0, top_k=50)))).sampling
+    assert (sampling.top_p, sampling.top_k) == (1.0, 1)
 
 
 async def test_a_thinking_budget_closes_the_reasoning_as_the_format_does() -> None:
@@ -256,7 +295,7 @@ async def test_a_bias_of_a_token_that_is_not_there_is_refused(id: int) -> None:
 
 
 async def test_a_history_with_calls_is_no_request_for_tools() -> None:
-    called = AssistantMessage("", "because", (ToolCall("call_1", "f", {"a": 1}),))
+    called = AssistantMessage("", "because", (ToolCall("call_1", "f", '{"a": 1}'),))
     result = await compiled(replace(HELLO, messages=(*HELLO.messages, called, UserMessage("go on"))))
     spelled = b"".join(map(TOKENIZER.token_bytes, result.prompt.token_ids)).decode()
     assert '{"name": "f", "arguments": {"a": 1}}' in spelled

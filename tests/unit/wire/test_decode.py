@@ -1,6 +1,6 @@
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 from hypothesis import given, settings
@@ -21,6 +21,7 @@ from tessera.core.chat import (
 )
 from tessera.errors import RequestError, TesseraError, UnsupportedParameter
 from tessera.wire.decode import REFUSED, WITHOUT_EFFECT, ReplyOptions, decode_request
+from tessera.wire.request import Request
 
 USER = {"role": "user", "content": "Hi"}
 
@@ -67,25 +68,27 @@ class Range:
 WRONG_TYPES = ("1", True, [], {})
 RANGES = [
     Range("temperature", (0, 0.0, 2, 1.5, None), (-0.01, 2.01, *WRONG_TYPES)),
-    Range("top_p", (0.001, 1, None), (0, 1.01, -1, *WRONG_TYPES)),
+    Range("top_p", (0, 0.0, 0.001, 1, None), (1.01, -0.01, *WRONG_TYPES)),
     Range("top_k", (-1, 0, 1, 10**6, None), (-2, 1.5, 10**30, *WRONG_TYPES)),
     Range("min_p", (0, 1, 0.5, None), (-0.01, 1.01, *WRONG_TYPES)),
     Range("presence_penalty", (-2, 2, 0, None), (-2.01, 2.01, *WRONG_TYPES)),
     Range("frequency_penalty", (-2, 2, 0, None), (-2.01, 2.01, *WRONG_TYPES)),
     Range("repetition_penalty", (0.01, 2, None), (0, 2.01, -1, *WRONG_TYPES)),
-    Range("seed", (-(2**63), 2**63 - 1, 0, None), (-(2**63) - 1, 2**63, 1.0, *WRONG_TYPES)),
+    Range("seed", (-(2**63), 2**63 - 1, 0, None), (-(2**63) - 1, 2**63, 1.5, 1e300, *WRONG_TYPES)),
     Range("n", (1, 8, None), (0, 9, -1, 10**9, 1.5, *WRONG_TYPES)),
-    Range("max_tokens", (1, 2**31, None), (0, -1, 1.0, 10**400, *WRONG_TYPES)),
-    Range("max_completion_tokens", (1, 2**31, None), (0, -1, 1.0, *WRONG_TYPES)),
-    Range("thinking_token_budget", (0, 1, 2**31, None), (-1, 1.0, *WRONG_TYPES)),
+    Range("max_tokens", (1, 2**31, -1, None), (0, -2, 1.5, 10**400, *WRONG_TYPES)),
+    Range("max_completion_tokens", (1, 2**31, -1, None), (0, -2, 1.5, *WRONG_TYPES)),
+    Range("thinking_token_budget", (0, 1, 2**31, None), (-1, 1.5, *WRONG_TYPES)),
+    Range("thinking_budget", (0, 1, 2**31, None), (-1, 1.5, *WRONG_TYPES)),
+    Range("enable_thinking", (True, False, None), (1, "false", "true", [], {})),
     Range("model", ("a", "a" * 256, None), ("a" * 257, 1, True, [])),
     Range("stream", (True, False, None), (1, "true", [])),
     Range("logprobs", (True, False, None), (1, "true", 5)),
     Range("parallel_tool_calls", (True, False, None), (0, "false")),
     Range(
         "stop",
-        ("a", "é" * 256, [], ["a"] * 4, ["é" * 256], None),
-        ("", "a" * 257, ["a"] * 5, [""], ["a" * 257], [1], 1, {}),
+        ("a", "é" * 256, [], ["a"] * 4, ["é" * 256], "", [""], ["", *["a"] * 4, ""], None),
+        ("a" * 257, ["a"] * 5, ["a" * 257], [1], 1, {}),
     ),
     Range(
         "logit_bias",
@@ -114,7 +117,7 @@ RANGES = [
     Range(
         "chat_template_kwargs",
         ({}, {"enable_thinking": True}, {"enable_thinking": None, "preserve_thinking": False}, None),
-        ({"enable_thinking": "false"}, {"enable_thinking": 0}, {"preserve_thinking": "x"}, {"other": 1}, []),
+        ({"enable_thinking": "false"}, {"enable_thinking": 0}, {"preserve_thinking": "x"}, []),
     ),
     Range(
         "messages",
@@ -342,6 +345,9 @@ def test_max_completion_tokens_wins() -> None:
     [
         ({}, None),
         ({"logprobs": False}, None),
+        ({"top_logprobs": 0}, None),
+        ({"top_logprobs": 0, "logprobs": False}, None),
+        ({"top_logprobs": None, "logprobs": True}, 0),
         ({"logprobs": True}, 0),
         ({"logprobs": True, "top_logprobs": 0}, 0),
         ({"logprobs": True, "top_logprobs": 20}, 20),
@@ -354,7 +360,7 @@ def test_logprobs(fields: dict[str, Any], expected: int | None) -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"top_logprobs": 0},
+        {"top_logprobs": 1},
         {"top_logprobs": 1, "logprobs": False},
         {"top_logprobs": 21, "logprobs": True},
         {"top_logprobs": -1, "logprobs": True},
@@ -415,22 +421,65 @@ class TestMessages:
 
     def test_content_of_the_wrong_shape_is_400(self) -> None:
         assert self.refuse({"role": "user", "content": None}) == "messages[0].content"
-        assert self.refuse({"role": "user", "content": []}) == "messages[0].content"
         assert self.refuse({"role": "user", "content": 3}) == "messages[0].content"
         assert self.refuse({"role": "user", "content": [{"type": "text"}]}) == "messages[0].content[0].text"
         assert (
             self.refuse({"role": "user", "content": [{"type": "text", "text": 1}]})
             == "messages[0].content[0].text"
         )
-        assert self.refuse(USER, {"role": "assistant", "content": []}) == "messages[1].content"
+        assert self.refuse({"role": "system", "content": None}) == "messages[0].content"
+        assert self.refuse({"role": "user"}) == "messages[0].content"
 
     @pytest.mark.parametrize("role", ["function", "tool ", "User", "", 1, None])
     def test_an_unknown_role_is_400(self, role: Any) -> None:
         assert self.refuse(USER, {"role": role, "content": "x"}) == "messages[1].role"
 
-    def test_a_user_message_is_needed(self) -> None:
-        assert self.refuse({"role": "system", "content": "x"}) == "messages"
-        assert self.refuse({"role": "assistant", "content": "x"}) == "messages"
+    @pytest.mark.parametrize(
+        ("message", "read"),
+        [
+            ({"role": "user", "content": []}, UserMessage("")),
+            ({"role": "user", "content": ["a", {"type": "text", "text": "b"}]}, UserMessage("ab")),
+            ({"role": "user", "content": [{"text": "a"}]}, UserMessage("a")),
+            ({"role": "user", "content": [{"type": "input_text", "text": "a"}]}, UserMessage("a")),
+            ({"role": "user", "content": "a", "id": "m1", "createdAt": 1, "parts": []}, UserMessage("a")),
+            ({"role": "assistant", "content": []}, AssistantMessage("")),
+            (
+                {"role": "assistant", "content": [{"type": "output_text", "text": "a", "annotations": []}]},
+                AssistantMessage("a"),
+            ),
+            (
+                {
+                    "role": "assistant",
+                    "content": [
+                        {"type": "thinking", "thinking": "r", "signature": "x"},
+                        {"type": "text", "text": "a"},
+                    ],
+                },
+                AssistantMessage("a", "r"),
+            ),
+            (
+                {"role": "assistant", "content": [{"type": "reasoning", "text": "r"}], "reasoning": "s"},
+                AssistantMessage("", "s"),
+            ),
+            (
+                {"role": "assistant", "content": "a", "reasoning_details": [{"type": "reasoning.text"}]},
+                AssistantMessage("a"),
+            ),
+            ({"role": "tool", "tool_call_id": "c", "content": None}, ToolMessage("", "c")),
+            ({"role": "tool", "tool_call_id": "c"}, ToolMessage("", "c")),
+            ({"role": "tool", "tool_call_id": "c", "content": [], "name": "look"}, ToolMessage("", "c")),
+            (
+                {"role": "tool", "tool_call_id": "c", "content": [{"type": "text", "text": "42"}]},
+                ToolMessage("42", "c"),
+            ),
+        ],
+    )
+    def test_messages_in_the_shapes_that_clients_send(self, message: Any, read: Any) -> None:
+        assert self.read(USER, message) == (UserMessage("Hi"), read)
+
+    @pytest.mark.parametrize("role", ["system", "developer", "assistant"])
+    def test_no_user_is_needed(self, role: str) -> None:
+        assert len(self.read({"role": role, "content": "x"})) == 1
 
     def test_a_call_and_its_result(self) -> None:
         call = {
@@ -444,37 +493,64 @@ class TestMessages:
             {"role": "tool", "tool_call_id": "unknown", "content": "42"},
         )
         assert read[1:] == (
-            AssistantMessage("", None, (ToolCall("c1", "look", {"b": 1, "a": [None]}),)),
+            AssistantMessage("", None, (ToolCall("c1", "look", '{"b": 1, "a": [null]}'),)),
             ToolMessage("42", "unknown"),
         )
-        assert list(read[1].tool_calls[0].arguments) == ["b", "a"]
+
+    def arguments(self, *sent: Any) -> str:
+        function = {"name": "look", **({"arguments": sent[0]} if sent else {})}
+        return (
+            self.read(USER, {"role": "assistant", "tool_calls": [{"function": function}]})[1]
+            .tool_calls[0]
+            .arguments
+        )
+
+    @pytest.mark.parametrize("sent", ["", " ", "\n\t ", "null", " null\n", None, {}, "{}", " {} "])
+    def test_no_arguments_are_an_empty_object(self, sent: Any) -> None:
+        assert self.arguments(sent) == self.arguments() == "{}"
 
     @pytest.mark.parametrize(
-        "arguments",
+        "text",
         [
-            "",
-            "[]",
-            "null",
-            "1",
+            '{"a": 1.50, "b": 1e5, "c": 12345678901234567890123}',
+            '{"city": "Le',
             "{",
+            "[]",
+            "1",
+            "hello",
             '{"a":NaN}',
             '{"a":1e400}',
             '{"a":"\\ud800"}',
             json.dumps(nested(66)),
             "[" * 10**5,
             '{"a":' * 10**5,
+            '"',
+            '"x"',
         ],
     )
-    def test_arguments_are_the_json_text_of_an_object(self, arguments: str) -> None:
-        call = {"id": "c", "function": {"name": "look", "arguments": arguments}}
-        param = self.refuse(USER, {"role": "assistant", "tool_calls": [call]})
-        assert param is not None
-        assert param.startswith("messages[1].tool_calls[0].function.arguments")
+    def test_arguments_are_kept_as_they_were_sent(self, text: str) -> None:
+        assert self.arguments(text) == text
 
-    def test_arguments_that_are_no_text_are_400(self) -> None:
-        call = {"id": "c", "function": {"name": "look", "arguments": {}}}
+    def test_arguments_that_were_encoded_once_or_thrice_are_read(self) -> None:
+        assert self.arguments({"b": 1, "a": "é"}) == '{"b":1,"a":"é"}'
+        assert self.arguments(json.dumps('{"a": 1}')) == '{"a": 1}'
+
+    @pytest.mark.parametrize(
+        "sent", [1, True, [], nested(66)], ids=["number", "boolean", "array", "too deep"]
+    )
+    def test_arguments_that_are_neither_text_nor_an_object_are_400(self, sent: Any) -> None:
+        call = {"id": "c", "function": {"name": "look", "arguments": sent}}
         param = self.refuse(USER, {"role": "assistant", "tool_calls": [call]})
         assert param == "messages[1].tool_calls[0].function.arguments"
+
+    @pytest.mark.parametrize(
+        "more", [{"index": 0}, {"type": None}, {"type": "function"}, {"id": None}, {"extra_content": {}}]
+    )
+    def test_calls_in_the_shapes_that_clients_send(self, more: Any) -> None:
+        call = {"function": {"name": "look", "arguments": "{}"}, **more}
+        for content in ({}, {"content": ""}, {"content": None}):
+            said = {"role": "assistant", "tool_calls": [call], **content}
+            assert self.read(USER, said)[1] == AssistantMessage("", None, (ToolCall("", "look", "{}"),))
 
     def test_reasoning_by_either_name(self) -> None:
         read = self.read(
@@ -522,7 +598,7 @@ class TestMessages:
             (
                 {
                     "role": "assistant",
-                    "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": "1"}}],
+                    "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": 1}}],
                 },
                 ".tool_calls[0].function.arguments",
                 "the JSON text of an object",
@@ -569,7 +645,7 @@ class TestTools:
         [
             ({"type": "custom", "custom": {"name": "x"}}, "tools[0].type"),
             ({"type": "web_search"}, "tools[0].type"),
-            ({"function": {"name": "x"}}, "tools[0].type"),
+            ({"name": "x"}, "tools[0].type"),
             ({"type": "function"}, "tools[0].function"),
             ({"type": "function", "function": {}}, "tools[0].function.name"),
             (tool(parameters=[]), "tools[0].function.parameters"),
@@ -617,8 +693,12 @@ class TestTools:
         [
             "some",
             {"type": "custom", "custom": {"name": "a"}},
-            {"type": "function", "name": "a"},
+            {},
+            {"type": "function"},
+            {"type": "function", "name": "zz"},
             {"type": "function", "function": {"name": "zz"}},
+            {"type": "allowed_tools"},
+            {"type": "allowed_tools", "mode": "auto"},
             {"type": "allowed_tools", "allowed_tools": {"mode": "none", "tools": [tool("a")]}},
             {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": []}},
             {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [tool("zz")]}},
@@ -630,12 +710,54 @@ class TestTools:
         error = refusal(tools=[tool("a")], tool_choice=choice)
         assert (error.param or "").startswith("tool_choice")
 
+    @pytest.mark.parametrize(
+        ("choice", "same_as"),
+        [
+            ("any", "required"),
+            ({"type": "any"}, "required"),
+            ({"type": "required"}, "required"),
+            ({"type": "auto"}, "auto"),
+            ({"type": "none"}, "none"),
+            ("a", {"type": "function", "function": {"name": "a"}}),
+            ({"type": "function", "name": "a"}, {"type": "function", "function": {"name": "a"}}),
+            ({"type": "tool", "name": "a"}, {"type": "function", "function": {"name": "a"}}),
+            ({"function": {"name": "a"}}, {"type": "function", "function": {"name": "a"}}),
+            ({"name": "a"}, {"type": "function", "function": {"name": "a"}}),
+            (
+                {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "a"}]},
+                {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [tool("a")]}},
+            ),
+        ],
+    )
+    def test_choices_in_other_words(self, choice: Any, same_as: Any) -> None:
+        tools = [tool("a"), tool("b")]
+        expected = request(tools=tools, tool_choice=same_as).tool_choice
+        assert request(tools=tools, tool_choice=choice).tool_choice == expected
+
     @pytest.mark.parametrize("tools", [None, []])
     @pytest.mark.parametrize(
-        "choice", ["none", "auto", "required", {"type": "function", "function": {"name": "a"}}]
+        "choice",
+        ["required", "any", "a", {"type": "function", "function": {"name": "a"}}, {"type": "required"}],
     )
-    def test_a_choice_needs_tools(self, tools: Any, choice: Any) -> None:
-        assert refusal(tools=tools, tool_choice=choice).param == "tool_choice"
+    def test_a_call_that_must_be_made_needs_tools(self, tools: Any, choice: Any) -> None:
+        assert (refusal(tools=tools, tool_choice=choice).param or "").startswith("tool_choice")
+
+    @pytest.mark.parametrize("tools", [None, []])
+    @pytest.mark.parametrize("choice", ["none", "auto", None, {"type": "auto"}])
+    def test_a_choice_that_asks_for_no_call_needs_none(self, tools: Any, choice: Any) -> None:
+        assert request(tools=tools, tool_choice=choice, parallel_tool_calls=False).tools == ()
+
+    @pytest.mark.parametrize(
+        "sent",
+        [
+            {"function": {"name": "look", "parameters": {}}},
+            {"type": None, "function": {"name": "look", "parameters": {}}},
+            {"type": "function", "name": "look", "parameters": {}},
+        ],
+    )
+    def test_a_tool_in_another_shape_stands_in_the_prompt_as_any_other(self, sent: Any) -> None:
+        (read,) = request(tools=[sent]).tools
+        assert read.definition == {"type": "function", "function": {"name": "look", "parameters": {}}}
 
 
 class TestFormat:
@@ -652,14 +774,46 @@ class TestFormat:
         )
 
     @pytest.mark.parametrize(
+        ("sent", "expected"),
+        [
+            ({"type": "json_object", "schema": {"type": "array"}}, JsonSchema("", {"type": "array"})),
+            ({"type": "json_object", "schema": None}, AnyJsonObject()),
+            ({"type": "json_object", "schema": {}}, AnyJsonObject()),
+            ({"type": "json_schema", "schema": {"type": "array"}}, JsonSchema("", {"type": "array"})),
+            (
+                {"type": "json_schema", "name": "n", "schema": {"type": "array"}, "strict": True},
+                JsonSchema("n", {"type": "array"}, True),
+            ),
+            (
+                {"type": "json_schema", "json_schema": {"schema": {"type": "array"}, "strict": None}},
+                JsonSchema("", {"type": "array"}),
+            ),
+            (
+                {"type": "json_schema", "json_schema": {"name": "Movie review", "schema": {"type": "array"}}},
+                JsonSchema("Movie review", {"type": "array"}),
+            ),
+        ],
+    )
+    def test_formats_in_other_shapes(self, sent: Any, expected: Any) -> None:
+        assert request(response_format=sent).answer_format == expected
+
+    def test_a_schema_beside_json_object_may_not_be_too_deep(self) -> None:
+        deep = {"type": "json_object", "schema": nested(65)}
+        assert refusal(response_format=deep).param == "response_format.schema"
+
+    @pytest.mark.parametrize("kind", ["json_object", "json_schema"])
+    def test_stop_has_no_effect_on_json_and_is_listed(self, kind: str) -> None:
+        sent = {"type": kind, "schema": {"type": "object"}}
+        decoded, options = decode_request(body(response_format=sent, stop=["\n", ""], zzz=1))
+        assert (decoded.stop, options.ignored) == ((), ("zzz", "stop"))
+        assert decode_request(body(response_format=sent, stop=""))[1].ignored == ()
+        assert request(response_format={"type": "text"}, stop="x").stop == ("x",)
+
+    @pytest.mark.parametrize(
         ("named", "param"),
         [
-            ({"schema": {}}, "name"),
             ({"name": "n"}, "schema"),
-            ({"name": "", "schema": {}}, "name"),
-            ({"name": "a b", "schema": {}}, "name"),
-            ({"name": "a\n", "schema": {}}, "name"),
-            ({"name": "a" * 65, "schema": {}}, "name"),
+            ({"name": 1, "schema": {}}, "name"),
             ({"name": "n", "schema": []}, "schema"),
             ({"name": "n", "schema": "{}"}, "schema"),
             ({"name": "n", "schema": {}, "strict": 1}, "strict"),
@@ -670,9 +824,112 @@ class TestFormat:
         assert refusal(response_format=self.schema(**named)).param == f"response_format.json_schema.{param}"
 
 
+WHOLE_NUMBERS = [
+    *(
+        "seed",
+        "n",
+        "max_tokens",
+        "max_completion_tokens",
+        "top_k",
+        "thinking_token_budget",
+        "thinking_budget",
+    ),
+    "top_logprobs",
+]
+
+
+@pytest.mark.parametrize("field", WHOLE_NUMBERS)
+@given(number=st.integers(1, 7), spelling=st.sampled_from(["{}.0", "{}.000", "{}e0", "{}0e-1", "{}0.0E-1"]))
+def test_a_whole_number_may_be_written_with_a_point(field: str, number: int, spelling: str) -> None:
+    def read(literal: str) -> ChatRequest:
+        return decode_request(
+            b'{"messages":[{"role":"user","content":"Hi"}],"logprobs":true,"%b":%b}'
+            % (field.encode(), literal.encode())
+        )[0]
+
+    decoded = read(spelling.format(number))
+    assert decoded == read(str(number))
+    assert ".0" not in repr(decoded)
+    with pytest.raises(RequestError, match="expected `int`") as caught:
+        read(f"{number}.5")
+    assert caught.value.param == field
+
+
+def test_every_whole_number_is_among_them() -> None:
+    """A field that is added later may be forgotten."""
+    hints = get_type_hints(Request)
+    assert {name for name, hint in hints.items() if int in _members(hint)} == set(WHOLE_NUMBERS)
+    assert all(float in _members(hints[name]) for name in WHOLE_NUMBERS)
+
+
+def _members(hint: Any) -> set[Any]:
+    return {hint} | {
+        each for part in get_args(hint) for each in _members(part) if get_origin(hint) is not dict
+    }
+
+
+def test_minus_one_is_no_limit_of_its_own() -> None:
+    assert request(max_tokens=-1).max_output_tokens is None
+    assert request(max_completion_tokens=-1, max_tokens=5).max_output_tokens == 5
+    assert request(max_completion_tokens=-1.0).max_output_tokens is None
+    assert refusal(max_completion_tokens=0, max_tokens=5).param == "max_completion_tokens"
+
+
+def test_thinking_in_the_words_of_dashscope() -> None:
+    sent = request(enable_thinking=True, thinking_budget=9)
+    same = request(chat_template_kwargs={"enable_thinking": True}, thinking_token_budget=9)
+    assert sent == same
+    longer = request(
+        enable_thinking=True,
+        thinking_budget=9,
+        chat_template_kwargs={"enable_thinking": False},
+        thinking_token_budget=0,
+    )
+    assert (longer.mode, longer.thinking_budget_tokens) == (Mode.DIRECT, 0)
+    assert request(enable_thinking=True, chat_template_kwargs={"enable_thinking": None}).mode is Mode.THINKING
+
+
+def test_what_is_ignored_inside_of_a_field_is_listed_with_a_dot() -> None:
+    _, options = decode_request(
+        body(
+            zzz=1,
+            chat_template_kwargs={"enable_thinking": True, "clear_thinking": False, "add_vision_id": [1]},
+            stream=True,
+            stream_options={"include_usage": True, "continuous_usage_stats": True},
+            response_format={"type": "json_object", "description": "x", "grammar": ""},
+        )
+    )
+    assert options.ignored == (
+        "zzz",
+        "chat_template_kwargs.clear_thinking",
+        "chat_template_kwargs.add_vision_id",
+        "stream_options.continuous_usage_stats",
+        "response_format.grammar",
+    )
+    assert options.include_usage
+
+
+@pytest.mark.parametrize("value", [b"1e999", b'"\\ud800"', b"[" * 70 + b"]" * 70])
+def test_what_is_ignored_inside_of_a_field_is_strict_json(value: bytes) -> None:
+    with pytest.raises(RequestError) as caught:
+        decode_request(
+            b'{"chat_template_kwargs":{"x":%b},"messages":[{"role":"user","content":"Hi"}]}' % value
+        )
+    assert (caught.value.param or "chat_template_kwargs").startswith("chat_template_kwargs")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("functions", []), ("function_call", "auto"), ("function_call", "none"), ("audio", None)],
+)
+def test_a_refused_field_that_asks_for_nothing_is_taken(field: str, value: Any) -> None:
+    decoded, options = decode_request(body(**{field: value}))
+    assert (decoded, options.ignored) == (request(), ())
+
+
 def test_messages_say_what_to_send() -> None:
     assert refusal(messages=None).message.startswith("Invalid 'messages': expected `array`, got `null`.")
-    assert "enable_thinking" in refusal(chat_template_kwargs={"tokenize": True}).message
+    assert "enable_thinking" in refusal(chat_template_kwargs={"preserve_thinking": 1}).message
     with pytest.raises(RequestError, match="Missing required parameter: 'messages'"):
         decode_request(b"{}")
     assert refusal(n=9).message == "Invalid 'n': expected `int` <= 8."
