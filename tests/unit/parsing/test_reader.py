@@ -1,19 +1,23 @@
 """Chunks of several choices, and the count of tokens."""
 
 import re
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate, pairwise
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.families import ASKED, LEON, TAGS, WEATHER
+from tests.families import ASKED, CITY, LEON, TAGS, WEATHER
 from tests.strategies import chunkings, scraps
 
 from tessera.core.chat import ChatRequest, Mode, ToolChoice, UserMessage
 from tessera.core.events import ChatEvent, Completed, Finished, FinishReason, ReasoningDelta, TextDelta
 from tessera.core.generation import EngineFinish, TokenChunk, TokenLogprob
-from tessera.core.result import fold
+from tessera.core.result import Reply, fold
 from tessera.core.tally import Tally
 from tessera.core.usage import Usage
 from tessera.engine.scripted import ScriptedTokenizer
@@ -78,10 +82,75 @@ def test_a_character_in_several_tokens_is_one_text() -> None:
     logprobs = tuple(TokenLogprob(id, -1.0) for id in ids("é"))
     assert reader.feed(TokenChunk(0, ids("é")[:1], logprobs=logprobs[:1])) == ()
     assert reader.feed(TokenChunk(0, ids("é")[1:], logprobs=logprobs[1:])) == (TextDelta(0, "é", logprobs),)
-    assert reader.feed(TokenChunk(0, ids("é")[:1], "length")) == (
+    assert reader.feed(TokenChunk(0, ids("é")[:1], "stop")) == (
         TextDelta(0, "\ufffd"),
-        Finished(0, FinishReason.LENGTH),
+        Finished(0, FinishReason.STOP),
     )
+
+
+CUT_IN = {
+    "text": ("", PLAIN),
+    "text that a call may follow": ("ab ", ASKED),
+    "reasoning": ("ab ", replace(PLAIN, mode=Mode.THINKING)),
+    "a value": (f"<tool_call>{CITY}ab ", ASKED),
+    "a value that is no string": ("<tool_call><function=get_time><parameter=x>[", ASKED),
+    "stray text": ("<tool_call><function=get_time>", ASKED),
+    "half a tag": ("ab <", ASKED),
+}
+
+
+@pytest.mark.parametrize("before", CUT_IN)
+@pytest.mark.parametrize("character", ["é", "€", "👩"])
+def test_half_a_character_that_the_length_cuts_is_left_out(before: str, character: str) -> None:
+    text, request = CUT_IN[before]
+    reference = fold_of(request, ids(*re.split("(<tool_call>)", text)), "length")
+    whole = ids(*re.split("(<tool_call>)", text), character)
+    for n in range(1, len(character.encode())):
+        for finish in ("length", "stop"):
+            reply = fold_of(request, whole[:-n], finish)
+            assert ("\ufffd" in repr(reply)) is (finish == "stop")
+            assert finish == "stop" or reply == replace(reference, usage=reply.usage)
+
+
+def fold_of(request: ChatRequest, tokens: Sequence[int], finish: EngineFinish) -> Reply:
+    number = iter(range(99))
+    reader = Reader(request, QWEN3.syntax, TOKENIZER, Tally(11), lambda: f"call_{next(number)}")
+    logprobs = tuple(TokenLogprob(id, -1.0) for id in tokens)
+    events = reader.feed(TokenChunk(0, tuple(tokens), finish, logprobs=logprobs))
+    return fold([*events, *reader.complete()])
+
+
+@given(text=st.text("aé€👩", max_size=8), sizes=st.lists(st.integers(1, 5), min_size=40, max_size=40), cut=st.integers(0, 30))
+def test_logprobs_cover_the_text_that_the_length_cuts(text: str, sizes: list[int], cut: int) -> None:
+    """Tokens of one to five bytes, whatever the characters are; the last token that is shown in part counts."""
+    spelled = text.encode()[:cut]
+    cuts = [*accumulate(sizes, initial=0)]
+    parts = [part for a, b in pairwise(cuts) if (part := spelled[a:b])]
+    tokenizer = Parts(parts)
+    reader = Reader(PLAIN, QWEN3.syntax, tokenizer, Tally(11))
+    logprobs = tuple(TokenLogprob(id, -1.0) for id in range(len(parts)))
+    chunk = TokenChunk(0, tuple(range(len(parts))), "length", logprobs=logprobs)
+    choice = fold([*reader.feed(chunk), *reader.complete()]).choices[0]
+    whole = spelled.decode(errors="ignore").encode()
+    assert (choice.text or "").encode() == whole
+    n_shown = bisect_left(cuts, len(whole))
+    assert [each.token_id for each in choice.logprobs] == [*range(n_shown)]
+
+
+class Parts:
+    """Each token spells one of the parts."""
+
+    vocabulary_size = 100
+    control_tokens: Mapping[str, int] = MappingProxyType({})
+
+    def __init__(self, parts: Sequence[bytes]) -> None:
+        self._parts = parts
+
+    def encode(self, text: str) -> list[int]:
+        raise NotImplementedError
+
+    def token_bytes(self, token_id: int) -> bytes:
+        return self._parts[token_id]
 
 
 @pytest.mark.parametrize("finish", ["stop", "length"])
