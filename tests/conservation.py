@@ -22,6 +22,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Literal
 
 from tests.families import Family
@@ -81,6 +82,8 @@ class _Account:
             parts = parts[: parts.index("<|im_end|>")]
         self.items = [item for part in parts for item in ([part] if part in self.control else part)]
         self.text = "".join(self.items)
+        self.offsets = [*accumulate(map(len, self.items), initial=0)]
+        self.index = {offset: i for i, offset in enumerate(self.offsets)}
         self.cut = finish == "length"
         names = request.tool_choice.names
         self.names = [tool.name for tool in request.tools if names is None or tool.name in names]
@@ -150,12 +153,13 @@ class _Account:
         for tag in ("</parameter>", "</function>"):
             if self._tag(at, tag):
                 yield replace(at, i=at.i + len(tag), where="after call" if tag == "</function>" else "call")
-        if found := _TAG_OF_PARAMETER.match("".join(self.items[at.i : at.i + 100])):
+        found, end = self._match(_TAG_OF_PARAMETER, at.i)
+        if found:
             key = f"key {found[1].strip()}"
             if items[at.arguments : at.arguments + 1] == [key]:
-                yield replace(at, i=at.i + found.end(), arguments=at.arguments + 1)
+                yield replace(at, i=end, arguments=at.arguments + 1)
             elif key in items[: at.arguments]:
-                yield replace(at, i=at.i + found.end())
+                yield replace(at, i=end)
         if at.arguments and len(items[at.arguments - 1]) > 1:
             yield from self._quoted(at, items)
 
@@ -168,10 +172,16 @@ class _Account:
 
     def _quoted(self, at: _At, items: list[str]) -> Iterator[_At]:
         """The arguments, or a value, in quotes that are not theirs."""
-        string = _STRING.match("".join(self.items[at.i :]))
+        string, end = self._match(_STRING, at.i)
         written = _dense(_decoded(string[0])) if string else ""
         if string and "".join(items[at.arguments : at.arguments + len(written)]) == written:
-            yield replace(at, i=at.i + string.end(), arguments=at.arguments + len(written))
+            yield replace(at, i=end, arguments=at.arguments + len(written))
+
+    def _match(self, pattern: re.Pattern[str], i: int) -> tuple[re.Match[str] | None, int]:
+        """What the pattern finds at an item, and the item after it."""
+        found = pattern.match(self.text, self.offsets[i])
+        end = self.index.get(found.end()) if found else None
+        return (found, end) if end is not None else (None, 0)
 
     def _is_whole(self, at: _At) -> bool:
         """Whether nothing of the last call's arguments is left, but what the parser closed."""
@@ -193,13 +203,12 @@ class _Account:
         bare = self.xml and at.where in ("content", "after call")
         if not (after or bare):
             return 0
-        rest = "".join(self.items[after or at.i :])
         pattern = rf"\s*<function={name}>" if self.xml else rf'\s*{{\s*"name"\s*:\s*"{name}"'
-        found = re.match(pattern, rest)
-        return (after or at.i) + found.end() if found else 0
+        return self._match(re.compile(pattern), after or at.i)[1]
 
     def _is_half_markup(self, at: _At) -> bool:
-        rest = _dense("".join(self.items[at.i :]))
+        written = self.text[self.offsets[at.i] :]
+        rest = _dense(written)
         after_tag = self._tag(at, OPEN) > 0
         anywhere = at.where in ("call", "after call") or (self.only_call and not at.content)
         begins = ("<function={}>", "<parameter=") if self.xml else ('{{"name":"{}"', "")
@@ -213,7 +222,7 @@ class _Account:
             bare = [head.removeprefix(OPEN) for head in heads]
             tags += [head + next_ for head in bare for next_ in (PARAMETER, "</function>")]
             if at.where == "call" and rest.startswith(PARAMETER) and ">" not in rest:
-                return "\n" not in "".join(self.items[at.i :])
+                return "\n" not in written
         elif at.where == "call":
             tags.append('"arguments"')
         return any(tag.startswith(rest) for tag in tags)

@@ -13,7 +13,9 @@ from json.encoder import encode_basestring
 from tessera.core.chat import JsonObject
 from tessera.parsing.schema import Signature
 
-_SCALAR_BEGINS = re.compile(r"\s*(?:-?[\d.eE+-]*|t(?:r(?:ue?)?)?|f(?:a(?:l(?:se?)?)?)?|n(?:u(?:ll?)?)?)\s*").fullmatch
+_SCALAR_BEGINS = re.compile(
+    r"\s*(?:-?[\d.eE+-]*|t(?:r(?:ue?)?)?|f(?:a(?:l(?:se?)?)?)?|n(?:u(?:ll?)?)?)\s*"
+).fullmatch
 _DECODER = json.JSONDecoder()
 
 

@@ -4,8 +4,8 @@ r"""Calls as Hermes models write them.
 
 The name comes first; that it is known is what makes it a call. The object of the arguments is passed on in
 the model's own spelling while it is scanned. Nothing in it is a tag as long as a string is open; outside of
-strings a tag ends the call, and brackets that are still open are closed. Whatever else is in the call's object
-goes to the answer (`Strays`), but for the punctuation around it.
+strings a tag ends the call, and brackets that are still open are closed. Whatever else the call's object
+holds goes to the answer (`Strays`), without the commas between members.
 """
 
 import json

@@ -78,13 +78,13 @@ class Reasoning(State):
 
 
 class Content(State):
-    """The visible answer. Stray reasoning tags are dropped before it, and are text within it. Within JSON that
-    the request asked for, call tags are text too, unless they are control tokens.
+    """The visible answer. Stray reasoning tags are dropped before it, and are text within it. Call tags that
+    are spelled are text within the JSON that a request asked for.
 
-    Where the length cuts the beginning of a call, a whole opening tag is always the markup of a call. Half of
-    one is markup where nothing but a call may stand: between calls, and at the beginning of an answer that
-    must be calls (`tool_choice` "required" or a named function) or else JSON. Elsewhere it may have been text,
-    and is shown.
+    If the length cuts the reply in the head of a call, the call's tag and what follows it are dropped. If it
+    cuts the tag itself, the half is dropped where only a call may stand: between calls, and at the beginning
+    of an answer that is calls (`tool_choice` is "required" or a named function) or JSON. Elsewhere the half
+    may be text, and is shown.
     """
 
     shows_text = True

@@ -17,6 +17,7 @@ class Strays:
         self._runs: list[list[TextPiece]] = [[]]
 
     def add(self, *pieces: TextPiece) -> None:
+        """More of it."""
         self._runs[-1] += [piece for piece in pieces if piece.text]
 
     def separate(self) -> None:

@@ -178,8 +178,8 @@ def check_reply(chat: ChatRequest, syntax: Syntax, tokenizer: Any, ids: Sequence
 def test_turns_that_the_length_cuts(
     tags: str, syntax: Syntax, asked: dict[str, Any], request: pytest.FixtureRequest
 ) -> None:
-    """A cut reply is the beginning of the whole one. Only half of the first tag, if it is spelled and text may
-    stand in its place, is content too.
+    """A cut reply is the beginning of the whole one. Only where a tag is spelled and text may stand in its
+    place, half of the tag is content.
     """
     words = request.getfixturevalue(tags)
     chat = ChatRequest((), tools=tuple(TOOLS), **asked)
@@ -189,7 +189,11 @@ def test_turns_that_the_length_cuts(
     for seed in range(4):
         ids = words.walk(grammar.lark, seed, steps=1_000) or ()
         whole = read(chat, syntax, words.tokenizer, ids, "stop")
-        for n in {*range(min(40, len(ids))), *range(0, len(ids), 11), *range(max(0, len(ids) - 20), len(ids))}:
+        for n in {
+            *range(min(40, len(ids))),
+            *range(0, len(ids), 11),
+            *range(max(0, len(ids) - 20), len(ids)),
+        }:
             cut = read(chat, syntax, words.tokenizer, ids[:n], "length")
             text, reasoning = cut.text or "", without_half("</think>", cut.reasoning or "")
             if may_be_text and tags == "spelled" and whole.tool_calls:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.conservation import is_accounted_for
 from tests.families import ASKED, FAMILIES, TIME, WEATHER, Family, recut
@@ -21,6 +21,7 @@ requests = st.builds(
     replace,
     st.just(REQUEST),
     mode=st.sampled_from(Mode),
+    stop=st.sampled_from([(), ("STOPPED", "</tool_call>STO\0")]),
     tool_choice=st.sampled_from([ToolChoice(), ToolChoice(), ToolChoice("required"), ToolChoice("none")]),
     answer_format=st.sampled_from([REQUEST.answer_format, REQUEST.answer_format, AnyJsonObject()]),
 )
@@ -32,7 +33,7 @@ OUTPUTS = {
     "half a call": "Use <tool_call>\n<func",
     "half a call as JSON": 'Use <tool_call>\n{"nam',
     "two openings": "a <tool_call>\n<tool_call> b",
-    "unknown function": "<tool_call>\n<function=nope>\n<parameter=x>\n1\n</parameter>\n</function>\n</tool_call>",
+    "unknown function": "<tool_call>\n<function=nope>\n<parameter=x>\n1\n</parameter>\n</function>",
     "reasoning": "<think>\na <tool_call> b\n</think>\n\nc </think> d",
     "call": (
         "Now.\n\n<tool_call>\n<function=get_weather>\n<parameter=city>\nLeón\n</parameter>\n"
@@ -63,12 +64,12 @@ OUTPUTS = {
         "<tool_call>\n<function=note>\n<parameter=title>\na\n<tool_call>\n<function=get_time>\n<tool_call> b"
     ),
     "JSON call": (
-        'Now.\n<tool_call>\n{"name": "get_weather", "arguments": {"city": "L\\"eón", "days": [1, {"a": 2}]}}\n'
-        "</tool_call>\nDone."
+        'Now.\n<tool_call>\n{"name": "get_weather", "arguments": {"city": "L\\"eón", "days": [1, {"a": 2}]}}'
+        "\n</tool_call>\nDone."
     ),
     "JSON call with more members": (
-        '<tool_call>{"name": "note", "id": [1, "}"], so "n": 2, "arguments": {"title": "a"} b, "arguments": {}, '
-        '"argh": null} c </tool_call> d'
+        '<tool_call>{"name": "note", "id": [1, "}"], so "n": 2, "arguments": {"title": "a"} b, '
+        '"arguments": {}, "argh": null} c </tool_call> d'
     ),
     "JSON call without arguments": '<tool_call>{"name": "get_time", "arguments": null}</tool_call> a',
     "JSON arguments in a string": (
@@ -148,7 +149,9 @@ def maybe(*parts: str) -> st.SearchStrategy[str]:
 def xml_calls() -> st.SearchStrategy[str]:
     name = st.sampled_from(["city", "days", "title", "body", "tz", "undeclared", " city ", ""])
     value = joined(maybe("\n"), values, maybe("\n", "</parameter> g\n"))
-    parameter = joined(st.just("<parameter="), name, maybe(">", "\n"), value, maybe("</parameter>"), maybe("\n"))
+    parameter = joined(
+        st.just("<parameter="), name, maybe(">", "\n"), value, maybe("</parameter>"), maybe("\n")
+    )
     function = st.sampled_from(["get_weather", "note", "note", "get_time", "nope"])
     head = joined(maybe("<tool_call>", "\n\n"), maybe("\n"), st.just("<function="), function, maybe(">", "="))
     body = joined(st.just("\n"), many(parameter | parameter | rubbish, 5))
@@ -167,6 +170,7 @@ def json_calls() -> st.SearchStrategy[str]:
 
 
 @every_family
+@settings(deadline=None)
 @given(
     before=st.sampled_from(["", "", "", "<think>\n", "a\n</think>\n\n"]),
     output=st.data(),
@@ -175,7 +179,12 @@ def json_calls() -> st.SearchStrategy[str]:
     cut=st.none() | st.integers(1, 40),
 )
 def test_nothing_is_lost_of_any_output(
-    family: Family, before: str, output: st.DataObject, request: ChatRequest, finish: EngineFinish, cut: int | None
+    family: Family,
+    before: str,
+    output: st.DataObject,
+    request: ChatRequest,
+    finish: EngineFinish,
+    cut: int | None,
 ) -> None:
     calls = xml_calls() if "xml" in family.id else json_calls()
     text = before + output.draw(st.lists(calls | calls | rubbish, min_size=1, max_size=5).map("".join))

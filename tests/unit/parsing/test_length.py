@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.families import ASKED, FAMILIES, LEON, LEON_JSON, TAGS, WEATHER, Family
 
-from tessera.core.chat import AnyJsonObject, ChatRequest, JsonSchema, Mode, ToolChoice
+from tessera.core.chat import AnyJsonObject, JsonSchema, Mode, ToolChoice
 from tessera.core.events import FinishReason
 from tessera.core.generation import TokenChunk
 from tessera.core.result import fold

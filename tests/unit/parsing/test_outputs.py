@@ -346,7 +346,9 @@ OUTPUTS = (
         "Voy.\neso\n\nHecho.",
         (LEON_CALL,),
     ),
-    Output("one brace too many", JSON, ("<tool_call>", f"{LEON_JSON}}}\n", "</tool_call>"), "}", (LEON_CALL,)),
+    Output(
+        "one brace too many", JSON, ("<tool_call>", f"{LEON_JSON}}}\n", "</tool_call>"), "}", (LEON_CALL,)
+    ),
     Output(
         "text between parameters does not stop the call",
         XML,

@@ -120,9 +120,13 @@ def fold_of(request: ChatRequest, tokens: Sequence[int], finish: EngineFinish) -
     return fold([*events, *reader.complete()])
 
 
-@given(text=st.text("aé€👩", max_size=8), sizes=st.lists(st.integers(1, 5), min_size=40, max_size=40), cut=st.integers(0, 30))
+@given(
+    text=st.text("aé€👩", max_size=8),
+    sizes=st.lists(st.integers(1, 5), min_size=40, max_size=40),
+    cut=st.integers(0, 30),
+)
 def test_logprobs_cover_the_text_that_the_length_cuts(text: str, sizes: list[int], cut: int) -> None:
-    """Tokens of one to five bytes, whatever the characters are; the last token that is shown in part counts."""
+    """Tokens are cut anyhow; one that is shown in part has its logprob too."""
     spelled = text.encode()[:cut]
     cuts = [*accumulate(sizes, initial=0)]
     parts = [part for a, b in pairwise(cuts) if (part := spelled[a:b])]
@@ -179,22 +183,49 @@ def test_a_second_call_ends_a_reply_that_may_hold_one(asked: dict[str, Any], fin
     assert events == (Finished(0, finish),)
 
 
-@given(parts=scraps, cuts=st.data(), mode=st.sampled_from(Mode), stop=st.sampled_from([(), ("STOP",)]))
-def test_reply_and_usage_do_not_depend_on_chunks(
-    parts: list[str], cuts: st.DataObject, mode: Mode, stop: tuple[str, ...]
-) -> None:
-    tokens = (*ids(*parts), END)
-    request = replace(ASKED, mode=mode, stop=stop)
+any_token = st.integers(-1, TOKENIZER.vocabulary_size + 1)
 
-    def read(chunks: list[tuple[int, ...]]) -> list[ChatEvent]:
+
+@given(
+    tokens=scraps.map(lambda parts: ids(*parts)) | st.lists(any_token).map(tuple),
+    ends=st.sampled_from([(), (END,), ids("é")[:1], ids("👩")[:3]]),
+    cuts=st.data(),
+    request=st.builds(
+        replace,
+        st.just(ASKED),
+        mode=st.sampled_from(Mode),
+        stop=st.sampled_from([(), ("STOP",)]),
+        tool_choice=st.sampled_from([ToolChoice(), ToolChoice("required")]),
+    ),
+    finish=st.sampled_from(["stop", "length"]),
+    scored=st.booleans(),
+)
+@pytest.mark.parametrize("syntax", [QWEN3.syntax, HERMES.syntax], ids=["xml", "json"])
+def test_reply_and_usage_do_not_depend_on_chunks(
+    syntax: Syntax,
+    tokens: tuple[int, ...],
+    ends: tuple[int, ...],
+    cuts: st.DataObject,
+    request: ChatRequest,
+    finish: EngineFinish,
+    scored: bool,
+) -> None:
+    """Whatever the tokens are, half characters and unknown ids among them."""
+    tokens = (*tokens, *ends)
+
+    def read(chunks: Sequence[Sequence[int]]) -> list[ChatEvent]:
         number = iter(range(99))
-        reader = Reader(request, QWEN3.syntax, TOKENIZER, Tally(11), lambda: f"call_{next(number)}")
+        reader = Reader(request, syntax, TOKENIZER, Tally(11), lambda: f"call_{next(number)}")
         events: list[ChatEvent] = []
         for i, chunk in enumerate(chunks, 1):
-            events += reader.feed(TokenChunk(0, chunk, "stop" if i == len(chunks) else None))
+            logprobs = tuple(TokenLogprob(id, -1.0) for id in chunk) if scored else ()
+            ended = finish if i == len(chunks) else None
+            events += reader.feed(TokenChunk(0, tuple(chunk), ended, logprobs=logprobs))
         return [*events, *reader.complete()]
 
-    assert fold(read(cuts.draw(chunkings(tokens)))) == fold(read([tokens]))
+    whole = fold(read([tokens]))
+    assert fold(read(cuts.draw(chunkings(tokens)))) == whole
+    assert fold(read([[token] for token in tokens] or [[]])) == whole
 
 
 @given(
