@@ -5,11 +5,18 @@ whole: the model's own JSON where it fits the schema, else the text as a string.
 a string, nor `true` of a 1: the schema is what the tool will check against.
 """
 
+import json
+import re
 from collections.abc import Callable
 from json.encoder import encode_basestring
 
 from tessera.core.chat import JsonObject
 from tessera.parsing.schema import Signature
+
+_SCALAR_BEGINS = re.compile(
+    r"\s*(?:-?[\d.eE+-]*|t(?:r(?:ue?)?)?|f(?:a(?:l(?:se?)?)?)?|n(?:u(?:ll?)?)?)\s*"
+).fullmatch
+_DECODER = json.JSONDecoder()
 
 
 class Arguments:
@@ -66,6 +73,24 @@ class Arguments:
         elif not self._repeated:
             self._write(self._signature.read(self._name, "".join(self._parts)))
 
+    def cut(self) -> None:
+        """The length cut the value: write what came of it, of a string without the closing quote."""
+        text = "".join(self._parts)
+        if text and not (self._is_text or self._repeated):
+            self._write(text.lstrip() if _may_be_json(text) else encode_basestring(text)[:-1])
+
     def close(self) -> None:
         """The object is whole."""
         self._write("}" if self._written else "{}")
+
+
+def _may_be_json(text: str) -> bool:
+    """Whether the text looks like JSON or the beginning of it."""
+    if _SCALAR_BEGINS(text):
+        return True
+    begin = len(text) - len(text.lstrip())
+    try:
+        _, end = _DECODER.raw_decode(text, begin)
+    except (ValueError, RecursionError):
+        return text.startswith(("{", "[", '"'), begin)
+    return not text[end:].strip()

@@ -4,7 +4,8 @@ r"""Calls as Hermes models write them.
 
 The name comes first; that it is known is what makes it a call. The object of the arguments is passed on in
 the model's own spelling while it is scanned. Nothing in it is a tag as long as a string is open; outside of
-strings a tag ends the call, and brackets that are still open are closed.
+strings a tag ends the call, and brackets that are still open are closed. Whatever else the call's object
+holds goes to the answer (`Strays`), without the commas between members.
 """
 
 import json
@@ -12,15 +13,17 @@ import re
 from collections.abc import Callable, Iterable
 
 from tessera.core.generation import EngineFinish
-from tessera.parsing.matcher import Tag, cut
+from tessera.parsing.matcher import Tag, cut, span
 from tessera.parsing.opening import SPACE, Head, ended
+from tessera.parsing.strays import Strays
 from tessera.parsing.turn import Call, State, Turn
 from tessera.text.pieces import TextPiece
 
 _CLOSERS = {"{": "}", "[": "]"}
 _STRUCTURE = re.compile(r'["{}\[\],<]')
 _IN_STRING = re.compile(r'["\\]')
-_MEMBER = re.compile(r'["}<]')
+_MEMBER = re.compile(r'["},<]')
+_ARGUMENTS = '"arguments"'
 _VALUE = re.compile(r"[^\s:]")
 
 
@@ -87,9 +90,10 @@ class Members(State):
 
     def __init__(self, turn: Turn, call: Call, then: Callable[[], None]) -> None:
         self._turn, self._call, self._then = turn, call, then
-        self._read: Callable[[str, int], int] = self._member
+        self._strays = Strays(turn.answer)
+        self._read: Callable[[TextPiece, int], int] = self._member
         self._scanner = _Scanner()
-        self._key: list[str] = []
+        self._key: list[TextPiece] = []
         self._value: list[str] = []
         self._is_arguments = self._streams = self._written = self._closed = False
 
@@ -97,7 +101,7 @@ class Members(State):
         """Read members; what follows the object is not the call's."""
         at = 0
         while at < len(piece.text) and not self._closed:
-            at = self._read(piece.text, at)
+            at = self._read(piece, at)
         if self._closed and at < len(piece.text):
             self._turn.again([cut(piece, at)[1]])
 
@@ -112,39 +116,64 @@ class Members(State):
         """The arguments of a call that its length cut stay as they are."""
         if finish == "stop":
             self._close()
+            return
+        if self._read == self._name and not _ARGUMENTS.startswith(_joined(self._key)):
+            self._strays.add(*self._key)
+        elif self._read == self._add_value and self._is_arguments and not self._streams:
+            self._write_value()
+        self._strays.show()
 
-    def _member(self, text: str, at: int) -> int:
+    def _member(self, piece: TextPiece, at: int) -> int:
         """Look for the next key, or for the end of the object."""
-        if not (found := _MEMBER.search(text, at)):
-            return len(text)
-        if found[0] == '"':
-            self._scanner, self._key, self._read = _Scanner(), [], self._name
-            return found.start()
-        self._close()
-        return found.start() if found[0] == "<" else found.end()
+        found = _MEMBER.search(piece.text, at)
+        until = found.start() if found else len(piece.text)
+        self._strays.add(span(piece, at, until))
+        match found and found[0]:
+            case '"':
+                self._scanner, self._key, self._read = _Scanner(), [], self._name
+            case ",":
+                self._strays.separate()
+                return until + 1
+            case "}":
+                self._close()
+                return until + 1
+            case "<":
+                self._close()
+            case _:
+                pass
+        return until
 
-    def _name(self, text: str, at: int) -> int:
-        until = self._scanner.scan(text, at)
-        self._key.append(text[at:until])
+    def _name(self, piece: TextPiece, at: int) -> int:
+        until = self._scanner.scan(piece.text, at)
+        self._key.append(span(piece, at, until))
         if self._scanner.ended:
+            self._is_arguments = not self._written and _joined(self._key) == _ARGUMENTS
+            if self._is_arguments:
+                self._strays.separate()
+            else:
+                self._strays.add(*self._key)
             self._read = self._begin_value
         return until
 
-    def _begin_value(self, text: str, at: int) -> int:
-        if not (found := _VALUE.search(text, at)):
-            return len(text)
-        self._scanner, self._value, self._read = _Scanner(), [], self._add_value
-        self._is_arguments = "".join(self._key) == '"arguments"' and not self._written
-        self._streams = self._is_arguments and found[0] == "{"
-        return found.start()
+    def _begin_value(self, piece: TextPiece, at: int) -> int:
+        found = _VALUE.search(piece.text, at)
+        until = found.start() if found else len(piece.text)
+        if not self._is_arguments:
+            self._strays.add(span(piece, at, until))
+        if found:
+            self._scanner, self._value, self._read = _Scanner(), [], self._add_value
+            self._streams = self._is_arguments and found[0] == "{"
+        return until
 
-    def _add_value(self, text: str, at: int) -> int:
-        until = self._scanner.scan(text, at)
-        if self._streams and until > at:
+    def _add_value(self, piece: TextPiece, at: int) -> int:
+        until = self._scanner.scan(piece.text, at)
+        if not self._is_arguments:
+            self._strays.add(span(piece, at, until))
+        elif not self._streams:
+            self._value.append(piece.text[at:until])
+        elif until > at:
             self._written = True
-            self._call.write(text[at:until])
-        elif self._is_arguments:
-            self._value.append(text[at:until])
+            self._call.write(piece.text[at:until])
         if self._scanner.ended:
             self._end_value()
         return until
@@ -153,23 +182,35 @@ class Members(State):
         if self._streams and (missing := self._scanner.missing()):
             self._call.write(missing)
         if self._is_arguments and not self._written:
-            self._written = True
-            self._call.write(_arguments("".join(self._value)))
+            self._write_value()
         self._streams, self._read = False, self._member
 
+    def _write_value(self) -> None:
+        self._written = True
+        self._call.write(_arguments("".join(self._value), self._scanner.missing()))
+
     def _close(self) -> None:
-        if self._read == self._add_value:
+        if self._read == self._name:
+            self._strays.add(*self._key)
+        elif self._read == self._add_value:
             self._end_value()
         if not self._written:
             self._call.write("{}")
         self._closed = True
+        self._strays.show()
         self._then()
 
 
-def _arguments(text: str) -> str:
-    """Arguments that are no object: none, or an object that was written into a string."""
+def _joined(pieces: Iterable[TextPiece]) -> str:
+    return "".join(piece.text for piece in pieces)
+
+
+def _arguments(text: str, missing: str) -> str:
+    """Arguments that are no object: none, or an object that was written into a string. `missing` closes what
+    is open in the text.
+    """
     try:
-        value = json.loads(text)
+        value = json.loads(text + missing)
     except (ValueError, RecursionError):
         return text.strip() or "{}"
     if value is None:

@@ -6,6 +6,10 @@ Values are raw text: nothing is escaped, and a value may hold any of the tags. S
 with what must follow it: `</parameter>` before another parameter, the end of the function, a control token
 or the end of the output. A model may forget it: then `</function>` before the end of the call, or the
 opening of a known parameter on a new line, closes the value too.
+
+Any other text within a call goes to the answer (`Strays`): text between parameters, a parameter's tag
+without an end, and the value of a parameter that was given before. If the length cuts a call, half a tag is
+dropped; in a value that is one which begins a line, since in front of it there is always a newline.
 """
 
 from collections.abc import Callable, Iterable
@@ -14,6 +18,7 @@ from tessera.core.generation import EngineFinish
 from tessera.parsing.arguments import Arguments
 from tessera.parsing.matcher import Tag
 from tessera.parsing.opening import SPACE, Head, Opening, ended
+from tessera.parsing.strays import Strays
 from tessera.parsing.turn import Call, State, Turn
 from tessera.text.pieces import TextPiece
 
@@ -34,37 +39,53 @@ def bare_head(names: Iterable[str]) -> Head:
 
 
 class Parameters(State):
-    """Between parameters; text here has no place in the reply."""
+    """Between parameters."""
+
+    @property
+    def half_tag_is_text(self) -> bool:
+        """A call goes on or ends with a tag."""
+        return False
 
     def __init__(self, turn: Turn, call: Call, then: Callable[[], None]) -> None:
         self._turn, self._then = turn, then
         self._arguments = Arguments(call.tool.parameters, call.write)
         tags = turn.syntax.call
         self._closing = (tags.open, tags.close) if tags else ()
-        self.literals = (_PARAMETER, _FUNCTION_END, *turn.spelled(self._closing))
+        self.ends = turn.spelled(self._closing)
+        self.literals = (_PARAMETER, _PARAMETER_END, _FUNCTION_END, *self.ends)
+        self.strays = Strays(turn.answer)
+        self._given: set[str] = set()
 
     def text(self, piece: TextPiece) -> None:
-        """Newlines."""
+        """Newlines, or text that belongs to no parameter."""
+        self.strays.add(piece)
 
     def tag(self, tag: Tag) -> bool:
         """A parameter, or the end."""
         if tag.text == _PARAMETER:
-            self._turn.state = _Key(self._turn, self)
+            self._turn.state = _Key(self._turn, self, tag)
+        elif tag.text == _PARAMETER_END:
+            self.strays.separate()
         elif tag.text == _FUNCTION_END:
             self.close()
         elif tag.text in self._closing:
             self.close()
             return self._turn.state.tag(tag)
+        else:
+            return False
         return True
 
     def end(self, finish: EngineFinish) -> None:
         """The arguments of a call that its length cut stay as they are."""
         if finish == "stop":
             self.close()
+        else:
+            self.strays.show()
 
     def close(self) -> None:
         """The call is whole."""
         self._arguments.close()
+        self.strays.show()
         self._then()
 
     def after_value(self, tag: Tag) -> bool:
@@ -76,34 +97,41 @@ class Parameters(State):
         return self._turn.state.tag(tag)
 
     def value(self, name: str) -> None:
-        """Read the value of a parameter."""
+        """Read the value of a parameter; of one that was given before, it is no part of the call."""
+        self.strays.separate()
+        if name in self._given:
+            self._turn.state = self
+            return
+        self._given.add(name)
         self._arguments.begin(name)
         self._turn.state = _Value(self._turn, self, self._arguments)
 
 
 class _Key(State):
-    """The name of a parameter."""
+    """The name of a parameter, on one line."""
 
-    literals = (">",)
-
-    def __init__(self, turn: Turn, parameters: Parameters) -> None:
-        self._turn, self._parameters = turn, parameters
-        self._parts: list[str] = []
+    def __init__(self, turn: Turn, parameters: Parameters, tag: Tag) -> None:
+        self._turn, self._parameters, self._tag = turn, parameters, tag
+        self.literals = (">", "\n", *parameters.ends)
+        self._parts: list[TextPiece] = []
 
     def text(self, piece: TextPiece) -> None:
         """More of the name."""
-        self._parts.append(piece.text)
+        self._parts.append(piece)
 
     def tag(self, tag: Tag) -> bool:
-        """The end of the name, or of an unfinished call."""
+        """The end of the name, or of an unfinished tag."""
         if tag.text == ">":
-            self._parameters.value("".join(self._parts).strip())
+            self._parameters.value("".join(part.text for part in self._parts).strip())
             return True
+        self._parameters.strays.add(*self._tag.pieces, *self._parts)
         self._turn.state = self._parameters
         return self._parameters.tag(tag)
 
     def end(self, finish: EngineFinish) -> None:
         """A parameter without a name is none."""
+        if finish == "stop":
+            self._parameters.strays.add(*self._tag.pieces, *self._parts)
         self._parameters.end(finish)
 
 
@@ -112,8 +140,8 @@ class _Value(State):
 
     @property
     def half_tag_is_text(self) -> bool:
-        """A value ends with its literal."""
-        return False
+        """A closing tag begins a line, or the value."""
+        return self._begun and not self._closer and not self._arguments.line_begins
 
     def __init__(self, turn: Turn, parameters: Parameters, arguments: Arguments) -> None:
         self._turn, self._parameters, self._arguments = turn, parameters, arguments
@@ -122,9 +150,11 @@ class _Value(State):
         self.literals = (_PARAMETER, _PARAMETER_END, _FUNCTION_END, *turn.spelled([self._call_end]))
         self._closer = ""
         self._held: list[TextPiece] = []
+        self._begun = False
 
     def text(self, piece: TextPiece) -> None:
         """Text of the value, unless it is white space after a closing tag."""
+        self._begun = True
         if self._closer:
             self._held.append(piece)
             if not piece.text.isspace():
@@ -156,7 +186,9 @@ class _Value(State):
         """A closing tag at the end of the output counts; so does the end itself, unless by length."""
         if self._closer or finish == "stop":
             self._arguments.end()
-            self._parameters.end("stop" if self._closer == _FUNCTION_END else finish)
+        else:
+            self._arguments.cut()
+        self._parameters.end("stop" if self._closer == _FUNCTION_END else finish)
 
     def _release(self) -> None:
         for piece in self._held:

@@ -28,6 +28,11 @@ def cut(piece: TextPiece, at: int) -> tuple[TextPiece, TextPiece]:
     return TextPiece(piece.text[:at]), TextPiece(piece.text[at:], piece.logprobs)
 
 
+def span(piece: TextPiece, at: int, until: int) -> TextPiece:
+    """A part of the piece, with its logprobs if it reaches the end."""
+    return TextPiece(piece.text[at:until], piece.logprobs if until == len(piece.text) else ())
+
+
 class Automaton:
     """The states of a search for some literals: the longest suffix of the text that begins one of them."""
 
@@ -112,7 +117,7 @@ class Matcher:
             state = automaton.step(state, text[at])
             at += 1
             if literal := automaton.found[state]:
-                self._hold(cut(cut(piece, at)[0], start)[1])
+                self._hold(span(piece, start, at))
                 self._state = 0
                 before = self._take(self._n_held - len(literal))
                 return before, Tag(literal, tuple(self._take(len(literal)))), at

@@ -68,7 +68,7 @@ class Opening(State):
         return True
 
     def end(self, finish: EngineFinish) -> None:
-        """Half an opening is text, unless it was the length that cut it."""
+        """Half an opening is text, unless the length cut it where it can only be markup."""
         if finish == "length" and self._cut_short:
             self._turn.state = self._before
             self._cut_short()

@@ -79,15 +79,16 @@ class Parser:
 
     def finish(self, finish: EngineFinish) -> list[ChatEvent]:
         """The output is over: whatever was held back, and `Finished`."""
-        if not self.stopped:
-            if finish == "stop" or self._turn.state.half_tag_is_text:
-                self._settle()
-            state = None
-            # What an opening gives back is read by the state before it, which then ends too.
-            while state is not self._turn.state and not self.stopped:
-                state = self._turn.state
-                state.end(finish)
-                self._read()
+        state = None
+        # What an opening gives back is read by the state before it, which then ends too.
+        while state is not self._turn.state and not self.stopped:
+            if finish == "length" and not self._turn.state.half_tag_is_text:
+                self._matcher.flush()
+            self._settle()
+            state = self._turn.state
+            state.end(finish)
+            self._follow()
+            self._read()
         if not self.stopped:
             self._turn.answer.end()
         events = self._events()
@@ -95,7 +96,7 @@ class Parser:
         return events
 
     def _reason(self, finish: EngineFinish) -> FinishReason:
-        if finish == "length" and not self.stopped:
+        if finish == "length" and (self._turn.in_call or not self.stopped):
             return FinishReason.LENGTH
         if self._turn.n_calls and not self._named:
             return FinishReason.TOOL_CALLS

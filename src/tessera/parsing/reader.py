@@ -92,7 +92,8 @@ class Reader:
             if parser.stopped:
                 events += self._finish(choice, "stop")
         if chunk.finish and not choice.finished:
-            events += parser.feed(detokenizer.flush())
+            if chunk.finish == "stop":
+                events += parser.feed(detokenizer.flush())
             events += self._finish(choice, chunk.finish)
         return events
 

@@ -78,7 +78,14 @@ class Reasoning(State):
 
 
 class Content(State):
-    """The visible answer. Stray reasoning tags are dropped before it, and are text within it."""
+    """The visible answer. Stray reasoning tags are dropped before it, and are text within it. Call tags that
+    are spelled are text within the JSON that a request asked for.
+
+    If the length cuts the reply in the head of a call, the call's tag and what follows it are dropped. If it
+    cuts the tag itself, the half is dropped where only a call may stand: between calls, and at the beginning
+    of an answer that is calls (`tool_choice` is "required" or a named function) or JSON. Elsewhere the half
+    may be text, and is shown.
+    """
 
     shows_text = True
 
@@ -89,7 +96,8 @@ class Content(State):
             self._actions[reasoning.open] = self._think
             self._actions[reasoning.close] = self._close_again
         self._bare = None
-        if call := turn.call_tags:
+        call = turn.call_tags
+        if call and not (turn.answers_json and not turn.answer.blank and turn.spelled([call.open])):
             self._actions[call.open] = self._call
             self._actions[call.close] = self._close_call
             self._bare = _STYLES[turn.syntax.calls].bare
@@ -106,8 +114,9 @@ class Content(State):
 
     @property
     def half_tag_is_text(self) -> bool:
-        """Between calls it is the next call."""
-        return not self._turn.answer.after_call
+        """Not where only a call can stand."""
+        answer = self._turn.answer
+        return not (answer.after_call or (answer.blank and self._turn.begins_with_call))
 
     def tag(self, tag: Tag) -> bool:
         """Look the tag up."""
@@ -135,17 +144,25 @@ class Content(State):
         return True
 
     def _close_call(self, _: Tag) -> bool:
-        if after_call := self._turn.answer.after_call:
-            self._turn.answer.call_markup()
-        return after_call
+        if not (self._turn.unclosed_call or self._turn.answer.after_call):
+            return False
+        self._turn.unclosed_call = False
+        self._turn.answer.call_markup()
+        return True
 
     def _call_bare(self, tag: Tag) -> bool:
         # Inside a paragraph, or in a fenced block, it is more likely an example than a call.
         if self._bare is None or not self._turn.answer.at_paragraph:
             return False
         head = self._bare[1](self._turn.tools)
-        begin = _beginning(self._turn, self._turn.answer.call_markup)
-        self._turn.state = Opening(self._turn, tag, head, begin)
+        call_begun = self._turn.answer.call_markup
+        self._turn.state = Opening(
+            self._turn,
+            tag,
+            head,
+            _beginning(self._turn, call_begun),
+            cut_short=None if self.half_tag_is_text else call_begun,
+        )
         return True
 
 
@@ -163,6 +180,7 @@ def _beginning(turn: Turn, call_begun: Callable[[], None]) -> Callable[[str], No
             turn.state = _STYLES[turn.syntax.calls].body(turn, call, ended)
 
     def ended() -> None:
+        turn.in_call = False
         turn.state = Content(turn)
 
     return begin

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 
-from tessera.core.chat import ChatRequest, Tool
+from tessera.core.chat import ChatRequest, FreeText, Tool
 from tessera.core.events import ChatEvent, ReasoningDelta, TextDelta, ToolCallDelta, ToolCallStarted
 from tessera.core.generation import EngineFinish, TokenLogprob
 from tessera.parsing.answer import Answer
@@ -28,7 +28,7 @@ class State(ABC):
 
     @property
     def half_tag_is_text(self) -> bool:
-        """Whether a literal that the length cuts is text, and not the markup it would have become."""
+        """Whether the beginning of a literal that the length cuts is text, and not markup."""
         return True
 
     @abstractmethod
@@ -55,7 +55,9 @@ class Call:
 class Turn:
     """One choice: where it is, what is still to be read, and the events so far.
 
-    `stopped` says that nothing more is wanted.
+    `stopped` says that nothing more is wanted. `begins_with_call` says that the request allows no `<` at the
+    beginning of the answer but that of a call. A call is `in_call` until its arguments are whole, and
+    `unclosed_call` until its closing tag.
     """
 
     state: State
@@ -71,10 +73,15 @@ class Turn:
         self.syntax = syntax
         self.tools = _callable_tools(request, syntax)
         self.call_tags = syntax.call if self.tools else None
+        self.answers_json = not isinstance(request.answer_format, FreeText)
+        self.begins_with_call = bool(self.tools) and (
+            self.answers_json or request.tool_choice.mode == "required"
+        )
         self.answer = Answer(self._show, request.stop, calls=bool(self.tools))
         self.events: list[ChatEvent] = []
         self.queue: deque[TextPiece | Tag] = deque()
         self.n_calls = 0
+        self.in_call = self.unclosed_call = False
         self._overrun = False
         self._choice = choice
         self._most_calls = 1 if request.one_call else None
@@ -105,6 +112,7 @@ class Turn:
             return None
         index = self.n_calls
         self.n_calls += 1
+        self.in_call = self.unclosed_call = True
         self.events.append(ToolCallStarted(self._choice, index, self._new_call_id(), name))
         return Call(
             self.tools[name], lambda text: self.events.append(ToolCallDelta(self._choice, index, text))

@@ -14,9 +14,9 @@ class Detokenizer:
     """The running decoding of one sequence.
 
     Bytes of an unfinished character are held until it is whole; a byte becomes U+FFFD only once no further
-    byte could make it valid, or when a control token or the end of the sequence comes instead. A token's
-    logprob travels with the piece in which its last byte ends; that of a token that spells nothing with the
-    next piece of text.
+    byte could make it valid, or when a control token or the end of the sequence comes instead. A sequence
+    that its length cuts ends before the unfinished character. A token's logprob travels with the first piece
+    that holds something of it; that of a token that spells nothing with the next piece of text.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -53,19 +53,20 @@ class Detokenizer:
             return None
 
     def flush(self) -> tuple[Piece, ...]:
-        """The end of the text: what is held will not be completed."""
+        """The end of the text, which the model chose: what is held will not be completed."""
         text, logprobs = self._decode.decode(b"", final=True) if self._holds_bytes else "", self._waiting
         self._holds_bytes, self._waiting = False, ()
         return (TextPiece(text, logprobs),) if text else ()
 
     def _resume(self, spelled: bytes, logprob: tuple[TokenLogprob, ...]) -> tuple[Piece, ...]:
         text = self._decode.decode(spelled)
-        self._holds_bytes = bool(self._decode.getstate()[0])
+        n_held = len(self._decode.getstate()[0])
+        self._holds_bytes = n_held > 0
         if not text:
             self._waiting += logprob
             return ()
-        # What was held before is in `text` whole; what is held now are last bytes of this token.
-        ended, self._waiting = (
-            (self._waiting, logprob) if self._holds_bytes else (self._waiting + logprob, ())
+        # What was held before is in `text` whole; what is held now are last bytes of this token, or all.
+        shown, self._waiting = (
+            (self._waiting + logprob, ()) if n_held < len(spelled) else (self._waiting, logprob)
         )
-        return (TextPiece(text, ended),)
+        return (TextPiece(text, shown),)

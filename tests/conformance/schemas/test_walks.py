@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from tessera.core.chat import AnyJsonObject, ChatRequest, JsonSchema, Mode, Tool, ToolChoice
+from tessera.core.chat import AnyJsonObject, ChatRequest, FreeText, JsonSchema, Mode, Tool, ToolChoice
 from tessera.core.events import FinishReason, ReasoningDelta, TextDelta, ToolCallDelta, ToolCallStarted
-from tessera.core.generation import TokenChunk
+from tessera.core.generation import EngineFinish, TokenChunk
+from tessera.core.result import Choice, fold
 from tessera.core.tally import Tally
 from tessera.formats.hermes import HERMES
 from tessera.parsing.reader import Reader
@@ -169,6 +170,51 @@ def check_reply(chat: ChatRequest, syntax: Syntax, tokenizer: Any, ids: Sequence
     if not names and validators.answer:
         assert validators.answer.validate(text) is None, text
     assert not names or choice.mode != "required" or not text
+
+
+@pytest.mark.parametrize("asked", REQUESTS.values(), ids=REQUESTS)
+@pytest.mark.parametrize("syntax", [XML, HERMES.syntax], ids=["xml", "json"])
+@pytest.mark.parametrize("tags", ["vocabulary", "spelled"])
+def test_turns_that_the_length_cuts(
+    tags: str, syntax: Syntax, asked: dict[str, Any], request: pytest.FixtureRequest
+) -> None:
+    """A cut reply is the beginning of the whole one. Only where a tag is spelled and text may stand in its
+    place, half of the tag is content.
+    """
+    words = request.getfixturevalue(tags)
+    chat = ChatRequest((), tools=tuple(TOOLS), **asked)
+    grammar = build_grammar(chat, syntax, words.tokenizer.control_tokens)
+    assert grammar is not None
+    may_be_text = isinstance(chat.answer_format, FreeText) and chat.tool_choice.mode == "auto"
+    for seed in range(4):
+        ids = words.walk(grammar.lark, seed, steps=1_000) or ()
+        whole = read(chat, syntax, words.tokenizer, ids, "stop")
+        for n in {
+            *range(min(40, len(ids))),
+            *range(0, len(ids), 11),
+            *range(max(0, len(ids) - 20), len(ids)),
+        }:
+            cut = read(chat, syntax, words.tokenizer, ids[:n], "length")
+            text, reasoning = cut.text or "", without_half("</think>", cut.reasoning or "")
+            if may_be_text and tags == "spelled" and whole.tool_calls:
+                text = without_half("<tool_call>", text)
+            assert (whole.text or "").startswith(text.rstrip() if whole.tool_calls else text)
+            assert (whole.reasoning or "").startswith(reasoning.removesuffix("\n"))
+            assert len(cut.tool_calls) <= len(whole.tool_calls)
+            assert "\ufffd" not in repr(cut) or "\ufffd" in repr(whole)
+
+
+def without_half(tag: str, text: str) -> str:
+    """The text without the beginning of the tag that it ends with."""
+    return next((text[:-n] for n in range(len(tag) - 1, 0, -1) if text.endswith(tag[:n])), text)
+
+
+def read(
+    chat: ChatRequest, syntax: Syntax, tokenizer: Any, ids: Sequence[int], finish: EngineFinish
+) -> Choice:
+    reader = Reader(chat, syntax, tokenizer, Tally(), new_call_id=lambda: "id")
+    events = reader.feed(TokenChunk(0, tuple(ids), finish))
+    return fold([*events, *reader.complete()]).choices[0]
 
 
 def test_the_tokens_of_qwen(qwen: Any) -> None:

@@ -19,7 +19,7 @@ from tests.families import (
     recut,
 )
 
-from tessera.core.chat import ChatRequest, ToolChoice
+from tessera.core.chat import AnyJsonObject, ChatRequest, ToolChoice
 from tessera.core.events import ChatEvent, ReasoningDelta, TextDelta, ToolCallDelta
 from tessera.core.generation import EngineFinish
 
@@ -161,7 +161,7 @@ OUTPUTS = (
         "repeated parameter",
         XML,
         ("<tool_call>", f"{CITY}a\n</parameter>\n<parameter=city>\nb{SHUT}", "</tool_call>"),
-        None,
+        "b",
         (("get_weather", '{"city": "a"}'),),
     ),
     Output(
@@ -176,11 +176,11 @@ OUTPUTS = (
         (("get_time", '{"a": [1, 2], "b": "x y"}'),),
     ),
     Output(
-        "number cut by length is not sent",
+        "number cut by length",
         XML,
         ("<tool_call>", "\n<function=get_weather>\n<parameter=days>\n12"),
         None,
-        (("get_weather", '{"days": '),),
+        (("get_weather", '{"days": 12'),),
         finish="length",
     ),
     Output(
@@ -263,7 +263,7 @@ OUTPUTS = (
             '{"name": "get_time", "id": [1, "}"], "arguments": {"tz": "a"}, "n": 1}',
             "</tool_call>",
         ),
-        None,
+        '"id": [1, "}"] "n": 1',
         (("get_time", '{"tz": "a"}'),),
     ),
     Output(
@@ -311,17 +311,17 @@ OUTPUTS = (
     ),
     Output("json quoted is text", JSON_TEXT, ("Write `<tool_call>` first.",), "Write `<tool_call>` first."),
     Output(
-        "text between parameters goes nowhere",
+        "text between parameters is text of the answer",
         XML,
-        ("<tool_call>", "\n<function=get_weather>\nso: ", "<think>", "</tool_call>", "b"),
-        "b",
+        ("<tool_call>", "\n<function=get_weather>\nso: ", "<think>", "\n", "</tool_call>", "\nb"),
+        "so: <think>\nb",
         (("get_weather", "{}"),),
     ),
     Output(
         "parameter without a name",
         XML,
-        ("<tool_call>", "\n<function=get_weather>\n<parameter=ci", "</tool_call>", "b"),
-        "b",
+        ("<tool_call>", "\n<function=get_weather>\n<parameter=ci", "</tool_call>", "\nb"),
+        "<parameter=ci\nb",
         (("get_weather", "{}"),),
     ),
     Output(
@@ -331,6 +331,83 @@ OUTPUTS = (
         None,
         (("get_weather", ""),),
         finish="length",
+    ),
+    Output(
+        "parameter without the end of its tag",
+        XML,
+        ("<tool_call>", f"\n<function=get_weather>\n<parameter=city\nLeón{SHUT}", "</tool_call>"),
+        "<parameter=city\nLeón",
+        (("get_weather", "{}"),),
+    ),
+    Output(
+        "text before the closing tag of a call",
+        XML,
+        ("Voy.\n\n", "<tool_call>", f"{LEON}eso\n", "</tool_call>", "\n\nHecho."),
+        "Voy.\neso\n\nHecho.",
+        (LEON_CALL,),
+    ),
+    Output(
+        "one brace too many", JSON, ("<tool_call>", f"{LEON_JSON}}}\n", "</tool_call>"), "}", (LEON_CALL,)
+    ),
+    Output(
+        "text between parameters does not stop the call",
+        XML,
+        (
+            "<tool_call>",
+            f"\n<function=get_weather>\na STOP b\n<parameter=city>\nLeón{SHUT}",
+            "</tool_call>",
+            "c",
+        ),
+        "a ",
+        (LEON_CALL,),
+        request=replace(ASKED, stop=("STOP",)),
+    ),
+    Output(
+        "half a call at the end",
+        XML_TEXT,
+        ("Use <tool_call>\n<func",),
+        "Use <tool_call>\n<func",
+    ),
+    Output("half a call that the length cut", XML_TEXT, ("Use <tool_call>\n<func",), "Use", finish="length"),
+    Output("half a tag that the length cut", XML_TEXT, ("Use <tool_ca",), "Use <tool_ca", finish="length"),
+    Output(
+        "half a tag that the length cut between calls",
+        JSON_TEXT,
+        (f"<tool_call>\n{LEON_JSON}\n</tool_call>\n<tool_ca",),
+        None,
+        (LEON_CALL,),
+        finish="length",
+    ),
+    Output(
+        "what may be a tag within a value that the length cut",
+        XML,
+        ("<tool_call>", f"{CITY}a <"),
+        None,
+        (("get_weather", '{"city": "a <'),),
+        finish="length",
+    ),
+    Output(
+        "value of any type cut by length",
+        XML,
+        ("<tool_call>", "<function=get_time><parameter=x>so"),
+        None,
+        (("get_time", '{"x": "so'),),
+        finish="length",
+    ),
+    Output(
+        "arguments in a string cut by length",
+        JSON,
+        ("<tool_call>", '{"name": "get_time", "arguments": "{\\"tz\\": \\"a'),
+        None,
+        (("get_time", '{"tz": "a'),),
+        finish="length",
+    ),
+    Output(
+        "spelled call in a JSON answer is text",
+        XML_TEXT,
+        ('{"a": "<tool_call><function=get_weather></function></tool_call>"}',),
+        '{"a": "<tool_call><function=get_weather></function></tool_call>"}',
+        request=replace(ASKED, answer_format=AnyJsonObject()),
     ),
     Output(
         "half a stop string before a call",

@@ -1,19 +1,23 @@
 """Chunks of several choices, and the count of tokens."""
 
 import re
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate, pairwise
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.families import ASKED, LEON, TAGS, WEATHER
+from tests.families import ASKED, CITY, LEON, TAGS, WEATHER
 from tests.strategies import chunkings, scraps
 
 from tessera.core.chat import ChatRequest, Mode, ToolChoice, UserMessage
 from tessera.core.events import ChatEvent, Completed, Finished, FinishReason, ReasoningDelta, TextDelta
 from tessera.core.generation import EngineFinish, TokenChunk, TokenLogprob
-from tessera.core.result import fold
+from tessera.core.result import Reply, fold
 from tessera.core.tally import Tally
 from tessera.core.usage import Usage
 from tessera.engine.scripted import ScriptedTokenizer
@@ -78,10 +82,79 @@ def test_a_character_in_several_tokens_is_one_text() -> None:
     logprobs = tuple(TokenLogprob(id, -1.0) for id in ids("é"))
     assert reader.feed(TokenChunk(0, ids("é")[:1], logprobs=logprobs[:1])) == ()
     assert reader.feed(TokenChunk(0, ids("é")[1:], logprobs=logprobs[1:])) == (TextDelta(0, "é", logprobs),)
-    assert reader.feed(TokenChunk(0, ids("é")[:1], "length")) == (
+    assert reader.feed(TokenChunk(0, ids("é")[:1], "stop")) == (
         TextDelta(0, "\ufffd"),
-        Finished(0, FinishReason.LENGTH),
+        Finished(0, FinishReason.STOP),
     )
+
+
+CUT_IN = {
+    "text": ("", PLAIN),
+    "text that a call may follow": ("ab ", ASKED),
+    "reasoning": ("ab ", replace(PLAIN, mode=Mode.THINKING)),
+    "a value": (f"<tool_call>{CITY}ab ", ASKED),
+    "a value that is no string": ("<tool_call><function=get_time><parameter=x>[", ASKED),
+    "stray text": ("<tool_call><function=get_time>", ASKED),
+    "half a tag": ("ab <", ASKED),
+}
+
+
+@pytest.mark.parametrize("before", CUT_IN)
+@pytest.mark.parametrize("character", ["é", "€", "👩"])
+def test_half_a_character_that_the_length_cuts_is_left_out(before: str, character: str) -> None:
+    text, request = CUT_IN[before]
+    reference = fold_of(request, ids(*re.split("(<tool_call>)", text)), "length")
+    whole = ids(*re.split("(<tool_call>)", text), character)
+    for n in range(1, len(character.encode())):
+        for finish in ("length", "stop"):
+            reply = fold_of(request, whole[:-n], finish)
+            assert ("\ufffd" in repr(reply)) is (finish == "stop")
+            assert finish == "stop" or reply == replace(reference, usage=reply.usage)
+
+
+def fold_of(request: ChatRequest, tokens: Sequence[int], finish: EngineFinish) -> Reply:
+    number = iter(range(99))
+    reader = Reader(request, QWEN3.syntax, TOKENIZER, Tally(11), lambda: f"call_{next(number)}")
+    logprobs = tuple(TokenLogprob(id, -1.0) for id in tokens)
+    events = reader.feed(TokenChunk(0, tuple(tokens), finish, logprobs=logprobs))
+    return fold([*events, *reader.complete()])
+
+
+@given(
+    text=st.text("aé€👩", max_size=8),
+    sizes=st.lists(st.integers(1, 5), min_size=40, max_size=40),
+    cut=st.integers(0, 30),
+)
+def test_logprobs_cover_the_text_that_the_length_cuts(text: str, sizes: list[int], cut: int) -> None:
+    """Tokens are cut anyhow; one that is shown in part has its logprob too."""
+    spelled = text.encode()[:cut]
+    cuts = [*accumulate(sizes, initial=0)]
+    parts = [part for a, b in pairwise(cuts) if (part := spelled[a:b])]
+    tokenizer = Parts(parts)
+    reader = Reader(PLAIN, QWEN3.syntax, tokenizer, Tally(11))
+    logprobs = tuple(TokenLogprob(id, -1.0) for id in range(len(parts)))
+    chunk = TokenChunk(0, tuple(range(len(parts))), "length", logprobs=logprobs)
+    choice = fold([*reader.feed(chunk), *reader.complete()]).choices[0]
+    whole = spelled.decode(errors="ignore").encode()
+    assert (choice.text or "").encode() == whole
+    n_shown = bisect_left(cuts, len(whole))
+    assert [each.token_id for each in choice.logprobs] == [*range(n_shown)]
+
+
+class Parts:
+    """Each token spells one of the parts."""
+
+    vocabulary_size = 100
+    control_tokens: Mapping[str, int] = MappingProxyType({})
+
+    def __init__(self, parts: Sequence[bytes]) -> None:
+        self._parts = parts
+
+    def encode(self, text: str) -> list[int]:
+        raise NotImplementedError
+
+    def token_bytes(self, token_id: int) -> bytes:
+        return self._parts[token_id]
 
 
 @pytest.mark.parametrize("finish", ["stop", "length"])
@@ -110,22 +183,49 @@ def test_a_second_call_ends_a_reply_that_may_hold_one(asked: dict[str, Any], fin
     assert events == (Finished(0, finish),)
 
 
-@given(parts=scraps, cuts=st.data(), mode=st.sampled_from(Mode), stop=st.sampled_from([(), ("STOP",)]))
-def test_reply_and_usage_do_not_depend_on_chunks(
-    parts: list[str], cuts: st.DataObject, mode: Mode, stop: tuple[str, ...]
-) -> None:
-    tokens = (*ids(*parts), END)
-    request = replace(ASKED, mode=mode, stop=stop)
+any_token = st.integers(-1, TOKENIZER.vocabulary_size + 1)
 
-    def read(chunks: list[tuple[int, ...]]) -> list[ChatEvent]:
+
+@given(
+    tokens=scraps.map(lambda parts: ids(*parts)) | st.lists(any_token).map(tuple),
+    ends=st.sampled_from([(), (END,), ids("é")[:1], ids("👩")[:3]]),
+    cuts=st.data(),
+    request=st.builds(
+        replace,
+        st.just(ASKED),
+        mode=st.sampled_from(Mode),
+        stop=st.sampled_from([(), ("STOP",)]),
+        tool_choice=st.sampled_from([ToolChoice(), ToolChoice("required")]),
+    ),
+    finish=st.sampled_from(["stop", "length"]),
+    scored=st.booleans(),
+)
+@pytest.mark.parametrize("syntax", [QWEN3.syntax, HERMES.syntax], ids=["xml", "json"])
+def test_reply_and_usage_do_not_depend_on_chunks(
+    syntax: Syntax,
+    tokens: tuple[int, ...],
+    ends: tuple[int, ...],
+    cuts: st.DataObject,
+    request: ChatRequest,
+    finish: EngineFinish,
+    scored: bool,
+) -> None:
+    """Whatever the tokens are, half characters and unknown ids among them."""
+    tokens = (*tokens, *ends)
+
+    def read(chunks: Sequence[Sequence[int]]) -> list[ChatEvent]:
         number = iter(range(99))
-        reader = Reader(request, QWEN3.syntax, TOKENIZER, Tally(11), lambda: f"call_{next(number)}")
+        reader = Reader(request, syntax, TOKENIZER, Tally(11), lambda: f"call_{next(number)}")
         events: list[ChatEvent] = []
         for i, chunk in enumerate(chunks, 1):
-            events += reader.feed(TokenChunk(0, chunk, "stop" if i == len(chunks) else None))
+            logprobs = tuple(TokenLogprob(id, -1.0) for id in chunk) if scored else ()
+            ended = finish if i == len(chunks) else None
+            events += reader.feed(TokenChunk(0, tuple(chunk), ended, logprobs=logprobs))
         return [*events, *reader.complete()]
 
-    assert fold(read(cuts.draw(chunkings(tokens)))) == fold(read([tokens]))
+    whole = fold(read([tokens]))
+    assert fold(read(cuts.draw(chunkings(tokens)))) == whole
+    assert fold(read([[token] for token in tokens] or [[]])) == whole
 
 
 @given(

@@ -102,11 +102,19 @@ def test_pieces(case: Case) -> None:
     ]
 
 
-def test_a_logprob_waits_for_the_piece_that_its_bytes_end_in() -> None:
+def test_a_logprob_travels_with_the_first_character_of_its_token() -> None:
     tokenizer = Bytes(b"a" + EURO[:1], EURO[1:], b"b")
     detokenizer = Detokenizer(tokenizer)
     first, second, third = (TokenLogprob(2000 + i, -1.0) for i in range(3))
-    assert detokenizer.feed(2000, first) == (TextPiece("a"),)
-    assert detokenizer.feed(2001, second) == (TextPiece("€", (first, second)),)
+    assert detokenizer.feed(2000, first) == (TextPiece("a", (first,)),)
+    assert detokenizer.feed(2001, second) == (TextPiece("€", (second,)),)
     assert detokenizer.feed(2002, third) == (TextPiece("b", (third,)),)
     assert detokenizer.flush() == ()
+
+
+def test_a_logprob_waits_for_a_character() -> None:
+    detokenizer = Detokenizer(Bytes(EURO[:2], EURO[:1], EURO[1:]))
+    first, second, third = (TokenLogprob(2000 + i, -1.0) for i in range(3))
+    assert detokenizer.feed(2000, first) == ()
+    assert detokenizer.feed(2001, second) == (TextPiece("\ufffd", (first,)),)
+    assert detokenizer.feed(2002, third) == (TextPiece("€", (second, third)),)
