@@ -37,19 +37,19 @@ class ParameterCheck:
         self._validator: jsonschema_rs.Validator | None = None
         self._compiled = False
 
-    def allows(self, name: str, json_text: str) -> bool:
-        """Whether `name` may be what `json_text` says, as far as it does not depend on other parameters.
+    def allows(self, name: str, json_text: str, before: JsonObject) -> bool:
+        """Whether `name` may be what `json_text` says beside the arguments `before` it, whatever follows.
 
         Everything is allowed where the schema cannot be compiled or the check would cost too much: the final
         validation has the last word.
         """
         try:
-            arguments = {name: json.loads(json_text, parse_float=Decimal)}
+            arguments = {**before, name: json.loads(json_text, parse_float=Decimal)}
         except (ValueError, RecursionError):
             return True
         if not _is_cheap(self._schema, arguments) or (validator := self._compile()) is None:
             return True
-        return not any(map(_is_about_the_value, validator.iter_errors(arguments)))
+        return not any(_blames(error, name) for error in validator.iter_errors(arguments))
 
     def _compile(self) -> jsonschema_rs.Validator | None:
         if not self._compiled:
@@ -82,13 +82,19 @@ def as_items(value: Json) -> list[Json]:
     return [*value] if isinstance(value, list | tuple) else []
 
 
-def _is_about_the_value(error: jsonschema_rs.ValidationError) -> bool:
-    """Whether an error of arguments with a single member is about its value, not about what is missing
-    beside it. A union of whole objects is about the value if each of its branches is.
+def _blames(error: jsonschema_rs.ValidationError, name: str) -> bool:
+    """Whether the value of `name` is at fault. In a union of whole objects, it is where no branch fits the
+    values there are; what is missing may follow.
     """
+    if error.instance_path:
+        return error.instance_path[0] == name
+    return _is_about_a_value(error)
+
+
+def _is_about_a_value(error: jsonschema_rs.ValidationError) -> bool:
     branches = getattr(error.kind, "context", None)
     return bool(error.instance_path) or (
-        bool(branches) and all(any(map(_is_about_the_value, branch)) for branch in branches)
+        bool(branches) and all(any(map(_is_about_a_value, branch)) for branch in branches)
     )
 
 

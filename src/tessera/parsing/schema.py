@@ -22,16 +22,21 @@ _TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
 
 # Deeper than any schema people write; beyond it everything is allowed.
 _DEEPEST = 64
+_BLANKS = " \t\r\n"
+_NOTHING: JsonObject = {}
 
 
 class Signature:
-    """The parameters of one function. `names` are those that the schema lists."""
+    """The parameters of one function. `names` are those that the schema lists; with `is_union`, what one may
+    be depends on others.
+    """
 
     def __init__(self, schema: JsonObject) -> None:
         self._root = schema
         self._properties = {**self._joined("anyOf", _choices), **self._joined("allOf")}
         self._unlisted: Json = {"allOf": [_unlisted(part) for part in self._parts()]}
         self._check = ParameterCheck(schema)
+        self.is_union = any(True for part in self._parts() for _ in _choices(part))
         self.names = tuple(self._properties)
 
     def only_text(self, name: str) -> bool:
@@ -44,10 +49,10 @@ class Signature:
     def fits(self, name: str, value: Json) -> bool:
         """Whether `value` is valid for the parameter, as far as it does not depend on other parameters."""
         fits = self._allows(self._schema(name), lambda leaf: _fits(leaf, value))
-        return fits and self._check.allows(name, json.dumps(value))
+        return fits and self._check.allows(name, json.dumps(value), {})
 
-    def read(self, name: str, text: str) -> str:
-        """The JSON text of a value that was written as `text`."""
+    def read(self, name: str, text: str, before: JsonObject = _NOTHING) -> str:
+        """The JSON text of a value that was written as `text`, after the arguments `before`."""
         schema, string = self._schema(name), json.dumps(text, ensure_ascii=False)
         try:
             value: Json = json.loads(text, parse_constant=_refuse)
@@ -55,16 +60,11 @@ class Signature:
             return string
         if not self._allows(schema, lambda leaf: _fits(leaf, value)):
             return string
-        if self._allows(schema, lambda leaf: _fits(leaf, text)) and self._means_string(name, text, value):
-            return string
-        return text.strip(" \t\r\n")
-
-    def _means_string(self, name: str, text: str, value: Json) -> bool:
-        """Which of two readings is meant, for a text that is JSON for `value` and may be a string too."""
-        string = json.dumps(text)
-        if isinstance(value, str) or not _as_replayed(text, value):
-            return self._check.allows(name, string)
-        return not self._check.allows(name, text) and self._check.allows(name, string)
+        if self._allows(schema, lambda leaf: _fits(leaf, text)):
+            is_json = not isinstance(value, str) and _as_replayed(text, value)
+            if not (is_json and self._check.allows(name, text, before)):
+                return string if self._check.allows(name, string, before) else text.strip(_BLANKS)
+        return text.strip(_BLANKS)
 
     def _schema(self, name: str) -> Json:
         return self._properties.get(name, self._unlisted)

@@ -11,7 +11,7 @@ admitted as one thing is never read as another that is invalid. Two things are l
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 from tessera.core.chat import Json
 from tessera.prompt.lark import ANY_TEXT, Rules, either, expression, json_value, literal, quoted, without
@@ -51,7 +51,7 @@ class ParameterValues:
         if text == "":
             kinds = {kind for kind in kinds if self._kinds.has_rules(schema, kind)}
             if not kinds:
-                return self._raw([ANY_TEXT], [], [])
+                return self._raw([ANY_TEXT], [], "")
         constants = self._constants(schema, fits)
         strings = [literal(value) for value in constants if isinstance(value, str)]
         others = [value for value in constants if not isinstance(value, str) and not only_text]
@@ -60,7 +60,7 @@ class ParameterValues:
         if not strings:
             return self._json(schema) if kinds or others else None
         words = [literal(_replayed(value)) for value in others if not kinds & kinds_of(value)]
-        raw = self._raw(strings, words, self._beginnings(schema, kinds))
+        raw = self._raw(strings, words, self._beginning(schema, kinds))
         if not kinds or not isinstance(schema, Mapping):
             return raw
         return self._once("value", f"{raw} | {self._json({**schema, 'type': sorted(kinds)})}")
@@ -69,12 +69,12 @@ class ParameterValues:
         value = json_value(self._document.standing_alone(schema))
         return self._once("value", f"{value} {literal(_END)}")
 
-    def _raw(self, strings: list[str], words: list[str], beginnings: Iterable[str]) -> str:
+    def _raw(self, strings: list[str], words: list[str], beginning: str) -> str:
         text = either(strings)
-        if beginnings := "|".join(beginnings):
-            text = f"({text} & ~/(?:{beginnings})(?s:.*)/)"
+        if beginning:
+            text = f"({text} & {beginning})"
         terminal = self._once("SAFE", without(*self._endings, at_start=_ENDING_AT_START))
-        if beginnings or strings != [ANY_TEXT]:
+        if beginning or strings != [ANY_TEXT]:
             terminal = self._once("VALUE", f"{either([text, *words])} & {terminal}")
         return self._once("raw", terminal, options=f"suffix={literal(_END)}")
 
@@ -130,15 +130,23 @@ class ParameterValues:
             return False
         return (text + _END).index(_END) == len(text)
 
-    def _beginnings(self, schema: AnySchema, kinds: set[str]) -> Iterable[str]:
-        """Expressions of how JSON of these types begins, up to where a string must not go on."""
+    def _beginning(self, schema: AnySchema, kinds: set[str]) -> str:
+        """The terminal of the texts that do not begin as JSON of these types; "" for any text.
+
+        It says what may follow the first characters: the automaton of a complement would be too large.
+        """
+        first, texts = "", list[str]()
         if "object" in kinds:
-            yield r'\{["}]'
+            first += r"\{"
+            texts.append(r'\{(?:[^"}].*)?')
         if "array" in kinds:
-            first = "".join(sorted({_FIRST[kind] for kind in self._kinds.first_items(schema)}))
-            yield rf"\[[\]{first}]"
+            items = "".join(sorted({_FIRST[kind] for kind in self._kinds.first_items(schema)}))
+            first += r"\["
+            texts.append(rf"\[(?:[^\]{items}].*)?")
         if kinds & {"integer", "number"}:
-            yield r"-?[0-9][0-9.eE+\-]*\n"
+            first += r"0-9\-"
+            texts.append(r"-?[0-9][0-9.eE+\-]*(?:[^0-9.eE+\-\n].*)?|-(?:[^0-9].*)?")
+        return expression(f"(?s:(?:[^{first}].*|{'|'.join(texts)})?)") if texts else ""
 
 
 def _of_length(least: Json, most: Json) -> str:

@@ -51,7 +51,7 @@ class XmlCall:
         others = [self._other(pattern, schema) for pattern, schema in self._parameters.others.items()]
         if not named and not any(others) and Validator(self._tool.parameters).validate("{}"):
             self._relax("`properties`: this model's calls hold what it names, and nothing that fits is named")
-            others = [] if self._parameters.closed else [self._other("", True)]
+            others = [] if self._parameters.closed or required else [self._other("", True)]
         begin, end = literal(f"<function={self._tool.name}>\n"), literal("</function>\n")
         parameters = self._sequence(named, " | ".join(filter(None, others)))
         return self._rules.add("call", f"{begin} {parameters} {end}")
