@@ -4,7 +4,7 @@ What a schema says of an object as a whole is gathered from the parts of it that
 and from those that may hold, by `anyOf`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tessera.core.chat import Json, JsonObject
@@ -46,7 +46,7 @@ def parameters_of(document: Document, names: Iterable[str] | None) -> Parameters
         required |= set[str].intersection(*branches) if branches else set()
     others = _others(holding, possible)
     unlisted = [*sorted(required - named.keys()), *(names or () if others else ())]
-    named |= {name: _any_of(others) for name in unlisted if name not in named}
+    named |= {name: _any_of([*others.values()]) for name in unlisted if name not in named}
     return Parameters(
         {name: _all_of([schema, *_of_unlisted(name, holding)]) for name, schema in named.items()},
         frozenset(required),
@@ -92,12 +92,8 @@ def _others(holding: list[JsonObject], possible: list[JsonObject]) -> dict[str, 
         return {}
     found = _joined("anyOf", possible, "patternProperties")
     rules = _additional(holding)
-    if not rules:
-        rules = (
-            [{"anyOf": each}]
-            if (each := [rule for rule in _additional(possible) if rule is not False])
-            else []
-        )
+    if not rules and (allowed := [rule for rule in _additional(possible) if rule is not False]):
+        rules = [_any_of(allowed)]
     if rules and False not in rules:
         found[""] = _all_of(rules)
     return found
@@ -108,7 +104,7 @@ def _of_unlisted(name: str, holding: Iterable[JsonObject]) -> list[AnySchema]:
     return [
         rule
         for part in holding
-        if "patternProperties" not in part and name not in (part.get("properties") or {})
+        if "patternProperties" not in part and name not in _joined("allOf", [part])
         for rule in _additional([part])
     ]
 
@@ -128,8 +124,8 @@ def _all_of(schemas: list[AnySchema]) -> AnySchema:
     return {"allOf": needed} if len(needed) > 1 else needed[0] if needed else True
 
 
-def _any_of(schemas: Mapping[str, AnySchema]) -> AnySchema:
-    return {"anyOf": [*schemas.values()]} if schemas else True
+def _any_of(schemas: Sequence[AnySchema]) -> AnySchema:
+    return {"anyOf": schemas} if schemas else True
 
 
 def _counts(keyword: str, parts: Iterable[JsonObject]) -> list[int]:

@@ -88,7 +88,7 @@ class ValueKinds:
         items = [
             as_schema(next(iter(as_list(part.get("prefixItems"))), part.get("items", True)))
             for part in self.in_place(schema)
-            if "array" in types_named(part) and part.keys() & {"items", "prefixItems"}
+            if "array" in types_named(part) and part.keys() & (_RULES["array"] | {"type"})
         ]
         kinds: set[str] = set()
         for item in items or [True]:
