@@ -1,6 +1,7 @@
 """What kinds of values a schema allows: constants, and types of which more than constants fit.
 
-All answers may be too wide where parts of a schema contradict each other, never too narrow.
+The types may be too many where parts of a schema contradict each other, or where it takes too long to follow
+its references; never too few.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from tessera.prompt.references import (
 
 DEEPEST = 64
 """References inside each other beyond which a schema is taken to allow anything."""
+_MOST_VISITS = 50_000
 CONSTANTS = frozenset({"const", "enum"})
 OTHER_KINDS = ("array", "integer", "number", "object")
 """The types, besides strings, that have more values than constants."""
@@ -42,7 +44,7 @@ class ValueKinds:
     def __init__(self, document: Document) -> None:
         self._document = document
         self._open: dict[tuple[str, str], bool] = {}
-        self._depth = 0
+        self._depth = self._n_visits = 0
 
     def open_kinds(self, schema: AnySchema) -> set[str]:
         """Which of `OTHER_KINDS` fit; integers are left out where all numbers are in."""
@@ -78,10 +80,8 @@ class ValueKinds:
 
     def has_rules(self, schema: AnySchema, kind: str) -> bool:
         """Whether the schema says more of an array or object than its type."""
-        return any(
-            kind in types_named(part) and part.keys() & _RULES.get(kind, frozenset())
-            for part in self.in_place(schema)
-        )
+        rules = _RULES.get(kind, frozenset[str]())
+        return any(kind in types_named(part) and part.keys() & rules for part in self.in_place(schema))
 
     def first_items(self, schema: AnySchema) -> set[str]:
         """The types of what may come first in an array."""
@@ -104,11 +104,12 @@ class ValueKinds:
         """The schemas that speak of the same value: itself, what it refers to and what it combines."""
         seen: set[int] = set()
         todo = [schema]
-        while todo:
-            part = todo.pop(0)
+        while todo and self._n_visits < _MOST_VISITS:
+            part = todo.pop()
             if isinstance(part, bool) or id(part) in seen:
                 continue
             seen.add(id(part))
+            self._n_visits += 1
             yield part
             if "$ref" in part:
                 todo.append(self._document.definitions[definition_name(part)])

@@ -395,6 +395,14 @@ def test_what_holds_in_any_case_stays_as_it_is() -> None:
     assert not accepts(xml("f", a="yy"), tools=tools)
 
 
+def test_references_of_any_length_are_followed() -> None:
+    chain: dict[str, Any] = {
+        f"d{i}": {"anyOf": [{"$ref": f"#/$defs/d{i + 1}"}, {"type": "null"}]} for i in range(500)
+    }
+    schema = {"properties": {"p": {"$ref": "#/$defs/d0"}}, "$defs": {**chain, "d500": {"type": "integer"}}}
+    assert build_grammar(ChatRequest((), tools=(Tool("f", schema, {}),)), XML, CONTROL) is not None
+
+
 def test_references_that_fan_out_are_followed_once() -> None:
     fan: Any = {f"d{i}": {"allOf": [{"$ref": f"#/$defs/d{i - 1}"}] * 2} for i in range(1, 40)}
     fan["d0"] = {"properties": {"a": {"type": "null"}}}
