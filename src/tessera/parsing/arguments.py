@@ -1,16 +1,17 @@
 """The arguments of a call as JSON text, written while raw values are read.
 
 The value of a parameter that can only be a string is written as it comes. Any other is written once it is
-whole: the model's own JSON where it fits the schema, else the text as a string. A number is never made of
-a string, nor `true` of a 1: the schema is what the tool will check against.
+whole: as the model's own JSON, or as the string that the text is (`parsing.schema`). A number is never made
+of a string, nor `true` of a 1: the schema is what the tool will check against.
 """
 
 import json
 import re
 from collections.abc import Callable
+from decimal import Decimal
 from json.encoder import encode_basestring
 
-from tessera.core.chat import JsonObject
+from tessera.core.chat import Json, JsonObject
 from tessera.parsing.schema import Signature
 
 _SCALAR_BEGINS = re.compile(
@@ -26,7 +27,7 @@ class Arguments:
         """`schema` is that of the whole object."""
         self._signature = Signature(schema)
         self._write = write
-        self._written: set[str] = set()
+        self._written: dict[str, Json] = {}
         self._name = ""
         self._is_text = self._repeated = False
         self._parts: list[str] = []
@@ -48,7 +49,7 @@ class Arguments:
             self._write(
                 (", " if self._written else "{") + encode_basestring(name) + ": " + '"' * self._is_text
             )
-            self._written.add(name)
+            self._written[name] = None
 
     def add(self, text: str) -> None:
         """More of the value, in which one newline at either end is markup."""
@@ -63,15 +64,21 @@ class Arguments:
             return
         if self._is_text:
             self._write(encode_basestring(text)[1:-1])
-        elif not self._repeated:
+        if not self._repeated:
             self._parts.append(text)
 
     def end(self) -> None:
         """The value is whole."""
+        if self._repeated:
+            return
+        text = "".join(self._parts)
         if self._is_text:
             self._write('"')
-        elif not self._repeated:
-            self._write(self._signature.read(self._name, "".join(self._parts)))
+            self._written[self._name] = text
+            return
+        value = self._signature.read(self._name, text, self._written if self._signature.is_union else {})
+        self._written[self._name] = json.loads(value, parse_float=Decimal)
+        self._write(value)
 
     def cut(self) -> None:
         """The length cut the value: write what came of it, of a string without the closing quote."""

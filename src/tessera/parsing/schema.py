@@ -1,47 +1,73 @@
 """What a JSON Schema says about the parameters of a function, as far as reading raw text needs it.
 
-Only the type of the value itself counts: what is inside an object or an array is the validator's concern.
-Keywords that are malformed say nothing.
+A text may be JSON and a string at once, such as `5`. What it is read as:
+
+- by the types and constants that the schema allows, only one of the two can be meant: that one;
+- both can be meant: JSON if it is valid, else the string. But where the text is valid as a string, JSON in
+  quotes is that string, quotes included, and a number, a boolean or null counts only in the spelling that a
+  replayed call shows.
+
+So every string that is not also JSON of another allowed type is written as it is, and a call is replayed as
+it was written. Keywords that are malformed say nothing.
 """
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NoReturn, cast
-from urllib.parse import unquote
 
 from tessera.core.chat import Json, JsonObject
+from tessera.parsing.parameter_check import ParameterCheck, referred_to
 
 _TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
 
 # Deeper than any schema people write; beyond it everything is allowed.
 _DEEPEST = 64
+_BLANKS = " \t\r\n"
+_NOTHING: JsonObject = {}
 
 
 class Signature:
-    """The parameters of one function. `names` are those that the schema lists."""
+    """The parameters of one function. `names` are those that the schema lists; with `is_union`, what one may
+    be depends on others.
+    """
 
     def __init__(self, schema: JsonObject) -> None:
         self._root = schema
         self._properties = {**self._joined("anyOf", _choices), **self._joined("allOf")}
+        self._unlisted: Json = {"allOf": [_unlisted(part) for part in self._parts()]}
+        self._check = ParameterCheck(schema)
+        self.is_union = any(True for part in self._parts() for _ in _choices(part))
         self.names = tuple(self._properties)
 
     def only_text(self, name: str) -> bool:
         """Whether the value can only be a string."""
-        schema = self._properties.get(name, True)
+        schema = self._schema(name)
         return [
             kind for kind in _TYPES if self._allows(schema, lambda leaf, kind=kind: _has(leaf, kind))
         ] == ["string"]
 
-    def read(self, name: str, text: str) -> str:
-        """The JSON text of a value that was written as `text`: itself where it fits, else a string."""
-        schema = self._properties.get(name, True)
+    def fits(self, name: str, value: Json) -> bool:
+        """Whether `value` is valid for the parameter, as far as it does not depend on other parameters."""
+        fits = self._allows(self._schema(name), lambda leaf: _fits(leaf, value))
+        return fits and self._check.allows(name, json.dumps(value), {})
+
+    def read(self, name: str, text: str, before: JsonObject = _NOTHING) -> str:
+        """The JSON text of a value that was written as `text`, after the arguments `before`."""
+        schema, string = self._schema(name), json.dumps(text, ensure_ascii=False)
         try:
             value: Json = json.loads(text, parse_constant=_refuse)
         except (ValueError, RecursionError):
-            return json.dumps(text, ensure_ascii=False)
-        if self._allows(schema, lambda leaf: _fits(leaf, value)):
-            return text.strip(" \t\r\n")
-        return json.dumps(text, ensure_ascii=False)
+            return string
+        if not self._allows(schema, lambda leaf: _fits(leaf, value)):
+            return string
+        if self._allows(schema, lambda leaf: _fits(leaf, text)):
+            is_json = not isinstance(value, str) and _as_replayed(text, value)
+            if not (is_json and self._check.allows(name, text, before)):
+                return string if self._check.allows(name, string, before) else text.strip(_BLANKS)
+        return text.strip(_BLANKS)
+
+    def _schema(self, name: str) -> Json:
+        return self._properties.get(name, self._unlisted)
 
     def _allows(self, schema: Json, leaf: Callable[[JsonObject], bool]) -> bool:
         """Whether the schema allows what its leaves are asked about. Every schema is asked once, so that
@@ -66,27 +92,20 @@ class Signature:
 
     def _all_of(self, schema: JsonObject) -> Iterator[Json]:
         if isinstance(pointer := schema.get("$ref"), str):
-            yield self._resolve(pointer)
+            yield referred_to(self._root, pointer)
         yield from _list(schema.get("allOf"))
-
-    def _resolve(self, pointer: str) -> Json:
-        """What a reference within the schema points at; anything is allowed by one that points nowhere."""
-        at: Json = self._root
-        if not pointer.startswith("#"):
-            return True
-        for part in unquote(pointer[1:]).split("/")[1:]:
-            key = part.replace("~1", "/").replace("~0", "~")
-            if isinstance(at, Mapping):
-                at = at.get(key, True)
-            elif (items := _list(at)) and key.isdecimal() and int(key) < len(items):
-                at = items[int(key)]
-            else:
-                return True
-        return at
 
     def _joined(self, keyword: str, *further: Callable[[JsonObject], Iterator[Sequence[Json]]]) -> JsonObject:
         """By name, what is said of a property by the schemas that hold, or, with `_choices`, may hold."""
         found: dict[str, list[Json]] = {}
+        for part in self._parts(*further):
+            if isinstance(properties := part.get("properties"), Mapping):
+                for name, each in properties.items():
+                    found.setdefault(name, []).append(each)
+        return {name: each[0] if len(each) == 1 else {keyword: each} for name, each in found.items()}
+
+    def _parts(self, *further: Callable[[JsonObject], Iterator[Sequence[Json]]]) -> Iterator[JsonObject]:
+        """The schemas that hold for the arguments as a whole, or, with `_choices`, may hold."""
         seen: set[int] = set()
         todo: list[Json] = [self._root]
         while todo:
@@ -96,10 +115,21 @@ class Signature:
             seen.add(id(schema))
             todo += self._all_of(schema)
             todo += [each for choices in further for choice in choices(schema) for each in choice]
-            if isinstance(properties := schema.get("properties"), Mapping):
-                for name, each in properties.items():
-                    found.setdefault(name, []).append(each)
-        return {name: each[0] if len(each) == 1 else {keyword: each} for name, each in found.items()}
+            yield schema
+
+
+def _unlisted(schema: JsonObject) -> Json:
+    """What a schema says of parameters that it does not list, whatever their names are."""
+    others = schema.get("additionalProperties", True)
+    by_pattern = schema.get("patternProperties")
+    if isinstance(by_pattern, Mapping) and by_pattern:
+        return {"anyOf": [*by_pattern.values(), others]}
+    return others if isinstance(others, Mapping) else True
+
+
+def _as_replayed(text: str, value: Json) -> bool:
+    """Whether a replayed call spells `value` as `text`. Of objects and arrays any spelling counts."""
+    return isinstance(value, Mapping | list) or text == json.dumps(value)
 
 
 def _has(schema: JsonObject, kind: str) -> bool:

@@ -6,9 +6,10 @@ complemented (`~`).
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from tessera.core.chat import JsonObject
+from tessera.core.chat import Json, JsonObject
+from tessera.prompt.references import as_list, as_object, with_schemas
 
 ANY_TEXT = "/(?s:.*)/"
 
@@ -56,7 +57,29 @@ def either(options: Iterable[str]) -> str:
 
 def json_value(schema: JsonObject) -> str:
     """A JSON value of that schema, in one spelling."""
-    return f"%json {json.dumps({**schema, 'x-guidance': _JSON_STYLE}, ensure_ascii=False)}"
+    whole = {**_counted(schema), "x-guidance": _JSON_STYLE}
+    return f"%json {json.dumps(whole, ensure_ascii=False)}"
+
+
+def _counted(schema: JsonObject) -> JsonObject:
+    """llguidance counts properties only where all that are named are required. For "at least one" there is
+    then a branch for each name that may be the first of those present, and one for any other name.
+    """
+    counted = {name: with_schemas(name, value, _counted_schema) for name, value in schema.items()}
+    names = [*as_object(schema.get("properties"))]
+    if schema.get("minProperties") != 1 or set(names) <= set(as_list(schema.get("required"))):
+        return counted
+    branches: list[Json] = [
+        {"properties": dict.fromkeys(names[:i], False), "required": [name]} for i, name in enumerate(names)
+    ]
+    if schema.get("additionalProperties") is not False or "patternProperties" in schema:
+        branches.append({"properties": dict.fromkeys(names, False), "minProperties": 1})
+    del counted["minProperties"]
+    return {**counted, "allOf": [*as_list(counted.get("allOf")), {"anyOf": branches}]}
+
+
+def _counted_schema(schema: Json) -> Json:
+    return _counted(schema) if isinstance(schema, Mapping) else schema
 
 
 class Rules:

@@ -1,6 +1,6 @@
 """A schema in the making, as the grammar is to have it; and what is not written as it was sent."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from tessera.core.chat import Json, JsonObject
@@ -36,16 +36,6 @@ class Rewritten:
         if self.parts:
             self.keywords["allOf"] = self.parts
         return self.keywords
-
-
-def at_least_one(names: Sequence[str], *, closed: bool) -> list[AnySchema]:
-    """One branch for each name that may be the first of those present, and one for any other name."""
-    branches: list[AnySchema] = [
-        {"properties": dict.fromkeys(names[:i], False), "required": [name]} for i, name in enumerate(names)
-    ]
-    if not closed:
-        branches.append({"properties": dict.fromkeys(names, False), "minProperties": 1})
-    return branches
 
 
 def unwritable(value: Json) -> Iterator[str]:

@@ -32,7 +32,7 @@ from tessera.prompt.references import (
     subschemas,
     walk,
 )
-from tessera.prompt.rewritten import MAX_NUMBER, Rewritten, at_least_one, unwritable
+from tessera.prompt.rewritten import MAX_NUMBER, Rewritten, unwritable
 from tessera.prompt.string_formats import FORMATS, VALIDATED
 from tessera.prompt.validation import schema_problem
 
@@ -245,7 +245,7 @@ class _Check:
                 self.relax(at.pointer, "`minProperties`: a name may come twice, which a grammar cannot know")
             self.keep_count(rewritten, at)
         elif (at.name, at.number) == ("minProperties", 1) and len(named) <= _MAX_ALTERNATIVES:
-            rewritten.unions.append(at_least_one([*named], closed=closed))
+            rewritten.keywords[at.name] = 1
         else:
             self.relax(at.pointer, f"`{at.name}`: {KEYWORDS[at.name].why}")
 

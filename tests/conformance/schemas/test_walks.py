@@ -106,6 +106,15 @@ TOOLS = [
         },
         {},
     ),
+    Tool(
+        "record",
+        {
+            "properties": {"n": {"type": "integer"}},
+            "patternProperties": {"^[a-f]{1,9}$": {"type": ["null", "boolean"]}},
+            "additionalProperties": {"anyOf": [{"type": "string", "maxLength": 9}, {"type": "number"}]},
+        },
+        {},
+    ),
 ]
 
 

@@ -168,7 +168,46 @@ VALUES: list[tuple[Any, list[str], list[str]]] = [
     ({"type": ["string", "null"]}, ["null", "free", '{"a'], []),
     ({}, ["anything", "1", '{"a": 1}'], []),
     ({"anyOf": [{"enum": ["x", 1]}, {"type": "null"}]}, ["x", "1", "null"], ["y", '"x"']),
-    ({"anyOf": [{"type": "string", "maxLength": 1}, {"type": "integer"}]}, ['"x"', "12"], ["x", '"xy"']),
+    ({"anyOf": [{"type": "string", "maxLength": 1}, {"type": "integer"}]}, ["x", "12"], ['"x"', "xy", "1.5"]),
+    (
+        {"oneOf": [{"type": "string", "enum": ["light", "dark"]}, {"type": "null"}]},
+        ["dark", "null"],
+        ['"dark"', "da", "none"],
+    ),
+    (
+        {
+            "anyOf": [
+                {"const": "auto"},
+                {"type": "integer", "minimum": 1, "maximum": 40},
+                {"enum": [50, "1a"]},
+            ]
+        },
+        ["auto", "1", "40", "50", "1a"],
+        ["41", '"auto"', "1b", "0", "auto1"],
+    ),
+    (
+        {
+            "anyOf": [
+                {"type": "string", "minLength": 3},
+                {"type": "number", "maximum": 2},
+                {"type": "boolean"},
+            ]
+        },
+        ["abc", "1.5", "-12", "true", "123"],
+        ["ab", "3", "no", "2\nx"],
+    ),
+    (
+        {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
+        ["x", '["a", "b"]', "[]", "[1]", "[note] {x}", '{"a": 1}', '"x"', "null"],
+        ['["a","b"]', '["a", 1]', '["a'],
+    ),
+    (
+        {"anyOf": [{"$ref": "#/$defs/s"}, {"type": "object", "properties": {"k": {"type": "null"}}}]},
+        ["ab", '{"k": null}', "{", "{}"],
+        ["abc", '{"k": 1}', '{"'],
+    ),
+    ({"enum": ["a", "long", 7], "maxLength": 2, "maximum": 3}, ["a"], ["long", "7"]),
+    ({"allOf": [{"type": ["string", "null"]}, {"enum": ["a", None, 3]}]}, ["a", "null"], ["3", "b"]),
     (
         {"type": "object", "properties": {"s": {"$ref": "#/$defs/s"}}},
         ['{"s": "ab"}', "{}"],
@@ -212,20 +251,123 @@ def test_schemas_that_cannot_be_written_one_by_one(schema: Any, message: str) ->
     assert refusal.value.param == "tools[1].function.parameters"
 
 
+def call(**parameters: str) -> str:
+    return xml("f", **parameters)
+
+
+INTEGER = {"type": "integer"}
+RECORDS: list[tuple[Any, list[str], list[str]]] = [
+    (
+        {"additionalProperties": {"type": "string", "maxLength": 3}},
+        [call(), call(any="abc"), call(b="x", a="y"), call(**{"with blanks": "x"})],
+        [call(any="abcd"), call(**{"a>b": "x"}), call(**{" a": "x"}), call(**{"a ": "x"}), call(**{"": "x"})],
+    ),
+    ({"additionalProperties": {}, "minProperties": 1}, [call(a="x")], [call()]),
+    ({"minProperties": 1}, [call(a="x")], [call()]),
+    ({}, [call()], [call(a="x")]),
+    (
+        {"properties": {"n": {"type": "integer"}}, "additionalProperties": True},
+        [call(n="1", other="x"), call(other="x"), call(nn="x"), call()],
+        [call(other="x", n="1"), call(n="x")],
+    ),
+    ({"properties": {"n": {"type": "integer"}}}, [call(), call(n="1")], [call(other="x")]),
+    (
+        {"patternProperties": {"^n_": {"type": "integer"}}, "additionalProperties": False},
+        [call(), call(n_1="7")],
+        [call(n_1="x"), call(m="7")],
+    ),
+    (
+        {"patternProperties": {"^n_": {"type": "integer"}}, "additionalProperties": {"type": "boolean"}},
+        [call(n_1="7", m="true")],
+        [call(n_1="true"), call(m="7")],
+    ),
+    (
+        {"propertyNames": {"enum": ["a", "b"]}, "additionalProperties": INTEGER, "required": ["b"]},
+        [call(b="1"), call(b="1", a="2")],
+        [call(), call(b="1", c="2"), call(b="x")],
+    ),
+    (
+        {"properties": {"a": {}, "b": {}, "c": {}}, "minProperties": 1},
+        [call(a="1"), call(c="1"), call(a="1", c="2"), call(a="1", b="2", c="3")],
+        [call(), call(d="1")],
+    ),
+    (
+        {"properties": {"a": {}, "b": {}}, "minProperties": 1, "additionalProperties": {"type": "null"}},
+        [call(b="1"), call(x="null"), call(a="1", x="null", y="null")],
+        [call(), call(x="1")],
+    ),
+    (
+        {"properties": {"a": {}}, "required": ["a"], "maxProperties": 2, "additionalProperties": True},
+        [call(a="1"), call(a="1", x="1")],
+        [call(a="1", x="1", y="1")],
+    ),
+    ({"enum": [{"a": 1}]}, [call(a="1")], []),
+    (
+        {"anyOf": [{"properties": {"a": False}}, {"minProperties": 1}], "not": {"const": {}}},
+        [call(b="1")],
+        [],
+    ),
+    (
+        {"allOf": [{"additionalProperties": False, "properties": {"a": {}}}, {"properties": {"b": {}}}]},
+        [call(a="1")],
+        [call(b="1")],
+    ),
+    ({"required": ["a"], "additionalProperties": INTEGER}, [call(a="1", b="2")], [call(), call(a="x")]),
+]
+
+
+@pytest.mark.parametrize(("schema", "valid", "invalid"), RECORDS, ids=[str(case[0]) for case in RECORDS])
+def test_parameters_that_no_name_announces(schema: Any, valid: list[str], invalid: list[str]) -> None:
+    tools = (Tool("f", {"type": "object", **schema}, {}),)
+    assert [text for text in valid if not accepts(text, tools=tools)] == []
+    assert [text for text in invalid if accepts(text, tools=tools)] == []
+
+
+NOTHING: list[Any] = [
+    False,
+    {"enum": []},
+    {"type": "string", "minLength": 3, "maxLength": 2},
+    {"type": "integer", "minimum": 3, "maximum": 2},
+    {"allOf": [{"type": "string"}, {"type": "integer"}]},
+    {"enum": ["abc"], "maxLength": 2},
+    {"const": "a\n</parameter>\nb"},
+    {"$ref": "#/$defs/none"},
+]
+
+
+@pytest.mark.parametrize("nothing", NOTHING, ids=str)
+def test_a_parameter_that_nothing_fits_is_not_written(nothing: Any) -> None:
+    parameters = {
+        "properties": {"p": nothing, "q": {"type": "null"}},
+        "$defs": {"none": {"not": {}, "enum": []}},
+    }
+    for required in ([], ["p"]):
+        tools = (Tool("f", {**parameters, "required": required}, {}),)
+        assert accepts(call(q="null"), tools=tools)
+        assert not accepts("<tool_call>\n<function=f>\n<parameter=p>\n", tools=tools)
+        assert not any(accepts(call(p=text), tools=tools) for text in ("", "a", "null", "3", "abc"))
+
+
+@pytest.mark.parametrize("name", ["a>b", "<a", "a\nb", "", " a", "a\t"])
+def test_a_parameter_whose_name_cannot_be_written_is_left_out(name: str) -> None:
+    schema = {"properties": {name: {"type": "string"}, "q": {"type": "null"}}}
+    for required in ([], [name]):
+        assert accepts(call(q="null"), tools=(Tool("f", {**schema, "required": required}, {}),))
+        with pytest.raises(InvalidSchema, match="`properties`"):
+            accepts(call(), tools=(Tool("f", {**schema, "required": required}, {}, strict=True),))
+
+
 @pytest.mark.parametrize(
-    "schema",
+    ("schema", "message"),
     [
-        {"additionalProperties": {"type": "string"}, "minProperties": 1},
-        {"enum": [{"a": 1}]},
-        {"anyOf": [{"patternProperties": {"^z": {}}, "minProperties": 1}, {"properties": {"a": False}}]}
-        | {"not": {"const": {}}},
+        ({"properties": {"a": False}, "required": ["a"]}, "`required`"),
+        ({"patternProperties": {"^a": {}}}, "`patternProperties`"),
     ],
 )
-def test_schemas_of_which_nothing_can_be_written(schema: Any) -> None:
-    request = ChatRequest((), tools=(NOW, Tool("f", schema, {})))
-    with pytest.raises(InvalidSchema, match="at #: `properties`") as refusal:
-        build_grammar(request, XML, CONTROL)
-    assert refusal.value.param == "tools[1].function.parameters"
+def test_strict_refuses_what_is_left_out_without_it(schema: Any, message: str) -> None:
+    with pytest.raises(InvalidSchema, match=f"at #: {message}"):
+        accepts(call(), tools=(Tool("f", schema, {}, strict=True),))
+    assert accepts(call(), tools=(Tool("f", schema, {}),))
 
 
 def test_parameters_of_branches() -> None:
@@ -251,6 +393,14 @@ def test_what_holds_in_any_case_stays_as_it_is() -> None:
     tools = (Tool("f", {"properties": {"a": {"type": "string", "maxLength": 1}}, "anyOf": either}, {}),)
     assert accepts(xml("f", a="y"), tools=tools)
     assert not accepts(xml("f", a="yy"), tools=tools)
+
+
+def test_references_of_any_length_are_followed() -> None:
+    chain: dict[str, Any] = {
+        f"d{i}": {"anyOf": [{"$ref": f"#/$defs/d{i + 1}"}, {"type": "null"}]} for i in range(500)
+    }
+    schema = {"properties": {"p": {"$ref": "#/$defs/d0"}}, "$defs": {**chain, "d500": {"type": "integer"}}}
+    assert build_grammar(ChatRequest((), tools=(Tool("f", schema, {}),)), XML, CONTROL) is not None
 
 
 def test_references_that_fan_out_are_followed_once() -> None:
