@@ -73,7 +73,11 @@ class ByteTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """One token for each byte."""
-        return [self.byte_ids[byte] for byte in text.encode()]
+        return self.of_bytes(text.encode())
+
+    def of_bytes(self, spelled: bytes) -> list[int]:
+        """The same for what need not be whole characters."""
+        return [self.byte_ids[byte] for byte in spelled]
 
     def token_bytes(self, token_id: int) -> bytes:
         """The byte, or the control token's text."""

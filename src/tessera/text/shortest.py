@@ -16,20 +16,20 @@ from tessera.text.llg import LIMITS, llg_tokenizer
 from tessera.text.walk import Moves, Walk, Width
 from tessera.text.words import words_of
 
-# Each width, and the most steps of its search while no reply is known. The first one gets far enough for
-# replies of thousands of bytes; wider ones make short replies shorter. A step takes some 10 µs.
+# The width of each search, the most bytes of a reply, and the most steps while no reply is known. A step
+# takes some 10 µs. The narrowest search is there for replies of thousands of bytes.
 _SEARCHES = (
-    (Width(1, 4, quick=True), 40_000),
-    (Width(2, 12, quick=True), 20_000),
-    (Width(8, 24, quick=True), 20_000),
-    (Width(8, 64, quick=False), 20_000),
-    (Width(64, 64, quick=False), 20_000),
+    (Width(2, 12, quick=True), 256, 8_000),
+    (Width(8, 24, quick=True), 256, 12_000),
+    (Width(1, 4, quick=True), 2**15, 40_000),
+    (Width(2, 12, quick=True), 2**15, 40_000),
+    (Width(8, 64, quick=False), 256, 20_000),
+    (Width(64, 64, quick=False), 256, 20_000),
 )
-_FURTHER_STEPS = 5_000
+_FURTHER_STEPS = 3_000
 """The most steps of a search once a reply is known."""
-_DEADLINE_S = 5.0
+_DEADLINE_S = 8.0
 """Of the thread's own time, however busy the machine is."""
-_LONGEST = 2**15
 
 # Of several bytes that would do, those that read well come first.
 _READABLE = b"abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -80,9 +80,9 @@ class ShortestReplies:
         moves = replace(self._moves, words=[self.tokenizer.encode(word) for word in words_of(lark)])
         deadline = time.thread_time() + _DEADLINE_S
         best: list[int] | None = None
-        for width, first_steps in _SEARCHES:
-            longest = _LONGEST if best is None else len(best) - 1
-            n_steps = first_steps if best is None else _FURTHER_STEPS
+        for width, longest, n_steps in _SEARCHES:
+            if best is not None:
+                longest, n_steps = len(best) - 1, _FURTHER_STEPS
             found = Walk(moves, width, longest, n_steps, deadline).find(begun.deep_copy())
             best = best if found is None else found
         if best is None:

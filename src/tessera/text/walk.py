@@ -121,7 +121,8 @@ class Walk:
 
     def find(self, matcher: LLMatcher) -> list[int] | None:
         """What completes the reply that `matcher` has followed so far; None if nothing was found."""
-        self._add(Beginning(matcher))
+        if self.longest >= 0:
+            self._add(Beginning(matcher))
         while self._lengths and self.n_steps > 0 and time.thread_time() < self.deadline:
             level = self._levels.pop(heapq.heappop(self._lengths))
             for beginning in itertools.chain.from_iterable(level.values()):
@@ -148,13 +149,13 @@ class Walk:
                     self._lengthen(beginning, [*word], is_word=True)
         if self.width.quick:
             allowed = self._leading.get(looks) or self.moves.readable(allowed)
-        led_by: dict[_Looks | None, list[int]] = {}
+        led_by: dict[tuple[_Looks, int], list[int]] = {}
         for id in allowed:
-            led_by.setdefault(self._lengthen(beginning, [id]), []).append(id)
-        led_by.pop(None, None)
+            if longer := self._lengthen(beginning, [id]):
+                led_by.setdefault((longer.looks, len(longer.added)), []).append(id)
         self._leading.setdefault(looks, [id for alike in led_by.values() for id in alike[:2]])
 
-    def _lengthen(self, before: Beginning, ids: list[int], *, is_word: bool = False) -> _Looks | None:
+    def _lengthen(self, before: Beginning, ids: list[int], *, is_word: bool = False) -> Beginning | None:
         self.n_steps -= 1
         matcher = before.matcher.deep_copy()
         if not matcher.consume_tokens(ids):
@@ -163,30 +164,30 @@ class Walk:
         if forced and not matcher.consume_tokens(forced):
             return None
         added = [*ids, *forced]
-        return self._add(
-            Beginning(
-                matcher,
-                before,
-                added,
-                length=before.length + len(added),
-                places=before.places,
-                n_forced=before.n_forced + bool(forced),
-                run=before.run + len(added),
-                is_odd=before.is_odd or ids[0] in self.moves.odd,
-                is_word=is_word,
-            )
+        longer = Beginning(
+            matcher,
+            before,
+            added,
+            length=before.length + len(added),
+            places=before.places,
+            n_forced=before.n_forced + bool(forced),
+            run=0 if forced else before.run + len(added),
+            is_odd=before.is_odd or ids[0] in self.moves.odd,
+            is_word=is_word,
         )
-
-    def _add(self, beginning: Beginning) -> _Looks | None:
-        """Put it on its level, unless it is too long. Returns what it looks like."""
-        if beginning.length > self.longest:
+        if longer.length > self.longest:
             return None
+        self._add(longer)
+        return longer
+
+    def _add(self, beginning: Beginning) -> None:
+        """Put it on its level."""
         beginning.looks = looks = self._looks(beginning.matcher)
         if beginning.before is None or looks != beginning.before.looks:
             beginning.run = 0
         if looks not in beginning.places:
             if self.width.quick and self._first_at.setdefault(looks, beginning.length) < beginning.length:
-                return looks
+                return
             beginning.places |= {looks}
         if beginning.length not in self._levels:
             self._levels[beginning.length] = {}
@@ -195,7 +196,6 @@ class Walk:
         group.append(beginning)
         if len(group) > self.width.n_alike:
             _drop_one(group)
-        return looks
 
     def _looks(self, matcher: LLMatcher) -> _Looks:
         """What may follow, and what may follow the byte that is likely to be on the shortest way."""
@@ -209,8 +209,8 @@ class Walk:
 
 
 def _drop_one(group: list[Beginning]) -> None:
-    """Half of those that stay are furthest on by `run`, the other half by `n_forced`; of equals, the older."""
+    """Half of those that stay are furthest on by `run`, half by `n_forced`; of equals, the older."""
     group.sort(key=lambda each: (each.is_odd, -each.run))
-    half = len(group) // 2
+    half = (len(group) - 1) // 2
     group[half:] = sorted(group[half:], key=lambda each: (each.is_odd, -each.n_forced))
     group.pop()
