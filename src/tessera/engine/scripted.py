@@ -37,9 +37,7 @@ Timing: TypeAlias = Callable[[int], Awaitable[None]]
 CHATML = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
 SENTENCE = "the little lamp burned all night long and nobody came to put it out "
 _SCRIPT_TOKENS = 4096
-"""How much of a script is compared with a grammar, at least. It is the same for most requests, so that replies
-can be kept.
-"""
+"""How much of a script is compared with a grammar, at least. One length lets most requests share replies."""
 WORDS = tuple(word + " " for word in SENTENCE.split())
 
 

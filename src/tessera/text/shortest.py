@@ -13,6 +13,7 @@ from llguidance import LLMatcher
 from tessera.errors import GenerationFailed
 from tessera.text.grammar_trial import ByteTokenizer
 from tessera.text.llg import LIMITS, llg_tokenizer
+from tessera.text.shortcuts import Shortcuts
 from tessera.text.walk import Moves, Walk, Width
 from tessera.text.words import words_of
 
@@ -28,6 +29,7 @@ _SEARCHES = (
 )
 _FURTHER_STEPS = 3_000
 """The most steps of a search once a reply is known."""
+_SHORTCUT_STEPS = 40_000
 _DEADLINE_S = 8.0
 """Of the thread's own time, however busy the machine is."""
 
@@ -87,4 +89,4 @@ class ShortestReplies:
             best = best if found is None else found
         if best is None:
             raise GenerationFailed("No reply was found that the grammar of this request admits.")
-        return best
+        return Shortcuts(moves, _SHORTCUT_STEPS).shorten(begun, best)

@@ -17,7 +17,7 @@ states apart, as under `multipleOf` with a large number.
 import heapq
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
@@ -47,8 +47,9 @@ _Looks: TypeAlias = tuple[bytes, bytes]
 class Beginning:
     """The beginning of a reply: the tokens `added` after those of `before`.
 
-    Two numbers estimate which of several look-alikes of the same length is further on: `n_forced`, how often
-    its next bytes were forced, and `run`, the number of bytes at its end that changed nothing in its looks.
+    Two numbers estimate which of several look-alikes of the same length is further on. `run` is the number of
+    bytes at its end that did not change its looks. `sameness` is the sum of the squares of `visits`, which
+    count how often it had each of its looks: it grows fastest for a beginning that goes in circles.
     `is_odd` says that a byte of it is not readable ASCII, `is_word` that it ends with a word of the grammar.
     """
 
@@ -56,10 +57,10 @@ class Beginning:
     before: "Beginning | None" = None
     added: Sequence[int] = ()
     length: int = 0
-    n_forced: int = 0
     run: int = 0
     looks: _Looks = (b"", b"")
-    places: frozenset[_Looks] = frozenset()
+    visits: Mapping[_Looks, int] = field(default_factory=dict["_Looks", int])
+    sameness: int = 0
     is_odd: bool = False
     is_word: bool = False
 
@@ -135,9 +136,9 @@ class Walk:
     def _kept(self, level: _Level) -> list[Beginning]:
         """If there are too many groups, first those that have been to most places."""
         ranked = sorted(
-            level.items(), key=lambda item: (item[1][0].is_odd, -len(item[1][0].places), -item[1][0].n_forced)
+            level.values(), key=lambda group: (group[0].is_odd, -len(group[0].visits), group[0].sameness)
         )
-        return [beginning for _, group in ranked[: self.width.n_groups] for beginning in group]
+        return [beginning for group in ranked[: self.width.n_groups] for beginning in group]
 
     def _go_on(self, beginning: Beginning) -> None:
         """Add what is longer by one word, or by one token."""
@@ -169,8 +170,8 @@ class Walk:
             before,
             added,
             length=before.length + len(added),
-            places=before.places,
-            n_forced=before.n_forced + bool(forced),
+            visits=before.visits,
+            sameness=before.sameness,
             run=0 if forced else before.run + len(added),
             is_odd=before.is_odd or ids[0] in self.moves.odd,
             is_word=is_word,
@@ -183,12 +184,14 @@ class Walk:
     def _add(self, beginning: Beginning) -> None:
         """Put it on its level."""
         beginning.looks = looks = self._looks(beginning.matcher)
-        if beginning.before is None or looks != beginning.before.looks:
+        if beginning.before and looks != beginning.before.looks:
             beginning.run = 0
-        if looks not in beginning.places:
-            if self.width.quick and self._first_at.setdefault(looks, beginning.length) < beginning.length:
-                return
-            beginning.places |= {looks}
+        n_visits = beginning.visits.get(looks, 0)
+        is_late = self._first_at.setdefault(looks, beginning.length) < beginning.length
+        if self.width.quick and is_late and not n_visits:
+            return
+        beginning.visits = {**beginning.visits, looks: n_visits + 1}
+        beginning.sameness += 2 * n_visits + 1  # the next square
         if beginning.length not in self._levels:
             self._levels[beginning.length] = {}
             heapq.heappush(self._lengths, beginning.length)
@@ -209,8 +212,8 @@ class Walk:
 
 
 def _drop_one(group: list[Beginning]) -> None:
-    """Half of those that stay are furthest on by `run`, half by `n_forced`; of equals, the older."""
+    """Half of those that stay are furthest on by `run`, the others by `sameness`; of equals, the older."""
     group.sort(key=lambda each: (each.is_odd, -each.run))
     half = (len(group) - 1) // 2
-    group[half:] = sorted(group[half:], key=lambda each: (each.is_odd, -each.n_forced))
+    group[half:] = sorted(group[half:], key=lambda each: (each.is_odd, each.sameness))
     group.pop()
