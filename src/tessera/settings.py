@@ -104,7 +104,7 @@ class Settings:
     engine: Literal["openvino", "scripted"] = setting(
         "openvino",
         choice("openvino", "scripted"),
-        "What computes; scripted plays a sentence without a model.",
+        "What computes; scripted answers without a model: a sentence, or the shortest reply of a schema.",
     )
     offline: bool = setting(False, SWITCH, "Never use the network to get a model.")
     cache_dir: Path | None = setting(  # noqa: RUF009 - a dataclass field
@@ -121,7 +121,7 @@ class Settings:
     )
     threads: int = setting(0, integer(0, 1024), "Threads of the engine; 0 takes every core.")
     scripted_tokens_per_s: float = setting(
-        100.0, number(0.1, 1e6), "The pace of the scripted engine, per sequence."
+        100.0, number(0, 1e6), "The pace of the scripted engine, per sequence; 0 is at once."
     )
     cors_origins: tuple[str, ...] = setting((), ORIGINS, "Origins whose web pages may call; * is any.")
     max_body_bytes: int = setting(8 * 2**20, size(2**10), "Largest body of a request.")

@@ -10,11 +10,12 @@ from tessera.access.limits import Limiter, MemoryLimiter
 from tessera.access.tiers import Tiers, configured
 from tessera.core.chat import Mode
 from tessera.engine.base import Engine
+from tessera.engine.grammar_replies import GrammarReplies
 from tessera.engine.loading import resolve
 from tessera.engine.openvino.client import OpenVinoEngine
 from tessera.engine.openvino.config import WorkerConfig
 from tessera.engine.openvino.private import PrivateEngine
-from tessera.engine.scripted import ScriptedEngine, ScriptedTokenizer, paced
+from tessera.engine.scripted import ScriptedEngine, ScriptedTokenizer, cycling, paced, thinking_first
 from tessera.errors import StartupError
 from tessera.formats.base import ChatFormat, SamplingDefaults
 from tessera.formats.hermes import HERMES
@@ -53,16 +54,11 @@ class Blueprint:
     def model(self, engine_path: str | None) -> Model:
         """The model with the engine at that socket, which need not be there yet."""
         if self.config is None or engine_path is None:
-            return self.model_of(_scripted(self.settings))
+            return self.model_of(_scripted(self.settings, self.tokenizer, self.format))
         return self.model_of(OpenVinoEngine(engine_path, self.config.served()))
 
     def model_of(self, engine: Engine) -> Model:
         """The model with this engine."""
-        check = None
-        if self.config is not None:
-            check = GrammarCheck(
-                self.tokenizer.control_tokens, self.tokenizer.vocabulary_size, self.format.syntax
-            )
         return Model(
             engine.info.model_id,
             engine,
@@ -70,7 +66,9 @@ class Blueprint:
             self.format,
             self.sampling,
             self.created_s,
-            grammars=check,
+            grammars=GrammarCheck(
+                self.tokenizer.control_tokens, self.tokenizer.vocabulary_size, self.format.syntax
+            ),
         )
 
 
@@ -142,12 +140,15 @@ def worker_config(
     )
 
 
-def _scripted(settings: Settings) -> ScriptedEngine:
+def _scripted(settings: Settings, tokenizer: Tokenizer, chat_format: ChatFormat) -> ScriptedEngine:
+    script, tags = cycling(tokenizer), chat_format.syntax.reasoning
     return ScriptedEngine(
-        ScriptedTokenizer(),
+        tokenizer,
+        thinking_first(tokenizer, script, tags) if tags else script,
         timing=paced(settings.scripted_tokens_per_s),
         model_id=settings.model_name or "tessera/scripted",
         context_tokens=settings.context_tokens or 32_768,
+        replies=GrammarReplies(tokenizer),
     )
 
 

@@ -3,12 +3,13 @@
 It is how the service is load-tested, how client libraries are tested without weights, and the engine of
 most of our own tests. A script is any function from a prompt to token ids; it may be endless, and it may
 raise an `EngineError` to fail at that token. A timing is awaited before every step.
+
+A script is played as it is, unless the engine is given `GrammarReplies`: then it obeys the prompt's grammar.
 """
 
 import asyncio
 import itertools
 import re
-from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
@@ -18,11 +19,13 @@ from tessera.core.generation import (
     Feature,
     Prompt,
     Sampling,
-    ThinkingBudget,
     TokenChunk,
     TokenLogprob,
 )
+from tessera.engine.budget import within_budget
+from tessera.engine.grammar_replies import GrammarReplies
 from tessera.errors import EngineUnavailable
+from tessera.parsing.syntax import Tags
 from tessera.text.tokenizer import Tokenizer
 
 Script: TypeAlias = Callable[[Prompt, int], Iterable[int]]
@@ -33,6 +36,8 @@ Timing: TypeAlias = Callable[[int], Awaitable[None]]
 
 CHATML = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
 SENTENCE = "the little lamp burned all night long and nobody came to put it out "
+_SCRIPT_TOKENS = 4096
+"""How much of a script is compared with a grammar, at least. One length lets most requests share replies."""
 WORDS = tuple(word + " " for word in SENTENCE.split())
 
 
@@ -70,19 +75,36 @@ class ScriptedTokenizer:
 
 def saying(tokenizer: Tokenizer, text: str, end: str = "<|im_end|>") -> Script:
     """Answer every prompt with `text`, in which control tokens may be written by name, and then `end`."""
+    ids = _spell(tokenizer, text + end)
+    return lambda prompt, sequence: ids
+
+
+def _spell(tokenizer: Tokenizer, text: str) -> list[int]:
+    """Text in which control tokens are written by name."""
     named = sorted(tokenizer.control_tokens, key=len, reverse=True)
-    cut = re.compile("(" + "|".join(map(re.escape, named)) + ")")
     ids: list[int] = []
-    for part in [*cut.split(text), end]:
+    for part in re.split("(" + "|".join(map(re.escape, named)) + ")", text):
         control = tokenizer.control_tokens.get(part)
         ids += tokenizer.encode(part) if control is None else [control]
-    return lambda prompt, sequence: ids
+    return ids
 
 
 def cycling(tokenizer: Tokenizer, text: str = SENTENCE, n_tokens: int = 1024) -> Script:
     """Repeat the tokens of `text` until there are `n_tokens`."""
     ids = tokenizer.encode(text)
     return lambda prompt, sequence: itertools.islice(itertools.cycle(ids), n_tokens)
+
+
+def thinking_first(tokenizer: Tokenizer, script: Script, tags: Tags) -> Script:
+    """Reason for a sentence where the prompt ends in the tag that opens reasoning, and then play `script`."""
+    opened = tuple(_spell(tokenizer, f"{tags.open}\n"))
+    reasoning = _spell(tokenizer, f"{SENTENCE.strip()}\n{tags.close}\n\n")
+
+    def play(prompt: Prompt, sequence: int) -> Iterable[int]:
+        thinks = prompt.token_ids[-len(opened) :] == opened
+        return itertools.chain(reasoning if thinks else (), script(prompt, sequence))
+
+    return play
 
 
 def echo(prompt: Prompt, sequence: int) -> Iterable[int]:
@@ -106,12 +128,9 @@ def at_once(step: int) -> Awaitable[None]:
 
 
 def paced(steps_per_s: float, first_s: float = 0.0) -> Timing:
-    """`first_s` before the first step, then an even pace."""
-
-    async def wait(step: int) -> None:
-        await asyncio.sleep(1 / steps_per_s if step else first_s)
-
-    return wait
+    """`first_s` before the first step, then an even pace; 0 steps per second are no pace, but all at once."""
+    between_s = 1 / steps_per_s if steps_per_s else 0.0
+    return lambda step: asyncio.sleep(between_s if step else first_s)
 
 
 class ScriptedEngine:
@@ -128,18 +147,23 @@ class ScriptedEngine:
         tokens_per_chunk: int = 1,
         features: Iterable[Feature] = ("n", "logprobs", "thinking_budget"),
         max_sequences: int = 4096,
+        replies: GrammarReplies | None = None,
     ) -> None:
-        """`features` may name `grammar`: a script is then trusted to obey it."""
+        """With `replies`, grammars are obeyed. Without, `features` may name `grammar`: a script is then
+        trusted to obey it.
+        """
         eos = {tokenizer.control_tokens[name] for name in CHATML[1:] if name in tokenizer.control_tokens}
+        can: set[Feature] = {*features} if replies is None else {*features, "grammar"}
         self._info = EngineInfo(
             model_id,
             context_tokens,
             tokenizer.vocabulary_size,
             frozenset(eos),
-            frozenset(features),
+            frozenset(can),
             max_sequences,
         )
         self._tokenizer = tokenizer
+        self._replies = replies
         self.script = script or cycling(tokenizer)
         self.timing = timing
         self.tokens_per_chunk = tokens_per_chunk
@@ -157,9 +181,11 @@ class ScriptedEngine:
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[TokenChunk]:
         """Play the script of every sequence, one chunk of each in turn."""
-        playing = [self._play(prompt, sampling, sequence) for sequence in range(sampling.n)]
+        n_left = sampling.n
         self.n_running += 1
         try:
+            said = [await self._tokens(prompt, sampling, sequence) for sequence in range(n_left)]
+            playing = [self._play(tokens, sampling, sequence) for sequence, tokens in enumerate(said)]
             for step in itertools.count():
                 await self.timing(step)
                 if self.reason is not None:
@@ -168,26 +194,37 @@ class ScriptedEngine:
                     chunk = next(chunks)
                     if chunk.finish:
                         playing = [each for each in playing if each is not chunks]
+                        n_left -= 1
                     yield chunk
-                if not playing:
+                if not n_left:
                     break
         except (GeneratorExit, asyncio.CancelledError):
-            self.n_aborted += bool(playing)
+            self.n_aborted += bool(n_left)
             raise
         finally:
             self.n_running -= 1
-            self.n_finished += not playing
+            self.n_finished += not n_left
 
     async def aclose(self) -> None:
         """End what runs at its next step."""
         self.reason = "engine_closed"
+        if self._replies:
+            self._replies.close()
 
-    def _play(self, prompt: Prompt, sampling: Sampling, sequence: int) -> Iterator[TokenChunk]:
-        tokens = iter(self.script(prompt, sequence))
+    async def _tokens(self, prompt: Prompt, sampling: Sampling, sequence: int) -> Iterator[int]:
+        script = self.script(prompt, sequence)
+        if prompt.grammar is None or self._replies is None or self.reason is not None:
+            return iter(script)
+        n_most = max(sampling.max_tokens, _SCRIPT_TOKENS)
+        said = itertools.takewhile(lambda token: token not in sampling.stop_token_ids, script)
+        begun = [*itertools.islice(said, n_most)]
+        return iter(await self._replies.follow(prompt.grammar, begun, whole=len(begun) < n_most))
+
+    def _play(self, tokens: Iterator[int], sampling: Sampling, sequence: int) -> Iterator[TokenChunk]:
         if sampling.thinking_budget is not None:
             end = sampling.thinking_budget.end
             end_ids = (end,) if isinstance(end, int) else self._tokenizer.encode(end)
-            tokens = _within_budget(tokens, sampling.thinking_budget, end_ids)
+            tokens = within_budget(tokens, sampling.thinking_budget, end_ids)
         stop_token_ids, max_tokens = sampling.stop_token_ids, sampling.max_tokens
         ids: list[int] = []
         for n, token in enumerate(tokens, start=1):
@@ -211,27 +248,3 @@ def _chunk(sequence: int, ids: list[int], finish: EngineFinish | None, sampling:
         for id in ids
     )
     return TokenChunk(sequence, tuple(ids), finish, logprobs=logprobs)
-
-
-def _within_budget(tokens: Iterator[int], budget: ThinkingBudget, end: Sequence[int]) -> Iterator[int]:
-    """Close the reasoning at the budget and skip what the script still had to say of it."""
-    recent: deque[int] = deque(maxlen=len(end))
-    for n, token in enumerate(tokens):
-        recent.append(token)
-        over = [*recent] == [*end]
-        if n >= budget.n_tokens and not over:
-            yield from budget.close_ids
-            _skip(itertools.chain(recent, tokens), end)
-            break
-        yield token
-        if over:
-            break
-    yield from tokens
-
-
-def _skip(tokens: Iterator[int], end: Sequence[int]) -> None:
-    recent: deque[int] = deque(maxlen=len(end))
-    for token in tokens:
-        recent.append(token)
-        if [*recent] == [*end]:
-            return

@@ -38,7 +38,7 @@ TOO_MUCH = "it takes too much time or memory to compile"
 LENGTH = struct.Struct(">I")
 _MEMORY_BYTES = 2 * 2**30
 _ATTEMPT_S = 1.0
-_ALL_ATTEMPTS_S = 3.0
+_ALL_ATTEMPTS_S = 4.0
 QUESTION_S = 5.0
 """Processor time for one question, attempts not counted."""
 

@@ -48,12 +48,16 @@ def admitted_grammar(
 
 def _rung(schema: SingleSchema, syntax: Syntax, control_tokens: Mapping[str, int], attempt: Attempt) -> int:
     """The first rung on which the schema by itself can be used."""
+    failed: Grammar | None = None
     for rung in range(_LAST):
         grammar = build_grammar(schema.alone, syntax, control_tokens, {schema.alone_param: rung})
+        if grammar == failed:
+            continue
         if grammar is None or (problem := attempt(grammar)) is None:
             return rung
         if schema.strict:
             raise _refusal(problem, schema.param)
+        failed = grammar
     return _LAST
 
 

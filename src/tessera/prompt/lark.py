@@ -62,8 +62,9 @@ def json_value(schema: JsonObject) -> str:
 
 
 def _counted(schema: JsonObject) -> JsonObject:
-    """llguidance counts properties only where all that are named are required. For "at least one" there is
-    then a branch for each name that may be the first of those present, and one for any other name.
+    """The schema with "at least one property" put as branches: one for each name that may be the first of
+    those present, and one for any other name. By itself llguidance counts properties only where all that are
+    named are required.
     """
     counted = {name: with_schemas(name, value, _counted_schema) for name, value in schema.items()}
     names = [*as_object(schema.get("properties"))]

@@ -228,7 +228,7 @@ def test_the_command_measures_a_server_and_a_peer(serve: Any, tessera: Run, tmp_
         assert (figure["replies"], figure["tokens_per_reply"]) == (2 * 2 * figure["streams"], 7)
         assert (figure["counted_by"], figure["errors"], len(figure["rounds"])) == ("usage", {}, 2)
         assert ("main_ratio" in figure) == (figure["server"] == "other")
-    # The scripted engine knows no grammars: both say so once, and are not asked again.
+    # These engines know no grammars: both say so once, and are not asked again.
     assert [(each["server"], each["shape"]) for each in measured["refusals"]] == [
         ("tessera", "schema"),
         ("other", "schema"),

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.serving import Server, Start, ask
@@ -149,3 +150,36 @@ def test_inspect_names_what_is_wrong_with_a_request(tessera: Run, tmp_path: Path
     assert code == 1
     assert "messages" in said
     assert "Traceback" not in said
+
+
+def test_the_scripted_engine_answers_tools_and_schemas_at_once(service: Callable[..., Server]) -> None:
+    server = service("--scripted-tokens-per-s", "0", "--workers", "2")
+    parameters = {
+        "type": "object",
+        "properties": {"city": {"type": "string", "minLength": 1}, "unit": {"enum": ["celsius", "F"]}},
+        "required": ["city", "unit"],
+        "additionalProperties": False,
+    }
+    tools = [{"type": "function", "function": {"name": "weather", "parameters": parameters, "strict": True}}]
+    schema = {"type": "json_schema", "json_schema": {"name": "x", "strict": True, "schema": parameters}}
+    thinking = {"chat_template_kwargs": {"enable_thinking": True}, "thinking_token_budget": 100}
+
+    def message(**fields: object) -> dict[str, Any]:
+        reply = client.post("/v1/chat/completions", json=ask(**{"max_tokens": 2000, **fields}))
+        assert reply.status_code == 200, reply.text
+        return reply.json()["choices"][0]["message"]
+
+    with server.client() as client:
+        features = client.get("/v1/models").json()["data"][0]["features"]
+        assert features == ["logprobs", "n", "structured_output", "thinking_budget", "tools"]
+        (call,) = message(tools=tools, tool_choice="required")["tool_calls"]
+        assert json.loads(call["function"]["arguments"]) == {"city": "a", "unit": "F"}
+        assert message(tools=tools)["content"].startswith("the little lamp")
+        said = message(response_format=schema, **thinking)
+        assert json.loads(said["content"]) == {"city": "a", "unit": "F"}
+        assert said["reasoning_content"].startswith("the little lamp")
+        assert message()["content"].count("lamp") > 50
+        impossible = {**parameters, "properties": {"city": {"type": "string", "pattern": "^(?=a)b$"}}}
+        schema["json_schema"] = {"name": "x", "strict": True, "schema": impossible}
+        assert client.post("/v1/chat/completions", json=ask(response_format=schema)).status_code == 400
+    assert server.stop()[0] == 0

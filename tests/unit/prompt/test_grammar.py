@@ -283,7 +283,7 @@ RECORDS: list[tuple[Any, list[str], list[str]]] = [
     ),
     (
         {"propertyNames": {"enum": ["a", "b"]}, "additionalProperties": INTEGER, "required": ["b"]},
-        [call(b="1"), call(b="1", a="2")],
+        [call(b="1"), call(a="2", b="1")],
         [call(), call(b="1", c="2"), call(b="x")],
     ),
     (
