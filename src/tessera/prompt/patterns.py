@@ -216,7 +216,7 @@ class _Reader:
 
 
 def _quoted(character: str) -> str:
-    r"""A single character, in or out of a class. No `/` is left bare, which would end a Lark expression."""
+    """A single character, in or out of a class."""
     return character if character.isalnum() and character.isascii() else f"\\u{{{ord(character):x}}}"
 
 
