@@ -178,7 +178,7 @@ class _Check:
             return []
         if value in VALIDATED:
             self.relax(here, f"`format`: {value} is only validated")
-        return [FORMATS[value]] if value in FORMATS else []
+        return list(FORMATS.get(value, ()))
 
     def _keep_count(self, draft: "_Draft", name: str, value: int, here: str, schema: JsonObject) -> None:
         n_required, n_named = size(schema.get("required")), size(schema.get("properties"))
