@@ -25,14 +25,20 @@ _JSON_STYLE: JsonObject = {
 }
 
 
+# An escaped character, which may be a slash or a backslash, or a bare slash, which would end the expression.
+_ESCAPED_OR_BARE = re.compile(r"\\.|/", re.DOTALL)
+_AS_LARK = {"/": r"\/", "\\\n": r"\n"}
+
+
 def literal(text: str) -> str:
     """Exactly this text."""
-    return json.dumps(text, ensure_ascii=False)
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", r"\u007f")
 
 
 def expression(regex: str) -> str:
-    """A regular expression that matches the whole; a bare `/` in it would end it."""
-    return f"/{regex}/"
+    """A regular expression that matches the whole, whose slashes may be escaped or not."""
+    spelled = _ESCAPED_OR_BARE.sub(lambda found: _AS_LARK.get(found[0], found[0]), regex)
+    return f"/{spelled or '(?:)'}/"
 
 
 def without(*anywhere: str, at_start: str = "") -> str:
@@ -42,12 +48,15 @@ def without(*anywhere: str, at_start: str = "") -> str:
     """
     found = [f"(?s:.*)(?:{'|'.join(anywhere)})"] if anywhere else []
     found += [at_start] if at_start else []
-    return f"{ANY_TEXT} & ~/(?:{'|'.join(found)})(?s:.*)/" if found else ANY_TEXT
+    if not found:
+        return ANY_TEXT
+    start = f"(?:{'|'.join(found)})(?s:.*)"
+    return f"{ANY_TEXT} & ~{expression(start)}"
 
 
 def quoted(text: str) -> str:
     """The regular expression that matches exactly this text."""
-    return re.escape(text).replace("/", r"\/")
+    return re.escape(text)
 
 
 def either(options: Iterable[str]) -> str:

@@ -308,16 +308,14 @@ def _is_empty(part: list[_Variant]) -> bool:
 
 
 def _single(character: str) -> _Item:
-    """A character by itself. No `/` is left bare, which would end a Lark expression."""
+    """A character by itself, in or out of a class."""
     plain = character.isalnum() and character.isascii()
     text = character if plain else f"\\u{{{ord(character):x}}}"
     return _Item(text, ord(character), writable=not UNWRITABLE.match(character))
 
 
 def _range(low: _Item, high: _Item) -> list[_Item]:
-    if (
-        low.code is None or high.code is None
-    ):  # annex B: the hyphen beside a class such as `\w` is a character
+    if low.code is None or high.code is None:  # annex B: beside a class such as `\w` it is a character
         return [low, _single("-"), high]
     if high.code < low.code:
         raise Malformed("a range that ends before it begins")

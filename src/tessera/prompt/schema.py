@@ -182,7 +182,7 @@ class _Check:
         name = str(at.value)
         if name in VALIDATED:
             self.relax(at.pointer, f"`format`: {name} is only validated")
-        rewritten.texts += [FORMATS[name]] if name in FORMATS else []
+        rewritten.texts += FORMATS.get(name, ())
 
     def keep_by_pattern(self, rewritten: Rewritten, at: _Place) -> None:
         """Schemas by pattern, the patterns as grammars take them; two may have become one."""

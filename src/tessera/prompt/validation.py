@@ -1,8 +1,8 @@
 """Validation of finished values, the second half of the guarantee: `jsonschema-rs` has the last word.
 
-Numbers keep their digits (`Decimal`), so that 0.1 is a tenth and 1e400 is finite. Formats count. Patterns may
-look around and refer back, within a bounded number of steps: a text that would take more does not match.
-Nothing is ever fetched.
+Numbers keep their digits (`Decimal`), so that 0.1 is a tenth and 1e400 is finite. Formats are asserted in
+every draft. Patterns may look around and refer back, within a bounded number of steps: a text that would take
+more does not match. Nothing is ever fetched.
 """
 
 import json
@@ -27,6 +27,16 @@ _CLASSES: Mapping[int, Any] = {
     7: jsonschema_rs.Draft7Validator,
     2019: jsonschema_rs.Draft201909Validator,
     2020: jsonschema_rs.Draft202012Validator,
+}
+_ADDRESSES = jsonschema_rs.EmailOptions(allow_display_text=False)
+_LATER_FORMATS = (
+    "duration", "idn-hostname", "iri", "iri-reference", "json-pointer", "relative-json-pointer",
+    "uri-reference", "uri-template", "uuid",
+)  # fmt: skip
+# In a schema of a draft that does not know them yet, these formats would not be checked at all.
+_FORMATS = {
+    name: jsonschema_rs.Draft202012Validator({"format": name}, validate_formats=True).is_valid
+    for name in _LATER_FORMATS
 }
 
 
@@ -60,7 +70,12 @@ def _build(schema: AnySchema) -> jsonschema_rs.Validator:
     for number, put in ways:
         try:
             return _CLASSES[number](
-                _plain(put()), validate_formats=True, offline=True, pattern_options=_PATTERNS
+                _plain(put()),
+                validate_formats=True,
+                formats=_FORMATS,
+                email_options=_ADDRESSES,
+                offline=True,
+                pattern_options=_PATTERNS,
             )
         except (jsonschema_rs.ReferencingError, ValueError) as error:
             problem = problem or error

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.format_values import FORMAT_VALUES
 
 from tessera.errors import InvalidSchema
 from tessera.prompt.keywords import KEYWORDS
@@ -221,33 +222,9 @@ ENFORCED: dict[str, list[Case]] = {
         ({"type": "number", "multipleOf": 0.01}, [0.3, 1.25, 2], [0.001]),
     ],
 }
-FORMAT_VALUES: dict[str, tuple[list[str], list[str]]] = {
-    "date": (
-        ["2024-02-29", "2000-02-29", "1999-12-31"],
-        ["2023-02-29", "1900-02-29", "2024-13-01", "24-1-1"],
-    ),
-    "time": (["23:59:59Z", "00:00:00.5+02:00"], ["24:00:00Z", "12:00:00", "12:00:61Z"]),
-    "date-time": (["2024-01-31T10:00:00Z"], ["2024-01-31 10:00:00Z", "2024-02-30T10:00:00Z", "2024-01-31"]),
-    "duration": (["P1Y2M3D", "PT1H30M", "P2W", "P1DT5S"], ["P", "1D", "P1W2D", "PT"]),
-    "email": (["a.b+c@example.com"], ["a@", "@b", "a b@c.d", "a..b@c.d"]),
-    "hostname": (["a-b.example.com", "localhost"], ["-a", "a_b", "a..b"]),
-    "ipv4": (["192.168.0.1"], ["256.1.1.1", "1.2.3", "01.2.3.4"]),
-    "ipv6": (
-        ["::", "::1", "2001:db8::1", "1:2:3:4:5:6:7:8", "1::8", "1:2:3:4:5:6::8"],
-        ["1", ":::", "1:2:3:4:5:6:7", "1::2::3", "12345::", "1:2:3:4:5:6:7:8::"],
-    ),
-    "uuid": (
-        ["123e4567-e89b-12d3-a456-426614174000"],
-        ["123e4567e89b12d3a456426614174000", "g23e4567-e89b-12d3-a456-426614174000"],
-    ),
-    "uri": (
-        ["https://example.com:8080/a%20b?c=d#e", "urn:isbn:123"],
-        ["example.com", "http://[", "http:// x"],
-    ),
-}
 ENFORCED["format"] = [
-    ({"type": "string", "format": name}, list[Any](good), list[Any](bad))
-    for name, (good, bad) in FORMAT_VALUES.items()
+    ({"type": "string", "format": name}, list[Any](values.good), list[Any](values.bad))
+    for name, values in FORMAT_VALUES.items()
 ]
 
 RELAXED: dict[str, tuple[dict[str, Any], Any]] = {
@@ -284,7 +261,7 @@ RELAXED: dict[str, tuple[dict[str, Any], Any]] = {
         {"a": 1, "b": 2, "c": 3},
     ),
     "pattern": ({"type": "string", "pattern": r"\bfoo\b"}, "food"),
-    "format": ({"type": "string", "format": "json-pointer"}, "a"),
+    "format": ({"type": "string", "format": "regex"}, "("),
     "enum": ({"enum": [2**60]}, 1),
 }
 CASES = [(keyword, *case) for keyword, cases in ENFORCED.items() for case in cases]
@@ -355,9 +332,8 @@ def test_unknown_keywords_say_nothing(schema: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", sorted(VALIDATED))
 def test_formats_that_are_only_validated_are_known_to_the_validator(name: str) -> None:
-    wrong = {"regex": "(", "uri-template": "{", "idn-email": "a", "relative-json-pointer": "x"}
-    wrong |= {"idn-hostname": "-a-", "json-pointer": "a"}
-    assert Validator({"format": name}).validate(json.dumps(wrong.get(name, "\\ \n")))
+    wrong = {"regex": "(", "idn-hostname": "-a-"}
+    assert Validator({"format": name}).validate(json.dumps(wrong[name]))
 
 
 def test_the_client_cannot_change_the_spelling(vocabulary: Any, json_lark: Callable[..., str]) -> None:

@@ -1,6 +1,8 @@
 import pytest
+from tests.format_values import DRAFTS
 
 from tessera.core.chat import AnyJsonObject, ChatRequest, JsonSchema, Tool
+from tessera.prompt.string_formats import FORMATS, VALIDATED
 from tessera.prompt.validation import Validator, reply_validators, schema_problem
 
 
@@ -55,3 +57,20 @@ def test_validators_of_a_request() -> None:
     schema = reply_validators(ChatRequest((), answer_format=JsonSchema("x", {"type": "null"}))).answer
     assert schema is not None
     assert schema.validate("null") is None
+
+
+@pytest.mark.parametrize("draft", DRAFTS.values(), ids=DRAFTS)
+@pytest.mark.parametrize("name", [*FORMATS, *VALIDATED])
+def test_formats_are_asserted_in_every_draft(name: str, draft: str | None) -> None:
+    schema = {"properties": {"a": {"format": name}}, **({"$schema": draft} if draft else {})}
+    assert Validator(schema).validate(r'{"a": "\u0001 (:{"}') == "at #/a: breaks `format`"
+
+
+def test_formats_are_asserted_in_an_older_draft_inside_a_newer_one() -> None:
+    older = {"$id": "urn:x", "$schema": DRAFTS["draft-04"], "format": "uuid"}
+    schema = {"$schema": DRAFTS["2020-12"], "properties": {"a": older}}
+    assert Validator(schema).validate('{"a": "x"}') == "at #/a: breaks `format`"  # type: ignore[arg-type]
+
+
+def test_a_mail_address_has_no_display_name() -> None:
+    assert Validator({"format": "email"}).validate('"Me <me@example.com>"')
