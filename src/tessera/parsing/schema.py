@@ -28,7 +28,7 @@ _NOTHING: JsonObject = {}
 
 class Signature:
     """The parameters of one function. `names` are those that the schema lists; with `is_union`, what one may
-    be depends on others.
+    be depends on others. There must be at least `least`.
     """
 
     def __init__(self, schema: JsonObject) -> None:
@@ -37,6 +37,8 @@ class Signature:
         self._unlisted: Json = {"allOf": [_unlisted(part) for part in self._parts()]}
         self._check = ParameterCheck(schema)
         self.is_union = any(True for part in self._parts() for _ in _choices(part))
+        counts = [part.get("minProperties") for part in self._parts()]
+        self.least = max((int(count) for count in counts if isinstance(count, int | float)), default=0)
         self.names = tuple(self._properties)
 
     def only_text(self, name: str) -> bool:
