@@ -4,8 +4,8 @@ A text may be JSON and a string at once, such as `5`. What it is read as:
 
 - by the types and constants that the schema allows, only one of the two can be meant: that one;
 - both can be meant: JSON if it is valid, else the string. But where the text is valid as a string, JSON in
-  quotes is that string, quotes included, and a number, a boolean or null counts only in the spelling that a
-  replayed call shows.
+  quotes is that string, quotes included, and so is a number, a boolean or null with blanks around it, for a
+  replayed call would show neither as it was written.
 
 So every string that is not also JSON of another allowed type is written as it is, and a call is replayed as
 it was written. Keywords that are malformed say nothing.
@@ -28,7 +28,7 @@ _NOTHING: JsonObject = {}
 
 class Signature:
     """The parameters of one function. `names` are those that the schema lists; with `is_union`, what one may
-    be depends on others.
+    be depends on others. There must be at least `least`.
     """
 
     def __init__(self, schema: JsonObject) -> None:
@@ -37,6 +37,8 @@ class Signature:
         self._unlisted: Json = {"allOf": [_unlisted(part) for part in self._parts()]}
         self._check = ParameterCheck(schema)
         self.is_union = any(True for part in self._parts() for _ in _choices(part))
+        counts = [part.get("minProperties") for part in self._parts()]
+        self.least = max((int(count) for count in counts if isinstance(count, int | float)), default=0)
         self.names = tuple(self._properties)
 
     def only_text(self, name: str) -> bool:
@@ -61,7 +63,7 @@ class Signature:
         if not self._allows(schema, lambda leaf: _fits(leaf, value)):
             return string
         if self._allows(schema, lambda leaf: _fits(leaf, text)):
-            is_json = not isinstance(value, str) and _as_replayed(text, value)
+            is_json = not isinstance(value, str) and _is_replayed(text, value)
             if not (is_json and self._check.allows(name, text, before)):
                 return string if self._check.allows(name, string, before) else text.strip(_BLANKS)
         return text.strip(_BLANKS)
@@ -127,9 +129,9 @@ def _unlisted(schema: JsonObject) -> Json:
     return others if isinstance(others, Mapping) else True
 
 
-def _as_replayed(text: str, value: Json) -> bool:
-    """Whether a replayed call spells `value` as `text`. Of objects and arrays any spelling counts."""
-    return isinstance(value, Mapping | list) or text == json.dumps(value)
+def _is_replayed(text: str, value: Json) -> bool:
+    """Whether a replayed call shows `value` as `text`; of objects and arrays any spelling counts."""
+    return isinstance(value, Mapping | list) or text == text.strip(_BLANKS)
 
 
 def _has(schema: JsonObject, kind: str) -> bool:

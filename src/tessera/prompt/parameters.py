@@ -7,7 +7,7 @@ and from those that may hold, by `anyOf`.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tessera.core.chat import Json, JsonObject
+from tessera.core.chat import JsonObject
 from tessera.prompt.references import (
     AnySchema,
     Document,
@@ -22,15 +22,14 @@ from tessera.prompt.references import (
 class Parameters:
     """`named` have names of their own, in the order of the schema; `required` are those of them without which
     nothing fits. `others` are the schemas of any others, by the pattern of their names, which is "" for the
-    names that fit no pattern. There are at least `least` and at most `most` in all. `keywords` are all that
-    the schema says of the object.
+    names that fit no pattern. There are at most `most` in all. `keywords` are all that the schema says
+    of the object.
     """
 
     named: Mapping[str, AnySchema]
     required: frozenset[str]
     others: Mapping[str, AnySchema]
     closed: bool
-    least: int
     most: int | None
     keywords: frozenset[str]
 
@@ -45,6 +44,7 @@ def parameters_of(document: Document, names: Iterable[str] | None) -> Parameters
         branches = [_required(_parts(document, branch)) for branch in subschemas(part, "anyOf")]
         required |= set[str].intersection(*branches) if branches else set()
     others = _others(holding, possible)
+    counts = [part.get("maxProperties") for part in holding]
     unlisted = [*sorted(required - named.keys()), *(names or () if others else ())]
     named |= {name: _any_of([*others.values()]) for name in unlisted if name not in named}
     return Parameters(
@@ -52,8 +52,7 @@ def parameters_of(document: Document, names: Iterable[str] | None) -> Parameters
         frozenset(required),
         {} if names is not None else others,
         any(_is_closed(part) for part in holding),
-        max(_counts("minProperties", holding), default=0),
-        min(_counts("maxProperties", holding), default=None),
+        min((int(count) for count in counts if isinstance(count, int | float)), default=None),
         frozenset(keyword for part in holding for keyword in part),
     )
 
@@ -126,8 +125,3 @@ def _all_of(schemas: list[AnySchema]) -> AnySchema:
 
 def _any_of(schemas: Sequence[AnySchema]) -> AnySchema:
     return {"anyOf": schemas} if schemas else True
-
-
-def _counts(keyword: str, parts: Iterable[JsonObject]) -> list[int]:
-    values: list[Json] = [part.get(keyword) for part in parts]
-    return [int(value) for value in values if isinstance(value, int | float)]

@@ -15,7 +15,8 @@ from tessera.prompt.parameters import parameters_of
 from tessera.prompt.references import AnySchema, Document, as_list
 from tessera.prompt.validation import Validator
 
-_NOT_ONE_BY_ONE = ("anyOf", "patternProperties", "enum", "const")
+_NOT_ONE_BY_ONE = ("patternProperties", "enum", "const")
+_ONE_BY_ONE = "this model writes parameters one by one"
 # A name stands on one line, without blanks around it, which the parser drops.
 _EDGE, _INNER = r"[^<>\s\x00-\x1f]", r"[^<>\n\x00-\x1f]"
 # No parameter has this name, since the parser drops blanks.
@@ -39,9 +40,11 @@ class XmlCall:
 
     def rule(self) -> str:
         """The rule for all that stands between the tags of the call."""
+        if self._signature.is_union:
+            self._relax(f"`anyOf`: {_ONE_BY_ONE}")
         for keyword in _NOT_ONE_BY_ONE:
             if keyword in self._parameters.keywords:
-                self._relax(f"`{keyword}`: this model writes parameters one by one")
+                self._relax(f"`{keyword}`: {_ONE_BY_ONE}")
         required = self._parameters.required
         named = [
             (rule, name in required)
@@ -95,7 +98,7 @@ class XmlCall:
     def _sequence(self, named: Sequence[tuple[str, bool]], other: str) -> str:
         """The named parameters in their order, then any `other`, within the bounds on their number."""
         n_required = sum(required for _, required in named)
-        n_optional, least = len(named) - n_required, max(self._parameters.least - n_required, 0)
+        n_optional, least = len(named) - n_required, max(self._signature.least - n_required, 0)
         most = self._parameters.most
         if least > 1 and n_optional:
             self._relax("`minProperties`: above 1, only with every property required")

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from tessera.core.chat import AssistantMessage, ChatRequest, Tool, ToolCall, ToolChoice, UserMessage
+from tessera.core.chat import ChatRequest, Tool, ToolChoice, UserMessage
 from tessera.core.events import ToolCallDelta
 from tessera.core.generation import TokenChunk
 from tessera.core.tally import Tally
@@ -23,6 +23,7 @@ from tessera.formats.qwen3 import QWEN3, conversation
 from tessera.parsing.reader import Reader
 from tessera.prompt.grammar import build_grammar
 from tessera.prompt.validation import Validator
+from tessera.wire.decode import decode_request
 
 END = "\n</parameter>\n"
 DEFINITIONS = {
@@ -106,9 +107,14 @@ class Calls:
         self.lark = grammar.lark
 
     def replayed(self, arguments: dict[str, Any]) -> str:
-        turn = AssistantMessage(tool_calls=(ToolCall("id", "f", arguments),))
-        segments = [*conversation(ChatRequest((UserMessage("x"), turn)))]
-        return next(each.text for each in segments if isinstance(each, Plain) and "<function=" in each.text)
+        """What stands between the tags, once a client has sent the call back."""
+        sent = {"name": "f", "arguments": json.dumps(arguments)}
+        turn = {"role": "assistant", "tool_calls": [{"id": "x", "type": "function", "function": sent}]}
+        body = {"messages": [{"role": "user", "content": "x"}, turn]}
+        history, _ = decode_request(json.dumps(body).encode())
+        return next(
+            each.text for each in conversation(history) if isinstance(each, Plain) and "<f" in each.text
+        )
 
     def ids(self, text: str) -> list[int]:
         return [

@@ -282,9 +282,9 @@ RECORDS: list[tuple[Any, list[str], list[str]]] = [
         [call(n_1="true"), call(m="7")],
     ),
     (
-        {"propertyNames": {"enum": ["a", "b"]}, "additionalProperties": INTEGER, "required": ["b"]},
-        [call(b="1"), call(a="2", b="1")],
-        [call(), call(b="1", c="2"), call(b="x")],
+        {"propertyNames": {"enum": ["a", "b"]}, "additionalProperties": INTEGER, "required": ["a"]},
+        [call(a="1"), call(a="1", b="2")],
+        [call(), call(a="1", c="2"), call(a="x")],
     ),
     (
         {"properties": {"a": {}, "b": {}, "c": {}}, "minProperties": 1},
@@ -321,6 +321,12 @@ def test_parameters_that_no_name_announces(schema: Any, valid: list[str], invali
     tools = (Tool("f", {"type": "object", **schema}, {}),)
     assert [text for text in valid if not accepts(text, tools=tools)] == []
     assert [text for text in invalid if accepts(text, tools=tools)] == []
+
+
+def test_one_parameter_at_least_is_enforced_with_strict_too() -> None:
+    tools = (Tool("f", {"properties": {"a": {}, "b": {}}, "minProperties": 1}, {}, strict=True),)
+    assert accepts(call(b="1"), tools=tools)
+    assert not accepts(call(), tools=tools)
 
 
 NOTHING: list[Any] = [
