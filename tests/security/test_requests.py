@@ -14,6 +14,9 @@ from tessera.access.keys import AccountId, Keys
 from tessera.core.chat import UserMessage
 from tessera.engine.scripted import ScriptedTokenizer
 from tessera.errors import InvalidApiKey, RequestError
+from tessera.formats.base import Plain
+from tessera.formats.hermes import HERMES
+from tessera.formats.qwen3 import QWEN3
 from tessera.wire.decode import decode_request
 
 USER = {"role": "user", "content": "Hi"}
@@ -45,11 +48,17 @@ def test_CVE_2025_61620_a_chat_template_is_refused() -> None:
         {"tools": []},
         {"__class__": 1},
         {"chat_template": "x"},
-        {"enable_thinking": True, "x": 1},
+        {"enable_thinking": False, "x": 1},
     ],
 )
 def test_CVE_2025_62426_template_arguments_are_an_allow_list(kwargs: dict[str, Any]) -> None:
-    assert (refuse(chat_template_kwargs=kwargs).param or "").startswith("chat_template_kwargs")
+    """Others are ignored, and said to be: no template ever sees them."""
+    sent = {"messages": [USER], "chat_template_kwargs": kwargs}
+    request, options = decode_request(json.dumps(sent).encode())
+    assert request == decode_request(json.dumps({"messages": [USER]}).encode())[0]
+    assert options.ignored == tuple(
+        f"chat_template_kwargs.{name}" for name in kwargs if name != "enable_thinking"
+    )
 
 
 @pytest.mark.parametrize("n", [10**9, 10**30, -1, 0, 1.5, True, "2"])
@@ -70,7 +79,18 @@ NUMBERS = (
 
 @pytest.mark.parametrize("field", NUMBERS)
 @pytest.mark.parametrize(
-    "literal", ["-2147483649e0", "1e400", "NaN", '"1"', "true", "9" * 400, "-" + "9" * 400, "1.5"]
+    "literal",
+    [
+        "-9223372036854780000e0",
+        "9223372036854775808.0",
+        "1e400",
+        "NaN",
+        '"1"',
+        "true",
+        "9" * 400,
+        "-" + "9" * 400,
+        "1.5",
+    ],
 )
 def test_CVE_2026_21869_no_strange_number_gets_through(field: str, literal: str) -> None:
     refuse_body(f'{{"logprobs":true,"messages":[{json.dumps(USER)}],"{field}":{literal}}}'.encode())
@@ -136,7 +156,14 @@ def test_CVE_2024_10188_deep_json_is_refused_fast(body: bytes) -> None:
 def test_CVE_2024_10188_deep_json_within_arguments_and_schemas() -> None:
     deep = "[" * 500_000
     call = {"id": "c", "function": {"name": "f", "arguments": '{"a":' + deep}}
-    refuse(messages=[USER, {"role": "assistant", "tool_calls": [call]}])
+    sent = {"messages": [USER, {"role": "assistant", "tool_calls": [call]}]}
+    begun = time.process_time()
+    request, _ = decode_request(json.dumps(sent).encode())  # text that is no object is never refused
+    for chat_format in (HERMES, QWEN3):
+        assert (
+            sum(len(each.text) for each in chat_format.render(request) if isinstance(each, Plain)) > 500_000
+        )
+    assert time.process_time() - begun < 5
     schema: Any = {}
     for _ in range(200):
         schema = {"items": schema}

@@ -41,7 +41,7 @@ Batches: TypeAlias = AsyncGenerator[tuple[ChatEvent, ...]]
 LARGE_BODY_BYTES = 256 * 1024
 """Bodies over this size are decoded in a thread."""
 
-_SAFE_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_SAFE_NAME = re.compile(r"[A-Za-z0-9._-]{1,96}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,7 @@ def decode_request(body: bytes) -> tuple[ChatRequest, ReplyOptions]:
         stop, ignored = (), (*ignored, "stop")  # JSON ends by itself
     request = ChatRequest(
         messages=read_messages(sent.messages),
-        model=sent.model,
+        model=sent.model or None,  # clients without a setting for it send an empty one
         mode=Mode.THINKING if _first(kwargs.enable_thinking, sent.enable_thinking) else Mode.DIRECT,
         preserve_thinking=bool(kwargs.preserve_thinking),
         tools=tools,

@@ -20,15 +20,16 @@ Penalty: TypeAlias = Annotated[float, Meta(ge=-2, le=2)]
 
 # A whole number may be written with a point, and is a float then until it is read.
 _LARGEST = 2**63 - 1
+_LARGEST_FLOAT = 2**63 - 2**10  # the next one is 2**63
 Index: TypeAlias = (
-    Annotated[int, Meta(ge=0, le=_LARGEST)] | Annotated[float, Meta(ge=0, le=_LARGEST, multiple_of=1)]
+    Annotated[int, Meta(ge=0, le=_LARGEST)] | Annotated[float, Meta(ge=0, le=_LARGEST_FLOAT, multiple_of=1)]
 )
 IndexOrOff: TypeAlias = (
-    Annotated[int, Meta(ge=-1, le=_LARGEST)] | Annotated[float, Meta(ge=-1, le=_LARGEST, multiple_of=1)]
+    Annotated[int, Meta(ge=-1, le=_LARGEST)] | Annotated[float, Meta(ge=-1, le=_LARGEST_FLOAT, multiple_of=1)]
 )
 Int64: TypeAlias = (
     Annotated[int, Meta(ge=-(2**63), le=_LARGEST)]
-    | Annotated[float, Meta(ge=-(2**63), le=_LARGEST, multiple_of=1)]
+    | Annotated[float, Meta(ge=-(2**63), le=_LARGEST_FLOAT, multiple_of=1)]
 )
 ChoiceCount: TypeAlias = Annotated[int, Meta(ge=1, le=8)] | Annotated[float, Meta(ge=1, le=8, multiple_of=1)]
 LogprobCount: TypeAlias = (

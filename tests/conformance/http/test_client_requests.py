@@ -309,7 +309,7 @@ CASES = [
         },
         ("chat_id", "session_id", "features", "background_tasks", "params"),
     ),
-    Case("openwebui: no limit", {"max_tokens": -1, "seed": 0, "logit_bias": {}}),
+    Case("openwebui: no limit", {"model": "", "max_tokens": -1, "seed": 0, "logit_bias": {}}),
     Case(
         "librechat: penalties of zero",
         {"presence_penalty": 0, "frequency_penalty": 0, "top_p": 1, "user": "u"},

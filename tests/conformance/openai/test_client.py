@@ -181,7 +181,9 @@ def test_errors_are_the_clients_classes(
 
 def test_a_wrong_key(served: Any) -> None:
     with (
-        openai.OpenAI(base_url=f"{served.url}/v1", api_key="sk-tessera-wrong-1234", max_retries=0) as client,
+        openai.OpenAI(
+            base_url=f"{served.url}/v1", api_key="sk-tessera-" + "w" * 36 + "1234", max_retries=0
+        ) as client,
         pytest.raises(openai.AuthenticationError, match="Incorrect API key provided: sk-…1234") as caught,
     ):
         create(client)
