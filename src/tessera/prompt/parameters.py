@@ -34,8 +34,8 @@ class Parameters:
     keywords: frozenset[str]
 
 
-def parameters_of(document: Document, names: Iterable[str] | None) -> Parameters:
-    """`names` are the only ones there may be, if the schema lists them."""
+def parameters_of(document: Document) -> Parameters:
+    """What the checked schema of a tool says of its parameters."""
     holding = _parts(document, document.root)
     possible = _parts(document, document.root, "anyOf")
     named = {**_joined("anyOf", possible), **_joined("allOf", holding)}
@@ -45,12 +45,12 @@ def parameters_of(document: Document, names: Iterable[str] | None) -> Parameters
         required |= set[str].intersection(*branches) if branches else set()
     others = _others(holding, possible)
     counts = [part.get("maxProperties") for part in holding]
-    unlisted = [*sorted(required - named.keys()), *(names or () if others else ())]
-    named |= {name: _any_of([*others.values()]) for name in unlisted if name not in named}
+    unlisted = sorted(required - named.keys())
+    named |= {name: _any_of([*others.values()]) for name in unlisted}
     return Parameters(
         {name: _all_of([schema, *_of_unlisted(name, holding)]) for name, schema in named.items()},
         frozenset(required),
-        {} if names is not None else others,
+        others,
         any(_is_closed(part) for part in holding),
         min((int(count) for count in counts if isinstance(count, int | float)), default=None),
         frozenset(keyword for part in holding for keyword in part),

@@ -4,15 +4,15 @@ What cannot be written so is refused with `strict`. Without, it is left out: the
 last word.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from tessera.core.chat import Json, Tool
+from tessera.core.chat import Tool
 from tessera.errors import InvalidSchema
 from tessera.parsing.schema import Signature
 from tessera.prompt.lark import Rules, expression, literal, quoted
 from tessera.prompt.parameter_values import ParameterValues
 from tessera.prompt.parameters import parameters_of
-from tessera.prompt.references import AnySchema, Document, as_list
+from tessera.prompt.references import AnySchema, Document
 from tessera.prompt.validation import Validator
 
 _NOT_ONE_BY_ONE = ("patternProperties", "enum", "const")
@@ -36,7 +36,7 @@ class XmlCall:
         self._rules, self._tool, self._param = rules, tool, param
         self._signature = Signature(tool.parameters)
         self._values = ParameterValues(rules, document, spelled_close)
-        self._parameters = parameters_of(document, _listed_names(tool))
+        self._parameters = parameters_of(document)
 
     def rule(self) -> str:
         """The rule for all that stands between the tags of the call."""
@@ -127,10 +127,3 @@ def _count(least: int, most: int | None) -> str:
 
 def _expression(pattern: str) -> str:
     return expression(pattern.removeprefix("^").removesuffix("$"))
-
-
-def _listed_names(tool: Tool) -> list[str] | None:
-    """The only names there may be, where a record lists them, which is no matter of its values."""
-    rule = tool.parameters.get("propertyNames")
-    values: Json = rule.get("enum") if isinstance(rule, Mapping) else None
-    return None if values is None else [name for name in as_list(values) if isinstance(name, str)]
