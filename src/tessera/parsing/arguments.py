@@ -14,9 +14,7 @@ from json.encoder import encode_basestring
 from tessera.core.chat import Json, JsonObject
 from tessera.parsing.schema import Signature
 
-_SCALAR_BEGINS = re.compile(
-    r"\s*(?:-?[\d.eE+-]*|t(?:r(?:ue?)?)?|f(?:a(?:l(?:se?)?)?)?|n(?:u(?:ll?)?)?)\s*"
-).fullmatch
+_SCALAR_BEGINS = re.compile(r"-?[\d.eE+-]*|t(?:r(?:ue?)?)?|f(?:a(?:l(?:se?)?)?)?|n(?:u(?:ll?)?)?").fullmatch
 _DECODER = json.JSONDecoder()
 
 
@@ -93,11 +91,11 @@ class Arguments:
 
 def _may_be_json(text: str) -> bool:
     """Whether the text looks like JSON or the beginning of it."""
+    text = text.strip()
     if _SCALAR_BEGINS(text):
         return True
-    begin = len(text) - len(text.lstrip())
     try:
-        _, end = _DECODER.raw_decode(text, begin)
+        _, end = _DECODER.raw_decode(text)
     except (ValueError, RecursionError):
-        return text.startswith(("{", "[", '"'), begin)
-    return not text[end:].strip()
+        return text.startswith(("{", "[", '"'))
+    return end == len(text)

@@ -1,5 +1,6 @@
 """Nothing of an output is lost, in any state and at any cut: `tests/conservation.py` says what that means."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -11,7 +12,8 @@ from tests.families import ASKED, FAMILIES, TIME, WEATHER, Family, recut
 from tests.strategies import MARKUP, tool
 
 from tessera.core.chat import AnyJsonObject, ChatRequest, Mode, ToolChoice
-from tessera.core.generation import EngineFinish
+from tessera.core.generation import EngineFinish, TokenLogprob
+from tessera.text.pieces import TextPiece
 
 NOTE = tool("note", {"properties": {"title": {"type": "string"}, "body": {}}})
 REQUEST = replace(ASKED, tools=(WEATHER, TIME, NOTE))
@@ -102,7 +104,15 @@ def parts_of(family: Family, text: str) -> Iterator[str]:
 def check(family: Family, parts: list[str], request: ChatRequest, finish: EngineFinish) -> None:
     pieces = family.pieces(parts)
     choice = family.read_pieces([pieces], request, finish)
-    assert family.read_pieces([[piece] for piece in recut(pieces, 1)], request, finish) == choice
+    single = [
+        replace(piece, logprobs=(TokenLogprob(i, -1.0),)) if isinstance(piece, TextPiece) else piece
+        for i, piece in enumerate(recut(pieces, 1))
+    ]
+    scored = family.read_pieces([[piece] for piece in single], request, finish)
+    assert replace(scored, logprobs=()) == choice
+    # Control tokens that became text have no logprobs.
+    shown = "".join(single[each.token_id].text for each in scored.logprobs)
+    assert shown == re.sub("|".join(map(re.escape, family.control)), "", choice.text or "")
     assert is_accounted_for(family, parts, request, finish, choice), (parts, finish, choice)
 
 
