@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from tessera.core.chat import Json, JsonObject
-from tessera.prompt import patterns
+from tessera.prompt.pattern_classes import CONTROL, UNWRITABLE
 from tessera.prompt.references import AnySchema
 
 MAX_NUMBER = 2**53
@@ -44,8 +44,8 @@ def unwritable(value: Json) -> Iterator[str]:
         case None | bool():
             pass
         case str():
-            if patterns.UNWRITABLE.search(value):
-                yield patterns.CONTROL
+            if UNWRITABLE.search(value):
+                yield CONTROL
         case int() | float():
             if abs(value) > MAX_NUMBER:
                 yield f"a number beyond {MAX_NUMBER}, which JSON readers round"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
-from tessera.core.chat import Json, JsonObject
+from tessera.core.chat import Json
 from tessera.errors import InvalidSchema
 from tessera.prompt import patterns
 from tessera.prompt.bounds import MAX_VALUES, excess
@@ -19,11 +19,11 @@ from tessera.prompt.forms import in_new_form
 from tessera.prompt.identifiers import Identifiers
 from tessera.prompt.keywords import KEYWORDS, LIMITS, NOTE, RUNGS, Holds
 from tessera.prompt.no_effect import has_no_effect, is_anything, names_allowed
+from tessera.prompt.quantities import Place, enforced_quantity
 from tessera.prompt.recursion import bottomless, circular
 from tessera.prompt.references import (
     AnySchema,
     Document,
-    as_list,
     as_object,
     as_schema,
     at_pointer,
@@ -32,13 +32,11 @@ from tessera.prompt.references import (
     subschemas,
     walk,
 )
-from tessera.prompt.rewritten import MAX_NUMBER, Rewritten, unwritable
+from tessera.prompt.rewritten import Rewritten, unwritable
 from tessera.prompt.string_formats import FORMATS, VALIDATED
 from tessera.prompt.validation import schema_problem
 
 _MAX_SCHEMAS = 20_000
-_MAX_ALTERNATIVES = 24
-"""The most optional properties of which "at least one" is spelled out."""
 
 
 def check_schema(schema: AnySchema, *, strict: bool, param: str, rung: int = 0) -> Document:
@@ -64,26 +62,9 @@ def check_schema(schema: AnySchema, *, strict: bool, param: str, rung: int = 0) 
     return document
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """A keyword where it stands: in `schema`, at `pointer`."""
-
-    name: str
-    value: Json
-    pointer: str
-    schema: JsonObject
-
-    @property
-    def number(self) -> float:
-        """The value of a keyword that the metaschema wants to be a number."""
-        return self.value if isinstance(self.value, (int, float)) else 0
-
-
 @dataclass(slots=True)
 class _Check:
-    """One schema being checked. `targets` are what `$ref`s point at, `n_visited` the schemas rewritten so
-    far. Keywords in `left_out` are not enforced.
-    """
+    """One schema being checked. `targets` are what `$ref`s point at. Keywords in `left_out` are not enforced."""
 
     schema: AnySchema
     strict: bool
@@ -95,7 +76,6 @@ class _Check:
     n_visited: int = 0
 
     def read(self) -> None:
-        """Finds the draft, and the names that the schema gives to its parts."""
         self.draft = draft_of(self.schema)
         self.identifiers = Identifiers("id" if self.draft == 4 else "$id")
         self.identifiers.read(self.schema)
@@ -111,14 +91,12 @@ class _Check:
 
     def lost_references(self) -> Iterator[str]:
         """The pointers of references to nothing in this schema."""
-        for at, node in walk(self.schema):
-            if isinstance(reference := node.get("$ref"), str) and self.find(reference, at) is None:
-                yield f"{at}/$ref"
+        nodes = ((at, node.get("$ref")) for at, node in walk(self.schema))
+        return (f"{at}/$ref" for at, to in nodes if isinstance(to, str) and self.find(to, at) is None)
 
     def refuse(self, pointer: str, problem: str) -> NoReturn:
-        raise InvalidSchema(
-            f"The schema cannot be enforced: at #{pointer[:200]}: {problem}.", param=self.param
-        )
+        where = f"at #{pointer[:200]}"
+        raise InvalidSchema(f"The schema cannot be enforced: {where}: {problem}.", param=self.param)
 
     def relax(self, pointer: str, problem: str) -> None:
         if self.strict:
@@ -154,10 +132,10 @@ class _Check:
                 self.relax(here, f"`{name}`: {keyword.why}")
             else:
                 keep = _KEEP.get(name, _Check.keep_as_it_is)
-                keep(self, rewritten, _Place(name, value, here, new))
+                keep(self, rewritten, Place(name, value, here, new))
         return rewritten.finished()
 
-    def keep_reference(self, rewritten: Rewritten, at: _Place) -> None:
+    def keep_reference(self, rewritten: Rewritten, at: Place) -> None:
         reference = str(at.value)
         target = self.find(reference, at.pointer.rpartition("/")[0])
         if target is None:  # a metaschema, which the validator knows
@@ -166,25 +144,25 @@ class _Check:
         self.targets.setdefault(target)
         rewritten.keywords |= reference_to(target)
 
-    def keep_union(self, rewritten: Rewritten, at: _Place) -> None:
+    def keep_union(self, rewritten: Rewritten, at: Place) -> None:
         branches = subschemas(at.schema, at.name)
         if at.name == "oneOf" and self.strict and not exclusive(branches, self._resolved):
             self.relax(at.pointer, "`oneOf`: a value may fit two branches, which a grammar cannot tell")
         rewritten.unions.append(self._each(branches, at.pointer))
 
-    def keep_parts(self, rewritten: Rewritten, at: _Place) -> None:
+    def keep_parts(self, rewritten: Rewritten, at: Place) -> None:
         rewritten.parts += self._each(subschemas(at.schema, at.name), at.pointer)
 
-    def keep_pattern(self, rewritten: Rewritten, at: _Place) -> None:
+    def keep_pattern(self, rewritten: Rewritten, at: Place) -> None:
         rewritten.texts += self._pattern(str(at.value), at)
 
-    def keep_format(self, rewritten: Rewritten, at: _Place) -> None:
+    def keep_format(self, rewritten: Rewritten, at: Place) -> None:
         name = str(at.value)
         if name in VALIDATED:
             self.relax(at.pointer, f"`format`: {name} is only validated")
         rewritten.texts += FORMATS.get(name, ())
 
-    def keep_by_pattern(self, rewritten: Rewritten, at: _Place) -> None:
+    def keep_by_pattern(self, rewritten: Rewritten, at: Place) -> None:
         """Schemas by pattern, the patterns as grammars take them; two may have become one."""
         kept: dict[str, Json] = {}
         for pattern, value in as_object(at.value).items():
@@ -198,7 +176,7 @@ class _Check:
         if kept:
             rewritten.keywords["patternProperties"] = kept
 
-    def keep_names(self, rewritten: Rewritten, at: _Place) -> None:
+    def keep_names(self, rewritten: Rewritten, at: Place) -> None:
         """A rule for names, as properties or patterns that equal it."""
         rule = self.enforced(self._resolved(as_schema(at.value)), at.pointer)
         others = self.enforced(as_schema(at.schema.get("additionalProperties", True)), at.pointer)
@@ -213,49 +191,16 @@ class _Check:
         elif not {*rule} <= {"type"}:
             self.relax(at.pointer, f"`propertyNames`: {KEYWORDS['propertyNames'].why}")
 
-    def keep_limit(self, rewritten: Rewritten, at: _Place) -> None:
-        """A limit beyond `MAX_NUMBER` is drawn in to it, if that leaves any number."""
-        limit = at.number
-        if abs(limit) > MAX_NUMBER:
-            upper = at.name in ("maximum", "exclusiveMaximum")
-            if at.name == "multipleOf" or upper != (limit > 0):
-                beyond = f"only numbers beyond {MAX_NUMBER}, which JSON readers round"
-                self.relax(at.pointer, f"`{at.name}`: {beyond}")
-                return
-            limit = MAX_NUMBER if upper else -MAX_NUMBER
-        rewritten.keywords[at.name] = limit
+    def keep_quantity(self, rewritten: Rewritten, at: Place) -> None:
+        enforced_quantity(rewritten, at, self.relax)
 
-    def keep_count(self, rewritten: Rewritten, at: _Place) -> None:
-        """A count beyond what is enforced is left out, or drawn in if it is the least."""
-        most = MAX_VALUES[at.name]
-        if at.number > most:
-            self.relax(at.pointer, f"`{at.name}`: more than {most}")
-        if at.number <= most or at.name.startswith("min"):
-            rewritten.keywords[at.name] = min(at.number, most)
-
-    def keep_size(self, rewritten: Rewritten, at: _Place) -> None:
-        """The number of properties, where the grammar can count them."""
-        required = set(as_list(at.schema.get("required")))
-        named = as_object(at.schema.get("properties"))
-        closed = at.schema.get("additionalProperties") is False and "patternProperties" not in at.schema
-        if at.number <= len(required) if at.name == "minProperties" else closed and len(named) <= at.number:
-            return
-        if named.keys() <= required:
-            if at.name == "minProperties" and at.number > len(required) + 1:
-                self.relax(at.pointer, "`minProperties`: a name may come twice, which a grammar cannot know")
-            self.keep_count(rewritten, at)
-        elif (at.name, at.number) == ("minProperties", 1) and len(named) <= _MAX_ALTERNATIVES:
-            rewritten.keywords[at.name] = 1
-        else:
-            self.relax(at.pointer, f"`{at.name}`: {KEYWORDS[at.name].why}")
-
-    def keep_constants(self, rewritten: Rewritten, at: _Place) -> None:
+    def keep_constants(self, rewritten: Rewritten, at: Place) -> None:
         if problem := next(unwritable(at.value), ""):
             self.relax(at.pointer, f"`{at.name}`: {problem}")
         else:
             rewritten.keywords[at.name] = at.value
 
-    def keep_as_it_is(self, rewritten: Rewritten, at: _Place) -> None:
+    def keep_as_it_is(self, rewritten: Rewritten, at: Place) -> None:
         rewritten.keywords[at.name] = self._inside(KEYWORDS[at.name].holds, at.value, at.pointer)
 
     def _inside(self, holds: Holds, value: Json, here: str) -> Json:
@@ -274,7 +219,7 @@ class _Check:
     def _each(self, schemas: Sequence[AnySchema], here: str) -> list[AnySchema]:
         return [self.enforced(schema, f"{here}/{i}") for i, schema in enumerate(schemas)]
 
-    def _pattern(self, pattern: str, at: _Place) -> list[str]:
+    def _pattern(self, pattern: str, at: Place) -> list[str]:
         """The expression of the texts that fit a pattern; none if no grammar can hold it."""
         try:
             return [patterns.full_match(pattern)]
@@ -290,7 +235,7 @@ class _Check:
         return schema
 
 
-_KEEP: Mapping[str, Callable[[_Check, Rewritten, _Place], None]] = {
+_KEEP: Mapping[str, Callable[[_Check, Rewritten, Place], None]] = {
     "$ref": _Check.keep_reference,
     **dict.fromkeys(("anyOf", "oneOf"), _Check.keep_union),
     "allOf": _Check.keep_parts,
@@ -298,9 +243,7 @@ _KEEP: Mapping[str, Callable[[_Check, Rewritten, _Place], None]] = {
     "format": _Check.keep_format,
     "patternProperties": _Check.keep_by_pattern,
     "propertyNames": _Check.keep_names,
-    **dict.fromkeys(LIMITS, _Check.keep_limit),
-    **dict.fromkeys(("minLength", "maxLength", "minItems", "maxItems"), _Check.keep_count),
-    **dict.fromkeys(("minProperties", "maxProperties"), _Check.keep_size),
+    **dict.fromkeys((*LIMITS, *MAX_VALUES), _Check.keep_quantity),
     **dict.fromkeys(("const", "enum"), _Check.keep_constants),
 }
 """How the enforced keywords are kept that are not simply copied."""

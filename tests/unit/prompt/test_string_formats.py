@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.format_values import ANNOTATIONS, DRAFTS, FORMAT_VALUES
 
-from tessera.prompt.patterns import UNWRITABLE
+from tessera.prompt.pattern_classes import UNWRITABLE
 from tessera.prompt.string_formats import FORMATS, VALIDATED
 from tessera.prompt.validation import Validator
 
