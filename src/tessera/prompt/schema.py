@@ -64,7 +64,7 @@ def check_schema(schema: AnySchema, *, strict: bool, param: str, rung: int = 0) 
 
 @dataclass(slots=True)
 class _Check:
-    """One schema being checked. `targets` are what `$ref`s point at. Keywords in `left_out` are not enforced."""
+    """One schema being checked. `targets` are what `$ref`s point at; `left_out` is not enforced."""
 
     schema: AnySchema
     strict: bool
