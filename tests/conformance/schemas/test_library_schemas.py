@@ -4,24 +4,21 @@ import json
 from typing import Any
 
 import pytest
+from tests.families import JSON, XML, Family
 from tests.library_schemas import every_leaf, maker
 from tests.strategies import tool
 
-from tessera.core.chat import ChatRequest, JsonSchema, Tool
+from tessera.core.chat import AssistantMessage, ChatRequest, JsonSchema, ToolCall, ToolChoice, UserMessage
+from tessera.core.generation import Grammar
 from tessera.errors import InvalidSchema
-from tessera.formats.hermes import HERMES
-from tessera.formats.qwen3 import QWEN3
+from tessera.formats.base import Control
 from tessera.prompt.grammar import build_grammar
 from tessera.prompt.schema import check_schema
 from tessera.prompt.validation import Validator
 from tessera.text.grammar_trial import Trial
 
 CONTROL = {"<|im_end|>": 256, "<tool_call>": 257, "</tool_call>": 258, "<think>": 259, "</think>": 260}
-WAYS = {
-    "json_schema": HERMES.syntax,
-    "JSON": HERMES.syntax,
-    "XML": QWEN3.syntax,
-}
+WAYS = ["json_schema", "JSON", "XML"]
 
 
 @pytest.fixture(scope="module")
@@ -29,21 +26,46 @@ def trial() -> Trial:
     return Trial(261, CONTROL)
 
 
-def request(way: str, schema: Any) -> ChatRequest:
+def is_taken(way: str, schema: Any, values: list[Any], trial: Trial, vocabulary: Any) -> None:
+    """The grammar can be used, and admits the values."""
     if way == "json_schema":
-        return ChatRequest((), answer_format=JsonSchema("s", schema))
-    return ChatRequest((), tools=(Tool("f", schema, tool("f", schema).definition),))
-
-
-def is_taken_and_holds(way: str, schema: Any, values: list[Any], trial: Trial, vocabulary: Any) -> None:
-    grammar = build_grammar(request(way, schema), WAYS[way], CONTROL)
+        request = ChatRequest((), answer_format=JsonSchema("s", schema))
+        holds = held_as_answer
+    else:
+        request = ChatRequest((), tools=(tool("f", schema),), tool_choice=ToolChoice("required"))
+        holds = held_as_call
+    family = XML if way == "XML" else JSON
+    grammar = build_grammar(request, family.format.syntax, CONTROL)
     assert grammar is not None
     assert trial.problem(grammar.lark) is None
-    if way == "json_schema":
-        for value in values:
-            text = json.dumps(value, ensure_ascii=False)
-            assert Validator(schema).validate(text) is None, text
-            assert vocabulary.accepts(grammar.lark, list(text.encode())), text
+    validator = Validator(schema)
+    for value in values:
+        assert validator.validate(json.dumps(value)) is None, value
+        holds(family, request, grammar, value, vocabulary)
+
+
+def held_as_answer(_: Family, __: ChatRequest, grammar: Grammar, value: Any, vocabulary: Any) -> None:
+    text = json.dumps(value, ensure_ascii=False)
+    assert vocabulary.accepts(grammar.lark, list(text.encode())), text
+
+
+def held_as_call(family: Family, request: ChatRequest, grammar: Grammar, value: Any, vocabulary: Any) -> None:
+    """A call with these arguments can be written, is read as it was meant, and replayed as it was written."""
+    written = replayed(family, json.dumps(value, ensure_ascii=False))
+    ids = [id for part in written for id in ([CONTROL[part]] if part in CONTROL else [*part.encode()])]
+    assert vocabulary.accepts(grammar.lark, ids), written
+    (read,) = family.read(written, request).tool_calls
+    assert json.loads(read.arguments) == value
+    assert replayed(family, read.arguments) == written
+
+
+def replayed(family: Family, arguments: str) -> list[str]:
+    """The parts of a call in the history; tags are parts of their own."""
+    history = AssistantMessage("", None, (ToolCall("c", "f", arguments),))
+    segments = family.format.render(ChatRequest((UserMessage("x"), history)))
+    text = "".join(each.token if isinstance(each, Control) else each.text for each in segments)
+    call = text[text.index("<tool_call>") :].split("</tool_call>")[0]
+    return ["<tool_call>", call.removeprefix("<tool_call>"), "</tool_call>"]
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -55,13 +77,13 @@ def test_every_leaf(way: str, leaf: Any, values: list[Any], trial: Trial, vocabu
         ]
         whole = {"type": "object", "properties": {"v": schema}, "required": ["v"]}
         arguments = [{"v": value} for value in wrapped]
-        is_taken_and_holds(way, whole, arguments, trial, vocabulary)
+        is_taken(way, whole, arguments, trial, vocabulary)
 
 
 def walk(way: str, seeds: range, trial: Trial, vocabulary: Any) -> None:
     for seed in seeds:
         schema, value = maker(seed).tool()
-        is_taken_and_holds(way, schema, [value], trial, vocabulary)
+        is_taken(way, schema, [value], trial, vocabulary)
 
 
 @pytest.mark.parametrize("way", WAYS)
