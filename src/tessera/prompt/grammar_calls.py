@@ -43,7 +43,7 @@ def opening_without_tag(style: CallStyle, names: Iterable[str]) -> list[str]:
     functions = "|".join(map(quoted, names))
     if style != "xml" or not functions:
         return []
-    return [rf"<function=(?:{functions})>\s*(?:<parameter=|<\/function>)"]
+    return [rf"<function=(?:{functions})>\s*(?:<parameter=|</function>)"]
 
 
 def _json_call(rules: Rules, tool: Tool, document: Document) -> str:

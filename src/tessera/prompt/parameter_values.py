@@ -20,7 +20,7 @@ from tessera.prompt.value_kinds import DEEPEST, ValueKinds, admits, kinds_of
 
 _END = "\n</parameter>\n"
 # What ends a raw value for the parser, besides `_END`.
-_ENDINGS = (r"<\/parameter>\s*(?:<parameter=|<\/function>)", r"\n<parameter=")
+_ENDINGS = (r"</parameter>\s*(?:<parameter=|</function>)", r"\n<parameter=")
 _ENDING_AT_START = "<parameter="
 # How JSON of each type begins, as part of a class of characters.
 _FIRST = {"string": '"', "object": r"\{", "array": r"\[", "boolean": "tf", "null": "n"} | dict.fromkeys(
@@ -36,7 +36,7 @@ class ParameterValues:
     def __init__(self, rules: Rules, document: Document, spelled_close: str | None) -> None:
         """`spelled_close` is the tag that ends calls, if that is ordinary text."""
         self._rules, self._document, self._kinds = rules, document, ValueKinds(document)
-        self._endings = [*_ENDINGS, *([rf"<\/function>\s*{quoted(spelled_close)}"] if spelled_close else [])]
+        self._endings = [*_ENDINGS, *([rf"</function>\s*{quoted(spelled_close)}"] if spelled_close else [])]
         self._names: dict[tuple[str, str], str] = {}
         self._texts: dict[str, str | None] = {}
         self._depth = 0
