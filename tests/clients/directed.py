@@ -1,14 +1,14 @@
 """A script that says what the user asks it to say, so that a client can be led through a conversation.
 
-A user's message holds the replies of all turns, as JSON between two marks:
-
-    Weather? [[say]][{"calls": [["weather", {"city": "León"}]]}, "It rains."][[end]]
+A user's message holds the replies of all turns, as JSON in Base64, which agents do not quote or escape, between
+two marks: `[[say]]WyJJdCByYWlucy4iXQ==[[end]]` is `["It rains."]`.
 
 The reply to play is told by the number of assistant turns since. A reply is a text, or an object of `text`,
 `reasoning`, `calls`, and `endless`; or `fill`, a name and a value: a call of the tool of that name, and the value
 as JSON if there is no such tool.
 """
 
+import base64
 import itertools
 import json
 from collections.abc import Iterable, Mapping
@@ -46,7 +46,7 @@ def chosen(prompt: str, phrases: Mapping[str, Any]) -> dict[str, Any]:
     _, begun, rest = prompt.rpartition(BEGIN)
     directive, ended, after = rest.partition(END)
     if begun and ended:
-        replies = json.loads(directive)
+        replies = json.loads(base64.b64decode(directive))
         reply = replies[min(after.count(ANSWERS_TURN), len(replies)) - 1]
     else:
         asked = prompt.rpartition("<|im_start|>user\n")[2]

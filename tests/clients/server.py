@@ -169,5 +169,6 @@ def embedded(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def as_other_family(body: bytes) -> bytes:
-    """The request, to the model that writes calls in the other way."""
-    return json.dumps(json.loads(body) | {"model": OTHER_FAMILY, "stream": False, "max_tokens": 1}).encode()
+    """The request, to the model that writes calls in the other way, for a single token."""
+    fewest = {"max_tokens": 1, "max_completion_tokens": 1}
+    return json.dumps({**json.loads(body), "model": OTHER_FAMILY, **fewest}).encode()

@@ -22,7 +22,8 @@ const REFUSED = {
 
 export function prompt(...replies) {
   const text = "What is the weather in León? Answer in JSON.";
-  return REAL ? text : `${text} [[say]]${JSON.stringify(replies)}[[end]]`;
+  const said = Buffer.from(JSON.stringify(replies)).toString("base64");
+  return REAL ? text : `${text} [[say]]${said}[[end]]`;
 }
 
 export const equal = assert.deepStrictEqual;

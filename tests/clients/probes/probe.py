@@ -4,6 +4,7 @@ Each check is a function that fails by raising. It returns None, or a word on ho
 """
 
 import asyncio
+import base64
 import inspect
 import json
 import os
@@ -39,7 +40,8 @@ REFUSED: dict[int, dict[str, Any]] = {
 
 def prompt(*replies: Any, text: str = "What is the weather in León? Answer in JSON.") -> str:
     """A user's message that has the scripted server give these replies, in turn."""
-    return text if REAL else f"{text} [[say]]{json.dumps(replies, ensure_ascii=False)}[[end]]"
+    said = base64.b64encode(json.dumps(replies).encode()).decode()
+    return text if REAL else f"{text} [[say]]{said}[[end]]"
 
 
 def equal(found: Any, expected: Any) -> None:

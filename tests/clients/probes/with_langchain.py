@@ -127,12 +127,12 @@ def standard() -> str:
             if report.failed:
                 print(report.nodeid, str(report.longrepr)[-1500:], file=sys.stderr)
 
-    folder = str(Path(__file__).parent / "langchain_standard")
+    file = Path(__file__).with_name("langchain_standard.py")
     # Without the settings and fixtures of the project in whose folder this is.
-    apart = ["-c", os.devnull, "--confcutdir", folder, "-p", "no:cacheprovider", "-p", "no:terminal"]
+    apart = ["-c", os.devnull, "--confcutdir", str(file.parent), "-p", "no:cacheprovider", "-p", "no:terminal"]
     # One event loop, since LangChain's connections outlive a test.
     loop = ["--asyncio-mode=auto", *(f"-oasyncio_default_{what}_loop_scope=session" for what in ("test", "fixture"))]
-    pytest.main([*apart, *loop, folder], [Counting()])
+    pytest.main([*apart, *loop, str(file)], [Counting()])
     equal(outcomes.count("failed"), 0)
     holds(outcomes.count("passed") > 20, f"only {outcomes.count('passed')} tests were run")
     return f"{outcomes.count('passed')} passed"

@@ -1,0 +1,66 @@
+"""The part of docs/*/clients.md that is made from a run: what each client could do, and how it shows errors."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from tests.clients.table import CHECKS, ERRORS, ROOT
+from tests.clients.trying import Result
+
+BEGIN, END = "<!-- begin: python -m tests.clients --write -->", "<!-- end -->"
+LANGUAGES = ("en", "es")
+
+HEADS = {
+    "en": ("client", "reply", "stream", "tools", "several calls", "structured", "reasoning", "usage", "cancel", "real model"),
+    "es": ("cliente", "respuesta", "flujo", "herramientas", "varias llamadas", "con forma", "razonamiento", "uso", "cancelar", "modelo real"),
+}  # fmt: skip
+DROPPED = {"en": "dropped", "es": "se pierde"}
+YES, NO, NOT_TRIED = "✓", "✗", "–"
+
+
+def row(result: Result, language: str) -> str:
+    """What the client could do."""
+    cells = [f"{result.client.title} {result.client.version}"]
+    for name in CHECKS:
+        check = result.checks.get(name)
+        if check is None:
+            cells.append(NOT_TRIED)
+        elif check.ok and check.shown == "dropped":
+            cells.append(DROPPED[language])
+        else:
+            cells.append(YES if check.ok else NO)
+    return _line(cells)
+
+
+def errors_row(result: Result) -> str:
+    """The classes of its errors."""
+    checks = [result.checks.get(status) for status in ERRORS]
+    shown = [NOT_TRIED if check is None else f"`{check.shown}`" if check.shown and check.ok else YES if check.ok else NO for check in checks]
+    return _line([result.client.title, *shown])
+
+
+def generated(results: Iterable[Result], language: str) -> str:
+    """Both tables."""
+    results = list(results)
+    heads = HEADS[language]
+    tables = [
+        [_line(heads), _rule(heads), *(row(result, language) for result in results)],
+        [_line([heads[0], *ERRORS]), _rule([heads[0], *ERRORS]), *map(errors_row, results)],
+    ]
+    return "\n\n".join("\n".join(table) for table in tables)
+
+
+def write(results: Iterable[Result]) -> None:
+    results = list(results)
+    for language in LANGUAGES:
+        page = ROOT / "docs" / language / "clients.md"
+        text = page.read_text()
+        made = f"{BEGIN}\n\n{generated(results, language)}\n\n{END}"
+        page.write_text(re.sub(f"{BEGIN}.*{END}", lambda _: made, text, flags=re.DOTALL))
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _rule(cells: Sequence[str]) -> str:
+    return "|---" * len(cells) + "|"

@@ -1,0 +1,182 @@
+"""Agents for the terminal, each run once for a prompt, in a home and a folder of its own, which are empty."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from probe import ANSWER, KEY, MODEL, REFUSING_URL, URL, WRONG_KEY, holds, prompt, run
+
+CLIENT = Path(os.environ["PROBE_CLIENT"])
+NODE = os.environ["PROBE_NODE"]
+LIMIT_S = 90
+PROOF = 'the lamp\n<b> & "quotes" </parameter>\n'
+
+
+@dataclass(frozen=True)
+class Agent:
+    """How it is run. `setup` writes what it needs to the home, and may run commands; `writing` is a reply that
+    has the agent write a text to a file.
+    """
+
+    command: Callable[[str], list[str | Path]]
+    variables: Callable[[str, str], dict[str, str]]
+    writing: Callable[[Path, str], list[list[Any]]]
+    shell: Callable[[str], list[Any]] | None
+    setup: Callable[[Path, str, str], None] = lambda home, url, key: None
+
+
+def opencode_setup(home: Path, url: str, key: str) -> None:
+    provider = {
+        "npm": "@ai-sdk/openai-compatible",
+        "options": {"baseURL": url, "apiKey": key},
+        "models": {MODEL: {}},
+    }
+    settings = {"autoupdate": False, "share": "disabled", "provider": {"tessera": provider}}
+    folder = home / ".config" / "opencode"
+    folder.mkdir(parents=True)
+    (folder / "opencode.json").write_text(json.dumps(settings))
+
+
+def cline_setup(home: Path, url: str, key: str) -> None:
+    command = [CLINE, "auth", "-p", "openai-compatible", "-k", key, "-m", MODEL, "-b", url]
+    subprocess.run(command, env=environment(home), capture_output=True, timeout=LIMIT_S, check=True)
+
+
+def aider_setup(home: Path, url: str, key: str) -> None:
+    known = {"litellm_provider": "openai", "mode": "chat", "max_input_tokens": 32_768}
+    (home / "models.json").write_text(json.dumps({f"openai/{MODEL}": known}))
+
+
+MODULES = CLIENT / "node_modules"
+QWEN = (NODE, MODULES / "@qwen-code/qwen-code/cli-entry.js")
+OPENCODE = MODULES / "opencode-linux-x64-baseline/bin/opencode"
+CLINE = MODULES / "@cline/cli-linux-x64/bin/cline"
+AIDER_OPTIONS = (
+    *("--model", f"openai/{MODEL}", "--model-metadata-file", "../models.json", "--edit-format", "whole"),
+    *("--yes-always", "--no-git", "--no-check-update", "--no-analytics", "--no-show-release-notes"),
+    *("--no-show-model-warnings", "--no-pretty", "--no-detect-urls"),
+)
+
+AGENTS = {
+    "qwen-code": Agent(
+        command=lambda said: [*QWEN, "--auth-type", "openai", "--yolo", "-p", said],
+        variables=lambda url, key: {
+            "OPENAI_BASE_URL": url,
+            "OPENAI_API_KEY": key,
+            "OPENAI_MODEL": MODEL,
+            "QWEN_TELEMETRY_ENABLED": "false",
+        },
+        writing=lambda file, text: [["write_file", {"file_path": str(file), "content": text}]],
+        shell=lambda command: ["run_shell_command", {"command": command, "is_background": False}],
+    ),
+    "opencode": Agent(
+        command=lambda said: [OPENCODE, "run", "--auto", "--model", f"tessera/{MODEL}", said],
+        variables=lambda url, key: {
+            f"OPENCODE_DISABLE_{what}": "1"
+            for what in ("AUTOUPDATE", "MODELS_FETCH", "LSP_DOWNLOAD", "DEFAULT_PLUGINS")
+        },
+        writing=lambda file, text: [["write", {"filePath": str(file), "content": text}]],
+        shell=lambda command: ["bash", {"command": command, "description": "Writes a file."}],
+        setup=opencode_setup,
+    ),
+    "cline": Agent(
+        command=lambda said: [CLINE, "-P", "openai-compatible", "-m", MODEL, said],
+        variables=lambda url, key: {"CLINE_SESSION_BACKEND_MODE": "local", "CLINE_NO_AUTO_UPDATE": "1"},
+        writing=lambda file, text: [["editor", {"path": str(file), "new_text": text}]],
+        shell=lambda command: ["run_commands", {"commands": [command]}],
+        setup=cline_setup,
+    ),
+    "aider": Agent(
+        command=lambda said: [CLIENT / "bin/aider", *AIDER_OPTIONS, "--message", said],
+        variables=lambda url, key: {"OPENAI_API_BASE": url, "OPENAI_API_KEY": key},
+        writing=lambda file, text: [],
+        shell=None,  # its edits are text
+        setup=aider_setup,
+    ),
+}
+AGENT = AGENTS[sys.argv[1]]
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    """Nothing of the user's own; and whatever wants to reach another machine meets a closed port."""
+    nowhere = "http://127.0.0.1:9"
+    return {
+        "PATH": os.pathsep.join([str(Path(NODE).parent), os.environ["PATH"]]),
+        "HOME": str(home),
+        "HTTP_PROXY": nowhere,
+        "HTTPS_PROXY": nowhere,
+        "NO_PROXY": "127.0.0.1,localhost",
+        "DO_NOT_TRACK": "1",
+        **more,
+    }
+
+
+def played(said: str, home: Path, url: str = URL, key: str = KEY) -> str:
+    """What the agent prints for the prompt."""
+    work = home / "work"
+    work.mkdir()
+    AGENT.setup(home, url, key)
+    done = subprocess.run(
+        AGENT.command(said),
+        cwd=work,
+        env=environment(home, **AGENT.variables(url, key)),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    return done.stdout
+
+
+def in_home(check: Callable[[Path], None]) -> Callable[[], None]:
+    def run_there() -> None:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
+            check(Path(home))
+
+    return run_there
+
+
+def reply(home: Path) -> None:
+    printed = played(prompt(ANSWER, text="Hello."), home)
+    holds(ANSWER in printed, f"no answer: {printed[-300:]}")
+
+
+def wrote(file: Path, text: str, printed: str) -> None:
+    holds(file.exists() and file.read_text() == text, f"no such file: {printed[-300:]}")
+    holds(AGENT.shell is None or ANSWER in printed, f"no answer: {printed[-300:]}")
+
+
+def tools(home: Path) -> None:
+    file = home / "work" / "proof"
+    said = {"calls": AGENT.writing(file, PROOF)}
+    if not said["calls"]:
+        said = {"text": f"proof\n```\n{PROOF}```\n"}
+    wrote(file, PROOF, played(prompt(said, ANSWER, text="Write a file."), home))
+
+
+def parallel(home: Path) -> None:
+    assert AGENT.shell
+    first, second = home / "work" / "first", home / "work" / "second"
+    calls = [*AGENT.writing(first, PROOF), AGENT.shell(f"echo lamp > '{second}'")]
+    printed = played(prompt({"calls": calls}, ANSWER, text="Write two files."), home)
+    wrote(first, PROOF, printed)
+    wrote(second, "lamp\n", printed)
+
+
+def refused(home: Path) -> None:
+    printed = " ".join(played(prompt("Yes."), home, REFUSING_URL, WRONG_KEY).split())
+    holds("Incorrect API key provided" in printed, f"the error is not shown: {printed[-300:]}")
+
+
+checks = {"reply": in_home(reply), "tools": in_home(tools), "401": in_home(refused)}
+if AGENT.shell:
+    checks["parallel"] = in_home(parallel)
+run(checks)
