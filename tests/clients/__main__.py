@@ -1,11 +1,12 @@
 """Tries clients against Tessera: `python -m tests.clients [NAME …] [--write]`; no names are all of them.
 
-Each client gets an environment of its own under `.clients`, and is driven by a program in `probes`. Most is tried
-against a scripted server, so that every reply is known; structured output and calls also against
+Each client gets an environment of its own under `.clients`, and is driven by a program in `probes`. Most is
+tried against a scripted server, so that every reply is known; structured output and calls also against
 `tessera serve` with the embedded model. `--write` puts the result into docs/*/clients.md.
 """
 
 import argparse
+import signal
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -20,17 +21,22 @@ from tests.clients.trying import Result, attempt, end_with_me
 
 def main() -> int:
     options = argparse.ArgumentParser(prog="python -m tests.clients", description=__doc__)
-    options.add_argument("names", nargs="*", choices=[client.name for client in CLIENTS] + [[]], metavar="NAME")
+    options.add_argument(
+        "names", nargs="*", choices=[client.name for client in CLIENTS] + [[]], metavar="NAME"
+    )
     options.add_argument("--write", action="store_true", help="write docs/*/clients.md; needs all clients")
     options.add_argument("--lock", action="store_true", help="compile the pins anew, and do nothing else")
     chosen = options.parse_args()
     if chosen.lock:
         lock()
         return 0
-    clients = [client for client in CLIENTS if client.name in (chosen.names or [each.name for each in CLIENTS])]
+    clients = [
+        client for client in CLIENTS if client.name in (chosen.names or [each.name for each in CLIENTS])
+    ]
     results: list[Result] = []
     skipped: list[str] = []
     end_with_me()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     with ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         server = stack.enter_context(scripted())

@@ -1,11 +1,11 @@
 """A script that says what the user asks it to say, so that a client can be led through a conversation.
 
-A user's message holds the replies of all turns, as JSON in Base64, which agents do not quote or escape, between
-two marks: `[[say]]WyJJdCByYWlucy4iXQ==[[end]]` is `["It rains."]`.
+A user's message holds the replies of all turns, as JSON in Base64, which agents do not quote or escape,
+between two marks: `[[say]]WyJJdCByYWlucy4iXQ==[[end]]` is `["It rains."]`.
 
 The reply to play is told by the number of assistant turns since. A reply is a text, or an object of `text`,
-`reasoning`, `calls`, and `endless`; or `fill`, a name and a value: a call of the tool of that name, and the value
-as JSON if there is no such tool.
+`reasoning`, `calls`, and `endless`; or `fill`, a name and a value: a call of the tool of that name, and the
+value as JSON if there is no such tool.
 """
 
 import base64

@@ -39,7 +39,16 @@ def commands(client: Client, folder: Path) -> list[list[str | Path]]:
     """What makes the environment."""
     if client.source == "PyPI":
         python = folder / "bin" / "python"
-        sync: list[str | Path] = [UV, "pip", "sync", "-q", "--require-hashes", "--python", python, client.pins]
+        sync: list[str | Path] = [
+            UV,
+            "pip",
+            "sync",
+            "-q",
+            "--require-hashes",
+            "--python",
+            python,
+            client.pins,
+        ]
         return [[UV, "venv", "-q", "--allow-existing", "--python", sys.executable, folder], sync]
     quietly = ("--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock", "--no-save")
     return [[*NPM, "install", *quietly, *client.packages]]

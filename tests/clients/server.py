@@ -1,4 +1,4 @@
-"""The servers that clients are tried against: a scripted one that notes what it is asked, and the real one."""
+"""The servers that clients are tried against: a scripted one that keeps what it is asked, and a real one."""
 
 import json
 import os
@@ -111,23 +111,21 @@ def scripted() -> Iterator[Scripted]:
     """Serves two families of models: one that writes calls in XML, as the default, and one in JSON."""
     phrases: dict[str, Any] = {}
     tokenizer = ScriptedTokenizer(control=sorted(QWEN3_TOKENS.union(CHATML)))
-    models = [
-        Model(
-            name,
-            ScriptedEngine(
-                tokenizer,
-                obeying(tokenizer, chat_format, phrases),
-                model_id=name,
-                context_tokens=CONTEXT_TOKENS,
-                features=CAN_ALL,
-            ),
+    families = {MODEL: QWEN3, OTHER_FAMILY: HERMES}
+    engines = [
+        ScriptedEngine(
             tokenizer,
-            chat_format,
-            chat_format.sampling,
-            created_s=1,
-            grammars=GrammarCheck(tokenizer.control_tokens, tokenizer.vocabulary_size),
+            obeying(tokenizer, family, phrases),
+            model_id=name,
+            context_tokens=CONTEXT_TOKENS,
+            features=CAN_ALL,
         )
-        for name, chat_format in ((MODEL, QWEN3), (OTHER_FAMILY, HERMES))
+        for name, family in families.items()
+    ]
+    check = GrammarCheck(tokenizer.control_tokens, tokenizer.vocabulary_size)
+    models = [
+        Model(name, engine, tokenizer, family, family.sampling, created_s=1, grammars=check)
+        for (name, family), engine in zip(families.items(), engines, strict=True)
     ]
     tier = DEFAULTS[OPERATOR_TIER]
     tiers = {
@@ -139,7 +137,7 @@ def scripted() -> Iterator[Scripted]:
     for name, key in names.items():
         keys.add(key, AccountId(name), tiers[name])
     app = build_app(Catalog(models, {}, MODEL), keys)
-    recorder = Recorder(app, [model.engine for model in models], phrases)  # pyright: ignore
+    recorder = Recorder(app, engines, phrases)
     stopping: list[Any] = []
     with running(recorder, stopping) as port:
         yield Scripted(f"http://127.0.0.1:{port}", recorder, names["all"], names["small"], names["spent"])

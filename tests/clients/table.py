@@ -1,4 +1,4 @@
-"""The clients that are tried, one a line: adding one is a line here, a probe, and a row in docs/*/clients.md."""
+"""The clients that are tried: to add one, add a line here, a probe, and a row in docs/*/clients.md."""
 
 import re
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ ERRORS = ("400", "401", "404", "413", "429")
 
 @dataclass(frozen=True)
 class Client:
-    """`packages` are installed from `source`, in an environment of their own. The first one gives the version."""
+    """`packages` are installed from `source` in an environment of their own; the first has the version."""
 
     name: str
     title: str

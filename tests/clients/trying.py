@@ -50,8 +50,10 @@ def end_with_me() -> None:
     ctypes.CDLL(None).prctl(ADOPTS_ORPHANS, 1, 0, 0, 0)
 
 
-def attempt(client: Client, folder: Path, server: Scripted, real: tuple[str, str], work: Path) -> Result:
-    """Tries the client against the scripted server and then the real one."""
+def attempt(
+    client: Client, folder: Path, server: Scripted, real: tuple[str, str] | None, work: Path
+) -> Result:
+    """Tries the client against the scripted server and, where a real one is given, against that."""
     server.recorder.exchanges.clear()
     results = work / f"{client.name}.jsonl"
     results.touch()
@@ -69,10 +71,11 @@ def attempt(client: Client, folder: Path, server: Scripted, real: tuple[str, str
     }
     problems = [_run(client, folder, variables | scripted)]
     refused = [*_refused(server.recorder.exchanges), *_refused_by_the_other_family(server)]
-    if client.probe != "with_agents.py":
+    if real and client.probe != "with_agents.py":
         of_real = {"PROBE_REAL": "1", "PROBE_SERVER": real[0], "PROBE_KEY": real[1]}
         problems.append(_run(client, folder, variables | of_real))
-    checks = [Check(line["check"], line["ok"], line["shown"]) for line in map(json.loads, results.open())]
+    lines = map(json.loads, results.read_text().splitlines())
+    checks = [Check(line["check"], line["ok"], line["shown"]) for line in lines]
     unfinished = [Check("probe", False, problem) for problem in problems if problem]
     return Result(client, {check.name: check for check in [*checks, *unfinished]}, tuple(refused))
 

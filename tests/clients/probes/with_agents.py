@@ -20,8 +20,8 @@ PROOF = 'the lamp\n<b> & "quotes" </parameter>\n'
 
 @dataclass(frozen=True)
 class Agent:
-    """How it is run. `setup` writes what it needs to the home, and may run commands; `writing` is a reply that
-    has the agent write a text to a file.
+    """How it is run. `setup` writes what it needs to the home, and may run commands; `writing` are the calls
+    that have the agent write a text to a file, and `shell` the one that runs a command.
     """
 
     command: Callable[[str], list[str | Path]]

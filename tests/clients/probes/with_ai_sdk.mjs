@@ -19,6 +19,7 @@ const provider = (options = {}) =>
 
 const Report = z.object({ sky: z.enum(["sun", "rain"]), days: z.number().int().nullable() });
 const Weather = z.object({ city: z.string(), days: z.number().int() });
+const briefly = { maxOutputTokens: 200, temperature: 0 };
 const asked = (...replies) => ({ model: provider()(MODEL), maxRetries: 0, prompt: prompt(...replies) });
 const heard = [];
 const weather = ai.tool({
@@ -87,9 +88,9 @@ const checks = {
 
   real: async () => {
     const output = ai.Output.object({ schema: Report });
-    Report.parse((await ai.generateText({ ...asked(), output, maxOutputTokens: 200 })).output);
+    Report.parse((await ai.generateText({ ...asked(), output, ...briefly })).output);
     const tools = { weather: ai.tool({ inputSchema: Weather }) };
-    const { toolCalls } = await ai.generateText({ ...asked(), tools, toolChoice: "required", maxOutputTokens: 200 });
+    const { toolCalls } = await ai.generateText({ ...asked(), tools, toolChoice: "required", ...briefly });
     Weather.parse(toolCalls[0].input);
   },
 };

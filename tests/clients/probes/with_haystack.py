@@ -12,8 +12,23 @@ from haystack.components.generators.chat import OpenAIChatGenerator
 from haystack.dataclasses import ChatMessage, StreamingChunk
 from haystack.tools import create_tool_from_function
 from haystack.utils import Secret
-from probe import ANSWER, CALL, KEY, LEON, MODEL, REFUSING_URL, REPORT, TWO_CALLS, URL
-from probe import equal, holds, prompt, run, shown, wait_until_idle
+from probe import (
+    ANSWER,
+    CALL,
+    KEY,
+    LEON,
+    MODEL,
+    REFUSING_URL,
+    REPORT,
+    TWO_CALLS,
+    URL,
+    equal,
+    holds,
+    prompt,
+    run,
+    shown,
+    wait_until_idle,
+)
 from pydantic import BaseModel
 
 
@@ -104,9 +119,9 @@ def cancel() -> None:
 
 
 def real() -> None:
-    (message,) = generator(response_format=Report, max_tokens=200).run(said())["replies"]
+    (message,) = generator(response_format=Report, max_tokens=200, temperature=0).run(said())["replies"]
     Report.model_validate_json(message.text)
-    calling = generator(tool_choice="required", max_tokens=200, parallel_tool_calls=False)
+    calling = generator(tool_choice="required", max_tokens=200, temperature=0, parallel_tool_calls=False)
     (message,) = calling.run(said(), tools=TOOLS)["replies"]
     holds({"city", "days"} <= set(message.tool_calls[0].arguments), f"no call: {message}")
 

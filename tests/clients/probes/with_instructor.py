@@ -5,8 +5,7 @@ from typing import Any, Literal
 
 import instructor
 import openai
-from probe import KEY, MODEL, REFUSING_URL, REPORT, URL
-from probe import equal, holds, prompt, run, shown, wait_until_idle
+from probe import KEY, MODEL, REFUSING_URL, REPORT, URL, equal, holds, prompt, run, shown, wait_until_idle
 from pydantic import BaseModel, field_validator
 
 MODES = ("TOOLS", "TOOLS_STRICT", "JSON", "JSON_SCHEMA", "MD_JSON")
@@ -86,7 +85,7 @@ def cancel() -> None:
 
 def real() -> None:
     for mode in ("TOOLS_STRICT", "JSON_SCHEMA"):
-        holds(isinstance(create(mode, prompt(), max_tokens=300), Report), "no report")
+        holds(isinstance(create(mode, prompt(), max_tokens=200, temperature=0), Report), "no report")
 
 
 def ask(prompt: str, key: str = KEY, model: str = MODEL, temperature: float = 1) -> None:

@@ -8,8 +8,24 @@ from pathlib import Path
 from typing import Any, Literal
 
 from langchain_core.messages import HumanMessage, ToolMessage
-from probe import ANSWER, CALL, KEY, LEON, MODEL, REFUSING_URL, REPORT, SERVER, TWO_CALLS, URL
-from probe import equal, holds, prompt, run, shown, wait_until_idle
+from probe import (
+    ANSWER,
+    CALL,
+    KEY,
+    LEON,
+    MODEL,
+    REFUSING_URL,
+    REPORT,
+    SERVER,
+    TWO_CALLS,
+    URL,
+    equal,
+    holds,
+    prompt,
+    run,
+    shown,
+    wait_until_idle,
+)
 from pydantic import BaseModel
 
 QWEN = "langchain-qwq" in sys.argv
@@ -19,7 +35,7 @@ else:
     from langchain_openai import ChatOpenAI as Chat
 
 
-class Report(BaseModel):
+class Report(BaseModel, extra="forbid"):
     """What the sky does."""
 
     sky: Literal["sun", "rain"]
@@ -88,7 +104,10 @@ def usage() -> None:
     counted = chat().invoke(prompt(ANSWER)).usage_metadata
     equal(counted["total_tokens"], counted["input_tokens"] + counted["output_tokens"])
     chunks = chat(stream_usage=True).stream(prompt(ANSWER))
-    equal(sum(chunk.usage_metadata["output_tokens"] for chunk in chunks if chunk.usage_metadata), counted["output_tokens"])
+    equal(
+        sum(chunk.usage_metadata["output_tokens"] for chunk in chunks if chunk.usage_metadata),
+        counted["output_tokens"],
+    )
 
 
 def cancel() -> None:
@@ -129,9 +148,21 @@ def standard() -> str:
 
     file = Path(__file__).with_name("langchain_standard.py")
     # Without the settings and fixtures of the project in whose folder this is.
-    apart = ["-c", os.devnull, "--confcutdir", str(file.parent), "-p", "no:cacheprovider", "-p", "no:terminal"]
+    apart = [
+        "-c",
+        os.devnull,
+        "--confcutdir",
+        str(file.parent),
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:terminal",
+    ]
     # One event loop, since LangChain's connections outlive a test.
-    loop = ["--asyncio-mode=auto", *(f"-oasyncio_default_{what}_loop_scope=session" for what in ("test", "fixture"))]
+    loop = [
+        "--asyncio-mode=auto",
+        *(f"-oasyncio_default_{what}_loop_scope=session" for what in ("test", "fixture")),
+    ]
     pytest.main([*apart, *loop, str(file)], [Counting()])
     equal(outcomes.count("failed"), 0)
     holds(outcomes.count("passed") > 20, f"only {outcomes.count('passed')} tests were run")
@@ -139,11 +170,14 @@ def standard() -> str:
 
 
 def real() -> None:
-    report = chat(max_tokens=200).with_structured_output(Report).invoke(prompt())
+    # Where `json_schema` is asked of it, ChatQwen asks for any JSON.
+    method = "function_calling" if QWEN else "json_schema"
+    briefly = {"max_tokens": 200, "temperature": 0}
+    report = chat(**briefly).with_structured_output(Report, method=method).invoke(prompt())
     holds(isinstance(report, Report), f"no report: {report}")
-    calling = chat().bind_tools([weather], tool_choice="required", parallel_tool_calls=False)
+    calling = chat(**briefly).bind_tools([weather], tool_choice="weather", parallel_tool_calls=False)
     (call,) = calling.invoke(prompt()).tool_calls
-    equal((call["name"], set(call["args"])), ("weather", {"city", "days"}))
+    holds({"city", "days"} <= set(call["args"]), f"no call: {call}")
 
 
 def ask(prompt: str, key: str = KEY, model: str = MODEL, temperature: float = 1) -> None:

@@ -7,8 +7,23 @@ from llama_index.core.agent.workflow import FunctionAgent, ToolCallResult
 from llama_index.core.llms import ChatMessage
 from llama_index.core.tools import FunctionTool
 from llama_index.llms.openai_like import OpenAILike
-from probe import ANSWER, CALL, KEY, LEON, MODEL, REFUSING_URL, REPORT, TWO_CALLS, URL
-from probe import equal, holds, prompt, run, shown, wait_until_idle
+from probe import (
+    ANSWER,
+    CALL,
+    KEY,
+    LEON,
+    MODEL,
+    REFUSING_URL,
+    REPORT,
+    TWO_CALLS,
+    URL,
+    equal,
+    holds,
+    prompt,
+    run,
+    shown,
+    wait_until_idle,
+)
 from pydantic import BaseModel
 
 
@@ -99,11 +114,11 @@ def cancel() -> None:
 
 
 def real() -> None:
-    asking = llm(should_use_structured_outputs=True, max_tokens=200).as_structured_llm(Report)
+    asking = llm(should_use_structured_outputs=True, max_tokens=200, temperature=0).as_structured_llm(Report)
     holds(isinstance(asking.chat(said()).raw, Report), "no report")
     tool = FunctionTool.from_defaults(weather)
     options = {"tool_required": True, "allow_parallel_tool_calls": False, "max_tokens": 200}
-    calling = llm().chat_with_tools([tool], prompt(), **options)
+    calling = llm(temperature=0).chat_with_tools([tool], prompt(), **options)
     (call,) = llm().get_tool_calls_from_response(calling)
     holds({"city", "days"} <= set(call.tool_kwargs), f"no call: {call}")
 

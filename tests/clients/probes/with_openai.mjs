@@ -13,6 +13,7 @@ const { completions } = client.chat;
 
 const Report = z.object({ sky: z.enum(["sun", "rain"]), days: z.number().int().nullable() });
 const Weather = z.object({ city: z.string(), days: z.number().int() });
+const briefly = { max_tokens: 200, temperature: 0 };
 const asked = (...replies) => ({ model: MODEL, messages: [{ role: "user", content: prompt(...replies) }] });
 
 async function loop(first, n) {
@@ -76,10 +77,10 @@ const checks = {
 
   real: async () => {
     const response_format = zodResponseFormat(Report, "report");
-    const reply = await completions.parse({ ...asked(), response_format, max_tokens: 200 });
+    const reply = await completions.parse({ ...asked(), response_format, ...briefly });
     Report.parse(reply.choices[0].message.parsed);
     const tools = [zodFunction({ name: "weather", parameters: Weather })];
-    const forced = { tools, tool_choice: "required", parallel_tool_calls: false };
+    const forced = { tools, tool_choice: "required", parallel_tool_calls: false, ...briefly };
     const { choices } = await completions.parse({ ...asked(), ...forced });
     Weather.parse(choices[0].message.tool_calls[0].function.parsed_arguments);
   },

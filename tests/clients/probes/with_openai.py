@@ -4,8 +4,23 @@ import json
 from typing import Literal
 
 import openai
-from probe import ANSWER, CALL, KEY, LEON, MODEL, REFUSING_URL, REPORT, TWO_CALLS, URL
-from probe import equal, holds, prompt, run, shown, wait_until_idle
+from probe import (
+    ANSWER,
+    CALL,
+    KEY,
+    LEON,
+    MODEL,
+    REFUSING_URL,
+    REPORT,
+    TWO_CALLS,
+    URL,
+    equal,
+    holds,
+    prompt,
+    run,
+    shown,
+    wait_until_idle,
+)
 from pydantic import BaseModel
 
 client = openai.OpenAI(base_url=URL, api_key=KEY, max_retries=0)
@@ -22,13 +37,14 @@ class Report(BaseModel):
     days: int | None
 
 
-class weather(BaseModel):  # noqa: N801 - the function's name
+class weather(BaseModel):
     """The weather of a city in the next days."""
 
     city: str
     days: int
 
 
+BRIEFLY = {"max_tokens": 200, "temperature": 0}
 TOOLS = [openai.pydantic_function_tool(weather)]
 
 
@@ -41,7 +57,9 @@ def reply() -> None:
 
 
 def stream() -> None:
-    chunks = [chunk.choices[0].delta.content or "" for chunk in completions.create(**asked(ANSWER), stream=True)]
+    chunks = [
+        chunk.choices[0].delta.content or "" for chunk in completions.create(**asked(ANSWER), stream=True)
+    ]
     equal("".join(chunks), ANSWER)
     holds(len(chunks) > 3, "all came at once")
     with parsing.stream(**asked(ANSWER)) as events:
@@ -103,11 +121,13 @@ def cancel() -> None:
 
 
 def real() -> None:
-    message = parsing.parse(**asked(), response_format=Report, max_tokens=200).choices[0].message
+    message = parsing.parse(**asked(), response_format=Report, **BRIEFLY).choices[0].message
     holds(isinstance(message.parsed, Report), f"no report: {message}")
-    message = parsing.parse(
-        **asked(), tools=TOOLS, tool_choice="required", parallel_tool_calls=False
-    ).choices[0].message
+    message = (
+        parsing.parse(**asked(), tools=TOOLS, tool_choice="required", parallel_tool_calls=False, **BRIEFLY)
+        .choices[0]
+        .message
+    )
     holds(isinstance(message.tool_calls[0].function.parsed_arguments, weather), f"no call: {message}")
 
 

@@ -1,12 +1,35 @@
 """The agents library of OpenAI, on chat completions."""
 
+import dataclasses
 import json
 from typing import Any, Literal
 
 import openai
-from agents import Agent, ModelSettings, OpenAIChatCompletionsModel, Runner, function_tool, set_tracing_disabled
-from probe import ANSWER, CALL, KEY, LEON, MODEL, REFUSING_URL, REPORT, TWO_CALLS, URL
-from probe import equal, holds, prompt, run, shown, wait_until_idle
+from agents import (
+    Agent,
+    ModelSettings,
+    OpenAIChatCompletionsModel,
+    Runner,
+    function_tool,
+    set_tracing_disabled,
+)
+from probe import (
+    ANSWER,
+    CALL,
+    KEY,
+    LEON,
+    MODEL,
+    REFUSING_URL,
+    REPORT,
+    TWO_CALLS,
+    URL,
+    equal,
+    holds,
+    prompt,
+    run,
+    shown,
+    wait_until_idle,
+)
 from pydantic import BaseModel
 
 set_tracing_disabled(True)
@@ -94,16 +117,18 @@ async def cancel() -> None:
 
 
 async def real() -> None:
-    short = ModelSettings(max_tokens=200)
-    result = await Runner.run(agent(output_type=Report, model_settings=short), prompt())
+    briefly = ModelSettings(max_tokens=200, temperature=0)
+    result = await Runner.run(agent(output_type=Report, model_settings=briefly), prompt())
     holds(isinstance(result.final_output, Report), "no report")
-    calling = ModelSettings(max_tokens=200, tool_choice="required", parallel_tool_calls=False)
+    calling = dataclasses.replace(briefly, tool_choice="required", parallel_tool_calls=False)
     stopping = agent(tools=[weather], model_settings=calling, tool_use_behavior="stop_on_first_tool")
     equal((await Runner.run(stopping, prompt())).final_output, "sun")
 
 
 def ask(prompt: str, key: str = KEY, model: str = MODEL, temperature: float = 1) -> None:
-    Runner.run_sync(agent(REFUSING_URL, key, model, model_settings=ModelSettings(temperature=temperature)), prompt)
+    Runner.run_sync(
+        agent(REFUSING_URL, key, model, model_settings=ModelSettings(temperature=temperature)), prompt
+    )
 
 
 run(

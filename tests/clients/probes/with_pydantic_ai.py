@@ -1,11 +1,25 @@
 """Agents of pydantic-ai."""
 
-import json
 from typing import Any, Literal
 
 import openai
-from probe import ANSWER, CALL, KEY, LEON, MODEL, REFUSING_URL, REPORT, TWO_CALLS, URL
-from probe import equal, holds, prompt, run, shown, wait_until_idle
+from probe import (
+    ANSWER,
+    CALL,
+    KEY,
+    LEON,
+    MODEL,
+    REFUSING_URL,
+    REPORT,
+    TWO_CALLS,
+    URL,
+    equal,
+    holds,
+    prompt,
+    run,
+    shown,
+    wait_until_idle,
+)
 from pydantic import BaseModel
 from pydantic_ai import Agent, NativeOutput, PromptedOutput, ToolOutput
 from pydantic_ai.models.openai import OpenAIChatModel
@@ -88,10 +102,10 @@ async def cancel() -> None:
 
 
 async def real() -> None:
-    short = {"max_tokens": 200}
-    result = await agent(output_type=NativeOutput(Report), model_settings=short).run(prompt())
+    briefly = {"max_tokens": 200, "temperature": 0}
+    result = await agent(output_type=NativeOutput(Report), model_settings=briefly).run(prompt())
     holds(isinstance(result.output, Report), "no report")
-    result = await agent(output_type=ToolOutput(Report), model_settings=short).run(prompt())
+    result = await agent(output_type=ToolOutput(Report), model_settings=briefly).run(prompt())
     holds(isinstance(result.output, Report), "no report by a call")
 
 

@@ -4,8 +4,23 @@ import gc
 import json
 from typing import Any
 
-from probe import ANSWER, CALL, KEY, LEON, MODEL, REFUSING_URL, REPORT, TWO_CALLS, URL
-from probe import equal, holds, prompt, run, shown, wait_until_idle
+from probe import (
+    ANSWER,
+    CALL,
+    KEY,
+    LEON,
+    MODEL,
+    REFUSING_URL,
+    REPORT,
+    TWO_CALLS,
+    URL,
+    equal,
+    holds,
+    prompt,
+    run,
+    shown,
+    wait_until_idle,
+)
 from smolagents import CodeAgent, LogLevel, OpenAIModel, ToolCallingAgent, tool
 
 heard: list[dict[str, Any]] = []
@@ -24,7 +39,9 @@ def weather(city: str, days: int) -> str:
 
 
 def model(url: str = URL, key: str = KEY, id: str = MODEL, **options: Any) -> Any:
-    return OpenAIModel(id, api_base=url, api_key=key, client_kwargs={"max_retries": 0}, retry=False, **options)
+    return OpenAIModel(
+        id, api_base=url, api_key=key, client_kwargs={"max_retries": 0}, retry=False, **options
+    )
 
 
 def messages(said: str) -> list[dict[str, Any]]:
@@ -62,7 +79,10 @@ def parallel() -> None:
 
 def code() -> None:
     heard.clear()
-    steps = [f"Thought: I look.\n<code>\n{line}\n</code>" for line in ("print(weather('León', 3))", f"final_answer({ANSWER!r})")]
+    steps = [
+        f"Thought: I look.\n<code>\n{line}\n</code>"
+        for line in ("print(weather('León', 3))", f"final_answer({ANSWER!r})")
+    ]
     agent = CodeAgent([weather], model(), verbosity_level=LogLevel.OFF)
     equal(agent.run(prompt(*steps), max_steps=3), ANSWER)
     equal(heard, [LEON])
@@ -98,7 +118,11 @@ def cancel() -> None:
 
 
 def real() -> None:
-    agent = ToolCallingAgent([weather], model(max_tokens=200, parallel_tool_calls=False), verbosity_level=LogLevel.OFF)
+    agent = ToolCallingAgent(
+        [weather],
+        model(max_tokens=200, temperature=0, parallel_tool_calls=False),
+        verbosity_level=LogLevel.OFF,
+    )
     agent.run("What is the weather in León?", max_steps=1)
     calls = [step.tool_calls for step in agent.memory.steps if getattr(step, "tool_calls", None)]
     holds(calls, "no call")
