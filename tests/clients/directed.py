@@ -14,12 +14,11 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tests.scripts import written
+from tests.scripts import called, written
 
-from tessera.core.chat import AssistantMessage, ChatRequest, ToolCall, UserMessage
 from tessera.core.generation import Prompt
 from tessera.engine.scripted import Script, ScriptedTokenizer, cycling, saying
-from tessera.formats.base import ChatFormat, Control
+from tessera.formats.base import ChatFormat
 
 BEGIN, END = "[[say]]", "[[end]]"
 ANSWERS_TURN = "<|im_start|>assistant\n"
@@ -63,9 +62,18 @@ def chosen(prompt: str, phrases: Mapping[str, Any]) -> dict[str, Any]:
 
 def spelled(chat_format: ChatFormat, reply: dict[str, Any]) -> str:
     """The reply as a model of this family writes it."""
-    calls = tuple(ToolCall(f"call_{i}", *call) for i, call in enumerate(reply.get("calls", [])))
-    said = AssistantMessage(reply.get("text", ""), tool_calls=calls)
-    history = chat_format.render(ChatRequest((UserMessage(""), said, UserMessage(""))))
-    text = "".join(part.token if isinstance(part, Control) else part.text for part in history)
-    answer = text.partition(ANSWERS_TURN)[2].partition("<|im_end|>")[0]
+    spell = in_xml if chat_format.syntax.calls == "xml" else in_json
+    calls = [spell(name, arguments) for name, arguments in reply.get("calls", [])]
+    answer = "\n".join([*filter(None, [reply.get("text")]), *calls])
     return f"{reply['reasoning']}\n</think>\n\n{answer}" if "reasoning" in reply else answer
+
+
+def in_json(name: str, arguments: dict[str, Any]) -> str:
+    return called(name, **arguments)
+
+
+def in_xml(name: str, arguments: dict[str, Any]) -> str:
+    """Strings are written as they are, and all else as JSON."""
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in arguments.items()}
+    parameters = "".join(f"<parameter={key}>\n{text}\n</parameter>\n" for key, text in texts.items())
+    return f"<tool_call>\n<function={name}>\n{parameters}</function>\n</tool_call>"

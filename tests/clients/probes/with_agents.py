@@ -5,12 +5,12 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from probe import ANSWER, KEY, MODEL, REFUSING_URL, URL, WRONG_KEY, holds, prompt, run
+from probe import ANSWER, KEY, MODEL, REFUSING_URL, REPORT, URL, WRONG_KEY, holds, prompt, run
 
 CLIENT = Path(os.environ["PROBE_CLIENT"])
 NODE = os.environ["PROBE_NODE"]
@@ -21,7 +21,8 @@ PROOF = 'the lamp\n<b> & "quotes" </parameter>\n'
 @dataclass(frozen=True)
 class Agent:
     """How it is run. `setup` writes what it needs to the home, and may run commands; `writing` are the calls
-    that have the agent write a text to a file, and `shell` the one that runs a command.
+    that have the agent write a text to a file, and `shell` the one that runs a command. `form` are options for
+    an answer that fits a schema, which is then given by a call of `structured_output`.
     """
 
     command: Callable[[str], list[str | Path]]
@@ -29,6 +30,7 @@ class Agent:
     writing: Callable[[Path, str], list[list[Any]]]
     shell: Callable[[str], list[Any]] | None
     setup: Callable[[Path, str, str], None] = lambda home, url, key: None
+    form: Callable[[str], list[str]] | None = None
 
 
 def opencode_setup(home: Path, url: str, key: str) -> None:
@@ -74,6 +76,7 @@ AGENTS = {
         },
         writing=lambda file, text: [["write_file", {"file_path": str(file), "content": text}]],
         shell=lambda command: ["run_shell_command", {"command": command, "is_background": False}],
+        form=lambda schema: ["--json-schema", schema],
     ),
     "opencode": Agent(
         command=lambda said: [OPENCODE, "run", "--auto", "--model", f"tessera/{MODEL}", said],
@@ -117,13 +120,13 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     }
 
 
-def played(said: str, home: Path, url: str = URL, key: str = KEY) -> str:
+def played(said: str, home: Path, url: str = URL, key: str = KEY, options: Sequence[str] = ()) -> str:
     """What the agent prints for the prompt."""
     work = home / "work"
     work.mkdir()
     AGENT.setup(home, url, key)
     done = subprocess.run(
-        AGENT.command(said),
+        [*AGENT.command(said), *options],
         cwd=work,
         env=environment(home, **AGENT.variables(url, key)),
         stdin=subprocess.DEVNULL,
@@ -171,6 +174,14 @@ def parallel(home: Path) -> None:
     wrote(second, "lamp\n", printed)
 
 
+def structured(home: Path) -> None:
+    assert AGENT.form
+    schema = {"type": "object", "properties": {"sky": {"enum": ["sun", "rain"]}}, "required": ["sky"]}
+    said = prompt({"calls": [["structured_output", REPORT]]}, text="Report.")
+    printed = played(said, home, options=AGENT.form(json.dumps(schema)))
+    holds(json.dumps(REPORT, separators=(",", ":")) in printed, f"no report: {printed[-300:]}")
+
+
 def refused(home: Path) -> None:
     printed = " ".join(played(prompt("Yes."), home, REFUSING_URL, WRONG_KEY).split())
     holds("Incorrect API key provided" in printed, f"the error is not shown: {printed[-300:]}")
@@ -179,4 +190,6 @@ def refused(home: Path) -> None:
 checks = {"reply": in_home(reply), "tools": in_home(tools), "401": in_home(refused)}
 if AGENT.shell:
     checks["parallel"] = in_home(parallel)
+if AGENT.form:
+    checks["structured"] = in_home(structured)
 run(checks)
