@@ -160,8 +160,10 @@ def embedded(folder: Path) -> Iterator[tuple[str, str]]:
     with process:
         assert process.stdout is not None
         try:
-            lines = [process.stdout.readline(), process.stdout.readline()]
-            yield lines[1].split()[2].removesuffix("/v1,"), key
+            _, listening = process.stdout.readline(), process.stdout.readline()
+            if not listening:
+                raise RuntimeError(f"tessera serve ended: {(folder / 'server.log').read_text()[-600:]}")
+            yield listening.split()[2].removesuffix("/v1,"), key
         finally:
             process.terminate()
 

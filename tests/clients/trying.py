@@ -70,12 +70,14 @@ def attempt(
         "PROBE_SPENT_KEY": server.spent_key,
     }
     problems = [_run(client, folder, variables | scripted)]
-    refused = [*_refused(server.recorder.exchanges), *_refused_by_the_other_family(server)]
+    refused = [*refusals(server.recorder.exchanges), *_refused_by_the_other_family(server)]
     if real and client.probe != "with_agents.py":
         of_real = {"PROBE_REAL": "1", "PROBE_SERVER": real[0], "PROBE_KEY": real[1]}
         problems.append(_run(client, folder, variables | of_real))
     lines = map(json.loads, results.read_text().splitlines())
     checks = [Check(line["check"], line["ok"], line["shown"]) for line in lines]
+    if not checks:
+        problems.append("it checked nothing")
     unfinished = [Check("probe", False, problem) for problem in problems if problem]
     return Result(client, {check.name: check for check in [*checks, *unfinished]}, tuple(refused))
 
@@ -122,7 +124,8 @@ def _end(before: set[int]) -> None:
                 os.waitpid(id, 0)
 
 
-def _refused(exchanges: list[Exchange]) -> Iterator[str]:
+def refusals(exchanges: list[Exchange]) -> Iterator[str]:
+    """Requests that were refused though a client meant them."""
     for each in exchanges:
         if each.status >= 400:
             yield f"{each.path} was refused, {each.status}: {each.reply} to {each.body[:2000].decode()}"

@@ -20,15 +20,15 @@ PROOF = 'the lamp\n<b> & "quotes" </parameter>\n'
 
 @dataclass(frozen=True)
 class Agent:
-    """How it is run. `setup` writes what it needs to the home, and may run commands; `writing` are the calls
-    that have the agent write a text to a file, and `shell` the one that runs a command. `form` are options for
-    an answer that fits a schema, which is then given by a call of `structured_output`.
+    """How it is run. `setup` writes what it needs to the home, and may run commands. `writing` is the call
+    that writes a text to a file, and `shell` the one that runs a command; without them it edits by text.
+    `form` are options for an answer that fits a schema, which a call of `structured_output` then gives.
     """
 
     command: Callable[[str], list[str | Path]]
     variables: Callable[[str, str], dict[str, str]]
-    writing: Callable[[Path, str], list[list[Any]]]
-    shell: Callable[[str], list[Any]] | None
+    writing: Callable[[Path, str], list[Any]] | None = None
+    shell: Callable[[str], list[Any]] | None = None
     setup: Callable[[Path, str, str], None] = lambda home, url, key: None
     form: Callable[[str], list[str]] | None = None
 
@@ -57,8 +57,11 @@ def aider_setup(home: Path, url: str, key: str) -> None:
 
 MODULES = CLIENT / "node_modules"
 QWEN = (NODE, MODULES / "@qwen-code/qwen-code/cli-entry.js")
-OPENCODE = MODULES / "opencode-linux-x64-baseline/bin/opencode"
-CLINE = MODULES / "@cline/cli-linux-x64/bin/cline"
+OPENCODE, CLINE = (
+    # npm installs the ones for this machine; of two, the later needs a less capable processor.
+    max(MODULES.glob(path), default=Path())
+    for path in ("opencode-*/bin/opencode", "@cline/cli-*/bin/cline")
+)
 AIDER_OPTIONS = (
     *("--model", f"openai/{MODEL}", "--model-metadata-file", "../models.json", "--edit-format", "whole"),
     *("--yes-always", "--no-git", "--no-check-update", "--no-analytics", "--no-show-release-notes"),
@@ -74,7 +77,7 @@ AGENTS = {
             "OPENAI_MODEL": MODEL,
             "QWEN_TELEMETRY_ENABLED": "false",
         },
-        writing=lambda file, text: [["write_file", {"file_path": str(file), "content": text}]],
+        writing=lambda file, text: ["write_file", {"file_path": str(file), "content": text}],
         shell=lambda command: ["run_shell_command", {"command": command, "is_background": False}],
         form=lambda schema: ["--json-schema", schema],
     ),
@@ -84,22 +87,20 @@ AGENTS = {
             f"OPENCODE_DISABLE_{what}": "1"
             for what in ("AUTOUPDATE", "MODELS_FETCH", "LSP_DOWNLOAD", "DEFAULT_PLUGINS")
         },
-        writing=lambda file, text: [["write", {"filePath": str(file), "content": text}]],
+        writing=lambda file, text: ["write", {"filePath": str(file), "content": text}],
         shell=lambda command: ["bash", {"command": command, "description": "Writes a file."}],
         setup=opencode_setup,
     ),
     "cline": Agent(
         command=lambda said: [CLINE, "-P", "openai-compatible", "-m", MODEL, said],
         variables=lambda url, key: {"CLINE_SESSION_BACKEND_MODE": "local", "CLINE_NO_AUTO_UPDATE": "1"},
-        writing=lambda file, text: [["editor", {"path": str(file), "new_text": text}]],
+        writing=lambda file, text: ["editor", {"path": str(file), "new_text": text}],
         shell=lambda command: ["run_commands", {"commands": [command]}],
         setup=cline_setup,
     ),
     "aider": Agent(
         command=lambda said: [CLIENT / "bin/aider", *AIDER_OPTIONS, "--message", said],
         variables=lambda url, key: {"OPENAI_API_BASE": url, "OPENAI_API_KEY": key},
-        writing=lambda file, text: [],
-        shell=None,  # its edits are text
         setup=aider_setup,
     ),
 }
@@ -159,16 +160,17 @@ def wrote(file: Path, text: str, printed: str) -> None:
 
 def tools(home: Path) -> None:
     file = home / "work" / "proof"
-    said = {"calls": AGENT.writing(file, PROOF)}
-    if not said["calls"]:
-        said = {"text": f"proof\n```\n{PROOF}```\n"}
+    said: Any = f"proof\n```\n{PROOF}```\n"
+    if AGENT.writing:
+        said = {"calls": [AGENT.writing(file, PROOF)]}
     wrote(file, PROOF, played(prompt(said, ANSWER, text="Write a file."), home))
 
 
 def parallel(home: Path) -> None:
+    assert AGENT.writing
     assert AGENT.shell
     first, second = home / "work" / "first", home / "work" / "second"
-    calls = [*AGENT.writing(first, PROOF), AGENT.shell(f"echo lamp > '{second}'")]
+    calls = [AGENT.writing(first, PROOF), AGENT.shell(f"echo lamp > '{second}'")]
     printed = played(prompt({"calls": calls}, ANSWER, text="Write two files."), home)
     wrote(first, PROOF, printed)
     wrote(second, "lamp\n", printed)
