@@ -4,13 +4,14 @@ A user's message holds the replies of all turns, as JSON in Base64, which agents
 between two marks: `[[say]]WyJJdCByYWlucy4iXQ==[[end]]` is `["It rains."]`.
 
 The reply to play is told by the number of assistant turns since. A reply is a text, or an object of `text`,
-`reasoning`, `calls`, and `endless`; or `fill`, a name and a value: a call of the tool of that name, and the
-value as JSON if there is no such tool.
+`reasoning`, `calls`, and `endless`; or `fill`, a name and a value: a call of a tool whose name begins so,
+and the value as JSON if there is none.
 """
 
 import base64
 import itertools
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -54,8 +55,8 @@ def chosen(prompt: str, phrases: Mapping[str, Any]) -> dict[str, Any]:
         case str():
             return {"text": reply}
         case {"fill": [name, value]}:
-            is_tool = json.dumps({"name": name})[1:-1] in prompt
-            return {"calls": [[name, value]]} if is_tool else {"text": json.dumps(value)}
+            tool = re.search(rf'"name": "({name}\w*)"', prompt)
+            return {"calls": [[tool[1], value]]} if tool else {"text": json.dumps(value)}
         case _:
             return reply
 

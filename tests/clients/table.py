@@ -46,7 +46,9 @@ CLIENTS = (
     Client("openai-1.40", "openai 1.40 (Python)", "PyPI", ("openai==1.40.0", "httpx<0.28"), "with_openai.py"),
     Client("openai-node", "openai (Node)", "npm", ("openai@7.59.0", "zod@4.6.7"), "with_openai.mjs"),
     Client("langchain", "LangChain", "PyPI", ("langchain-openai", "langchain-tests"), "with_langchain.py"),
-    Client("langchain-qwq", "langchain-qwq", "PyPI", ("langchain-qwq",), "with_langchain.py"),
+    Client(
+        "langchain-qwq", "langchain-qwq", "PyPI", ("langchain-qwq", "langchain-tests"), "with_langchain.py"
+    ),
     Client("pydantic-ai", "Pydantic AI", "PyPI", ("pydantic-ai-slim[openai]",), "with_pydantic_ai.py"),
     Client("openai-agents", "OpenAI Agents", "PyPI", ("openai-agents",), "with_openai_agents.py"),
     Client("instructor", "Instructor", "PyPI", ("instructor",), "with_instructor.py"),

@@ -1,16 +1,21 @@
 """LangChain's tests of chat models, on the server that the environment names."""
 
 import os
+import sys
 from typing import Any
 
-from langchain_openai import ChatOpenAI
 from langchain_tests.integration_tests import ChatModelIntegrationTests
+
+if "langchain-qwq" in sys.argv:
+    from langchain_qwq import ChatQwen as Chat
+else:
+    from langchain_openai import ChatOpenAI as Chat
 
 
 class TestStandard(ChatModelIntegrationTests):
     @property
-    def chat_model_class(self) -> type[ChatOpenAI]:
-        return ChatOpenAI
+    def chat_model_class(self) -> type[Chat]:
+        return Chat
 
     @property
     def chat_model_params(self) -> dict[str, Any]:

@@ -184,20 +184,18 @@ def ask(prompt: str, key: str = KEY, model: str = MODEL, temperature: float = 1)
     chat(REFUSING_URL, api_key=key, model=model, temperature=temperature).invoke(prompt)
 
 
-CHECKS = {
-    "reply": reply,
-    "stream": stream,
-    "tools": tools,
-    "parallel": parallel,
-    "structured": structured,
-    "reasoning": reasoning,
-    "usage": usage,
-    "cancel": cancel,
-    "real": real,
-    **{str(status): lambda status=status: shown(ask, status) for status in (400, 401, 404, 413, 429)},
-}
-if not QWEN:
-    CHECKS["standard"] = standard
-
-if __name__ == "__main__":
-    run(CHECKS)
+run(
+    {
+        "reply": reply,
+        "stream": stream,
+        "tools": tools,
+        "parallel": parallel,
+        "structured": structured,
+        "reasoning": reasoning,
+        "usage": usage,
+        "cancel": cancel,
+        "real": real,
+        "standard": standard,
+        **{str(status): lambda status=status: shown(ask, status) for status in (400, 401, 404, 413, 429)},
+    }
+)
