@@ -24,7 +24,7 @@ serve: setup  ## serve the embedded model
 clients: setup  ## add LangChain and pydantic-ai; without them their tests are skipped
 	-$(BIN)/python -m pip install -q --require-hashes -r requirements/clients.txt
 
-clients-full: setup  ## try 17 clients and agents, each in an environment of its own: half an hour
+clients-full: setup  ## try 17 clients and agents, each in an environment of its own: ten minutes or more
 	$(BIN)/python -m tests.clients
 
 test: setup  ## run the tests

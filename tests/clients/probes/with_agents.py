@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from probe import ANSWER, KEY, MODEL, REFUSING_URL, REPORT, URL, WRONG_KEY, holds, prompt, run
+from probe import ANSWER, KEY, MODEL, REFUSING_URL, REPORT, SMALL_KEY, URL, WRONG_KEY, holds, prompt, run
 
 CLIENT = Path(os.environ["PROBE_CLIENT"])
 NODE = os.environ["PROBE_NODE"]
@@ -23,10 +23,12 @@ class Agent:
     """How it is run. `setup` writes what it needs to the home, and may run commands. `writing` is the call
     that writes a text to a file, and `shell` the one that runs a command; without them it edits by text.
     `form` are options for an answer that fits a schema, which a call of `structured_output` then gives.
+    `overflow` is printed when the agent understands that the context is too small, and would compact it.
     """
 
     command: Callable[[str], list[str | Path]]
     variables: Callable[[str, str], dict[str, str]]
+    overflow: str
     writing: Callable[[Path, str], list[Any]] | None = None
     shell: Callable[[str], list[Any]] | None = None
     setup: Callable[[Path, str, str], None] = lambda home, url, key: None
@@ -77,6 +79,7 @@ AGENTS = {
             "OPENAI_MODEL": MODEL,
             "QWEN_TELEMETRY_ENABLED": "false",
         },
+        overflow="no earlier conversation history to compress",
         writing=lambda file, text: ["write_file", {"file_path": str(file), "content": text}],
         shell=lambda command: ["run_shell_command", {"command": command, "is_background": False}],
         form=lambda schema: ["--json-schema", schema],
@@ -87,6 +90,7 @@ AGENTS = {
             f"OPENCODE_DISABLE_{what}": "1"
             for what in ("AUTOUPDATE", "MODELS_FETCH", "LSP_DOWNLOAD", "DEFAULT_PLUGINS")
         },
+        overflow="maximum context length",
         writing=lambda file, text: ["write", {"filePath": str(file), "content": text}],
         shell=lambda command: ["bash", {"command": command, "description": "Writes a file."}],
         setup=opencode_setup,
@@ -94,6 +98,7 @@ AGENTS = {
     "cline": Agent(
         command=lambda said: [CLINE, "-P", "openai-compatible", "-m", MODEL, said],
         variables=lambda url, key: {"CLINE_SESSION_BACKEND_MODE": "local", "CLINE_NO_AUTO_UPDATE": "1"},
+        overflow="no conversation history to compact",
         writing=lambda file, text: ["editor", {"path": str(file), "new_text": text}],
         shell=lambda command: ["run_commands", {"commands": [command]}],
         setup=cline_setup,
@@ -101,6 +106,7 @@ AGENTS = {
     "aider": Agent(
         command=lambda said: [CLIENT / "bin/aider", *AIDER_OPTIONS, "--message", said],
         variables=lambda url, key: {"OPENAI_API_BASE": url, "OPENAI_API_KEY": key},
+        overflow="To reduce input tokens",
         setup=aider_setup,
     ),
 }
@@ -189,7 +195,17 @@ def refused(home: Path) -> None:
     holds("Incorrect API key provided" in printed, f"the error is not shown: {printed[-300:]}")
 
 
-checks = {"reply": in_home(reply), "tools": in_home(tools), "401": in_home(refused)}
+def overflowed(home: Path) -> None:
+    printed = " ".join(played(prompt("Yes."), home, REFUSING_URL, SMALL_KEY).split())
+    holds(AGENT.overflow in printed, f"the context's end is not understood: {printed[-600:]}")
+
+
+checks = {
+    "reply": in_home(reply),
+    "tools": in_home(tools),
+    "401": in_home(refused),
+    "413": in_home(overflowed),
+}
 if AGENT.shell:
     checks["parallel"] = in_home(parallel)
 if AGENT.form:
