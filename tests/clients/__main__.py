@@ -9,30 +9,47 @@ import argparse
 import signal
 import sys
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from tests.clients.installing import NotInstalled, install, lock
 from tests.clients.page import row, write
 from tests.clients.server import embedded, scripted
-from tests.clients.table import CLIENTS
+from tests.clients.table import CLIENTS, Client
 from tests.clients.trying import Result, attempt, end_with_me
 
 
 def main() -> int:
+    """The exit code: 1 if anything failed."""
     options = argparse.ArgumentParser(prog="python -m tests.clients", description=__doc__)
     options.add_argument(
-        "names", nargs="*", choices=[client.name for client in CLIENTS] + [[]], metavar="NAME"
+        "names", nargs="*", metavar="NAME", help=", ".join(client.name for client in CLIENTS)
     )
     options.add_argument("--write", action="store_true", help="write docs/*/clients.md; needs all clients")
     options.add_argument("--lock", action="store_true", help="compile the pins anew, and do nothing else")
     chosen = options.parse_args()
+    if unknown := {*chosen.names} - {client.name for client in CLIENTS}:
+        options.error(f"no such client: {', '.join(sorted(unknown))}")
     if chosen.lock:
         lock()
         return 0
-    clients = [
-        client for client in CLIENTS if client.name in (chosen.names or [each.name for each in CLIENTS])
-    ]
+    results, skipped = try_all(
+        [client for client in CLIENTS if client.name in chosen.names or not chosen.names]
+    )
+    failed = [result for result in results if result.failures]
+    print(*(f"{result.client.title}: {line}" for result in failed for line in result.failures), sep="\n")
+    print(*skipped, sep="\n")
+    print(f"{len(results) - len(failed)} passed, {len(failed)} failed, {len(skipped)} skipped")
+    if chosen.write:
+        if len(results) < len(CLIENTS):
+            sys.exit("Not written: the page shows all clients, and not all were tried.")
+        write(results)
+    return bool(failed)
+
+
+def try_all(clients: Sequence[Client]) -> tuple[list[Result], list[str]]:
+    """What came of them, and why others were skipped. A row is printed as soon as it is known."""
     results: list[Result] = []
     skipped: list[str] = []
     end_with_me()
@@ -49,15 +66,7 @@ def main() -> int:
                 continue
             results.append(attempt(client, folder, server, real, work))
             print(row(results[-1], "en"), flush=True)
-    failures = [f"{result.client.title}: {line}" for result in results for line in result.failures]
-    print(*failures, *skipped, sep="\n")
-    print(f"{len(results) - sum(bool(result.failures) for result in results)} passed, ", end="")
-    print(f"{sum(bool(result.failures) for result in results)} failed, {len(skipped)} skipped")
-    if chosen.write:
-        if len(results) < len(CLIENTS):
-            sys.exit("Not written: the page shows all clients, and not all were tried.")
-        write(results)
-    return bool(failures)
+    return results, skipped
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ export function holds(condition, what) {
   if (!condition) throw new Error(what);
 }
 
-export async function waitUntilIdle(withinS = 5) {
+export async function waitUntilIdle(withinS = 20) {
   const ends = Date.now() + 1000 * withinS;
   while ((await (await fetch(`${env.PROBE_SERVER}/running`)).text()) !== "0") {
     holds(Date.now() < ends, "the server still generates");

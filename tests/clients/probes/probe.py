@@ -59,7 +59,7 @@ def running() -> int:
         return int(answer.read())
 
 
-def wait_until_idle(within_s: float = 5) -> None:
+def wait_until_idle(within_s: float = 20) -> None:
     """Returns once the server generates nothing any more."""
     ends = time.monotonic() + within_s
     while running():
