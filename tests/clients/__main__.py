@@ -23,20 +23,18 @@ from tests.clients.trying import Result, attempt, end_with_me
 def main() -> int:
     """The exit code: 1 if anything failed."""
     options = argparse.ArgumentParser(prog="python -m tests.clients", description=__doc__)
-    options.add_argument(
-        "names", nargs="*", metavar="NAME", help=", ".join(client.name for client in CLIENTS)
-    )
+    known = [client.name for client in CLIENTS]
+    options.add_argument("names", nargs="*", metavar="NAME", help=", ".join(known))
     options.add_argument("--write", action="store_true", help="write docs/*/clients.md; needs all clients")
     options.add_argument("--lock", action="store_true", help="compile the pins anew, and do nothing else")
     chosen = options.parse_args()
-    if unknown := {*chosen.names} - {client.name for client in CLIENTS}:
+    if unknown := {*chosen.names} - {*known}:
         options.error(f"no such client: {', '.join(sorted(unknown))}")
     if chosen.lock:
         lock()
         return 0
-    results, skipped = try_all(
-        [client for client in CLIENTS if client.name in chosen.names or not chosen.names]
-    )
+    wanted = chosen.names or known
+    results, skipped = try_all([client for client in CLIENTS if client.name in wanted])
     failed = [result for result in results if result.failures]
     print(*(f"{result.client.title}: {line}" for result in failed for line in result.failures), sep="\n")
     print(*skipped, sep="\n")

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from tests.clients import installing
 from tests.clients.directed import chosen, spelled
 from tests.clients.server import scripted
-from tests.clients.table import CHECKS, CLIENTS, ERRORS
+from tests.clients.table import CHECKS, CLIENTS, ERRORS, Client
 from tests.clients.trying import attempt, refusals
 
 from tessera.formats.hermes import HERMES
@@ -24,6 +25,18 @@ def installed(tmp_path: Path) -> Path:
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     python.chmod(0o755)
     return folder
+
+
+@pytest.mark.parametrize("client", [CLIENTS[0], CLIENTS[2]], ids=lambda client: client.source)
+def test_what_cannot_be_installed_is_said_and_tried_again(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installing, "HOME", tmp_path)
+    for name, failing in (("UV", Path("/bin/false")), ("NPM", ("/bin/false",))):
+        monkeypatch.setattr(installing, name, failing)
+    for _ in range(2):
+        with pytest.raises(installing.NotInstalled):
+            installing.install(client)
 
 
 def test_the_official_client_passes(installed: Path, tmp_path: Path) -> None:
