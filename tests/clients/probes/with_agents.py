@@ -106,7 +106,7 @@ AGENTS = {
     "aider": Agent(
         command=lambda said: [CLIENT / "bin/aider", *AIDER_OPTIONS, "--message", said],
         variables=lambda url, key: {"OPENAI_API_BASE": url, "OPENAI_API_KEY": key},
-        overflow="To reduce input tokens",
+        overflow="has hit a token limit",
         setup=aider_setup,
     ),
 }
