@@ -4,8 +4,7 @@ BIN := .venv/bin
 HOST ?= 127.0.0.1
 PORT ?= 8000
 
-.PHONY: setup serve test test-full check fmt unit clients bench lock ci clean
-.DEFAULT_GOAL := help
+.PHONY: setup serve test test-full check fmt unit clients clients-full bench lock clean
 
 help:  ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1  — /p' Makefile
@@ -24,6 +23,9 @@ serve: setup  ## serve the embedded model
 
 clients: setup  ## add LangChain and pydantic-ai; without them their tests are skipped
 	-$(BIN)/python -m pip install -q --require-hashes -r requirements/clients.txt
+
+clients-full: setup  ## try 17 clients and agents, each in an environment of its own: ten minutes or more
+	$(BIN)/python -m tests.clients
 
 test: setup  ## run the tests
 	$(BIN)/python -m pytest -m "not full" -n 2 --dist loadfile
@@ -50,11 +52,9 @@ bench: setup  ## measure the chat and HTTP layers, structured output, and stream
 
 lock: setup  ## compile the pins anew
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml requirements/dev.in -o requirements/dev.txt
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/bench.in -o requirements/bench.txt
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/clients.in -c requirements/dev.txt -o requirements/clients.txt
+	for each in bench clients; do $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/$$each.in -c requirements/dev.txt -o requirements/$$each.txt || exit 1; done
+	$(BIN)/python -m tests.clients --lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml requirements/serve.in -c requirements/dev.txt -o requirements/serve.txt
 
-ci: check test  ## what CI runs
-
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache
+	rm -rf .venv .clients .pytest_cache .ruff_cache

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-REQUIREMENTS = sorted((ROOT / "requirements").glob("*.txt"))
+REQUIREMENTS = sorted((ROOT / "requirements").rglob("*.txt"))
 
 # Put together here, so that this file does not find itself.
 INDEX_ADDRESS = re.compile(
@@ -40,7 +40,7 @@ def test_no_path_of_one_machine_is_committed() -> None:
     assert lines_matching(MACHINE_PATH) == []
 
 
-@pytest.mark.parametrize("path", REQUIREMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", REQUIREMENTS, ids=lambda path: str(path.relative_to(ROOT / "requirements")))
 def test_every_pin_has_a_hash_and_no_address(path: Path) -> None:
     pins = re.split(r"\n(?=[a-z0-9])", path.read_text().strip())
     assert [pin.split()[0] for pin in pins if "==" not in pin or "--hash=sha256:" not in pin] == []
