@@ -22,7 +22,7 @@ from tessera.engine.scripted import CHATML, ScriptedEngine, ScriptedTokenizer
 from tessera.formats.hermes import HERMES
 from tessera.formats.qwen3 import QWEN3, QWEN3_TOKENS
 from tessera.models import Catalog, Model
-from tessera.text.grammar_check import GrammarCheck
+from tessera.prompt.grammar_check import GrammarCheck
 
 MODEL, OTHER_FAMILY = "Qwen/Qwen3.6-35B-A3B", "scripted/json-calls"
 EXPECTED = "/expected"
@@ -122,9 +122,17 @@ def scripted() -> Iterator[Scripted]:
         )
         for name, family in families.items()
     ]
-    check = GrammarCheck(tokenizer.control_tokens, tokenizer.vocabulary_size)
+    control, size = tokenizer.control_tokens, tokenizer.vocabulary_size
     models = [
-        Model(name, engine, tokenizer, family, family.sampling, created_s=1, grammars=check)
+        Model(
+            name,
+            engine,
+            tokenizer,
+            family,
+            family.sampling,
+            created_s=1,
+            grammars=GrammarCheck(control, size, family.syntax),
+        )
         for (name, family), engine in zip(families.items(), engines, strict=True)
     ]
     tier = DEFAULTS[OPERATOR_TIER]

@@ -7,6 +7,7 @@ import socket
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx2
@@ -72,7 +73,8 @@ async def test_an_engine_that_cannot_be_kept_alive_ends_the_service(
             await asyncio.sleep(0.1)
             while not service.done():
                 if engine.pid:
-                    os.kill(engine.pid, signal.SIGKILL)
+                    with suppress(ProcessLookupError):  # it may be gone already
+                        os.kill(engine.pid, signal.SIGKILL)
                 await asyncio.sleep(0.05)
             async for line in lines:
                 last = line or last

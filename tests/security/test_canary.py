@@ -77,14 +77,14 @@ def make_it_say(server: Server) -> None:
 
 
 def ask_badly(server: Server) -> None:
-    """Every refusal that may quote what it refuses."""
+    """Every refusal that may quote what it refuses, and what is ignored and listed."""
     new, run = server.run.secrets.new, server.run
     user = [{"role": "user", "content": "Hello"}]
     refused: list[tuple[int, dict[str, Any]]] = [
         (400, {"messages": user, "temperature": new("temperature")}),
         (400, {"messages": [{"role": new("role"), "content": "x"}]}),
         (400, {"messages": user, "chat_template": new("template")}),
-        (400, {"messages": user, "chat_template_kwargs": {new("template argument"): 1}}),
+        (200, {"messages": user, "chat_template_kwargs": {new("template argument"): 1}, "max_tokens": 1}),
         (
             400,
             {"messages": user, "tools": [{"type": "function", "function": {"name": new("bad name") + " !"}}]},

@@ -13,7 +13,7 @@ from tessera.errors import RequestError, TesseraError
 from tessera.formats.hermes import HERMES
 from tessera.http.limits import HttpLimits
 from tessera.http.protocol import MAX_HEADERS
-from tessera.prompt import bounds
+from tessera.prompt import bounds, patterns
 from tessera.prompt.grammar import build_grammar
 from tessera.wire.decode import decode_request
 from tessera.wire.reading import MAX_DEPTH
@@ -42,11 +42,6 @@ def allowed(n: int) -> dict[str, Any]:
     return {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": functions(n)}}
 
 
-def said(arguments: dict[str, Any]) -> list[dict[str, Any]]:
-    call = {"id": "c", "function": {"name": "f", "arguments": json.dumps(arguments)}}
-    return [USER, {"role": "assistant", "tool_calls": [call]}]
-
-
 @dataclass(frozen=True)
 class Limit:
     """`most` is accepted and `over` is not; `param` names the field in the refusal."""
@@ -64,7 +59,7 @@ TINY = 1e-9
 LIMITS = [
     *numbers("n", 1, 0, 8, 9),
     *numbers("temperature", 0, -TINY, 2, 2 + TINY),
-    *numbers("top_p", TINY, 0, 1, 1 + TINY),
+    *numbers("top_p", 0, -TINY, 1, 1 + TINY),
     *numbers("min_p", 0, -TINY, 1, 1 + TINY),
     *numbers("top_k", -1, -2, INT64 - 1, INT64),
     *numbers("presence_penalty", -2, -2 - TINY, 2, 2 + TINY),
@@ -87,10 +82,13 @@ LIMITS = [
     Limit("stop", {"stop": ["x"] * 4}, {"stop": ["x"] * 5}),
     Limit("stop", {"stop": "x" * 256}, {"stop": "x" * 257}),
     Limit("stop", {"stop": ["x" * 256]}, {"stop": ["x" * 257]}),
-    Limit("stop", {"stop": "x"}, {"stop": ""}),
     Limit("messages", {"messages": [USER]}, {"messages": []}),
     Limit("messages", {"messages": [USER] * 2048}, {"messages": [USER] * 2049}),
-    Limit("messages", {"messages": said(deep(MAX_DEPTH + 1))}, {"messages": said(deep(MAX_DEPTH + 2))}),
+    Limit(
+        "tools",
+        {"tools": [function(parameters={"default": deep(MAX_DEPTH - 2)})]},
+        {"tools": [function(parameters={"default": deep(MAX_DEPTH - 1)})]},
+    ),
     Limit("model", {"model": "m" * 256}, {"model": "m" * 257}),
     Limit("tools", {"tools": functions(128)}, {"tools": functions(129)}),
     Limit("tools", {"tools": [function("f" * 64)]}, {"tools": [function("f" * 65)]}),
@@ -99,11 +97,6 @@ LIMITS = [
         "tool_choice",
         {"tools": functions(128), "tool_choice": allowed(128)},
         {"tools": functions(128), "tool_choice": allowed(129)},
-    ),
-    Limit(
-        "response_format",
-        {"response_format": {"type": "json_schema", "json_schema": {"name": "s" * 64, "schema": {}}}},
-        {"response_format": {"type": "json_schema", "json_schema": {"name": "s" * 65, "schema": {}}}},
     ),
 ]
 
@@ -135,7 +128,7 @@ SCHEMAS: dict[str, tuple[int, Callable[[int], dict[str, Any]]]] = {
     "levels": (bounds.MAX_NESTING, nested),
     "properties": (bounds.MAX_PROPERTIES, lambda n: {"properties": {f"p{i}": {} for i in range(n)}}),
     "enum": (bounds.MAX_ENUM_VALUES, lambda n: {"enum": list(range(n))}),
-    "pattern": (256, lambda n: {"type": "string", "pattern": "a" * n}),
+    "pattern": (patterns.MAX_CHARACTERS, lambda n: {"type": "string", "pattern": "a" * n}),
     "minLength": (bounds.MAX_VALUES["minLength"], lambda n: {"type": "string", "minLength": n}),
     "maxLength": (bounds.MAX_VALUES["maxLength"], lambda n: {"type": "string", "maxLength": n}),
     "minItems": (bounds.MAX_VALUES["minItems"], lambda n: {"type": "array", "minItems": n}),
@@ -148,7 +141,7 @@ def test_oversized_schemas_each_bound_holds_to_the_last_one(name: str) -> None:
     most, schema = SCHEMAS[name]
 
     def build(n: int) -> None:
-        asked = ChatRequest((UserMessage("x"),), answer_format=JsonSchema("s", schema(n), strict=False))
+        asked = ChatRequest((UserMessage("x"),), answer_format=JsonSchema("s", schema(n), strict=True))
         build_grammar(asked, HERMES.syntax, {})
 
     build(most)

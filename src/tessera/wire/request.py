@@ -161,9 +161,10 @@ class TextFormat(Struct, tag_field="type", tag="text"):
 
 
 class JsonObjectFormat(Struct, tag_field="type", tag="json_object"):
-    """Any JSON object, or with a `schema` what validates against it: the shorthand of other servers."""
+    """Any JSON object, or with a `schema` what validates against it: the shorthands of other servers."""
 
     schema: JsonDict | bool | None = None
+    response_schema: JsonDict | bool | None = None
 
 
 class NamedSchema(Struct):

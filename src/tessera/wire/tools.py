@@ -123,7 +123,8 @@ def read_format(sent: wire.Format | None) -> AnswerFormat:
     match sent:
         case None | wire.TextFormat():
             return FreeText()
-        case wire.JsonObjectFormat(schema):
+        case wire.JsonObjectFormat(schema, other_spelling):
+            schema = schema or other_spelling
             return _json_schema(schema, "response_format") if schema else AnyJsonObject()
         case wire.JsonSchemaFormat(named):
             if named is not None:

@@ -223,7 +223,7 @@ async def test_the_async_client_streams_a_tool_loop(served: Any, caller: openai.
 
 
 def test_parameters_that_no_grammar_can_enforce_are_refused(client: openai.OpenAI) -> None:
-    schema = {"type": "object", "properties": {"a": {"not": {}}}}
+    schema = {"type": "object", "properties": {"a": {"not": {"const": 1}}}}
     tool: Any = {"type": "function", "function": {"name": "f", "parameters": schema, "strict": True}}
     with pytest.raises(openai.BadRequestError, match="#/properties/a/not") as caught:
         client.chat.completions.create(model="alias", messages=HELLO, tools=[tool])

@@ -777,6 +777,7 @@ class TestFormat:
         ("sent", "expected"),
         [
             ({"type": "json_object", "schema": {"type": "array"}}, JsonSchema("", {"type": "array"})),
+            ({"type": "json_object", "response_schema": {"type": "null"}}, JsonSchema("", {"type": "null"})),
             ({"type": "json_object", "schema": None}, AnyJsonObject()),
             ({"type": "json_object", "schema": {}}, AnyJsonObject()),
             ({"type": "json_schema", "schema": {"type": "array"}}, JsonSchema("", {"type": "array"})),
