@@ -30,7 +30,7 @@ _SEARCHES = (
 _FURTHER_STEPS = 3_000
 """The most steps of a search once a reply is known."""
 _SHORTCUT_STEPS = 40_000
-_DEADLINE_S = 8.0
+_DEADLINE_S = 20.0
 """Of the thread's own time, however busy the machine is."""
 
 # Of several bytes that would do, those that read well come first.
