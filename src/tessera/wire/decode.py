@@ -59,7 +59,9 @@ _READ = frozenset(wire.Request.__struct_fields__)
 _READ_INSIDE = {
     "chat_template_kwargs": frozenset(wire.TemplateKwargs.__struct_fields__),
     "stream_options": frozenset(wire.StreamOptions.__struct_fields__),
-    "response_format": frozenset({"type", *wire.JsonSchemaFormat.__struct_fields__}),
+    "response_format": frozenset(
+        {"type", *wire.JsonObjectFormat.__struct_fields__, *wire.JsonSchemaFormat.__struct_fields__}
+    ),
 }
 _ASKS_NOTHING = {
     "functions": (b"[]",),
