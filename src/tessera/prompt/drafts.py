@@ -4,7 +4,7 @@ import re
 from typing import Literal, TypeAlias
 
 from tessera.core.chat import Json
-from tessera.prompt.references import AnySchema
+from tessera.prompt.references import AnySchema, walk
 
 Draft: TypeAlias = Literal[4, 6, 7, 2019, 2020]
 
@@ -19,7 +19,12 @@ def dialect(value: Json) -> Draft | None:
 
 
 def draft_of(schema: AnySchema) -> Draft | None:
-    """The draft that `schema` names. Without one it is read as 2020-12, in which older forms are understood
-    too (`forms`): clients mix them, and mostly do not say which draft they mean.
+    """The draft that `schema` names, or 2019-09 for a `$recursiveRef`, which no other draft has. Schemas
+    without a draft are read as 2020-12, in which older forms are understood too (`forms`): clients mix them,
+    and mostly do not say which draft they mean.
     """
-    return None if isinstance(schema, bool) else dialect(schema.get("$schema"))
+    if isinstance(schema, bool):
+        return None
+    if named := dialect(schema.get("$schema")):
+        return named
+    return 2019 if any("$recursiveRef" in each for _, each in walk(schema)) else None

@@ -37,7 +37,8 @@ def in_new_form(schema: JsonObject, draft: Draft | None) -> JsonObject:
 def _in_new_form(name: str, value: Json, schema: JsonObject) -> JsonObject:
     match name, value:
         case "items", [*_]:
-            return {"prefixItems": value, "items": schema.get("additionalItems", True)}
+            rest = {"items": schema["additionalItems"]} if "additionalItems" in schema else {}
+            return {"prefixItems": value, **rest}
         case "additionalItems", _:
             return {}  # beside a list of `items` it is read there; elsewhere it says nothing
         case (("exclusiveMinimum" | "exclusiveMaximum"), bool()):

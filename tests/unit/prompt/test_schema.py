@@ -139,7 +139,7 @@ def test_what_says_nothing_is_no_reason_to_refuse(schema: Any) -> None:
 
 
 OLDER_FORMS: list[tuple[dict[str, Any], dict[str, Any]]] = [
-    ({"items": [{"type": "null"}]}, {"prefixItems": [{"type": "null"}], "items": True}),
+    ({"items": [{"type": "null"}]}, {"prefixItems": [{"type": "null"}]}),
     (
         {"items": [{"type": "null"}], "additionalItems": False},
         {"prefixItems": [{"type": "null"}], "items": False},

@@ -1,3 +1,6 @@
+import json
+from typing import Any
+
 import pytest
 from tests.format_values import DRAFTS
 
@@ -74,3 +77,22 @@ def test_formats_are_asserted_in_an_older_draft_inside_a_newer_one() -> None:
 
 def test_a_mail_address_has_no_display_name() -> None:
     assert Validator({"format": "email"}).validate('"Me <me@example.com>"')
+
+
+WITHOUT_A_DRAFT = [
+    ({"items": [{"type": "string"}], "unevaluatedItems": False}, [["a"]], [["a", "b"]]),
+    ({"items": [{"type": "string"}], "additionalItems": False}, [["a"]], [["a", "b"], [1]]),
+    ({"properties": {"a": {"$recursiveRef": "#"}}, "type": "object"}, [{"a": {}}], [{"a": 1}]),
+    ({"dependencies": {"a": ["b"]}, "unevaluatedProperties": True}, [{"b": 1}], [{"a": 1}]),
+    ({"dependencies": {"a": {"required": ["b"]}}}, [{"a": 1, "b": 1}], [{"a": 1}]),
+    ({"minimum": 3, "exclusiveMinimum": True, "const": 4}, [4], [3, 5]),
+    ({"prefixItems": [{"type": "null"}], "items": False}, [[None]], [[1], [None, None]]),
+    ({"$schema": "https://example.com/ours", "type": "integer"}, [1], ["a"]),
+]
+
+
+@pytest.mark.parametrize(("schema", "valid", "invalid"), WITHOUT_A_DRAFT, ids=str)
+def test_every_form_counts_where_no_draft_is_named(schema: Any, valid: list[Any], invalid: list[Any]) -> None:
+    validator = Validator(schema)
+    assert [value for value in valid if validator.validate(json.dumps(value))] == []
+    assert [value for value in invalid if not validator.validate(json.dumps(value))] == []
