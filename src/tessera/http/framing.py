@@ -1,8 +1,8 @@
 """Where the body of a request ends on its connection (RFC 9112, 6 and 7). Nothing here does I/O.
 
-A body has as many bytes as Content-Length says, or it comes in chunks, the last of them empty. Fields
-after the last chunk, the trailers, are checked, counted and thrown away: taken for fields of the head they could name
-another caller (RFC 9110, 6.5.1).
+A body has as many bytes as Content-Length says, or it comes in chunks, the last of them empty. Fields after
+the last chunk, the trailers, are checked, counted and thrown away: taken for fields of the head they could
+name another caller (RFC 9110, 6.5.1).
 
 Bytes are taken from the front of a buffer, and those of the next request stay in it. Whatever could be read
 in two ways, by this server and by a proxy in front of it, is refused.

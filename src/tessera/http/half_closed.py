@@ -1,10 +1,10 @@
 """Is a client still there that has closed its side of the connection?
 
 A client that sends FIN may have sent all that it wants and be waiting for its reply, or it may have closed
-its socket and be gone. The two look the same until something is written: a closed socket answers with a reset,
-and the next write fails. So bytes of the reply are sent ahead, one now and then, where they are known before
-the reply is: the status line begins with `HTTP/1.1 ` whatever the status, and the size of a chunk may begin with
-zeros.
+its socket and be gone. The two look the same until something is written: a closed socket answers with a
+reset, and the next write fails. So bytes of the reply are sent ahead, one now and then, where they are
+known before the reply is: the status line begins with `HTTP/1.1 ` whatever the status, and the size of a
+chunk may begin with zeros.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """The head of a request: up to the first empty line, and not a byte further.
 
-llhttp reads it, but it is this module that looks for its end, so that llhttp never sees what follows: neither
-trailers nor the next request, which has to wait until this one is answered.
+llhttp reads it, but it is this module that looks for its end, so that llhttp never sees what follows:
+neither trailers nor the next request, which has to wait until this one is answered.
 """
 
 import re

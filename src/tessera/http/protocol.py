@@ -1,12 +1,12 @@
 """uvicorn's HTTP protocol with what it lacks against clients that mean no good, or are no more.
 
-One request is read at a time. What is sent behind a request that is being answered waits unread, up to a cap;
-it neither hides that the client leaves nor spoils the reply. A head is capped and has a deadline, and so has
-the silence of a fresh connection. The kernel looks for the client's machine: one that vanished without a word is
-gone after half a minute. `half_closed` looks for a client that has closed its side.
+One request is read at a time. What is sent behind a request that is being answered waits unread, up to a
+cap; it neither hides that the client leaves nor spoils the reply. A head is capped and has a deadline, and
+so has the silence of a fresh connection. The kernel looks for the client's machine: one that vanished
+without a word is gone after half a minute. `half_closed` looks for a client that has closed its side.
 
-A response can cut its connection (`scope["state"]["abort"]`): closing one would wait for ever on a client that
-does not read. And it can write a part of its body at once (`scope["state"]["write"]`).
+A response can cut its connection (`scope["state"]["abort"]`): closing one would wait for ever on a client
+that does not read. And it can write a part of its body at once (`scope["state"]["write"]`).
 
 A wish for another protocol (`Upgrade`) is ignored, and HTTP/1.0 gets what it can read.
 """
