@@ -57,10 +57,10 @@ class SizedBody:
 
     def feed(self, unread: bytearray) -> bytes:
         """Take what there is of the body."""
-        data = bytes(unread[: self._n_left])
-        del unread[: len(data)]
-        self._n_left -= len(data)
-        return data
+        content = bytes(unread[: self._n_left])
+        del unread[: len(content)]
+        self._n_left -= len(content)
+        return content
 
 
 class ChunkedBody:
@@ -73,12 +73,12 @@ class ChunkedBody:
 
     def feed(self, unread: bytearray) -> bytes:
         """Take what there is of the body but for a line that has no end yet; may raise `InvalidHttp`."""
-        data = bytearray()
+        content = bytearray()
         at = 0
         while not self.complete:
             if self._n_left:
                 part = unread[at : at + self._n_left]
-                data += part
+                content += part
                 at += len(part)
                 self._n_left -= len(part)
                 self._n_data += len(part)
@@ -93,7 +93,7 @@ class ChunkedBody:
             self._read_line(bytes(unread[at:end]))
             at = end + len(_CRLF)
         del unread[:at]
-        return bytes(data)
+        return bytes(content)
 
     def _read_line(self, line: bytes) -> None:
         if self._in_trailers:

@@ -47,8 +47,9 @@ class _BegunTransport(asyncio.Transport):
         self._transport.write(_BEGINNING[self._n_ahead : self._n_ahead + 1])
         self._n_ahead = min(self._n_ahead + 1, len(_BEGINNING))
 
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self._transport.write(data[self._n_ahead :])
+    # asyncio's own name for the argument says nothing.
+    def write(self, part: bytes | bytearray | memoryview) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        self._transport.write(part[self._n_ahead :])
         self._n_ahead = 0
 
     def close(self) -> None:

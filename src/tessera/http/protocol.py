@@ -149,8 +149,8 @@ class GuardedProtocol(HttpToolsProtocol):
     def _read_part(self) -> bool:
         """Returns whether more can be read now."""
         if self._body is not None:
-            if data := self._body.feed(self._unread):
-                self.on_body(data)
+            if content := self._body.feed(self._unread):
+                self.on_body(content)
             if self._body.complete:
                 self._body = None
                 self.on_message_complete()
