@@ -134,8 +134,7 @@ class Head:
         return at + len(_END) if at >= 0 else 0
 
     def _check(self) -> None:
-        # llhttp takes a request line without a version, as HTTP/0.9 had it, which knew no fields.
-        if self.get_http_version() > "1.1" or (self.get_http_version() < "1.0" and not self.headers):
+        if self.get_http_version() > "1.1":
             raise InvalidHttp("Send the request in HTTP/1.1.")
         names = [name for name, _ in self.headers]
         for name in SINGLE:
