@@ -1,30 +1,34 @@
 """uvicorn's HTTP protocol with what it lacks against clients that mean no good, or are no more.
 
-A request's head is capped and has a deadline, and so has the silence of a fresh connection. The kernel looks
-for the client's machine: one that vanished without a word is gone after half a minute. A response can cut its
-connection (`scope["state"]["abort"]`): closing one would wait for ever on a client that does not read. And it
-can write a part of its body at once (`scope["state"]["write"]`).
+One request is read at a time. What is sent behind a request that is being answered waits unread, up to a
+cap; it neither hides that the client leaves nor spoils the reply. A head is capped and has a deadline, and
+so has the silence of a fresh connection. The kernel looks for the client's machine: one that vanished
+without a word is gone after half a minute. `half_closed` looks for a client that has closed its side.
+
+A response can cut its connection (`scope["state"]["abort"]`): closing one would wait for ever on a client
+that does not read. And it can write a part of its body at once (`scope["state"]["write"]`).
 
 A wish for another protocol (`Upgrade`) is ignored, and HTTP/1.0 gets what it can read.
 """
 
 import asyncio
 import socket
-from collections.abc import Callable
 from typing import Any
 
-from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
-from uvicorn._types import ASGISendEvent
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from tessera.errors import RequestError
+from tessera.http.cycles import chunk_writer, write_unchunked
+from tessera.http.framing import MAX_HEAD_BYTES as MAX_HEAD_BYTES
+from tessera.http.framing import MAX_HEADERS as MAX_HEADERS
+from tessera.http.framing import Body, InvalidHttp
+from tessera.http.half_closed import PROBES_S, send_ahead
+from tessera.http.head import Head
 from tessera.http.middleware import new_request_id
 from tessera.wire.reply import encode_error
 
-MAX_HEAD_BYTES = 64 * 1024
-MAX_HEADERS = 128
 HEAD_DEADLINE_S = 15.0
 
 VANISHED_S = 30
@@ -33,7 +37,13 @@ VANISHED_S = 30
 MAX_UNSENT_BYTES = 64 * 1024
 """What the kernel takes of a reply that its client does not read; left to itself it takes megabytes."""
 
-_NO_HTTP = "Invalid HTTP request received."
+MAX_BEHIND_BYTES = 64 * 1024
+"""What is kept of requests that are sent before the one ahead of them is answered."""
+
+BEHIND_S = 1.0
+"""With more than that behind it a request has so long to be answered. Then the rest of what is sent is thrown
+away, since the end of the connection could not be seen behind it.
+"""
 
 _OPTIONS = (
     (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
@@ -47,7 +57,7 @@ _OPTIONS = (
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """For `uvicorn.Config(http=…)`."""
+    """For `uvicorn.Config(http=…)`. uvicorn's own parser and its queue of requests are not used."""
 
     head_deadline_s = HEAD_DEADLINE_S
 
@@ -59,8 +69,13 @@ class GuardedProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._in_head, self._head_bytes = False, 0
+        self._unread = bytearray()
+        self._head = Head()
+        self._body: Body | None = None
+        self._is_discarding = self._client_ended = False
         self._deadline: asyncio.TimerHandle | None = None
+        self._behind: asyncio.TimerHandle | None = None
+        self._probe: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """A fresh connection has to say something."""
@@ -70,50 +85,46 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing more is expected."""
-        self._head_arrived()
+        for timer in (self._deadline, self._behind, self._probe):
+            if timer is not None:
+                timer.cancel()
+        self._unread.clear()
         super().connection_lost(exc)
 
     # asyncio calls it by position; its own name for the argument says nothing.
     def data_received(self, received: bytes) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Count what arrives until the head is whole."""
-        if self._idle() and self._deadline is None:
-            self._expect_head()
-        head = self.headers if self._in_head else None
-        self._unset_keepalive_if_required()
-        try:
-            unread = self._feed(received)
-            while unread is not None:
-                self._decline_upgrade()
-                unread = self._feed(unread)
-        except HttpParserError:
-            self.logger.warning(_NO_HTTP)
-            self.send_400_response(_NO_HTTP)
-        if self._in_head and self.headers is head:
-            self._head_bytes += len(received)
-            if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-                self.send_400_response("The head of the request is too large.")
-
-    def on_message_begin(self) -> None:
-        """Let the application cut the connection."""
-        super().on_message_begin()
-        self._in_head, self._head_bytes = True, 0
-        self.scope.setdefault("state", {})["abort"] = self.transport.abort
-
-    def on_headers_complete(self) -> None:
-        """The head is whole; raising makes the parser refuse it with 400."""
-        self._head_arrived()
-        self._in_head = False
-        n_bytes = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-        if n_bytes > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
-            raise ValueError("head too large")
-        super().on_headers_complete()
-        if self.parser.should_upgrade():
-            if self.parser.get_method() == b"CONNECT":
-                raise ValueError("no tunnels")
+        """Read as far as the request goes that is to be answered now."""
+        if self._is_discarding:
             return
-        self.scope.setdefault("state", {})["write"] = chunk_writer(self.cycle)
-        if self.scope["http_version"] < "1.1":
-            write_unchunked(self.cycle)
+        if self._is_idle():
+            self._expect_head()
+        self._unset_keepalive_if_required()
+        self._unread += received
+        self._read()
+
+    def eof_received(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Returns whether the connection stays open: while a request that arrived whole is answered."""
+        if self._is_idle() or self._body is not None:
+            return False
+        if not self._client_ended:
+            self._client_ended = True
+            self._look_for_client(PROBES_S)
+        return True
+
+    def on_response_complete(self) -> None:
+        """Go on with what was sent meanwhile."""
+        if self._behind is not None:
+            self._behind.cancel()
+            self._behind = None
+        super().on_response_complete()
+        if self.transport.is_closing():
+            return
+        if self._unread:
+            self._unset_keepalive_if_required()
+            self._expect_head()
+            self._read()
+        if self._client_ended and (self._is_idle() or self._body is not None):
+            self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
         """What cannot be read as HTTP gets our envelope too, and the connection ends."""
@@ -126,36 +137,95 @@ class GuardedProtocol(HttpToolsProtocol):
         self.transport.write(head.encode() + body)
         self.transport.close()
 
-    def _should_upgrade(self) -> bool:
-        # To uvicorn: begin nothing, this head will come again.
+    def _read(self) -> None:
+        try:
+            while self._unread and not self.transport.is_closing() and self._read_part():
+                pass
+        except InvalidHttp as error:
+            self.logger.warning("Invalid HTTP request received.")
+            self._unread.clear()
+            self._refuse(str(error))
+
+    def _read_part(self) -> bool:
+        """Returns whether more can be read now."""
+        if self._body is not None:
+            if content := self._body.feed(self._unread):
+                self.on_body(content)
+            if self._body.complete:
+                self._body = None
+                self.on_message_complete()
+                return True
+            return False
+        if not self._is_idle():
+            self._keep_behind()
+            return False
+        if not self._head.feed(self._unread):
+            return False
+        head, self._head = self._head, Head()
+        self._begin(head, head.body())
         return True
 
-    def _feed(self, received: bytes | memoryview) -> memoryview | None:
-        """Read; returns what follows a head that asks for another protocol, if there is one."""
-        try:
-            self.parser.feed_data(received)
-        except HttpParserUpgrade as upgrade:
-            return memoryview(received)[upgrade.args[0] :]
-        return None
+    def _begin(self, head: Head, body: Body) -> None:
+        """Start the application on a request. uvicorn asks its parser, and calls these methods from it."""
+        self._head_arrived()
+        self.parser = head  # pyright: ignore[reportAttributeAccessIssue]
+        self.on_message_begin()
+        self.on_url(head.url)
+        for name, value in head.headers:
+            if name != b"upgrade":
+                self.on_header(name, value)
+        self.on_headers_complete()
+        state = self.scope.setdefault("state", {})
+        state["abort"] = self.transport.abort
+        state["write"] = chunk_writer(self.cycle)
+        if self.scope["http_version"] < "1.1":
+            write_unchunked(self.cycle)
+        if body.complete:
+            self.on_message_complete()
+        else:
+            self._body = body
 
-    def _decline_upgrade(self) -> None:
-        """Read the head again without its wish for another protocol, which may be ignored (RFC 9110, 7.8).
+    def _refuse(self, why: str) -> None:
+        if self._body is None or not self.cycle.response_started:
+            self.send_400_response(why)
+        else:
+            self.transport.close()  # a second response would be taken for that to the next request
+        if self._body is not None:
+            # The application has nobody to answer any more.
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
 
-        The parser that has seen the wish takes the body for that other protocol, and is of no more use.
-        """
-        first = self.parser.get_method(), self.url, self.parser.get_http_version().encode()
-        lines = [b"%b %b HTTP/%b" % first]
-        lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
-        self.parser = HttpRequestParser(self)
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
-        self.parser.feed_data(b"\r\n".join([*lines, b"", b""]))
+    def _keep_behind(self) -> None:
+        if len(self._unread) > MAX_BEHIND_BYTES:
+            self.flow.pause_reading()
+            if self._behind is None:
+                self._behind = self.loop.call_later(BEHIND_S, self._discard_behind)
 
-    def _idle(self) -> bool:
+    def _discard_behind(self) -> None:
+        self._unread.clear()
+        self._is_discarding = True
+        self.cycle.keep_alive = False
+        self.flow.resume_reading()
+
+    def _look_for_client(self, after_s: tuple[float, ...]) -> None:
+        if after_s and not self.transport.is_closing():
+            self._probe = self.loop.call_later(after_s[0], self._probe_client, after_s[1:])
+
+    def _probe_client(self, after_s: tuple[float, ...]) -> None:
+        if not self.transport.is_closing() and not self._is_idle():
+            send_ahead(self.cycle)
+        self._look_for_client(after_s)
+
+    def _should_upgrade(self) -> bool:
+        return False
+
+    def _is_idle(self) -> bool:
         # uvicorn declares no Optional here and starts with None.
         return not self.cycle or self.cycle.response_complete
 
     def _expect_head(self) -> None:
-        self._deadline = self.loop.call_later(self.head_deadline_s, self.transport.abort)
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(self.head_deadline_s, self.transport.abort)
 
     def _head_arrived(self) -> None:
         if self._deadline is not None:
@@ -169,36 +239,3 @@ def _set_options(transport: asyncio.Transport) -> None:
         for level, name, value in _OPTIONS:
             if (option := getattr(socket, name, None)) is not None:
                 connection.setsockopt(level, option, value)
-
-
-def chunk_writer(cycle: RequestResponseCycle) -> Callable[[bytes], bool]:
-    """Writes more of a chunked body, or returns False: then it has to go through `send`, which can wait.
-
-    A token is one small write. On its way through `send` and every middleware it would cost more than all
-    that made it.
-    """
-    flow, write = cycle.flow, cycle.transport.write
-
-    def write_chunk(part: bytes) -> bool:
-        # Chunked encoding is chosen when the head of the response is written.
-        if flow.write_paused or cycle.disconnected or not cycle.chunked_encoding or cycle.response_complete:
-            return False
-        write(b"%x\r\n%b\r\n" % (len(part), part))
-        return True
-
-    return write_chunk
-
-
-def write_unchunked(cycle: RequestResponseCycle) -> None:
-    """For HTTP/1.0, which knows neither chunks nor 100: where its connection ends, so does a body whose
-    length was not told ahead.
-    """
-    send = cycle.send
-
-    async def send_plain(message: ASGISendEvent) -> None:
-        # uvicorn takes it for what is left of a declared length, and wants nothing left in the end.
-        cycle.expected_content_length = len(message.get("body", b""))
-        await send(message)
-
-    cycle.chunked_encoding = cycle.keep_alive = cycle.waiting_for_100_continue = False
-    cycle.send = send_plain

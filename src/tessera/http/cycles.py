@@ -1,0 +1,39 @@
+"""What uvicorn's request-response cycle lacks: a quick way to write, and bodies for HTTP/1.0."""
+
+from collections.abc import Callable
+
+from uvicorn._types import ASGISendEvent
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+
+def chunk_writer(cycle: RequestResponseCycle) -> Callable[[bytes], bool]:
+    """Writes more of a chunked body, or returns False: then it has to go through `send`, which can wait.
+
+    A token is one small write. On its way through `send` and every middleware it would cost more than all
+    that made it.
+    """
+    flow, write = cycle.flow, cycle.transport.write
+
+    def write_chunk(part: bytes) -> bool:
+        # Chunked encoding is chosen when the head of the response is written.
+        if flow.write_paused or cycle.disconnected or not cycle.chunked_encoding or cycle.response_complete:
+            return False
+        write(b"%x\r\n%b\r\n" % (len(part), part))
+        return True
+
+    return write_chunk
+
+
+def write_unchunked(cycle: RequestResponseCycle) -> None:
+    """For HTTP/1.0, which knows neither chunks nor 100: where its connection ends, so does a body whose
+    length was not told ahead.
+    """
+    send = cycle.send
+
+    async def send_plain(message: ASGISendEvent) -> None:
+        # uvicorn takes it for what is left of a declared length, and wants nothing left in the end.
+        cycle.expected_content_length = len(message.get("body", b""))
+        await send(message)
+
+    cycle.chunked_encoding = cycle.keep_alive = cycle.waiting_for_100_continue = False
+    cycle.send = send_plain
