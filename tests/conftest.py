@@ -16,8 +16,9 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.postgres import Postgres, cluster
 
-from tessera.access.admission import Admission, Capacity
-from tessera.access.keys import OPERATOR, Identity, Keys
+from tessera.access.admission import Admission
+from tessera.access.capacity import Capacity
+from tessera.access.keys import OPERATOR, Identity, KeyRing, Keys
 from tessera.access.limits import Limiter
 from tessera.access.tiers import DEFAULTS, OPERATOR_TIER, Tier
 from tessera.app import build_app
@@ -26,6 +27,7 @@ from tessera.engine.openvino.config import WorkerConfig
 from tessera.engine.scripted import ScriptedEngine, ScriptedTokenizer
 from tessera.formats.base import ChatFormat
 from tessera.formats.hermes import HERMES
+from tessera.http.bodies import Bodies
 from tessera.http.inflight import InFlight
 from tessera.http.limits import HttpLimits
 from tessera.http.protocol import GuardedProtocol
@@ -144,6 +146,10 @@ class Served:
         return self.app.state.admission
 
     @property
+    def bodies(self) -> Bodies:
+        return self.app.state.bodies
+
+    @property
     def metrics(self) -> Metrics:
         return self.app.state.metrics
 
@@ -163,7 +169,8 @@ class Served:
         return self.wait_for(self._is_idle, within_s)
 
     def _is_idle(self) -> bool:
-        return not (self.engine.n_running or self.in_flight.n or self.admission.n_running)
+        busy = self.engine.n_running or self.in_flight.n or self.admission.n_running
+        return not busy and self.bodies.n_waiting == 0
 
 
 @pytest.fixture(scope="session")
@@ -220,6 +227,7 @@ def serve(stopping: list[threading.Thread]) -> Iterator[Callable[..., Served]]:
             *,
             tier: Tier = DEFAULTS[OPERATOR_TIER],
             models: frozenset[str] | None = None,
+            keys: KeyRing | None = None,
             limiter: Limiter | None = None,
             chat_format: ChatFormat = HERMES,
             ledger: Ledger | None = None,
@@ -231,8 +239,9 @@ def serve(stopping: list[threading.Thread]) -> Iterator[Callable[..., Served]]:
                 engine.info.model_id, engine, tokenizer, chat_format, chat_format.sampling, created_s=1
             )
             catalog = Catalog([model], {"alias": model.id}, model.id)
-            keys = OneKey(tier, models)
-            app = build_app(catalog, keys, limits, capacity, limiter=limiter, ledger=ledger)
+            app = build_app(
+                catalog, keys or OneKey(tier, models), limits, capacity, limiter=limiter, ledger=ledger
+            )
             loops: list[asyncio.AbstractEventLoop] = []
 
             async def noting_its_loop(scope: Scope, receive: Receive, send: Send) -> None:

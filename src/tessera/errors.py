@@ -17,7 +17,7 @@
     │   └── InvalidApiKey            401  invalid_request_error / invalid_api_key
     ├── PermissionDenied        403  permission_error
     ├── LimitExceeded           429  rate_limit_error
-    │   └── RateLimited · TooManyConcurrent · QuotaExhausted
+    │   └── RateLimited · TooManyConcurrent (TooManyChoices) · QuotaExhausted · TooManyBytes
     ├── StoreUnavailable        503  api_error
     ├── EngineError             502  api_error
     │   ├── GenerationFailed         502  api_error
@@ -173,9 +173,21 @@ class RateLimited(LimitExceeded):
 
 
 class TooManyConcurrent(LimitExceeded):
-    """Too many requests at once: wait for one to end."""
+    """Too many choices at once: wait for a request to end."""
 
     default_code = "concurrency_limit_exceeded"
+
+
+class TooManyChoices(TooManyConcurrent):
+    """The request alone has more choices than may ever run at once: send a smaller `n`."""
+
+    retryable = False
+
+
+class TooManyBytes(LimitExceeded):
+    """The account sends more large bodies than are taken: wait until one was read."""
+
+    default_code = "body_limit_exceeded"
 
 
 class QuotaExhausted(LimitExceeded):

@@ -1,13 +1,15 @@
-"""What a setting may be: how its text is read, and what is checked."""
+"""What a setting may be: how its text is read, what is checked, and how it is shown."""
 
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeAlias, TypeVar, cast
+from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 T = TypeVar("T")
+
+VARIABLE_PREFIX = "TESSERA_"
 
 Tables: TypeAlias = Mapping[str, Mapping[str, int | str]]
 
@@ -159,3 +161,31 @@ REDIS_URL = text("a URL such as redis://host:6379/0", r"(rediss?|unix)://\S+")
 HTTP_URL = text("a URL such as http://collector:4318", r"https?://\S+")
 ADMIN_KEY = text("32 to 256 printable characters without spaces", r"[\x21-\x7e]{32,256}")
 KEY = text("8 to 256 printable characters without spaces", r"[\x21-\x7e]{8,256}")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One setting, as the command line and the documentation show it. A secret has no flag: flags are seen
+    by every process of the machine.
+    """
+
+    name: str
+    kind: Kind[Any]  # of the field's own type
+    default: object
+    help: str
+    secret: bool
+
+    @property
+    def variable(self) -> str:
+        """Its environment variable."""
+        return VARIABLE_PREFIX + self.name.upper()
+
+    @property
+    def flag(self) -> str:
+        """Its flag."""
+        return "--" + self.name.replace("_", "-")
+
+
+def setting(default: T, kind: Kind[Any], help: str, *, secret: bool = False) -> T:
+    """A field of the table of settings."""
+    return field(default=default, repr=not secret, metadata={"kind": kind, "help": help, "secret": secret})

@@ -95,6 +95,14 @@ class Metrics:
             ["kind", "tier"],
             registry=self.registry,
         )
+        self.places = Gauge(
+            "tessera_places_taken",
+            "Choices that are being answered, by the priority of their tier.",
+            ["priority"],
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
+        self._meter_bodies()
         self.limiter_fallback = Gauge(
             "tessera_limiter_fallback",
             "API processes that count by themselves because Redis does not answer.",
@@ -114,6 +122,20 @@ class Metrics:
             "tessera_spans_lost", "Spans that the traces' collector did not take.", registry=self.registry
         )
         self._meter_store()
+
+    def _meter_bodies(self) -> None:
+        self.body_bytes = Gauge(
+            "tessera_request_body_bytes",
+            "Bytes that are set aside for bodies, and owed for those of refused requests.",
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
+        self.bodies_waiting = Gauge(
+            "tessera_request_bodies_waiting",
+            "Bodies that wait until they can be received or decoded.",
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
 
     def _meter_store(self) -> None:
         self.store_up = Gauge(

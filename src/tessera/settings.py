@@ -8,9 +8,9 @@ stops the start, and the message names it, what it may be, and where it came fro
 import difflib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, cast
 
 from tessera.errors import StartupError
 from tessera.kinds import (
@@ -27,47 +27,18 @@ from tessera.kinds import (
     SWITCH,
     TABLES,
     URL,
-    Kind,
+    VARIABLE_PREFIX,
+    Row,
     Tables,
     choice,
     integer,
     number,
+    setting,
     size,
 )
 
-T = TypeVar("T")
-
-VARIABLE_PREFIX = "TESSERA_"
 # Variables that are no settings: the file to read, and the server that `tessera chat` talks to.
 OTHER_VARIABLES = ("TESSERA_CONFIG", "TESSERA_URL")
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One setting, as the command line and the documentation show it. A secret has no flag: flags are seen
-    by every process of the machine.
-    """
-
-    name: str
-    kind: Kind[Any]  # of the field's own type
-    default: object
-    help: str
-    secret: bool
-
-    @property
-    def variable(self) -> str:
-        """Its environment variable."""
-        return VARIABLE_PREFIX + self.name.upper()
-
-    @property
-    def flag(self) -> str:
-        """Its flag."""
-        return "--" + self.name.replace("_", "-")
-
-
-def setting(default: T, kind: Kind[Any], help: str, *, secret: bool = False) -> T:
-    """A field of `Settings`."""
-    return field(default=default, repr=not secret, metadata={"kind": kind, "help": help, "secret": secret})
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +96,15 @@ class Settings:
     )
     cors_origins: tuple[str, ...] = setting((), ORIGINS, "Origins whose web pages may call; * is any.")
     max_body_bytes: int = setting(8 * 2**20, size(2**10), "Largest body of a request.")
-    body_deadline_s: float = setting(30.0, number(0.1, 3600), "Seconds a body may take to arrive.")
+    account_body_bytes: int | None = setting(
+        None, size(2**10), "Bytes for bodies of one account; without it, for two of the largest."
+    )
+    priority_body_bytes: int | None = setting(
+        None, size(2**10), "Bytes for bodies of a priority; without it, for four of the largest."
+    )
+    body_deadline_s: float = setting(
+        30.0, number(0.1, 3600), "Seconds a body may take to arrive, or wait before it is received."
+    )
     keep_alive_s: float = setting(
         10.0, number(0.1, 3600), "Seconds of silence before a stream sends a comment."
     )
@@ -139,7 +118,10 @@ class Settings:
         "Seconds without a sign of life after which one of several API processes is started again.",
     )
     max_running: int | None = setting(
-        None, integer(1, 2**20), "Most requests answered at once; without it, as many as the engine can use."
+        None, integer(1, 2**20), "Most choices answered at once; without it, as many as the engine can use."
+    )
+    reserved_share: float = setting(
+        0.1, number(0, 1), "Share of the places that each priority above the lowest has to itself."
     )
     max_queued: int = setting(256, integer(0, 2**20), "Most requests that wait, of each priority.")
     queue_deadline_s: float = setting(60.0, number(0.01, 3600), "Seconds a request may wait for its turn.")

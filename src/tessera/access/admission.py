@@ -1,17 +1,32 @@
-"""Who is answered now, who waits, and who is sent away.
+"""Which requests are answered now, which wait, and which are refused.
 
-Choices run up to a number that the engine can use; other requests wait, in a line for each priority. Lines
-are bounded, and so is the time in them: under any load memory stays flat, and whoever cannot be answered in
-time hears so at once. The line of the highest priority goes first, but every few turns it is the turn of
-whoever has waited longest, so that no line stands still.
+A place at the engine is one choice: a request with `n` 8 takes eight. Requests for which there is no room
+wait, in a queue for each priority. Queues are bounded, and so is the time in them: under any load memory
+stays flat, and a request that cannot be answered in time is refused.
+
+- The highest priority goes first. Every few turns it is the turn of the longest wait, so that no queue
+  stands still.
+- Each priority above the lowest has reserved places, which lower ones cannot take. Whatever lower priorities
+  do, its requests run at once as long as it holds no more than these.
+- Within a priority, accounts take turns: the next is the one that holds the fewest places. If the queue is
+  full, the account that has most of it loses its latest request to an account that has less.
+- A request that needs more places than are free is not overtaken for good. What becomes free is kept for it,
+  but for the places reserved for higher priorities.
 """
 
 import asyncio
 import itertools
 import math
+import time
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
+from tessera.access.capacity import Capacity
+from tessera.access.turns import Turns
 from tessera.errors import EngineOverloaded
+from tessera.metrics import Metrics
 
 FAIR_EVERY = 8
 """One turn of so many is that of the longest wait, whatever its priority."""
@@ -20,107 +35,190 @@ MAX_RETRY_AFTER_S = 60
 _WEIGHT = 0.1  # of the last request in the mean time that one holds its place
 
 
-@dataclass(frozen=True, slots=True)
-class Capacity:
-    """`max_running` choices run at once; up to `max_queued` requests of each priority wait, no longer than
-    `queue_deadline_s`.
-    """
+@dataclass(slots=True, eq=False)
+class Place:
+    """A request's place: `n` choices, which count as running from the moment it is granted until `leave`."""
 
-    max_running: int = 2**20
-    max_queued: int = 256
-    queue_deadline_s: float = 60.0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Place:
-    """In a line: `turn` is done when the place is granted, and then the choices count as running."""
-
-    ticket: int
-    n_choices: int
-    turn: asyncio.Future[None]
+    account: str
+    priority: int
+    n: int
+    number: int  # of its arrival
+    decided: asyncio.Future[None]
+    state: Literal["waiting", "granted", "refused", "left"] = "waiting"
+    granted_s: float = 0.0
 
 
 class Admission:
-    """The door to the engine, of one event loop."""
+    """The places at the engine that one event loop may give."""
 
-    def __init__(self, capacity: Capacity) -> None:
+    def __init__(
+        self,
+        capacity: Capacity,
+        metrics: Metrics | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.capacity = capacity
-        self.n_running = 0
-        self._lines: dict[int, dict[int, _Place]] = {}
-        self._tickets, self._turns = itertools.count(), itertools.count(1)
-        self._mean_s = 1.0
+        self._limits = tuple(capacity.limits())
+        self._queues: dict[int, Turns[Place]] = {}
+        self._held: Counter[int] = Counter()
+        self._held_by: Counter[str] = Counter()
+        self._kept_for: Place | None = None
+        self._numbers, self._n_turns = itertools.count(), 0
+        self._mean_s, self._clock = 1.0, clock
+        self._shown = (metrics or Metrics()).places
+
+    @property
+    def n_running(self) -> int:
+        """Places that are taken."""
+        return self._held.total()
 
     @property
     def n_waiting(self) -> int:
-        """Requests in all lines."""
-        return sum(map(len, self._lines.values()))
+        """Requests in all queues."""
+        return sum(map(len, self._queues.values()))
 
-    def check(self, priority: int) -> None:
-        """Raise `EngineOverloaded` if the line is full: cheap enough to be asked before a body is read."""
-        n_queued = len(self._lines.get(priority, ()))
-        if self._is_full and n_queued >= self.capacity.max_queued:
-            raise self._overloaded(f"{n_queued} requests are waiting already.")
+    def check(self, account: str, priority: int) -> None:
+        """Raise `EngineOverloaded` if a request would be refused: cheap enough to be asked before its body is
+        read.
+        """
+        queue = self._queues.get(priority) or Turns[Place]()
+        if len(queue) < self.capacity.max_queued or self._is_free(priority):
+            return
+        if not queue or queue.n_of(queue.largest()[0]) <= queue.n_of(account) + 1:
+            raise self._overloaded(f"{len(queue)} requests are waiting already.")
 
-    def enter(self, n_choices: int) -> bool:
-        """Take a place if one is free and nobody waits for it; whoever got one must `leave`."""
-        if self._is_full or self._lines:
-            return False
-        self.n_running += n_choices
-        return True
+    def join(self, account: str, priority: int, n_choices: int) -> Place:
+        """A place, granted at once or to be waited for, and to be left in any case. Raises
+        `EngineOverloaded` if the queue is full.
+        """
+        decided = asyncio.get_running_loop().create_future()
+        # More choices than there are places run when they have all that the priority may have.
+        n = min(n_choices, self._most(priority))
+        place = Place(account, priority, n, next(self._numbers), decided)
+        queue = self._queues.setdefault(priority, Turns())
+        queue.add(account, place)
+        self._grant_places()
+        if place.state == "waiting" and len(queue) > self.capacity.max_queued:
+            self._refuse_one(queue, place)
+        return place
 
-    async def wait(self, priority: int, n_choices: int) -> None:
-        """Take a place when it is one's turn; whoever got one must `leave`. Raises `EngineOverloaded`."""
-        self.check(priority)
-        turn = asyncio.get_running_loop().create_future()
-        place = _Place(next(self._tickets), n_choices, turn)
-        self._lines.setdefault(priority, {})[place.ticket] = place
+    async def wait(self, place: Place) -> None:
+        """Return when the place is granted. Raises `EngineOverloaded` if that takes too long, or if the place
+        in the queue is given to an account that has fewer.
+        """
         try:
             async with asyncio.timeout(self.capacity.queue_deadline_s):
-                await turn
-        except BaseException as error:
-            self._give_up(priority, place)
-            if isinstance(error, TimeoutError):
+                await asyncio.shield(place.decided)
+        except TimeoutError:
+            if place.state == "waiting":
                 raise self._overloaded("No place became free in time.", code="queue_timeout") from None
-            raise
+        if place.state == "refused":
+            raise self._overloaded("Your account has the most requests that wait.")
 
-    def leave(self, n_choices: int, held_s: float) -> None:
-        """Give a place back that was held for so long."""
-        self._mean_s += _WEIGHT * (held_s - self._mean_s)
-        self.n_running -= n_choices
-        self._call()
+    def leave(self, place: Place) -> None:
+        """Give the place back, whatever became of it; the first call counts."""
+        if place.state == "waiting":
+            self._remove(place)
+        elif place.state == "granted":
+            self._mean_s += _WEIGHT * (self._clock() - place.granted_s - self._mean_s)
+            self._hold(place, -place.n)
+        place.state = "left"
+        self._grant_places()
 
-    @property
-    def _is_full(self) -> bool:
-        return self.n_running >= self.capacity.max_running
+    def _grant_places(self) -> None:
+        while (place := self._next()) and self._has_room(place.priority, place.n, place):
+            self._queues[place.priority].take(place.account, place)
+            self._forget(place)
+            self._n_turns += 1
+            self._hold(place, place.n)
+            place.state, place.granted_s = "granted", self._clock()
+            place.decided.set_result(None)
 
-    def _call(self) -> None:
-        """Grant places while there are any."""
-        while self._lines and not self._is_full:
-            priority = self._next_line()
-            place = next(iter(self._lines[priority].values()))
-            self._remove(priority, place)
-            if not place.turn.done():
-                self.n_running += place.n_choices
-                place.turn.set_result(None)
+    def _next(self) -> Place | None:
+        """The request whose turn it is. If that of the longest wait has come and there is no room for it yet,
+        it is remembered, and others go on with what it does not need.
+        """
+        if not self._queues:
+            return None
+        if self._kept_for is None and self._n_turns % FAIR_EVERY == FAIR_EVERY - 1:
+            self._kept_for = self._of_longest_wait()
+        kept_for = self._kept_for
+        if kept_for and self._has_room(kept_for.priority, kept_for.n, kept_for):
+            return kept_for
+        return self._queues[max(self._queues)].next(self._held_by)
 
-    def _next_line(self) -> int:
-        if next(self._turns) % FAIR_EVERY:
-            return max(self._lines)
-        return min(self._lines, key=lambda priority: next(iter(self._lines[priority])))
+    def _of_longest_wait(self) -> Place | None:
+        """Of the queue in which somebody waits longest, among those that only higher priorities hold up:
+        nothing is kept free for a priority that has all it may have.
+        """
+        found: Place | None = None
+        longest = math.inf
+        for priority, queue in self._queues.items():
+            place, oldest = queue.next(self._held_by), min(place.number for place in queue.first_items())
+            held = self._held_within(-math.inf, priority + 1)
+            if oldest < longest and held + place.n <= self._most(priority):
+                found, longest = place, oldest
+        return found
 
-    def _give_up(self, priority: int, place: _Place) -> None:
-        """Leave the line; a place that was granted at this very moment goes to the next."""
-        if place.turn.done() and not place.turn.cancelled():
-            self.n_running -= place.n_choices
-        else:
-            self._remove(priority, place)
-        self._call()
+    def _most(self, priority: int) -> int:
+        """The most places that this priority and lower ones may hold together."""
+        return next(most for below, most in self._limits if below > priority)
 
-    def _remove(self, priority: int, place: _Place) -> None:
-        line = self._lines.get(priority, {})
-        line.pop(place.ticket, None)
-        if not line:
-            self._lines.pop(priority, None)
+    def _has_room(self, priority: int, n: int, place: Place | None = None) -> bool:
+        """Whether so many places are free now, but for those that are kept for another than `place`."""
+        kept_for = None if self._kept_for is place else self._kept_for
+        for below, most in self._limits:
+            if below <= priority:
+                continue
+            room = most - self._held_within(-math.inf, below) - n
+            if room < 0:
+                return False
+            if kept_for is None or kept_for.priority >= below or room >= kept_for.n:
+                continue
+            own = self._reserved_within(priority, below) - self._held_within(priority, below)
+            if priority <= kept_for.priority or own < n:
+                return False
+        return True
+
+    def _is_free(self, priority: int) -> bool:
+        """Whether a request with one choice would run at once."""
+        return max(self._queues, default=priority - 1) < priority and self._has_room(priority, 1)
+
+    def _held_within(self, low: float, below: float) -> int:
+        return sum(n for priority, n in self._held.items() if low <= priority < below)
+
+    def _reserved_within(self, low: float, below: float) -> int:
+        return sum(n for priority, n in self.capacity.reserved.items() if low <= priority < below)
+
+    def _hold(self, place: Place, n: int) -> None:
+        self._held[place.priority] += n
+        self._held_by[place.account] += n
+        if not self._held_by[place.account]:
+            del self._held_by[place.account]
+        self._shown.labels(str(place.priority)).set(self._held[place.priority])
+
+    def _refuse_one(self, queue: Turns[Place], newcomer: Place) -> None:
+        """Raises if it is the newcomer: then its account has as many waiting as any other."""
+        account, latest = queue.largest()
+        if queue.n_of(account) <= queue.n_of(newcomer.account):
+            self._remove(newcomer)
+            newcomer.state = "refused"
+            raise self._overloaded(f"{self.capacity.max_queued} requests are waiting already.")
+        self._remove(latest)
+        latest.state = "refused"
+        latest.decided.set_result(None)
+
+    def _remove(self, place: Place) -> None:
+        """Take it out of its queue."""
+        self._queues[place.priority].remove(place.account, place)
+        self._forget(place)
+
+    def _forget(self, place: Place) -> None:
+        """It waits no more."""
+        if not self._queues[place.priority]:
+            del self._queues[place.priority]
+        if self._kept_for is place:
+            self._kept_for = None
 
     def _overloaded(self, reason: str, *, code: str | None = None) -> EngineOverloaded:
         """Come back when, at the present pace, those who wait will have been answered."""

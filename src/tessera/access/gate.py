@@ -8,7 +8,14 @@ from collections.abc import Set
 from tessera.access.keys import Identity
 from tessera.access.limits import Allowance, Lease, Limiter, Refusal
 from tessera.core.chat import Mode
-from tessera.errors import LimitExceeded, PermissionDenied, QuotaExhausted, RateLimited, TooManyConcurrent
+from tessera.errors import (
+    LimitExceeded,
+    PermissionDenied,
+    QuotaExhausted,
+    RateLimited,
+    TooManyChoices,
+    TooManyConcurrent,
+)
 from tessera.metrics import Metrics
 
 
@@ -19,9 +26,9 @@ class Gate:
         self.limiter = limiter
         self._refused = metrics.refused
 
-    def visit(self, identity: Identity) -> "Visit":
-        """A request of that caller."""
-        return Visit(self, identity)
+    def visit(self, identity: Identity, authorization: str | None = None) -> "Visit":
+        """A request of that caller, whose key stands in the header `Authorization`."""
+        return Visit(self, identity, authorization)
 
     def count_refusal(self, kind: str, identity: Identity) -> None:
         """In the metrics: of requests that are refused nothing else is counted."""
@@ -31,20 +38,25 @@ class Gate:
 class Visit:
     """One request of a caller."""
 
-    def __init__(self, gate: Gate, identity: Identity) -> None:
+    def __init__(self, gate: Gate, identity: Identity, authorization: str | None) -> None:
         self.identity = identity
+        self.authorization = authorization
         self._gate = gate
         self._who = Allowance(identity.account, identity.tier, identity.rate)
         self._lease: Lease | None = None
         self._refusal: Refusal | None = None
 
-    async def admit(self, names: Set[str], mode: Mode) -> None:
+    async def admit(self, names: Set[str], mode: Mode, n_choices: int = 1) -> None:
         """Let it in, to the model of these names; whoever got in must `leave`.
 
         Raises `PermissionDenied`, `RateLimited`, `TooManyConcurrent` or `QuotaExhausted`.
         """
         self.permit(names)
-        decided = await self._gate.limiter.admit(self._who, thinks=mode is Mode.THINKING)
+        limiter = self._gate.limiter
+        if n_choices > (most := limiter.most_choices(self._who)):
+            self._gate.count_refusal("concurrency", self.identity)
+            raise TooManyChoices(f"'n' is {n_choices}, and {most} choices at once are allowed.", param="n")
+        decided = await limiter.admit(self._who, thinks=mode is Mode.THINKING, n_choices=n_choices)
         if isinstance(decided, Refusal):
             self._refusal = decided
             self._gate.count_refusal(decided.limit, self.identity)
@@ -63,14 +75,15 @@ class Visit:
 
     def permit(self, names: Set[str]) -> None:
         """Raises `PermissionDenied` if the key is not for the model of these names."""
-        if not self.permits(names):
+        try:
+            check_models(self.identity, names)
+        except PermissionDenied:
             self._gate.count_refusal("permission", self.identity)
-            allowed = ", ".join(sorted(self.identity.models or ()))
-            raise PermissionDenied(f"This key may not use that model. Send one of: {allowed}.", param="model")
+            raise
 
     def permits(self, names: Set[str]) -> bool:
         """Whether the key is for the model of these names."""
-        return self.identity.models is None or not self.identity.models.isdisjoint(names)
+        return permits(self.identity, names)
 
     async def headers(self) -> list[tuple[bytes, bytes]]:
         """Where the account stands."""
@@ -81,6 +94,18 @@ class Visit:
             (b"x-ratelimit-remaining-requests", b"%d" % standing.remaining),
             (b"x-ratelimit-reset-requests", b"%d" % standing.reset_s),
         ]
+
+
+def permits(identity: Identity, names: Set[str]) -> bool:
+    """Whether the key is for the model of these names."""
+    return identity.models is None or not identity.models.isdisjoint(names)
+
+
+def check_models(identity: Identity, names: Set[str]) -> None:
+    """Raises `PermissionDenied` if the key is not for the model of these names."""
+    if not permits(identity, names):
+        allowed = ", ".join(sorted(identity.models or ()))
+        raise PermissionDenied(f"This key may not use that model. Send one of: {allowed}.", param="model")
 
 
 def _explained(refusal: Refusal, who: Allowance) -> LimitExceeded:
@@ -94,7 +119,8 @@ def _explained(refusal: Refusal, who: Allowance) -> LimitExceeded:
             )
         case "concurrency":
             return TooManyConcurrent(
-                f"Your tier allows {who.tier.concurrency} requests at once. Wait for one to end.",
+                f"Your tier allows {who.tier.concurrency} choices at once, and a request has as many as its "
+                "'n'. Wait for one to end.",
                 retry_after_s=wait_s,
             )
         case "thinking":

@@ -1,4 +1,4 @@
-"""An account's limits: requests a minute, requests at once, tokens of reasoning a day.
+"""An account's limits: requests a minute, choices at once, tokens of reasoning a day.
 
 A request that is let in holds a `Lease` until it has ended. What is refused counts for nothing, whichever
 limit refuses it. Here the counts are in the memory of one process; `redis_limits` keeps them for several.
@@ -17,7 +17,7 @@ from tessera.access.window import WINDOW_S, Rate, Standing, Window
 DAY_S = 86_400
 
 CONCURRENCY_WAIT_S = 1
-"""What is said to whoever has too many requests at once: nobody knows when one will end."""
+"""What is said to whoever has too many choices at once: nobody knows when one will end."""
 
 Limit: TypeAlias = Literal["rate", "concurrency", "thinking"]
 
@@ -53,7 +53,7 @@ class Refusal:
 
 
 class Lease(Protocol):
-    """The right to one request at once, from `admit` to `release`."""
+    """The right to a request and its choices, from `admit` to `release`."""
 
     @property
     def standing(self) -> Standing:
@@ -72,10 +72,14 @@ class Lease(Protocol):
 class Limiter(Protocol):
     """Who may ask now. Never raises."""
 
-    async def admit(self, who: Allowance, *, thinks: bool) -> Lease | Refusal:
-        """Judge a request by its rate, then by what runs beside it, then, if it `thinks`, by what was
-        thought today (UTC); count it if nothing refuses it.
+    async def admit(self, who: Allowance, *, thinks: bool, n_choices: int = 1) -> Lease | Refusal:
+        """Judge a request by its rate, then by the choices that run beside its own, then, if it `thinks`, by
+        what was thought today (UTC); count it if nothing refuses it.
         """
+        ...
+
+    def most_choices(self, who: Allowance) -> int:
+        """A request with more choices will never be admitted."""
         ...
 
     async def standing(self, who: Allowance) -> Standing:
@@ -89,7 +93,7 @@ class Limiter(Protocol):
 
 @dataclass(slots=True)
 class _Account:
-    """What is counted of one. Thinking tokens are those of `day`."""
+    """What is counted of one: running choices, and the thinking tokens of `day`."""
 
     window: Window = field(default_factory=Window)
     n_running: int = 0
@@ -113,20 +117,24 @@ class MemoryLimiter:
         self._accounts: dict[str, _Account] = {}
         self._swept_s = -math.inf
 
-    async def admit(self, who: Allowance, *, thinks: bool) -> "MemoryLease | Refusal":
+    async def admit(self, who: Allowance, *, thinks: bool, n_choices: int = 1) -> "MemoryLease | Refusal":
         """See `Limiter`."""
         who, account = self._look_up(who)
         verdict = account.window.judge(self._clock(), who.rate)
         if verdict.retry_after_s is not None:
             return Refusal("rate", verdict.standing, verdict.retry_after_s)
-        if account.n_running >= who.tier.concurrency:
+        if account.n_running + n_choices > who.tier.concurrency:
             return Refusal("concurrency", verdict.standing, CONCURRENCY_WAIT_S)
         quota = who.tier.thinking_tokens_per_day
         if thinks and quota is not None and self._thought(account) >= quota:
             left_s = math.ceil(DAY_S * (account.day + 1) - self._calendar())
             return Refusal("thinking", verdict.standing, max(1, left_s))
-        account.n_running += 1
-        return MemoryLease(self, account, who.rate, account.window.accept(who.rate))
+        account.n_running += n_choices
+        return MemoryLease(self, account, who.rate, account.window.accept(who.rate), n_choices)
+
+    def most_choices(self, who: Allowance) -> int:
+        """See `Limiter`."""
+        return share(who, self._n).tier.concurrency
 
     async def standing(self, who: Allowance) -> Standing:
         """See `Limiter`."""
@@ -136,14 +144,14 @@ class MemoryLimiter:
     async def aclose(self) -> None:
         """See `Limiter`."""
 
-    def leave(self, account: _Account, thinking_tokens: int) -> None:
+    def leave(self, account: _Account, n_choices: int, thinking_tokens: int) -> None:
         """A lease of it has ended."""
-        account.n_running -= 1
+        account.n_running -= n_choices
         self._think(account, thinking_tokens)
 
-    def withdraw(self, account: _Account, accepted_s: float, rate: Rate) -> Standing:
+    def withdraw(self, account: _Account, n_choices: int, accepted_s: float, rate: Rate) -> Standing:
         """A lease of it has ended, and its request is not counted."""
-        account.n_running -= 1
+        account.n_running -= n_choices
         return account.window.withdraw(accepted_s, self._clock(), rate)
 
     def spend(self, account_id: str, thinking_tokens: int) -> None:
@@ -152,7 +160,7 @@ class MemoryLimiter:
 
     @property
     def n_running(self) -> int:
-        """Leases of all accounts."""
+        """Choices of all accounts."""
         return sum(account.n_running for account in self._accounts.values())
 
     @property
@@ -193,10 +201,12 @@ class MemoryLimiter:
 class MemoryLease:
     """See `Lease`. It ends with its process, so it needs no end of its own."""
 
-    def __init__(self, limiter: MemoryLimiter, account: _Account, rate: Rate, standing: Standing) -> None:
+    def __init__(
+        self, limiter: MemoryLimiter, account: _Account, rate: Rate, standing: Standing, n_choices: int
+    ) -> None:
         """Of the request that was accepted just now."""
         self.standing = standing
-        self._limiter = limiter
+        self._limiter, self._n_choices = limiter, n_choices
         self._account: _Account | None = account
         self._rate, self._accepted_s = rate, account.window.latest_s
 
@@ -204,10 +214,10 @@ class MemoryLease:
         """See `Lease`."""
         account, self._account = self._account, None
         if account:
-            self._limiter.leave(account, thinking_tokens)
+            self._limiter.leave(account, self._n_choices, thinking_tokens)
 
     async def withdraw(self) -> None:
         """See `Lease`."""
         account, self._account = self._account, None
         if account:
-            self.standing = self._limiter.withdraw(account, self._accepted_s, self._rate)
+            self.standing = self._limiter.withdraw(account, self._n_choices, self._accepted_s, self._rate)

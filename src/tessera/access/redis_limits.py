@@ -1,8 +1,8 @@
 """An account's limits for several processes: counted in Redis, or Valkey, by `redis_scripts`.
 
-If Redis does not answer, or not in time, each process counts for itself and gives its share, until it is
-asked again and answers. Leases end by themselves when nobody renews them: those of a process that was killed
-are free again after `LEASE_S`.
+Each choice of a request holds a lease. Leases end by themselves when nobody renews them: those of a process
+that was killed are free again after `LEASE_S`. If Redis does not answer, or not in time, each process counts
+for itself and gives its share, until it is asked again and answers.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import itertools
 import logging
 import secrets
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar, cast
 
@@ -74,51 +74,62 @@ class RedisLimiter:
         self._down = False
         self._ask_at_s, self._pause_s = 0.0, FIRST_PAUSE_S
 
-    async def admit(self, who: Allowance, *, thinks: bool) -> "RedisLease | MemoryLease | Refusal":
+    async def admit(
+        self, who: Allowance, *, thinks: bool, n_choices: int = 1
+    ) -> "RedisLease | MemoryLease | Refusal":
         """See `Limiter`."""
         lease = f"{self._name}-{next(self._numbers)}"
-        reply = await self._judge(who, lease, thinks=thinks)
+        leases = (lease, *(f"{lease}:{i}" for i in range(1, n_choices)))
+        try:
+            reply = await self._judge(who, leases, thinks=thinks)
+        except asyncio.CancelledError:
+            self._see_to(self._stand(who, without=leases))  # Redis may have counted it
+            raise
         if reply is None:
-            return await self._local.admit(who, thinks=thinks)
+            return await self._local.admit(who, thinks=thinks, n_choices=n_choices)
         limit, wait_s, remaining, reset_s = reply
         standing = Standing(who.rate.sustained, remaining, reset_s)
         if limit:
             return Refusal(_LIMITS[limit - 1], standing, wait_s)
-        self._held.setdefault(who.account_id, set()).add(lease)
+        self._held.setdefault(who.account_id, set()).update(leases)
         if self._renewing is None:
             self._renewing = asyncio.create_task(self._renew())
-        return RedisLease(self, who, lease, standing)
+        return RedisLease(self, who, leases, standing)
+
+    def most_choices(self, who: Allowance) -> int:
+        """See `Limiter`."""
+        return who.tier.concurrency
 
     async def standing(self, who: Allowance) -> Standing:
         """See `Limiter`."""
         return await self._stand(who) or await self._local.standing(who)
 
-    async def release(self, account_id: str, lease: str, thinking_tokens: int) -> None:
-        """A lease has ended. Redis is told so even if whoever waits for it is cancelled; if it cannot be
-        told, the lease ends there by itself.
+    async def release(self, account_id: str, leases: Sequence[str], thinking_tokens: int) -> None:
+        """A request has ended. Redis is told so even if whoever waits for it is cancelled; if it cannot be
+        told, the leases end there by themselves.
         """
-        self._forget(account_id, lease)
-        await self._see_through(self._spend(account_id, lease, thinking_tokens))
+        self._forget(account_id, leases)
+        await asyncio.shield(self._see_to(self._spend(account_id, leases, thinking_tokens)))
 
-    async def withdraw(self, who: Allowance, lease: str) -> Standing | None:
-        """A lease has ended, and its request does not count; None if Redis cannot be told."""
-        self._forget(who.account_id, lease)
-        return await self._see_through(self._stand(who, without=lease))
+    async def withdraw(self, who: Allowance, leases: Sequence[str]) -> Standing | None:
+        """A request has ended, and does not count; None if Redis cannot be told."""
+        self._forget(who.account_id, leases)
+        return await asyncio.shield(self._see_to(self._stand(who, without=leases)))
 
-    def _forget(self, account_id: str, lease: str) -> None:
-        leases = self._held[account_id]
-        leases.discard(lease)
-        if not leases:
+    def _forget(self, account_id: str, leases: Sequence[str]) -> None:
+        held = self._held[account_id]
+        held.difference_update(leases)
+        if not held:
             del self._held[account_id]
 
-    async def _see_through(self, ending: Coroutine[Any, Any, T]) -> T:
+    def _see_to(self, ending: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(ending)
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
-        return await asyncio.shield(task)
+        return task
 
-    async def _spend(self, account_id: str, lease: str, thinking_tokens: int) -> None:
-        if await self._ask(self._settle, account_id, thinking_tokens, 0, lease) is None:
+    async def _spend(self, account_id: str, leases: Sequence[str], thinking_tokens: int) -> None:
+        if await self._ask(self._settle, account_id, thinking_tokens, 0, *leases) is None:
             self._local.spend(account_id, thinking_tokens)
 
     async def aclose(self) -> None:
@@ -129,17 +140,23 @@ class RedisLimiter:
         with suppress(RedisError, OSError):
             await self._redis.aclose(close_connection_pool=True)
 
-    async def _stand(self, who: Allowance, *, without: str = "") -> Standing | None:
-        reply = await self._judge(who, "", thinks=False, without=without)
+    async def _stand(self, who: Allowance, *, without: Sequence[str] = ("",)) -> Standing | None:
+        reply = await self._judge(who, thinks=False, without=without)
         return Standing(who.rate.sustained, *reply[2:]) if reply else None
 
     async def _judge(
-        self, who: Allowance, lease: str, *, thinks: bool, without: str = ""
+        self,
+        who: Allowance,
+        leases: Sequence[str] = ("",),
+        *,
+        thinks: bool,
+        without: Sequence[str] = ("",),
     ) -> list[int] | None:
         quota = who.tier.thinking_tokens_per_day if thinks else None
         rate = (who.rate.sustained, who.rate.burst, who.rate.burst_seconds)
         beside = (who.tier.concurrency, "" if quota is None else quota, self._lease_us)
-        reply = await self._ask(self._admit, who.account_id, lease, *rate, *beside, without)
+        more = (without[0], *leases[1:], *without[1:])
+        reply = await self._ask(self._admit, who.account_id, leases[0], *rate, *beside, *more)
         return cast("list[int] | None", reply)
 
     async def _renew(self) -> None:
@@ -187,23 +204,25 @@ class RedisLimiter:
 class RedisLease:
     """See `Lease`."""
 
-    def __init__(self, limiter: RedisLimiter, who: Allowance, lease: str, standing: Standing) -> None:
+    def __init__(
+        self, limiter: RedisLimiter, who: Allowance, leases: Sequence[str], standing: Standing
+    ) -> None:
         self.standing = standing
         self._limiter = limiter
         self._who = who
-        self._lease: str | None = lease
+        self._leases = leases
 
     async def release(self, thinking_tokens: int = 0) -> None:
         """See `Lease`."""
-        lease, self._lease = self._lease, None
-        if lease:
-            await self._limiter.release(self._who.account_id, lease, thinking_tokens)
+        leases, self._leases = self._leases, ()
+        if leases:
+            await self._limiter.release(self._who.account_id, leases, thinking_tokens)
 
     async def withdraw(self) -> None:
         """See `Lease`."""
-        lease, self._lease = self._lease, None
-        if lease:
-            self.standing = await self._limiter.withdraw(self._who, lease) or self.standing
+        leases, self._leases = self._leases, ()
+        if leases:
+            self.standing = await self._limiter.withdraw(self._who, leases) or self.standing
 
 
 def _client(url: str, answer_s: float) -> Redis:

@@ -34,8 +34,9 @@ end
 """
 
 # ARGV: now, lease ('' asks for the standing alone), sustained, burst, burst seconds, concurrency, thinking
-# tokens a day if they matter, duration of a lease, a lease whose request does not count. Replies: which limit
-# refuses, or 0; seconds to wait; remaining, reset.
+# tokens a day if they matter, duration of a lease, a lease whose request does not count. Each choice of a
+# request after the first has a lease of its own, which follow: those of the lease that is wanted, or else of
+# the one that does not count. Replies: which limit refuses, or 0; seconds to wait; remaining, reset.
 ADMIT = (
     _CLOCK
     + """
@@ -47,6 +48,7 @@ redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', second - 3600)
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now)
 redis.call('ZREM', KEYS[1], ARGV[9])
 redis.call('ZREM', KEYS[3], ARGV[9])
+for i = 10, lease == '' and #ARGV or 0 do redis.call('ZREM', KEYS[3], ARGV[i]) end
 local n, spent = redis.call('ZCARD', KEYS[1]), redis.call('ZCARD', KEYS[2])
 
 local function score(key, rank)
@@ -72,7 +74,7 @@ if lease == '' then return reply(0, 0) end
 if n >= sustained and (n >= burst or spent >= burst_seconds) then
   return reply(1, math.max(1, math.ceil((next_accepted() - now) / 1e6)))
 end
-if redis.call('ZCARD', KEYS[3]) >= concurrency then return reply(2, 1) end
+if redis.call('ZCARD', KEYS[3]) + #ARGV - 8 > concurrency then return reply(2, 1) end
 if quota and thought() >= quota then
   return reply(3, math.max(1, math.ceil(((today + 1) * 86400e6 - now) / 1e6)))
 end
@@ -83,6 +85,7 @@ end
 redis.call('ZADD', KEYS[1], now, lease)
 redis.call('EXPIRE', KEYS[1], 61)
 redis.call('ZADD', KEYS[3], now + ARGV[8], lease)
+for i = 10, #ARGV do redis.call('ZADD', KEYS[3], now + ARGV[8], ARGV[i]) end
 keep_leases(ARGV[8])
 n = n + 1
 return reply(0, 0)

@@ -26,6 +26,7 @@ import uvloop
 from tessera.access.keys import OPERATOR, Keys, Seal
 from tessera.access.stored_keys import StoredKeys
 from tessera.access.tiers import OPERATOR_TIER
+from tessera.access.watch import EVERY_S
 from tessera.app import build_app
 from tessera.cli.assembly import capacity, catalog, limiter, limits, read_blueprint, tiers, traces
 from tessera.cli.draining import DrainingServer
@@ -119,6 +120,8 @@ class Api:
             SqlLedger(self._books, folder, metrics, days),
             traces(settings, metrics),
             settings.cors_origins,
+            # A key in use is read again after half of its time: so a change is seen within all of it.
+            min(EVERY_S, fresh_s / 4),
         )
         config = uvicorn.Config(app, http=GuardedProtocol, lifespan="on", **UVICORN)
         config.load()

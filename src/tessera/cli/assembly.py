@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tessera.access.admission import Capacity
+from tessera.access.capacity import Capacity, reserve
 from tessera.access.limits import Limiter, MemoryLimiter
 from tessera.access.tiers import Tiers, configured
 from tessera.core.chat import Mode
@@ -153,9 +153,17 @@ def _scripted(settings: Settings, tokenizer: Tokenizer, chat_format: ChatFormat)
 
 
 def limits(settings: Settings) -> HttpLimits:
-    """What a connection may cost."""
+    """What a connection may cost; raises `StartupError` if a body of the largest size would never fit."""
+    most = settings.max_body_bytes
+    account_bytes = settings.account_body_bytes or 2 * most
+    priority_bytes = settings.priority_body_bytes or 4 * most
+    for name, n_bytes in (("account_body_bytes", account_bytes), ("priority_body_bytes", priority_bytes)):
+        if n_bytes < most:
+            raise StartupError(f"{name} is {n_bytes}, less than max_body_bytes, which is {most}.")
     return HttpLimits(
-        max_body_bytes=settings.max_body_bytes,
+        max_body_bytes=most,
+        account_body_bytes=account_bytes,
+        priority_body_bytes=priority_bytes,
         body_deadline_s=settings.body_deadline_s,
         keep_alive_s=settings.keep_alive_s,
         send_deadline_s=settings.send_deadline_s,
@@ -166,8 +174,11 @@ def limits(settings: Settings) -> HttpLimits:
 def capacity(settings: Settings, model: Model) -> Capacity:
     """Of one API process. A few more than the engine computes at once: as one ends, the next is there."""
     at_once = settings.max_running or math.ceil(1.25 * model.engine.info.max_sequences)
+    n_places, named = math.ceil(at_once / settings.workers), tiers(settings)
+    priorities = {named[name].priority for name in named.names()}
     return Capacity(
-        max_running=math.ceil(at_once / settings.workers),
+        max_running=n_places,
+        reserved=reserve(n_places, settings.reserved_share, priorities),
         max_queued=math.ceil(settings.max_queued / settings.workers),
         queue_deadline_s=settings.queue_deadline_s,
     )

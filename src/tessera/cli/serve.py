@@ -22,7 +22,7 @@ from tessera import __version__
 from tessera.access.keys import Seal, generate_key
 from tessera.cli.admin import answering
 from tessera.cli.api import Api, Plan
-from tessera.cli.assembly import find_folder, read_blueprint, tiers
+from tessera.cli.assembly import find_folder, limits, read_blueprint, tiers
 from tessera.cli.listening import address, bind, shared
 from tessera.cli.migrating import prepared
 from tessera.cli.options import with_settings
@@ -72,6 +72,7 @@ def serve(settings: Settings) -> None:
     configure(settings.log_level, settings.log_format)
     # What is wrong with them is known before anything is downloaded.
     tiers(settings)
+    limits(settings)
     pepper(settings)
     _check_admin_key(settings)
     for number in _SIGNALS:  # until the loop takes them over

@@ -1,6 +1,9 @@
 """The body of a request: JSON, uncompressed, capped, and in time."""
 
 import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
 
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope
@@ -9,34 +12,55 @@ from tessera.errors import BodyTimeout, BodyTooLarge, UnsupportedMediaType
 from tessera.http.errors import ClientGone
 from tessera.http.limits import HttpLimits
 
+Reserve: TypeAlias = Callable[[int], Awaitable[None]]
+"""Sets memory aside for so many bytes in all, after a wait if need be."""
 
-async def read_body(scope: Scope, receive: Receive, limits: HttpLimits) -> bytes:
-    """The whole body. Raises `UnsupportedMediaType`, `BodyTooLarge`, `BodyTimeout` or `ClientGone`."""
+UNDECLARED_BYTES = 64 * 1024
+"""Set aside for a body whose length is not known; for one that is longer, as much as a body may have."""
+
+
+async def _free(n: int) -> None:
+    pass
+
+
+async def read_body(scope: Scope, receive: Receive, limits: HttpLimits, reserve: Reserve = _free) -> bytes:
+    """The whole body. Raises `UnsupportedMediaType`, `BodyTooLarge`, `BodyTimeout`, `ClientGone`, and what
+    `reserve` raises, which is awaited before so many bytes are received.
+    """
     headers = Headers(scope=scope)
     _check_type(headers)
-    declared = headers.get("content-length", "0")
-    if declared.isdecimal() and int(declared) > limits.max_body_bytes:
+    declared = headers.get("content-length", "")
+    length = int(declared) if declared.isdecimal() else min(UNDECLARED_BYTES, limits.max_body_bytes)
+    if length > limits.max_body_bytes:
         raise _too_large(limits)
+    await reserve(length)
     try:
-        async with asyncio.timeout(limits.body_deadline_s):
-            return await _receive(receive, limits)
+        return await _receive(receive, limits, length, reserve)
     except TimeoutError:
         raise BodyTimeout(
             f"The body did not arrive within {limits.body_deadline_s:g} s. Send the request again."
         ) from None
 
 
-async def _receive(receive: Receive, limits: HttpLimits) -> bytes:
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        body += message.get("body", b"")
-        if len(body) > limits.max_body_bytes:
-            raise _too_large(limits)
-        if not message.get("more_body", False):
-            return bytes(body)
+async def _receive(receive: Receive, limits: HttpLimits, n_reserved: int, reserve: Reserve) -> bytes:
+    body, now = bytearray(), asyncio.get_running_loop().time
+    async with asyncio.timeout(limits.body_deadline_s) as deadline:
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            part: bytes = message.get("body", b"")
+            if len(body) + len(part) > limits.max_body_bytes:
+                raise _too_large(limits)
+            if len(body) + len(part) > n_reserved:
+                n_reserved = limits.max_body_bytes
+                begun_s, at_s = now(), deadline.when() or math.inf
+                deadline.reschedule(None)  # what is waited for is no fault of the client
+                await reserve(n_reserved)
+                deadline.reschedule(at_s + now() - begun_s)
+            body += part
+            if not message.get("more_body", False):
+                return bytes(body)
 
 
 def _check_type(headers: Headers) -> None:

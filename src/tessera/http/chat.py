@@ -1,6 +1,5 @@
 """POST /v1/chat/completions."""
 
-import asyncio
 import re
 import time
 from collections.abc import AsyncGenerator
@@ -11,14 +10,16 @@ from typing import TypeAlias
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from tessera.access.admission import Admission
+from tessera.access.admission import Admission, Place
 from tessera.access.gate import Visit
 from tessera.access.keys import Identity
+from tessera.access.watch import KeyWatch
 from tessera.core.chat import Caller, ChatRequest
 from tessera.core.entry import Entry
 from tessera.core.events import ChatEvent, Completed
 from tessera.core.result import fold
 from tessera.errors import EngineUnavailable, RequestError
+from tessera.http.bodies import Bodies, Body
 from tessera.http.body import read_body
 from tessera.http.errors import presentable
 from tessera.http.inflight import Deadline, InFlight
@@ -38,9 +39,6 @@ from tessera.wire.stream import ChunkWriter, error_frame
 
 Batches: TypeAlias = AsyncGenerator[tuple[ChatEvent, ...]]
 
-LARGE_BODY_BYTES = 256 * 1024
-"""Bodies over this size are decoded in a thread."""
-
 _SAFE_NAME = re.compile(r"[A-Za-z0-9._-]{1,96}")
 
 
@@ -53,6 +51,7 @@ class Exchange:
     send: Send
     caller: Caller
     visit: Visit
+    body: Body
     deadline: Deadline
     meter: Meter
     record: Recording
@@ -72,6 +71,8 @@ class ChatCompletions:
         self,
         catalog: Catalog,
         admission: Admission,
+        bodies: Bodies,
+        watch: KeyWatch,
         limits: HttpLimits,
         in_flight: InFlight,
         metrics: Metrics,
@@ -83,22 +84,26 @@ class ChatCompletions:
         self._traces = traces
         self._metrics = metrics
         self._admission = admission
+        self._bodies = bodies
+        self._watch = watch
         self._limits = limits
         self._in_flight = in_flight
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer; raises what is to be answered with an error status."""
         state = scope["state"]
-        with Trace(self._traces, scope["headers"], state["request_id"]) as trace, self._in_flight:
-            visit: Visit = state["visit"]
-            caller = _caller(visit, state["request_id"])
-            self._admission.check(caller.priority)
-            request, options = await _decode(await read_body(scope, receive, self._limits))
+        visit: Visit = state["visit"]
+        account, caller = visit.identity.account, _caller(visit, state["request_id"])
+        tracing = Trace(self._traces, scope["headers"], state["request_id"])
+        with tracing as trace, self._in_flight, self._bodies.of(account, caller.priority) as body:
+            self._admission.check(account, caller.priority)
+            sent = read_body(scope, receive, self._limits, body.reserve)
+            request, options = await body.decode(await sent, decode_request)
             model = self._catalog.find(request.model)
             trace.ask(request, model.id, streamed=options.stream)
             _require_ready(model)
             # Whoever is let in counts: what would be refused anyway is refused before.
-            self._admission.check(caller.priority)
+            self._admission.check(account, caller.priority)
             deadline = self._in_flight.deadline(self._limits.deadline_s)
             with Meter(self._metrics, model.id, caller.trace_id) as meter:
                 header = _header(model)
@@ -107,7 +112,18 @@ class ChatCompletions:
                 record = Recording(self._ledger, meter, blank)
                 abort, write_now = state.get("abort"), state.get("write")
                 to = Exchange(
-                    scope, receive, send, caller, visit, deadline, meter, record, header, abort, write_now
+                    scope,
+                    receive,
+                    send,
+                    caller,
+                    visit,
+                    body,
+                    deadline,
+                    meter,
+                    record,
+                    header,
+                    abort,
+                    write_now,
                 )
                 async with self._admitted(to, model, request), self._place(to, request.n), record:
                     answer = self._stream if options.stream else self._reply
@@ -115,10 +131,14 @@ class ChatCompletions:
 
     @asynccontextmanager
     async def _admitted(self, to: Exchange, model: Model, request: ChatRequest) -> AsyncGenerator[None]:
-        """Hold one of the account's requests at once. Whoever is refused later is not counted either."""
-        await to.visit.admit(self._catalog.names_of(model), request.mode)
+        """Hold as many of the account's choices at once. A request that is refused later is not counted
+        either.
+        """
+        names = self._catalog.names_of(model)
+        await to.visit.admit(names, request.mode, request.n)
         try:
-            yield
+            with self._watch.over(to.visit.authorization, names, to.deadline.end):
+                yield
         except RequestError:
             await to.visit.withdraw()
             raise
@@ -127,19 +147,20 @@ class ChatCompletions:
 
     @asynccontextmanager
     async def _place(self, to: Exchange, n_choices: int) -> AsyncGenerator[None]:
-        """Hold a place at the engine, after a wait if need be."""
-        if not self._admission.enter(n_choices):
-            await while_present(to.receive, self._wait(to, n_choices))
-        to.meter.admit()
-        begun_s = time.monotonic()
+        """Hold a place at the engine for each choice, after a wait if need be."""
+        place = self._admission.join(to.visit.identity.account, to.caller.priority, n_choices)
         try:
+            if place.state == "waiting":
+                await while_present(to.receive, self._wait(to, place))
+            to.body.release()
+            to.meter.admit()
             yield
         finally:
-            self._admission.leave(n_choices, time.monotonic() - begun_s)
+            self._admission.leave(place)
 
-    async def _wait(self, to: Exchange, n_choices: int) -> None:
+    async def _wait(self, to: Exchange, place: Place) -> None:
         async with to.deadline:
-            await self._admission.wait(to.caller.priority, n_choices)
+            await self._admission.wait(place)
 
     async def _stream(self, to: Exchange, batches: Batches, model: Model, options: ReplyOptions) -> None:
         headers, before = _headers(options), to.record.opened
@@ -160,12 +181,6 @@ class ChatCompletions:
 def _caller(visit: Visit, trace_id: str) -> Caller:
     tier = visit.identity.tier
     return replace(visit.identity.caller, trace_id=trace_id, context_tokens=tier.context_tokens)
-
-
-async def _decode(body: bytes) -> tuple[ChatRequest, ReplyOptions]:
-    if len(body) > LARGE_BODY_BYTES:
-        return await asyncio.to_thread(decode_request, body)
-    return decode_request(body)
 
 
 def _require_ready(model: Model) -> None:
@@ -222,15 +237,8 @@ def _header(model: Model) -> Header:
 
 
 def _blank(header: Header, identity: Identity, request: ChatRequest, options: ReplyOptions) -> Entry:
-    return Entry(
-        header.id,
-        identity.account,
-        identity.key_id,
-        header.model,
-        request.mode.value,
-        options.stream,
-        begun_s=time.time(),
-    )
+    whose = header.id, identity.account, identity.key_id
+    return Entry(*whose, header.model, request.mode.value, options.stream, begun_s=time.time())
 
 
 def _headers(options: ReplyOptions) -> list[tuple[bytes, bytes]]:

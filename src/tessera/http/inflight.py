@@ -3,7 +3,7 @@
 import asyncio
 from types import TracebackType
 
-from tessera.errors import EngineError, EngineTimeout, EngineUnavailable
+from tessera.errors import EngineTimeout, EngineUnavailable, TesseraError
 
 
 class InFlight:
@@ -25,10 +25,10 @@ class InFlight:
     def end(self) -> None:
         """End the replies that are being made, each with an error."""
         for deadline in self._deadlines:
-            deadline.end()
+            deadline.end(_shutting_down())
 
     def deadline(self, within_s: float) -> "Deadline":
-        """For one request: from now on, or until the service ends all of them."""
+        """For one request: from now on, or until the service ends it."""
         return Deadline(within_s, self._deadlines)
 
     def __enter__(self) -> None:
@@ -45,8 +45,8 @@ class InFlight:
 
 
 class Deadline:
-    """Entered around what a request waits for: raises `EngineTimeout` in it when the request's time is up,
-    and `EngineUnavailable` when the service ends. May be entered again.
+    """Entered around what a request waits for: raises `EngineTimeout` in it when the request's time is up, or
+    the error that it is ended with before. May be entered again.
     """
 
     def __init__(self, within_s: float, entered: "set[Deadline]") -> None:
@@ -54,17 +54,21 @@ class Deadline:
         self._within_s = within_s
         self._at_s = asyncio.get_running_loop().time() + within_s
         self._entered = entered
-        self._ended_early = False
+        self._timeout: asyncio.Timeout | None = None
+        self._error: TesseraError | None = None
 
-    def end(self) -> None:
-        """The time is up now."""
-        if not self._timeout.expired():
-            self._ended_early = True
+    def end(self, error: TesseraError) -> None:
+        """The time is up now, for this reason; the first one counts."""
+        if self._error is not None or (self._timeout and self._timeout.expired()):
+            return
+        self._error = error
+        if self._timeout:
             self._timeout.reschedule(asyncio.get_running_loop().time())
 
     async def __aenter__(self) -> None:
         """Begin."""
-        self._timeout = asyncio.timeout_at(self._at_s)
+        at_s = asyncio.get_running_loop().time() if self._error else self._at_s
+        self._timeout = asyncio.timeout_at(at_s)
         await self._timeout.__aenter__()
         self._entered.add(self)
 
@@ -72,15 +76,15 @@ class Deadline:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End, and say why if it was too late."""
+        timeout, self._timeout = self._timeout, None
         self._entered.discard(self)
+        assert timeout is not None, "entered"
         try:
-            await self._timeout.__aexit__(kind, error, trace)
+            await timeout.__aexit__(kind, error, trace)
         except TimeoutError:
-            raise self._reason() from None
+            raise self._error or self._too_late() from None
 
-    def _reason(self) -> EngineError:
-        if self._ended_early:
-            return _shutting_down()
+    def _too_late(self) -> EngineTimeout:
         return EngineTimeout(
             f"The reply was not finished within {self._within_s:g} s. Ask for less: max_completion_tokens."
         )

@@ -72,7 +72,7 @@ class KeyRequired:
         if scope["type"] == "http" and scope["path"] not in PUBLIC_PATHS:
             authorization = Headers(scope=scope).get("authorization")
             scope["state"]["identity"] = identity = await self._keys.identify(authorization)
-            scope["state"]["visit"] = self._gate.visit(identity)
+            scope["state"]["visit"] = self._gate.visit(identity, authorization)
         await self._app(scope, receive, send)
 
 

@@ -49,7 +49,7 @@ REFUSED = {
 MAX_STOP = 4
 
 MAX_UNREAD = 100_000
-"""Values in a field without meaning, about: to check millions would keep all others waiting."""
+"""Values in all fields without meaning, about: to check millions would keep all others waiting."""
 
 _SEPARATORS = (b",", b"[", b"{")
 _NAMES = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -112,27 +112,35 @@ def _ignored(body: bytes) -> tuple[str, ...]:
     """The names of fields without meaning; raises for one that must not be ignored, or is not strict JSON."""
     check_utf8(body)
     fields = decode(_NAMES, body)
+    if len(fields) > MAX_UNREAD:
+        raise RequestError(f"The body has more than {MAX_UNREAD:,} fields: send those that have an effect.")
     unread = {name: bytes(value) for name, value in fields.items() if name not in _READ}
     for field, read in _READ_INSIDE.items():
         inside = (
             decode(_NAMES, value, field) if (value := bytes(fields.get(field, b""))).startswith(b"{") else {}
         )
         unread |= {f"{field}.{name}": bytes(inside[name]) for name in inside if name not in read}
+    left = MAX_UNREAD
     for name, value in unread.items():
-        _check_unread(name, value)
+        left = _check_unread(name, value, left)
     return tuple(name for name in unread if name not in WITHOUT_EFFECT and name not in REFUSED)
 
 
-def _check_unread(name: str, value: bytes) -> None:
+def _check_unread(name: str, value: bytes, n_left: int) -> int:
+    """How many more values there may be in the fields that follow."""
     param = name[:64]
     instead = REFUSED.get(name, _SCHEMA if name.startswith("guided_") else None)
     if instead and value not in (b"null", *_ASKS_NOTHING.get(name, ())):
         raise UnsupportedParameter(f"'{param}' is not supported here: {instead}", param=param)
-    if sum(map(value.count, _SEPARATORS)) > MAX_UNREAD:
+    n_left -= 1 + sum(map(value.count, _SEPARATORS))
+    if n_left < 0:
         raise RequestError(
-            f"'{param}' has no effect here, and more than {MAX_UNREAD:,} values: leave it out.", param=param
+            f"'{param}' has no effect here, and such fields have more than {MAX_UNREAD:,} values: "
+            "leave it out.",
+            param=param,
         )
     check_depth(decode(_ANYTHING, value, param), param)
+    return n_left
 
 
 def _options(sent: wire.Request, ignored: tuple[str, ...]) -> ReplyOptions:

@@ -52,4 +52,4 @@ def test_requests_are_counted_and_nothing_of_them_is_shown(
     for secret in (CANARY, served.key, served.key[-8:], "operator"):
         assert secret not in reply.text
     labels = {name for family in families for sample in family.samples for name in sample.labels}
-    assert labels <= {"model", "le", "finished_reason", "code", "status", "call"}
+    assert labels <= {"model", "le", "finished_reason", "code", "status", "call", "priority"}

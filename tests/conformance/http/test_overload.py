@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from tessera.access.admission import Capacity
+from tessera.access.capacity import Capacity
 from tessera.http.limits import HttpLimits
 
 

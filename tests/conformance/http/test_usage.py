@@ -17,7 +17,7 @@ from sqlalchemy import Engine, select
 from tests.conformance.http.conftest import Gate, Raw
 from tests.scripts import CAN_ALL, called
 
-from tessera.access.admission import Capacity
+from tessera.access.capacity import Capacity
 from tessera.core.entry import Entry
 from tessera.core.usage import Usage
 from tessera.engine.scripted import cycling, failing, paced, saying

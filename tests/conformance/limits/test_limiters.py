@@ -65,14 +65,14 @@ def allowance(rate: Rate, tier: Tier = WIDE) -> Allowance:
     return Allowance(f"acc_{secrets.token_hex(6)}", tier, rate)
 
 
-async def admitted(limiter: Limiter, who: Allowance, *, thinks: bool = False) -> Lease:
-    decided = await limiter.admit(who, thinks=thinks)
+async def admitted(limiter: Limiter, who: Allowance, *, thinks: bool = False, n: int = 1) -> Lease:
+    decided = await limiter.admit(who, thinks=thinks, n_choices=n)
     assert not isinstance(decided, Refusal)
     return decided
 
 
-async def refused(limiter: Limiter, who: Allowance, *, thinks: bool = False) -> Refusal:
-    decided = await limiter.admit(who, thinks=thinks)
+async def refused(limiter: Limiter, who: Allowance, *, thinks: bool = False, n: int = 1) -> Refusal:
+    decided = await limiter.admit(who, thinks=thinks, n_choices=n)
     assert isinstance(decided, Refusal)
     return decided
 
@@ -152,6 +152,40 @@ def test_no_more_at_once_than_the_tier_and_the_refused_count_for_nothing(run: Ru
     run(check)
 
 
+CHOICES = st.lists(st.tuples(st.sampled_from(["admit", "admit", "release", "withdraw"]), st.integers(1, 8)))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+@given(CHOICES, st.integers(1, 16))
+def test_choices_at_once_are_no_more_than_the_tier(
+    run: Run, steps: list[tuple[str, int]], concurrency: int
+) -> None:
+    async def check(limiter: Limiter, clock: Clock) -> None:
+        who = allowance(Rate(1000, 1000), replace(WIDE, concurrency=concurrency))
+        held: list[tuple[Lease, int]] = []
+        n_accepted = 0
+        assert limiter.most_choices(who) == concurrency
+        for step, n in steps:
+            if step == "admit":
+                fits = sum(n for _, n in held) + n <= concurrency
+                if fits:
+                    held.append((await admitted(limiter, who, n=n), n))
+                    n_accepted += 1
+                else:
+                    assert (await refused(limiter, who, n=n)).limit == "concurrency"
+            elif held:
+                lease, _ = held.pop(n % len(held))
+                await (lease.release() if step == "release" else lease.withdraw())
+                n_accepted -= step == "withdraw"
+            # A request counts once against the rate, whatever its choices.
+            assert (await limiter.standing(who)).remaining == 1000 - n_accepted
+        for lease, _ in held:
+            await lease.release()
+        await (await admitted(limiter, who, n=concurrency)).release()
+
+    run(check)
+
+
 def test_thinking_is_refused_when_the_day_s_tokens_are_used_up(run: Run) -> None:
     async def check(limiter: Limiter, clock: Clock) -> None:
         who = allowance(Rate(100, 100), replace(WIDE, thinking_tokens_per_day=1000))
@@ -227,6 +261,7 @@ def test_shares_are_no_more_than_the_tier_in_all(n: int) -> None:
             while not isinstance(await limiter.admit(who, thinks=False), Refusal):
                 n_at_once += 1
         assert n_at_once == LITE.concurrency
+        assert {limiter.most_choices(who) for limiter in limiters} == {LITE.concurrency // n}
         times: list[float] = []
         who = allowance(Rate(50, 100))
         for _ in range(600):

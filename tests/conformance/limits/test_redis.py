@@ -3,6 +3,7 @@
 import asyncio
 import random
 import secrets
+import signal
 import subprocess
 import sys
 import time
@@ -104,6 +105,53 @@ def test_a_release_that_is_cancelled_is_a_release(redis_server: RedisServer, wat
         await limiter.aclose()
         assert leases(watch, account) == 0
         assert watch.hget(f"tessera:{{{account}}}:day", "thought") == b"7"
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize("n_choices", [1, 3])
+@pytest.mark.parametrize("n_steps", [0, 1, 2, 3, 5, 10, 40])
+def test_a_request_that_is_cancelled_while_redis_counts_it_leaves_no_lease(
+    redis_server: RedisServer, watch: "redis.Redis", n_choices: int, n_steps: int
+) -> None:
+    async def check() -> None:
+        account = new_account()
+        who = Allowance(account, TIER, TIER.rate)
+        limiter = RedisLimiter(redis_server.url, 1, Metrics(), answer_s=5)
+        await limiter.standing(who)  # the script is known there, and there is a connection
+        assert redis_server.process is not None
+        redis_server.process.send_signal(signal.SIGSTOP)
+        admitting = asyncio.create_task(limiter.admit(who, thinks=False, n_choices=n_choices))
+        for _ in range(n_steps):
+            await asyncio.sleep(0.001)
+        admitting.cancel()
+        await asyncio.sleep(0)
+        redis_server.process.send_signal(signal.SIGCONT)
+        (decided,) = await asyncio.gather(admitting, return_exceptions=True)
+        if isinstance(decided, RedisLease):  # Python 3.11 loses a cancellation at times (wait_for)
+            await decided.release()
+        await limiter.aclose()
+        assert leases(watch, account) == 0
+
+    asyncio.run(check())
+
+
+def test_each_choice_holds_a_lease_that_is_renewed(redis_server: RedisServer, watch: "redis.Redis") -> None:
+    async def check() -> None:
+        limiter = RedisLimiter(redis_server.url, 1, Metrics(), lease_s=0.6, renewal_s=0.2, answer_s=5)
+        account = new_account()
+        held = await limiter.admit(Allowance(account, TIER, TIER.rate), thinks=False, n_choices=8)
+        assert isinstance(held, RedisLease)
+        await asyncio.sleep(1.5)
+        refusal = await limiter.admit(
+            Allowance(account, DEFAULTS["pro"], TIER.rate), thinks=False, n_choices=9
+        )
+        assert isinstance(refusal, Refusal)
+        assert leases(watch, account) == 8
+        await held.release()
+        await held.release()
+        assert leases(watch, account) == 0
+        await limiter.aclose()
 
     asyncio.run(check())
 

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from tessera.errors import EngineUnavailable
+from tessera.errors import EngineUnavailable, InvalidApiKey
 from tessera.http.inflight import InFlight
 
 
@@ -39,3 +39,25 @@ async def test_all_that_wait_are_ended_and_that_twice() -> None:
     in_flight.end()  # while the first time is still taking effect
     ends = await asyncio.gather(*waiting, return_exceptions=True)
     assert [getattr(end, "code", end) for end in ends] == ["draining"] * 3
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("is_entered", [False, True])
+async def test_a_request_that_is_ended_raises_why_now_or_when_it_waits_next(is_entered: bool) -> None:
+    in_flight, why = InFlight(), InvalidApiKey("revoked")
+    deadline = in_flight.deadline(60)
+
+    async def wait() -> None:
+        async with deadline:
+            await asyncio.sleep(60)
+
+    if not is_entered:
+        async with deadline:
+            pass
+        deadline.end(why)
+    waiting = asyncio.create_task(wait())
+    await asyncio.sleep(0)
+    deadline.end(why)
+    in_flight.end()  # comes too late
+    with pytest.raises(InvalidApiKey):
+        await waiting

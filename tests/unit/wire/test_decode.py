@@ -298,7 +298,17 @@ def test_what_is_ignored_is_not_huge() -> None:
     error = outcome({"metadata": {"a": [[]] * 60_000}})
     assert error is not None
     assert error.param == "metadata"
-    assert error.message == "'metadata' has no effect here, and more than 100,000 values: leave it out."
+    assert error.message == (
+        "'metadata' has no effect here, and such fields have more than 100,000 values: leave it out."
+    )
+
+
+@pytest.mark.parametrize("n", [99_000, 101_000])
+def test_many_fields_without_effect_are_counted_together(n: int) -> None:
+    error = outcome({f"field-{i}": [] for i in range(n // 2)})
+    assert (error is not None) is (n > 100_000)
+    error = outcome({f"field-{i}": 1 for i in range(n)})
+    assert (error is not None) is (n > 100_000)
 
 
 def test_bytes_that_are_not_utf8_are_refused_wherever_they_are() -> None:

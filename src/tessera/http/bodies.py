@@ -1,0 +1,224 @@
+"""What bodies of requests may cost, so that no account's bodies keep others waiting.
+
+Bytes are set aside before they are received: of the account's budget, and of the one that accounts of its
+priority share. Where there are not enough, the body waits on its connection, which slows the client down, and
+accounts take turns. The first `SMALL_BYTES` of a body are of no budget, so that a small request does not wait
+for large ones.
+
+Bytes are given back when the request has its place at the engine, of which there are not many. Those of a
+refused request (400, 413) stay the account's for a while: since refused requests do not count against its
+rate, it could otherwise keep a processor busy without a limit. An account that owes its whole budget waits
+with small requests too.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self, TypeAlias, TypeVar
+
+from tessera.access.turns import Turns
+from tessera.errors import BodyTimeout, EngineOverloaded, RequestError, TooManyBytes
+from tessera.http.decoding import Decoding
+from tessera.http.limits import HttpLimits
+from tessera.metrics import Metrics
+
+T = TypeVar("T")
+
+Later: TypeAlias = Callable[[float, Callable[[], None]], object]
+"""Calls something after so many seconds."""
+
+SMALL_BYTES = 64 * 1024
+"""About as much as a connection costs by itself."""
+
+MAX_WAITING = 64
+"""Bodies of one account that wait; each keeps a connection and what the server has received of it."""
+
+REFUSED_BYTES_PER_S = 4 * 2**20
+"""How fast an account gets back the bytes of refused requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose body it is."""
+
+    account: str
+    priority: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Wish:
+    """Bytes that a body waits for; `large` of them are of the budgets."""
+
+    owner: Owner
+    n: int
+    large: int
+    granted: asyncio.Future[None]
+
+
+class Bodies:
+    """The bodies that one event loop receives."""
+
+    def __init__(self, limits: HttpLimits, metrics: Metrics, later: Later | None = None) -> None:
+        self._limits = limits
+        # A body of the largest size must be possible.
+        self._per_account = max(limits.account_body_bytes, limits.max_body_bytes)
+        self._per_priority = max(limits.priority_body_bytes, limits.max_body_bytes)
+        self._n_held = 0
+        self._held: Counter[str] = Counter()
+        self._owed: Counter[str] = Counter()
+        self._shared: Counter[int] = Counter()
+        self._wishes: Turns[_Wish] = Turns()
+        self._bytes, self._waiting = metrics.body_bytes, metrics.bodies_waiting
+        self._later = later
+        self.decoding = Decoding(metrics)
+
+    @property
+    def n_bytes(self) -> int:
+        """What all accounts hold, with what they owe for refused requests."""
+        return self._n_held + self._owed.total()
+
+    @property
+    def n_waiting(self) -> int:
+        """Bodies that wait for bytes or for their turn to be decoded."""
+        return len(self._wishes) + self.decoding.n_waiting
+
+    def of(self, account: str, priority: int) -> "Body":
+        """The body of one request, entered around all that is done with it."""
+        return Body(self, Owner(account, priority))
+
+    async def reserve(self, owner: Owner, n: int, large: int) -> None:
+        """Set the bytes aside, after a wait if need be. Raises `TooManyBytes` or `EngineOverloaded`."""
+        wish = _Wish(owner, n, large, asyncio.get_running_loop().create_future())
+        if not large and self._affords(wish):
+            self._hold(owner, n, large)
+            return
+        if self._wishes.n_of(owner.account) >= MAX_WAITING:
+            raise _too_many()
+        self._wishes.add(owner.account, wish)
+        self._grant()
+        try:
+            if not wish.granted.done():
+                await self._wait(wish)
+        except BaseException:
+            if wish.granted.done():
+                self.give_back(owner, n, large)
+            else:
+                self._wishes.remove(owner.account, wish)
+                self._grant()
+            raise
+
+    def give_back(self, owner: Owner, n: int, large: int) -> None:
+        """Bytes that were set aside are free again."""
+        self._hold(owner, -n, -large)
+        self._grant()
+
+    def charge(self, owner: Owner, n: int) -> None:
+        """A request with so many bytes was refused: it takes the account some time to have them back."""
+        later = self._later or asyncio.get_running_loop().call_later
+        self._owe(owner, n)
+        later(n / REFUSED_BYTES_PER_S, lambda: self._owe(owner, -n))
+
+    async def _wait(self, wish: _Wish) -> None:
+        try:
+            with self._waiting.track_inprogress():
+                async with asyncio.timeout(self._limits.body_deadline_s):
+                    await asyncio.shield(wish.granted)
+        except TimeoutError:
+            if not self._affords(wish):
+                raise _too_many() from None
+            raise EngineOverloaded(
+                "Too many large bodies are being received. Send the request again later.", retry_after_s=1
+            ) from None
+
+    def _grant(self) -> None:
+        while wish := self._next():
+            self._wishes.take(wish.owner.account, wish)
+            self._hold(wish.owner, wish.n, wish.large)
+            wish.granted.set_result(None)
+
+    def _next(self) -> _Wish | None:
+        """Whose turn it is to get bytes. Nobody overtakes a body that waits for the same shared budget."""
+        short: set[int] = set()
+        for wish in self._wishes.first_items(self._held):
+            priority = wish.owner.priority
+            if not self._affords(wish):
+                continue
+            is_free = self._shared[priority] + wish.large <= self._per_priority
+            if not wish.large or (is_free and priority not in short):
+                return wish
+            short.add(priority)
+        return None
+
+    def _affords(self, wish: _Wish) -> bool:
+        account = wish.owner.account
+        taken = self._owed[account] + (self._held[account] if wish.large else 0)
+        return taken + (wish.large or wish.n) <= self._per_account
+
+    def _hold(self, owner: Owner, n: int, large: int) -> None:
+        self._n_held += n
+        self._shared[owner.priority] += large
+        _add(self._held, owner.account, large)
+        self._bytes.inc(n)
+
+    def _owe(self, owner: Owner, n: int) -> None:
+        _add(self._owed, owner.account, n)
+        self._bytes.inc(n)
+        self._grant()
+
+
+class Body:
+    """One body and the bytes that are set aside for it. Entered around all that is done with its request."""
+
+    def __init__(self, bodies: Bodies, owner: Owner) -> None:
+        self._bodies = bodies
+        self._owner = owner
+        self._n = self._large = self._n_received = 0
+
+    def __enter__(self) -> Self:
+        """Nothing is set aside yet."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give back what is left, and charge for a request that was refused."""
+        self.release()
+        is_refused = isinstance(error, RequestError) and not isinstance(error, BodyTimeout)
+        if is_refused and self._n_received:
+            self._bodies.charge(self._owner, self._n_received)
+
+    async def reserve(self, n: int) -> None:
+        """Set aside `n` bytes in all, after a wait if need be."""
+        more, large = n - self._n, max(0, n - SMALL_BYTES) - self._large
+        if more > 0:
+            await self._bodies.reserve(self._owner, more, large)
+            self._n, self._large = self._n + more, self._large + large
+            self._n_received = self._n
+
+    async def decode(self, body: bytes, decode: Callable[[bytes], T]) -> T:
+        """What `decode` gives, in the account's turn."""
+        self._n_received = len(body)
+        return await self._bodies.decoding.decode(self._owner.account, body, decode)
+
+    def release(self) -> None:
+        """The bytes are needed no more."""
+        if self._n:
+            self._bodies.give_back(self._owner, self._n, self._large)
+            self._n = self._large = 0
+
+
+def _add(to: Counter[str], account: str, n: int) -> None:
+    """Accounts that have nothing are not kept."""
+    to[account] += n
+    if not to[account]:
+        del to[account]
+
+
+def _too_many() -> TooManyBytes:
+    return TooManyBytes(
+        "Your account sends too many large bodies at once, or sent too many that were refused. "
+        "Wait until some have been read.",
+        retry_after_s=1,
+    )

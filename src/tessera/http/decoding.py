@@ -1,0 +1,82 @@
+"""Large bodies are decoded one at a time, in a thread, and accounts take turns.
+
+Decoding is work for the interpreter, which one thread has at a time: more of them would only contend with the
+event loop, which between two bodies gets on with everything else.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+from tessera.access.turns import Turns
+from tessera.metrics import Metrics
+
+T = TypeVar("T")
+
+INLINE_BYTES = 32 * 1024
+"""Bodies of up to this size are decoded in the event loop: a few milliseconds at the worst."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Turn:
+    account: str
+    came: asyncio.Future[None]
+
+
+class Decoding:
+    """What one event loop decodes."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._is_busy = False
+        self._turns: Turns[_Turn] = Turns()
+        self._thread = ThreadPoolExecutor(1, "decoding")
+        self._waiting = metrics.bodies_waiting
+
+    @property
+    def n_waiting(self) -> int:
+        """Bodies that wait for their turn."""
+        return len(self._turns)
+
+    async def decode(self, account: str, body: bytes, decode: Callable[[bytes], T]) -> T:
+        """What `decode` gives for the body, when it is the account's turn; of a small one at once."""
+        if len(body) <= INLINE_BYTES:
+            return decode(body)
+        async with self._turn(account):
+            return await asyncio.get_running_loop().run_in_executor(self._thread, decode, body)
+
+    def close(self) -> None:
+        """Decode nothing more."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    @asynccontextmanager
+    async def _turn(self, account: str) -> AsyncGenerator[None]:
+        if self._is_busy:
+            await self._wait(_Turn(account, asyncio.get_running_loop().create_future()))
+        self._is_busy = True
+        try:
+            yield
+        finally:
+            self._pass_on()
+
+    async def _wait(self, turn: _Turn) -> None:
+        self._turns.add(turn.account, turn)
+        try:
+            with self._waiting.track_inprogress():
+                await asyncio.shield(turn.came)
+        except BaseException:
+            if turn.came.done():
+                self._pass_on()
+            else:
+                self._turns.remove(turn.account, turn)
+            raise
+
+    def _pass_on(self) -> None:
+        """To the next body, for which `_is_busy` stays true, or to none."""
+        self._is_busy = bool(self._turns)
+        if self._turns:
+            turn = self._turns.next({})
+            self._turns.take(turn.account, turn)
+            turn.came.set_result(None)
