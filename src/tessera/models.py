@@ -1,10 +1,10 @@
 """A served model: an engine, the tokenizer and format that go with it, and the names it answers to."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from tessera.core.chat import ChatRequest, Mode
+from tessera.core.chat import ChatRequest, JsonObject, Mode
 from tessera.core.generation import Grammar
 from tessera.engine.base import Engine
 from tessera.errors import ModelNotFound
@@ -13,17 +13,31 @@ from tessera.text.encoded import EncodedTexts
 from tessera.text.tokenizer import Tokenizer
 
 
+class Written(NamedTuple):
+    """A part of a reply that has ended: its JSON text, the schema it must fit, and its name in messages."""
+
+    what: str
+    schema: JsonObject | bool
+    text: str
+
+
 class Grammars(Protocol):
-    """Builds the grammars of replies, and tries them before they are used."""
+    """Works on clients' schemas: builds the grammars of replies, tries them, and validates what was written."""
 
     async def start(self) -> None:
-        """Have what it takes ready; calling it is optional."""
+        """Has all that is needed ready; calling it is optional. Raises `StartupError`."""
         ...
 
     async def grammar(self, request: ChatRequest) -> Grammar | None:
         """The grammar of the reply to a request; None if anything may be said.
 
         Raises `InvalidSchema` and `EngineOverloaded`.
+        """
+        ...
+
+    async def validate(self, parts: Sequence[Written]) -> None:
+        """Raises `GenerationFailed` for a part that does not fit its schema, `GrammarFailed` where that cannot
+        be found out within limits, and `EngineOverloaded`.
         """
         ...
 

@@ -3,12 +3,12 @@
 Compiling depends on the vocabulary's control tokens only, so every other token stands for one byte here.
 """
 
-import itertools
 import random
 from collections.abc import Collection, Mapping
 
 from llguidance import LLMatcher, LLTokenizer
 
+from tessera.text.bytewise import ByteTokenizer
 from tessera.text.llg import LIMITS, llg_tokenizer
 
 _STEPS = 48
@@ -48,31 +48,6 @@ def _first_line(error: str) -> str:
     """The reason without its position, and without the grammar that is quoted below it."""
     line = error.split("\n", 1)[0].split("<non-verbose", 1)[0].strip()
     return line.split("JSON schema: ", 1)[-1][:200] or "it cannot be compiled"
-
-
-class ByteTokenizer:
-    """A `Tokenizer` whose ordinary tokens are the 256 bytes, on the first ids that no control token has."""
-
-    def __init__(self, vocabulary_size: int, control_tokens: Mapping[str, int]) -> None:
-        taken = set(control_tokens.values())
-        free = (id for id in itertools.count() if id not in taken)
-        self.byte_ids = list(itertools.islice(free, 256))
-        self._spelled = {id: bytes([byte]) for byte, id in enumerate(self.byte_ids)}
-        self._spelled |= {id: token.encode() for token, id in control_tokens.items()}
-        self.vocabulary_size = max(vocabulary_size, self.byte_ids[-1] + 1)
-        self.control_tokens = control_tokens
-
-    def encode(self, text: str) -> list[int]:
-        """One token for each byte."""
-        return self.of_bytes(text.encode())
-
-    def of_bytes(self, spelled: bytes) -> list[int]:
-        """The same for what need not be whole characters."""
-        return [self.byte_ids[byte] for byte in spelled]
-
-    def token_bytes(self, token_id: int) -> bytes:
-        """The byte, or the control token's text."""
-        return self._spelled.get(token_id, b"")
 
 
 def byte_tokenizer(vocabulary_size: int, control_tokens: Mapping[str, int]) -> LLTokenizer:

@@ -1,0 +1,29 @@
+"""Text as bytes: a tokenizer for grammars, in which no token spells more than one byte."""
+
+import itertools
+from collections.abc import Mapping
+
+
+class ByteTokenizer:
+    """A `Tokenizer` whose ordinary tokens are the 256 bytes, on the first ids that no control token has."""
+
+    def __init__(self, vocabulary_size: int, control_tokens: Mapping[str, int]) -> None:
+        taken = set(control_tokens.values())
+        free = (id for id in itertools.count() if id not in taken)
+        self.byte_ids = list(itertools.islice(free, 256))
+        self._spelled = {id: bytes([byte]) for byte, id in enumerate(self.byte_ids)}
+        self._spelled |= {id: token.encode() for token, id in control_tokens.items()}
+        self.vocabulary_size = max(vocabulary_size, self.byte_ids[-1] + 1)
+        self.control_tokens = control_tokens
+
+    def encode(self, text: str) -> list[int]:
+        """One token for each byte."""
+        return self.of_bytes(text.encode())
+
+    def of_bytes(self, spelled: bytes) -> list[int]:
+        """The same for what need not be whole characters."""
+        return [self.byte_ids[byte] for byte in spelled]
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The byte, or the control token's text."""
+        return self._spelled.get(token_id, b"")
