@@ -8,7 +8,7 @@ from tessera.core.chat import ChatRequest, JsonObject, Mode
 from tessera.core.generation import Grammar
 from tessera.engine.base import Engine
 from tessera.errors import ModelNotFound
-from tessera.formats.base import ChatFormat, SamplingDefaults
+from tessera.formats.base import ChatFormat, SamplingDefaults, Segment
 from tessera.text.encoded import EncodedTexts
 from tessera.text.tokenizer import Tokenizer
 
@@ -22,7 +22,7 @@ class Written(NamedTuple):
 
 
 class Grammars(Protocol):
-    """Works on clients' schemas: builds the grammars of replies, tries them, and validates what was written."""
+    """Works on clients' schemas: builds and tries the grammars of replies, and validates what was written."""
 
     async def start(self) -> None:
         """Has all that is needed ready; calling it is optional. Raises `StartupError`."""
@@ -36,9 +36,25 @@ class Grammars(Protocol):
         ...
 
     async def validate(self, parts: Sequence[Written]) -> None:
-        """Raises `GenerationFailed` for a part that does not fit its schema, `GrammarFailed` where that cannot
-        be found out within limits, and `EngineOverloaded`.
+        """Raises `GenerationFailed` for a part that does not fit its schema, `GrammarFailed` where to find that
+        out costs too much, and `EngineOverloaded`.
         """
+        ...
+
+    async def aclose(self) -> None:
+        """End its processes."""
+        ...
+
+
+class Renderer(Protocol):
+    """Renders conversations by a template that is not trusted."""
+
+    async def start(self) -> None:
+        """Has all that is needed ready; calling it is optional. Raises `StartupError`."""
+        ...
+
+    async def render(self, request: ChatRequest) -> tuple[Segment, ...]:
+        """The segments of the prompt; raises `RequestError` and `EngineOverloaded`."""
         ...
 
     async def aclose(self) -> None:
@@ -49,7 +65,7 @@ class Grammars(Protocol):
 @dataclass(frozen=True, slots=True)
 class Model:
     """Everything a request needs of a model. `sampling` are its defaults per mode; `created_s` is Unix
-    time; `encoded` are texts that its tokenizer has encoded.
+    time; `encoded` are texts that its tokenizer has encoded. Without a `renderer`, the format renders.
     """
 
     id: str
@@ -60,6 +76,7 @@ class Model:
     created_s: int
     owned_by: str = "tessera"
     grammars: Grammars | None = None
+    renderer: Renderer | None = None
     encoded: EncodedTexts = field(default_factory=EncodedTexts)
 
     @property
@@ -71,11 +88,18 @@ class Model:
         """The context of somebody who may use `most` tokens of it."""
         return self.context_tokens if most is None else min(self.context_tokens, most)
 
+    async def start(self) -> None:
+        """Has its processes ready, but for the engine's; raises `StartupError` if one cannot work."""
+        for each in (self.grammars, self.renderer):
+            if each:
+                await each.start()
+
     async def aclose(self) -> None:
         """End its processes."""
         await self.engine.aclose()
-        if self.grammars:
-            await self.grammars.aclose()
+        for each in (self.grammars, self.renderer):
+            if each:
+                await each.aclose()
 
 
 class Catalog:

@@ -117,7 +117,7 @@ class ShortCheck:
         self.step(len(required))
         yield all(name in members for name in required if isinstance(name, str))
         properties = schema.get("properties")
-        listed = properties if isinstance(properties, Mapping) else {}
+        listed: JsonObject = properties if isinstance(properties, Mapping) else {}
         others = schema.get("additionalProperties", True)
         for name, member in members.items():
             by_pattern = self.rules_by_pattern(schema, name)

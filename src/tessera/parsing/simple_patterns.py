@@ -1,7 +1,7 @@
 """Regular expressions of clients that may be searched for in the event loop: those that cannot take long.
 
-Python's `re` tries all ways to match. Without repeated groups, and with few repetitions and alternatives, a short
-text has few.
+Python's `re` tries all ways to match. There are few of them in a short text if no group is repeated and there
+are few repetitions and alternatives.
 """
 
 import re

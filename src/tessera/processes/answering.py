@@ -25,7 +25,7 @@ _STDOUT, _STDERR = 1, 2
 def serve(prepare: Callable[[bytes], Answerer], *, memory_bytes: int, processor_s: float) -> None:
     """Answers until the input ends. `prepare` makes of the set-up what answers the questions.
 
-    Each question may take `processor_s` of processor time, so that a verdict depends on the question and not
+    The set-up, and each question, may take `processor_s` of processor time, so that a verdict depends on the question and not
     on what else runs. One that takes more ends the process, as does one that needs more memory.
     """
     resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
@@ -36,7 +36,9 @@ def serve(prepare: Callable[[bytes], Answerer], *, memory_bytes: int, processor_
     setup = _read(requests)
     if setup is None:
         return
+    signal.setitimer(signal.ITIMER_PROF, processor_s)
     answer = prepare(setup)
+    signal.setitimer(signal.ITIMER_PROF, 0)
     _write(replies, b"")
     with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), _STDOUT)

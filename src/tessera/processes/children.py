@@ -1,7 +1,7 @@
 """How Python children are started and ended: the one place.
 
-A child imports nothing from the folder that the server was started in: anybody may have left a `json.py` there.
-`-P` keeps that folder out of `sys.path`, and entries of PYTHONPATH that would bring it back are dropped.
+A child imports nothing from the folder that the server was started in: anybody may have left a `json.py`
+there. `-P` keeps that folder out of `sys.path`, and so does dropping the entries of PYTHONPATH that mean it.
 """
 
 import asyncio

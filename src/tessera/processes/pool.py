@@ -17,7 +17,7 @@ from tessera.telemetry import log
 _logger = logging.getLogger(__name__)
 # How a process ends that exceeds its limits. A library whose allocation fails aborts; one that recurses too
 # deeply overflows its stack.
-_TOO_MUCH = frozenset(
+OVER_LIMITS = frozenset(
     {-signal.SIGPROF, -signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS, TOO_MUCH_CODE, BUG_CODE}
 )
 
@@ -89,7 +89,7 @@ class ProcessPool:
             code = await process.kill()
             if code is not None and not self._closed:
                 log(_logger, "warning", "child process ended", purpose=self._purpose, exit_code=code)
-            if was_ready and code in _TOO_MUCH:
+            if was_ready and code in OVER_LIMITS:
                 raise TooMuch from None
             raise self._busy() from None
         except BaseException:  # cancelled: an answer is still to come, and not for the next one

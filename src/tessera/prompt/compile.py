@@ -1,6 +1,7 @@
 """A chat request becomes what the engine is asked: token ids, a grammar, and how to continue."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tessera.core.chat import AssistantMessage, Caller, ChatRequest, FreeText, Message
@@ -37,10 +38,11 @@ async def compile_prompt(request: ChatRequest, model: Model, caller: Caller) -> 
     """
     check_support(request, model)
     grammar = await _grammar(request, model)
+    segments = await model.renderer.render(request) if model.renderer else None
     if sum(map(_characters, request.messages)) < _INLINE_CHARACTERS and not request.tools:
-        token_ids = _prompt_ids(request, model, caller)
+        token_ids = _prompt_ids(request, model, caller, segments)
     else:
-        token_ids = await asyncio.to_thread(_prompt_ids, request, model, caller)
+        token_ids = await asyncio.to_thread(_prompt_ids, request, model, caller, segments)
     prompt = Prompt(token_ids, grammar, caller.cache_salt, caller.priority, caller.trace_id)
     sampling = complete_sampling(
         request, model, room=model.window_tokens(caller.context_tokens) - len(token_ids)
@@ -63,9 +65,11 @@ def _characters(message: Message) -> int:
     return len(message.text)
 
 
-def _prompt_ids(request: ChatRequest, model: Model, caller: Caller) -> tuple[int, ...]:
+def _prompt_ids(
+    request: ChatRequest, model: Model, caller: Caller, rendered: Sequence[Segment] | None
+) -> tuple[int, ...]:
     window = model.window_tokens(caller.context_tokens)
-    segments = model.format.render(request)
+    segments = model.format.render(request) if rendered is None else rendered
     if (least := sum(map(_length, segments)) // _TOKEN_CHARACTERS) >= window:
         raise _too_long(least, window, or_more=True)
     token_ids = encode(segments, model.tokenizer, model.encoded, caller.cache_salt)

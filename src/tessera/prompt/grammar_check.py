@@ -1,5 +1,5 @@
-"""Work on clients' schemas, in processes that can be killed: before a request is admitted its grammar is built
-and tried, and before a reply ends it is validated.
+"""Work on clients' schemas, in processes that can be killed: before a request is admitted, its grammar is
+built and tried; before a reply ends, it is validated.
 
 A thread could not be killed: there are schemas of a hundred bytes over which a compiler computes for minutes.
 The processes have no secrets in their environment, bounded memory, and bounded processor time for every
@@ -100,8 +100,8 @@ class GrammarCheck:
             self._kept_bytes -= _size(self._kept.popitem(last=False)[1])
 
     async def validate(self, parts: Sequence[Written]) -> None:
-        """Raises `GenerationFailed` for a part that does not fit its schema, `GrammarFailed` where that cannot
-        be found out within limits, and `EngineOverloaded` while others keep all processes busy.
+        """Raises `GenerationFailed` for a part that does not fit its schema, `GrammarFailed` where to find that
+        out costs too much, and `EngineOverloaded` while others keep all processes busy.
         """
         checks = [Check(msgspec.Raw(msgspec.json.encode(part.schema)), part.text) for part in parts]
         try:
