@@ -99,7 +99,9 @@ def test_a_folder_full_of_modules_is_imported_by_no_child(
 
 
 def test_children_are_started_in_one_place() -> None:
-    starts = re.compile(r"sys\.executable|create_subprocess|\bPopen\b|subprocess\.run|multiprocessing|os\.fork")
+    starts = re.compile(
+        r"sys\.executable|create_subprocess|\bPopen\b|subprocess\.run|multiprocessing|os\.fork"
+    )
     found = {
         str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*.py") if starts.search(path.read_text())
     }

@@ -5,7 +5,7 @@ by a property, as discriminated unions are.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from typing import TypeAlias
 
@@ -16,7 +16,7 @@ Resolve: TypeAlias = Callable[[AnySchema], AnySchema]
 
 _MAX_BRANCHES = 64
 _MAX_DEPTH = 6
-_MAX_PAIRS = 5_000
+_MAX_PAIRS = 50_000
 
 
 def exclusive(branches: Sequence[AnySchema], resolve: Resolve) -> bool:
@@ -59,11 +59,14 @@ class _Comparison:
             if options and all(self.apart(option, other, depth - 1) for option in options):
                 return True
         if _types(a) & _types(b) == {"object"}:
-            return any(
-                self.apart(_property(a, name), _property(b, name), depth - 1)
-                for name in _required(a) | _required(b)
-            )
+            names = sorted(_required(a) | _required(b), key=lambda name: not _is_tag(_property(a, name)))
+            return any(self.apart(_property(a, name), _property(b, name), depth - 1) for name in names)
         return False
+
+
+def _is_tag(schema: AnySchema) -> bool:
+    """Whether a property tells objects apart, as that of a discriminated union does: these are tried first."""
+    return isinstance(schema, Mapping) and ("const" in schema or "enum" in schema)
 
 
 def _property(schema: JsonObject, name: str) -> AnySchema:

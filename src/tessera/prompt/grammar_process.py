@@ -8,6 +8,7 @@ process itself does is limited in the same way; it is then started anew.
 import os
 import resource
 import signal
+from collections.abc import Callable
 
 import msgspec
 
@@ -15,12 +16,16 @@ from tessera.core.generation import Grammar
 from tessera.errors import InvalidSchema
 from tessera.processes import answering
 from tessera.prompt.grammar_question import TOO_MUCH, Answer, Question, Setup
+from tessera.prompt.grammar import schemas_of
 from tessera.prompt.ladder import admitted_grammar
+from tessera.prompt.references import AnySchema
+from tessera.prompt.validation import Validator
 from tessera.text.grammar_trial import Trial
 
 _MEMORY_BYTES = 2 * 2**30
 _ATTEMPT_S = 1.0
 _ALL_ATTEMPTS_S = 4.0
+_SAMPLES = ("{}", "[]", '""', "0")
 _QUESTION_S = 5.0
 """Processor time for one question, attempts not counted."""
 
@@ -39,12 +44,27 @@ class Attempts:
 
     def attempt(self, grammar: Grammar) -> str | None:
         """Why the grammar cannot be used; None if it can."""
+        return self._try(lambda: self._trial.problem(grammar.lark))
+
+    def validation(self, schema: AnySchema) -> str | None:
+        """Why values cannot be validated by the schema; None if they can. References that fan out, say, take
+        validators exponential time.
+        """
+
+        def validate_samples() -> None:
+            validator = Validator(schema)
+            for sample in _SAMPLES:
+                validator.validate(sample)
+
+        return self._try(validate_samples)
+
+    def _try(self, work: Callable[[], str | None]) -> str | None:
         if self.used_s > _ALL_ATTEMPTS_S:
             return TOO_MUCH
         read, write = os.pipe()
         if not (child := os.fork()):
             os.close(read)
-            self._in_child(grammar.lark, write)
+            _in_child(work, write)
         os.close(write)
         with os.fdopen(read, "rb") as pipe:
             said = pipe.read()
@@ -53,14 +73,15 @@ class Attempts:
             return TOO_MUCH
         return said.decode() or None
 
-    def _in_child(self, lark: str, write: int) -> None:
-        code = 1
-        try:
-            signal.setitimer(signal.ITIMER_PROF, _ATTEMPT_S)
-            os.write(write, (self._trial.problem(lark) or "").encode())
-            code = 0
-        finally:
-            os._exit(code)
+
+def _in_child(work: Callable[[], str | None], write: int) -> None:
+    code = 1
+    try:
+        signal.setitimer(signal.ITIMER_PROF, _ATTEMPT_S)
+        os.write(write, (work() or "").encode())
+        code = 0
+    finally:
+        os._exit(code)
 
 
 def _children_s() -> float:
@@ -70,8 +91,13 @@ def _children_s() -> float:
 
 def _answer(setup: Setup, asked: Question, trial: Trial) -> Answer:
     attempts = Attempts(trial)
+    request = asked.request()
     try:
-        grammar = admitted_grammar(asked.request(), setup.syntax, setup.control_tokens, attempts.attempt)
+        grammar = admitted_grammar(request, setup.syntax, setup.control_tokens, attempts.attempt)
+        for param, schema in schemas_of(request):
+            if problem := attempts.validation(schema):
+                problem = f"The schema cannot be enforced: at #: {problem}."
+                raise InvalidSchema(problem, param=param)
     except InvalidSchema as error:
         return Answer(problem=error.message, param=error.param)
     except RecursionError:

@@ -1,7 +1,7 @@
-"""Text as bytes: a tokenizer for grammars, in which no token spells more than one byte."""
+"""Tokenizers for trying grammars: a token for each byte, and words beside them."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 
 class ByteTokenizer:
@@ -27,3 +27,14 @@ class ByteTokenizer:
     def token_bytes(self, token_id: int) -> bytes:
         """The byte, or the control token's text."""
         return self._spelled.get(token_id, b"")
+
+
+class WordTokenizer(ByteTokenizer):
+    """The same, and words, whose ids follow all others."""
+
+    def __init__(self, vocabulary_size: int, control_tokens: Mapping[str, int], words: Sequence[str]) -> None:
+        super().__init__(vocabulary_size, control_tokens)
+        first = self.vocabulary_size
+        self.word_ids = range(first, first + len(words))
+        self._spelled |= {first + i: word.encode() for i, word in enumerate(words)}
+        self.vocabulary_size = first + len(words)

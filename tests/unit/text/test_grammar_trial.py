@@ -1,3 +1,5 @@
+import pytest
+
 from tessera.text.grammar_trial import Trial
 
 CONTROL = {"<end>": 256, "<call>": 257}
@@ -11,3 +13,17 @@ def test_problems() -> None:
     )
     assert trial.problem("start: X\nX: /a+/ & /b+/")
     assert trial.problem("start: (") is not None
+
+
+@pytest.mark.parametrize("n_patterns", [7, 8, 12])
+def test_automata_that_grow_with_every_word_are_found_before_a_model_meets_them(n_patterns: int) -> None:
+    contained = " & ".join(f"/(?s:.*){chr(97 + i)}(?s:.*)/" for i in range(n_patterns))
+    problem = Trial(257, {"<end>": 256}).problem(f"start: TEXT\nTEXT: {contained}\n")
+    assert problem is not None
+    assert "too many expressions" in problem
+
+
+def test_words_hold_up_no_harmless_grammar() -> None:
+    trial = Trial(257, {"<end>": 256})
+    for lark in ('start: "a" | "b"\n', "start: /[a-z ]+/\n", 'start: %json {"type": "object"}\n'):
+        assert trial.problem(lark) is None
