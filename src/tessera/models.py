@@ -36,7 +36,7 @@ class Grammars(Protocol):
         ...
 
     async def validate(self, parts: Sequence[Written]) -> None:
-        """Raises `GenerationFailed` for a part that does not fit its schema, `GrammarFailed` where to find that
+        """Raises `GenerationFailed` for a part that breaks its schema, `GrammarFailed` where finding that
         out costs too much, and `EngineOverloaded`.
         """
         ...

@@ -7,12 +7,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 from tests.serving import TESSERA, Server, announced, ask, children, command, environment, start, wait_for
+
+from tessera.processes.children import chosen, without_secrets
 
 __all__ = ["environment", "start"]
 
@@ -162,10 +165,8 @@ def test_hostile_schemas_do_not_hold_up_the_end(serving: Callable[..., Server], 
 
     def attack(schema: Any) -> None:
         with httpx2.Client(base_url=server.url, headers=server.headers, timeout=60) as client:
-            try:
+            with suppress(httpx2.HTTPError):
                 client.post("/v1/chat/completions", json=answer(schema))
-            except httpx2.HTTPError:
-                pass
 
     def is_at_work() -> bool:
         return any("grammar_process" in command(id) and children(id) for id in children(server.process.pid))
@@ -193,14 +194,12 @@ def test_a_killed_server_leaves_no_child(serving: Callable[..., Server], tmp_pat
 
 
 def test_an_empty_entry_of_pythonpath_reaches_no_child(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tessera.processes.children import chosen, without_secrets
-
     monkeypatch.setenv("TESSERA_API_KEY", "secret")
     for value in (":", "::/x", "/x:", ""):
         monkeypatch.setenv("PYTHONPATH", value)
-        for environment in (chosen("PATH"), without_secrets()):
-            assert environment.get("PYTHONPATH") == ("/x" if "/x" in value else None)
-            assert environment["PYTHONSAFEPATH"] == "1"
-            assert "TESSERA_API_KEY" not in environment
+        for given in (chosen("PATH"), without_secrets()):
+            assert given.get("PYTHONPATH") == ("/x" if "/x" in value else None)
+            assert given["PYTHONSAFEPATH"] == "1"
+            assert "TESSERA_API_KEY" not in given
     monkeypatch.setenv("PYTHONPATH", "src")
     assert chosen()["PYTHONPATH"] == os.path.abspath("src")

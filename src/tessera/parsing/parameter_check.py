@@ -5,8 +5,8 @@ of them is valid, so that a text that a grammar admits for one of its readings i
 the tool would refuse.
 
 This runs in the event loop, on schemas that clients send. So it is no validator: every step is counted, and
-what would take long, such as most patterns, leaves a verdict open. What is open is allowed here, and the final
-validation has the last word.
+what would take long, such as most patterns, leaves a verdict open. What is open is allowed here, and the
+final validation has the last word.
 """
 
 import json

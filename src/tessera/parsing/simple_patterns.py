@@ -16,7 +16,7 @@ _TOKEN = re.compile(
 
 
 def finds(pattern: str, text: str) -> bool | None:
-    """Whether the pattern occurs in the text, as JSON Schema has it; None if that may take long to find out."""
+    """Whether the pattern occurs in the text; None if that may take long to find out."""
     if len(pattern) > _LONGEST_PATTERN or len(text) > _LONGEST_TEXT or not _is_simple(pattern):
         return None
     try:

@@ -1,7 +1,7 @@
 """The child's side of a pool: answers one question after another, within limits.
 
-Frames, four bytes of length and that many bytes, come on standard input. The first one is the set-up, which is
-answered with an empty frame when the child is ready; every other is a question. What libraries write is
+Frames, four bytes of length and that many bytes, come on standard input. The first one is the set-up, which
+is answered with an empty frame when the child is ready; every other is a question. What libraries write is
 dropped once the child is ready, for they may quote the question; a bug is reported by its type and its place.
 """
 
@@ -10,8 +10,10 @@ import resource
 import signal
 import struct
 import sys
+import threading
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO, NoReturn, TextIO, TypeAlias
 
 LENGTH = struct.Struct(">I")
@@ -19,17 +21,26 @@ TOO_MUCH_CODE, BUG_CODE = 75, 70
 """Exit codes: the memory, or the stack, did not suffice; a bug."""
 
 Answerer: TypeAlias = Callable[[bytes], bytes]
+_STACK_BYTES = 2**28
+"""Libraries recurse: as deep as a chain of thousands of definitions."""
 _STDOUT, _STDERR = 1, 2
 
 
 def serve(prepare: Callable[[bytes], Answerer], *, memory_bytes: int, processor_s: float) -> None:
     """Answers until the input ends. `prepare` makes of the set-up what answers the questions.
 
-    The set-up, and each question, may take `processor_s` of processor time, so that a verdict depends on the question and not
-    on what else runs. One that takes more ends the process, as does one that needs more memory.
+    The set-up, and each question, may take `processor_s` of processor time, so that a verdict depends on the
+    question and not on what else runs. One that takes more ends the process, as does one that needs more
+    memory.
     """
     resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    threading.stack_size(_STACK_BYTES)
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(_answer_all, prepare, processor_s).result()
+
+
+def _answer_all(prepare: Callable[[bytes], Answerer], processor_s: float) -> None:
     requests, replies = sys.stdin.buffer, os.fdopen(os.dup(_STDOUT), "wb")
     reports = os.fdopen(os.dup(_STDERR), "w")
     os.dup2(_STDERR, _STDOUT)

@@ -65,7 +65,7 @@ class _Comparison:
 
 
 def _is_tag(schema: AnySchema) -> bool:
-    """Whether a property tells objects apart, as that of a discriminated union does: these are tried first."""
+    """Whether a property has constants, as the one that tells the branches of a discriminated union apart."""
     return isinstance(schema, Mapping) and ("const" in schema or "enum" in schema)
 
 

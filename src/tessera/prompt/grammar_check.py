@@ -100,7 +100,7 @@ class GrammarCheck:
             self._kept_bytes -= _size(self._kept.popitem(last=False)[1])
 
     async def validate(self, parts: Sequence[Written]) -> None:
-        """Raises `GenerationFailed` for a part that does not fit its schema, `GrammarFailed` where to find that
+        """Raises `GenerationFailed` for a part that breaks its schema, `GrammarFailed` where finding that
         out costs too much, and `EngineOverloaded` while others keep all processes busy.
         """
         checks = [Check(msgspec.Raw(msgspec.json.encode(part.schema)), part.text) for part in parts]

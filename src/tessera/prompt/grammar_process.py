@@ -15,8 +15,8 @@ import msgspec
 from tessera.core.generation import Grammar
 from tessera.errors import InvalidSchema
 from tessera.processes import answering
-from tessera.prompt.grammar_question import TOO_MUCH, Answer, Question, Setup
 from tessera.prompt.grammar import schemas_of
+from tessera.prompt.grammar_question import TOO_MUCH, Answer, Question, Setup
 from tessera.prompt.ladder import admitted_grammar
 from tessera.prompt.references import AnySchema
 from tessera.prompt.validation import Validator
