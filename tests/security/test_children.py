@@ -55,6 +55,11 @@ def fan_out(depth: int) -> dict[str, Any]:
     return {"oneOf": [reference(0), reference(0)], "$defs": definitions}
 
 
+def forks(id: int) -> str:
+    """The children of all threads of a process."""
+    return "".join(path.read_text() for path in Path(f"/proc/{id}/task").glob("*/children"))
+
+
 @pytest.fixture
 def serving(environment: dict[str, str]) -> Iterator[Callable[..., Server]]:
     """Starts a server in a folder."""
@@ -164,12 +169,11 @@ def test_hostile_schemas_do_not_hold_up_the_end(serving: Callable[..., Server], 
     schemas = [{**dear, "description": str(i)} for i in range(12)]
 
     def attack(schema: Any) -> None:
-        with httpx2.Client(base_url=server.url, headers=server.headers, timeout=60) as client:
-            with suppress(httpx2.HTTPError):
-                client.post("/v1/chat/completions", json=answer(schema))
+        with suppress(httpx2.HTTPError), server.client() as client:
+            client.post("/v1/chat/completions", json=answer(schema), timeout=60)
 
     def is_at_work() -> bool:
-        return any("grammar_process" in command(id) and children(id) for id in children(server.process.pid))
+        return any("grammar_process" in command(id) and forks(id) for id in children(server.process.pid))
 
     with ThreadPoolExecutor(12) as attackers:
         for schema in schemas:
