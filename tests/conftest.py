@@ -14,6 +14,7 @@ import uvicorn
 from blockbuster import blockbuster_ctx
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
+from tests.in_process import InProcess
 from tests.postgres import Postgres, cluster
 
 from tessera.access.admission import Admission
@@ -235,8 +236,9 @@ def serve(stopping: list[threading.Thread]) -> Iterator[Callable[..., Served]]:
         ) -> Served:
             tokenizer = ScriptedTokenizer()
             engine = ScriptedEngine(tokenizer, **engine_options)
+            sampling, grammars = chat_format.sampling, InProcess(chat_format, tokenizer.control_tokens)
             model = Model(
-                engine.info.model_id, engine, tokenizer, chat_format, chat_format.sampling, created_s=1
+                engine.info.model_id, engine, tokenizer, chat_format, sampling, created_s=1, grammars=grammars
             )
             catalog = Catalog([model], {"alias": model.id}, model.id)
             app = build_app(

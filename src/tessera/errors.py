@@ -21,6 +21,7 @@
     ├── StoreUnavailable        503  api_error
     ├── EngineError             502  api_error
     │   ├── GenerationFailed         502  api_error
+    │   │   └── GrammarFailed        422  invalid_request_error
     │   ├── EngineUnavailable        503  overloaded_error
     │   ├── EngineOverloaded         503  overloaded_error
     │   └── EngineTimeout            504  api_error
@@ -219,6 +220,15 @@ class GenerationFailed(EngineError):
     """This one generation failed inside the engine; others go on."""
 
     default_code = "generation_failed"
+
+
+class GrammarFailed(GenerationFailed):
+    """A grammar or schema cost too much while the reply was made. It would again: send a simpler schema."""
+
+    status = 422
+    type = "invalid_request_error"
+    default_code = "grammar_failed"
+    retryable = False
 
 
 class EngineUnavailable(EngineError):

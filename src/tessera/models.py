@@ -1,23 +1,31 @@
 """A served model: an engine, the tokenizer and format that go with it, and the names it answers to."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from tessera.core.chat import ChatRequest, Mode
+from tessera.core.chat import ChatRequest, JsonObject, Mode
 from tessera.core.generation import Grammar
 from tessera.engine.base import Engine
 from tessera.errors import ModelNotFound
-from tessera.formats.base import ChatFormat, SamplingDefaults
+from tessera.formats.base import ChatFormat, SamplingDefaults, Segment
 from tessera.text.encoded import EncodedTexts
 from tessera.text.tokenizer import Tokenizer
 
 
+class Written(NamedTuple):
+    """A part of a reply that has ended: its JSON text, the schema it must fit, and its name in messages."""
+
+    what: str
+    schema: JsonObject | bool
+    text: str
+
+
 class Grammars(Protocol):
-    """Builds the grammars of replies, and tries them before they are used."""
+    """Works on clients' schemas: builds and tries the grammars of replies, and validates what was written."""
 
     async def start(self) -> None:
-        """Have what it takes ready; calling it is optional."""
+        """Has all that is needed ready; calling it is optional. Raises `StartupError`."""
         ...
 
     async def grammar(self, request: ChatRequest) -> Grammar | None:
@@ -25,6 +33,28 @@ class Grammars(Protocol):
 
         Raises `InvalidSchema` and `EngineOverloaded`.
         """
+        ...
+
+    async def validate(self, parts: Sequence[Written]) -> None:
+        """Raises `GenerationFailed` for a part that breaks its schema, `GrammarFailed` where finding that
+        out costs too much, and `EngineOverloaded`.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """End its processes."""
+        ...
+
+
+class Renderer(Protocol):
+    """Renders conversations by a template that is not trusted."""
+
+    async def start(self) -> None:
+        """Has all that is needed ready; calling it is optional. Raises `StartupError`."""
+        ...
+
+    async def render(self, request: ChatRequest) -> tuple[Segment, ...]:
+        """The segments of the prompt; raises `RequestError` and `EngineOverloaded`."""
         ...
 
     async def aclose(self) -> None:
@@ -35,7 +65,7 @@ class Grammars(Protocol):
 @dataclass(frozen=True, slots=True)
 class Model:
     """Everything a request needs of a model. `sampling` are its defaults per mode; `created_s` is Unix
-    time; `encoded` are texts that its tokenizer has encoded.
+    time; `encoded` are texts that its tokenizer has encoded. Without a `renderer`, the format renders.
     """
 
     id: str
@@ -46,6 +76,7 @@ class Model:
     created_s: int
     owned_by: str = "tessera"
     grammars: Grammars | None = None
+    renderer: Renderer | None = None
     encoded: EncodedTexts = field(default_factory=EncodedTexts)
 
     @property
@@ -57,11 +88,18 @@ class Model:
         """The context of somebody who may use `most` tokens of it."""
         return self.context_tokens if most is None else min(self.context_tokens, most)
 
+    async def start(self) -> None:
+        """Has its processes ready, but for the engine's; raises `StartupError` if one cannot work."""
+        for each in (self.grammars, self.renderer):
+            if each:
+                await each.start()
+
     async def aclose(self) -> None:
         """End its processes."""
         await self.engine.aclose()
-        if self.grammars:
-            await self.grammars.aclose()
+        for each in (self.grammars, self.renderer):
+            if each:
+                await each.aclose()
 
 
 class Catalog:

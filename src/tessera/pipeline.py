@@ -30,13 +30,13 @@ async def run(
     compiled = await compile_prompt(request, model, caller)
     tally.prompt_tokens = len(compiled.prompt.token_ids)
     reader = Reader(request, model.format.syntax, model.tokenizer, tally)
-    check = ReplyCheck(compiled.validators)
+    check = ReplyCheck(request, model.grammars)
     spoken = Spoken(compiled.prompt, model)
     async with aclosing(model.engine.generate(compiled.prompt, compiled.sampling)) as chunks:
         async for chunk in chunks:
             spoken.feed(chunk)
             if events := reader.feed(chunk):
-                check.feed(events)
+                await check.feed(events)
                 yield events
             if reader.done:
                 break

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.in_process import InProcess
 from tests.scripts import CAN_ALL
 
 from tessera.core.chat import Caller
@@ -66,7 +67,8 @@ def qwen3(arguments: dict[str, Any]) -> str:
 
 def model_of(chat_format: ChatFormat, tokenizer: Tokenizer) -> Model:
     engine = ScriptedEngine(tokenizer, features=CAN_ALL)
-    return Model("m", engine, tokenizer, chat_format, chat_format.sampling, created_s=0)
+    grammars = InProcess(chat_format, tokenizer.control_tokens)
+    return Model("m", engine, tokenizer, chat_format, chat_format.sampling, created_s=0, grammars=grammars)
 
 
 async def ask(model: Model, said: str, messages: list[Any], thinking: bool) -> tuple[Prompt, list[int], Any]:

@@ -164,8 +164,7 @@ class Api:
         if isinstance(self._model.engine, OpenVinoEngine):
             self._model.engine.connect()
             await self._model.engine.ready()
-        if self._model.grammars:
-            await self._model.grammars.start()
+        await self._model.start()
         gc.freeze()  # what is there now stays: the collector need not look through it again and again
         started()
 

@@ -18,8 +18,9 @@ from tessera.engine.openvino.private import PrivateEngine
 from tessera.engine.scripted import ScriptedEngine, ScriptedTokenizer, cycling, paced, thinking_first
 from tessera.errors import StartupError
 from tessera.formats.base import ChatFormat, SamplingDefaults
+from tessera.formats.conversation import TemplateSource
 from tessera.formats.hermes import HERMES
-from tessera.formats.registry import choose_format
+from tessera.formats.remote import RemoteTemplate, find_format
 from tessera.http.limits import HttpLimits
 from tessera.metering.trace import Traces, Untraced
 from tessera.metrics import Metrics
@@ -41,12 +42,13 @@ def open_cache(settings: Settings) -> Cache:
 @dataclass(frozen=True, slots=True)
 class Blueprint:
     """A model but for its engine. `config` is what the engine's process is told; without one, a script is
-    played.
+    played. A `template` renders instead of the format.
     """
 
     settings: Settings
     tokenizer: Tokenizer
     format: ChatFormat
+    template: TemplateSource | None
     sampling: Mapping[Mode, SamplingDefaults]
     created_s: int
     config: WorkerConfig | None
@@ -69,6 +71,7 @@ class Blueprint:
             grammars=GrammarCheck(
                 self.tokenizer.control_tokens, self.tokenizer.vocabulary_size, self.format.syntax
             ),
+            renderer=RemoteTemplate(self.template) if self.template else None,
         )
 
 
@@ -84,9 +87,9 @@ def find_folder(settings: Settings, progress: Progress) -> ModelFolder | None:
 def read_blueprint(settings: Settings, folder: ModelFolder | None) -> Blueprint:
     """What the folder says; raises `StartupError`."""
     if folder is None:
-        return Blueprint(settings, ScriptedTokenizer(), HERMES, HERMES.sampling, int(time.time()), None)
+        return Blueprint(settings, ScriptedTokenizer(), HERMES, None, HERMES.sampling, int(time.time()), None)
     tokenizer = HfTokenizer.from_file(folder.tokenizer_json)
-    chat_format = choose_format(
+    chat_format, template = find_format(
         folder.chat_template,
         control_tokens=tokenizer.control_tokens.keys(),
         eos=folder.eos_token,
@@ -94,7 +97,8 @@ def read_blueprint(settings: Settings, folder: ModelFolder | None) -> Blueprint:
         defaults=_sampling_defaults(folder.generation),
     )
     config = worker_config(folder, settings, tokenizer, chat_format)
-    return Blueprint(settings, tokenizer, chat_format, chat_format.sampling, folder.created_s, config)
+    sampling = chat_format.sampling
+    return Blueprint(settings, tokenizer, chat_format, template, sampling, folder.created_s, config)
 
 
 def private_model(settings: Settings, progress: Progress) -> Model:

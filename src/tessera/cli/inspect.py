@@ -67,7 +67,8 @@ def _writing(output: str, model: Model) -> Model:
 async def _show_prompt(request: ChatRequest, model: Model) -> None:
     compiled = await compile_prompt(request, model, Caller())
     _title(f"Segments, format {model.format.name}")
-    for segment in model.format.render(request):
+    segments = await model.renderer.render(request) if model.renderer else model.format.render(request)
+    for segment in segments:
         click.echo(repr(segment))
     token_ids = compiled.prompt.token_ids
     _title(f"Prompt, {len(token_ids)} tokens")

@@ -7,11 +7,9 @@ The parent keeps the sockets: what arrives for a process that is dead waits for 
 import asyncio
 import logging
 import math
-import os
 import socket
-import sys
 import time
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import Process
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -22,17 +20,17 @@ from tessera.cli.listening import listen
 from tessera.engine.supervision import Pauses, patiently
 from tessera.errors import StartupError
 from tessera.metrics import forget
+from tessera.processes import children
 from tessera.telemetry import log
 
 _logger = logging.getLogger(__name__)
 
-# -P: the current directory is no place to import from.
-COMMAND = (sys.executable, "-P", "-m", "tessera.cli.api")
+COMMAND = children.command("tessera.cli.api")
 LAST_DELAY_S = 10.0
 # What a process may take beyond the drain's own times before it is killed.
 SLACK_S = 5.0
 _PIPE_BYTES = 2**16
-_OUR_OWN = ("TESSERA_", "NOTIFY_SOCKET", "PROMETHEUS_MULTIPROC_DIR")
+_OUR_OWN = ("NOTIFY_SOCKET", "PROMETHEUS_MULTIPROC_DIR")
 
 
 class Workers:
@@ -110,15 +108,8 @@ class Workers:
         """The exit code of one process, which is in `_running` until then."""
         if self._metrics_directory:  # somebody may have cleared /tmp
             self._metrics_directory.mkdir(mode=0o700, exist_ok=True)
-        process = await asyncio.create_subprocess_exec(
-            *COMMAND,
-            str(listener.fileno()),
-            stdin=PIPE,
-            stdout=PIPE,
-            env=self._environment,
-            pass_fds=(listener.fileno(),),
-            start_new_session=True,  # an interrupt in the terminal is the parent's to decide on
-        )
+        fd = listener.fileno()
+        process = await children.start((*COMMAND, str(fd)), self._environment, pass_fds=(fd,))
         assert process.stdin is not None
         assert process.stdout is not None
         self._running.add(process)
@@ -164,9 +155,10 @@ async def _announce(ready: Sequence[asyncio.Event], started: Callable[[], None])
 
 
 def _environment(metrics_directory: Path | None) -> dict[str, str]:
-    """Ours, without the settings: a key is among them, and the plan says it all."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(_OUR_OWN)}
-    return inherited | ({"PROMETHEUS_MULTIPROC_DIR": str(metrics_directory)} if metrics_directory else {})
+    """Ours, without the settings: the plan says it all."""
+    return children.without_secrets(*_OUR_OWN) | (
+        {"PROMETHEUS_MULTIPROC_DIR": str(metrics_directory)} if metrics_directory else {}
+    )
 
 
 def _cut_lifeline(process: Process) -> None:

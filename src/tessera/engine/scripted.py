@@ -209,7 +209,7 @@ class ScriptedEngine:
         """End what runs at its next step."""
         self.reason = "engine_closed"
         if self._replies:
-            self._replies.close()
+            await self._replies.aclose()
 
     async def _tokens(self, prompt: Prompt, sampling: Sampling, sequence: int) -> Iterator[int]:
         script = self.script(prompt, sequence)

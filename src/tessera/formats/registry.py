@@ -1,7 +1,6 @@
-"""The families that are known by name, and which of them a model belongs to."""
+"""Which of the known families a model belongs to: that is found out by rendering with its own template."""
 
-from collections.abc import Collection, Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Collection, Iterator
 
 from tessera.core.chat import (
     AssistantMessage,
@@ -14,11 +13,12 @@ from tessera.core.chat import (
 )
 from tessera.errors import RequestError, StartupError
 from tessera.formats.base import ChatFormat, Control, Plain, SamplingDefaults
-from tessera.formats.hermes import HERMES, hermes_format
-from tessera.formats.qwen3 import QWEN3, QWEN3_TOKENS
+from tessera.formats.families import FORMATS, NO_TEMPLATE, known_format
+from tessera.formats.qwen3 import QWEN3_TOKENS
 from tessera.formats.template import template_format
+from tessera.formats.template_question import Probed
 
-FORMATS: Mapping[str, ChatFormat] = MappingProxyType({"hermes": HERMES, "qwen3": QWEN3})
+__all__ = ["FORMATS", "choose_format", "probe"]
 
 _GREETING = ChatRequest(messages=(UserMessage("Hello"),))
 _PROBES = (
@@ -44,34 +44,38 @@ def choose_format(
     bos: str = "",
     defaults: SamplingDefaults = SamplingDefaults(),  # noqa: B008 - frozen
 ) -> ChatFormat:
-    """The family of a model, by its chat template; a template of no known family renders itself.
+    """The family of a model, by its chat template; a template of no known family renders itself, in this
+    process.
 
     `defaults` are the model's own sampling defaults. Raises `StartupError` when there is no template, or it
     cannot be used.
     """
     if template is None:
-        raise StartupError("The model has no chat template: a base model cannot be served as a chat model.")
+        raise StartupError(NO_TEMPLATE)
     direct = {Mode.DIRECT: defaults}
     own = template_format(template, control_tokens=control_tokens, eos=eos, bos=bos, sampling=direct)
-    for known, probes in _candidates(own, defaults, control_tokens):
-        if all(_text(known, probe) == _text(own, probe) for probe in probes):
-            return known
-    return own
+    return known_format(probe(own, control_tokens), defaults) or own
+
+
+def probe(own: ChatFormat, control_tokens: Collection[str]) -> Probed:
+    """The known family that writes as a model's own template does."""
+    for candidate, probes in _candidates(own, control_tokens):
+        known = known_format(candidate, SamplingDefaults())
+        if known and all(_text(known, asked) == _text(own, asked) for asked in probes):
+            return candidate
+    return Probed()
 
 
 def _candidates(
-    own: ChatFormat, defaults: SamplingDefaults, control_tokens: Collection[str]
-) -> Iterator[tuple[ChatFormat, tuple[ChatRequest, ...]]]:
+    own: ChatFormat, control_tokens: Collection[str]
+) -> Iterator[tuple[Probed, tuple[ChatRequest, ...]]]:
     """The known families that could be written in these control tokens, and what they must write alike."""
     if QWEN3_TOKENS.issubset(control_tokens):
-        yield QWEN3, (*_PROBES, _CALL)
+        yield Probed("qwen3"), (*_PROBES, _CALL)
     if {"<|im_start|>", "<|im_end|>"}.issubset(control_tokens):
-        # Models that never learned to reason can be asked to: their tags are spelled, and held by grammars.
-        sampling = {Mode.DIRECT: defaults, Mode.THINKING: defaults}
         system = _default_system(own)
         for closes_thinking in (False, True):
-            known = hermes_format(default_system=system, sampling=sampling, closes_thinking=closes_thinking)
-            yield known, _PROBES
+            yield Probed("hermes", system, closes_thinking), _PROBES
 
 
 def _default_system(own: ChatFormat) -> str | None:

@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NoReturn, cast
 
 from tessera.core.chat import Json, JsonObject
-from tessera.parsing.parameter_check import ParameterCheck, referred_to
+from tessera.parsing.parameter_check import ParameterCheck
+from tessera.parsing.short_check import referred_to
 
 _TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
 

@@ -1,6 +1,7 @@
 """A chat request becomes what the engine is asked: token ids, a grammar, and how to continue."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tessera.core.chat import AssistantMessage, Caller, ChatRequest, FreeText, Message
@@ -9,10 +10,8 @@ from tessera.errors import ContextLengthExceeded
 from tessera.formats.base import Control, Segment
 from tessera.models import Model
 from tessera.prompt.encode import encode
-from tessera.prompt.grammar import build_grammar
 from tessera.prompt.sampling import complete_sampling
 from tessera.prompt.support import check_support
-from tessera.prompt.validation import NO_VALIDATORS, ReplyValidators, reply_validators
 
 # Encoding less than this is quicker than handing it to a thread.
 _INLINE_CHARACTERS = 4_000
@@ -24,14 +23,10 @@ _TOKEN_CHARACTERS = 128
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """What the engine is asked, and what a finished reply must be.
-
-    The prompt leaves room in the context, and `max_tokens` keeps within it.
-    """
+    """What the engine is asked. The prompt leaves room in the context, and `max_tokens` keeps within it."""
 
     prompt: Prompt
     sampling: Sampling
-    validators: ReplyValidators = NO_VALIDATORS
 
 
 async def compile_prompt(request: ChatRequest, model: Model, caller: Caller) -> Compiled:
@@ -42,28 +37,25 @@ async def compile_prompt(request: ChatRequest, model: Model, caller: Caller) -> 
     a conversation that the format refuses.
     """
     check_support(request, model)
-    grammar, validators = await _constrain(request, model)
+    grammar = await _grammar(request, model)
+    segments = await model.renderer.render(request) if model.renderer else None
     if sum(map(_characters, request.messages)) < _INLINE_CHARACTERS and not request.tools:
-        token_ids = _prompt_ids(request, model, caller)
+        token_ids = _prompt_ids(request, model, caller, segments)
     else:
-        token_ids = await asyncio.to_thread(_prompt_ids, request, model, caller)
+        token_ids = await asyncio.to_thread(_prompt_ids, request, model, caller, segments)
     prompt = Prompt(token_ids, grammar, caller.cache_salt, caller.priority, caller.trace_id)
     sampling = complete_sampling(
         request, model, room=model.window_tokens(caller.context_tokens) - len(token_ids)
     )
-    return Compiled(prompt, sampling, validators)
+    return Compiled(prompt, sampling)
 
 
-async def _constrain(request: ChatRequest, model: Model) -> tuple[Grammar | None, ReplyValidators]:
-    """The grammar of the reply, tried and admitted, and the validators of what is finished."""
+async def _grammar(request: ChatRequest, model: Model) -> Grammar | None:
+    """The grammar of the reply, tried and admitted."""
     if not request.tools and isinstance(request.answer_format, FreeText):
-        return None, NO_VALIDATORS
-    if model.grammars:
-        grammar = await model.grammars.grammar(request)
-    else:
-        control_tokens = model.tokenizer.control_tokens
-        grammar = await asyncio.to_thread(build_grammar, request, model.format.syntax, control_tokens)
-    return grammar, await asyncio.to_thread(reply_validators, request)
+        return None
+    assert model.grammars is not None, "a model whose engine follows grammars has them"
+    return await model.grammars.grammar(request)
 
 
 def _characters(message: Message) -> int:
@@ -73,9 +65,11 @@ def _characters(message: Message) -> int:
     return len(message.text)
 
 
-def _prompt_ids(request: ChatRequest, model: Model, caller: Caller) -> tuple[int, ...]:
+def _prompt_ids(
+    request: ChatRequest, model: Model, caller: Caller, rendered: Sequence[Segment] | None
+) -> tuple[int, ...]:
     window = model.window_tokens(caller.context_tokens)
-    segments = model.format.render(request)
+    segments = model.format.render(request) if rendered is None else rendered
     if (least := sum(map(_length, segments)) // _TOKEN_CHARACTERS) >= window:
         raise _too_long(least, window, or_more=True)
     token_ids = encode(segments, model.tokenizer, model.encoded, caller.cache_salt)

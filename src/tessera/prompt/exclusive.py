@@ -5,7 +5,7 @@ by a property, as discriminated unions are.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from typing import TypeAlias
 
@@ -16,37 +16,57 @@ Resolve: TypeAlias = Callable[[AnySchema], AnySchema]
 
 _MAX_BRANCHES = 64
 _MAX_DEPTH = 6
+_MAX_PAIRS = 50_000
 
 
 def exclusive(branches: Sequence[AnySchema], resolve: Resolve) -> bool:
     """Whether no value fits two of the branches. `resolve` follows references."""
     if len(branches) > _MAX_BRANCHES:
         return False
-    return all(_apart(a, b, resolve, _MAX_DEPTH) for a, b in combinations(branches, 2))
+    comparison = _Comparison(resolve)
+    return all(comparison.apart(a, b, _MAX_DEPTH) for a, b in combinations(branches, 2))
 
 
-def _apart(left: AnySchema, right: AnySchema, resolve: Resolve, depth: int) -> bool:
-    a, b = resolve(left), resolve(right)
-    if a is False or b is False:
-        return True
-    if isinstance(a, bool) or isinstance(b, bool) or not depth:
-        return False
-    if not _types(a) & _types(b):
-        return True
-    constants = _constants(a), _constants(b)
-    if constants[0] is not None and constants[1] is not None and not constants[0] & constants[1]:
-        return True
-    for one, other in ((a, b), (b, a)):
-        options = subschemas(one, "anyOf")
-        if options and all(_apart(option, other, resolve, depth - 1) for option in options):
+class _Comparison:
+    """Compares schemas two by two, each pair once; after `_MAX_PAIRS` nothing is seen any more."""
+
+    def __init__(self, resolve: Resolve) -> None:
+        self._resolve = resolve
+        self._known: dict[tuple[int, int, int], bool] = {}
+
+    def apart(self, left: AnySchema, right: AnySchema, depth: int) -> bool:
+        a, b = self._resolve(left), self._resolve(right)
+        if a is False or b is False:
             return True
-    if _types(a) & _types(b) == {"object"}:
-        return any(_told_apart_by(name, a, b, resolve, depth) for name in _required(a) | _required(b))
-    return False
+        if isinstance(a, bool) or isinstance(b, bool) or not depth:
+            return False
+        pair = (id(a), id(b), depth)
+        if pair not in self._known:
+            if len(self._known) >= _MAX_PAIRS:
+                return False
+            self._known[pair] = False
+            self._known[pair] = self._are_apart(a, b, depth)
+        return self._known[pair]
+
+    def _are_apart(self, a: JsonObject, b: JsonObject, depth: int) -> bool:
+        if not _types(a) & _types(b):
+            return True
+        constants = _constants(a), _constants(b)
+        if constants[0] is not None and constants[1] is not None and not constants[0] & constants[1]:
+            return True
+        for one, other in ((a, b), (b, a)):
+            options = subschemas(one, "anyOf")
+            if options and all(self.apart(option, other, depth - 1) for option in options):
+                return True
+        if _types(a) & _types(b) == {"object"}:
+            names = sorted(_required(a) | _required(b), key=lambda name: not _is_tag(_property(a, name)))
+            return any(self.apart(_property(a, name), _property(b, name), depth - 1) for name in names)
+        return False
 
 
-def _told_apart_by(name: str, a: JsonObject, b: JsonObject, resolve: Resolve, depth: int) -> bool:
-    return _apart(_property(a, name), _property(b, name), resolve, depth - 1)
+def _is_tag(schema: AnySchema) -> bool:
+    """Whether a property has constants, as the one that tells the branches of a discriminated union apart."""
+    return isinstance(schema, Mapping) and ("const" in schema or "enum" in schema)
 
 
 def _property(schema: JsonObject, name: str) -> AnySchema:

@@ -24,7 +24,7 @@ from tessera.errors import InvalidSchema
 from tessera.parsing.syntax import Syntax, Tags
 from tessera.prompt.grammar_calls import call_body, opening_without_tag
 from tessera.prompt.lark import Rules, json_value, literal, quoted, without
-from tessera.prompt.references import Document
+from tessera.prompt.references import AnySchema, Document
 from tessera.prompt.schema import check_schema
 
 MAX_TOOLS_BYTES = 512 * 2**10
@@ -147,6 +147,13 @@ def _checked_parameters(request: ChatRequest, rungs: Mapping[str, int]) -> dict[
                 f"The schemas of all tools are more than {MAX_TOOLS_BYTES} bytes.", param="tools"
             )
     return documents
+
+
+def schemas_of(request: ChatRequest) -> Iterator[tuple[str, AnySchema]]:
+    """Every schema that the parts of a reply are validated by, and its parameter."""
+    if isinstance(form := request.answer_format, JsonSchema):
+        yield ANSWER_PARAM, form.schema
+    yield from ((_param(i), tool.parameters) for i, tool in enumerate(request.tools))
 
 
 @dataclass(frozen=True, slots=True)

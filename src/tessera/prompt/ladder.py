@@ -5,6 +5,7 @@ is tried alone. One that is not strict then goes down the `RUNGS` of `keywords` 
 rung, any JSON of the schema's type, always can. What the grammar leaves out, the final check still knows.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
@@ -12,13 +13,15 @@ from tessera.core.chat import ChatRequest
 from tessera.core.generation import Grammar
 from tessera.errors import InvalidSchema
 from tessera.parsing.syntax import Syntax
-from tessera.prompt.grammar import SingleSchema, build_grammar, single_schemas
+from tessera.prompt.grammar import SingleSchema, build_grammar, schemas_of, single_schemas
 from tessera.prompt.keywords import RUNGS
 
 Attempt: TypeAlias = Callable[[Grammar], str | None]
 """Tries a grammar; returns why it cannot be used, or None."""
 
 _LAST = len(RUNGS) - 1
+_LARGE_BYTES = 64 * 2**10
+"""A larger schema goes down to the last rung at once: to build a grammar on every rung would take long."""
 
 
 def admitted_grammar(
@@ -49,7 +52,8 @@ def admitted_grammar(
 def _rung(schema: SingleSchema, syntax: Syntax, control_tokens: Mapping[str, int], attempt: Attempt) -> int:
     """The first rung on which the schema by itself can be used."""
     failed: Grammar | None = None
-    for rung in range(_LAST):
+    is_large = sum(len(json.dumps(each)) for _, each in schemas_of(schema.alone)) > _LARGE_BYTES
+    for rung in range(1 if is_large else _LAST):
         grammar = build_grammar(schema.alone, syntax, control_tokens, {schema.alone_param: rung})
         if grammar == failed:
             continue

@@ -12,6 +12,7 @@ from tessera.prompt.references import (
     AnySchema,
     Document,
     as_list,
+    as_object,
     as_schema,
     definition_name,
     subschemas,
@@ -103,7 +104,7 @@ def _of_unlisted(name: str, holding: Iterable[JsonObject]) -> list[AnySchema]:
     return [
         rule
         for part in holding
-        if "patternProperties" not in part and name not in _joined("allOf", [part])
+        if "patternProperties" not in part and name not in as_object(part.get("properties"))
         for rule in _additional([part])
     ]
 

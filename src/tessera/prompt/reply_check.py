@@ -1,11 +1,13 @@
 """The last word on a reply: what is finished is valid, or it is not delivered as finished."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+from tessera.core.chat import AnyJsonObject, ChatRequest, FreeText, JsonObject, JsonSchema
 from tessera.core.events import ChatEvent, Finished, FinishReason, TextDelta, ToolCallDelta, ToolCallStarted
-from tessera.errors import GenerationFailed
-from tessera.prompt.validation import ReplyValidators, Validator
+from tessera.models import Grammars, Written
+
+_ANY_OBJECT: JsonObject = {"type": "object"}
 
 
 class ReplyCheck:
@@ -13,15 +15,19 @@ class ReplyCheck:
     does not keep to it, or a rule was relaxed.
     """
 
-    def __init__(self, validators: ReplyValidators) -> None:
-        self._validators = validators
-        self._active = bool(validators.answer or validators.arguments)
+    def __init__(self, request: ChatRequest, grammars: Grammars | None) -> None:
+        """`grammars` validates what was written; a request without schemas needs none."""
+        self._answer = _answer_schema(request)
+        self._parameters = {tool.name: tool.parameters for tool in request.tools}
+        self._grammars = grammars if request.tools or self._answer is not None else None
         self._texts: dict[int, list[str]] = defaultdict(list)
         self._calls: dict[int, list[tuple[str, list[str]]]] = defaultdict(list)
 
-    def feed(self, events: Iterable[ChatEvent]) -> None:
-        """Raises `GenerationFailed` when a choice that counts as finished is not what was asked for."""
-        if not self._active:
+    async def feed(self, events: Iterable[ChatEvent]) -> None:
+        """Raises what `Grammars.validate` raises when a choice that counts as finished is not what was asked
+        for.
+        """
+        if self._grammars is None:
             return
         for event in events:
             match event:
@@ -32,18 +38,24 @@ class ReplyCheck:
                 case ToolCallDelta(choice, call, arguments):
                     self._calls[choice][call][1].append(arguments)
                 case Finished(choice, reason) if reason is not FinishReason.LENGTH:
-                    self._check(choice)
+                    if parts := [*self._written(choice)]:
+                        await self._grammars.validate(parts)
                 case _:
                     pass
 
-    def _check(self, choice: int) -> None:
+    def _written(self, choice: int) -> Iterator[Written]:
         calls = self._calls[choice]
         for name, written in calls:
-            _require(self._validators.arguments[name], written, f"The arguments of a call to {name}")
-        if self._validators.answer and not calls:
-            _require(self._validators.answer, self._texts[choice], "The answer")
+            yield Written(f"The arguments of a call to {name}", self._parameters[name], "".join(written))
+        if self._answer is not None and not calls:
+            yield Written("The answer", self._answer, "".join(self._texts[choice]))
 
 
-def _require(validator: Validator, written: list[str], what: str) -> None:
-    if problem := validator.validate("".join(written)):
-        raise GenerationFailed(f"{what} did not fit the schema ({problem}). Send the request again.")
+def _answer_schema(request: ChatRequest) -> JsonObject | bool | None:
+    match request.answer_format:
+        case FreeText():
+            return None
+        case AnyJsonObject():
+            return _ANY_OBJECT
+        case JsonSchema(schema=schema):
+            return schema

@@ -7,6 +7,7 @@ forms in those of 2020-12, formats and patterns in the one form that grammars ta
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import NoReturn
 
 from tessera.core.chat import Json
@@ -56,10 +57,10 @@ def check_schema(schema: AnySchema, *, strict: bool, param: str, rung: int = 0) 
             check.refuse(lost, "`$ref`: there is no schema at its end")
         check.refuse(problem.pointer, problem.message)
     document = Document(check.enforced(schema, ""), check.definitions())
-    while (pointer := bottomless(document)) is not None:
+    endless = [*bottomless(document)]
+    for pointer in endless:
         check.relax(pointer, "`$ref`: no value that ends can satisfy it")
-        document = replace(document, definitions={**document.definitions, pointer: True})
-    return document
+    return replace(document, definitions={**document.definitions, **dict.fromkeys(endless, True)})
 
 
 @dataclass(slots=True)
@@ -105,8 +106,8 @@ class _Check:
     def definitions(self) -> Mapping[str, AnySchema]:
         """Rewrites all that references point at, which may bring up more."""
         found: dict[str, AnySchema] = {}
-        while waiting := [target for target in self.targets if target not in found]:
-            for target in waiting:
+        while len(found) < len(self.targets):
+            for target in [*islice(self.targets, len(found), None)]:
                 found[target] = self.enforced(as_schema(at_pointer(self.schema, target)), target)
         return found
 

@@ -7,13 +7,12 @@ more does not match. Nothing is ever fetched.
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NoReturn
 
 import jsonschema_rs
 
-from tessera.core.chat import AnyJsonObject, ChatRequest, FreeText, Json, JsonObject, JsonSchema
+from tessera.core.chat import Json, JsonObject
 from tessera.prompt.bounds import SchemaProblem
 from tessera.prompt.drafts import dialect, draft_of
 from tessera.prompt.forms import modern
@@ -150,26 +149,3 @@ class Validator:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)
-
-
-@dataclass(frozen=True, slots=True)
-class ReplyValidators:
-    """What the parts of one reply must be: its text, and the arguments of a call by the tool's name."""
-
-    answer: Validator | None
-    arguments: Mapping[str, Validator]
-
-
-NO_VALIDATORS = ReplyValidators(None, {})
-
-
-def reply_validators(request: ChatRequest) -> ReplyValidators:
-    """The validators of a request whose grammar has been built: its schemas are known to be sound."""
-    match request.answer_format:
-        case FreeText():
-            answer = None
-        case AnyJsonObject():
-            answer = Validator({"type": "object"})
-        case JsonSchema(schema=schema):
-            answer = Validator(schema)
-    return ReplyValidators(answer, {tool.name: Validator(tool.parameters) for tool in request.tools})

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from tessera.core.chat import Tool
 from tessera.errors import InvalidSchema
 from tessera.parsing.schema import Signature
+from tessera.parsing.short_check import ShortCheck, TooLong
 from tessera.prompt.lark import Rules, expression, literal, quoted
 from tessera.prompt.parameter_values import ParameterValues
 from tessera.prompt.parameters import parameters_of
 from tessera.prompt.references import AnySchema, Document
-from tessera.prompt.validation import Validator
 
 _NOT_ONE_BY_ONE = ("patternProperties", "enum", "const")
 _ONE_BY_ONE = "this model writes parameters one by one"
@@ -52,12 +52,18 @@ class XmlCall:
             if (rule := self._named(name, schema))
         ]
         others = [self._other(pattern, schema) for pattern, schema in self._parameters.others.items()]
-        if not named and not any(others) and Validator(self._tool.parameters).validate("{}"):
+        if not named and not any(others) and not self._may_be_empty():
             self._relax("`properties`: this model's calls hold what it names, and nothing that fits is named")
             others = [] if self._parameters.closed or required else [self._other("", True)]
         begin, end = literal(f"<function={self._tool.name}>\n"), literal("</function>\n")
         parameters = self._sequence(named, " | ".join(filter(None, others)))
         return self._rules.add("call", f"{begin} {parameters} {end}")
+
+    def _may_be_empty(self) -> bool:
+        try:
+            return ShortCheck(self._tool.parameters).holds(self._tool.parameters, {}) is not False
+        except TooLong:
+            return True
 
     def _relax(self, problem: str) -> None:
         if self._tool.strict:

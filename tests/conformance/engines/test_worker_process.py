@@ -173,6 +173,7 @@ async def test_the_environment_of_the_worker_holds_no_secrets(
         "LC_CTYPE",
         "TMPDIR",
         "PYTHONPATH",
+        "PYTHONSAFEPATH",
         "LD_LIBRARY_PATH",
         "MALLOC_TRIM_THRESHOLD_",
         "MALLOC_MMAP_THRESHOLD_",

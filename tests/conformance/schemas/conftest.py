@@ -11,7 +11,7 @@ from llguidance import LLMatcher, LLTokenizer
 from tessera.prompt.lark import json_value
 from tessera.prompt.references import AnySchema
 from tessera.prompt.schema import check_schema
-from tessera.text.grammar_trial import ByteTokenizer
+from tessera.text.bytewise import ByteTokenizer
 from tessera.text.llg import LIMITS, llg_tokenizer
 from tessera.text.tiktoken import TiktokenTokenizer
 from tessera.text.tokenizer import Tokenizer

@@ -15,7 +15,7 @@ from tessera.parsing.reader import Reader
 from tessera.parsing.syntax import Syntax, Tags
 from tessera.prompt.grammar import build_grammar
 from tessera.prompt.string_formats import FORMATS
-from tessera.prompt.validation import Validator, reply_validators
+from tessera.prompt.validation import Validator
 
 XML = Syntax(("<|im_end|>",), Tags("<think>", "</think>"), Tags("<tool_call>", "</tool_call>"), "xml")
 
@@ -163,11 +163,11 @@ def test_turns(tags: str, syntax: Syntax, asked: dict[str, Any], request: pytest
 def check_reply(chat: ChatRequest, syntax: Syntax, tokenizer: Any, ids: Sequence[int]) -> None:
     reader = Reader(chat, syntax, tokenizer, Tally(), new_call_id=lambda: "id")
     events = reader.feed(TokenChunk(0, tuple(ids), finish="stop"))
-    validators = reply_validators(chat)
+    parameters = {tool.name: Validator(tool.parameters) for tool in chat.tools}
     names = [event.name for event in events if isinstance(event, ToolCallStarted)]
     for call, name in enumerate(names):
         arguments = "".join(e.arguments for e in events if isinstance(e, ToolCallDelta) and e.call == call)
-        assert validators.arguments[name].validate(arguments) is None, (name, arguments)
+        assert parameters[name].validate(arguments) is None, (name, arguments)
     choice = chat.tool_choice
     assert {*names} <= (choice.names or {tool.name for tool in chat.tools})
     assert len(names) <= 1 or not chat.one_call
@@ -176,8 +176,9 @@ def check_reply(chat: ChatRequest, syntax: Syntax, tokenizer: Any, ids: Sequence
     assert events[-1].reason is (FinishReason.TOOL_CALLS if names and not choice.named else FinishReason.STOP)
     text = "".join(event.text for event in events if isinstance(event, TextDelta))
     assert chat.mode is Mode.THINKING or not any(isinstance(event, ReasoningDelta) for event in events)
-    if not names and validators.answer:
-        assert validators.answer.validate(text) is None, text
+    if not names and not isinstance(form := chat.answer_format, FreeText):
+        schema = form.schema if isinstance(form, JsonSchema) else {"type": "object"}
+        assert Validator(schema).validate(text) is None, text
     assert not names or choice.mode != "required" or not text
 
 

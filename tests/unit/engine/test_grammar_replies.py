@@ -38,7 +38,7 @@ TEXT_OR_CALL = Grammar('start: TEXT | "<call>"\nTEXT: /[^<]*/\n')
 async def replies() -> AsyncIterator[GrammarReplies]:
     replies = GrammarReplies(TOKENIZER)
     yield replies
-    replies.close()
+    await replies.aclose()
 
 
 async def play(
@@ -108,7 +108,7 @@ async def test_a_grammar_is_searched_once(replies: GrammarReplies, monkeypatch: 
     engine = ScriptedEngine(TOKENIZER, replies=replies)
     same = await asyncio.gather(*(play(engine, JSON) for _ in range(3)))
     assert len({text(chunks) for chunks in same}) == 1
-    monkeypatch.setattr(replies, "_shortest", None)  # a second search would fail
+    monkeypatch.setattr(replies, "_pool", None)  # a second search would fail
     assert text(await play(engine, JSON, max_tokens=100)) == '{"a":"b"}'
 
 

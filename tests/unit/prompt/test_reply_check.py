@@ -3,16 +3,24 @@
 from collections.abc import Sequence
 
 import pytest
+from tests.in_process import InProcess
 
-from tessera.core.chat import AnyJsonObject, ChatRequest, Tool, UserMessage
+from tessera.core.chat import AnyJsonObject, ChatRequest, JsonSchema, Tool, UserMessage
 from tessera.core.events import ChatEvent, Finished, FinishReason, TextDelta, ToolCallDelta, ToolCallStarted
 from tessera.errors import GenerationFailed
+from tessera.formats.hermes import HERMES
 from tessera.prompt.reply_check import ReplyCheck
-from tessera.prompt.validation import NO_VALIDATORS, reply_validators
 
 TOOL = Tool("f", {"type": "object", "required": ["a"]}, {})
 ASKED = ChatRequest((UserMessage("Hi"),), tools=(TOOL,), answer_format=AnyJsonObject())
 STOP, LENGTH = Finished(0, FinishReason.STOP), Finished(0, FinishReason.LENGTH)
+
+
+pytestmark = pytest.mark.anyio
+
+
+def reply_check(request: ChatRequest) -> ReplyCheck:
+    return ReplyCheck(request, InProcess(HERMES, {}))
 
 
 def call(arguments: Sequence[str]) -> list[ChatEvent]:
@@ -29,10 +37,10 @@ def call(arguments: Sequence[str]) -> list[ChatEvent]:
     ],
     ids=str,
 )
-def test_what_was_asked_for_passes(events: list[ChatEvent]) -> None:
-    check = ReplyCheck(reply_validators(ASKED))
+async def test_what_was_asked_for_passes(events: list[ChatEvent]) -> None:
+    check = reply_check(ASKED)
     for event in events:
-        check.feed([event])
+        await check.feed([event])
 
 
 @pytest.mark.parametrize(
@@ -46,17 +54,24 @@ def test_what_was_asked_for_passes(events: list[ChatEvent]) -> None:
     ],
     ids=str,
 )
-def test_what_was_not_asked_for_fails(events: list[ChatEvent], what: str) -> None:
+async def test_what_was_not_asked_for_fails(events: list[ChatEvent], what: str) -> None:
     with pytest.raises(GenerationFailed, match=what):
-        ReplyCheck(reply_validators(ASKED)).feed(events)
+        await reply_check(ASKED).feed(events)
 
 
-def test_choices_are_checked_one_by_one() -> None:
-    check = ReplyCheck(reply_validators(ASKED))
-    check.feed([TextDelta(0, "{}"), TextDelta(1, "{"), STOP])
+async def test_choices_are_checked_one_by_one() -> None:
+    check = reply_check(ASKED)
+    await check.feed([TextDelta(0, "{}"), TextDelta(1, "{"), STOP])
     with pytest.raises(GenerationFailed):
-        check.feed([Finished(1, FinishReason.STOP)])
+        await check.feed([Finished(1, FinishReason.STOP)])
 
 
-def test_a_free_reply_is_not_checked() -> None:
-    ReplyCheck(NO_VALIDATORS).feed([TextDelta(0, "["), STOP])
+async def test_a_free_reply_is_not_checked() -> None:
+    await reply_check(ChatRequest(())).feed([TextDelta(0, "["), STOP])
+
+
+async def test_an_answer_is_checked_by_the_schema_it_was_asked_for() -> None:
+    asked = ChatRequest((), answer_format=JsonSchema("x", {"type": "null"}))
+    await reply_check(asked).feed([TextDelta(0, "null"), STOP])
+    with pytest.raises(GenerationFailed, match="type"):
+        await reply_check(asked).feed([TextDelta(0, "1"), STOP])

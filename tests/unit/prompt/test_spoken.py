@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.in_process import InProcess
 from tests.strategies import plain_texts
 
 from tessera.core.chat import AssistantMessage, Caller, ChatRequest, UserMessage
@@ -23,7 +24,9 @@ ALICE, BOB = Caller(b"alice"), Caller(b"bob")
 
 
 def model() -> Model:
-    return Model("m", ScriptedEngine(TOKENIZER), TOKENIZER, HERMES, HERMES.sampling, created_s=0)
+    grammars = InProcess(HERMES, TOKENIZER.control_tokens)
+    engine = ScriptedEngine(TOKENIZER)
+    return Model("m", engine, TOKENIZER, HERMES, HERMES.sampling, created_s=0, grammars=grammars)
 
 
 def speak(model: Model, prompt: Prompt, *sequences: list[int]) -> None:

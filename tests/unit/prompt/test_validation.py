@@ -4,9 +4,8 @@ from typing import Any
 import pytest
 from tests.format_values import DRAFTS
 
-from tessera.core.chat import AnyJsonObject, ChatRequest, JsonSchema, Tool
 from tessera.prompt.string_formats import FORMATS, VALIDATED
-from tessera.prompt.validation import Validator, reply_validators, schema_problem
+from tessera.prompt.validation import Validator, schema_problem
 
 
 @pytest.mark.parametrize(
@@ -48,18 +47,6 @@ def test_problems_of_schemas_name_the_place() -> None:
     assert problem.pointer == "/properties/a~1b/minimum"
     assert problem.message.startswith("`minimum`")
     assert schema_problem({"properties": {"a": {"minimum": 1}}}) is None
-
-
-def test_validators_of_a_request() -> None:
-    tool = Tool("f", {"required": ["a"]}, {})
-    validators = reply_validators(ChatRequest((), tools=(tool,), answer_format=AnyJsonObject()))
-    assert validators.answer is not None
-    assert validators.answer.validate("[]")
-    assert validators.arguments["f"].validate("{}")
-    assert reply_validators(ChatRequest(())).answer is None
-    schema = reply_validators(ChatRequest((), answer_format=JsonSchema("x", {"type": "null"}))).answer
-    assert schema is not None
-    assert schema.validate("null") is None
 
 
 @pytest.mark.parametrize("draft", DRAFTS.values(), ids=DRAFTS)

@@ -1,6 +1,6 @@
 from llguidance import LLMatcher
 
-from tessera.text.grammar_trial import ByteTokenizer
+from tessera.text.bytewise import ByteTokenizer
 from tessera.text.llg import LIMITS, llg_tokenizer
 
 

@@ -12,10 +12,19 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, assert_never
 
 from tessera.core.generation import EngineInfo, Prompt, Sampling, TokenChunk
-from tessera.engine.openvino.frames import Abort, FromWorker, Gauges, Hello, Step, Submit, pack
+from tessera.engine.openvino.frames import (
+    GRAMMAR_FAILURE,
+    Abort,
+    FromWorker,
+    Gauges,
+    Hello,
+    Step,
+    Submit,
+    pack,
+)
 from tessera.engine.openvino.inbox import Inbox
 from tessera.engine.openvino.link import Link
-from tessera.errors import EngineUnavailable, GenerationFailed
+from tessera.errors import EngineUnavailable, GenerationFailed, GrammarFailed
 
 Reason: TypeAlias = Literal["engine_starting", "engine_dead", "engine_closed"]
 
@@ -144,7 +153,8 @@ class OpenVinoEngine:
                 generation.inbox.put(chunk)
         for id, message in step.failures:
             if generation := self._generations.pop(id, None):
-                generation.inbox.fail(GenerationFailed(message))
+                kind = GrammarFailed if message.startswith(GRAMMAR_FAILURE) else GenerationFailed
+                generation.inbox.fail(kind(message))
 
     def _lose(self) -> None:
         """What has begun fails; the rest waits for the next worker."""

@@ -14,7 +14,8 @@ from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask_par
 from numpy.typing import NDArray
 
 from tessera.core.generation import Grammar
-from tessera.errors import GenerationFailed
+from tessera.engine.openvino.frames import GRAMMAR_FAILURE
+from tessera.errors import GrammarFailed
 from tessera.text.llg import LIMITS, llg_tokenizer
 from tessera.text.tokenizer import Tokenizer
 
@@ -33,9 +34,9 @@ class Constraint:
         return Constraint(self.matcher.deep_copy())
 
     def accept(self, token_id: int) -> None:
-        """Follow one token; raises `GenerationFailed` if the grammar has no place for it."""
+        """Follow one token; raises `GrammarFailed` if the grammar has no place for it."""
         if not self.matcher.consume_token(token_id):
-            raise GenerationFailed("The grammar of this request could not be followed further.")
+            raise GrammarFailed(f"{GRAMMAR_FAILURE} could not be followed further.")
 
     def takes(self, token_ids: Sequence[int]) -> bool:
         """Whether these may come next."""
@@ -77,7 +78,7 @@ class Grammars:
         self._kept_bytes = 0
 
     def constrain(self, grammar: Grammar) -> Future[Constraint]:
-        """A follower of the grammar; the future raises `GenerationFailed` if it does not compile."""
+        """A follower of the grammar; the future raises `GrammarFailed` if it does not compile."""
         return self._thread.submit(self._compile, grammar.lark)
 
     def _compile(self, lark: str) -> Constraint:
@@ -93,9 +94,9 @@ class Grammars:
             tokenizer, grammar = self._tokenizer.result(), LLMatcher.grammar_from_lark(lark)
             matcher = LLMatcher(tokenizer, grammar, log_level=0, limits=LIMITS)
         except Exception as error:  # whatever it is, it is this request's failure and not the engine's
-            raise GenerationFailed("The grammar of this request cannot be read.") from error
+            raise GrammarFailed(f"{GRAMMAR_FAILURE} cannot be read.") from error
         if matcher.is_error():
-            raise GenerationFailed("The grammar of this request does not compile.")
+            raise GrammarFailed(f"{GRAMMAR_FAILURE} does not compile.")
         return matcher
 
     def _keep(self, lark: str, matcher: LLMatcher) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tessera.engine.openvino.config import HOMELESS
 from tessera.errors import StartupError
+from tessera.processes.children import command
 from tessera.weights import children
 
 GRAPH_FILES = ("openvino_model.xml", "openvino_model.bin")
@@ -25,7 +26,7 @@ def convert_graph(gguf: Path, folder: Path) -> None:
     work.mkdir()
     link = work / "model.gguf"
     link.symlink_to(gguf.resolve())
-    done = children.run([sys.executable, "-P", "-m", "tessera.engine.openvino.convert", str(link)], HOMELESS)
+    done = children.run(command("tessera.engine.openvino.convert", str(link)), HOMELESS)
     made = [work / name for name in GRAPH_FILES]
     if done.returncode or not all(path.is_file() for path in made):
         reason = _no_room(gguf, folder) or _reason(done.returncode, done.stderr)

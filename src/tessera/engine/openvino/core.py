@@ -12,13 +12,14 @@ from tessera.core.generation import EngineFinish, Prompt, Sampling, TokenChunk
 from tessera.engine.openvino.blocks import BLOCK_TOKENS, BlockPool
 from tessera.engine.openvino.config import WorkerConfig
 from tessera.engine.openvino.constraint import Constraint, Grammars, Masks
+from tessera.engine.openvino.frames import GRAMMAR_FAILURE
 from tessera.engine.openvino.graph import PagedGraph, Span, padded
 from tessera.engine.openvino.growth import force, grow
 from tessera.engine.openvino.sampling import Sampler
 from tessera.engine.openvino.scheduler import Scheduler
 from tessera.engine.openvino.sequence import Sequence
 from tessera.engine.openvino.speculation import DRAFT_TOKENS
-from tessera.errors import GenerationFailed, StartupError
+from tessera.errors import GenerationFailed, GrammarFailed, StartupError
 from tessera.text.hf import HfTokenizer
 
 COMPILE_WAIT_S = 0.02
@@ -155,7 +156,9 @@ class EngineCore:
             siblings = [sequence, *self._fork(sequence)]
             return [(sibling.request, self._sample(sibling, logits, mask)) for sibling in siblings]
         except GenerationFailed as error:
-            self._fail(sequence.request, error)
+            broken = sequence.constraint is not None and sequence.constraint.matcher.is_error()
+            cause = GrammarFailed(f"{GRAMMAR_FAILURE} takes too much to follow.") if broken else error
+            self._fail(sequence.request, cause)
             return []
 
     def _sample(

@@ -17,6 +17,9 @@ from tessera.engine.openvino.config import WorkerConfig
 MAX_FRAME_BYTES = 32 * 2**20
 _LENGTH_BYTES = 4
 
+GRAMMAR_FAILURE = "The grammar of this request"
+"""How the message of a `GrammarFailed` begins: a failure travels as its message."""
+
 Gauges: TypeAlias = dict[str, int]
 """How full the engine is, and what it has done since it began, by name."""
 

@@ -10,12 +10,10 @@ import math
 import os
 import secrets
 import shutil
-import signal
 import socket
-import sys
 import tempfile
 import time
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import Process
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -26,16 +24,16 @@ from tessera.engine.openvino.frames import FromWorker, Gauges, Ping, Start, pack
 from tessera.engine.openvino.link import Link
 from tessera.engine.supervision import Death, patiently, supervise
 from tessera.errors import EngineUnavailable
+from tessera.processes import children
 
-# -P: the current directory is no place to import from.
-WORKER_COMMAND = (sys.executable, "-P", "-m", "tessera.engine.openvino.worker")
+WORKER_COMMAND = children.command("tessera.engine.openvino.worker")
 
 LOOK_EVERY_S = 0.25
 # A worker that loads answers nobody; a large model on a slow disk takes minutes.
 START_S = 900.0
 
 # All that the worker inherits of the environment; the rest may hold secrets.
-_INHERITED = ("PATH", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "LD_LIBRARY_PATH")
+_INHERITED = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
 # Rows of logits come and go at every step: keep their memory instead of returning it to the kernel.
 _ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": str(2**28), "MALLOC_MMAP_THRESHOLD_": str(2**25)}
 _GIVEN = _ALLOCATOR | HOMELESS
@@ -119,10 +117,10 @@ class EngineProcess:
         exit, vigil = asyncio.create_task(child.wait()), asyncio.create_task(self._watch(ready))
         try:
             await asyncio.wait({exit, vigil}, return_when=asyncio.FIRST_COMPLETED)
-            return _ending(exit.result()) if exit.done() else vigil.result()
+            return children.ending(exit.result()) if exit.done() else vigil.result()
         finally:
             vigil.cancel()
-            await _kill(child)
+            await children.kill(child)
             self._child, self.gauges = None, {}
 
     async def _watch(self, ready: Callable[[], None]) -> str:
@@ -185,28 +183,9 @@ def _listening(path: str) -> Generator[socket.socket]:
 
 
 async def _spawn(config: WorkerConfig, command: Sequence[str], listener: socket.socket) -> Process:
-    child = await asyncio.create_subprocess_exec(
-        *command,
-        str(listener.fileno()),
-        stdin=PIPE,
-        stdout=_STDERR,
-        env=_GIVEN | {name: os.environ[name] for name in _INHERITED if name in os.environ},
-        pass_fds=(listener.fileno(),),
-        start_new_session=True,  # an interrupt in the terminal is the service's to decide on
-    )
+    fd = listener.fileno()
+    environment = children.chosen(*_INHERITED) | _GIVEN
+    child = await children.start((*command, str(fd)), environment, stdout=_STDERR, pass_fds=(fd,))
     assert child.stdin is not None
     child.stdin.write(pack(Start(config)))
     return child
-
-
-async def _kill(child: Process) -> None:
-    """It holds nothing that it would have to put away, and it may be stopped: only this ends it for sure."""
-    with suppress(ProcessLookupError):
-        child.kill()
-    await child.wait()
-    assert child.stdin is not None
-    child.stdin.close()
-
-
-def _ending(code: int) -> str:
-    return f"ended with exit code {code}" if code >= 0 else f"was ended: {signal.strsignal(-code)}"

@@ -4,7 +4,7 @@ import pytest
 from tessera.core.generation import Grammar
 from tessera.engine.openvino.constraint import KEPT_BYTES, Grammars, Masks
 from tessera.errors import GenerationFailed
-from tessera.text.grammar_trial import ByteTokenizer
+from tessera.text.bytewise import ByteTokenizer
 
 END, SIZE = 256, 300
 TOKENIZER = ByteTokenizer(SIZE, {"<|im_end|>": END})

@@ -9,7 +9,7 @@ from tessera.engine.openvino.growth import force, grow
 from tessera.engine.openvino.sampling import Sampler
 from tessera.engine.openvino.sequence import Sequence
 from tessera.errors import GenerationFailed
-from tessera.text.grammar_trial import ByteTokenizer
+from tessera.text.bytewise import ByteTokenizer
 from tessera.text.llg import LIMITS, llg_tokenizer
 
 END, CLOSE, SIZE = 256, 257, 258

@@ -1,0 +1,152 @@
+"""A conversation as a model's own template takes it, and what the template wrote as segments.
+
+The conversation cannot write markup: whatever its strings spell of control tokens is replaced by stand-ins
+before the template runs, and put back as plain text after the rendering was cut at the control tokens that
+the template wrote. Nothing here runs a template.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple, assert_never
+
+from tessera.core.chat import (
+    AssistantMessage,
+    ChatRequest,
+    Json,
+    Message,
+    Mode,
+    SystemMessage,
+    ToolMessage,
+    UserMessage,
+)
+from tessera.formats.arguments import as_mapping
+from tessera.formats.base import ChatFormat, Control, Plain, SamplingDefaults, Segment
+from tessera.parsing.syntax import Syntax, Tags
+
+_FIRST_STAND_IN, _LAST_STAND_IN = 0xF0000, 0x10FFFD  # the private-use planes
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateSource:
+    """A template, and what it is given beside the conversation."""
+
+    source: str
+    control_tokens: tuple[str, ...]
+    eos: str
+    bos: str = ""
+
+    @property
+    def syntax(self) -> Syntax:
+        """How its turns end, and whether they reason."""
+        reasoning = Tags("<think>", "</think>") if "</think>" in self.source else None
+        return Syntax(ends=(self.eos,), reasoning=reasoning)
+
+    def format(
+        self,
+        name: str,
+        sampling: Mapping[Mode, SamplingDefaults],
+        render: Callable[[ChatRequest], tuple[Segment, ...]],
+    ) -> ChatFormat:
+        """The format that renders by it; tools are not among what it can do."""
+        return ChatFormat(name, render, self.syntax, sampling)
+
+    def conversation(self, request: ChatRequest) -> "Conversation":
+        """What the template is given for a request."""
+        longest_first = sorted(self.control_tokens, key=len, reverse=True)
+        markup = re.compile(f"({'|'.join(map(re.escape, longest_first)) or '(?!)'})")
+        stand_ins = StandIns(markup)
+        variables: dict[str, Json] = {
+            "messages": [masked(as_object(message), stand_ins.mask) for message in request.messages],
+            "tools": None,
+            "add_generation_prompt": True,
+            "enable_thinking": request.mode is Mode.THINKING,
+            "preserve_thinking": request.preserve_thinking,
+            "bos_token": self.bos,
+            "eos_token": self.eos,
+        }
+        return Conversation(variables, markup, stand_ins)
+
+
+class Conversation(NamedTuple):
+    """The variables of a template, and what makes segments of the text that it writes."""
+
+    variables: dict[str, Json]
+    markup: re.Pattern[str]
+    stand_ins: "StandIns"
+
+    def segments(self, written: str) -> tuple[Segment, ...]:
+        """The text, cut at its control tokens."""
+        parts = self.markup.split(written)
+        return tuple(
+            Control(part) if i % 2 else Plain(self.stand_ins.restore(part))
+            for i, part in enumerate(parts)
+            if part
+        )
+
+
+def with_user_turn(request: ChatRequest) -> ChatRequest | None:
+    """Many templates want a user's turn: the request with an empty one, if it has none."""
+    messages = request.messages
+    if any(isinstance(message, UserMessage) for message in messages):
+        return None
+    n_leading = int(isinstance(messages[0], SystemMessage)) if messages else 0
+    return replace(request, messages=(*messages[:n_leading], UserMessage(""), *messages[n_leading:]))
+
+
+class StandIns:
+    """One private-use character for each control token that the conversation spells, and for each such
+    character that it holds itself, so that `restore` knows them apart.
+    """
+
+    def __init__(self, markup: re.Pattern[str]) -> None:
+        self._special = re.compile(f"{markup.pattern}|[{chr(_FIRST_STAND_IN)}-{chr(_LAST_STAND_IN)}]")
+        self._of: dict[str, str] = {}
+
+    def mask(self, text: str) -> str:
+        """The text with stand-ins for what a template must not see."""
+        return self._special.sub(lambda found: self._stand_in(found[0]), text)
+
+    def _stand_in(self, special: str) -> str:
+        return self._of.setdefault(special, chr(_FIRST_STAND_IN + len(self._of)))
+
+    def restore(self, text: str) -> str:
+        """The text with what they stand for."""
+        return text.translate({ord(stand_in): special for special, stand_in in self._of.items()})
+
+
+def masked(value: Json, mask: Callable[[str], str]) -> Json:
+    """The value, all of its texts masked."""
+    match value:
+        case str():
+            return mask(value)
+        case Mapping():
+            return {mask(key): masked(item, mask) for key, item in value.items()}
+        case bool() | int() | float() | None:
+            return value
+        case _:
+            return [masked(item, mask) for item in value]
+
+
+def as_object(message: Message) -> dict[str, Json]:
+    """The message as OpenAI's object, which is what templates are written for."""
+    match message:
+        case SystemMessage():
+            return {"role": "system", "content": message.text}
+        case UserMessage():
+            return {"role": "user", "content": message.text}
+        case ToolMessage():
+            return {"role": "tool", "content": message.text, "tool_call_id": message.tool_call_id}
+        case AssistantMessage():
+            functions = (
+                (c.id, {"name": c.name, "arguments": as_mapping(c.arguments)}) for c in message.tool_calls
+            )
+            calls: list[Json] = [{"id": id, "type": "function", "function": each} for id, each in functions]
+            return {
+                "role": "assistant",
+                "content": None if calls and not message.text else message.text,
+                **({"tool_calls": calls} if calls else {}),
+                **({} if message.reasoning is None else {"reasoning_content": message.reasoning}),
+            }
+        case _:
+            assert_never(message)

@@ -1,0 +1,96 @@
+"""A model's own template, rendered in processes that can be killed."""
+
+import asyncio
+import json
+from collections.abc import Collection
+from typing import NoReturn
+
+import msgspec
+
+from tessera.core.chat import ChatRequest, Mode
+from tessera.errors import RequestError, StartupError
+from tessera.formats.base import ChatFormat, SamplingDefaults, Segment
+from tessera.formats.conversation import TemplateSource, with_user_turn
+from tessera.formats.families import NO_TEMPLATE, known_format
+from tessera.formats.template_question import Probed, Rendering
+from tessera.processes import once
+from tessera.processes.pool import ProcessPool, TooMuch
+
+_PROBES = msgspec.json.Decoder(Probed)
+_RENDERINGS = msgspec.json.Decoder(Rendering)
+
+
+def find_format(
+    source: str | None, *, control_tokens: Collection[str], eos: str, bos: str, defaults: SamplingDefaults
+) -> tuple[ChatFormat, TemplateSource | None]:
+    """The format of a model, by its chat template. One of no known family is returned, too: it has to
+    render by itself, with `RemoteTemplate`.
+
+    `defaults` are the model's own sampling defaults. Raises `StartupError` when there is no template, or it
+    cannot be used.
+    """
+    if source is None:
+        raise StartupError(NO_TEMPLATE)
+    template = TemplateSource(source, tuple(control_tokens), eos, bos)
+    try:
+        asked = msgspec.json.encode(template)
+        answer = once.ask("tessera.formats.probe_process", asked, purpose="the chat template")
+    except TooMuch:
+        raise StartupError("The chat template takes too much time or memory to render a greeting.") from None
+    probed = _PROBES.decode(answer)
+    if probed.problem is not None:
+        raise StartupError(probed.problem)
+    if known := known_format(probed, defaults):
+        return known, None
+    return template.format("template", {Mode.DIRECT: defaults}, _elsewhere), template
+
+
+def _elsewhere(request: ChatRequest) -> NoReturn:
+    raise RuntimeError("this template is rendered by its RemoteTemplate")
+
+
+class RemoteTemplate:
+    """The processes of one template, started by `start` or when first needed."""
+
+    def __init__(self, template: TemplateSource) -> None:
+        self._template = template
+        self._pool = ProcessPool(
+            "tessera.formats.template_process",
+            template.source.encode(),
+            purpose="the rendering of their conversations",
+        )
+
+    async def start(self) -> None:
+        """Has a process ready; raises `StartupError`."""
+        await self._pool.start()
+
+    async def render(self, request: ChatRequest) -> tuple[Segment, ...]:
+        """The segments of the prompt.
+
+        Raises `RequestError` for a conversation that the template refuses, or that costs it too much, and
+        `EngineOverloaded` while others keep all processes busy.
+        """
+        problem, segments = await self._rendered(request)
+        if problem is not None and (completed := with_user_turn(request)):
+            problem, segments = await self._rendered(completed)
+        if problem is not None:
+            raise RequestError(problem, param="messages")
+        return segments
+
+    async def _rendered(self, request: ChatRequest) -> tuple[str | None, tuple[Segment, ...]]:
+        conversation = await asyncio.to_thread(self._template.conversation, request)
+        asked = await asyncio.to_thread(json.dumps, conversation.variables)
+        try:
+            rendering = _RENDERINGS.decode(await self._pool.ask(asked.encode()))
+        except TooMuch:
+            raise RequestError(
+                "The model's template takes too much time or memory for this conversation: shorten it.",
+                param="messages",
+            ) from None
+        if rendering.problem is not None:
+            return rendering.problem, ()
+        return None, await asyncio.to_thread(conversation.segments, rendering.text)
+
+    async def aclose(self) -> None:
+        """Ends the processes."""
+        await self._pool.aclose()

@@ -1,0 +1,142 @@
+"""Questions for processes that can be killed, for what no thread could be stopped doing.
+
+A pool belongs to one event loop. Its processes are started when they are needed, kept for the next question,
+and started anew after one of them was killed.
+"""
+
+import asyncio
+import logging
+import signal
+from asyncio.subprocess import Process
+
+from tessera.errors import EngineOverloaded, StartupError
+from tessera.processes import children
+from tessera.processes.answering import BUG_CODE, LENGTH, TOO_MUCH_CODE
+from tessera.telemetry import log
+
+_logger = logging.getLogger(__name__)
+# How a process ends that exceeds its limits. A library whose allocation fails aborts; one that recurses too
+# deeply overflows its stack.
+OVER_LIMITS = frozenset(
+    {-signal.SIGPROF, -signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS, TOO_MUCH_CODE, BUG_CODE}
+)
+
+
+class TooMuch(Exception):
+    """A question exceeds the limits of its process, whenever it is asked."""
+
+
+class ProcessPool:
+    """Processes that run one module, which calls `answering.serve`."""
+
+    def __init__(
+        self,
+        module: str,
+        setup: bytes,
+        *,
+        purpose: str,
+        n_processes: int = 2,
+        wait_s: float = 5.0,
+        deadline_s: float = 30.0,
+    ) -> None:
+        """`purpose` completes "too many requests wait for …" in messages.
+
+        A question waits at most `wait_s` for a process. `deadline_s` is for a machine that is too busy: what
+        a question may cost is bounded in processor time.
+        """
+        self._purpose = purpose
+        self._idle: asyncio.LifoQueue[_Answering] = asyncio.LifoQueue()
+        self._processes = [_Answering(module, setup) for _ in range(n_processes)]
+        for process in self._processes:
+            self._idle.put_nowait(process)
+        self._wait_s, self._deadline_s = wait_s, deadline_s
+        self._closed = False
+
+    async def start(self) -> None:
+        """Has one process ready, so that no request waits for its start; raises `StartupError`."""
+        process = await self._idle.get()
+        try:
+            await process.start()
+        except (OSError, asyncio.IncompleteReadError) as error:
+            code = await process.kill()
+            how = str(error) if code is None else children.ending(code)
+            raise StartupError(f"The process for {self._purpose} cannot work: it {how}.") from error
+        except BaseException:
+            await process.kill()
+            raise
+        finally:
+            self._idle.put_nowait(process)
+
+    async def ask(self, question: bytes) -> bytes:
+        """The answer to a question.
+
+        Raises `TooMuch` if the question exceeds the limits, and `EngineOverloaded` while others keep all
+        processes busy.
+        """
+        if self._closed:
+            raise self._busy()
+        try:
+            process = await asyncio.wait_for(self._idle.get(), self._wait_s)
+        except TimeoutError:
+            raise self._busy() from None
+        try:
+            return await asyncio.wait_for(process.ask(question), self._deadline_s)
+        except TimeoutError:
+            await process.kill()
+            raise self._busy() from None
+        except (OSError, asyncio.IncompleteReadError):
+            was_ready = process.ready
+            code = await process.kill()
+            if code is not None and not self._closed:
+                log(_logger, "warning", "child process ended", purpose=self._purpose, exit_code=code)
+            if was_ready and code in OVER_LIMITS:
+                raise TooMuch from None
+            raise self._busy() from None
+        except BaseException:  # cancelled: an answer is still to come, and not for the next one
+            await process.kill()
+            raise
+        finally:
+            self._idle.put_nowait(process)
+
+    async def aclose(self) -> None:
+        """Ends the processes; who waits for an answer is told that they are busy."""
+        self._closed = True
+        for process in self._processes:
+            await process.kill()
+
+    def _busy(self) -> EngineOverloaded:
+        return EngineOverloaded(f"Too many requests wait for {self._purpose}: try again.", retry_after_s=1)
+
+
+class _Answering:
+    """One process, restarted after it was killed."""
+
+    def __init__(self, module: str, setup: bytes) -> None:
+        self._command, self._setup = children.command(module), setup
+        self._process: Process | None = None
+        self.ready = False
+
+    async def start(self) -> None:
+        self._process = await children.start(self._command, children.chosen())
+        await self._exchange(self._process, self._setup)
+        self.ready = True
+
+    async def ask(self, question: bytes) -> bytes:
+        if self._process is None:
+            await self.start()
+        assert self._process is not None
+        return await self._exchange(self._process, question)
+
+    async def _exchange(self, process: Process, payload: bytes) -> bytes:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(LENGTH.pack(len(payload)) + payload)
+        await process.stdin.drain()
+        length = LENGTH.unpack(await process.stdout.readexactly(LENGTH.size))[0]
+        return await process.stdout.readexactly(length)
+
+    async def kill(self) -> int | None:
+        """Ends the process; returns its exit code, negative for a signal."""
+        process, self._process = self._process, None
+        self.ready = False
+        return None if process is None else await children.kill(process)

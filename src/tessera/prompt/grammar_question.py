@@ -1,0 +1,75 @@
+"""What a process is asked for a grammar, what is known of all its questions, and its answer."""
+
+from typing import Any
+
+import msgspec
+
+from tessera.core.chat import (
+    AnswerFormat,
+    AnyJsonObject,
+    ChatRequest,
+    FreeText,
+    JsonSchema,
+    Mode,
+    Tool,
+    ToolChoice,
+)
+from tessera.parsing.syntax import Syntax
+
+TOO_MUCH = "it takes too much time or memory to compile"
+
+
+class Setup(msgspec.Struct):
+    """What one model's grammars have in common."""
+
+    vocabulary_size: int
+    control_tokens: dict[str, int]
+    syntax: Syntax
+
+
+class Question(msgspec.Struct):
+    """The parts of a `ChatRequest` that its grammar depends on."""
+
+    tools: list[tuple[str, dict[str, Any], bool]]
+    tool_choice: ToolChoice
+    one_call: bool
+    thinking: bool
+    any_object: bool
+    answer: tuple[dict[str, Any] | bool, bool] | None
+
+    def request(self) -> ChatRequest:
+        """A request with the same grammar."""
+        form: AnswerFormat = AnyJsonObject() if self.any_object else FreeText()
+        if self.answer is not None:
+            form = JsonSchema("answer", *self.answer)
+        return ChatRequest(
+            messages=(),
+            mode=Mode.THINKING if self.thinking else Mode.DIRECT,
+            tools=tuple(Tool(name, parameters, {}, strict) for name, parameters, strict in self.tools),
+            tool_choice=self.tool_choice,
+            parallel_tool_calls=not self.one_call,
+            answer_format=form,
+        )
+
+
+def question(request: ChatRequest) -> Question:
+    """What is to be asked for a request's grammar."""
+    form = request.answer_format
+    return Question(
+        tools=[(tool.name, dict(tool.parameters), tool.strict) for tool in request.tools],
+        tool_choice=request.tool_choice,
+        one_call=request.one_call,
+        thinking=request.mode is Mode.THINKING,
+        any_object=isinstance(form, AnyJsonObject),
+        answer=(form.schema if isinstance(form.schema, bool) else dict(form.schema), form.strict)
+        if isinstance(form, JsonSchema)
+        else None,
+    )
+
+
+class Answer(msgspec.Struct):
+    """The grammar, or why there can be none; neither if anything may be said."""
+
+    lark: str | None = None
+    problem: str | None = None
+    param: str | None = None

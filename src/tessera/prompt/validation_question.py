@@ -1,0 +1,23 @@
+"""What a process is asked about a finished reply, and its answer."""
+
+import msgspec
+
+
+class Check(msgspec.Struct):
+    """A text, and the schema that it must fit."""
+
+    schema: msgspec.Raw
+    text: str
+
+
+class Checks(msgspec.Struct):
+    """All that is to be checked of one choice."""
+
+    checks: list[Check]
+
+
+class Problem(msgspec.Struct):
+    """What is wrong with the first text that does not fit, and its place; None if all of them fit."""
+
+    place: int = 0
+    problem: str | None = None

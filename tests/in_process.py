@@ -1,0 +1,32 @@
+"""Work on schemas without processes of its own, for tests whose schemas are harmless."""
+
+from collections.abc import Mapping, Sequence
+
+from tessera.core.chat import ChatRequest
+from tessera.core.generation import Grammar
+from tessera.errors import GenerationFailed
+from tessera.formats.base import ChatFormat
+from tessera.models import Written
+from tessera.prompt.grammar import build_grammar
+from tessera.prompt.validation import Validator
+
+
+class InProcess:
+    """Grammars as they come, untried, and every check of what was written."""
+
+    def __init__(self, chat_format: ChatFormat, control_tokens: Mapping[str, int]) -> None:
+        self._syntax, self._control_tokens = chat_format.syntax, control_tokens
+
+    async def start(self) -> None:
+        pass
+
+    async def grammar(self, request: ChatRequest) -> Grammar | None:
+        return build_grammar(request, self._syntax, self._control_tokens)
+
+    async def validate(self, parts: Sequence[Written]) -> None:
+        for part in parts:
+            if problem := Validator(part.schema).validate(part.text):
+                raise GenerationFailed(f"{part.what} did not fit the schema ({problem}).")
+
+    async def aclose(self) -> None:
+        pass
