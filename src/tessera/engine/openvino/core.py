@@ -1,5 +1,6 @@
 """The engine itself, synchronous: requests in, one forward pass per `step`, tokens out."""
 
+import time
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
 from itertools import count
@@ -42,7 +43,12 @@ class EngineCore:
             kv_cache_bytes=config.kv_cache_bytes,
         )
         pool = BlockPool(self._graph.n_blocks)
-        self._scheduler = Scheduler(pool, max_sequences=config.max_sequences, step_tokens=config.step_tokens)
+        self._scheduler = Scheduler(
+            pool,
+            max_sequences=config.max_sequences,
+            step_tokens=config.step_tokens,
+            gap_s=config.step_gap_s,
+        )
         self._pool = pool
         self._requests: dict[int, list[Sequence]] = {}
         self._outputs: list[Output] = []
@@ -104,6 +110,7 @@ class EngineCore:
         spans = [_span(sequence, n_tokens) for sequence, n_tokens in planned]
         sampled = [sequence for (sequence, _), span in zip(planned, spans, strict=True) if span.n_sampled]
         if spans:
+            started_s = time.monotonic()
             self._graph.start(spans)
             masks = self._mask(sampled)
             logits = self._graph.logits()
@@ -113,6 +120,7 @@ class EngineCore:
             for sequence in sampled:
                 rows, row = logits[row:], row + 1 + len(sequence.draft)
                 self._outputs += self._extend(sequence, rows, masks.get(sequence))
+            self._scheduler.measure(time.monotonic() - started_s)
         elif self._compiling and not self._outputs:
             wait(self._compiling.values(), COMPILE_WAIT_S, FIRST_COMPLETED)
         elif self._cold and not self._requests:

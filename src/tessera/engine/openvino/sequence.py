@@ -63,8 +63,15 @@ class Sequence:
 
     @property
     def decodes(self) -> bool:
-        """Whether what is pending follows computed output: a token or a few, which are never left out."""
-        return self.n_pending == 1 or (self.n_reported > 0 and self.n_pending <= BLOCK_TOKENS)
+        """Whether a single token is pending, or a few that follow computed output: the first of them is part
+        of every step.
+        """
+        return self.n_pending == 1 or (self.streams and self.n_pending > 0)
+
+    @property
+    def streams(self) -> bool:
+        """Whether its reader has had tokens and waits for the next."""
+        return self.n_reported > 0 and self.n_pending <= BLOCK_TOKENS
 
     def ends_with(self, end: int | str) -> bool:
         """Whether the output ends with this control token, or with a token that completes this text."""
