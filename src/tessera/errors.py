@@ -5,6 +5,8 @@
     │   ├── UnsupportedParameter     400  unsupported_parameter
     │   ├── InvalidSchema            400  invalid_schema
     │   ├── ContextLengthExceeded    413  context_length_exceeded
+    │   ├── GrammarFailed            400  grammar_failed
+    │   │   └── GrammarTooSlow       400  grammar_too_slow
     │   ├── BodyTimeout              408  body_timeout
     │   ├── BodyTooLarge             413  request_too_large
     │   ├── UnsupportedMediaType     415  unsupported_media_type
@@ -84,6 +86,20 @@ class InvalidSchema(RequestError):
     """A JSON Schema that cannot be enforced; the message holds the JSON pointer and the keyword."""
 
     default_code = "invalid_schema"
+
+
+class GrammarFailed(RequestError):
+    """The engine cannot follow what the request's tools and schema demand, and could not if asked again:
+    simplify them.
+    """
+
+    default_code = "grammar_failed"
+
+
+class GrammarTooSlow(GrammarFailed):
+    """Following the request's tools and schema takes too much processor time: simplify their patterns."""
+
+    default_code = "grammar_too_slow"
 
 
 class ContextLengthExceeded(RequestError):

@@ -56,11 +56,19 @@ class Ping(msgspec.Struct, frozen=True, tag=True):
     """Say something, between two steps."""
 
 
+class Failed(msgspec.Struct, frozen=True):
+    """A generation that ended with an error; `code` is that of the error's class."""
+
+    id: int
+    code: str
+    message: str
+
+
 class Step(msgspec.Struct, frozen=True, tag=True):
-    """What is new since the last one: chunks, and failed generations with a message each, by request id."""
+    """What is new since the last one: chunks, by request id, and failed generations."""
 
     chunks: list[tuple[int, TokenChunk]]
-    failures: list[tuple[int, str]]
+    failures: list[Failed]
     gauges: Gauges
 
 

@@ -41,8 +41,8 @@ class Pace:
         self._token_s *= 1 + error * prompts_s / expected_s
 
     def prompt_tokens(self, most: int) -> int:
-        """How many fit into the target: a multiple of PROMPT_TOKENS_AT_LEAST, so that passes keep their number
-        of rows for a while, or `most` if that is less.
+        """How many fit into the target: a multiple of PROMPT_TOKENS_AT_LEAST, so that passes keep their
+        number of rows for a while, or `most` if that is less.
         """
         spare_s = self._gap_s - self._step_s
         fitting = most if spare_s >= most * self._token_s else max(0, int(spare_s / self._token_s))

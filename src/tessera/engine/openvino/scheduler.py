@@ -3,8 +3,9 @@
 Every step takes all running sequences that decode, with one token each. The rest of the step goes to prompts,
 in chunks: the highest priority first; within a priority accounts take turns, and each account's prompts are
 computed in order of arrival. While sequences decode, the chunks are as large as `Pace` allows. Tokens that a
-grammar forces count as prompt tokens. When blocks run out, the lowest-ranking sequence gives its blocks back
-and is computed again later. A sequence that is alone may guess ahead.
+grammar forces count as prompt tokens; a sequence that waits for its grammar sits the step out. When blocks
+run out, the lowest-ranking sequence gives its blocks back and is computed again later. A sequence that is
+alone may guess ahead.
 """
 
 import math
@@ -61,7 +62,7 @@ class Scheduler:
         reserved.
         """
         planned: dict[Sequence, int] = {}
-        for sequence in [each for each in self.running if each.decodes]:
+        for sequence in [each for each in self.running if each.decodes and not each.sits_out]:
             self._plan_one(sequence, 1, planned)
         self._admit()
         self._plan_prompts(planned)
@@ -86,7 +87,7 @@ class Scheduler:
         for priority, ranked in groupby([*self.running], key=lambda sequence: sequence.rank[0]):
             claims: dict[bytes, list[Sequence]] = defaultdict(list)
             for sequence in ranked:
-                if sequence.n_pending > planned.get(sequence, 0):
+                if sequence.n_pending > planned.get(sequence, 0) and not sequence.sits_out:
                     claims[sequence.salt].append(sequence)
             turns = self._turns[priority]
             for account in turns.order(claims):
