@@ -4,20 +4,27 @@ The work is llguidance's (Earley parsing over derivatives of regular expressions
 vocabulary). All of its heavy calls release the interpreter's lock.
 """
 
+import threading
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
-from llguidance import LLMatcher
+from llguidance import LLMatcher, LLTokenizer
 from numpy.typing import NDArray
 
 from tessera.core.generation import Grammar
+from tessera.engine.openvino.lanes import Lane
 from tessera.errors import GrammarFailed, GrammarTooSlow
 from tessera.text.llg import LIMITS, llg_tokenizer
 from tessera.text.tokenizer import Tokenizer
+
+Result = TypeVar("Result")
+
+_N_COMPILERS = 2
+"""One account's grammars, however slow, have one of these threads."""
 
 KEPT_BYTES = 4 * 2**20
 """How much grammar text stays compiled; a compiled grammar is some hundred times the size of its text."""
@@ -110,25 +117,34 @@ class Constraint:
 
 
 class Grammars:
-    """Compiles grammars in a thread and keeps what it compiled, least recently used out first."""
+    """Compiles grammars in threads and keeps what it compiled, least recently used out first."""
 
     def __init__(self, tokenizer: Tokenizer, end_ids: Collection[int], vocabulary_size: int) -> None:
-        """See `llg_tokenizer`, which takes a second: it is made in the thread, before the first grammar."""
-        self._thread = ThreadPoolExecutor(1, "grammars")
-        self._tokenizer = self._thread.submit(llg_tokenizer, tokenizer, end_ids, vocabulary_size)
+        """See `llg_tokenizer`, which takes a second: it is made in a thread, before the first grammar."""
+        self._lane = Lane(_N_COMPILERS)
+        self._tokenizer: Future[LLTokenizer] = Future()
+        self._lane.submit(
+            b"", lambda: _settle(self._tokenizer, lambda: llg_tokenizer(tokenizer, end_ids, vocabulary_size))
+        )
+        self._lock = threading.Lock()
         self._kept: OrderedDict[str, LLMatcher] = OrderedDict()
         self._kept_bytes = 0
 
-    def constrain(self, grammar: Grammar) -> Future[Constraint]:
-        """A follower of the grammar; the future raises `GrammarFailed` if it does not compile."""
-        return self._thread.submit(self._compile, grammar.lark)
+    def constrain(self, grammar: Grammar, account: bytes = b"") -> Future[Constraint]:
+        """A follower of the grammar; the future raises `GrammarFailed` if it does not compile. Accounts take
+        turns.
+        """
+        future: Future[Constraint] = Future()
+        self._lane.submit(account, lambda: _settle(future, lambda: self._compile(grammar.lark)))
+        return future
 
     def _compile(self, lark: str) -> Constraint:
-        matcher = self._kept.get(lark)
+        with self._lock:
+            matcher = self._kept.get(lark)
         if matcher is None:
             matcher = self._matcher(lark)
+        with self._lock:
             self._keep(lark, matcher)
-        self._kept.move_to_end(lark)
         return Constraint(matcher.deep_copy())
 
     def _matcher(self, lark: str) -> LLMatcher:
@@ -142,7 +158,18 @@ class Grammars:
         return matcher
 
     def _keep(self, lark: str, matcher: LLMatcher) -> None:
-        self._kept[lark] = matcher
-        self._kept_bytes += len(lark)
+        if lark not in self._kept:
+            self._kept[lark] = matcher
+            self._kept_bytes += len(lark)
+        self._kept.move_to_end(lark)
         while self._kept_bytes > KEPT_BYTES and len(self._kept) > 1:
             self._kept_bytes -= len(self._kept.popitem(last=False)[0])
+
+
+def _settle(future: Future[Result], work: Callable[[], Result]) -> None:
+    """Do the work, unless nobody waits for it any more."""
+    if future.set_running_or_notify_cancel():
+        try:
+            future.set_result(work())
+        except Exception as error:
+            future.set_exception(error)

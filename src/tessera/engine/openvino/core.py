@@ -91,7 +91,7 @@ class EngineCore:
             self._follow(sequence)
             self._scheduler.add(sequence)
         else:
-            self._compiling[request] = self._grammars.constrain(prompt.grammar)
+            self._compiling[request] = self._grammars.constrain(prompt.grammar, prompt.cache_salt)
 
     def abort(self, request: int) -> None:
         """Drop a request and free its blocks; unknown ids are ignored."""

@@ -1,18 +1,16 @@
 """Grammars followed in threads: after each token what is forced next, then the mask of what is allowed.
 
 The engine's own thread does neither: a mask may take a second, and copies of one compiled grammar share a
-lexer behind a lock, so that following one of them waits for the masks of the others. Accounts take turns,
-none has all threads, and requests that have been slow so far go to a thread of their own, which yields to
-the forward pass.
+lexer behind a lock, so that following one of them waits for the masks of the others. Requests that have been
+slow so far go to a thread of their own, which yields to the forward pass.
 """
 
 import os
 import sys
 import threading
 import time
-from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from typing import Any
 
 import numpy as np
@@ -21,6 +19,7 @@ from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 from numpy.typing import NDArray
 
 from tessera.engine.openvino.constraint import Constraint, Forced
+from tessera.engine.openvino.lanes import Lane
 from tessera.errors import GrammarFailed
 
 Bits = NDArray[np.uint32]
@@ -49,8 +48,8 @@ class Masks:
         self._vocabulary_size = vocabulary_size
         self._compute = compute
         self._clock = clock
-        self._quick = _Lane(max(2, os.cpu_count() or 1))
-        self._slow = _Lane(1, _yield_to_others)
+        self._quick = Lane(max(2, os.cpu_count() or 1))
+        self._slow = Lane(1, _yield_to_others)
 
     def begin(self, constraint: Constraint, account: bytes, follow: Callable[[], Forced]) -> None:
         """Run `follow` and compute the mask after it; `constraint.following` and `.masking` tell when."""
@@ -91,43 +90,3 @@ def _fail(error: GrammarFailed, *futures: Future[Forced] | Future[tuple[Bits, fl
 def _yield_to_others() -> None:
     if sys.platform == "linux":  # where each thread has its own niceness
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
-
-
-class _Lane:
-    """Threads that do jobs. Accounts take turns; no account has all threads at once, if there are several."""
-
-    def __init__(self, n_threads: int, initializer: Callable[[], None] | None = None) -> None:
-        self._threads = ThreadPoolExecutor(n_threads, "masks", initializer)
-        self._most = max(1, n_threads - 1)
-        self._lock = threading.Lock()
-        self._waiting: dict[bytes, deque[Callable[[], None]]] = {}  # by account, the next to be served first
-        self._running: Counter[bytes] = Counter()
-
-    def submit(self, account: bytes, job: Callable[[], None]) -> None:
-        with self._lock:
-            self._waiting.setdefault(account, deque()).append(job)
-        self._threads.submit(self._work)
-
-    def _work(self) -> None:
-        """Do jobs as long as there are any. A job is left only to a thread that runs for its account."""
-        while taken := self._take():
-            account, job = taken
-            try:
-                job()
-            finally:
-                with self._lock:
-                    self._running[account] -= 1
-                    if not self._running[account]:
-                        del self._running[account]
-
-    def _take(self) -> tuple[bytes, Callable[[], None]] | None:
-        with self._lock:
-            account = next((each for each in self._waiting if self._running[each] < self._most), None)
-            if account is None:
-                return None
-            jobs = self._waiting.pop(account)
-            job = jobs.popleft()
-            if jobs:
-                self._waiting[account] = jobs  # behind the others
-            self._running[account] += 1
-            return account, job
