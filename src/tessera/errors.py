@@ -21,7 +21,7 @@
     ├── StoreUnavailable        503  api_error
     ├── EngineError             502  api_error
     │   ├── GenerationFailed         502  api_error
-    │   │   └── GrammarFailed        422  invalid_request_error
+    │   │   └── GrammarFailed (GrammarTooSlow) 422  invalid_request_error
     │   ├── EngineUnavailable        503  overloaded_error
     │   ├── EngineOverloaded         503  overloaded_error
     │   └── EngineTimeout            504  api_error
@@ -229,6 +229,12 @@ class GrammarFailed(GenerationFailed):
     type = "invalid_request_error"
     default_code = "grammar_failed"
     retryable = False
+
+
+class GrammarTooSlow(GrammarFailed):
+    """Following the request's tools and schema takes too much processor time: simplify their patterns."""
+
+    default_code = "grammar_too_slow"
 
 
 class EngineUnavailable(EngineError):

@@ -87,6 +87,7 @@ class Settings:
     kv_cache_bytes: int = setting(2**30, size(2**24), "Memory for the keys and values of all requests.")
     max_sequences: int = setting(64, integer(1, 1024), "Most sequences that are computed at once.")
     step_tokens: int = setting(256, integer(1, 65536), "Most prompt tokens in one step of the engine.")
+    step_gap_s: float = setting(0.2, number(0.001, 3600), "Most seconds of a step while replies run.")
     precision: Literal["auto", "f32"] = setting(
         "auto", choice("auto", "f32"), "f32 computes exactly, auto what the processor is fastest at."
     )

@@ -13,6 +13,7 @@ from tessera.core.generation import Grammar, Prompt, Sampling, ThinkingBudget, T
 from tessera.engine.loading import resolve
 from tessera.engine.openvino.config import WorkerConfig
 from tessera.engine.openvino.core import EngineCore
+from tessera.errors import TesseraError
 from tessera.prompt.lark import json_value
 from tessera.prompt.validation import Validator
 from tessera.text.hf import HfTokenizer
@@ -49,21 +50,25 @@ def tokenizer(folder: Path) -> HfTokenizer:
 
 
 @pytest.fixture(scope="module")
-def core(folder: Path, tokenizer: HfTokenizer) -> EngineCore:
-    return EngineCore(
-        WorkerConfig(
-            model_xml=str(folder / "openvino_model.xml"),
-            model_id="tiny",
-            context_tokens=1_000,
-            vocabulary_size=tokenizer.vocabulary_size,
-            eos_token_ids=(tokenizer.control_tokens["<|im_end|>"],),
-            kv_cache_bytes=2**24,
-            max_sequences=8,
-            step_tokens=64,
-            tokenizer_json=str(folder / "tokenizer.json"),
-            precision="f32",
-        )
+def config(folder: Path, tokenizer: HfTokenizer) -> WorkerConfig:
+    return WorkerConfig(
+        model_xml=str(folder / "openvino_model.xml"),
+        model_id="tiny",
+        context_tokens=1_000,
+        vocabulary_size=tokenizer.vocabulary_size,
+        eos_token_ids=(tokenizer.control_tokens["<|im_end|>"],),
+        kv_cache_bytes=2**24,
+        max_sequences=8,
+        step_tokens=64,
+        tokenizer_json=str(folder / "tokenizer.json"),
+        precision="f32",
+        step_gap_s=60,
     )
+
+
+@pytest.fixture(scope="module")
+def core(config: WorkerConfig) -> EngineCore:
+    return EngineCore(config)
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +96,8 @@ class Run:
             self.n_steps += bool(outputs)
             self.most_blocks = max(self.most_blocks, core.gauges()["blocks_used"])
             for id, output in outputs:
-                if isinstance(output, str):
-                    self.failures[self.ids.index(id)] = output
+                if isinstance(output, TesseraError):
+                    self.failures[self.ids.index(id)] = output.message
                 else:
                     self.chunks[self.ids.index(id), output.sequence].append(output)
         assert core.gauges()["blocks_used"] == 0

@@ -136,6 +136,7 @@ def worker_config(
         kv_cache_bytes=settings.kv_cache_bytes,
         max_sequences=settings.max_sequences,
         step_tokens=settings.step_tokens,
+        step_gap_s=settings.step_gap_s,
         precision=settings.precision,
         threads=settings.threads,
         tokenizer_json=str(folder.tokenizer_json),

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 from tessera.core.generation import EngineFinish, EngineInfo, Prompt, Sampling, TokenChunk, TokenLogprob
 from tessera.engine.openvino.config import WorkerConfig
 from tessera.engine.openvino.worker import main
+from tessera.errors import GenerationFailed, GrammarTooSlow, TesseraError
 
-REFUSED, CRASHES, FAILS, TELLS_ENVIRONMENT, FLOODS, POISONS, STALLS = range(900, 907)
+REFUSED, CRASHES, FAILS, TELLS_ENVIRONMENT, FLOODS, POISONS, STALLS, TOO_SLOW = range(900, 908)
 PRIVATE = "private words"
 STEP_S = 0.001
 
@@ -63,9 +64,9 @@ class FakeCore:
     def gauges(self) -> dict[str, int]:
         return {"running": len(self._running), "waiting": 0, "blocks_used": 2 * len(self._running)}
 
-    def step(self) -> list[tuple[int, TokenChunk | str]]:
+    def step(self) -> list[tuple[int, TokenChunk | TesseraError]]:
         time.sleep(STEP_S)
-        out: list[tuple[int, TokenChunk | str]] = []
+        out: list[tuple[int, TokenChunk | TesseraError]] = []
         for request, running in tuple(self._running.items()):
             match running.prompt.token_ids[0], running.n_tokens:
                 case (token, 2) if token == CRASHES:
@@ -75,11 +76,15 @@ class FakeCore:
                 case (token, 2) if token == STALLS:
                     time.sleep(3600)
                 case (token, 2) if token == FAILS:
-                    out.append((request, "It could not go on."))
+                    out.append((request, GenerationFailed("It could not go on.")))
+                    self.abort(request)
+                    continue
+                case (token, 2) if token == TOO_SLOW:
+                    out.append((request, GrammarTooSlow("It is too slow.")))
                     self.abort(request)
                     continue
                 case (token, _) if token == TELLS_ENVIRONMENT:
-                    out.append((request, " ".join(sorted(os.environ))))
+                    out.append((request, GenerationFailed(" ".join(sorted(os.environ)))))
                     self.abort(request)
                     continue
                 case _:

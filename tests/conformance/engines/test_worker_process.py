@@ -20,7 +20,7 @@ from tests.conformance.engines.fake_worker import COMMAND, CONFIG
 from tessera.core.generation import Prompt, Sampling
 from tessera.engine.openvino.frames import FROM_WORKER, FrameReader, Hello, Ping, Step, Submit, pack
 from tessera.engine.openvino.private import PrivateEngine
-from tessera.errors import EngineUnavailable, GenerationFailed
+from tessera.errors import EngineUnavailable, GenerationFailed, GrammarTooSlow
 
 pytestmark = pytest.mark.anyio
 
@@ -142,6 +142,13 @@ async def test_a_worker_that_cannot_load_makes_the_start_fail(
     assert directories(sockets) == []
     with pytest.raises(EngineUnavailable):
         await n_tokens(engine, PLAIN, Sampling(1))
+
+
+async def test_a_failure_that_would_come_again_keeps_its_class(engine: PrivateEngine) -> None:
+    with pytest.raises(GrammarTooSlow, match="too slow") as failed:
+        await n_tokens(engine, Prompt((fake_worker.TOO_SLOW,)), LONG)
+    assert not failed.value.retryable
+    assert failed.value.status == 400
 
 
 @pytest.mark.parametrize("prompt", [REFUSED, FAILS], ids=["at once", "on the way"])

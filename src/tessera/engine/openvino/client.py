@@ -12,24 +12,20 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, assert_never
 
 from tessera.core.generation import EngineInfo, Prompt, Sampling, TokenChunk
-from tessera.engine.openvino.frames import (
-    GRAMMAR_FAILURE,
-    Abort,
-    FromWorker,
-    Gauges,
-    Hello,
-    Step,
-    Submit,
-    pack,
-)
+from tessera.engine.openvino.frames import Abort, FromWorker, Gauges, Hello, Step, Submit, pack
 from tessera.engine.openvino.inbox import Inbox
 from tessera.engine.openvino.link import Link
-from tessera.errors import EngineUnavailable, GenerationFailed, GrammarFailed
+from tessera.errors import EngineUnavailable, GenerationFailed, GrammarFailed, GrammarTooSlow
 
 Reason: TypeAlias = Literal["engine_starting", "engine_dead", "engine_closed"]
 
 MOST_DEATHS = 2
 """After so many deaths a generation that has not begun is given up: it may be what the engine dies of."""
+
+# Failures that the same request would meet again; all others are `GenerationFailed`.
+_FINAL: dict[str | None, type[GrammarFailed]] = {
+    kind.default_code: kind for kind in (GrammarFailed, GrammarTooSlow)
+}
 
 RECONNECT_S = 0.1
 RETRY_AFTER_S = 5.0
@@ -151,10 +147,10 @@ class OpenVinoEngine:
         for id, chunk in step.chunks:
             if generation := self._generations.get(id):
                 generation.inbox.put(chunk)
-        for id, message in step.failures:
-            if generation := self._generations.pop(id, None):
-                kind = GrammarFailed if message.startswith(GRAMMAR_FAILURE) else GenerationFailed
-                generation.inbox.fail(kind(message))
+        for failed in step.failures:
+            if generation := self._generations.pop(failed.id, None):
+                kind = _FINAL.get(failed.code, GenerationFailed)
+                generation.inbox.fail(kind(failed.message))
 
     def _lose(self) -> None:
         """What has begun fails; the rest waits for the next worker."""

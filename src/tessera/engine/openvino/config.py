@@ -17,9 +17,10 @@ class WorkerConfig:
     """One model and its budgets.
 
     `model_xml` is the path of the stateful OpenVINO IR. `step_tokens` bounds the prompt tokens of one forward
-    pass. `precision` "f32" computes in float32 where "auto" takes what the device is fastest at. `threads` 0
-    uses every core. `tokenizer_json` is the path of the model's tokenizer, which grammars need. Its logs look
-    like those of whoever starts it.
+    pass, and `step_gap_s` is what a pass beside running streams should take at most. `precision` "f32"
+    computes in float32 where "auto" takes what the device is fastest at. `threads` 0 uses every core.
+    `tokenizer_json` is the path of the model's tokenizer, which grammars need. Its logs look like those of
+    whoever starts it.
     """
 
     model_xml: str
@@ -31,6 +32,7 @@ class WorkerConfig:
     max_sequences: int
     step_tokens: int
     tokenizer_json: str
+    step_gap_s: float = 0.2
     precision: Literal["auto", "f32"] = "auto"
     threads: int = 0
     log_level: Level = "info"

@@ -4,7 +4,7 @@ import socket
 from dataclasses import dataclass, field
 
 from tessera.core.generation import TokenChunk
-from tessera.engine.openvino.frames import FROM_CLIENT, FrameError, FrameReader, FromClient, Gauges
+from tessera.engine.openvino.frames import FROM_CLIENT, Failed, FrameError, FrameReader, FromClient, Gauges
 
 MAX_UNSENT_BYTES = 16 * 2**20
 _RECEIVE_BYTES = 2**18
@@ -20,7 +20,7 @@ class Connection:
     gauges: Gauges
     core_ids: dict[int, int] = field(default_factory=dict[int, int])
     chunks: list[tuple[int, TokenChunk]] = field(default_factory=list[tuple[int, TokenChunk]])
-    failures: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
+    failures: list[Failed] = field(default_factory=list[Failed])
     asked: bool = False
     unsent: bytearray = field(default_factory=bytearray)
     _reader: FrameReader[FromClient] = field(default_factory=lambda: FrameReader(FROM_CLIENT))

@@ -17,9 +17,6 @@ from tessera.engine.openvino.config import WorkerConfig
 MAX_FRAME_BYTES = 32 * 2**20
 _LENGTH_BYTES = 4
 
-GRAMMAR_FAILURE = "The grammar of this request"
-"""How the message of a `GrammarFailed` begins: a failure travels as its message."""
-
 Gauges: TypeAlias = dict[str, int]
 """How full the engine is, and what it has done since it began, by name."""
 
@@ -59,11 +56,19 @@ class Ping(msgspec.Struct, frozen=True, tag=True):
     """Say something, between two steps."""
 
 
+class Failed(msgspec.Struct, frozen=True):
+    """A generation that ended with an error; `code` is that of the error's class."""
+
+    id: int
+    code: str
+    message: str
+
+
 class Step(msgspec.Struct, frozen=True, tag=True):
-    """What is new since the last one: chunks, and failed generations with a message each, by request id."""
+    """What is new since the last one: chunks, by request id, and failed generations."""
 
     chunks: list[tuple[int, TokenChunk]]
-    failures: list[tuple[int, str]]
+    failures: list[Failed]
     gauges: Gauges
 
 

@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tessera.core.generation import EngineFinish, Sampling, TokenChunk, TokenLogprob
 from tessera.engine.openvino.blocks import BLOCK_TOKENS, BlockPool, block_key, root_key
 from tessera.engine.openvino.constraint import Constraint
@@ -21,7 +24,8 @@ class Sequence:
     `logprobs` are those of the others, if they are wanted. `n_cached` tokens of the prompt were reused;
     `spell` gives a token's bytes; `thinking_left` counts the thinking budget down and is None outside of
     the reasoning; `n_siblings` more sequences start from this one's prompt once it is computed.
-    `draft` is what the step guesses of the tokens to come, and `lookup` where guesses are from.
+    `draft` is what the step guesses of the tokens to come, and `lookup` where guesses are from. `held` are
+    the logits of a sequence whose mask was not ready when they were computed.
     """
 
     request: int
@@ -45,10 +49,23 @@ class Sequence:
     logprobs: list[TokenLogprob] = field(default_factory=list[TokenLogprob])
     draft: list[int] = field(default_factory=list[int])
     lookup: Lookup | None = None
+    held: NDArray[np.float32] | None = None
+
+    @property
+    def sits_out(self) -> bool:
+        """Whether it waits for its grammar: for what is forced next, or for a mask."""
+        return self.held is not None or (
+            self.constraint is not None and self.constraint.following is not None
+        )
+
+    @property
+    def may_sample(self) -> bool:
+        """Whether nothing but logits is missing for the next token."""
+        return self.constraint is None or self.constraint.is_ready
 
     @property
     def n_pending(self) -> int:
-        """Tokens whose keys and values are still to be computed; at least 1 while the sequence lives."""
+        """Tokens whose keys and values are still to be computed; at least 1, unless the logits are held."""
         return len(self.tokens) - self.n_computed
 
     @property
@@ -63,8 +80,15 @@ class Sequence:
 
     @property
     def decodes(self) -> bool:
-        """Whether what is pending follows computed output: a token or a few, which are never left out."""
-        return self.n_pending == 1 or (self.n_reported > 0 and self.n_pending <= BLOCK_TOKENS)
+        """Whether a single token is pending, or a few that follow computed output: the first of them is part
+        of every step.
+        """
+        return self.n_pending == 1 or (self.streams and self.n_pending > 0)
+
+    @property
+    def streams(self) -> bool:
+        """Whether its reader has had tokens and waits for the next."""
+        return self.n_reported > 0 and self.n_pending <= BLOCK_TOKENS
 
     def ends_with(self, end: int | str) -> bool:
         """Whether the output ends with this control token, or with a token that completes this text."""
@@ -125,6 +149,7 @@ class Sequence:
         self.blocks.clear()
         self.keys.clear()
         self.n_computed = 0
+        self.held = None
 
     def _next_key(self) -> bytes:
         start = len(self.keys) * BLOCK_TOKENS

@@ -28,6 +28,7 @@ from tessera.engine.openvino.connection import Connection
 from tessera.engine.openvino.frames import (
     START,
     Abort,
+    Failed,
     FrameReader,
     Gauges,
     Hello,
@@ -37,7 +38,7 @@ from tessera.engine.openvino.frames import (
     pack,
 )
 from tessera.engine.openvino.journal import Entry, Journal
-from tessera.errors import EngineError
+from tessera.errors import GenerationFailed, TesseraError
 from tessera.telemetry import configure
 
 _logger = logging.getLogger(__name__)
@@ -66,9 +67,9 @@ class Core(Protocol):
         """End a generation without another word; unknown ids are ignored."""
         ...
 
-    def step(self) -> list[tuple[int, TokenChunk | str]]:
-        """One forward pass: what it added, by request; a str says why that request failed. An exception ends
-        the process.
+    def step(self) -> list[tuple[int, TokenChunk | TesseraError]]:
+        """One forward pass: what it added, by request, or why that request failed. An exception ends the
+        process.
         """
         ...
 
@@ -157,7 +158,7 @@ class Worker:
             self._core.submit(core_id, frame.prompt, frame.sampling)
         except Exception as error:  # what one request asks for must not end the others
             self._journal.fail(entry)
-            connection.failures.append((frame.id, _refusal(error)))
+            connection.failures.append(_failed(frame.id, _refusal(error)))
         else:
             self._requests[core_id] = _Request(connection, frame.id, entry)
             connection.core_ids[frame.id] = core_id
@@ -168,19 +169,20 @@ class Worker:
             self._journal.abort(self._requests.pop(core_id).entry)
             self._core.abort(core_id)
 
-    def _sort(self, results: list[tuple[int, TokenChunk | str]]) -> None:
+    def _sort(self, results: list[tuple[int, TokenChunk | TesseraError]]) -> None:
         """Put what a step gave before the connections it belongs to."""
         for core_id, outcome in results:
             request = self._requests.get(core_id)
             if request is None:  # aborted
                 continue
-            if isinstance(outcome, str):
+            failed = isinstance(outcome, TesseraError)
+            if failed:
                 self._journal.fail(request.entry)
-                request.connection.failures.append((request.id, outcome))
+                request.connection.failures.append(_failed(request.id, outcome))
             else:
                 self._journal.add(request.entry, outcome)
                 request.connection.chunks.append((request.id, outcome))
-            if isinstance(outcome, str) or not request.entry.n_unfinished:
+            if failed or not request.entry.n_unfinished:
                 del self._requests[core_id], request.connection.core_ids[request.id]
 
     def _publish(self) -> None:
@@ -215,12 +217,16 @@ class Worker:
             self._abort(connection, id)
 
 
-def _refusal(error: Exception) -> str:
+def _refusal(error: Exception) -> TesseraError:
     """What may be told of it; of a bug, nothing."""
-    if isinstance(error, EngineError):
-        return error.message
+    if isinstance(error, TesseraError):
+        return error
     _logger.error("the engine refused a generation", exc_info=error)
-    return "The engine could not begin this generation."
+    return GenerationFailed("The engine could not begin this generation.")
+
+
+def _failed(id: int, error: TesseraError) -> Failed:
+    return Failed(id, error.code or "", error.message)
 
 
 def _read_start() -> WorkerConfig:

@@ -1,9 +1,8 @@
-import numpy as np
 import pytest
 
 from tessera.core.generation import Grammar
-from tessera.engine.openvino.constraint import KEPT_BYTES, Grammars, Masks
-from tessera.errors import GenerationFailed
+from tessera.engine.openvino.constraint import BUDGET_PER_MASK_S, BUDGET_S, KEPT_BYTES, Effort, Grammars
+from tessera.errors import GrammarFailed, GrammarTooSlow
 from tessera.text.bytewise import ByteTokenizer
 
 END, SIZE = 256, 300
@@ -15,38 +14,12 @@ def grammars() -> Grammars:
     return Grammars(TOKENIZER, [END], SIZE)
 
 
-def allowed(mask: np.ndarray) -> list[int]:
-    return [id for id in range(mask.size * 32) if mask[id // 32] >> id % 32 & 1]
-
-
-def test_masks_of_several_followers(grammars: Grammars) -> None:
-    first = grammars.constrain(Grammar('start: "a" /[bc]/')).result()
-    second = first.copy()
-    assert second.takes(b"ab")
-    assert not second.takes(b"ad")
-    first.accept(ord("a"))
-    masks = Masks(4, SIZE)
-    assert [allowed(mask) for mask in masks.fill([first, second])] == [[*b"bc"], [*b"a"]]
-    first.accept(ord("b"))
-    assert [allowed(mask) for mask in masks.fill([second, first])] == [[*b"a"], [END]]
-    assert masks.fill([]) == []
-
-
-def test_a_failed_follower_allows_nothing_and_spoils_no_other(grammars: Grammars) -> None:
-    failed = grammars.constrain(Grammar('start: "ab"')).result()
-    sound = grammars.constrain(Grammar('start: "ab"')).result()
-    with pytest.raises(GenerationFailed):
-        failed.accept(ord("x"))
-    assert [allowed(mask) for mask in Masks(2, SIZE).fill([failed, sound])] == [[], [*b"a"]]
-    assert (failed.forced(), failed.takes(b"a"), sound.forced()) == ([], False, [*b"ab"])
-
-
 @pytest.mark.parametrize(
     "lark", ["", "start: nothing", 'start: %json {"type": "nope"}', "start: <[5000]>", "\ud800"]
 )
 def test_what_does_not_compile_fails_alone(lark: str, grammars: Grammars) -> None:
     failing, sound = grammars.constrain(Grammar(lark)), grammars.constrain(Grammar('start: "ab"'))
-    with pytest.raises(GenerationFailed):
+    with pytest.raises(GrammarFailed):
         failing.result()
     assert sound.result().forced() == [*b"ab"]
 
@@ -61,5 +34,25 @@ def test_the_compiled_are_kept_but_not_without_end(grammars: Grammars) -> None:
 
 
 def test_without_a_token_that_ends_there_is_no_following() -> None:
-    with pytest.raises(GenerationFailed):
+    with pytest.raises(GrammarFailed):
         Grammars(TOKENIZER, [], SIZE).constrain(Grammar('start: "a"')).result()
+
+
+def test_a_request_that_spends_its_budget_ends_and_no_usual_one_does() -> None:
+    usual, dear = Effort(), Effort()
+    for _ in range(10_000):
+        usual.add(BUDGET_PER_MASK_S)
+    usual.add(BUDGET_S / 2)
+    for _ in range(60):
+        dear.add(0.04)
+    with pytest.raises(GrammarTooSlow, match="processor time"):
+        dear.add(1.0)
+
+
+@pytest.mark.parametrize(("mask_s", "is_slow"), [(0.0005, False), (0.04, True)])
+def test_only_dear_masks_make_a_request_slow(mask_s: float, is_slow: bool) -> None:
+    effort = Effort()
+    assert not effort.is_slow
+    for _ in range(10):
+        effort.add(mask_s)
+    assert effort.is_slow is is_slow

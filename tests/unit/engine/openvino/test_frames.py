@@ -11,6 +11,7 @@ from tessera.engine.openvino.frames import (
     FROM_CLIENT,
     MAX_FRAME_BYTES,
     Abort,
+    Failed,
     Frame,
     FrameError,
     FrameReader,
@@ -53,7 +54,7 @@ FRAMES: list[Frame] = [
     Step([], [], {}),
     Step(
         [(1, TokenChunk(0, (5, 6), "stop", 32, (TokenLogprob(5, -0.5, ((5, -0.5), (6, -1.0))),)))],
-        [(2, "broken")],
+        [Failed(2, "generation_failed", "broken")],
         {"running": 1, "waiting": 0},
     ),
 ]
@@ -82,7 +83,7 @@ def test_prompt_tokens_are_compact() -> None:
 
 def test_a_frame_over_the_cap_is_refused_on_both_sides() -> None:
     with pytest.raises(FrameError, match="over the cap"):
-        pack(Step([], [(1, "x" * MAX_FRAME_BYTES)], {}))
+        pack(Step([], [Failed(1, "generation_failed", "x" * MAX_FRAME_BYTES)], {}))
     with pytest.raises(FrameError, match="over the cap"):
         FrameReader(FROM_CLIENT).feed((MAX_FRAME_BYTES + 1).to_bytes(4, "big"))
 

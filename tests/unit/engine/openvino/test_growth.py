@@ -3,12 +3,12 @@
 import pytest
 from llguidance import LLMatcher
 
-from tessera.core.generation import Sampling, ThinkingBudget
+from tessera.core.generation import EngineFinish, Sampling, ThinkingBudget
+from tessera.engine.openvino import growth
 from tessera.engine.openvino.constraint import Constraint
-from tessera.engine.openvino.growth import force, grow
 from tessera.engine.openvino.sampling import Sampler
 from tessera.engine.openvino.sequence import Sequence
-from tessera.errors import GenerationFailed
+from tessera.errors import GrammarFailed
 from tessera.text.bytewise import ByteTokenizer
 from tessera.text.llg import LIMITS, llg_tokenizer
 
@@ -48,6 +48,18 @@ def sequence(
     )
 
 
+def force(one: Sequence, context_tokens: int, token_id: int | None = None) -> None:
+    growth.force(one, growth.follow(one, token_id, context_tokens)())
+
+
+def grow(one: Sequence, token_id: int, context_tokens: int) -> EngineFinish | None:
+    """All three steps, as the engine takes them."""
+    finish = growth.grow(one, token_id, context_tokens)
+    if not finish:
+        force(one, context_tokens, token_id)
+    return finish
+
+
 def grown(sequence: Sequence, text: bytes | tuple[int, ...]) -> bytes:
     """What the output is once these have been sampled."""
     for token_id in text:
@@ -66,7 +78,7 @@ def test_what_the_grammar_forces_is_appended_and_left_to_be_computed() -> None:
 
 
 def test_the_grammar_may_have_no_place_for_a_token() -> None:
-    with pytest.raises(GenerationFailed):
+    with pytest.raises(GrammarFailed):
         grow(sequence('start: /[xy]/ "a"'), ord("z"), CONTEXT)
 
 
