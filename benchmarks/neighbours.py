@@ -1,8 +1,8 @@
 """What one account can do to another: its gaps between tokens and its first tokens, beside attacks.
 
 Two accounts share `tessera serve` with the embedded model. One streams without pause and asks now and then
-for something short; the other is idle, then an honest neighbour, then attacks in each known way. The ratios to
-the figures beside the honest neighbour are what counts: the figures themselves depend on the machine.
+for something short; the other is idle, then an honest neighbour, then attacks in each known way. The ratios
+to the figures beside the honest neighbour are what counts: the figures themselves depend on the machine.
 """
 
 import argparse
