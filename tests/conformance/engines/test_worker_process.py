@@ -148,7 +148,7 @@ async def test_a_failure_that_would_come_again_keeps_its_class(engine: PrivateEn
     with pytest.raises(GrammarTooSlow, match="too slow") as failed:
         await n_tokens(engine, Prompt((fake_worker.TOO_SLOW,)), LONG)
     assert not failed.value.retryable
-    assert failed.value.status == 400
+    assert failed.value.status == 422
 
 
 @pytest.mark.parametrize("prompt", [REFUSED, FAILS], ids=["at once", "on the way"])
