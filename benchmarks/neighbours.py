@@ -141,7 +141,7 @@ def _quantile(values: list[float], share: float) -> float:
 
 def main() -> None:
     """Print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.neighbours", description=__doc__)
     parser.add_argument("--seconds", type=float, default=30, help="of each neighbour")
     parser.add_argument("--tier", default="scale", help="of the neighbour's account")
     options = parser.parse_args()
