@@ -5,6 +5,7 @@ and started anew after one of them was killed.
 """
 
 import asyncio
+import contextlib
 import logging
 import signal
 from asyncio.subprocess import Process
@@ -58,7 +59,7 @@ class ProcessPool:
         try:
             await process.start()
         except (OSError, asyncio.IncompleteReadError) as error:
-            code = await process.kill()
+            code = await process.kill(after_s=1.0)  # how it ends by itself is worth knowing
             how = str(error) if code is None else children.ending(code)
             raise StartupError(f"The process for {self._purpose} cannot work: it {how}.") from error
         except BaseException:
@@ -130,13 +131,22 @@ class _Answering:
     async def _exchange(self, process: Process, payload: bytes) -> bytes:
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(LENGTH.pack(len(payload)) + payload)
-        await process.stdin.drain()
+        try:
+            process.stdin.write(LENGTH.pack(len(payload)) + payload)
+            await process.stdin.drain()
+        except RuntimeError as error:  # uvloop's word for a pipe that the other side has closed
+            raise BrokenPipeError(str(error)) from error
         length = LENGTH.unpack(await process.stdout.readexactly(LENGTH.size))[0]
         return await process.stdout.readexactly(length)
 
-    async def kill(self) -> int | None:
-        """Ends the process; returns its exit code, negative for a signal."""
+    async def kill(self, after_s: float = 0.0) -> int | None:
+        """Ends the process unless it ends by itself within `after_s`; returns its exit code, negative for a
+        signal.
+        """
         process, self._process = self._process, None
         self.ready = False
-        return None if process is None else await children.kill(process)
+        if process is None:
+            return None
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), after_s)
+        return await children.kill(process)
