@@ -148,8 +148,8 @@ class Admission:
         return self._queues[max(self._queues)].next(self._held_by)
 
     def _of_longest_wait(self) -> Place | None:
-        """Of the queue in which somebody waits longest, among those that only higher priorities hold up:
-        nothing is kept free for a priority that has all it may have.
+        """The next place of the queue whose first request has waited longest. Only queues that higher
+        priorities hold up count: nothing is kept free for a priority that has all it may have.
         """
         found: Place | None = None
         longest = math.inf

@@ -17,7 +17,7 @@ from tessera.access.window import WINDOW_S, Rate, Standing, Window
 DAY_S = 86_400
 
 CONCURRENCY_WAIT_S = 1
-"""What is said to whoever has too many choices at once: nobody knows when one will end."""
+"""Refusal of an account that has too many choices at once. When one will end is not known."""
 
 Limit: TypeAlias = Literal["rate", "concurrency", "thinking"]
 

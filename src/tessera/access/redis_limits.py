@@ -105,8 +105,8 @@ class RedisLimiter:
         return await self._stand(who) or await self._local.standing(who)
 
     async def release(self, account_id: str, leases: Sequence[str], thinking_tokens: int) -> None:
-        """A request has ended. Redis is told so even if whoever waits for it is cancelled; if it cannot be
-        told, the leases end there by themselves.
+        """Ends the request's leases, in Redis too, even if the calling task is cancelled. If Redis cannot be
+        reached, the leases expire there.
         """
         self._forget(account_id, leases)
         await asyncio.shield(self._see_to(self._spend(account_id, leases, thinking_tokens)))

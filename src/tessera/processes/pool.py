@@ -100,7 +100,7 @@ class ProcessPool:
             self._idle.put_nowait(process)
 
     async def aclose(self) -> None:
-        """Ends the processes; who waits for an answer is told that they are busy."""
+        """Ends the processes. Questions that wait for an answer raise `EngineOverloaded`."""
         self._closed = True
         for process in self._processes:
             await process.kill()

@@ -56,10 +56,9 @@ def _build(schema: AnySchema) -> jsonschema_rs.Validator:
     """The validator of the draft that the schema names, or of 2020-12. What it cannot read, and clients send,
     is put otherwise: older forms, a `$schema` that nobody knows, and the lenient spellings of patterns.
     """
-    new = modern(schema)
     ways: list[tuple[int, Callable[[], Any]]] = [
-        (2020, lambda: new),
-        (2020, lambda: _readable(new)),
+        (2020, lambda: modern(schema)),
+        (2020, lambda: _readable(modern(schema))),
         (7, lambda: schema),
         (4, lambda: schema),
     ]
