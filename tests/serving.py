@@ -30,6 +30,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "TESSERA_CACHE_DIR": str(tmp_path / "cache"),
         "TESSERA_DATABASE_URL": store,
         "HF_HOME": str(tmp_path / "hf"),
+        "XDG_DATA_HOME": str(tmp_path / "data"),
     }
 
 
