@@ -28,13 +28,13 @@ from tessera.access.limits import MemoryLimiter
 from tessera.core.chat import Mode
 from tessera.core.entry import Entry
 from tessera.core.events import FinishReason
-from tessera.metering.base import Ledger, Unrecorded
-from tessera.metering.ledger import SqlLedger
-from tessera.metering.meter import Meter
-from tessera.metering.recording import Recording
-from tessera.metrics import Metrics
+from tessera.observe.metrics import Metrics
 from tessera.store.migration import upgrade
 from tessera.store.opening import open_store
+from tessera.usage.base import Ledger, Unrecorded
+from tessera.usage.ledger import SqlLedger
+from tessera.usage.meter import Meter
+from tessera.usage.recording import Recording
 from tessera.wire.reply import new_id
 
 _NAMES = frozenset({MODEL})

@@ -30,18 +30,18 @@ from tessera.core.chat import (
 )
 from tessera.core.generation import TokenChunk
 from tessera.core.tally import Tally
-from tessera.engine.loading import resolve
 from tessera.formats.base import ChatFormat, Control, Plain, Segment
 from tessera.formats.hermes import HERMES
 from tessera.formats.qwen3 import QWEN3
+from tessera.models.cache import Cache, default_root
+from tessera.models.progress import Quiet
+from tessera.models.resolve import resolve
 from tessera.parsing.reader import Reader
 from tessera.prompt.encode import encode
 from tessera.text.encoded import EncodedTexts
 from tessera.text.hf import HfTokenizer
 from tessera.text.tiktoken import TiktokenTokenizer
 from tessera.text.tokenizer import Tokenizer
-from tessera.weights.cache import Cache, default_root
-from tessera.weights.progress import Quiet
 from tessera.wire.reply import Header
 from tessera.wire.stream import ChunkWriter
 

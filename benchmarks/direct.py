@@ -12,14 +12,14 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 from tessera.bench.sample import Failure, Outcome, Sample
-from tessera.cli.assembly import private_model
+from tessera.catalog import Model
 from tessera.core.chat import Caller
-from tessera.engine.openvino.private import PrivateEngine
+from tessera.engine.host.private import PrivateEngine
 from tessera.errors import TesseraError
-from tessera.models import Model
+from tessera.models.progress import Quiet
 from tessera.prompt.compile import compile_prompt
+from tessera.server.wiring import private_model
 from tessera.settings import Settings
-from tessera.weights.progress import Quiet
 from tessera.wire.decode import decode_request
 
 

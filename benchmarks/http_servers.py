@@ -21,17 +21,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tessera.access.keys import Keys
 from tessera.app import build_app
+from tessera.catalog import Catalog, Model
 from tessera.core.events import TextDelta
-from tessera.engine.scripted import WORDS, ScriptedEngine, ScriptedTokenizer, at_once, cycling, paced
+from tessera.engine.scripted.engine import WORDS, ScriptedEngine, ScriptedTokenizer, at_once, cycling, paced
 from tessera.formats.hermes import HERMES
-from tessera.http.protocol import GuardedProtocol
 from tessera.http.sse import HEADERS
-from tessera.metering.base import Ledger
-from tessera.metering.ledger import SqlLedger
-from tessera.metrics import Metrics
-from tessera.models import Catalog, Model
+from tessera.observe.metrics import Metrics
+from tessera.server.http1.protocol import GuardedProtocol
 from tessera.store.migration import upgrade
 from tessera.store.opening import open_store
+from tessera.usage.base import Ledger
+from tessera.usage.ledger import SqlLedger
 from tessera.wire.reply import Header
 from tessera.wire.stream import DONE, ChunkWriter
 

@@ -24,11 +24,11 @@ from tessera.core.chat import ChatRequest, JsonObject, JsonSchema
 from tessera.core.generation import Grammar
 from tessera.errors import InvalidSchema
 from tessera.formats.hermes import HERMES
-from tessera.prompt.grammar_process import Attempts
-from tessera.prompt.ladder import admitted_grammar
-from tessera.prompt.validation import Validator
-from tessera.text.grammar_trial import Trial, byte_tokenizer
-from tessera.text.llg import LIMITS
+from tessera.grammars.ladder import admitted_grammar
+from tessera.grammars.llg import LIMITS
+from tessera.grammars.process import Attempts
+from tessera.grammars.trial import Trial, byte_tokenizer
+from tessera.schemas.validation import Validator
 
 END = {"<|im_end|>": 256}
 

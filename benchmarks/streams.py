@@ -24,8 +24,8 @@ from tessera.bench.rounds import Limits
 from tessera.bench.server import find
 from tessera.bench.shapes import SHAPES
 from tessera.cli.figures import RoundsProgress, publish
-from tessera.weights.cache import Cache, default_root, entry_name
-from tessera.weights.embedded import EMBEDDED
+from tessera.models.cache import Cache, default_root, entry_name
+from tessera.models.embedded import EMBEDDED
 
 _REPLY_S = 300.0
 _LIBRARIES = ("tessera-serve", "openvino", "xllamacpp")

@@ -16,7 +16,7 @@ from itertools import count
 from pathlib import Path
 from statistics import median
 
-from tessera.cli.assembly import private_model
+from tessera.catalog import Model
 from tessera.core.chat import (
     Caller,
     ChatRequest,
@@ -27,10 +27,10 @@ from tessera.core.chat import (
     UserMessage,
 )
 from tessera.core.generation import TokenChunk
-from tessera.models import Model
+from tessera.models.progress import Quiet
 from tessera.prompt.compile import compile_prompt
+from tessera.server.wiring import private_model
 from tessera.settings import Settings
-from tessera.weights.progress import Quiet
 
 SCHEMAS: dict[str, JsonObject] = json.loads(Path(__file__).with_name("schemas.json").read_text())
 _NUMBERS = count()

@@ -24,7 +24,7 @@ from tests.redis_server import redis_server as redis_server
 from tests.serving import TESSERA, children, command, free_port
 
 from tessera.access.keys import Seal
-from tessera.cli.storage import pepper
+from tessera.server.storage import pepper
 from tessera.settings import Settings
 from tessera.store import accounts, keys
 from tessera.store.keys import Terms

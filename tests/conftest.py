@@ -17,28 +17,28 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.in_process import InProcess
 from tests.postgres import Postgres, cluster
 
-from tessera.access.admission import Admission
 from tessera.access.capacity import Capacity
 from tessera.access.keys import OPERATOR, Identity, KeyRing, Keys
 from tessera.access.limits import Limiter
+from tessera.access.queue import Admission
 from tessera.access.tiers import DEFAULTS, OPERATOR_TIER, Tier
 from tessera.app import build_app
-from tessera.engine.loading import resolve
+from tessera.catalog import Catalog, Model
 from tessera.engine.openvino.config import WorkerConfig
-from tessera.engine.scripted import ScriptedEngine, ScriptedTokenizer
+from tessera.engine.scripted.engine import ScriptedEngine, ScriptedTokenizer
 from tessera.formats.base import ChatFormat
 from tessera.formats.hermes import HERMES
 from tessera.http.bodies import Bodies
 from tessera.http.inflight import InFlight
 from tessera.http.limits import HttpLimits
-from tessera.http.protocol import GuardedProtocol
-from tessera.metering.base import Ledger
-from tessera.metrics import Metrics
-from tessera.models import Catalog, Model
+from tessera.models.cache import Cache, default_root
+from tessera.models.folder import ModelFolder
+from tessera.models.progress import Quiet
+from tessera.models.resolve import resolve
+from tessera.observe.metrics import Metrics
+from tessera.server.http1.protocol import GuardedProtocol
 from tessera.text.tokenizer import Tokenizer
-from tessera.weights.cache import Cache, default_root
-from tessera.weights.folder import ModelFolder
-from tessera.weights.progress import Quiet
+from tessera.usage.base import Ledger
 
 KEY = "sk-tessera-" + "k" * 40
 

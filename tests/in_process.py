@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
+from tessera.catalog import Written
 from tessera.core.chat import ChatRequest
 from tessera.core.generation import Grammar
 from tessera.errors import GenerationFailed
 from tessera.formats.base import ChatFormat
-from tessera.models import Written
-from tessera.prompt.grammar import build_grammar
-from tessera.prompt.validation import Validator
+from tessera.grammars.turn import build_grammar
+from tessera.schemas.validation import Validator
 
 
 class InProcess:

@@ -11,7 +11,7 @@ from tests.error_codes import error_codes
 
 from tessera import errors
 from tessera.core.events import FinishReason
-from tessera.engine.openvino.client import Reason
+from tessera.engine.host.client import Reason
 from tessera.errors import OperatorError, StartupError, TesseraError
 from tessera.wire import cards, reply, usage
 from tessera.wire.cards import Card, CardList

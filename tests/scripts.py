@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tessera.core.generation import Prompt
-from tessera.engine.scripted import Script, saying
+from tessera.engine.scripted.engine import Script, saying
 from tessera.text.tokenizer import Tokenizer
 
 CAN_ALL = ("n", "logprobs", "thinking_budget", "grammar")

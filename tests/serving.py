@@ -82,7 +82,7 @@ class Server:
 
     def workers(self) -> list[int]:
         """The ids of its API processes."""
-        return [id for id in children(self.process.pid) if "tessera.cli.api" in command(id)]
+        return [id for id in children(self.process.pid) if "tessera.server.api" in command(id)]
 
 
 @pytest.fixture

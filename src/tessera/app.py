@@ -9,12 +9,13 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
-from tessera.access.admission import Admission
 from tessera.access.capacity import Capacity
 from tessera.access.gate import Gate
 from tessera.access.keys import KeyRing
 from tessera.access.limits import Limiter, MemoryLimiter
+from tessera.access.queue import Admission
 from tessera.access.watch import EVERY_S, KeyWatch
+from tessera.catalog import Catalog
 from tessera.http.bodies import Bodies
 from tessera.http.chat import ChatCompletions
 from tessera.http.cors import Cors
@@ -25,10 +26,9 @@ from tessera.http.middleware import Envelope, KeyRequired
 from tessera.http.models import model_routes
 from tessera.http.ops import ops_routes
 from tessera.http.usage import usage_route
-from tessera.metering.base import Ledger, Unrecorded
-from tessera.metering.trace import Traces, Untraced
-from tessera.metrics import Metrics
-from tessera.models import Catalog
+from tessera.observe.metrics import Metrics
+from tessera.observe.spans import Traces, Untraced
+from tessera.usage.base import Ledger, Unrecorded
 
 
 def build_app(

@@ -9,14 +9,14 @@ Whoever iterates owns the generation: closing the iterator, in any phase, aborts
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from tessera.catalog import Model
 from tessera.core.chat import Caller, ChatRequest
 from tessera.core.events import ChatEvent
 from tessera.core.tally import Tally
-from tessera.models import Model
+from tessera.grammars.reply_check import ReplyCheck
 from tessera.parsing.reader import Reader
 from tessera.prompt.compile import compile_prompt
-from tessera.prompt.reply_check import ReplyCheck
-from tessera.prompt.spoken import Spoken
+from tessera.prompt.token_memory import Spoken
 
 
 async def run(

@@ -18,7 +18,7 @@ from typing import Any
 from tests.scripts import called, written
 
 from tessera.core.generation import Prompt
-from tessera.engine.scripted import Script, ScriptedTokenizer, cycling, saying
+from tessera.engine.scripted.engine import Script, ScriptedTokenizer, cycling, saying
 from tessera.formats.base import ChatFormat
 
 BEGIN, END = "[[say]]", "[[end]]"

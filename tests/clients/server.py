@@ -18,11 +18,11 @@ from tests.scripts import CAN_ALL
 from tessera.access.keys import AccountId, Keys, generate_key
 from tessera.access.tiers import DEFAULTS, OPERATOR_TIER
 from tessera.app import build_app
-from tessera.engine.scripted import CHATML, ScriptedEngine, ScriptedTokenizer
+from tessera.catalog import Catalog, Model
+from tessera.engine.scripted.engine import CHATML, ScriptedEngine, ScriptedTokenizer
 from tessera.formats.hermes import HERMES
 from tessera.formats.qwen3 import QWEN3, QWEN3_TOKENS
-from tessera.models import Catalog, Model
-from tessera.prompt.grammar_check import GrammarCheck
+from tessera.grammars.checker import GrammarCheck
 
 MODEL, OTHER_FAMILY = "Qwen/Qwen3.6-35B-A3B", "scripted/json-calls"
 EXPECTED = "/expected"

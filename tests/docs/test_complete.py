@@ -8,17 +8,18 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.error_codes import error_codes
 
-from tessera import errors, metrics
+from tessera import errors
+from tessera.catalog import Model
 from tessera.cli.main import COMMANDS
 from tessera.core.generation import Feature
-from tessera.engine.scripted import ScriptedEngine, ScriptedTokenizer
+from tessera.engine.scripted.engine import ScriptedEngine, ScriptedTokenizer
 from tessera.formats.hermes import HERMES
 from tessera.formats.registry import FORMATS
-from tessera.models import Model
-from tessera.prompt import bounds, patterns, string_formats
-from tessera.prompt.grammar import MAX_TOOLS_BYTES
-from tessera.prompt.keywords import KEYWORDS, Fate
+from tessera.grammars.turn import MAX_TOOLS_BYTES
+from tessera.observe import metrics
 from tessera.prompt.support import features
+from tessera.schemas import bounds, patterns, string_formats
+from tessera.schemas.keywords import KEYWORDS, Fate
 from tessera.settings import OTHER_VARIABLES, ROWS, Row
 from tessera.wire.decode import REFUSED, WITHOUT_EFFECT
 from tessera.wire.request import Request

@@ -9,10 +9,10 @@ import pytest
 from tests.serving import TESSERA, Server, ask
 from tests.tiny_model import byte_words, write_gguf
 
-from tessera.engine.loading import resolve
 from tessera.errors import StartupError
-from tessera.weights.cache import Cache, Origin
-from tessera.weights.progress import Quiet
+from tessera.models.cache import Cache, Origin
+from tessera.models.progress import Quiet
+from tessera.models.resolve import resolve
 
 KEY = "sk-tessera-" + "d" * 40
 

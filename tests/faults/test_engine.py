@@ -20,11 +20,11 @@ from tests.conformance.engines import fake_worker
 
 from tessera.access.keys import Keys
 from tessera.app import build_app
-from tessera.engine import supervision
-from tessera.engine.openvino.private import PrivateEngine
-from tessera.engine.scripted import ScriptedTokenizer
+from tessera.catalog import Catalog, Model
+from tessera.engine.host.private import PrivateEngine
+from tessera.engine.scripted.engine import ScriptedTokenizer
 from tessera.formats.hermes import HERMES
-from tessera.models import Catalog, Model
+from tessera.processes import supervision
 from tessera.text.hf import HfTokenizer
 from tessera.text.tokenizer import Tokenizer
 

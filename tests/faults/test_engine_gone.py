@@ -14,16 +14,16 @@ import httpx2
 import pytest
 from tests.serving import ask
 
-from tessera.cli.api import Api
-from tessera.cli.serve import run
-from tessera.engine import supervision
-from tessera.engine.openvino.client import OpenVinoEngine
+from tessera.catalog import Model
+from tessera.engine.host.client import OpenVinoEngine
+from tessera.engine.host.process import EngineProcess
 from tessera.engine.openvino.config import HOMELESS, WorkerConfig
-from tessera.engine.openvino.process import EngineProcess
-from tessera.engine.scripted import ScriptedTokenizer
+from tessera.engine.scripted.engine import ScriptedTokenizer
 from tessera.errors import EngineUnavailable, StartupError
 from tessera.formats.hermes import HERMES
-from tessera.models import Model
+from tessera.processes import supervision
+from tessera.server.api import Api
+from tessera.server.parent import run
 from tessera.settings import Settings
 
 pytestmark = pytest.mark.anyio

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from tessera.http.protocol import MAX_UNSENT_BYTES, VANISHED_S
+from tessera.server.http1.protocol import MAX_UNSENT_BYTES, VANISHED_S
 
 KEY = "sk-tessera-" + "v" * 40
 SERVER, CLIENT = "10.214.7.1", "10.214.7.2"

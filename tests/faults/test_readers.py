@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tessera.engine.scripted import ScriptedTokenizer, cycling
+from tessera.engine.scripted.engine import ScriptedTokenizer, cycling
 from tessera.http.limits import HttpLimits
 
 SEND_DEADLINE_S = 0.6

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.security.test_clients import STAGES, leave_in
 
-from tessera.engine.scripted import paced
+from tessera.engine.scripted.engine import paced
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs Linux's /proc")
 

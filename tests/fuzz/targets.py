@@ -30,17 +30,17 @@ from tessera.core.chat import (
 from tessera.core.generation import TokenChunk, TokenLogprob
 from tessera.core.result import fold
 from tessera.core.tally import Tally
-from tessera.engine.scripted import ScriptedTokenizer
+from tessera.engine.scripted.engine import ScriptedTokenizer
 from tessera.errors import InvalidSchema, RequestError
 from tessera.formats.base import Control, Plain, Segment
 from tessera.formats.hermes import HERMES
 from tessera.formats.qwen3 import QWEN3
 from tessera.formats.template import template_format
+from tessera.grammars.turn import build_grammar
 from tessera.parsing.reader import Reader
-from tessera.prompt import patterns
-from tessera.prompt.grammar import build_grammar
-from tessera.prompt.keywords import KEYWORDS
-from tessera.prompt.validation import Validator
+from tessera.schemas import patterns
+from tessera.schemas.keywords import KEYWORDS
+from tessera.schemas.validation import Validator
 from tessera.wire.decode import REFUSED, WITHOUT_EFFECT, decode_request
 from tessera.wire.reading import check_depth
 from tessera.wire.reply import Header, encode_reply

@@ -19,11 +19,11 @@ from tests.scripts import CAN_ALL
 
 from tessera.access.keys import Keys
 from tessera.app import build_app
-from tessera.engine.scripted import ScriptedEngine, ScriptedTokenizer, saying
+from tessera.catalog import Catalog, Model
+from tessera.engine.scripted.engine import ScriptedEngine, ScriptedTokenizer, saying
 from tessera.formats.hermes import HERMES
+from tessera.grammars.checker import GrammarCheck
 from tessera.http.limits import HttpLimits
-from tessera.models import Catalog, Model
-from tessera.prompt.grammar_check import GrammarCheck
 
 KEY = "sk-tessera-" + "f" * 40
 ANSWERED_WITHIN_S = 15.0

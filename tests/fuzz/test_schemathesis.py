@@ -11,9 +11,9 @@ from starlette.types import ASGIApp
 
 from tessera.access.keys import Keys
 from tessera.app import build_app
-from tessera.engine.scripted import ScriptedEngine, ScriptedTokenizer, saying
+from tessera.catalog import Catalog, Model
+from tessera.engine.scripted.engine import ScriptedEngine, ScriptedTokenizer, saying
 from tessera.formats.hermes import HERMES
-from tessera.models import Catalog, Model
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "openapi.json"
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")

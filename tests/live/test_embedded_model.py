@@ -12,12 +12,12 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tessera.engine.loading import resolve
+from tessera.models.cache import Cache, Entry
+from tessera.models.embedded import EMBEDDED
+from tessera.models.manifest import Damaged
+from tessera.models.progress import Quiet
+from tessera.models.resolve import resolve
 from tessera.text.hf import HfTokenizer
-from tessera.weights.cache import Cache, Entry
-from tessera.weights.embedded import EMBEDDED
-from tessera.weights.manifest import Damaged
-from tessera.weights.progress import Quiet
 
 pytestmark = [pytest.mark.live, pytest.mark.full, pytest.mark.timeout(300)]
 

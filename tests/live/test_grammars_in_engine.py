@@ -10,15 +10,15 @@ import pytest
 from tests.tiny_model import byte_words, write_gguf
 
 from tessera.core.generation import Grammar, Prompt, Sampling, ThinkingBudget, TokenChunk
-from tessera.engine.loading import resolve
 from tessera.engine.openvino.config import WorkerConfig
 from tessera.engine.openvino.core import EngineCore
 from tessera.errors import TesseraError
-from tessera.prompt.lark import json_value
-from tessera.prompt.validation import Validator
+from tessera.grammars.lark import json_value
+from tessera.models.cache import Cache
+from tessera.models.progress import Quiet
+from tessera.models.resolve import resolve
+from tessera.schemas.validation import Validator
 from tessera.text.hf import HfTokenizer
-from tessera.weights.cache import Cache
-from tessera.weights.progress import Quiet
 
 pytestmark = pytest.mark.live
 

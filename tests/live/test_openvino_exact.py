@@ -13,10 +13,10 @@ import openvino as ov
 import pytest
 
 from tessera.core.generation import Prompt, Sampling, TokenChunk
+from tessera.engine.batch.drafts import Lookup
 from tessera.engine.openvino.config import WorkerConfig
 from tessera.engine.openvino.core import EngineCore
 from tessera.engine.openvino.graph import PROPERTIES
-from tessera.engine.openvino.speculation import Lookup
 
 pytestmark = pytest.mark.live
 

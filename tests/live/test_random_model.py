@@ -19,6 +19,7 @@ import jsonschema_rs
 import pytest
 from tests.tiny_model import Words, byte_words, words_of, write_gguf
 
+from tessera.catalog import Model
 from tessera.core.chat import (
     AnswerFormat,
     AnyJsonObject,
@@ -35,20 +36,19 @@ from tessera.core.chat import (
 from tessera.core.events import ChatEvent, FinishReason
 from tessera.core.result import Choice, fold
 from tessera.core.tally import Tally
-from tessera.engine.loading import resolve
+from tessera.engine.host.private import PrivateEngine
 from tessera.engine.openvino.config import WorkerConfig
-from tessera.engine.openvino.private import PrivateEngine
 from tessera.formats.base import ChatFormat
 from tessera.formats.hermes import HERMES
 from tessera.formats.qwen3 import QWEN3
-from tessera.models import Model
+from tessera.grammars.checker import GrammarCheck
+from tessera.models.cache import Cache
+from tessera.models.folder import ModelFolder
+from tessera.models.gguf import read_metadata
+from tessera.models.progress import Quiet
+from tessera.models.resolve import resolve
 from tessera.pipeline import run
-from tessera.prompt.grammar_check import GrammarCheck
 from tessera.text.hf import HfTokenizer
-from tessera.weights.cache import Cache
-from tessera.weights.folder import ModelFolder
-from tessera.weights.gguf import read_metadata
-from tessera.weights.progress import Quiet
 
 pytestmark = [pytest.mark.live, pytest.mark.anyio]
 

@@ -18,12 +18,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tessera.access.keys import Keys
 from tessera.app import build_app
+from tessera.catalog import Catalog, Model
+from tessera.engine.host.private import PrivateEngine
 from tessera.engine.openvino.config import WorkerConfig
-from tessera.engine.openvino.private import PrivateEngine
 from tessera.formats.registry import choose_format
-from tessera.models import Catalog, Model
+from tessera.models.folder import ModelFolder
 from tessera.text.hf import HfTokenizer
-from tessera.weights.folder import ModelFolder
 
 pytestmark = pytest.mark.live
 

@@ -13,9 +13,9 @@ from llguidance import LLMatcher
 from tests.live.test_grammars_in_engine import config, folder, prompt, tokenizer  # noqa: F401
 
 from tessera.core.generation import Prompt, Sampling, ThinkingBudget
+from tessera.engine.batch.masks import Bits, compute_mask
 from tessera.engine.openvino.config import WorkerConfig
 from tessera.engine.openvino.core import EngineCore
-from tessera.engine.openvino.masks import Bits, compute_mask
 from tessera.errors import GrammarTooSlow, TesseraError
 from tessera.text.hf import HfTokenizer
 

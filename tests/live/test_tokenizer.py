@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tessera.models.folder import ModelFolder
 from tessera.text.hf import HfTokenizer
-from tessera.weights.folder import ModelFolder
 
 pytestmark = pytest.mark.live
 CASES = json.loads((Path(__file__).parents[1] / "data" / "smollm2_tokens.json").read_text())["cases"]

@@ -13,8 +13,8 @@ from starlette.types import ASGIApp
 
 from tessera.access.keys import Seal
 from tessera.access.tiers import Tiers
-from tessera.http.accounts import admin_routes
-from tessera.http.admin import OPEN_PATHS, admin_app
+from tessera.http.admin.app import OPEN_PATHS, admin_app
+from tessera.http.admin.routes import admin_routes
 from tessera.store.migration import upgrade
 from tessera.store.opening import Store, open_store
 

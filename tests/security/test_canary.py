@@ -23,8 +23,8 @@ from tests.otlp_receiver import receiver as receiver
 from tests.redis_server import redis_server as redis_server
 from tests.serving import children, command, wait_for
 
+from tessera.models.folder import ModelFolder
 from tessera.text.hf import HfTokenizer
-from tessera.weights.folder import ModelFolder
 
 
 def says(secret: str) -> dict[str, Any]:

@@ -139,7 +139,9 @@ def test_no_api_process_loads_what_works_on_schemas(
 
 
 def test_an_api_process_imports_no_such_library() -> None:
-    program = f"import sys, tessera.cli.api, tessera.cli.serve; print({{*sys.modules}} & {{*{LIBRARIES!r}}})"
+    program = (
+        f"import sys, tessera.server.api, tessera.server.parent; print({{*sys.modules}} & {{*{LIBRARIES!r}}})"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

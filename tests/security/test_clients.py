@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from tessera.engine.scripted import cycling, paced
+from tessera.engine.scripted.engine import cycling, paced
 from tessera.http.limits import HttpLimits
-from tessera.http.protocol import GuardedProtocol
+from tessera.server.http1.protocol import GuardedProtocol
 
 counts = pytest.mark.parametrize(
     "n", [pytest.param(100, id="some"), pytest.param(1000, id="many", marks=pytest.mark.full)]

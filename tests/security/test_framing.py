@@ -16,10 +16,10 @@ from tests.unit.http.test_head import LINES
 
 from tessera.access.keys import Seal
 from tessera.access.tiers import Tiers
-from tessera.http.accounts import admin_routes
-from tessera.http.admin import admin_app
-from tessera.http.framing import MAX_HEAD_BYTES
-from tessera.http.head import SINGLE
+from tessera.http.admin.app import admin_app
+from tessera.http.admin.routes import admin_routes
+from tessera.server.http1.framing import MAX_HEAD_BYTES
+from tessera.server.http1.head import SINGLE
 from tessera.store.migration import upgrade
 from tessera.store.opening import open_store
 

@@ -11,10 +11,10 @@ from tessera.access.keys import well_formed
 from tessera.core.chat import ChatRequest, JsonSchema, UserMessage
 from tessera.errors import RequestError, TesseraError
 from tessera.formats.hermes import HERMES
+from tessera.grammars.turn import build_grammar
 from tessera.http.limits import HttpLimits
-from tessera.http.protocol import MAX_HEADERS
-from tessera.prompt import bounds, patterns
-from tessera.prompt.grammar import build_grammar
+from tessera.schemas import bounds, patterns
+from tessera.server.http1.protocol import MAX_HEADERS
 from tessera.wire.decode import decode_request
 from tessera.wire.reading import MAX_DEPTH
 

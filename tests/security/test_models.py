@@ -15,11 +15,11 @@ from tests.tiny_model import byte_words, write_gguf
 
 from tessera.errors import StartupError
 from tessera.formats.registry import choose_format
-from tessera.weights import embedded
-from tessera.weights.embedded import EMBEDDED
-from tessera.weights.folder import read_folder
-from tessera.weights.gguf import read_metadata
-from tessera.weights.progress import Quiet
+from tessera.models import embedded
+from tessera.models.embedded import EMBEDDED
+from tessera.models.folder import read_folder
+from tessera.models.gguf import read_metadata
+from tessera.models.progress import Quiet
 
 TESSERA = Path(sys.executable).with_name("tessera")
 ESCAPES = [

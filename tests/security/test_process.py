@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tessera.models.folder import ModelFolder
 from tessera.settings import ROWS, Settings
-from tessera.weights.folder import ModelFolder
 
 TESSERA = Path(sys.executable).with_name("tessera")
 KEY = "sk-tessera-" + "p" * 40

@@ -12,7 +12,7 @@ import pytest
 
 from tessera.access.keys import AccountId, Keys
 from tessera.core.chat import UserMessage
-from tessera.engine.scripted import ScriptedTokenizer
+from tessera.engine.scripted.engine import ScriptedTokenizer
 from tessera.errors import InvalidApiKey, RequestError
 from tessera.formats.base import Plain
 from tessera.formats.hermes import HERMES

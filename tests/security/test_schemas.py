@@ -16,10 +16,10 @@ from tests.scripts import CAN_ALL
 
 from tessera.access.keys import Keys
 from tessera.app import build_app
-from tessera.engine.scripted import ScriptedEngine, ScriptedTokenizer, saying
+from tessera.catalog import Catalog, Model
+from tessera.engine.scripted.engine import ScriptedEngine, ScriptedTokenizer, saying
 from tessera.formats.hermes import HERMES
-from tessera.models import Catalog, Model
-from tessera.prompt.grammar_check import GrammarCheck
+from tessera.grammars.checker import GrammarCheck
 
 KEY = "sk-tessera-" + "s" * 40
 USER = {"role": "user", "content": "Hi"}

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from starlette.routing import Route
 
-from tessera.engine.scripted import failing, saying
+from tessera.engine.scripted.engine import failing, saying
 from tessera.http.middleware import PUBLIC_PATHS
 
 BODY = {"messages": [{"role": "user", "content": "canary-prompt"}], "max_tokens": 20}

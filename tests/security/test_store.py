@@ -14,9 +14,9 @@ from tessera.access.keys import Keys, Seal, generate_key
 from tessera.access.stored_keys import StoredKeys
 from tessera.access.tiers import Tiers
 from tessera.app import build_app
-from tessera.engine.scripted import ScriptedEngine, ScriptedTokenizer
+from tessera.catalog import Catalog, Model
+from tessera.engine.scripted.engine import ScriptedEngine, ScriptedTokenizer
 from tessera.formats.hermes import HERMES
-from tessera.models import Catalog, Model
 from tessera.store import accounts, keys
 from tessera.store.holders import Holders
 from tessera.store.keys import Terms

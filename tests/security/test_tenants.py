@@ -13,12 +13,12 @@ import pytest
 
 from tessera.access.keys import AccountId, Keys
 from tessera.core.generation import Prompt, Sampling
-from tessera.engine.openvino.blocks import BLOCK_TOKENS, BlockPool, block_key, root_key
+from tessera.engine.batch.blocks import BLOCK_TOKENS, BlockPool, block_key, root_key
+from tessera.engine.host.private import PrivateEngine
 from tessera.engine.openvino.config import WorkerConfig
-from tessera.engine.openvino.private import PrivateEngine
 from tessera.errors import InvalidApiKey
+from tessera.models.folder import ModelFolder
 from tessera.text.hf import HfTokenizer
-from tessera.weights.folder import ModelFolder
 
 ONE, TWO = "sk-tessera-" + "1" * 40, "sk-tessera-" + "2" * 40
 

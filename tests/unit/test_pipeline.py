@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from tests.in_process import InProcess
 from tests.scripts import CAN_ALL
 
+from tessera.catalog import Model
 from tessera.core.chat import Caller
 from tessera.core.generation import Prompt
 from tessera.core.result import fold
 from tessera.core.tally import Tally
-from tessera.engine.scripted import ScriptedEngine, ScriptedTokenizer, saying
+from tessera.engine.scripted.engine import ScriptedEngine, ScriptedTokenizer, saying
 from tessera.formats.base import ChatFormat
 from tessera.formats.hermes import HERMES
 from tessera.formats.qwen3 import QWEN3
-from tessera.models import Model
 from tessera.pipeline import run
 from tessera.text.encoded import EncodedTexts
 from tessera.text.tiktoken import TiktokenTokenizer

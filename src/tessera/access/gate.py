@@ -16,7 +16,7 @@ from tessera.errors import (
     TooManyChoices,
     TooManyConcurrent,
 )
-from tessera.metrics import Metrics
+from tessera.observe.metrics import Metrics
 
 
 class Gate:

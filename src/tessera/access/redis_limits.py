@@ -23,8 +23,8 @@ from redis.exceptions import RedisError
 from tessera.access.limits import Allowance, Limit, MemoryLease, MemoryLimiter, Refusal
 from tessera.access.redis_scripts import ADMIT, SETTLE
 from tessera.access.window import Standing
-from tessera.metrics import Metrics
-from tessera.telemetry import log
+from tessera.observe.logs import log
+from tessera.observe.metrics import Metrics
 
 T = TypeVar("T")
 

@@ -23,11 +23,11 @@ from tessera.access.tiers import Tiers
 from tessera.access.window import Rate
 from tessera.core.chat import Caller
 from tessera.errors import InvalidApiKey, OperatorError, PermissionDenied, StoreUnavailable
-from tessera.metrics import Metrics
+from tessera.observe.logs import log
+from tessera.observe.metrics import Metrics
 from tessera.store.asking import ask
 from tessera.store.failures import reason_of
 from tessera.store.holders import Holder
-from tessera.telemetry import log
 
 T = TypeVar("T")
 

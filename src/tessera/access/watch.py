@@ -13,7 +13,7 @@ from typing import TypeAlias
 from tessera.access.gate import check_models
 from tessera.access.keys import KeyRing
 from tessera.errors import AuthenticationError, PermissionDenied, StoreUnavailable, TesseraError
-from tessera.telemetry import log
+from tessera.observe.logs import log
 
 EVERY_S = 5.0
 

@@ -2,13 +2,13 @@
 
 import click
 
-from tessera.admin import desk
-from tessera.admin.forms import AccountChanges, NewAccount
-from tessera.cli.assembly import tiers
-from tessera.cli.migrating import changing
 from tessera.cli.options import with_settings
 from tessera.cli.rows import AS_JSON, show, show_one
-from tessera.cli.storage import actor
+from tessera.operator import actions as desk
+from tessera.operator.forms import AccountChanges, NewAccount
+from tessera.server.migrating import changing
+from tessera.server.storage import actor
+from tessera.server.wiring import tiers
 from tessera.settings import Settings
 
 _OPENED = with_settings("database_url")

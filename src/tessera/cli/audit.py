@@ -2,11 +2,11 @@
 
 import click
 
-from tessera.admin import desk
-from tessera.admin.forms import MAX_CHANGE_ID, MAX_CHANGES, AuditQuery
-from tessera.cli.migrating import changing
 from tessera.cli.options import with_settings
 from tessera.cli.rows import AS_JSON, show
+from tessera.operator import actions as desk
+from tessera.operator.forms import MAX_CHANGE_ID, MAX_CHANGES, AuditQuery
+from tessera.server.migrating import changing
 from tessera.settings import Settings
 
 

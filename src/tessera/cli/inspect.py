@@ -10,16 +10,16 @@ from typing import BinaryIO, TextIO
 
 import click
 
-from tessera.cli.assembly import private_model
+from tessera.catalog import Model
 from tessera.cli.options import with_settings
 from tessera.cli.progress import TerminalProgress
 from tessera.core.chat import Caller, ChatRequest
 from tessera.core.tally import Tally
-from tessera.engine.openvino.private import PrivateEngine
-from tessera.engine.scripted import ScriptedEngine, saying
-from tessera.models import Model
+from tessera.engine.host.private import PrivateEngine
+from tessera.engine.scripted.engine import ScriptedEngine, saying
 from tessera.pipeline import run
 from tessera.prompt.compile import compile_prompt
+from tessera.server.wiring import private_model
 from tessera.settings import Settings
 from tessera.wire.decode import decode_request
 

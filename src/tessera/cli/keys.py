@@ -5,13 +5,13 @@ from typing import Any
 import click
 
 from tessera.access.keys import Seal
-from tessera.admin import desk
-from tessera.admin.forms import KeyChanges, NewKey, read_models, read_time
-from tessera.cli.migrating import changing
 from tessera.cli.options import with_settings
 from tessera.cli.rows import AS_JSON, show, show_one
-from tessera.cli.storage import actor, pepper
 from tessera.errors import OperatorError
+from tessera.operator import actions as desk
+from tessera.operator.forms import KeyChanges, NewKey, read_models, read_time
+from tessera.server.migrating import changing
+from tessera.server.storage import actor, pepper
 from tessera.settings import Settings
 
 NEVER, ALL = "never", "all"

@@ -2,14 +2,14 @@
 
 import click
 
-from tessera.cli.assembly import open_cache
 from tessera.cli.options import with_settings
 from tessera.cli.progress import TerminalProgress
-from tessera.engine.loading import resolve
 from tessera.errors import StartupError
+from tessera.models.cache import Cache, Entry
+from tessera.models.manifest import Damaged
+from tessera.models.resolve import resolve
+from tessera.server.wiring import open_cache
 from tessera.settings import Settings
-from tessera.weights.cache import Cache, Entry
-from tessera.weights.manifest import Damaged
 
 
 @click.group()

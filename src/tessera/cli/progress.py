@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from tessera.weights.progress import Report
+from tessera.models.progress import Report
 
 
 class TerminalProgress:

@@ -6,7 +6,7 @@ import click
 
 from tessera.cli.options import with_settings
 from tessera.cli.rows import AS_JSON, show_one
-from tessera.cli.storage import database_url, opened
+from tessera.server.storage import database_url, opened
 from tessera.settings import Settings
 from tessera.store import migration
 from tessera.store.opening import Store, shown

@@ -11,13 +11,13 @@ from typing import Any, get_args
 import click
 import msgspec
 
-from tessera.admin import desk
-from tessera.admin.forms import UsageQuery
-from tessera.admin.rows import COUNTED, Row
-from tessera.cli.migrating import changing
 from tessera.cli.options import with_settings
 from tessera.cli.rows import show
 from tessera.errors import OperatorError
+from tessera.operator import actions as desk
+from tessera.operator.forms import UsageQuery
+from tessera.operator.rows import COUNTED, Row
+from tessera.server.migrating import changing
 from tessera.settings import Settings
 from tessera.store.usage import By
 from tessera.wire.usage import read_day

@@ -22,7 +22,7 @@ from tessera.access.turns import Turns
 from tessera.errors import BodyTimeout, EngineOverloaded, RequestError, TooManyBytes
 from tessera.http.decoding import Decoding
 from tessera.http.limits import HttpLimits
-from tessera.metrics import Metrics
+from tessera.observe.metrics import Metrics
 
 T = TypeVar("T")
 

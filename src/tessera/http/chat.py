@@ -10,10 +10,11 @@ from typing import TypeAlias
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from tessera.access.admission import Admission, Place
 from tessera.access.gate import Visit
 from tessera.access.keys import Identity
+from tessera.access.queue import Admission, Place
 from tessera.access.watch import KeyWatch
+from tessera.catalog import Catalog, Model
 from tessera.core.chat import Caller, ChatRequest
 from tessera.core.entry import Entry
 from tessera.core.events import ChatEvent, Completed
@@ -26,13 +27,12 @@ from tessera.http.inflight import Deadline, InFlight
 from tessera.http.limits import HttpLimits
 from tessera.http.presence import Abort, send_within, while_present
 from tessera.http.sse import EventStream, WriteNow
-from tessera.metering.base import Ledger
-from tessera.metering.meter import Meter
-from tessera.metering.recording import Recording
-from tessera.metering.trace import Trace, Traces
-from tessera.metrics import Metrics
-from tessera.models import Catalog, Model
+from tessera.observe.metrics import Metrics
+from tessera.observe.spans import Trace, Traces
 from tessera.pipeline import run
+from tessera.usage.base import Ledger
+from tessera.usage.meter import Meter
+from tessera.usage.recording import Recording
 from tessera.wire.decode import ReplyOptions, decode_request
 from tessera.wire.reply import Header, encode_reply, new_id
 from tessera.wire.stream import ChunkWriter, error_frame

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from tessera.access.turns import Turns
-from tessera.metrics import Metrics
+from tessera.observe.metrics import Metrics
 
 T = TypeVar("T")
 

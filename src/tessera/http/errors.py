@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tessera.errors import EndpointNotFound, MethodNotAllowed, RequestError, TesseraError
-from tessera.metering.meter import CLIENT_GONE
+from tessera.usage.meter import CLIENT_GONE
 from tessera.wire.reply import encode_error
 
 _LONGEST_WAIT_S = 60

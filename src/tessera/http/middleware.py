@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tessera.access.gate import Gate, Visit
 from tessera.access.keys import KeyRing
 from tessera.http.errors import ClientGone, error_response, presentable
-from tessera.metrics import Metrics
+from tessera.observe.metrics import Metrics
 
 PUBLIC_PATHS = frozenset({"/healthz", "/readyz"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")

@@ -5,7 +5,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tessera.access.gate import Visit
-from tessera.models import Catalog
+from tessera.catalog import Catalog
 from tessera.wire.cards import encode_card, encode_cards
 
 

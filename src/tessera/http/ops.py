@@ -6,10 +6,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from tessera.catalog import Catalog
 from tessera.errors import EngineUnavailable
 from tessera.http.errors import error_response
 from tessera.http.inflight import InFlight
-from tessera.models import Catalog
 
 
 def ops_routes(catalog: Catalog, in_flight: InFlight) -> list[Route]:

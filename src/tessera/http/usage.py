@@ -5,7 +5,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tessera.access.keys import Identity
-from tessera.metering.base import Ledger
+from tessera.usage.base import Ledger
 from tessera.wire.usage import encode_usage, read_question
 
 

@@ -12,7 +12,7 @@ from decimal import Decimal
 from json.encoder import encode_basestring
 
 from tessera.core.chat import Json, JsonObject
-from tessera.parsing.schema import Signature
+from tessera.schemas.signature import Signature
 
 _SCALAR_BEGINS = re.compile(r"-?[\d.eE+-]*|t(?:r(?:ue?)?)?|f(?:a(?:l(?:se?)?)?)?|n(?:u(?:ll?)?)?").fullmatch
 _DECODER = json.JSONDecoder()

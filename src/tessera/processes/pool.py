@@ -11,9 +11,9 @@ import signal
 from asyncio.subprocess import Process
 
 from tessera.errors import EngineOverloaded, StartupError
+from tessera.observe.logs import log
 from tessera.processes import children
 from tessera.processes.answering import BUG_CODE, LENGTH, TOO_MUCH_CODE
-from tessera.telemetry import log
 
 _logger = logging.getLogger(__name__)
 # How a process ends that exceeds its limits. A library whose allocation fails aborts; one that recurses too

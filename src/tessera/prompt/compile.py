@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tessera.catalog import Model
 from tessera.core.chat import AssistantMessage, Caller, ChatRequest, FreeText, Message
 from tessera.core.generation import Grammar, Prompt, Sampling
 from tessera.errors import ContextLengthExceeded
 from tessera.formats.base import Control, Segment
-from tessera.models import Model
 from tessera.prompt.encode import encode
 from tessera.prompt.sampling import complete_sampling
 from tessera.prompt.support import check_support

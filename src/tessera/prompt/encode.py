@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import assert_never
 
 from tessera.formats.base import Control, Plain, Segment, Tag
-from tessera.prompt.spoken import Trail
+from tessera.prompt.token_memory import Trail
 from tessera.text.encoded import EncodedTexts
 from tessera.text.tokenizer import Tokenizer
 

@@ -2,10 +2,10 @@
 
 from typing import TypeVar
 
+from tessera.catalog import Model
 from tessera.core.chat import ChatRequest, Mode
 from tessera.core.generation import Sampling, ThinkingBudget
 from tessera.formats.base import Plain, Tag
-from tessera.models import Model
 from tessera.prompt.encode import encode
 
 _T = TypeVar("_T")

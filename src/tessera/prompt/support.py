@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tessera.catalog import Model
 from tessera.core.chat import ChatRequest, FreeText, Mode
 from tessera.errors import RequestError, UnsupportedParameter
-from tessera.models import Model
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from tessera.errors import StoreUnavailable, TesseraError
-from tessera.telemetry import log
+from tessera.observe.logs import log
 
 SECRETS = ("password", "sslpassword")
 """Of the options that a URL may have."""

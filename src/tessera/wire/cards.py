@@ -6,8 +6,8 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from tessera.catalog import Model
 from tessera.core.chat import Mode
-from tessera.models import Model
 from tessera.prompt.support import features
 
 

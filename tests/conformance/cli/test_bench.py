@@ -23,7 +23,7 @@ from tessera.bench.rounds import Limits, Round, run_round
 from tessera.bench.sample import Failure, Sample
 from tessera.bench.server import Server, find
 from tessera.bench.shapes import SHAPES
-from tessera.engine.scripted import paced
+from tessera.engine.scripted.engine import paced
 from tessera.errors import StartupError
 
 Run = Callable[..., tuple[int, str, str]]

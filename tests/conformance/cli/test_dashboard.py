@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.serving import Server, ask, free_port
 
-from tessera import metrics
+from tessera.observe import metrics
 
 DASHBOARD = Path(__file__).parents[3] / "deploy/grafana/tessera.json"
 BY_PROMETHEUS = {"job", "instance"}

@@ -12,10 +12,10 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from tests.otlp_receiver import Receiver, attributes, plain
 from tests.serving import Server, ask, free_port, wait_for
 
-from tessera.cli import assembly
 from tessera.errors import StartupError
-from tessera.metering.trace import Untraced
-from tessera.metrics import Metrics
+from tessera.observe.metrics import Metrics
+from tessera.observe.spans import Untraced
+from tessera.server import wiring as assembly
 from tessera.settings import Settings
 
 CHAT = "/v1/chat/completions"
@@ -177,7 +177,7 @@ def test_a_collector_that_is_silent_does_not_hold_up_the_end(service: Serve) -> 
 
 def test_a_missing_library_is_named_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(assembly.traces(Settings(), Metrics()), Untraced)
-    monkeypatch.setitem(sys.modules, "tessera.metering.otlp", None)
+    monkeypatch.setitem(sys.modules, "tessera.observe.otlp", None)
     with pytest.raises(StartupError, match=r"pip install 'tessera-serve\[otel\]'"):
         assembly.traces(Settings(otlp_endpoint="http://127.0.0.1:1"), Metrics())
 

@@ -7,7 +7,7 @@ import pytest
 from pydantic import BaseModel
 from tests.scripts import answering, called
 
-from tessera.engine.scripted import saying
+from tessera.engine.scripted.engine import saying
 
 _WHY = "langchain-openai is not installed: `make clients` does"
 messages = pytest.importorskip("langchain_core.messages", reason=_WHY)

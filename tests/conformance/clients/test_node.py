@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.scripts import answering, called
 
-from tessera.engine.scripted import Script, saying
+from tessera.engine.scripted.engine import Script, saying
 
 HERE = Path(__file__).parent
 INSTALL = [

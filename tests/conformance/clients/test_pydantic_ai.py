@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 from tests.scripts import answering, called
 
-from tessera.engine.scripted import saying
+from tessera.engine.scripted.engine import saying
 
 _WHY = "pydantic-ai is not installed: `make clients` does"
 ai = pytest.importorskip("pydantic_ai", reason=_WHY)

@@ -10,8 +10,8 @@ import time
 from dataclasses import dataclass, field, replace
 
 from tessera.core.generation import EngineFinish, EngineInfo, Prompt, Sampling, TokenChunk, TokenLogprob
+from tessera.engine.host.worker import main
 from tessera.engine.openvino.config import WorkerConfig
-from tessera.engine.openvino.worker import main
 from tessera.errors import GenerationFailed, GrammarTooSlow, TesseraError
 
 REFUSED, CRASHES, FAILS, TELLS_ENVIRONMENT, FLOODS, POISONS, STALLS, TOO_SLOW = range(900, 908)

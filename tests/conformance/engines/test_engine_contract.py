@@ -13,9 +13,9 @@ from tests.conformance.engines import fake_worker
 
 from tessera.core.generation import Prompt, Sampling, TokenChunk
 from tessera.engine.base import Engine
+from tessera.engine.host.private import PrivateEngine
 from tessera.engine.openvino.config import WorkerConfig
-from tessera.engine.openvino.private import PrivateEngine
-from tessera.engine.scripted import ScriptedEngine, ScriptedTokenizer, paced
+from tessera.engine.scripted.engine import ScriptedEngine, ScriptedTokenizer, paced
 from tessera.errors import EngineUnavailable
 
 pytestmark = pytest.mark.anyio

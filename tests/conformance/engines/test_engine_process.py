@@ -17,12 +17,12 @@ import pytest
 from tests.conformance.engines.fake_worker import COMMAND, CONFIG, CRASHES, POISONS, PRIVATE, STALLS
 
 from tessera.core.generation import Prompt, Sampling, TokenChunk
-from tessera.engine import supervision
-from tessera.engine.openvino import process
-from tessera.engine.openvino.client import MOST_DEATHS, OpenVinoEngine
-from tessera.engine.openvino.private import PrivateEngine
-from tessera.engine.openvino.process import EngineProcess
+from tessera.engine.host import process
+from tessera.engine.host.client import MOST_DEATHS, OpenVinoEngine
+from tessera.engine.host.private import PrivateEngine
+from tessera.engine.host.process import EngineProcess
 from tessera.errors import EngineUnavailable
+from tessera.processes import supervision
 
 pytestmark = pytest.mark.anyio
 
@@ -220,7 +220,7 @@ async def another_process(path: str) -> AsyncIterator[asyncio.subprocess.Process
 import asyncio, sys
 from tests.conformance.engines.fake_worker import CONFIG
 from tessera.core.generation import Prompt, Sampling
-from tessera.engine.openvino.client import OpenVinoEngine
+from tessera.engine.host.client import OpenVinoEngine
 from tessera.errors import EngineUnavailable
 
 async def main():

@@ -18,8 +18,8 @@ from tests.conformance.engines import fake_worker
 from tests.conformance.engines.fake_worker import COMMAND, CONFIG
 
 from tessera.core.generation import Prompt, Sampling
-from tessera.engine.openvino.frames import FROM_WORKER, FrameReader, Hello, Ping, Step, Submit, pack
-from tessera.engine.openvino.private import PrivateEngine
+from tessera.engine.host.frames import FROM_WORKER, FrameReader, Hello, Ping, Step, Submit, pack
+from tessera.engine.host.private import PrivateEngine
 from tessera.errors import EngineUnavailable, GenerationFailed, GrammarTooSlow
 
 pytestmark = pytest.mark.anyio
@@ -199,7 +199,7 @@ async def test_the_worker_ends_with_its_parent(tmp_path: Path) -> None:
     parent.write_text(f"""
 import asyncio, os, signal
 from tessera.core.generation import Prompt, Sampling
-from tessera.engine.openvino.private import PrivateEngine
+from tessera.engine.host.private import PrivateEngine
 from tessera.engine.openvino.config import WorkerConfig
 
 async def main():

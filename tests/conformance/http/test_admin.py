@@ -18,8 +18,8 @@ from tessera.access.keys import Seal
 from tessera.access.tiers import Tiers
 from tessera.cli.main import main
 from tessera.core.entry import Entry
-from tessera.http.accounts import LIMITS, admin_routes
-from tessera.http.admin import admin_app
+from tessera.http.admin.app import admin_app
+from tessera.http.admin.routes import LIMITS, admin_routes
 from tessera.store import usage
 from tessera.store.holders import Holders
 from tessera.store.migration import upgrade

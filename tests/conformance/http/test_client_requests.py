@@ -12,7 +12,7 @@ import httpx2
 import pytest
 from tests.scripts import CAN_ALL, called
 
-from tessera.engine.scripted import saying
+from tessera.engine.scripted.engine import saying
 from tessera.formats.base import ChatFormat
 from tessera.formats.hermes import HERMES
 from tessera.formats.qwen3 import QWEN3

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tessera.engine.scripted import cycling
-from tessera.http.protocol import MAX_BEHIND_BYTES
+from tessera.engine.scripted.engine import cycling
+from tessera.server.http1.protocol import MAX_BEHIND_BYTES
 
 kinds = pytest.mark.parametrize("stream", [True, False])
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"

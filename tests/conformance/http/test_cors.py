@@ -10,10 +10,10 @@ from starlette.types import ASGIApp
 
 from tessera.access.keys import Keys
 from tessera.app import build_app
-from tessera.engine.scripted import ScriptedEngine, ScriptedTokenizer
+from tessera.catalog import Catalog, Model
+from tessera.engine.scripted.engine import ScriptedEngine, ScriptedTokenizer
 from tessera.formats.hermes import HERMES
 from tessera.http.cors import EXPOSED
-from tessera.models import Catalog, Model
 
 KEY = "sk-tessera-" + "c" * 40
 PAGE = "https://chat.example.com"

@@ -16,9 +16,9 @@ from tests.redis_server import redis_server as redis_server
 from tessera.access.limits import MemoryLimiter
 from tessera.access.redis_limits import RedisLimiter
 from tessera.access.tiers import Tier
-from tessera.engine.scripted import saying
+from tessera.engine.scripted.engine import saying
 from tessera.formats.qwen3 import QWEN3
-from tessera.metrics import Metrics
+from tessera.observe.metrics import Metrics
 
 TINY = Tier("tiny", 3, 4, 300, 10, 2, 7)
 NAMES = [f"x-ratelimit-{name}-requests" for name in ("limit", "remaining", "reset")]

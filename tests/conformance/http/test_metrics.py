@@ -7,10 +7,10 @@ from typing import Any
 import httpx2
 from prometheus_client.parser import text_string_to_metric_families
 
-from tessera.engine.scripted import failing, saying
+from tessera.engine.scripted.engine import failing, saying
 from tessera.errors import GenerationFailed
-from tessera.http.admin import admin_app
-from tessera.metrics import exposition
+from tessera.http.admin.app import admin_app
+from tessera.observe.metrics import exposition
 
 CANARY = "canary-content"
 

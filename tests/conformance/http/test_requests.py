@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tessera.http.limits import HttpLimits
-from tessera.http.protocol import GuardedProtocol
+from tessera.server.http1.protocol import GuardedProtocol
 
 CHAT = "POST /v1/chat/completions"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tessera.engine.scripted import cycling, failing, paced
+from tessera.engine.scripted.engine import cycling, failing, paced
 from tessera.errors import GenerationFailed
 from tessera.http.limits import HttpLimits
 

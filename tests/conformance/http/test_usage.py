@@ -20,16 +20,16 @@ from tests.scripts import CAN_ALL, called
 from tessera.access.capacity import Capacity
 from tessera.core.entry import Entry
 from tessera.core.usage import Usage
-from tessera.engine.scripted import cycling, failing, paced, saying
+from tessera.engine.scripted.engine import cycling, failing, paced, saying
 from tessera.errors import GenerationFailed
 from tessera.http.limits import HttpLimits
-from tessera.metering.files import decode
-from tessera.metering.ledger import SqlLedger
-from tessera.metrics import Metrics
+from tessera.observe.metrics import Metrics
 from tessera.store.migration import upgrade
 from tessera.store.opening import open_store, transaction
 from tessera.store.tables import USAGE
 from tessera.store.usage import day_of, write
+from tessera.usage.files import decode
+from tessera.usage.ledger import SqlLedger
 
 CANARY = "canary-in-the-lamp-room"
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}

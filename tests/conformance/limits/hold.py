@@ -9,7 +9,7 @@ from tessera.access.limits import Allowance, Refusal
 from tessera.access.redis_limits import RedisLimiter
 from tessera.access.tiers import DEFAULTS
 from tessera.access.window import Rate
-from tessera.metrics import Metrics
+from tessera.observe.metrics import Metrics
 
 
 async def main(url: str, account: str, n_tries: int) -> None:

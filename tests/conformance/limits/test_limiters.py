@@ -17,7 +17,7 @@ from tessera.access.limits import Allowance, Lease, Limiter, MemoryLimiter, Refu
 from tessera.access.redis_limits import RedisLimiter
 from tessera.access.tiers import DEFAULTS, Tier
 from tessera.access.window import Rate, Standing
-from tessera.metrics import Metrics
+from tessera.observe.metrics import Metrics
 
 DAY_S = 86_400.0
 EPOCH_S = 20_000 * DAY_S

@@ -20,7 +20,7 @@ from tessera.access.limits import Allowance, MemoryLease, Refusal
 from tessera.access.redis_limits import RedisLease, RedisLimiter
 from tessera.access.tiers import DEFAULTS
 from tessera.access.window import Rate
-from tessera.metrics import Metrics
+from tessera.observe.metrics import Metrics
 
 HOLD = Path(__file__).with_name("hold.py")
 TIER = DEFAULTS["scale"]

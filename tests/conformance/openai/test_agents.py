@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from tests.scripts import CAN_ALL, answering, called, written
 
 from tessera.core.generation import Prompt
-from tessera.engine.scripted import saying
+from tessera.engine.scripted.engine import saying
 
 HELLO: list[Any] = [{"role": "user", "content": "Weather in León?"}]
 LEON = '{"city": "León", "days": 3}'

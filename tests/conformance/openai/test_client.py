@@ -8,7 +8,7 @@ import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from tessera.access.tiers import Tier
-from tessera.engine.scripted import cycling, failing, saying
+from tessera.engine.scripted.engine import cycling, failing, saying
 from tessera.errors import EngineOverloaded, GenerationFailed
 from tessera.formats.qwen3 import QWEN3
 

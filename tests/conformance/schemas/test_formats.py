@@ -12,11 +12,11 @@ from tests.format_values import ANNOTATIONS, DRAFTS, FORMAT_VALUES
 from tessera.core.chat import ChatRequest, JsonSchema, Tool, ToolChoice
 from tessera.errors import InvalidSchema
 from tessera.formats.hermes import HERMES
+from tessera.grammars.lark import expression, literal, quoted
+from tessera.grammars.turn import build_grammar
 from tessera.parsing.syntax import Syntax, Tags
-from tessera.prompt.grammar import build_grammar
-from tessera.prompt.lark import expression, literal, quoted
-from tessera.prompt.schema import check_schema
-from tessera.prompt.string_formats import FORMATS, VALIDATED
+from tessera.schemas.check import check_schema
+from tessera.schemas.string_formats import FORMATS, VALIDATED
 
 XML = Syntax(("<|im_end|>",), Tags("<think>", "</think>"), Tags("<tool_call>", "</tool_call>"), "xml")
 PLACES = ["json", "xml", "answer"]

@@ -13,7 +13,7 @@ import pytest
 from tessera.core.chat import ChatRequest, JsonSchema
 from tessera.errors import InvalidSchema
 from tessera.formats.hermes import HERMES
-from tessera.prompt.grammar_check import GrammarCheck
+from tessera.grammars.checker import GrammarCheck
 
 REDOS = [
     "(a+)+$",

@@ -8,10 +8,10 @@ import pytest
 from tests.format_values import FORMAT_VALUES
 
 from tessera.errors import InvalidSchema
-from tessera.prompt.keywords import KEYWORDS
-from tessera.prompt.schema import check_schema
-from tessera.prompt.string_formats import FORMATS, VALIDATED
-from tessera.prompt.validation import Validator
+from tessera.schemas.check import check_schema
+from tessera.schemas.keywords import KEYWORDS
+from tessera.schemas.string_formats import FORMATS, VALIDATED
+from tessera.schemas.validation import Validator
 
 Case = tuple[dict[str, Any], list[Any], list[Any]]
 

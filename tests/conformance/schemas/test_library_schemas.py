@@ -12,10 +12,10 @@ from tessera.core.chat import AssistantMessage, ChatRequest, JsonSchema, ToolCal
 from tessera.core.generation import Grammar
 from tessera.errors import InvalidSchema
 from tessera.formats.base import Control
-from tessera.prompt.grammar import build_grammar
-from tessera.prompt.schema import check_schema
-from tessera.prompt.validation import Validator
-from tessera.text.grammar_trial import Trial
+from tessera.grammars.trial import Trial
+from tessera.grammars.turn import build_grammar
+from tessera.schemas.check import check_schema
+from tessera.schemas.validation import Validator
 
 CONTROL = {"<|im_end|>": 256, "<tool_call>": 257, "</tool_call>": 258, "<think>": 259, "</think>": 260}
 WAYS = ["json_schema", "JSON", "XML"]

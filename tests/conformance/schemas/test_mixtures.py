@@ -20,9 +20,9 @@ from tessera.core.generation import TokenChunk
 from tessera.core.tally import Tally
 from tessera.formats.base import Plain
 from tessera.formats.qwen3 import QWEN3, conversation
+from tessera.grammars.turn import build_grammar
 from tessera.parsing.reader import Reader
-from tessera.prompt.grammar import build_grammar
-from tessera.prompt.validation import Validator
+from tessera.schemas.validation import Validator
 from tessera.wire.decode import decode_request
 
 END = "\n</parameter>\n"

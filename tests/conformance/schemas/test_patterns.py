@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tessera.errors import InvalidSchema
-from tessera.prompt.schema import check_schema
-from tessera.prompt.validation import Validator
+from tessera.schemas.check import check_schema
+from tessera.schemas.validation import Validator
 
 CHARACTERS = ["a", '"', "\\", "/", "-", "\n", "\t", " ", "é", "\0", "\x1f", "\x7f"]
 TEXTS = ["".join(text) for n in range(3) for text in product(CHARACTERS, repeat=n)]

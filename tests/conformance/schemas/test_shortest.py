@@ -7,9 +7,9 @@ from tests.conformance.schemas.test_walks import REQUESTS, TOOLS, XML, check_rep
 
 from tessera.core.chat import ChatRequest, Tool, ToolChoice
 from tessera.formats.hermes import HERMES
+from tessera.grammars.shortest import ShortestReplies
+from tessera.grammars.turn import build_grammar
 from tessera.parsing.syntax import Syntax
-from tessera.prompt.grammar import build_grammar
-from tessera.text.shortest import ShortestReplies
 
 SYNTAXES = pytest.mark.parametrize("syntax", [XML, HERMES.syntax], ids=["xml", "json"])
 

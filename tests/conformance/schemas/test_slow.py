@@ -14,8 +14,8 @@ from tessera.core.chat import ChatRequest, JsonSchema, Tool
 from tessera.errors import InvalidSchema
 from tessera.formats.hermes import HERMES
 from tessera.formats.qwen3 import QWEN3
-from tessera.prompt.grammar_check import GrammarCheck
-from tessera.prompt.grammar_question import TOO_MUCH
+from tessera.grammars.checker import GrammarCheck
+from tessera.grammars.question import TOO_MUCH
 
 pytestmark = pytest.mark.anyio
 

@@ -11,11 +11,11 @@ from tessera.core.generation import EngineFinish, TokenChunk
 from tessera.core.result import Choice, fold
 from tessera.core.tally import Tally
 from tessera.formats.hermes import HERMES
+from tessera.grammars.turn import build_grammar
 from tessera.parsing.reader import Reader
 from tessera.parsing.syntax import Syntax, Tags
-from tessera.prompt.grammar import build_grammar
-from tessera.prompt.string_formats import FORMATS
-from tessera.prompt.validation import Validator
+from tessera.schemas.string_formats import FORMATS
+from tessera.schemas.validation import Validator
 
 XML = Syntax(("<|im_end|>",), Tags("<think>", "</think>"), Tags("<tool_call>", "</tool_call>"), "xml")
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import select
 
-from tessera.admin import desk
-from tessera.admin.forms import KeyChanges
 from tessera.errors import OperatorError
+from tessera.operator import actions as desk
+from tessera.operator.forms import KeyChanges
 from tessera.store import accounts, keys
 from tessera.store.accounts import Account
 from tessera.store.holders import Holders

@@ -13,17 +13,17 @@ from tests.serving import wait_for
 from tessera.core.entry import OPEN, Entry
 from tessera.core.usage import Usage
 from tessera.errors import StoreUnavailable
-from tessera.metering import retention
-from tessera.metering.files import decode
-from tessera.metering.ledger import SqlLedger
-from tessera.metering.running import Slots
-from tessera.metering.spool import Spool
-from tessera.metrics import Metrics
+from tessera.observe.metrics import Metrics
 from tessera.store import usage
 from tessera.store.migration import upgrade
 from tessera.store.opening import Store, open_store, transaction
 from tessera.store.tables import USAGE
 from tessera.store.usage import Question
+from tessera.usage import retention
+from tessera.usage.files import decode
+from tessera.usage.ledger import SqlLedger
+from tessera.usage.running import Slots
+from tessera.usage.spool import Spool
 
 CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
 

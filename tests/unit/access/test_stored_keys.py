@@ -14,7 +14,7 @@ from tessera.access.stored_keys import StoredKeys
 from tessera.access.tiers import Tiers
 from tessera.access.window import Rate
 from tessera.errors import AuthenticationError, InvalidApiKey, PermissionDenied, StoreUnavailable
-from tessera.metrics import Metrics
+from tessera.observe.metrics import Metrics
 from tessera.store.accounts import Account
 from tessera.store.holders import Holder
 from tessera.store.keys import Key, Terms

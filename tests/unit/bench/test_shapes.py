@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tessera.bench.shapes import SHAPES, Place, Shape
-from tessera.prompt.schema import check_schema
+from tessera.schemas.check import check_schema
 from tessera.wire.decode import decode_request
 
 ALL = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())

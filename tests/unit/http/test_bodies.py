@@ -11,7 +11,7 @@ from tessera.http.bodies import MAX_WAITING, REFUSED_BYTES_PER_S, SMALL_BYTES, B
 from tessera.http.body import read_body
 from tessera.http.decoding import INLINE_BYTES
 from tessera.http.limits import HttpLimits
-from tessera.metrics import Metrics
+from tessera.observe.metrics import Metrics
 
 pytestmark = pytest.mark.anyio
 

@@ -9,7 +9,7 @@ from tessera.access.limits import MemoryLimiter
 from tessera.errors import AuthenticationError, ModelNotFound
 from tessera.http.errors import ClientGone
 from tessera.http.middleware import PUBLIC_PATHS, Envelope, KeyRequired
-from tessera.metrics import Metrics
+from tessera.observe.metrics import Metrics
 
 pytestmark = pytest.mark.anyio
 

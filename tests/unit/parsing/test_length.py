@@ -12,7 +12,7 @@ from tessera.core.events import FinishReason
 from tessera.core.generation import TokenChunk
 from tessera.core.result import fold
 from tessera.core.tally import Tally
-from tessera.engine.scripted import ScriptedTokenizer
+from tessera.engine.scripted.engine import ScriptedTokenizer
 from tessera.parsing.reader import Reader
 
 ONLY_CALLS: dict[str, dict[str, Any]] = {

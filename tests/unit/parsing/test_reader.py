@@ -20,7 +20,7 @@ from tessera.core.generation import EngineFinish, TokenChunk, TokenLogprob
 from tessera.core.result import Reply, fold
 from tessera.core.tally import Tally
 from tessera.core.usage import Usage
-from tessera.engine.scripted import ScriptedTokenizer
+from tessera.engine.scripted.engine import ScriptedTokenizer
 from tessera.formats.hermes import HERMES
 from tessera.formats.qwen3 import QWEN3
 from tessera.parsing.reader import Reader, new_call_id

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.in_process import InProcess
 
+from tessera.catalog import Model
 from tessera.core.chat import (
     AnyJsonObject,
     AssistantMessage,
@@ -21,11 +22,10 @@ from tessera.core.chat import (
     UserMessage,
 )
 from tessera.core.generation import Feature, Sampling
-from tessera.engine.scripted import ScriptedEngine, ScriptedTokenizer, echo
+from tessera.engine.scripted.engine import ScriptedEngine, ScriptedTokenizer, echo
 from tessera.errors import ContextLengthExceeded, InvalidSchema, RequestError, UnsupportedParameter
 from tessera.formats.base import SamplingDefaults
 from tessera.formats.hermes import HERMES
-from tessera.models import Model
 from tessera.prompt.compile import Compiled, compile_prompt
 
 pytestmark = pytest.mark.anyio

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tessera.engine.scripted import ScriptedTokenizer
+from tessera.engine.scripted.engine import ScriptedTokenizer
 from tessera.formats.base import Control, Plain, Segment, Tag
 from tessera.prompt.encode import encode
 from tessera.text.encoded import EncodedTexts

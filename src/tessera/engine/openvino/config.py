@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tessera.core.generation import EngineInfo, Feature
-from tessera.telemetry import Form, Level
+from tessera.observe.logs import Form, Level
 
 # The openvino package reports its imports to its makers, unless it finds no home to keep an identifier in.
 HOMELESS = {"HOME": os.devnull}

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from tessera.engine.openvino.config import HOMELESS
 from tessera.errors import StartupError
+from tessera.models import children
 from tessera.processes.children import command
-from tessera.weights import children
 
 GRAPH_FILES = ("openvino_model.xml", "openvino_model.bin")
 

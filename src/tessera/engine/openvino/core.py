@@ -11,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tessera.core.generation import EngineFinish, Prompt, Sampling, TokenChunk
-from tessera.engine.openvino.blocks import BLOCK_TOKENS, BlockPool
+from tessera.engine.batch.blocks import BLOCK_TOKENS, BlockPool
+from tessera.engine.batch.constraint import Constraint, Grammars
+from tessera.engine.batch.growth import follow, force, grow
+from tessera.engine.batch.masks import Clock, Compute, Masks, compute_mask, settle
+from tessera.engine.batch.sampling import Sampler
+from tessera.engine.batch.scheduler import Scheduler
+from tessera.engine.batch.sequence import Sequence
+from tessera.engine.batch.siblings import make_sibling, share_blocks
 from tessera.engine.openvino.config import WorkerConfig
-from tessera.engine.openvino.constraint import Constraint, Grammars
 from tessera.engine.openvino.graph import PagedGraph, Span
-from tessera.engine.openvino.growth import follow, force, grow
-from tessera.engine.openvino.masks import Clock, Compute, Masks, compute_mask, settle
-from tessera.engine.openvino.sampling import Sampler
-from tessera.engine.openvino.scheduler import Scheduler
-from tessera.engine.openvino.sequence import Sequence
-from tessera.engine.openvino.siblings import make_sibling, share_blocks
 from tessera.engine.openvino.warming import Warming
 from tessera.errors import GenerationFailed, GrammarFailed, TesseraError
 from tessera.text.hf import HfTokenizer

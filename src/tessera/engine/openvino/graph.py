@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from openvino import opset13 as ops
 from openvino._offline_transformations import paged_attention_transformation
 
-from tessera.engine.openvino.blocks import BLOCK_TOKENS
+from tessera.engine.batch.blocks import BLOCK_TOKENS
 from tessera.engine.openvino.fusion import fuse_matmuls
 
 if TYPE_CHECKING:

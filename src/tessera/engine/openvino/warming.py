@@ -1,8 +1,8 @@
 """Kernels are made before anybody waits for them: the first pass with a new number of rows makes its own."""
 
-from tessera.engine.openvino.blocks import BLOCK_TOKENS
+from tessera.engine.batch.blocks import BLOCK_TOKENS
+from tessera.engine.batch.drafts import DRAFT_TOKENS
 from tessera.engine.openvino.graph import PagedGraph, Span, padded
-from tessera.engine.openvino.speculation import DRAFT_TOKENS
 from tessera.errors import StartupError
 
 WARM_ROWS = 16

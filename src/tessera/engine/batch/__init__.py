@@ -1,0 +1,1 @@
+"""What engines of our own share: scheduling, KV blocks, sampling, grammars, drafts."""

@@ -1,0 +1,165 @@
+"""Continuous batching: which sequences compute how many tokens in the next step (Yu et al. 2022, Orca).
+
+Every step takes all running sequences that decode, with one token each. The rest of the step goes to prompts,
+in chunks: the highest priority first; within a priority accounts take turns, and each account's prompts are
+computed in order of arrival. While sequences decode, the chunks are as large as `Pace` allows. Tokens that a
+grammar forces count as prompt tokens; a sequence that waits for its grammar sits the step out. When blocks
+run out, the lowest-ranking sequence gives its blocks back and is computed again later. A sequence that is
+alone may guess ahead.
+"""
+
+import math
+from bisect import insort
+from collections import Counter, defaultdict
+from itertools import groupby
+
+from tessera.engine.batch.blocks import BlockPool
+from tessera.engine.batch.pace import PROMPT_TOKENS_AT_LEAST, Pace
+from tessera.engine.batch.sequence import Sequence
+from tessera.engine.batch.turns import Turns
+
+
+class Scheduler:
+    """Owns the queues; blocks come from `pool`, which it alone hands out.
+
+    `step_tokens` bounds the tokens of a step, except that decoding sequences are never left out and that
+    prompts always get PROMPT_TOKENS_AT_LEAST. A step in which sequences decode should last `gap_s` at most.
+    """
+
+    def __init__(
+        self, pool: BlockPool, *, max_sequences: int, step_tokens: int, gap_s: float = math.inf
+    ) -> None:
+        self.pool = pool
+        self.running: list[Sequence] = []
+        self.waiting: list[Sequence] = []
+        self._max_sequences = max_sequences
+        self._step_tokens = step_tokens
+        self._pace = Pace(gap_s)
+        self._turns: dict[int, Turns] = defaultdict(Turns)  # by priority
+        self._n_prompt = 0
+
+    def add(self, sequence: Sequence) -> None:
+        """Queue a sequence; it starts in a later `plan`."""
+        insort(self.waiting, sequence, key=_rank)
+
+    def add_running(self, sequence: Sequence) -> None:
+        """Start a sequence at once, its blocks already held; the caller has checked `has_room`."""
+        insort(self.running, sequence, key=_rank)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more sequence may run."""
+        return len(self.running) < self._max_sequences
+
+    def remove(self, sequence: Sequence) -> None:
+        """Forget a sequence, finished or not, and free what it held."""
+        queue = self.running if sequence in self.running else self.waiting
+        queue.remove(sequence)
+        sequence.vacate(self.pool)
+
+    def plan(self) -> list[tuple[Sequence, int]]:
+        """The next step: sequences and how many of their pending tokens to compute, blocks for them
+        reserved.
+        """
+        planned: dict[Sequence, int] = {}
+        for sequence in [each for each in self.running if each.decodes and not each.sits_out]:
+            self._plan_one(sequence, 1, planned)
+        self._admit()
+        self._plan_prompts(planned)
+        self._draft(planned)
+        self._n_prompt = sum(count - sequence.decodes for sequence, count in planned.items())
+        return list(planned.items())
+
+    def measure(self, duration_s: float) -> None:
+        """Learn how long the planned step took."""
+        self._pace.measure(self._n_prompt, duration_s)
+
+    def prompt_budget(self) -> int:
+        """How many prompt tokens the next step may compute."""
+        n_decoding = sum(sequence.decodes for sequence in self.running)
+        most = max(self._step_tokens - n_decoding, min(PROMPT_TOKENS_AT_LEAST, self._step_tokens))
+        streaming = any(sequence.streams for sequence in self.running)
+        return self._pace.prompt_tokens(most) if streaming else most
+
+    def _plan_prompts(self, planned: dict[Sequence, int]) -> None:
+        """Share the budget out among the sequences that have more to compute than is planned."""
+        budget = left = self.prompt_budget()
+        for priority, ranked in groupby([*self.running], key=lambda sequence: sequence.rank[0]):
+            claims: dict[bytes, list[Sequence]] = defaultdict(list)
+            for sequence in ranked:
+                if sequence.n_pending > planned.get(sequence, 0) and not sequence.sits_out:
+                    claims[sequence.salt].append(sequence)
+            turns = self._turns[priority]
+            for account in turns.order(claims):
+                before = left
+                # What has begun to answer goes on first.
+                for sequence in sorted(claims[account], key=lambda each: not each.n_reported):
+                    left -= self._plan_one(sequence, left, planned) if left else 0
+                turns.serve(account, (before - left) / budget)
+
+    def _plan_one(self, sequence: Sequence, most: int, planned: dict[Sequence, int]) -> int:
+        """Reserve blocks for up to `most` more of the sequence's tokens; returns how many it gets."""
+        if sequence not in self.running:  # preempted since
+            return 0
+        if not sequence.decodes:
+            sequence.reuse(self.pool)
+        already = planned.get(sequence, 0)
+        count = min(sequence.n_pending, already + most)
+        if not self._reserve(sequence, count, planned):
+            return 0
+        planned[sequence] = count
+        return count - already
+
+    def _draft(self, planned: dict[Sequence, int]) -> None:
+        """Let a sequence that decodes alone guess ahead, if there are blocks for it. In a pass with others it
+        would hold them up as often as not.
+        """
+        if [*planned.values()] != [1]:
+            return
+        (sequence,) = planned
+        if sequence.lookup is None:
+            return
+        draft = sequence.lookup.draft()
+        blocks = self.pool.take(sequence.n_missing_blocks(len(sequence.tokens) + len(draft)))
+        if blocks is not None:
+            sequence.blocks += blocks
+            sequence.draft = draft
+
+    def _reserve(self, sequence: Sequence, count: int, planned: dict[Sequence, int]) -> bool:
+        while (blocks := self.pool.take(sequence.n_missing_blocks(sequence.n_computed + count))) is None:
+            victim = self.running[-1]
+            self._preempt(victim)
+            planned.pop(victim, None)
+            if victim is sequence:
+                return False
+        sequence.blocks += blocks
+        return True
+
+    def _preempt(self, sequence: Sequence) -> None:
+        sequence.preempted |= sequence.n_computed > sequence.n_cached
+        sequence.vacate(self.pool)
+        self.running.remove(sequence)
+        insort(self.waiting, sequence, key=_rank)
+
+    def _admit(self) -> None:
+        """Start waiting sequences as long as all of the next one fits; nobody overtakes it."""
+        n_promised = sum(each.n_missing_blocks(len(each.tokens)) for each in self.running)
+        while self.waiting and self.has_room:
+            sequence = self._next_waiting()
+            sequence.reuse(self.pool)
+            n_needed = sequence.n_missing_blocks(len(sequence.tokens))
+            if n_promised + n_needed > self.pool.n_available:
+                sequence.vacate(self.pool)
+                return
+            n_promised += n_needed
+            self.waiting.remove(sequence)
+            self.add_running(sequence)
+
+    def _next_waiting(self) -> Sequence:
+        """Of the highest priority, from the account with the fewest running sequences, the oldest."""
+        n_running = Counter(each.salt for each in self.running)
+        return min(self.waiting, key=lambda each: (each.rank[0], n_running[each.salt], each.rank))
+
+
+def _rank(sequence: Sequence) -> tuple[int, int, int]:
+    return sequence.rank

@@ -1,0 +1,157 @@
+"""One sequence on its way through the engine: its tokens, how far they are computed, and where."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tessera.core.generation import EngineFinish, Sampling, TokenChunk, TokenLogprob
+from tessera.engine.batch.blocks import BLOCK_TOKENS, BlockPool, block_key, root_key
+from tessera.engine.batch.constraint import Constraint
+from tessera.engine.batch.drafts import Lookup
+from tessera.engine.batch.sampling import Sampler
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """Mutable state of sequence `index` of a request.
+
+    `tokens` are prompt and output; the keys and values of the first `n_computed` of them are in `blocks`.
+    Prefill, decode, forced tokens and recomputation after preemption are all the same thing: `tokens` not
+    computed yet. `keys` are the keys of the full blocks, from the first on. `rank` orders sequences: the
+    lowest runs first and is preempted last. The first `n_reported` output tokens have been given out, and
+    `logprobs` are those of the others, if they are wanted. `n_cached` tokens of the prompt were reused;
+    `spell` gives a token's bytes; `thinking_left` counts the thinking budget down and is None outside of
+    the reasoning; `n_siblings` more sequences start from this one's prompt once it is computed.
+    `draft` is what the step guesses of the tokens to come, and `lookup` where guesses are from. `held` are
+    the logits of a sequence whose mask was not ready when they were computed.
+    """
+
+    request: int
+    index: int
+    tokens: list[int]
+    n_prompt: int
+    salt: bytes
+    rank: tuple[int, int, int]
+    sampling: Sampling
+    sampler: Sampler
+    spell: Callable[[int], bytes]
+    constraint: Constraint | None = None
+    thinking_left: int | None = None
+    n_reported: int = 0
+    n_siblings: int = 0
+    n_computed: int = 0
+    n_cached: int = 0
+    preempted: bool = False
+    blocks: list[int] = field(default_factory=list[int])
+    keys: list[bytes] = field(default_factory=list[bytes])
+    logprobs: list[TokenLogprob] = field(default_factory=list[TokenLogprob])
+    draft: list[int] = field(default_factory=list[int])
+    lookup: Lookup | None = None
+    held: NDArray[np.float32] | None = None
+
+    @property
+    def sits_out(self) -> bool:
+        """Whether it waits for its grammar: for what is forced next, or for a mask."""
+        return self.held is not None or (
+            self.constraint is not None and self.constraint.following is not None
+        )
+
+    @property
+    def may_sample(self) -> bool:
+        """Whether nothing but logits is missing for the next token."""
+        return self.constraint is None or self.constraint.is_ready
+
+    @property
+    def n_pending(self) -> int:
+        """Tokens whose keys and values are still to be computed; at least 1, unless the logits are held."""
+        return len(self.tokens) - self.n_computed
+
+    @property
+    def n_output(self) -> int:
+        """Tokens made so far."""
+        return len(self.tokens) - self.n_prompt
+
+    @property
+    def n_left(self) -> int:
+        """How many more tokens were asked for."""
+        return self.sampling.max_tokens - self.n_output
+
+    @property
+    def decodes(self) -> bool:
+        """Whether a single token is pending, or a few that follow computed output: the first of them is part
+        of every step.
+        """
+        return self.n_pending == 1 or (self.streams and self.n_pending > 0)
+
+    @property
+    def streams(self) -> bool:
+        """Whether its reader has had tokens and waits for the next."""
+        return self.n_reported > 0 and self.n_pending <= BLOCK_TOKENS
+
+    def ends_with(self, end: int | str) -> bool:
+        """Whether the output ends with this control token, or with a token that completes this text."""
+        if isinstance(end, int):
+            return self.tokens[-1] == end
+        wanted = end.encode()
+        recent = self.tokens[max(self.n_prompt, len(self.tokens) - len(wanted)) :]
+        last = len(self.spell(recent[-1]))
+        return wanted in b"".join(map(self.spell, recent))[-len(wanted) - last + 1 :]
+
+    def look_up(self) -> None:
+        """Note the new tokens for guesses. Under a grammar there are none: each would need a mask."""
+        self.draft = []
+        if self.lookup:
+            self.lookup.follow()
+        elif self.constraint is None:
+            self.lookup = Lookup(self.tokens)
+
+    def report(self, finish: EngineFinish | None) -> TokenChunk:
+        """The output tokens that were not given out yet."""
+        new = tuple(self.tokens[self.n_prompt + self.n_reported :])
+        logprobs, self.logprobs = tuple(self.logprobs), []
+        self.n_reported += len(new)
+        return TokenChunk(self.index, new, finish, self.n_cached, logprobs)
+
+    def reuse(self, pool: BlockPool) -> None:
+        """Take over blocks that others computed already, as long as they match; the last token is always
+        computed.
+        """
+        if not self.blocks and not self.preempted:
+            self.n_cached = 0
+        while self.n_computed == len(self.blocks) * BLOCK_TOKENS and self.n_pending > BLOCK_TOKENS:
+            key = self._next_key()
+            block = pool.find(key)
+            if block is None:
+                return
+            self.blocks.append(block)
+            self.keys.append(key)
+            if not self.preempted:
+                self.n_cached += max(0, min(BLOCK_TOKENS, self.n_prompt - self.n_computed))
+            self.n_computed += BLOCK_TOKENS
+
+    def n_missing_blocks(self, n_tokens: int) -> int:
+        """How many blocks must be added before the first `n_tokens` tokens fit."""
+        return max(-(-n_tokens // BLOCK_TOKENS) - len(self.blocks), 0)
+
+    def advance(self, count: int, pool: BlockPool) -> None:
+        """`count` more tokens are computed; publish the blocks that are full now."""
+        self.n_computed += count
+        while (len(self.keys) + 1) * BLOCK_TOKENS <= self.n_computed:
+            key = self._next_key()
+            pool.publish(self.blocks[len(self.keys)], key, self.salt)
+            self.keys.append(key)
+
+    def vacate(self, pool: BlockPool) -> None:
+        """Give all blocks back; everything is to be computed again if the sequence goes on."""
+        pool.release(self.blocks)
+        self.blocks.clear()
+        self.keys.clear()
+        self.n_computed = 0
+        self.held = None
+
+    def _next_key(self) -> bytes:
+        start = len(self.keys) * BLOCK_TOKENS
+        parent = self.keys[-1] if self.keys else root_key(self.salt)
+        return block_key(parent, self.tokens[start : start + BLOCK_TOKENS])

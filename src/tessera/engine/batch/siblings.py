@@ -1,0 +1,47 @@
+"""The further sequences of a request that asks for several: they start where its prompt is computed."""
+
+from collections.abc import Callable
+
+from tessera.engine.batch.blocks import BLOCK_TOKENS, BlockPool
+from tessera.engine.batch.sampling import Sampler
+from tessera.engine.batch.sequence import Sequence
+
+
+def make_sibling(first: Sequence, index: int, vocabulary_size: int) -> Sequence:
+    """A sequence in the state that `first` is in, with its own random numbers."""
+    prompt, forced = first.tokens[: first.n_prompt], first.tokens[first.n_prompt :]
+    sampler = Sampler(first.sampling, index, prompt, vocabulary_size)
+    for token_id in forced:
+        sampler.accept(token_id)
+    return Sequence(
+        request=first.request,
+        index=index,
+        tokens=prompt + forced,
+        n_prompt=first.n_prompt,
+        salt=first.salt,
+        rank=(*first.rank[:2], index),
+        sampling=first.sampling,
+        sampler=sampler,
+        spell=first.spell,
+        constraint=first.constraint and first.constraint.copy(),
+        thinking_left=first.thinking_left,
+        logprobs=[*first.logprobs],
+    )
+
+
+def share_blocks(
+    first: Sequence, sibling: Sequence, pool: BlockPool, copy_block: Callable[[int, int], None]
+) -> bool:
+    """Hold the full blocks of the prompt and copy the one that is not, if there is a block for that."""
+    n_full = first.n_computed // BLOCK_TOKENS
+    partial = pool.take(len(first.blocks) - n_full)
+    if partial is None:
+        return False
+    for source, target in zip(first.blocks[n_full:], partial, strict=True):
+        copy_block(source, target)
+    for block in first.blocks[:n_full]:
+        pool.hold(block)
+    sibling.blocks += first.blocks[:n_full] + partial
+    sibling.keys += first.keys
+    sibling.n_computed, sibling.n_cached = first.n_computed, first.n_cached
+    return True

@@ -1,0 +1,1 @@
+"""The process of an engine: any `Core` in it, its clients outside."""

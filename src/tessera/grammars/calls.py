@@ -1,0 +1,55 @@
+r"""What stands between the tags of a call.
+
+As JSON (Hermes): {"name": "NAME", "arguments": {…}}, on a line of its own.
+
+As XML (Qwen): <function=NAME>, then parameter by parameter `<parameter=KEY>\nVALUE\n</parameter>`, then
+</function>, each on a line of its own. The parameters that the schema names come in its order, then others,
+where the schema says something of others. Values: `prompt/parameter_values.py`.
+
+What cannot be written so is refused with `strict`. Without, it is left out, and the final validation has the
+last word.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import assert_never
+
+from tessera.core.chat import Tool
+from tessera.grammars.lark import Rules, json_value, literal, quoted
+from tessera.grammars.xml_calls import XmlCall
+from tessera.parsing.syntax import CallStyle
+from tessera.schemas.references import AnySchema, Document
+
+
+def call_body(
+    rules: Rules, tool: Tool, document: Document, *, param: str, style: CallStyle, spelled_close: str | None
+) -> str:
+    """The rule for a call of `tool`, whose checked schema is `document`. `param` names it in errors, and
+    `spelled_close` is the tag that ends calls, if that is ordinary text.
+    """
+    match style:
+        case "json":
+            return _json_call(rules, tool, document)
+        case "xml":
+            return XmlCall(rules, tool, document, param=param, spelled_close=spelled_close).rule()
+        case "none":
+            raise ValueError("this syntax has no calls")
+        case _:
+            assert_never(style)
+
+
+def opening_without_tag(style: CallStyle, names: Iterable[str]) -> list[str]:
+    """The expressions of what the parser takes for a call though its tag is missing."""
+    functions = "|".join(map(quoted, names))
+    if style != "xml" or not functions:
+        return []
+    return [rf"<function=(?:{functions})>\s*(?:<parameter=|</function>)"]
+
+
+def _json_call(rules: Rules, tool: Tool, document: Document) -> str:
+    root = document.resolve(document.root)
+    arguments: AnySchema = {"type": "object", "allOf": [root]}
+    if isinstance(root, Mapping) and root.get("type") in (None, "object"):
+        arguments = {**root, "type": "object"}
+    before = literal(f'{{"name": {json.dumps(tool.name)}, "arguments": ')
+    return rules.add("call", f'{before} {json_value(document.standing_alone(arguments))} "}}\\n"')

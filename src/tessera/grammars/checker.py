@@ -1,0 +1,124 @@
+"""Work on clients' schemas, in processes that can be killed: before a request is admitted, its grammar is
+built and tried; before a reply ends, it is validated.
+
+A thread could not be killed: there are schemas of a hundred bytes over which a compiler computes for minutes.
+The processes have no secrets in their environment, bounded memory, and bounded processor time for every
+question. Replies that end have processes of their own: they do not wait behind new schemas.
+"""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from tessera.catalog import Written
+from tessera.core.chat import ChatRequest
+from tessera.core.generation import Grammar
+from tessera.errors import GenerationFailed, GrammarFailed, InvalidSchema
+from tessera.grammars.question import TOO_MUCH, Answer, Setup, question
+from tessera.parsing.syntax import Syntax
+from tessera.processes.pool import ProcessPool, TooMuch
+from tessera.schemas.validation_question import Check, Checks, Problem
+
+_KEPT_BYTES = 4 * 2**20
+_ANSWERS = msgspec.json.Decoder(Answer)
+_PROBLEMS = msgspec.json.Decoder(Problem)
+
+
+class GrammarCheck:
+    """The processes that work on the schemas of one model, started by `start` or when first needed."""
+
+    def __init__(
+        self,
+        control_tokens: Mapping[str, int],
+        vocabulary_size: int,
+        syntax: Syntax,
+        *,
+        deadline_s: float = 30.0,
+        wait_s: float = 5.0,
+        n_processes: int = 2,
+    ) -> None:
+        """For the deadlines see `ProcessPool`; there are `n_processes` for grammars, and two for replies."""
+        setup = msgspec.json.encode(Setup(vocabulary_size, dict(control_tokens), syntax))
+        self._grammars = ProcessPool(
+            "tessera.grammars.process",
+            setup,
+            purpose="the check of their schemas",
+            n_processes=n_processes,
+            wait_s=wait_s,
+            deadline_s=deadline_s,
+        )
+        self._validators = ProcessPool(
+            "tessera.schemas.validation_process",
+            b"",
+            purpose="the validation of their replies",
+            wait_s=deadline_s,
+            deadline_s=deadline_s,
+        )
+        self._kept: OrderedDict[bytes, Answer] = OrderedDict()
+        self._kept_bytes = 0
+
+    async def start(self) -> None:
+        """Has processes ready, so that no request waits for their start; raises `StartupError`."""
+        await self._grammars.start()
+        await self._validators.start()
+
+    async def grammar(self, request: ChatRequest) -> Grammar | None:
+        """The grammar of the reply; None if anything may be said.
+
+        Raises `InvalidSchema`, naming the parameter, for schemas that cannot be enforced, and
+        `EngineOverloaded` while others keep all processes busy.
+        """
+        try:
+            asked = msgspec.json.encode(question(request))
+        except RecursionError:
+            raise InvalidSchema("The schema cannot be enforced: at #: it is nested too deeply.") from None
+        key = hashlib.sha256(asked).digest()
+        answer = self._kept.get(key)
+        if answer is None:
+            answer = await self._ask(asked)
+            self._keep(key, answer)
+        else:
+            self._kept.move_to_end(key)
+        if answer.problem is not None:
+            raise InvalidSchema(answer.problem, param=answer.param)
+        return Grammar(answer.lark) if answer.lark is not None else None
+
+    async def _ask(self, asked: bytes) -> Answer:
+        try:
+            return _ANSWERS.decode(await self._grammars.ask(asked))
+        except TooMuch:
+            return Answer(problem=f"The schema cannot be enforced: at #: {TOO_MUCH}.")
+
+    def _keep(self, key: bytes, answer: Answer) -> None:
+        if key in self._kept:  # another request with the same schemas was quicker
+            return
+        self._kept[key] = answer
+        self._kept_bytes += _size(answer)
+        while self._kept_bytes > _KEPT_BYTES:
+            self._kept_bytes -= _size(self._kept.popitem(last=False)[1])
+
+    async def validate(self, parts: Sequence[Written]) -> None:
+        """Raises `GenerationFailed` for a part that breaks its schema, `GrammarFailed` where finding that
+        out costs too much, and `EngineOverloaded` while others keep all processes busy.
+        """
+        checks = [Check(msgspec.Raw(msgspec.json.encode(part.schema)), part.text) for part in parts]
+        try:
+            answer = _PROBLEMS.decode(await self._validators.ask(msgspec.json.encode(Checks(checks))))
+        except TooMuch:
+            raise GrammarFailed("The reply could not be validated: its schema takes too much time.") from None
+        if answer.problem is not None:
+            what = parts[answer.place].what
+            raise GenerationFailed(
+                f"{what} did not fit the schema ({answer.problem}). Send the request again."
+            )
+
+    async def aclose(self) -> None:
+        """Ends the processes."""
+        await self._grammars.aclose()
+        await self._validators.aclose()
+
+
+def _size(answer: Answer) -> int:
+    return len(answer.lark or "") + len(answer.problem or "") + 200

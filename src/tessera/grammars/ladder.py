@@ -1,0 +1,69 @@
+"""The grammar of a reply, decided by trying.
+
+Whether a grammar compiles, and what it then costs, only an attempt shows. If all schemas together fail, each
+is tried alone. One that is not strict then goes down the `RUNGS` of `keywords` until it can be used; the last
+rung, any JSON of the schema's type, always can. What the grammar leaves out, the final check still knows.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+from tessera.core.chat import ChatRequest
+from tessera.core.generation import Grammar
+from tessera.errors import InvalidSchema
+from tessera.grammars.turn import SingleSchema, build_grammar, schemas_of, single_schemas
+from tessera.parsing.syntax import Syntax
+from tessera.schemas.keywords import RUNGS
+
+Attempt: TypeAlias = Callable[[Grammar], str | None]
+"""Tries a grammar; returns why it cannot be used, or None."""
+
+_LAST = len(RUNGS) - 1
+_LARGE_BYTES = 64 * 2**10
+"""A larger schema goes down to the last rung at once: to build a grammar on every rung would take long."""
+
+
+def admitted_grammar(
+    request: ChatRequest, syntax: Syntax, control_tokens: Mapping[str, int], attempt: Attempt
+) -> Grammar | None:
+    """The narrowest grammar of the reply that can be used; None if anything may be said.
+
+    Raises `InvalidSchema`, naming the schema at fault.
+    """
+    grammar = build_grammar(request, syntax, control_tokens)
+    if grammar is None or (problem := attempt(grammar)) is None:
+        return grammar
+    schemas = [*single_schemas(request)]
+    rungs = {each.param: _rung(each, syntax, control_tokens, attempt) for each in schemas}
+    lowered = [each.param for each in schemas if not each.strict]
+    while True:
+        grammar = build_grammar(request, syntax, control_tokens, rungs)
+        all_lowest = all(rungs[param] == _LAST for param in lowered)
+        if grammar is None or (all_lowest and len(lowered) == len(schemas)):
+            return grammar
+        if (problem := attempt(grammar)) is None:
+            return grammar
+        if all_lowest:
+            raise _refusal(problem, "tools" if request.tools else schemas[0].param)
+        rungs |= {param: min(rungs[param] + 1, _LAST) for param in lowered}
+
+
+def _rung(schema: SingleSchema, syntax: Syntax, control_tokens: Mapping[str, int], attempt: Attempt) -> int:
+    """The first rung on which the schema by itself can be used."""
+    failed: Grammar | None = None
+    is_large = sum(len(json.dumps(each)) for _, each in schemas_of(schema.alone)) > _LARGE_BYTES
+    for rung in range(1 if is_large else _LAST):
+        grammar = build_grammar(schema.alone, syntax, control_tokens, {schema.alone_param: rung})
+        if grammar == failed:
+            continue
+        if grammar is None or (problem := attempt(grammar)) is None:
+            return rung
+        if schema.strict:
+            raise _refusal(problem, schema.param)
+        failed = grammar
+    return _LAST
+
+
+def _refusal(problem: str, param: str) -> InvalidSchema:
+    return InvalidSchema(f"The schema cannot be enforced: at #: {problem}.", param=param)

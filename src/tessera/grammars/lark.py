@@ -1,0 +1,109 @@
+r"""Pieces of Lark, as llguidance reads it.
+
+Rules (lower case) are context-free, terminals (upper case) are regular and may be intersected (`&`) and
+complemented (`~`).
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+
+from tessera.core.chat import Json, JsonObject
+from tessera.schemas.references import as_list, as_object, with_schemas
+
+ANY_TEXT = "/(?s:.*)/"
+
+_JSON_STYLE: JsonObject = {
+    # The separators of Python's `json.dumps`, which is what chat templates print and what models have seen
+    # most. One spelling, and no other white space: most structural tokens are then forced, and a model
+    # cannot lose itself in blanks.
+    "item_separator": ", ",
+    "key_separator": ": ",
+    "whitespace_flexible": False,
+    # Without \uXXXX no name has a second spelling, so none can come twice.
+    "json_allowed_escapes": 'nrbtf\\"',
+}
+
+
+# An escaped character, which may be a slash or a backslash, or a bare slash, which would end the expression.
+_ESCAPED_OR_BARE = re.compile(r"\\.|/", re.DOTALL)
+_AS_LARK = {"/": r"\/", "\\\n": r"\n"}
+
+
+def literal(text: str) -> str:
+    """Exactly this text."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", r"\u007f")
+
+
+def expression(regex: str) -> str:
+    """A regular expression that matches the whole, whose slashes may be escaped or not."""
+    spelled = _ESCAPED_OR_BARE.sub(lambda found: _AS_LARK.get(found[0], found[0]), regex)
+    return f"/{spelled or '(?:)'}/"
+
+
+def without(*anywhere: str, at_start: str = "") -> str:
+    """Any text in which none of the expressions matches, nor `at_start` at its start.
+
+    One complement, not an intersection of several: the automaton of those grows much faster.
+    """
+    found = [f"(?s:.*)(?:{'|'.join(anywhere)})"] if anywhere else []
+    found += [at_start] if at_start else []
+    if not found:
+        return ANY_TEXT
+    start = f"(?:{'|'.join(found)})(?s:.*)"
+    return f"{ANY_TEXT} & ~{expression(start)}"
+
+
+def quoted(text: str) -> str:
+    """The regular expression that matches exactly this text."""
+    return re.escape(text)
+
+
+def either(options: Iterable[str]) -> str:
+    """One of the options, at least one of which there must be."""
+    return f"({' | '.join(options)})"
+
+
+def json_value(schema: JsonObject) -> str:
+    """A JSON value of that schema, in one spelling."""
+    whole = {**_counted(schema), "x-guidance": _JSON_STYLE}
+    return f"%json {json.dumps(whole, ensure_ascii=False)}"
+
+
+def _counted(schema: JsonObject) -> JsonObject:
+    """The schema with "at least one property" put as branches: one for each name that may be the first of
+    those present, and one for any other name. By itself llguidance counts properties only where all that are
+    named are required.
+    """
+    counted = {name: with_schemas(name, value, _counted_schema) for name, value in schema.items()}
+    names = [*as_object(schema.get("properties"))]
+    if schema.get("minProperties") != 1 or set(names) <= set(as_list(schema.get("required"))):
+        return counted
+    branches: list[Json] = [
+        {"properties": dict.fromkeys(names[:i], False), "required": [name]} for i, name in enumerate(names)
+    ]
+    if schema.get("additionalProperties") is not False or "patternProperties" in schema:
+        branches.append({"properties": dict.fromkeys(names, False), "minProperties": 1})
+    del counted["minProperties"]
+    return {**counted, "allOf": [*as_list(counted.get("allOf")), {"anyOf": branches}]}
+
+
+def _counted_schema(schema: Json) -> Json:
+    return _counted(schema) if isinstance(schema, Mapping) else schema
+
+
+class Rules:
+    """The grammar in the making: every rule and terminal under a name of its own."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+
+    def add(self, name: str, body: str, *, options: str = "") -> str:
+        """Add a rule, or a terminal if `name` is upper case; `name` is completed to the name returned."""
+        whole = f"{name}_{len(self._lines)}".replace("_", "_X" if name.isupper() else "_")
+        self._lines.append(f"{whole}{f'[{options}]' if options else ''}: {body}")
+        return whole
+
+    def text(self, start: str) -> str:
+        """The grammar whose start is `start`."""
+        return "\n".join([f"start: {start}", *self._lines, ""])

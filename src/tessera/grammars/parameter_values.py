@@ -1,0 +1,160 @@
+r"""The values of parameters that are written as raw text: `<parameter=KEY>\nVALUE\n</parameter>`.
+
+A replayed call shows strings as they are and all else as JSON, so that is how the grammar admits them, in
+any mixture. What a text is read as, `parsing.schema.Signature` decides by what is valid: a text that is
+admitted as one thing is never read as another that is invalid. Two things are left to do here:
+
+- Where JSON may stand that has rules of its own, a string does not begin as that JSON does, such as with
+  `{"`. The lexer follows the longest text that may go on, and would not turn to the JSON otherwise.
+- Raw text holds any markup but what would end it for the parser.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+
+from tessera.core.chat import Json
+from tessera.grammars.lark import ANY_TEXT, Rules, either, expression, json_value, literal, quoted, without
+from tessera.schemas.references import AnySchema, Document, definition_name, subschemas
+from tessera.schemas.value_kinds import DEEPEST, ValueKinds, admits, kinds_of
+
+_END = "\n</parameter>\n"
+# What ends a raw value for the parser, besides `_END`.
+_ENDINGS = (r"</parameter>\s*(?:<parameter=|</function>)", r"\n<parameter=")
+_ENDING_AT_START = "<parameter="
+# How JSON of each type begins, as part of a class of characters.
+_FIRST = {"string": '"', "object": r"\{", "array": r"\[", "boolean": "tf", "null": "n"} | dict.fromkeys(
+    ("integer", "number"), r"0-9\-"
+)
+# Longer lists of constants are taken to fit; the final validation has the last word.
+_MOST_CHECKED = 64
+
+
+class ParameterValues:
+    """The rules for the values of one tool. Equal rules are made once."""
+
+    def __init__(self, rules: Rules, document: Document, spelled_close: str | None) -> None:
+        """`spelled_close` is the tag that ends calls, if that is ordinary text."""
+        self._rules, self._document, self._kinds = rules, document, ValueKinds(document)
+        self._endings = [*_ENDINGS, *([rf"</function>\s*{quoted(spelled_close)}"] if spelled_close else [])]
+        self._names: dict[tuple[str, str], str] = {}
+        self._texts: dict[str, str | None] = {}
+        self._depth = 0
+
+    def rule(self, schema: AnySchema, fits: Callable[[Json], bool], *, only_text: bool) -> str | None:
+        """The rule for a value and what ends it; None if no value fits.
+
+        `fits` says whether a constant is valid. With `only_text` the parser reads nothing but strings.
+        """
+        text = self._text(schema)
+        kinds = set[str]() if only_text else self._kinds.open_kinds(schema)
+        if text == "":
+            kinds = {kind for kind in kinds if self._kinds.has_rules(schema, kind)}
+            if not kinds:
+                return self._raw([ANY_TEXT], [], "")
+        constants = self._constants(schema, fits)
+        strings = [literal(value) for value in constants if isinstance(value, str)]
+        others = [value for value in constants if not isinstance(value, str) and not only_text]
+        if text is not None:
+            strings.append(text or ANY_TEXT)
+        if not strings:
+            return self._json(schema) if kinds or others else None
+        words = [literal(_replayed(value)) for value in others if not kinds & kinds_of(value)]
+        raw = self._raw(strings, words, self._beginning(schema, kinds))
+        if not kinds or not isinstance(schema, Mapping):
+            return raw
+        return self._once("value", f"{raw} | {self._json({**schema, 'type': sorted(kinds)})}")
+
+    def _json(self, schema: AnySchema) -> str:
+        value = json_value(self._document.standing_alone(schema))
+        return self._once("value", f"{value} {literal(_END)}")
+
+    def _raw(self, strings: list[str], words: list[str], beginning: str) -> str:
+        text = either(strings)
+        if beginning:
+            text = f"({text} & {beginning})"
+        terminal = self._once("SAFE", without(*self._endings, at_start=_ENDING_AT_START))
+        if beginning or strings != [ANY_TEXT]:
+            terminal = self._once("VALUE", f"{either([text, *words])} & {terminal}")
+        return self._once("raw", terminal, options=f"suffix={literal(_END)}")
+
+    def _once(self, name: str, body: str, options: str = "") -> str:
+        if (body, options) not in self._names:
+            self._names[body, options] = self._rules.add(name, body, options=options)
+        return self._names[body, options]
+
+    def _text(self, schema: AnySchema) -> str | None:
+        """The terminal for the strings that fit, constants aside: "" for any, None for none."""
+        if isinstance(schema, bool):
+            return "" if schema else None
+        if not admits(schema, "string"):
+            return None
+        rules: list[str | None] = []
+        if "minLength" in schema or "maxLength" in schema:
+            rules.append(_of_length(schema.get("minLength"), schema.get("maxLength")))
+        if isinstance(pattern := schema.get("pattern"), str):
+            rules.append(expression(pattern.removeprefix("^").removesuffix("$")))
+        if "$ref" in schema:
+            rules.append(self._definition(definition_name(schema)))
+        rules += map(self._text, subschemas(schema, "allOf"))
+        if branches := subschemas(schema, "anyOf"):
+            options = [text for text in map(self._text, branches) if text is not None]
+            rules.append(None if not options else "" if "" in options else either(options))
+        if None in rules:
+            return None
+        return " & ".join(rule for rule in rules if rule)
+
+    def _definition(self, name: str) -> str | None:
+        if name not in self._texts:
+            if self._depth == DEEPEST:
+                return ""
+            self._depth += 1
+            text = self._text(self._document.definitions[name])
+            self._depth -= 1
+            self._texts[name] = self._once("TEXT", text) if text else text
+        return self._texts[name]
+
+    def _constants(self, schema: AnySchema, fits: Callable[[Json], bool]) -> list[Json]:
+        """The constants that fit and can be written."""
+        found = {json.dumps(value): value for value in self._kinds.constants(schema)}
+        listed = len(found) <= _MOST_CHECKED
+        return [
+            value
+            for value in found.values()
+            if self._can_be_written(_replayed(value))
+            and (fits(value) if listed or value is None or isinstance(value, bool) else True)
+        ]
+
+    def _can_be_written(self, text: str) -> bool:
+        if text.startswith(_ENDING_AT_START) or re.search("|".join(self._endings), text):
+            return False
+        return (text + _END).index(_END) == len(text)
+
+    def _beginning(self, schema: AnySchema, kinds: set[str]) -> str:
+        """The terminal of the texts that do not begin as JSON of these types; "" for any text.
+
+        It says what may follow the first characters: the automaton of a complement would be too large.
+        """
+        first, texts = "", list[str]()
+        if "object" in kinds:
+            first += r"\{"
+            texts.append(r'\{(?:[^"}].*)?')
+        if "array" in kinds:
+            items = "".join(sorted({_FIRST[kind] for kind in self._kinds.first_items(schema)}))
+            first += r"\["
+            texts.append(rf"\[(?:[^\]{items}].*)?")
+        if kinds & {"integer", "number"}:
+            first += r"0-9\-"
+            texts.append(r"-?[0-9][0-9.eE+\-]*(?:[^0-9.eE+\-\n].*)?|-(?:[^0-9].*)?")
+        return expression(f"(?s:(?:[^{first}].*|{'|'.join(texts)})?)") if texts else ""
+
+
+def _of_length(least: Json, most: Json) -> str:
+    low = int(least) if isinstance(least, int | float) else 0
+    high = int(most) if isinstance(most, int | float) else ""
+    return expression(f"(?s:.{{{low},{high}}})")
+
+
+def _replayed(value: Json) -> str:
+    """As a replayed call shows a value."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,61 @@
+"""The last word on a reply: what is finished is valid, or it is not delivered as finished."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+
+from tessera.catalog import Grammars, Written
+from tessera.core.chat import AnyJsonObject, ChatRequest, FreeText, JsonObject, JsonSchema
+from tessera.core.events import ChatEvent, Finished, FinishReason, TextDelta, ToolCallDelta, ToolCallStarted
+
+_ANY_OBJECT: JsonObject = {"type": "object"}
+
+
+class ReplyCheck:
+    """Follows the events of one reply. The grammar has done the work: this only ever fails where an engine
+    does not keep to it, or a rule was relaxed.
+    """
+
+    def __init__(self, request: ChatRequest, grammars: Grammars | None) -> None:
+        """`grammars` validates what was written; a request without schemas needs none."""
+        self._answer = _answer_schema(request)
+        self._parameters = {tool.name: tool.parameters for tool in request.tools}
+        self._grammars = grammars if request.tools or self._answer is not None else None
+        self._texts: dict[int, list[str]] = defaultdict(list)
+        self._calls: dict[int, list[tuple[str, list[str]]]] = defaultdict(list)
+
+    async def feed(self, events: Iterable[ChatEvent]) -> None:
+        """Raises what `Grammars.validate` raises when a choice that counts as finished is not what was asked
+        for.
+        """
+        if self._grammars is None:
+            return
+        for event in events:
+            match event:
+                case TextDelta(choice, text):
+                    self._texts[choice].append(text)
+                case ToolCallStarted(choice, _, _, name):
+                    self._calls[choice].append((name, []))
+                case ToolCallDelta(choice, call, arguments):
+                    self._calls[choice][call][1].append(arguments)
+                case Finished(choice, reason) if reason is not FinishReason.LENGTH:
+                    if parts := [*self._written(choice)]:
+                        await self._grammars.validate(parts)
+                case _:
+                    pass
+
+    def _written(self, choice: int) -> Iterator[Written]:
+        calls = self._calls[choice]
+        for name, written in calls:
+            yield Written(f"The arguments of a call to {name}", self._parameters[name], "".join(written))
+        if self._answer is not None and not calls:
+            yield Written("The answer", self._answer, "".join(self._texts[choice]))
+
+
+def _answer_schema(request: ChatRequest) -> JsonObject | bool | None:
+    match request.answer_format:
+        case FreeText():
+            return None
+        case AnyJsonObject():
+            return _ANY_OBJECT
+        case JsonSchema(schema=schema):
+            return schema

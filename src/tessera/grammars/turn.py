@@ -1,0 +1,190 @@
+r"""The whole assistant turn as one grammar, reasoning included, so that engines need no notion of modes.
+
+    turn   = [ reasoning "\n\n" ] answer
+    answer = text                                  without a schema, or calls not wanted
+           | JSON                                  response_format
+           | [ text ] call { "\n" call }           tools
+    call   = <tool_call> "\n" … "\n" </tool_call>   what stands between: prompt/grammar_calls.py
+
+Text never holds a call: where the tags are control tokens, text cannot match them; where they are spelled,
+they are excluded, and so is the opening of a call that the parser would accept without its tag. Reasoning is
+such text too: a call cannot hide in it, and since something must follow, the turn cannot end in it. The
+grammar is complete where the turn may end; the token that ends it is the engine's.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import assert_never
+
+from tessera.core.chat import AnyJsonObject, ChatRequest, FreeText, JsonSchema, Mode
+from tessera.core.generation import Grammar
+from tessera.errors import InvalidSchema
+from tessera.grammars.calls import call_body, opening_without_tag
+from tessera.grammars.lark import Rules, json_value, literal, quoted, without
+from tessera.parsing.syntax import Syntax, Tags
+from tessera.schemas.check import check_schema
+from tessera.schemas.references import AnySchema, Document
+
+MAX_TOOLS_BYTES = 512 * 2**10
+ANSWER_PARAM = "response_format.json_schema.schema"
+
+
+def build_grammar(
+    request: ChatRequest,
+    syntax: Syntax,
+    control_tokens: Mapping[str, int],
+    rungs: Mapping[str, int] = MappingProxyType({}),
+) -> Grammar | None:
+    """The grammar of the reply; None if anything may be said.
+
+    `rungs` names the rung of `keywords.RUNGS` for the schema of each parameter that is not on the first.
+    Raises `InvalidSchema` for schemas that cannot be enforced. Whether the grammar compiles within bounds is
+    for `prompt.ladder` to find out.
+    """
+    if not request.tools and isinstance(request.answer_format, FreeText):
+        return None
+    turn = _Turn(request, syntax, control_tokens, rungs)
+    return Grammar(turn.rules.text(turn.reasoning() + turn.answer()))
+
+
+class _Turn:
+    """The parts of one turn's grammar; each method returns what stands in its place in the start rule."""
+
+    def __init__(
+        self,
+        request: ChatRequest,
+        syntax: Syntax,
+        control_tokens: Mapping[str, int],
+        rungs: Mapping[str, int],
+    ) -> None:
+        self._request, self._syntax, self._control = request, syntax, control_tokens
+        self._rungs = rungs
+        self._documents = _checked_parameters(request, rungs)
+        self._callable = _callable_names(request) if syntax.call else []
+        self._openings = opening_without_tag(syntax.calls, self._callable)
+        self.rules = Rules()
+        spelled = self._spelled(syntax.call.open) if syntax.call and request.tools else None
+        self._text = self.rules.add("TEXT", without(*self._openings, *([quoted(spelled)] if spelled else [])))
+
+    def reasoning(self) -> str:
+        tags = self._syntax.reasoning
+        if self._request.mode is not Mode.THINKING or tags is None:
+            return ""
+        return f'{self._text_until(tags.close, self._text)} "\\n\\n" '
+
+    def answer(self) -> str:
+        plain = self._plain()
+        tags = self._syntax.call
+        if not self._callable or tags is None:
+            return plain
+        body = self._body(tags)
+        call = self.rules.add("call", f"{self._tag(tags.open)} {body}")
+        more = "" if self._request.one_call else f' ("\\n" {call})*'
+        if self._request.tool_choice.mode == "required":
+            return call + more
+        if isinstance(self._request.answer_format, FreeText):
+            before = self.rules.add("TEXT", without(*self._openings))
+            return f"({plain} | {self._text_until(tags.open, before)} {body}{more})"
+        return f"({plain} | {call}{more})"
+
+    def _plain(self) -> str:
+        match self._request.answer_format:
+            case FreeText():
+                return self._text
+            case AnyJsonObject():
+                return self.rules.add("json", json_value({"type": "object"}))
+            case JsonSchema(schema=schema, strict=strict):
+                rung = self._rungs.get(ANSWER_PARAM, 0)
+                document = check_schema(schema, strict=strict, param=ANSWER_PARAM, rung=rung)
+                return self.rules.add("json", json_value(document.standing_alone(document.root)))
+            case _:
+                assert_never(self._request.answer_format)
+
+    def _body(self, tags: Tags) -> str:
+        """All of a call but its opening tag."""
+        calls = " | ".join(
+            call_body(
+                self.rules,
+                tool,
+                self._documents[tool.name],
+                param=_param(i),
+                style=self._syntax.calls,
+                spelled_close=self._spelled(tags.close),
+            )
+            for i, tool in enumerate(self._request.tools)
+            if tool.name in self._callable
+        )
+        return self.rules.add("body", f'"\\n" ({calls}) {self._tag(tags.close)}')
+
+    def _text_until(self, tag: str, text: str) -> str:
+        """Text and the tag where it first occurs: of a spelled one, the text may hold the beginnings."""
+        if self._spelled(tag):
+            return self.rules.add("until", text, options=f"suffix={literal(tag)}")
+        return f"{text} {self._tag(tag)}"
+
+    def _spelled(self, tag: str) -> str | None:
+        """The tag, if it is ordinary text."""
+        return None if tag in self._control else tag
+
+    def _tag(self, tag: str) -> str:
+        return f"<[{self._control[tag]}]>" if tag in self._control else literal(tag)
+
+
+def _checked_parameters(request: ChatRequest, rungs: Mapping[str, int]) -> dict[str, Document]:
+    """The schemas of all tools, callable or not, by name."""
+    documents: dict[str, Document] = {}
+    n_bytes = 0
+    for i, tool in enumerate(request.tools):
+        param = _param(i)
+        documents[tool.name] = check_schema(
+            tool.parameters, strict=tool.strict, param=param, rung=rungs.get(param, 0)
+        )
+        n_bytes += len(json.dumps(tool.parameters))
+        if n_bytes > MAX_TOOLS_BYTES:
+            raise InvalidSchema(
+                f"The schemas of all tools are more than {MAX_TOOLS_BYTES} bytes.", param="tools"
+            )
+    return documents
+
+
+def schemas_of(request: ChatRequest) -> Iterator[tuple[str, AnySchema]]:
+    """Every schema that the parts of a reply are validated by, and its parameter."""
+    if isinstance(form := request.answer_format, JsonSchema):
+        yield ANSWER_PARAM, form.schema
+    yield from ((_param(i), tool.parameters) for i, tool in enumerate(request.tools))
+
+
+@dataclass(frozen=True, slots=True)
+class SingleSchema:
+    """One schema of a request's grammar: its parameter, and the request with no other. That names the tool
+    by its place in there, `alone_param`.
+    """
+
+    param: str
+    strict: bool
+    alone: ChatRequest
+    alone_param: str
+
+
+def single_schemas(request: ChatRequest) -> Iterator[SingleSchema]:
+    """Each schema of the request's grammar by itself."""
+    if isinstance(form := request.answer_format, JsonSchema):
+        yield SingleSchema(ANSWER_PARAM, form.strict, replace(request, tools=()), ANSWER_PARAM)
+    names = _callable_names(request)
+    for i, tool in enumerate(request.tools):
+        if tool.name in names:
+            alone = replace(request, tools=(tool,), answer_format=FreeText())
+            yield SingleSchema(_param(i), tool.strict, alone, _param(0))
+
+
+def _param(index: int) -> str:
+    return f"tools[{index}].function.parameters"
+
+
+def _callable_names(request: ChatRequest) -> list[str]:
+    choice = request.tool_choice
+    if choice.mode == "none":
+        return []
+    return [tool.name for tool in request.tools if choice.names is None or tool.name in choice.names]

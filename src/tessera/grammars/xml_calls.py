@@ -1,0 +1,135 @@
+"""The rules of calls that are written parameter by parameter.
+
+What cannot be written so is refused with `strict`. Without, it is left out: the final validation has the
+last word.
+"""
+
+from collections.abc import Sequence
+
+from tessera.core.chat import Tool
+from tessera.errors import InvalidSchema
+from tessera.grammars.lark import Rules, expression, literal, quoted
+from tessera.grammars.parameter_values import ParameterValues
+from tessera.schemas.parameters import parameters_of
+from tessera.schemas.references import AnySchema, Document
+from tessera.schemas.short_check import ShortCheck, TooLong
+from tessera.schemas.signature import Signature
+
+_NOT_ONE_BY_ONE = ("patternProperties", "enum", "const")
+_ONE_BY_ONE = "this model writes parameters one by one"
+# A name stands on one line, without blanks around it, which the parser drops.
+_EDGE, _INNER = r"[^<>\s\x00-\x1f]", r"[^<>\n\x00-\x1f]"
+# No parameter has this name, since the parser drops blanks.
+_UNLISTED = "\n"
+_NAME = expression(f"{_EDGE}(?:{_INNER}*{_EDGE})?")
+
+
+class XmlCall:
+    """The call of one tool, whose checked schema is `document`."""
+
+    def __init__(
+        self, rules: Rules, tool: Tool, document: Document, *, param: str, spelled_close: str | None
+    ) -> None:
+        """`param` names the schema in errors, and `spelled_close` is the tag that ends calls, if that is
+        ordinary text.
+        """
+        self._rules, self._tool, self._param = rules, tool, param
+        self._signature = Signature(tool.parameters)
+        self._values = ParameterValues(rules, document, spelled_close)
+        self._parameters = parameters_of(document)
+
+    def rule(self) -> str:
+        """The rule for all that stands between the tags of the call."""
+        if self._signature.is_union:
+            self._relax(f"`anyOf`: {_ONE_BY_ONE}")
+        for keyword in _NOT_ONE_BY_ONE:
+            if keyword in self._parameters.keywords:
+                self._relax(f"`{keyword}`: {_ONE_BY_ONE}")
+        required = self._parameters.required
+        named = [
+            (rule, name in required)
+            for name, schema in self._parameters.named.items()
+            if (rule := self._named(name, schema))
+        ]
+        others = [self._other(pattern, schema) for pattern, schema in self._parameters.others.items()]
+        if not named and not any(others) and not self._may_be_empty():
+            self._relax("`properties`: this model's calls hold what it names, and nothing that fits is named")
+            others = [] if self._parameters.closed or required else [self._other("", True)]
+        begin, end = literal(f"<function={self._tool.name}>\n"), literal("</function>\n")
+        parameters = self._sequence(named, " | ".join(filter(None, others)))
+        return self._rules.add("call", f"{begin} {parameters} {end}")
+
+    def _may_be_empty(self) -> bool:
+        try:
+            return ShortCheck(self._tool.parameters).holds(self._tool.parameters, {}) is not False
+        except TooLong:
+            return True
+
+    def _relax(self, problem: str) -> None:
+        if self._tool.strict:
+            raise InvalidSchema(f"The schema cannot be enforced: at #: {problem}.", param=self._param)
+
+    def _named(self, name: str, schema: AnySchema) -> str | None:
+        """The rule of a parameter; None if nothing can be written for it."""
+        if not name or any(c in name for c in "<>\n") or name != name.strip():
+            self._relax(
+                f"`properties`: a parameter named {name[:50]!r} cannot be written in this model's calls"
+            )
+            return None
+        value = self._values.rule(
+            schema,
+            lambda constant: self._signature.fits(name, constant),
+            only_text=self._signature.only_text(name),
+        )
+        if value is None:
+            if name in self._parameters.required:
+                self._relax(f"`required`: nothing fits the parameter {name[:50]!r}")
+            return None
+        opening = literal(f"<parameter={name}>\n")
+        return self._rules.add("parameter", f"{opening} {value}")
+
+    def _other(self, pattern: str, schema: AnySchema) -> str | None:
+        """The rule of a parameter whose name the model chooses."""
+        value = self._values.rule(schema, lambda _: True, only_text=self._signature.only_text(_UNLISTED))
+        if value is None:
+            return None
+        name = [_NAME, *([_expression(pattern)] if pattern else [])]
+        if listed := "|".join(map(quoted, self._parameters.named)):
+            name.append(f"~{expression(f'(?:{listed})')}")
+        name += [f"~{_expression(each)}" for each in self._parameters.others if each not in ("", pattern)]
+        # One terminal to its end: the lexer could not tell it from the openings of the others halfway.
+        opening = self._rules.add("OPENING", f'"<parameter=" ({" & ".join(name)}) ">\\n"')
+        return self._rules.add("parameter", f"{opening} {value}")
+
+    def _sequence(self, named: Sequence[tuple[str, bool]], other: str) -> str:
+        """The named parameters in their order, then any `other`, within the bounds on their number."""
+        n_required = sum(required for _, required in named)
+        n_optional, least = len(named) - n_required, max(self._signature.least - n_required, 0)
+        most = self._parameters.most
+        if least > 1 and n_optional:
+            self._relax("`minProperties`: above 1, only with every property required")
+        if most is not None and n_optional and (other or most < len(named)):
+            self._relax("`maxProperties`: only with every property required")
+        if other := "" if most is not None and most <= n_required else other:
+            other = self._rules.add("other", other)
+        if least and n_optional and not n_required:
+            return self._one_at_least([rule for rule, _ in named], other)
+        if other:
+            other += _count(0 if n_optional else least, None if most is None else most - n_required)
+        return " ".join([*(rule if required else f"{rule}?" for rule, required in named), other])
+
+    def _one_at_least(self, optional: Sequence[str], other: str) -> str:
+        """The parameters in their order, of which one must come and none need to."""
+        rest, some = (f"{other}*", f"{other}+") if other else ("", "")
+        for rule in reversed(optional):
+            some = self._rules.add("some", f"{rule} {rest}" + (f" | {some}" if some else ""))
+            rest = self._rules.add("rest", f"{rule}? {rest}")
+        return some
+
+
+def _count(least: int, most: int | None) -> str:
+    return f"{{{least},{'' if most is None else max(least, most)}}}" if most is not None or least else "*"
+
+
+def _expression(pattern: str) -> str:
+    return expression(pattern.removeprefix("^").removesuffix("$"))

@@ -1,0 +1,76 @@
+"""The admin listener's application: metrics for whoever reaches it, so it must not be reached from outside;
+and the admin API for whoever has its key.
+"""
+
+import asyncio
+import hmac
+import logging
+from collections.abc import Callable, Sequence
+
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tessera.access.keys import bearer
+from tessera.errors import InvalidApiKey
+from tessera.http.errors import refusing_routes
+from tessera.http.middleware import Envelope
+from tessera.observe.logs import log
+from tessera.observe.metrics import CONTENT_TYPE
+
+OPEN_PATHS = frozenset({"/metrics", "/healthz"})
+_WHAT_IS_THERE = "Here are /metrics, and /admin if TESSERA_ADMIN_KEY is set."
+_logger = logging.getLogger(__name__)
+
+
+def admin_app(
+    exposition: Callable[[], bytes], key: str | None = None, routes: Sequence[BaseRoute] = ()
+) -> Starlette:
+    """`exposition` gives the metrics as they are now; the `routes` are there only if there is a key."""
+
+    async def metrics(request: Request) -> Response:
+        # Several processes' counts are read from files.
+        body = await asyncio.to_thread(exposition)
+        return Response(body, headers={"Content-Type": CONTENT_TYPE})
+
+    async def healthz(request: Request) -> Response:
+        return Response(b'{"status":"ok"}', media_type="application/json")
+
+    app = Starlette(
+        routes=[Route("/metrics", metrics), Route("/healthz", healthz), *(routes if key else ())],
+        middleware=[Middleware(Envelope), *([Middleware(AdminKeyRequired, key=key)] if key else [])],
+        exception_handlers={HTTPException: refusing_routes(_WHAT_IS_THERE)},
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+class AdminKeyRequired:
+    """Lets no request through without the admin key, except to `OPEN_PATHS`: also none to paths that do not
+    exist.
+    """
+
+    def __init__(self, app: ASGIApp, key: str) -> None:
+        self._app = app
+        self._key = key.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises `AuthenticationError` or `InvalidApiKey`."""
+        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
+            sent = bearer(Headers(scope=scope).get("authorization"))
+            if not hmac.compare_digest(sent.encode(), self._key):
+                log(_logger, "warning", "admin key refused", peer=peer(scope))
+                raise InvalidApiKey(
+                    "Incorrect API key provided: only that of TESSERA_ADMIN_KEY is taken here."
+                )
+        await self._app(scope, receive, send)
+
+
+def peer(scope: Scope) -> str:
+    """The address that a request comes from."""
+    return scope["client"][0] if scope.get("client") else "unknown"

@@ -1,1 +1,0 @@
-"""What a request took: counted once, while it is answered."""

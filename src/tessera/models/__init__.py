@@ -1,0 +1,1 @@
+"""Model files: where they come from, and the cache in which they are kept."""

@@ -1,0 +1,155 @@
+"""The folder that models are kept in.
+
+    <root>/models/<name>/           a whole model; it appears by a rename and never changes
+    <root>/models/.<name>.partial/  one that is being made, or was when its process ended
+    <root>/models/.<name>.lock      held while it is made
+
+Processes that want the same model take turns: the first makes it, the others find it made.
+"""
+
+import fcntl
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from tessera.errors import StartupError
+from tessera.models import manifest
+from tessera.models.manifest import Damaged, Manifest
+from tessera.models.progress import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a builder says of the model it made; `kept` names files that serving does not read."""
+
+    model_id: str
+    origin: str
+    kept: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A whole model in the cache."""
+
+    name: str
+    path: Path
+    manifest: Manifest
+
+    @property
+    def size_bytes(self) -> int:
+        """All files together."""
+        return sum(record.size for record in self.manifest.files.values())
+
+    def verify(self) -> None:
+        """Read every file; raises `Damaged`."""
+        manifest.check(self.path, self.manifest, whole=True)
+
+
+Build = Callable[[Path], Origin]
+"""Fills a folder. What an interrupted build left there is still in it: to be gone on with, or removed."""
+
+
+def default_root() -> Path:
+    """Where this user's caches belong."""
+    return platformdirs.user_cache_path("tessera", appauthor=False)
+
+
+def entry_name(text: str) -> str:
+    """A folder name for any text, the same for the same text."""
+    return re.sub(r"[^A-Za-z0-9._@-]+", "--", text).strip(".-") or "model"
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """All cached models below `root`."""
+
+    root: Path
+
+    @property
+    def _models(self) -> Path:
+        return self.root / "models"
+
+    def entries(self) -> list[Entry]:
+        """Every model there is, by name."""
+        if not self._models.is_dir():
+            return []
+        names = sorted(path.name for path in self._models.iterdir() if not path.name.startswith("."))
+        return [entry for name in names if (entry := self._read(name))]
+
+    def find(self, name: str) -> Entry | None:
+        """The model of that name if it is there; raises `Damaged` if it is not what it was."""
+        entry = self._read(name)
+        if entry:
+            manifest.check(entry.path, entry.manifest, whole=False)
+        return entry
+
+    def ensure(self, name: str, build: Build, progress: Progress) -> Entry:
+        """The model of that name, made by `build` if it is not there whole.
+
+        Raises `StartupError` if it cannot be made.
+        """
+        try:
+            if entry := self._usable(name, progress):
+                return entry
+            with self._lock(name, progress):
+                return self._usable(name, progress) or self._make(name, build)
+        except OSError as error:
+            where = error.filename or self.root
+            raise StartupError(
+                f"The model cache cannot be used: {where}: {error.strerror or error}"
+            ) from error
+
+    def remove(self, name: str, progress: Progress) -> None:
+        """Delete a model. A process that serves it goes on: it holds the files open."""
+        with self._lock(name, progress):
+            shutil.rmtree(self._models / name, ignore_errors=True)
+            shutil.rmtree(self._partial(name), ignore_errors=True)
+
+    def _partial(self, name: str) -> Path:
+        return self._models / f".{name}.partial"
+
+    def _read(self, name: str) -> Entry | None:
+        path = self._models / name
+        found = manifest.read(path)
+        return Entry(name, path, found) if found else None
+
+    def _usable(self, name: str, progress: Progress) -> Entry | None:
+        try:
+            return self.find(name)
+        except Damaged as damage:
+            progress.note(f"A cached model is damaged and will be made again: {damage}")
+            return None
+
+    def _make(self, name: str, build: Build) -> Entry:
+        partial, final = self._partial(name), self._models / name
+        partial.mkdir(exist_ok=True)
+        (partial / manifest.NAME).unlink(missing_ok=True)
+        made = build(partial)
+        files = manifest.records(partial)
+        written = Manifest(made.model_id, made.origin, int(time.time()), files, made.kept)
+        manifest.write(partial, written)
+        shutil.rmtree(final, ignore_errors=True)
+        partial.rename(final)
+        manifest.sync(self._models)
+        return Entry(name, final, written)
+
+    @contextmanager
+    def _lock(self, name: str, progress: Progress) -> Generator[None]:
+        self._models.mkdir(parents=True, exist_ok=True)
+        with (self._models / f".{name}.lock").open("a") as file:
+            # Children inherit the lock (see `children.run`): if this process is killed, the next one
+            # waits until nobody writes any more.
+            os.set_inheritable(file.fileno(), True)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                progress.note(f"Another process is preparing {name}; waiting for it.")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield

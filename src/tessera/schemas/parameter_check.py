@@ -1,0 +1,71 @@
+"""Whether a value may be given to one parameter of a function, as far as its schema says so in few steps.
+
+Raw text can often be read in two ways, as JSON and as a string. Which of them is meant is decided by which
+of them is valid, so that a text that a grammar admits for one of its readings is never read as another that
+the tool would refuse.
+
+This runs in the event loop, on schemas that clients send. So it is no validator: every step is counted, and
+what would take long, such as most patterns, leaves a verdict open. What is open is allowed here, and the
+final validation has the last word.
+"""
+
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+
+from tessera.core.chat import Json, JsonObject
+from tessera.schemas.short_check import ShortCheck, TooLong, as_items
+
+
+class ParameterCheck:
+    """The parameters that one schema describes."""
+
+    def __init__(self, schema: JsonObject) -> None:
+        self._schema = schema
+
+    def allows(self, name: str, json_text: str, before: JsonObject) -> bool:
+        """Whether `name` may be what `json_text` says beside the arguments `before` it, whatever follows.
+
+        Everything is allowed where that is not certain.
+        """
+        try:
+            arguments = {**before, name: json.loads(json_text, parse_float=Decimal)}
+            return not _Blame(self._schema, arguments).falls_on({name}, self._schema)
+        except (ValueError, RecursionError, TooLong):
+            return True
+
+
+class _Blame:
+    """Whose fault it is that arguments do not fit. What is missing may follow, and is nobody's."""
+
+    def __init__(self, root: JsonObject, arguments: JsonObject) -> None:
+        self._check, self._arguments = ShortCheck(root), arguments
+
+    def falls_on(self, names: set[str], schema: Json) -> bool:
+        """Whether the value of one of `names` is at fault. In a union of whole objects, that is where no
+        branch fits the arguments there are.
+        """
+        self._check.step()
+        if not isinstance(schema, Mapping):
+            return False
+        if any(self._check.holds(self._rule(schema, name), self._arguments[name]) is False for name in names):
+            return True
+        parts = [*as_items(schema.get("allOf"))]
+        if isinstance(reference := schema.get("$ref"), str):
+            parts.append(self._check.referred_to(reference))
+        if any(self.falls_on(names, part) for part in parts):
+            return True
+        unions = [as_items(schema.get(keyword)) for keyword in ("anyOf", "oneOf")]
+        everybody = {*self._arguments}
+        return any(all(self.falls_on(everybody, each) for each in union) for union in unions if union)
+
+    def _rule(self, schema: JsonObject, name: str) -> Json:
+        """What a schema says of the values of `name`."""
+        properties = schema.get("properties")
+        if isinstance(properties, Mapping) and name in properties:
+            return properties[name]
+        rules = self._check.rules_by_pattern(schema, name)
+        if rules is None:
+            return True
+        others = schema.get("additionalProperties")
+        return {"allOf": rules} if rules else others if isinstance(others, Mapping) else True

@@ -1,0 +1,81 @@
+"""Limits of numbers, and counts of characters, items and properties, as a grammar can hold them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from tessera.core.chat import Json, JsonObject
+from tessera.schemas.bounds import MAX_VALUES
+from tessera.schemas.keywords import KEYWORDS, LIMITS
+from tessera.schemas.references import as_list, as_object
+from tessera.schemas.rewritten import MAX_NUMBER, Rewritten
+
+Relax: TypeAlias = Callable[[str, str], None]
+"""Called with the pointer and the reason when something is not enforced; raises if the schema is strict."""
+
+_MAX_ALTERNATIVES = 24
+"""The most optional properties of which "at least one" is spelled out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A keyword where it stands: in `schema`, at `pointer`."""
+
+    name: str
+    value: Json
+    pointer: str
+    schema: JsonObject
+
+    @property
+    def number(self) -> float:
+        """The value of a keyword that the metaschema wants to be a number."""
+        return self.value if isinstance(self.value, (int, float)) else 0
+
+
+def enforced_quantity(rewritten: Rewritten, at: Place, relax: Relax) -> None:
+    """Adds what can be enforced of the keyword at `at`."""
+    if at.name in LIMITS:
+        _keep_limit(rewritten, at, relax)
+    elif at.name in ("minProperties", "maxProperties"):
+        _keep_size(rewritten, at, relax)
+    else:
+        _keep_count(rewritten, at, relax)
+
+
+def _keep_limit(rewritten: Rewritten, at: Place, relax: Relax) -> None:
+    """A limit beyond `MAX_NUMBER` is drawn in to it, if that leaves any number."""
+    limit = at.number
+    if abs(limit) > MAX_NUMBER:
+        upper = at.name in ("maximum", "exclusiveMaximum")
+        if at.name == "multipleOf" or upper != (limit > 0):
+            beyond = f"only numbers beyond {MAX_NUMBER}, which JSON readers round"
+            relax(at.pointer, f"`{at.name}`: {beyond}")
+            return
+        limit = MAX_NUMBER if upper else -MAX_NUMBER
+    rewritten.keywords[at.name] = limit
+
+
+def _keep_count(rewritten: Rewritten, at: Place, relax: Relax) -> None:
+    """A count beyond what is enforced is left out, or drawn in if it is the least."""
+    most = MAX_VALUES[at.name]
+    if at.number > most:
+        relax(at.pointer, f"`{at.name}`: more than {most}")
+    if at.number <= most or at.name.startswith("min"):
+        rewritten.keywords[at.name] = min(at.number, most)
+
+
+def _keep_size(rewritten: Rewritten, at: Place, relax: Relax) -> None:
+    """The number of properties, where the grammar can count them."""
+    required = set(as_list(at.schema.get("required")))
+    named = as_object(at.schema.get("properties"))
+    closed = at.schema.get("additionalProperties") is False and "patternProperties" not in at.schema
+    if at.number <= len(required) if at.name == "minProperties" else closed and len(named) <= at.number:
+        return
+    if named.keys() <= required:
+        if at.name == "minProperties" and at.number > len(required) + 1:
+            relax(at.pointer, "`minProperties`: a name may come twice, which a grammar cannot know")
+        _keep_count(rewritten, at, relax)
+    elif (at.name, at.number) == ("minProperties", 1) and len(named) <= _MAX_ALTERNATIVES:
+        rewritten.keywords[at.name] = 1
+    else:
+        relax(at.pointer, f"`{at.name}`: {KEYWORDS[at.name].why}")

@@ -1,0 +1,166 @@
+"""References that come back to where they stand: which circles are meaningless, and which have no end."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeAlias
+
+from tessera.core.chat import Json, JsonObject
+from tessera.schemas.references import (
+    AnySchema,
+    Document,
+    as_schema,
+    at_pointer,
+    definition_name,
+    held,
+    subschemas,
+    types_named,
+    walk,
+)
+
+_IN_PLACE = frozenset(
+    ("allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas", "dependencies")
+)
+
+Find: TypeAlias = Callable[[str, str], str | None]
+"""The pointer of what a reference, which stands at a pointer, points at; None for nothing in the schema."""
+
+
+def circular(schema: AnySchema, find: Find) -> str | None:
+    """The pointer of a schema that holds for a value only if it holds for that very value, as
+    `{"$ref": "#"}` does; or None.
+    """
+    leads: dict[str, set[str]] = {}
+    todo = [""]
+    while todo:
+        if (pointer := todo.pop()) not in leads:
+            below = as_schema(at_pointer(schema, pointer))
+            todo += (to for at, node in walk(below, pointer) for to in _references(node, at, find))
+            leads[pointer] = set(_in_place(below, pointer, find))
+    return _on_a_circle(leads)
+
+
+def _on_a_circle(leads: Mapping[str, set[str]]) -> str | None:
+    """The first node, in order, that leads to a circle; or None."""
+    before: dict[str, list[str]] = {name: [] for name in leads}
+    for name, to in leads.items():
+        for each in to:
+            before[each].append(name)
+    n_left = {name: len(to) for name, to in leads.items()}
+    ends = [name for name, n in n_left.items() if not n]
+    while ends:
+        for name in before[ends.pop()]:
+            n_left[name] -= 1
+            if not n_left[name]:
+                ends.append(name)
+    return next((name for name, n in n_left.items() if n), None)
+
+
+def _references(node: JsonObject, at: str, find: Find) -> Iterator[str]:
+    if isinstance(reference := node.get("$ref"), str) and (pointer := find(reference, at)) is not None:
+        yield pointer
+
+
+def _in_place(schema: AnySchema, pointer: str, find: Find) -> Iterator[str]:
+    """What a schema refers to for the very value that it is applied to."""
+    todo: list[tuple[str, Json]] = [(pointer, schema)]
+    while todo:
+        at, node = todo.pop()
+        if isinstance(node, Mapping):
+            yield from _references(node, at, find)
+            for name in _IN_PLACE & node.keys():
+                todo += ((f"{at}/{name}{below}", inner) for below, inner in held(name, node[name]))
+
+
+def bottomless(document: Document) -> Iterator[str]:
+    """The names of definitions that no finite value satisfies, such as a list whose every node needs a next
+    one. Once a name was yielded, its definition is taken to be satisfied.
+    """
+    values = _Finite()
+    nodes = {name: values.node() for name in document.definitions}
+    for name, schema in document.definitions.items():
+        values.describe(nodes[name], schema, nodes)
+    values.settle()
+    for name, node in nodes.items():
+        if not values.is_finite(node):
+            yield name
+            values.assume(node)
+
+
+class _Finite:
+    """Which schemas have a finite value: those of which enough parts have one. Takes linear time: a part
+    is looked at when it becomes finite, and not again.
+    """
+
+    def __init__(self) -> None:
+        self._n_needed: list[int] = []
+        self._part_of: list[list[int]] = []
+        self._finite: list[bool] = []
+        self._new: list[int] = []
+
+    def node(self) -> int:
+        """A schema that needs nothing yet."""
+        self._n_needed.append(0)
+        self._part_of.append([])
+        self._finite.append(False)
+        return len(self._finite) - 1
+
+    def describe(self, node: int, schema: AnySchema, named: Mapping[str, int]) -> None:
+        """Notes what the schema of a node needs. `named` are the nodes of the definitions."""
+        todo: list[tuple[int, AnySchema]] = [(node, schema)]
+        while todo:
+            whole, part = todo.pop()
+            if not isinstance(part, Mapping):
+                continue
+            if "$ref" in part:
+                self._need(whole, named[definition_name(part)])
+            for each in (*subschemas(part, "allOf"), *_needed(part)):
+                todo.append((self._need(whole, self.node()), each))
+            if branches := subschemas(part, "anyOf"):
+                any_of = self._need(whole, self.node())
+                self._n_needed[any_of] = 1
+                for branch in branches:
+                    option = self.node()
+                    self._part_of[option].append(any_of)
+                    todo.append((option, branch))
+
+    def _need(self, whole: int, part: int) -> int:
+        self._n_needed[whole] += 1
+        self._part_of[part].append(whole)
+        return part
+
+    def settle(self) -> None:
+        """Finds what is finite, once all schemas are described."""
+        for node, n_needed in enumerate(self._n_needed):
+            if n_needed <= 0:
+                self._mark(node)
+        self._spread()
+
+    def assume(self, node: int) -> None:
+        """Takes a node to be finite, and what follows from that."""
+        self._mark(node)
+        self._spread()
+
+    def is_finite(self, node: int) -> bool:
+        return self._finite[node]
+
+    def _mark(self, node: int) -> None:
+        if not self._finite[node]:
+            self._finite[node] = True
+            self._new.append(node)
+
+    def _spread(self) -> None:
+        while self._new:
+            for whole in self._part_of[self._new.pop()]:
+                self._n_needed[whole] -= 1
+                if self._n_needed[whole] <= 0:
+                    self._mark(whole)
+
+
+def _needed(schema: JsonObject) -> Iterator[AnySchema]:
+    """The schemas of what every value holds, if all values are objects, or arrays that are not empty."""
+    types = types_named(schema)
+    properties, required = schema.get("properties"), schema.get("required")
+    if types == {"object"} and isinstance(properties, Mapping) and isinstance(required, Sequence):
+        for name in required:
+            yield as_schema(properties.get(str(name), True))
+    if types == {"array"} and schema.get("minItems"):
+        yield as_schema(schema.get("items", True))

@@ -1,0 +1,55 @@
+"""A schema in the making, as the grammar is to have it; and what is not written as it was sent."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from tessera.core.chat import Json, JsonObject
+from tessera.schemas.pattern_classes import CONTROL, UNWRITABLE
+from tessera.schemas.references import AnySchema
+
+MAX_NUMBER = 2**53
+"""Beyond it JSON readers round, so the grammar stays within."""
+
+
+@dataclass(slots=True)
+class Rewritten:
+    """What may stand only once in a schema is gathered first. `names` are keywords that stand for
+    `propertyNames`; `other_names` says that a rule for names was left out, so that none may be excluded.
+    """
+
+    keywords: dict[str, Json] = field(default_factory=dict[str, Json])
+    unions: list[list[AnySchema]] = field(default_factory=list[list[AnySchema]])
+    parts: list[AnySchema] = field(default_factory=list[AnySchema])
+    texts: list[str] = field(default_factory=list[str])
+    names: dict[str, Json] = field(default_factory=dict[str, Json])
+    other_names: bool = False
+
+    def finished(self) -> JsonObject:
+        """The schema."""
+        self.keywords |= self.names
+        if self.other_names:
+            self.keywords.pop("additionalProperties", None)
+        for keyword, values in (("pattern", [f"^{text}$" for text in self.texts]), ("anyOf", self.unions)):
+            if values:
+                self.keywords[keyword] = values[0]
+                self.parts += [{keyword: value} for value in values[1:]]
+        if self.parts:
+            self.keywords["allOf"] = self.parts
+        return self.keywords
+
+
+def unwritable(value: Json) -> Iterator[str]:
+    """Why a constant cannot be written as it is. Names are written whatever they hold."""
+    match value:
+        case None | bool():
+            pass
+        case str():
+            if UNWRITABLE.search(value):
+                yield CONTROL
+        case int() | float():
+            if abs(value) > MAX_NUMBER:
+                yield f"a number beyond {MAX_NUMBER}, which JSON readers round"
+        case Mapping():
+            yield from (problem for each in value.values() for problem in unwritable(each))
+        case _:
+            yield from (problem for each in value for problem in unwritable(each))

@@ -1,0 +1,147 @@
+"""What kinds of values a schema allows: constants, and types of which more than constants fit.
+
+The types may be too many where parts of a schema contradict each other, or where it takes too long to follow
+its references; never too few.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from tessera.core.chat import Json, JsonObject
+from tessera.schemas.references import (
+    AnySchema,
+    Document,
+    as_list,
+    as_schema,
+    definition_name,
+    subschemas,
+    types_named,
+)
+
+DEEPEST = 64
+"""References inside each other beyond which a schema is taken to allow anything."""
+_MOST_VISITS = 50_000
+CONSTANTS = frozenset({"const", "enum"})
+OTHER_KINDS = ("array", "integer", "number", "object")
+"""The types, besides strings, that have more values than constants."""
+
+_RULES: Mapping[str, frozenset[str]] = {
+    "array": frozenset({"items", "prefixItems", "additionalItems", "minItems", "maxItems"}),
+    "object": frozenset({"properties", "required", "additionalProperties", "patternProperties"})
+    | {"minProperties", "maxProperties"},
+}
+_BOUNDS: Mapping[str, tuple[str, str]] = {
+    "string": ("minLength", "maxLength"),
+    "integer": ("minimum", "maximum"),
+    "number": ("minimum", "maximum"),
+    "array": ("minItems", "maxItems"),
+    "object": ("minProperties", "maxProperties"),
+}
+
+
+class ValueKinds:
+    """Answers for the schemas of one document."""
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self._open: dict[tuple[str, str], bool] = {}
+        self._depth = self._n_visits = 0
+
+    def open_kinds(self, schema: AnySchema) -> set[str]:
+        """Which of `OTHER_KINDS` fit; integers are left out where all numbers are in."""
+        kinds = {kind for kind in OTHER_KINDS if self._is_open(schema, kind)}
+        return kinds - {"integer"} if "number" in kinds else kinds
+
+    def _is_open(self, schema: AnySchema, kind: str) -> bool:
+        if isinstance(schema, bool):
+            return schema
+        if not admits(schema, kind):
+            return False
+        if "$ref" in schema and not self._is_definition_open(definition_name(schema), kind):
+            return False
+        branches = subschemas(schema, "anyOf")
+        return all(self._is_open(part, kind) for part in subschemas(schema, "allOf")) and (
+            not branches or any(self._is_open(branch, kind) for branch in branches)
+        )
+
+    def _is_definition_open(self, name: str, kind: str) -> bool:
+        if (name, kind) not in self._open:
+            if self._depth == DEEPEST:
+                return True
+            self._depth += 1
+            self._open[name, kind] = self._is_open(self._document.definitions[name], kind)
+            self._depth -= 1
+        return self._open[name, kind]
+
+    def constants(self, schema: AnySchema) -> list[Json]:
+        """The values listed anywhere in the schema for the value itself, and null and the booleans."""
+        listed = [value for part in self.in_place(schema) for value in _listed(part)]
+        others: list[tuple[str, Json]] = [("null", None), ("boolean", True), ("boolean", False)]
+        return listed + [value for kind, value in others if self._is_open(schema, kind)]
+
+    def has_rules(self, schema: AnySchema, kind: str) -> bool:
+        """Whether the schema says more of an array or object than its type."""
+        rules = _RULES.get(kind, frozenset[str]())
+        return any(kind in types_named(part) and part.keys() & rules for part in self.in_place(schema))
+
+    def first_items(self, schema: AnySchema) -> set[str]:
+        """The types of what may come first in an array."""
+        items = [
+            as_schema(next(iter(as_list(part.get("prefixItems"))), part.get("items", True)))
+            for part in self.in_place(schema)
+            if "array" in types_named(part) and part.keys() & (_RULES["array"] | {"type"})
+        ]
+        kinds: set[str] = set()
+        for item in items or [True]:
+            nothing: JsonObject = {}
+            for part in [nothing] if item is True else self.in_place(item):
+                if part.keys() & CONSTANTS:
+                    kinds |= {kind for value in _listed(part) for kind in kinds_of(value)}
+                elif "type" in part or not part.keys() & {"$ref", "anyOf", "allOf"}:
+                    kinds |= types_named(part)
+        return kinds
+
+    def in_place(self, schema: AnySchema) -> Iterator[JsonObject]:
+        """The schemas that speak of the same value: itself, what it refers to and what it combines."""
+        seen: set[int] = set()
+        todo = [schema]
+        while todo and self._n_visits < _MOST_VISITS:
+            part = todo.pop()
+            if isinstance(part, bool) or id(part) in seen:
+                continue
+            seen.add(id(part))
+            self._n_visits += 1
+            yield part
+            if "$ref" in part:
+                todo.append(self._document.definitions[definition_name(part)])
+            todo += [each for keyword in ("allOf", "anyOf") for each in subschemas(part, keyword)]
+
+
+def admits(schema: JsonObject, kind: str) -> bool:
+    """Whether a schema's own keywords leave values of a type that are no constants."""
+    types = types_named(schema)
+    if schema.keys() & CONSTANTS or not (kind in types or (kind == "integer" and "number" in types)):
+        return False
+    least, most = map(schema.get, _BOUNDS.get(kind, ("", "")))
+    return not (isinstance(least, int | float) and isinstance(most, int | float) and least > most)
+
+
+def kinds_of(value: Json) -> set[str]:
+    """The types of a value: a whole number has two."""
+    match value:
+        case None:
+            return {"null"}
+        case bool():
+            return {"boolean"}
+        case int() | float():
+            return {"number", "integer"} if value == int(value) else {"number"}
+        case str():
+            return {"string"}
+        case Mapping():
+            return {"object"}
+        case _:
+            return {"array"}
+
+
+def _listed(schema: JsonObject) -> list[Json]:
+    values: Sequence[Json] = [schema["const"]] if "const" in schema else as_list(schema.get("enum"))
+    return [value for value in values if kinds_of(value) & types_named(schema)]

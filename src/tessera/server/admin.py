@@ -1,0 +1,28 @@
+"""A second HTTP server in the parent process, on an address of its own: never the public one."""
+
+import asyncio
+import socket
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import uvicorn
+
+from tessera.server.api import UVICORN
+from tessera.server.draining import SignalFreeServer
+from tessera.server.http1.protocol import GuardedProtocol
+
+
+@asynccontextmanager
+async def answering(app: Callable[..., Any], listener: socket.socket | None) -> AsyncGenerator[None]:
+    """Serve `app` on the socket for as long as the context lasts; without a socket, nothing is served."""
+    if listener is None:
+        yield
+        return
+    server = SignalFreeServer(uvicorn.Config(app, http=GuardedProtocol, lifespan="off", **UVICORN))
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await serving

@@ -1,0 +1,206 @@
+"""What an API process does: HTTP on a socket that it is given, with an engine that is somewhere else.
+
+    python -m tessera.server.api FD
+
+FD is an inherited, bound socket. Standard input begins with a `Plan`; after that it is the lifeline: it ends
+when the parent wants everything to end, or is itself no more. The first byte on standard output says that
+tokens flow; one a second, from then on, that the process is not stuck. SIGTERM begins the way down.
+"""
+
+import asyncio
+import gc
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import uvicorn
+import uvloop
+
+from tessera.access.keys import OPERATOR, Keys, Seal
+from tessera.access.stored_keys import StoredKeys
+from tessera.access.tiers import OPERATOR_TIER
+from tessera.access.watch import EVERY_S
+from tessera.app import build_app
+from tessera.catalog import Model
+from tessera.engine.host.client import OpenVinoEngine
+from tessera.errors import EngineError, StartupError
+from tessera.models.folder import ModelFolder
+from tessera.observe.logs import configure
+from tessera.observe.metrics import Metrics
+from tessera.server.draining import DrainingServer
+from tessera.server.http1.protocol import GuardedProtocol
+from tessera.server.listening import listen
+from tessera.server.storage import database_url, spool_folder
+from tessera.server.wiring import capacity, catalog, limiter, limits, read_blueprint, tiers, traces
+from tessera.settings import Settings
+from tessera.store.holders import Holders
+from tessera.store.opening import open_store
+from tessera.usage.ledger import SqlLedger
+
+# Logs are ours, draining has waited already when uvicorn shuts down, and nothing is known of proxies. An idle
+# connection outlives its place in the pools of clients (httpx: 5 s) and proxies (nginx: 60 s): who lets go of
+# it last must not be the server, which would lose the request that comes just then.
+UVICORN: Mapping[str, Any] = {
+    "ws": "none",
+    "log_config": None,
+    "access_log": False,
+    "server_header": False,
+    "proxy_headers": False,
+    "timeout_graceful_shutdown": 2,
+    "timeout_keep_alive": 75,
+}
+BEAT_S = 1.0
+_STDIN, _STDOUT = 0, 1
+_LENGTH_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What an API process is told. `settings` hold a key; `secret` is the pepper;
+    without a `folder` the engine is a scripted one of the process's own.
+    """
+
+    settings: Settings
+    secret: bytes
+    folder: ModelFolder | None
+    engine_path: str | None
+
+
+def pack(plan: Plan) -> bytes:
+    """As `read_plan` expects it."""
+    payload = msgspec.msgpack.encode(plan, enc_hook=str)  # of paths
+    return len(payload).to_bytes(_LENGTH_BYTES, "big") + payload
+
+
+def read_plan(fd: int) -> Plan:
+    """The plan, and not a byte more: what follows is the lifeline's."""
+    with os.fdopen(fd, "rb", buffering=0, closefd=False) as pipe:
+        payload = _exactly(pipe.read, int.from_bytes(_exactly(pipe.read, _LENGTH_BYTES), "big"))
+    return msgspec.msgpack.decode(payload, type=Plan, dec_hook=lambda _, text: Path(text))
+
+
+def _exactly(read: Callable[[int], bytes | None], n_bytes: int) -> bytes:
+    received = b""
+    while len(received) < n_bytes:
+        more = read(n_bytes - len(received))
+        if not more:
+            sys.exit("The parent ended before it said what to do.")
+        received += more
+    return received
+
+
+class Api:
+    """The HTTP service of one process, from its socket to the model."""
+
+    def __init__(self, model: Model, settings: Settings, secret: bytes, listener: socket.socket) -> None:
+        """Nothing runs before `run`. The settings have a key."""
+        known, named = Keys(secret=secret), tiers(settings)
+        if settings.api_key:
+            known.add(settings.api_key, OPERATOR, named[OPERATOR_TIER])
+        self.metrics = metrics = Metrics()
+        self._store = open_store(database_url(settings))
+        holders, fresh_s = Holders(self._store), settings.key_cache_s
+        self._keys = StoredKeys(known, Seal(secret), holders, named, metrics=metrics, fresh_s=fresh_s)
+        self._books = open_store(database_url(settings), survives_power_cut=False)
+        folder, days = spool_folder(settings), settings.usage_retention_days
+        app = build_app(
+            catalog(model, settings),
+            self._keys,
+            limits(settings),
+            capacity(settings, model),
+            metrics,
+            limiter(settings, metrics),
+            SqlLedger(self._books, folder, metrics, days),
+            traces(settings, metrics),
+            settings.cors_origins,
+            # A key in use is read again after half of its time: so a change is seen within all of it.
+            min(EVERY_S, fresh_s / 4),
+        )
+        config = uvicorn.Config(app, http=GuardedProtocol, lifespan="on", **UVICORN)
+        config.load()
+        self._model = model
+        self._listener = listener
+        self._server = DrainingServer(
+            config,
+            app.state.in_flight,
+            delay_s=settings.drain_delay_s,
+            grace_s=settings.shutdown_grace_s,
+        )
+
+    async def run(self, started: Callable[[], None]) -> None:
+        """Serve until the way down has been gone; `started` is called when tokens can flow."""
+        listen(self._listener)
+        opening = asyncio.create_task(self._open(started))
+        opening.add_done_callback(lambda task: task.cancelled() or task.exception() is None or self.end())
+        try:
+            await self._server.serve(sockets=[self._listener])
+        finally:
+            opening.cancel()
+            await self._keys.aclose()
+            self._store.dispose()
+            self._books.dispose()
+            (ended,) = await asyncio.gather(opening, return_exceptions=True)
+        # Of an engine that is closed before it was ready.
+        if isinstance(ended, Exception) and not isinstance(ended, EngineError):
+            raise ended
+
+    def drain(self) -> None:
+        """Begin the way down."""
+        self._server.drain()
+
+    def end(self) -> None:
+        """Go it at once."""
+        self._server.end()
+
+    async def _open(self, started: Callable[[], None]) -> None:
+        await self._server.listening.wait()
+        if isinstance(self._model.engine, OpenVinoEngine):
+            self._model.engine.connect()
+            await self._model.engine.ready()
+        await self._model.start()
+        gc.freeze()  # what is there now stays: the collector need not look through it again and again
+        started()
+
+
+async def _work(plan: Plan, listener: socket.socket) -> None:
+    model = read_blueprint(plan.settings, plan.folder).model(plan.engine_path)
+    api = Api(model, plan.settings, plan.secret, listener)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, api.drain)
+
+    def feel_lifeline() -> None:
+        if not os.read(_STDIN, 1):
+            loop.remove_reader(_STDIN)
+            api.end()
+
+    loop.add_reader(_STDIN, feel_lifeline)
+
+    def beat() -> None:
+        with suppress(BrokenPipeError):  # the lifeline has ended, too
+            os.write(_STDOUT, b"\n")
+        loop.call_later(BEAT_S, beat)
+
+    await api.run(beat)
+
+
+def main() -> None:
+    """Serve on the socket whose file descriptor is the first argument."""
+    plan = read_plan(_STDIN)
+    configure(plan.settings.log_level, plan.settings.log_format)
+    loop = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+    with socket.socket(fileno=int(sys.argv[1])) as listener, loop as runner:
+        try:
+            runner.run(_work(plan, listener))
+        except StartupError as error:
+            sys.exit(error.message)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,241 @@
+"""uvicorn's HTTP protocol with what it lacks against clients that mean no good, or are no more.
+
+One request is read at a time. What is sent behind a request that is being answered waits unread, up to a
+cap; it neither hides that the client leaves nor spoils the reply. A head is capped and has a deadline, and
+so has the silence of a fresh connection. The kernel looks for the client's machine: one that vanished
+without a word is gone after half a minute. `half_closed` looks for a client that has closed its side.
+
+A response can cut its connection (`scope["state"]["abort"]`): closing one would wait for ever on a client
+that does not read. And it can write a part of its body at once (`scope["state"]["write"]`).
+
+A wish for another protocol (`Upgrade`) is ignored, and HTTP/1.0 gets what it can read.
+"""
+
+import asyncio
+import socket
+from typing import Any
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from tessera.errors import RequestError
+from tessera.http.middleware import new_request_id
+from tessera.server.http1.cycles import chunk_writer, write_unchunked
+from tessera.server.http1.framing import MAX_HEAD_BYTES as MAX_HEAD_BYTES
+from tessera.server.http1.framing import MAX_HEADERS as MAX_HEADERS
+from tessera.server.http1.framing import Body, InvalidHttp
+from tessera.server.http1.half_closed import PROBES_S, send_ahead
+from tessera.server.http1.head import Head
+from tessera.wire.reply import encode_error
+
+HEAD_DEADLINE_S = 15.0
+
+VANISHED_S = 30
+"""A client that acknowledges nothing for so long, neither data nor a probe, is gone."""
+
+MAX_UNSENT_BYTES = 64 * 1024
+"""What the kernel takes of a reply that its client does not read; left to itself it takes megabytes."""
+
+MAX_BEHIND_BYTES = 64 * 1024
+"""What is kept of requests that are sent before the one ahead of them is answered."""
+
+BEHIND_S = 1.0
+"""With more than that behind it a request has so long to be answered. Then the rest of what is sent is thrown
+away, since the end of the connection could not be seen behind it.
+"""
+
+_OPTIONS = (
+    (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
+    (socket.IPPROTO_TCP, "TCP_KEEPIDLE", VANISHED_S // 3),
+    (socket.IPPROTO_TCP, "TCP_KEEPINTVL", VANISHED_S // 6),
+    (socket.IPPROTO_TCP, "TCP_KEEPCNT", 4),
+    (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", VANISHED_S * 1000),
+    (socket.IPPROTO_TCP, "TCP_NOTSENT_LOWAT", MAX_UNSENT_BYTES),
+)
+"""Options of a connection's socket; not every system has all of them."""
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """For `uvicorn.Config(http=…)`. uvicorn's own parser and its queue of requests are not used."""
+
+    head_deadline_s = HEAD_DEADLINE_S
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._unread = bytearray()
+        self._head = Head()
+        self._body: Body | None = None
+        self._is_discarding = self._client_ended = False
+        self._deadline: asyncio.TimerHandle | None = None
+        self._behind: asyncio.TimerHandle | None = None
+        self._probe: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """A fresh connection has to say something."""
+        super().connection_made(transport)
+        _set_options(transport)
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing more is expected."""
+        for timer in (self._deadline, self._behind, self._probe):
+            if timer is not None:
+                timer.cancel()
+        self._unread.clear()
+        super().connection_lost(exc)
+
+    # asyncio calls it by position; its own name for the argument says nothing.
+    def data_received(self, received: bytes) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Read as far as the request goes that is to be answered now."""
+        if self._is_discarding:
+            return
+        if self._is_idle():
+            self._expect_head()
+        self._unset_keepalive_if_required()
+        self._unread += received
+        self._read()
+
+    def eof_received(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Returns whether the connection stays open: while a request that arrived whole is answered."""
+        if self._is_idle() or self._body is not None:
+            return False
+        if not self._client_ended:
+            self._client_ended = True
+            self._look_for_client(PROBES_S)
+        return True
+
+    def on_response_complete(self) -> None:
+        """Go on with what was sent meanwhile."""
+        if self._behind is not None:
+            self._behind.cancel()
+            self._behind = None
+        super().on_response_complete()
+        if self.transport.is_closing():
+            return
+        if self._unread:
+            self._unset_keepalive_if_required()
+            self._expect_head()
+            self._read()
+        if self._client_ended and (self._is_idle() or self._body is not None):
+            self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        """What cannot be read as HTTP gets our envelope too, and the connection ends."""
+        refusal = RequestError(f"{msg} Nothing more is read on this connection.", code="invalid_http")
+        body = encode_error(refusal)
+        head = (
+            f"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
+            f"x-should-retry: false\r\nx-request-id: {new_request_id()}\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()
+
+    def _read(self) -> None:
+        try:
+            while self._unread and not self.transport.is_closing() and self._read_part():
+                pass
+        except InvalidHttp as error:
+            self.logger.warning("Invalid HTTP request received.")
+            self._unread.clear()
+            self._refuse(str(error))
+
+    def _read_part(self) -> bool:
+        """Returns whether more can be read now."""
+        if self._body is not None:
+            if content := self._body.feed(self._unread):
+                self.on_body(content)
+            if self._body.complete:
+                self._body = None
+                self.on_message_complete()
+                return True
+            return False
+        if not self._is_idle():
+            self._keep_behind()
+            return False
+        if not self._head.feed(self._unread):
+            return False
+        head, self._head = self._head, Head()
+        self._begin(head, head.body())
+        return True
+
+    def _begin(self, head: Head, body: Body) -> None:
+        """Start the application on a request. uvicorn asks its parser, and calls these methods from it."""
+        self._head_arrived()
+        self.parser = head  # pyright: ignore[reportAttributeAccessIssue]
+        self.on_message_begin()
+        self.on_url(head.url)
+        for name, value in head.headers:
+            if name != b"upgrade":
+                self.on_header(name, value)
+        self.on_headers_complete()
+        state = self.scope.setdefault("state", {})
+        state["abort"] = self.transport.abort
+        state["write"] = chunk_writer(self.cycle)
+        if self.scope["http_version"] < "1.1":
+            write_unchunked(self.cycle)
+        if body.complete:
+            self.on_message_complete()
+        else:
+            self._body = body
+
+    def _refuse(self, why: str) -> None:
+        if self._body is None or not self.cycle.response_started:
+            self.send_400_response(why)
+        else:
+            self.transport.close()  # a second response would be taken for that to the next request
+        if self._body is not None:
+            # The application has nobody to answer any more.
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+
+    def _keep_behind(self) -> None:
+        if len(self._unread) > MAX_BEHIND_BYTES:
+            self.flow.pause_reading()
+            if self._behind is None:
+                self._behind = self.loop.call_later(BEHIND_S, self._discard_behind)
+
+    def _discard_behind(self) -> None:
+        self._unread.clear()
+        self._is_discarding = True
+        self.cycle.keep_alive = False
+        self.flow.resume_reading()
+
+    def _look_for_client(self, after_s: tuple[float, ...]) -> None:
+        if after_s and not self.transport.is_closing():
+            self._probe = self.loop.call_later(after_s[0], self._probe_client, after_s[1:])
+
+    def _probe_client(self, after_s: tuple[float, ...]) -> None:
+        if not self.transport.is_closing() and not self._is_idle():
+            send_ahead(self.cycle)
+        self._look_for_client(after_s)
+
+    def _should_upgrade(self) -> bool:
+        return False
+
+    def _is_idle(self) -> bool:
+        # uvicorn declares no Optional here and starts with None.
+        return not self.cycle or self.cycle.response_complete
+
+    def _expect_head(self) -> None:
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(self.head_deadline_s, self.transport.abort)
+
+    def _head_arrived(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+def _set_options(transport: asyncio.Transport) -> None:
+    connection = transport.get_extra_info("socket")
+    if connection.family in (socket.AF_INET, socket.AF_INET6):
+        for level, name, value in _OPTIONS:
+            if (option := getattr(socket, name, None)) is not None:
+                connection.setsockopt(level, option, value)

@@ -1,0 +1,78 @@
+"""The store with the tables of this version: made, or brought up to date, before it is used.
+
+API processes need none of this, and start without the library that it takes.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+
+from tessera.errors import StartupError, StoreUnavailable
+from tessera.observe.logs import log
+from tessera.server.storage import database_url, opened, spool_folder, spools_of_others
+from tessera.settings import Settings
+from tessera.store.failures import reason_of
+from tessera.store.migration import current, latest, upgrade
+from tessera.store.opening import Changes, Store, sqlite_path, transaction
+
+RETRY_S = 2.0
+_logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def changing(settings: Settings) -> Generator[Changes]:
+    """One transaction on the store that the settings name; an empty one gets its tables first.
+
+    Raises `StartupError` if it is at another revision than this version's.
+    """
+    with opened(settings) as store:
+        if (found := current(store)) is None:
+            upgrade(store)
+        elif found != latest():
+            raise StartupError(
+                f"The store is at revision {found}, and this version needs {latest()}. Run `tessera store "
+                "upgrade`."
+            )
+        with transaction(store) as changes:
+            yield changes
+
+
+@asynccontextmanager
+async def prepared(settings: Settings) -> AsyncGenerator[Store]:
+    """The store, which is brought up to date before, or, if it is a PostgreSQL that cannot be reached now, as
+    soon as it can be. Raises `StartupError` for an SQLite file that cannot be used.
+    """
+    own = str(spool_folder(settings))
+    for folder in spools_of_others(settings):
+        log(_logger, "warning", "usage waits for a store of another address", folder=str(folder), own=own)
+    with opened(settings) as store:
+        later = None
+        try:
+            await asyncio.to_thread(upgrade, store)
+        except StoreUnavailable as error:
+            if path := sqlite_path(database_url(settings)):
+                raise StartupError(f"The store {path} cannot be used: {reason_of(error)}.") from error
+            reason = reason_of(error)
+            log(_logger, "error", "store unavailable, serving without it", reason=reason, retry_in_s=RETRY_S)
+            later = asyncio.create_task(_upgrade_later(store, reason))
+        try:
+            yield store
+        finally:
+            if later:
+                later.cancel()
+                await asyncio.gather(later, return_exceptions=True)
+
+
+async def _upgrade_later(store: Store, reason: str) -> None:
+    while True:
+        await asyncio.sleep(RETRY_S)
+        try:
+            await asyncio.to_thread(upgrade, store)
+        except Exception as error:  # whatever it is, somebody may set it right
+            if (other := reason_of(error)) != reason:
+                reason = other
+                log(_logger, "error", "store still unavailable", reason=reason, retry_in_s=RETRY_S)
+            continue
+        log(_logger, "info", "store available")
+        return

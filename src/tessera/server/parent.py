@@ -1,0 +1,218 @@
+"""`tessera serve`, the parent of it all: sockets, the model's files, the engine, the API; and the way down.
+
+With one worker the API runs in this process, with more in processes of their own: either way it is a `Front`.
+"""
+
+import asyncio
+import dataclasses
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Protocol
+
+import click
+import uvloop
+
+from tessera import __version__
+from tessera.access.keys import Seal, generate_key
+from tessera.catalog import Model
+from tessera.cli.options import with_settings
+from tessera.cli.progress import TerminalProgress
+from tessera.engine.host.process import EngineProcess
+from tessera.errors import EngineError, StartupError
+from tessera.http.admin.app import admin_app
+from tessera.http.admin.routes import admin_routes
+from tessera.models.folder import ModelFolder
+from tessera.observe.logs import configure, log
+from tessera.observe.metrics import exposition
+from tessera.server.admin import answering
+from tessera.server.api import Api, Plan
+from tessera.server.listening import address, bind, shared
+from tessera.server.migrating import prepared
+from tessera.server.storage import pepper
+from tessera.server.systemd import notify
+from tessera.server.wiring import find_folder, limits, read_blueprint, tiers
+from tessera.server.workers import Workers
+from tessera.settings import Settings
+
+_logger = logging.getLogger(__name__)
+# The first process of a container has no default action for them: whatever is not handled is ignored.
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Front(Protocol):
+    """What answers HTTP."""
+
+    async def run(self, started: Callable[[], None]) -> None:
+        """Until the way down has been gone; `started` is called when tokens can flow."""
+        ...
+
+    def drain(self) -> None:
+        """Begin the way down."""
+        ...
+
+    def end(self) -> None:
+        """Go it at once."""
+        ...
+
+
+@click.command()
+@with_settings()
+def serve(settings: Settings) -> None:
+    """Serve a model behind OpenAI's API.
+
+    The first start fetches and converts the model; later ones need no network. When tokens can flow, a line
+    `export TESSERA_API_KEY=…` is printed, unless that variable is set already.
+    """
+    configure(settings.log_level, settings.log_format)
+    # What is wrong with them is known before anything is downloaded.
+    tiers(settings)
+    limits(settings)
+    pepper(settings)
+    _check_admin_key(settings)
+    for number in _SIGNALS:  # until the loop takes them over
+        signal.signal(number, lambda number, frame: sys.exit(0))
+    with ExitStack() as stack:
+        # Bound first, so that a port in use is known before anything is downloaded; they listen later.
+        listener = stack.enter_context(bind(settings.host, settings.port, "--host and --port"))
+        admin = None
+        if settings.admin_port is not None:
+            flags = "--admin-host and --admin-port"
+            admin = stack.enter_context(bind(settings.admin_host, settings.admin_port, flags))
+        folder = find_folder(settings, TerminalProgress())
+        runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
+        runner.run(_serve(settings, folder, listener, admin))
+
+
+async def _serve(
+    given: Settings, folder: ModelFolder | None, listener: socket.socket, admin: socket.socket | None
+) -> None:
+    # The API processes have no use for the admin key.
+    settings = dataclasses.replace(given, api_key=given.api_key or generate_key(), admin_key=None)
+    secret = pepper(settings)
+    blueprint = read_blueprint(settings, folder)
+    engine = EngineProcess(blueprint.config, hang_s=settings.engine_hang_s) if blueprint.config else None
+    path = engine.path if engine else None
+    model = blueprint.model(path)
+    with _metrics_directory(settings) as metrics_directory:
+        front: Front
+        if settings.workers == 1:
+            front = api = Api(model, settings, secret, listener)
+            shown = exposition(api.metrics, lambda: _counts(engine))
+        else:
+            plan = Plan(settings, secret, folder, path)
+            front = Workers(plan, shared(listener, settings.workers), metrics_directory)
+            shown = exposition(None, lambda: _counts(engine), metrics_directory)
+        _obey_signals(front)
+        new_key = None if given.api_key else settings.api_key
+        announce = _Announcement(settings, model, address(listener), new_key)
+        async with prepared(settings) as store:
+            routes = admin_routes(store, tiers(settings), Seal(secret))
+            async with answering(admin_app(shown, given.admin_key, routes), admin):
+                await run(front, engine, announce)
+
+
+def _check_admin_key(settings: Settings) -> None:
+    if settings.admin_key is None:
+        return
+    if settings.admin_port is None:
+        raise StartupError(
+            "TESSERA_ADMIN_KEY is of no use without an admin listener: give it an --admin-port."
+        )
+    if settings.admin_key == settings.api_key:
+        raise StartupError("TESSERA_ADMIN_KEY and TESSERA_API_KEY are the same: clients would be admins.")
+
+
+def _counts(engine: EngineProcess | None) -> Mapping[str, int]:
+    """What the admin listener shows of the engine."""
+    return {**engine.gauges, "n_restarts": engine.n_restarts} if engine else {}
+
+
+async def run(front: Front, engine: EngineProcess | None, announce: Callable[[], None]) -> None:
+    """Until the front was told to end, or the engine cannot go on; the engine is always the last to go."""
+    serving = asyncio.create_task(front.run(announce))
+    if engine is None:
+        await serving
+        return
+    began = asyncio.Event()
+    computing = asyncio.create_task(engine.run(began.set))
+    try:
+        await asyncio.wait({serving, computing}, return_when=asyncio.FIRST_COMPLETED)
+        if computing.done():
+            front.end()
+        await serving
+    finally:
+        await engine.aclose()
+        (failure,) = await asyncio.gather(computing, return_exceptions=True)
+    if isinstance(failure, EngineError) and not began.is_set():
+        raise StartupError(failure.message) from failure
+    if failure is not None:
+        raise failure
+
+
+def _obey_signals(front: Front) -> None:
+    """The first SIGTERM or SIGINT begins the way down, the second shortens it."""
+    n_signals = 0
+
+    def obey() -> None:
+        nonlocal n_signals
+        n_signals += 1
+        if n_signals == 1:
+            notify("STOPPING=1")
+            front.drain()
+        else:
+            front.end()
+
+    for number in _SIGNALS:
+        asyncio.get_running_loop().add_signal_handler(number, obey)
+
+
+@contextmanager
+def _metrics_directory(settings: Settings) -> Generator[Path | None]:
+    """Where the metrics of several API processes meet, if anybody is to see them."""
+    if settings.workers == 1 or settings.admin_port is None:
+        yield None
+        return
+    with TemporaryDirectory(prefix="tessera-metrics-") as path:
+        yield Path(path)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Announcement:
+    """What is said when tokens can flow."""
+
+    settings: Settings
+    model: Model
+    address: str
+    new_key: str | None
+
+    def __call__(self) -> None:
+        model = self.model
+        names = [alias for alias in self.settings.aliases if alias != model.id]
+        log(
+            _logger,
+            "info",
+            "serving",
+            version=__version__,
+            model=model.id,
+            aliases=", ".join(names),
+            context_tokens=model.context_tokens,
+            address=self.address,
+            workers=self.settings.workers,
+        )
+        with suppress(OSError):  # nobody reads it, and it is no reason not to serve
+            self._tell(names)
+        notify("READY=1")
+
+    def _tell(self, names: list[str]) -> None:
+        model = self.model
+        also = f", which also answers to {', '.join(names)}" if names else ""
+        click.echo(f"Serving {model.id}{also}.")
+        click.echo(f"Listening on {self.address}/v1, context {model.context_tokens} tokens.")
+        if self.new_key:
+            click.echo(f"export TESSERA_API_KEY={self.new_key}")

@@ -1,0 +1,1 @@
+"""What requests took: recorded durably while they are answered, and added up."""

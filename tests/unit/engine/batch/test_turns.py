@@ -1,0 +1,189 @@
+"""Prompts of several accounts beside running streams, step by step under a model of what steps cost."""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.unit.engine.openvino.test_scheduler import make
+
+from tessera.engine.batch.blocks import BlockPool
+from tessera.engine.batch.pace import PROMPT_TOKENS_AT_LEAST
+from tessera.engine.batch.scheduler import Scheduler
+from tessera.engine.batch.sequence import Sequence
+from tessera.engine.batch.turns import Turns
+
+STEP_TOKENS, GAP_S = 128, 0.2
+
+
+@dataclass
+class Machine:
+    """Computes plans; a step takes `step_s` and `token_s` for each token but the first of who decodes."""
+
+    step_s: float
+    token_s: float
+    max_sequences: int = 64
+    n_forced: int = 0
+    scheduler: Scheduler = field(init=False)
+    last: dict[Sequence, int] = field(init=False)
+    duration_s: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.scheduler = Scheduler(
+            BlockPool(2_000), max_sequences=self.max_sequences, step_tokens=STEP_TOKENS, gap_s=GAP_S
+        )
+
+    def add(
+        self, request: int, length: int, account: bytes, *, priority: int = 0, output: int = 8
+    ) -> Sequence:
+        prompt = [hash((request, position)) % 97 for position in range(length)]
+        sequence = make(request, prompt, priority=priority, salt=account, max_tokens=output)
+        self.scheduler.add(sequence)
+        return sequence
+
+    def step(self) -> None:
+        """One plan: checked, computed and timed."""
+        running = [*self.scheduler.running]
+        decoding = [sequence for sequence in running if sequence.decodes]
+        self.last = dict(self.scheduler.plan())
+        assert self.last.keys() >= {*decoding}, "a stream was left out"
+        n_prompt = sum(count - sequence.decodes for sequence, count in self.last.items())
+        assert n_prompt <= self.scheduler.prompt_budget()
+        self._check_use(n_prompt)
+        self.duration_s = self.step_s + self.token_s * n_prompt
+        self.scheduler.measure(self.duration_s)
+        for sequence, count in self.last.items():
+            self._advance(sequence, count)
+
+    def _check_use(self, n_prompt: int) -> None:
+        """The budget is used up if there is use for it, the highest priority first."""
+        left = {each: each.n_pending - self.last.get(each, 0) for each in self.scheduler.running}
+        left = {sequence: count for sequence, count in left.items() if count}
+        # A sequence whose last token is pending is counted as one that decodes.
+        assert not left or n_prompt >= self.scheduler.prompt_budget() - len(self.last)
+        best_left = max((-each.rank[0] for each in left), default=-1)
+        prompts = [each for each, count in self.last.items() if count > each.decodes]
+        assert all(-each.rank[0] >= best_left for each in prompts)
+
+    def _advance(self, sequence: Sequence, count: int) -> None:
+        sequence.advance(count, self.scheduler.pool)
+        if sequence.n_pending:
+            return
+        sequence.tokens += [1] * (1 + min(self.n_forced, max(0, sequence.n_left - 2)))
+        sequence.report(None)
+        if not sequence.n_left:
+            self.scheduler.remove(sequence)
+
+
+ARRIVALS = st.lists(
+    st.tuples(
+        st.integers(0, 40),  # the step before which it arrives
+        st.integers(1, 600),  # prompt tokens
+        st.sampled_from([b"a", b"b", b"c", b"d"]),
+        st.integers(1, 40),  # output tokens
+    ),
+    max_size=24,
+)
+PRIORITIES = {b"a": 1, b"b": 1, b"c": 1, b"d": 2}
+
+
+@settings(max_examples=60, deadline=None)
+@given(ARRIVALS, st.floats(0.001, 0.3), st.floats(0.0001, 0.02), st.sampled_from([0, 3, 31, 60]))
+def test_streams_go_on_prompts_share_and_accounts_take_turns(
+    arrivals: list[tuple[int, int, bytes, int]], step_s: float, token_s: float, n_forced: int
+) -> None:
+    machine = Machine(step_s, token_s, n_forced=n_forced)
+    waited: Counter[bytes] = Counter()
+    for n_step in range(5_000):
+        for request, (at, length, account, output) in enumerate(arrivals):
+            if at == n_step:
+                machine.add(request, length, account, priority=PRIORITIES[account], output=output)
+        machine.step()
+        running = {each.salt for each in machine.scheduler.running if each not in machine.last}
+        served = {each.salt for each, count in machine.last.items() if count > 1}
+        # A step of which the highest priority takes something is no turn of the others.
+        n_turns = int(b"d" not in served)
+        waited = Counter({account: waited[account] + n_turns for account in running - served})
+        assert all(n <= 2 * len(PRIORITIES) for account, n in waited.items() if account != b"d")
+        if n_step > 40 and not (machine.scheduler.running or machine.scheduler.waiting):
+            return
+    raise AssertionError("some are never done")
+
+
+@given(st.floats(0.001, 0.15), st.floats(0.0001, 0.02), st.integers(0, 31))
+def test_long_prompts_in_a_loop_leave_a_stream_its_gaps(step_s: float, token_s: float, n_forced: int) -> None:
+    machine = Machine(step_s, token_s, n_forced=n_forced)
+    stream = machine.add(0, 20, b"honest", output=10_000)
+    longest = [machine.add(1 + each, 2_000, b"greedy", output=1) for each in range(4)]
+    over: list[int] = []
+    for n_step in range(120):
+        machine.step()
+        n_prompt = sum(count - 1 for count in machine.last.values())
+        if n_prompt > PROMPT_TOKENS_AT_LEAST and machine.duration_s > 1.25 * GAP_S:
+            over.append(n_step)
+    assert stream.n_output >= 60
+    assert len(over) <= 10
+    assert len([step for step in over if step > 40]) <= 3, "what has been learned is hardly ever wrong"
+    assert any(each.n_computed or each.n_output for each in longest)
+
+
+def test_a_short_prompt_does_not_wait_behind_long_ones_of_another_account() -> None:
+    machine = Machine(0.02, 0.002)
+    machine.add(0, 10, b"stream", output=500)
+    for _ in range(10):
+        machine.step()
+    for each in range(4):
+        machine.add(1 + each, 4_000, b"greedy")
+    for _ in range(5):
+        machine.step()
+    short = machine.add(9, 60, b"honest")
+    for _ in range(4):
+        machine.step()
+    assert short.n_output
+
+
+def test_a_prompt_of_a_higher_priority_goes_first() -> None:
+    machine = Machine(0.02, 0.002)
+    for each in range(4):
+        machine.add(each, 4_000, b"greedy", priority=1)
+    machine.step()
+    short = machine.add(9, STEP_TOKENS, b"best", priority=4)
+    machine.step()
+    assert short.n_output == 1
+
+
+def test_prompts_alone_take_whole_steps() -> None:
+    machine = Machine(1.0, 1.0)
+    prompt = machine.add(0, STEP_TOKENS * 5, b"a")
+    for _ in range(5):
+        machine.step()
+    assert prompt.n_output == 1
+
+
+def test_a_place_that_is_free_goes_to_the_account_with_the_fewest() -> None:
+    machine = Machine(0.01, 0.001, max_sequences=2)
+    first, second, third = (machine.add(each, 10, b"greedy", output=4 + 9 * each) for each in range(3))
+    machine.step()
+    honest = machine.add(9, 10, b"honest", output=4)
+    while first in machine.scheduler.running:
+        machine.step()
+    machine.step()
+    assert {*machine.scheduler.running} == {second, honest}
+    assert third in machine.scheduler.waiting
+
+
+@given(st.lists(st.sets(st.sampled_from([b"a", b"b", b"c", b"d"]), min_size=1), max_size=60), st.data())
+def test_whoever_comes_and_goes_takes_no_turn_from_who_waits(
+    present: list[set[bytes]], data: st.DataObject
+) -> None:
+    turns = Turns()
+    waited: dict[bytes, int] = defaultdict(int)
+    for accounts in present:
+        accounts.add(b"waiting")
+        left = 1.0
+        for account in turns.order(sorted(accounts)):
+            share = left if account == b"waiting" else left * data.draw(st.sampled_from([0.5, 0.9, 1.0]))
+            turns.serve(account, share)
+            left -= share
+            waited[account] = 0 if share else waited[account] + 1
+        assert waited[b"waiting"] <= 8

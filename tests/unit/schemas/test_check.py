@@ -1,0 +1,206 @@
+from typing import Any
+
+import pytest
+
+from tessera.errors import InvalidSchema
+from tessera.schemas.check import check_schema
+
+
+@pytest.mark.parametrize(
+    ("schema", "where"),
+    [
+        (
+            {"properties": {"a/b": {"type": "array", "uniqueItems": True}}},
+            "#/properties/a~1b/uniqueItems: `uniqueItems`",
+        ),
+        ({"$defs": {"a": {"not": {"const": 1}}}, "$ref": "#/$defs/a"}, "#/$defs/a/not: `not`"),
+        ({"anyOf": [{}, {"pattern": "(?=a)b"}]}, "#/anyOf/1/pattern: `pattern`"),
+        ({"items": {"maxItems": 10**9}}, "#/items/maxItems: `maxItems`"),
+        ({"dependencies": {"a": ["b"]}}, "#/dependentRequired: `dependentRequired`"),
+        ({"properties": {"a": {"$ref": "x.json"}}}, "#/properties/a/$ref: `$ref`"),
+        ({"properties": {"a": {"type": "strin"}}}, "#/properties/a/type: `type`"),
+        ({"minimum": 2**60}, "#/minimum: `minimum`"),
+        ({"oneOf": [{}, {}]}, "#/oneOf: `oneOf`"),
+        ({"const": "a\x1fb"}, "#/const: `const`: a control character"),
+        ({"enum": ["a", [{"b": "\0"}]]}, "#/enum: `enum`: a control character"),
+        ({"properties": {"a": {"const": {"b": "\x7f"}}}}, "#/properties/a/const: `const`"),
+        ({"enum": [[2**60]]}, "#/enum: `enum`: a number beyond"),
+        ({"patternProperties": {r"^a/\b": {}}}, r"#/patternProperties/^a~1\b: `patternProperties`"),
+        ({"patternProperties": {"(?!a)$": {}}}, "#/patternProperties/(?!a)$: `patternProperties`"),
+        ({"patternProperties": {"a" * 250 + str(i): {} for i in range(80)}}, "more than 16384 characters"),
+    ],
+)
+def test_refusals_name_the_place_and_the_keyword(schema: Any, where: str) -> None:
+    with pytest.raises(InvalidSchema) as refusal:
+        check_schema(schema, strict=True, param="p")
+    assert where in refusal.value.message
+    assert (refusal.value.status, refusal.value.param) == (400, "p")
+
+
+def test_what_is_relaxed_is_left_out_and_the_rest_kept() -> None:
+    schema = {"type": "array", "title": "t", "uniqueItems": True, "items": {"type": "integer", "minimum": 1}}
+    document = check_schema(schema, strict=False, param="p")
+    assert document.root == {"type": "array", "items": {"type": "integer", "minimum": 1}}
+
+
+def test_limits_beyond_exact_numbers_are_drawn_in() -> None:
+    schema = {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}
+    root = check_schema(schema, strict=True, param="p").root
+    assert root == {"type": "integer", "minimum": -(2**53), "maximum": 2**53}
+
+
+def test_a_part_stands_alone_with_the_definitions_it_reaches() -> None:
+    node = {
+        "type": "object",
+        "properties": {"next": {"$ref": "#/$defs/node"}, "name": {"$ref": "#/$defs/name"}},
+    }
+    schema = {
+        "type": "object",
+        "properties": {"list": {"$ref": "#/$defs/node"}, "n": {"type": "null"}},
+        "$defs": {"node": node, "name": {"type": "string"}, "unused": {"type": "null"}},
+    }
+    document = check_schema(schema, strict=True, param="p")
+    properties: Any = document.root["properties"]  # type: ignore[index] - it is an object
+    assert document.standing_alone(properties["n"]) == {"type": "null"}
+    alone: Any = document.standing_alone(properties["list"])
+    assert alone["$ref"] == "#/$defs/~1$defs~1node"
+    assert set(alone["$defs"]) == {"/$defs/node", "/$defs/name"}
+
+
+def test_texts_and_unions_that_meet_are_all_kept() -> None:
+    schema: Any = {
+        "type": "string",
+        "pattern": "^a",
+        "format": "date",
+        "anyOf": [{}],
+        "oneOf": [{"minLength": 1}],
+    }
+    root: Any = check_schema(schema, strict=True, param="p").root
+    assert root["pattern"] == "^(?:a(?s:.*))$"
+    assert root["anyOf"] == [{}]
+    assert [*root["allOf"][0]] == ["pattern"]
+    assert root["allOf"][1] == {"anyOf": [{"minLength": 1}]}
+
+
+def test_the_patterns_of_names_are_rewritten_and_may_become_one() -> None:
+    schema: Any = {"patternProperties": {"^/$": {"type": "null"}, r"^\/$": {"const": None}, r"\b": {}}}
+    root: Any = check_schema(schema, strict=False, param="p").root
+    assert root == {"patternProperties": {r"^(?:\u{2f})$": {"allOf": [{"type": "null"}, {"const": None}]}}}
+
+
+REFERENCE_AS_DATA: list[dict[str, Any]] = [
+    {keyword: value, "$defs": {"a": {"type": "string"}}}
+    for target in ("#/$defs/a", "#/nowhere", "http://127.0.0.1:9/x")
+    for data in ({"$ref": target}, {"properties": {"x": {"$ref": target}}}, [{"items": {"$ref": target}}])
+    for keyword, value in (
+        ("enum", [data]), ("const", data), ("default", data), ("examples", [data]), ("x-unknown", data),
+    )
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("schema", REFERENCE_AS_DATA, ids=str)
+@pytest.mark.parametrize("strict", [True, False])
+def test_constants_and_examples_hold_data_and_no_references(schema: Any, strict: bool) -> None:
+    for within in (schema, {"type": "object", "properties": {"v": schema}}):
+        document = check_schema(within, strict=strict, param="p")
+        assert document.definitions == {}
+        alone = document.standing_alone(document.root)
+        assert "$defs" not in alone
+    kept = {name: schema[name] for name in ("enum", "const") if name in schema}
+    assert check_schema(schema, strict=strict, param="p").root == kept
+
+
+SAYS_NOTHING: list[dict[str, Any]] = [
+    {"type": "object", "propertyNames": {"type": "string"}},
+    {"type": "object", "propertyNames": True},
+    {"type": "object", "propertyNames": {"description": "a name"}},
+    {"type": "object", "additionalProperties": {}, "unevaluatedProperties": {}},
+    {"type": "object", "dependentRequired": {}},
+    {"type": "object", "dependentRequired": {"a": []}},
+    {"type": "object", "dependentSchemas": {"a": True}},
+    {"type": "object", "dependencies": {"a": [], "b": {}}},
+    {"type": "object", "minProperties": 0},
+    {"type": "object", "uniqueItems": True, "contains": {"const": 1}, "pattern": r"\b"},
+    {"type": "object", "patternProperties": {}},
+    {"type": "object", "not": False},
+    {"type": "object", "if": {"required": ["a"]}},
+    {"type": "object", "if": {"required": ["a"]}, "then": {}, "else": True},
+    {"type": "object", "then": False, "else": False},
+    {"type": "object", "minContains": 2},
+    {"type": "object", "format": "some-format-of-ours"},
+    {"type": "object", "unevaluatedItems": False, "maxContains": 0},
+]
+
+
+@pytest.mark.parametrize("schema", SAYS_NOTHING, ids=str)
+def test_what_says_nothing_is_no_reason_to_refuse(schema: Any) -> None:
+    root: Any = check_schema(schema, strict=True, param="p").root
+    assert {name: value for name, value in root.items() if value != {}} == {"type": "object"}
+
+
+OLDER_FORMS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"items": [{"type": "null"}]}, {"prefixItems": [{"type": "null"}]}),
+    (
+        {"items": [{"type": "null"}], "additionalItems": False},
+        {"prefixItems": [{"type": "null"}], "items": False},
+    ),
+    ({"items": {"type": "null"}, "additionalItems": False}, {"items": {"type": "null"}}),
+    ({"minimum": 3, "exclusiveMinimum": True}, {"minimum": 3, "exclusiveMinimum": 3}),
+    ({"maximum": 3, "exclusiveMaximum": False}, {"maximum": 3}),
+    ({"maxItems": 2.0, "minLength": 1.0}, {"maxItems": 2, "minLength": 1}),
+    ({"unevaluatedProperties": False, "properties": {}}, {"additionalProperties": False, "properties": {}}),
+    ({"not": {}}, {"enum": []}),
+    ({"$schema": "https://example.com/our-own-dialect", "type": "null"}, {"type": "null"}),
+    (
+        {"$schema": "http://json-schema.org/draft-07/schema#", "$ref": "#/definitions/a", "minimum": 3}
+        | {"definitions": {"a": {"type": "integer"}}},
+        {"$ref": "#/$defs/~1definitions~1a"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("schema", "meant"), OLDER_FORMS, ids=str)
+def test_the_forms_of_older_drafts_are_read(schema: Any, meant: Any) -> None:
+    document = check_schema(schema, strict=True, param="p")
+    root = document.standing_alone(document.root)
+    assert {name: value for name, value in root.items() if name != "$defs"} == meant
+
+
+BY_NAME: list[dict[str, Any]] = [
+    {"$ref": "#text", "$defs": {"a": {"$anchor": "text", "type": "string"}}},
+    {"$id": "https://x.test/s.json", "$ref": "s.json#/$defs/a", "$defs": {"a": {"type": "string"}}},
+    {"$id": "https://x.test/s.json", "$ref": "t.json", "$defs": {"a": {"$id": "t.json", "type": "string"}}},
+    {"$id": "urn:x:1", "$ref": "#/$defs/a", "$defs": {"a": {"type": "string"}}},
+    {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "$ref": "#text",
+        "definitions": {"a": {"$id": "#text", "type": "string"}},
+    },
+    {
+        "$schema": "http://json-schema.org/draft-04/schema#",
+        "$ref": "t.json#",
+        "definitions": {"a": {"id": "t.json", "type": "string"}},
+    },
+]
+
+
+@pytest.mark.parametrize("schema", BY_NAME, ids=str)
+def test_references_by_name_are_found(schema: Any) -> None:
+    document = check_schema(schema, strict=True, param="p")
+    assert [*document.definitions.values()] == [{"type": "string"}]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [{"enum": ["a", "b"]}, {"const": "a"}, {"pattern": "^[ab]$"}, {"type": "string", "minLength": 1}],
+    ids=str,
+)
+def test_rules_for_names_are_kept_where_nothing_else_names_properties(names: Any) -> None:
+    schema = {"type": "object", "propertyNames": names, "additionalProperties": {"type": "integer"}}
+    root: Any = check_schema(schema, strict="minLength" not in names, param="p").root
+    if "minLength" not in names:
+        assert root["additionalProperties"] is False
+        named: Any = root.get("properties", root.get("patternProperties"))
+        assert next(iter(named.values())) == {"type": "integer"}
+    with pytest.raises(InvalidSchema, match="propertyNames"):
+        check_schema({**schema, "properties": {"a": {}}}, strict=True, param="p")

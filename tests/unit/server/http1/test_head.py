@@ -1,0 +1,179 @@
+import itertools
+
+import pytest
+
+from tessera.server.http1.framing import MAX_HEAD_BYTES, MAX_HEADERS, ChunkedBody, InvalidHttp
+from tessera.server.http1.head import SINGLE, Head
+
+REST = b'{"a": 1}\r\n\r\nGET /next HTTP/1.1\r\n\r\n'
+GOOD = b"POST /a?b=%20 HTTP/1.1\r\nHost: x\r\nX-A:  y \r\nContent-Length: 8\r\n\r\n"
+
+
+def begun(sent: bytes) -> Head:
+    """The head, if there is a whole one."""
+    head, unread = Head(), bytearray(sent)
+    assert head.feed(unread)
+    return head
+
+
+@pytest.mark.parametrize("wish", [b"", b"Upgrade: h2c\r\nConnection: Upgrade\r\n"])
+@pytest.mark.parametrize("blank", [b"", b"\r\n", b"\r\n\r\n\r\n"])
+def test_a_head_ends_at_its_empty_line_wherever_packets_end(wish: bytes, blank: bytes) -> None:
+    sent = blank + GOOD.replace(b"X-A", wish + b"X-A") + REST
+    for cuts in [(at, at) for at in range(len(sent))] + [(at, at + 1) for at in range(len(sent) - 1)]:
+        head, unread, complete = Head(), bytearray(), False
+        for start, end in itertools.pairwise([0, *cuts, len(sent)]):
+            unread += sent[start:end]
+            complete = complete or head.feed(unread)
+        assert complete
+        assert bytes(unread) == REST
+        assert (head.get_method(), head.url, head.get_http_version()) == (b"POST", b"/a?b=%20", "1.1")
+        assert dict(head.headers)[b"host"] == b"x"
+        assert not head.body().complete
+        assert head.should_keep_alive() is True
+
+
+@pytest.mark.parametrize("name", sorted(SINGLE))
+@pytest.mark.parametrize("second", ["same", "other", "empty"])
+def test_of_some_fields_there_may_be_one_only(name: bytes, second: str) -> None:
+    value = {b"content-length": b"8", b"transfer-encoding": b"chunked"}.get(name, b"a")
+    again = {"same": value, "other": b"9", "empty": b""}[second]
+    one = b"POST / HTTP/1.1\r\n%b: %b\r\n" % (name, value)
+    assert begun(one + b"\r\n").body()
+    with pytest.raises(InvalidHttp):
+        begun(one + b"X: y\r\n%b: %b\r\n\r\n" % (name.upper(), again)).body()
+
+
+LINES = [
+    b"Transfer-Encoding: gzip, chunked",
+    b"Transfer-Encoding: chunked, gzip",
+    b"Transfer-Encoding: chunked, chunked",
+    b"Transfer-Encoding: gzip",
+    b"Transfer-Encoding: identity",
+    b"Transfer-Encoding: ",
+    b"Transfer-Encoding: chunked;q=1",
+    b"Transfer-Encoding: \x0bchunked",
+    b"Transfer-Encoding: xchunked",
+    b"Transfer-Encoding: chunked\r\nContent-Length: 5",
+    b"Content-Length: 5\r\nTransfer-Encoding: chunked",
+    b"Content-Length: -1",
+    b"Content-Length: +5",
+    b"Content-Length: 0x5",
+    b"Content-Length: 5, 5",
+    b"Content-Length: 5.0",
+    b"Content-Length: 1e1",
+    b"Content-Length: 1 0",
+    b"Content-Length: ",
+    b"Content-Length: " + b"9" * 30,
+    b"Content-Length : 5",
+    b"Content-Length\t: 5",
+    b"X: a\r\n folded",
+    b"X: a\r\n\tfolded",
+    b" X: a",
+    b"X: a\nY: b",
+    b"X: a\rY: b",
+    b"X: a\x00b",
+    b"X: a\x01b",
+    b"X: a\x7fb",
+    b"X\x00: a",
+    b"X\xff: a",
+    b"X(: a",
+    b": a",
+    b"no colon",
+]
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_fields_that_could_be_read_in_two_ways_are_refused(line: bytes) -> None:
+    with pytest.raises(InvalidHttp):
+        begun(b"POST / HTTP/1.1\r\nHost: x\r\n" + line + b"\r\n\r\n").body()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"GET /\nX: y\n",
+        b"GET / HTTP/1.2",
+        b"GET / HTTP/2.0",
+        b"PRI * HTTP/2.0",
+        b"GET / HTTP/1.1 ",
+        b"GET /a b HTTP/1.1",
+        b"GET /a\nb HTTP/1.1",
+        b"GET /a\x00b HTTP/1.1",
+        b"GET /a\xffb HTTP/1.1",
+        b"get / HTTP/1.1",
+        b"BREW / HTTP/1.1",
+        b"CONNECT x:1 HTTP/1.1",
+        b"CONNECT / HTTP/1.1",
+        b"GET x:1 HTTP/1.1",
+        b"GET x HTTP/1.1",
+        b"GET * HTTP/1.1",
+        b"GET http://x HTTP/1.1",
+        b"GET ftp://x/y HTTP/1.1",
+        b"GET / HTTP/1.1\nHost: x\n",
+        b"\x16\x03\x01\x02\x00",
+    ],
+)
+def test_request_lines_that_are_none_are_refused(line: bytes) -> None:
+    with pytest.raises(InvalidHttp):
+        begun(line + b"\r\n\r\n").body()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"GET http://x/healthz HTTP/1.1",
+        b"GET HTTPS://x/healthz HTTP/1.1",
+        b"OPTIONS * HTTP/1.1",
+        b"GET //a HTTP/1.1",
+        b"GET / HTTP/1.0",
+        b"GET / HTTP/0.9",
+        b"GET /",
+    ],
+)
+def test_every_form_of_a_request_line_that_older_clients_and_proxies_send_is_taken(line: bytes) -> None:
+    assert begun(line + b"\r\n\r\n").body().complete
+
+
+@pytest.mark.parametrize("coding", [b"chunked", b"Chunked", b" CHUNKED "])
+def test_chunked_is_the_one_coding(coding: bytes) -> None:
+    fields = b"\r\nTransfer-Encoding:%b\r\n\r\n" % coding
+    assert isinstance(begun(b"POST / HTTP/1.1" + fields).body(), ChunkedBody)
+    with pytest.raises(InvalidHttp):
+        begun(b"POST / HTTP/1.0" + fields).body()
+
+
+ENDLESS = {
+    "value": (b"GET / HTTP/1.1\r\nX: ", b"a"),
+    "name": (b"GET / HTTP/1.1\r\n", b"n"),
+    "target": (b"GET /", b"a"),
+    "fields": (b"GET / HTTP/1.1\r\n", b"X: y\r\n"),
+    "large fields": (b"GET / HTTP/1.1\r\n", b"X: " + b"y" * 1000 + b"\r\n"),
+    "empty lines": (b"", b"\r\n"),
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+@pytest.mark.parametrize("packet_bytes", [100, 2**18])
+def test_a_head_is_capped(name: str, packet_bytes: int) -> None:
+    begin, more = ENDLESS[name]
+    head, unread, n_sent = Head(), bytearray(begin), 0
+    packet = more * (packet_bytes // len(more) + 1)
+    refusal = ""
+    while not refusal and n_sent < 60_000_000:
+        unread += packet
+        n_sent += len(packet)
+        try:
+            head.feed(unread)
+        except InvalidHttp as error:
+            refusal = str(error)
+        else:
+            assert not unread  # nothing is kept to be looked at again
+    assert refusal
+    assert n_sent <= MAX_HEAD_BYTES + 2 * len(packet)
+
+
+def test_the_number_of_fields_holds_to_the_last_one() -> None:
+    assert begun(b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * MAX_HEADERS + b"\r\n").body().complete
+    with pytest.raises(InvalidHttp):
+        begun(b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * (MAX_HEADERS + 1) + b"\r\n")

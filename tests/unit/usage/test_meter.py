@@ -1,0 +1,72 @@
+import logging
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from tessera.core.events import FinishReason
+from tessera.errors import EngineTimeout
+from tessera.observe.metrics import Metrics
+from tessera.usage.meter import CLIENT_GONE, Meter
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
+
+
+def count(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(f"tessera_{name}", {"model": "m", **labels})
+
+
+def test_a_whole_reply_is_counted(metrics: Metrics) -> None:
+    with Meter(metrics, "m", "t") as meter:
+        assert (count(metrics, "num_requests_waiting"), count(metrics, "num_requests_running")) == (1, 0)
+        meter.admit()
+        assert (count(metrics, "num_requests_waiting"), count(metrics, "num_requests_running")) == (0, 1)
+        meter.begin()
+        tally = meter.tally
+        tally.prompt_tokens, tally.cached_tokens = 10, 4
+        tally.completion_tokens, tally.reasoning_tokens = 7, 3
+        tally.finished |= {0: FinishReason.STOP, 1: FinishReason.LENGTH}
+    assert count(metrics, "num_requests_running") == 0
+    assert count(metrics, "prompt_tokens_total") == 10
+    assert count(metrics, "prompt_tokens_cached_total") == 4
+    assert count(metrics, "generation_tokens_total") == 7
+    assert count(metrics, "reasoning_tokens_total") == 3
+    assert count(metrics, "request_success_total", finished_reason="stop") == 1
+    assert count(metrics, "request_success_total", finished_reason="length") == 1
+    for name in (
+        "request_queue_time_seconds",
+        "time_to_first_token_seconds",
+        "request_time_per_output_token_seconds",
+        "e2e_request_latency_seconds",
+    ):
+        assert count(metrics, f"{name}_count") == 1
+
+
+def test_what_is_cut_short_is_counted_with_its_tokens(metrics: Metrics) -> None:
+    for error in (EngineTimeout("late"), RuntimeError()):
+        with suppress(type(error)), Meter(metrics, "m", "t") as meter:
+            meter.admit()
+            meter.tally.completion_tokens = 3
+            raise error
+    with Meter(metrics, "m", "t") as meter:
+        meter.admit()
+        meter.fail(CLIENT_GONE)
+    codes = ("engine_timeout", "internal_error", CLIENT_GONE)
+    assert [count(metrics, "request_failure_total", code=code) for code in codes] == [1, 1, 1]
+    assert count(metrics, "generation_tokens_total") == 6
+    assert (count(metrics, "num_requests_waiting"), count(metrics, "num_requests_running")) == (0, 0)
+    assert count(metrics, "e2e_request_latency_seconds_count") == 0
+
+
+def test_a_request_is_one_line_in_the_log(metrics: Metrics, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "tessera.usage"), Meter(metrics, "m", "req_7") as meter:
+        meter.admit()
+        meter.tally.prompt_tokens = 5
+        meter.tally.finished[0] = FinishReason.STOP
+    (record,) = caplog.records
+    fields: dict[str, Any] = vars(record)["fields"]
+    assert (record.message, fields["trace_id"], fields["outcome"]) == ("request", "req_7", "stop")
+    assert (fields["prompt_tokens"], fields["first_token_s"]) == (5, None)

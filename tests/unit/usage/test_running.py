@@ -1,0 +1,111 @@
+"""Requests that run: whenever the process dies, its file tells of those whose end is not on record."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tessera.core.entry import OPEN, Entry
+from tessera.core.usage import Usage
+from tessera.usage.files import abandoned, decode
+from tessera.usage.running import SLOT_BYTES, Running, Slots
+
+ENTRY = Entry("chatcmpl-1", "acc", "key", "m", "direct", True, 7.0)
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["begin", "begin", "grow", "end", "forget", "round"]),
+        st.integers(0, 3),
+        st.sampled_from([0, 200, 1100]),
+    ),
+    max_size=60,
+)
+
+
+def told(folder: Path) -> list[Entry]:
+    """By the file as it is now, in the order of ids."""
+    (path,) = folder.iterdir()
+    return sorted(decode(path.read_bytes().splitlines()), key=lambda entry: entry.id)
+
+
+@given(STEPS)
+def test_the_file_tells_of_those_that_have_begun_and_whose_end_is_not_on_record(
+    steps: list[tuple[str, int, int]],
+) -> None:
+    with TemporaryDirectory() as name:
+        running = Running()
+        running.slots = Slots(Path(name), "one")
+        begun: dict[str, Entry] = {}
+        written: dict[str, Entry] = {}
+        for number, (step, which, n_letters) in enumerate(steps):
+            id = f"{number:04}" if step == "begin" else list(begun or [""])[which % max(1, len(begun))]
+            if step == "begin":
+                begun[id] = replace(ENTRY, id=id, model="é" * (n_letters // 2))
+                if running.begin(id, lambda id=id: begun[id]):
+                    written[id] = begun[id]
+                assert (id in written) == (n_letters < SLOT_BYTES)
+            elif step == "grow" and id and begun[id].finish == OPEN:
+                begun[id] = replace(begun[id], usage=Usage(completion_tokens=number))
+            elif step == "end" and id:
+                begun[id] = replace(begun[id], finish="stop")
+                running.end(begun[id])
+            elif step == "forget":
+                running.forget(id)
+                begun.pop(id, None)
+                written.pop(id, None)
+            elif step == "round":
+                assert {entry.id: entry for entry in running.entries()} == begun
+                written = {id: begun[id] for id in written}
+            assert told(Path(name)) == [written[id] for id in sorted(written)]
+        running.slots.close()
+        left = [entry for _, pieces in abandoned(Path(name)) for piece in pieces for entry in piece]
+        assert sorted(left, key=lambda entry: entry.id) == [written[id] for id in sorted(written)]
+        assert list(Path(name).iterdir()) == []
+
+
+def test_slots_are_used_again(tmp_path: Path) -> None:
+    running = Running()
+    running.slots = Slots(tmp_path, "one")
+    for number in range(1000):
+        assert running.begin(str(number), lambda: ENTRY)
+        if number >= 10:
+            running.forget(str(number - 10))
+    (path,) = tmp_path.iterdir()
+    assert path.stat().st_size == 11 * SLOT_BYTES
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_runs_is_told_as_it_is_now() -> None:
+    running, tokens = Running(), [1]
+    assert not running.begin("1", lambda: replace(ENTRY, usage=Usage(completion_tokens=tokens[0])))
+    tokens[0] = 5
+    assert [entry.usage.completion_tokens for entry in running.entries()] == [5]
+
+
+def test_a_full_disk_is_said_and_harms_nothing_else(tmp_path: Path) -> None:
+    slots = Slots(tmp_path, "one")
+    first = slots.take(ENTRY)
+    full = os.open("/dev/full", os.O_RDWR)
+    kept = os.dup(slots._fd)  # pyright: ignore[reportPrivateUsage]
+    os.dup2(full, slots._fd)  # pyright: ignore[reportPrivateUsage]
+    assert slots.take(ENTRY) is None
+    os.dup2(kept, slots._fd)  # pyright: ignore[reportPrivateUsage]
+    assert slots.take(replace(ENTRY, id="2")) == 1
+    assert first == 0
+    assert [entry.id for entry in told(tmp_path)] == ["2", "chatcmpl-1"]
+    for fd in (full, kept):
+        os.close(fd)
+
+
+def test_a_slot_that_is_freed_after_the_end_touches_nobody_elses_file(tmp_path: Path) -> None:
+    slots = Slots(tmp_path, "one")
+    slot = slots.take(ENTRY)
+    assert slot is not None
+    slots.close()
+    with (tmp_path / "other").open("wb", buffering=0) as other:  # has the descriptor that was closed
+        other.write(b"{}")
+        slots.free(slot)
+    assert (tmp_path / "other").read_bytes() == b"{}"
