@@ -20,11 +20,12 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tessera.access.keys import Keys
-from tessera.app import build_app
 from tessera.catalog import Catalog, Model
 from tessera.core.events import TextDelta
 from tessera.engine.scripted.engine import WORDS, ScriptedEngine, ScriptedTokenizer, at_once, cycling, paced
 from tessera.formats.hermes import HERMES
+from tessera.http.app import build_app
+from tessera.http.service import Service
 from tessera.http.sse import HEADERS
 from tessera.observe.metrics import Metrics
 from tessera.server.http1.protocol import GuardedProtocol
@@ -70,7 +71,9 @@ def tessera(
         context_tokens=2**30,
     )
     model = Model(MODEL, engine, tokenizer, HERMES, HERMES.sampling, created_s=1)
-    return build_app(Catalog([model], {}, MODEL), Keys([KEY]), metrics=metrics, ledger=ledger)
+    return build_app(
+        Service(catalog=Catalog([model], {}, MODEL), keys=Keys([KEY]), metrics=metrics, ledger=ledger)
+    )
 
 
 def raw(tokens_per_chunk: int, tokens_per_s: float, n_events: int) -> ASGIApp:

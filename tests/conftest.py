@@ -22,15 +22,16 @@ from tessera.access.keys import OPERATOR, Identity, KeyRing, Keys
 from tessera.access.limits import Limiter
 from tessera.access.queue import Admission
 from tessera.access.tiers import DEFAULTS, OPERATOR_TIER, Tier
-from tessera.app import build_app
 from tessera.catalog import Catalog, Model
 from tessera.engine.openvino.config import WorkerConfig
 from tessera.engine.scripted.engine import ScriptedEngine, ScriptedTokenizer
 from tessera.formats.base import ChatFormat
 from tessera.formats.hermes import HERMES
+from tessera.http.app import build_app
 from tessera.http.bodies import Bodies
 from tessera.http.inflight import InFlight
 from tessera.http.limits import HttpLimits
+from tessera.http.service import Service
 from tessera.models.cache import Cache, default_root
 from tessera.models.folder import ModelFolder
 from tessera.models.progress import Quiet
@@ -140,19 +141,19 @@ class Served:
 
     @property
     def in_flight(self) -> InFlight:
-        return self.app.state.in_flight
+        return self.app.state.service.in_flight
 
     @property
     def admission(self) -> Admission:
-        return self.app.state.admission
+        return self.app.state.service.admission
 
     @property
     def bodies(self) -> Bodies:
-        return self.app.state.bodies
+        return self.app.state.service.bodies
 
     @property
     def metrics(self) -> Metrics:
-        return self.app.state.metrics
+        return self.app.state.service.metrics
 
     def call_soon(self, call: Callable[[], None]) -> None:
         """Call it where the server runs."""
@@ -241,9 +242,15 @@ def serve(stopping: list[threading.Thread]) -> Iterator[Callable[..., Served]]:
                 engine.info.model_id, engine, tokenizer, chat_format, sampling, created_s=1, grammars=grammars
             )
             catalog = Catalog([model], {"alias": model.id}, model.id)
-            app = build_app(
-                catalog, keys or OneKey(tier, models), limits, capacity, limiter=limiter, ledger=ledger
+            service = Service(
+                catalog=catalog,
+                keys=keys or OneKey(tier, models),
+                limits=limits,
+                capacity=capacity,
+                limiter=limiter,
+                ledger=ledger,
             )
+            app = build_app(service)
             loops: list[asyncio.AbstractEventLoop] = []
 
             async def noting_its_loop(scope: Scope, receive: Receive, send: Send) -> None:

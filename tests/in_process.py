@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-from tessera.catalog import Written
 from tessera.core.chat import ChatRequest
 from tessera.core.generation import Grammar
 from tessera.errors import GenerationFailed
 from tessera.formats.base import ChatFormat
+from tessera.grammars.base import Written
 from tessera.grammars.turn import build_grammar
 from tessera.schemas.validation import Validator
 

@@ -1,49 +1,16 @@
 """A served model: an engine, the tokenizer and format that go with it, and the names it answers to."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-from tessera.core.chat import ChatRequest, JsonObject, Mode
-from tessera.core.generation import Grammar
+from tessera.core.chat import ChatRequest, Mode
 from tessera.engine.base import Engine
 from tessera.errors import ModelNotFound
 from tessera.formats.base import ChatFormat, SamplingDefaults, Segment
+from tessera.grammars.base import Grammars
 from tessera.text.encoded import EncodedTexts
 from tessera.text.tokenizer import Tokenizer
-
-
-class Written(NamedTuple):
-    """A part of a reply that has ended: its JSON text, the schema it must fit, and its name in messages."""
-
-    what: str
-    schema: JsonObject | bool
-    text: str
-
-
-class Grammars(Protocol):
-    """Works on clients' schemas: builds and tries the grammars of replies, and validates what was written."""
-
-    async def start(self) -> None:
-        """Has all that is needed ready; calling it is optional. Raises `StartupError`."""
-        ...
-
-    async def grammar(self, request: ChatRequest) -> Grammar | None:
-        """The grammar of the reply to a request; None if anything may be said.
-
-        Raises `InvalidSchema` and `EngineOverloaded`.
-        """
-        ...
-
-    async def validate(self, parts: Sequence[Written]) -> None:
-        """Raises `GenerationFailed` for a part that breaks its schema, `GrammarFailed` where finding that
-        out costs too much, and `EngineOverloaded`.
-        """
-        ...
-
-    async def aclose(self) -> None:
-        """End its processes."""
-        ...
 
 
 class Renderer(Protocol):
@@ -125,6 +92,11 @@ class Catalog:
                 f"The model '{wanted[:200]}' does not exist here. Send one of: {known}.", param="model"
             )
         return model
+
+    @property
+    def default(self) -> Model:
+        """The model that answers requests which name none."""
+        return self.find(None)
 
     def names(self) -> list[tuple[str, Model]]:
         """Every name that `find` takes, models first."""

@@ -15,7 +15,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 
 BANNED = re.compile(
     r"(utils?|helpers?|common|misc|data|info)"
-    r"|.*(Manager|Handler|Service)"
+    r"|.*(Manager|Handler)|.+Service"
     r"|_?(process|handle)_.*"
     r"|base_.*_impl"
 )

@@ -17,12 +17,13 @@ from tests.scripts import CAN_ALL
 
 from tessera.access.keys import AccountId, Keys, generate_key
 from tessera.access.tiers import DEFAULTS, OPERATOR_TIER
-from tessera.app import build_app
 from tessera.catalog import Catalog, Model
 from tessera.engine.scripted.engine import CHATML, ScriptedEngine, ScriptedTokenizer
 from tessera.formats.hermes import HERMES
 from tessera.formats.qwen3 import QWEN3, QWEN3_TOKENS
 from tessera.grammars.checker import GrammarCheck
+from tessera.http.app import build_app
+from tessera.http.service import Service
 
 MODEL, OTHER_FAMILY = "Qwen/Qwen3.6-35B-A3B", "scripted/json-calls"
 EXPECTED = "/expected"
@@ -144,7 +145,7 @@ def scripted() -> Iterator[Scripted]:
     keys, names = Keys(), {name: generate_key() for name in tiers}
     for name, key in names.items():
         keys.add(key, AccountId(name), tiers[name])
-    app = build_app(Catalog(models, {}, MODEL), keys)
+    app = build_app(Service(catalog=Catalog(models, {}, MODEL), keys=keys))
     recorder = Recorder(app, engines, phrases)
     stopping: list[Any] = []
     with running(recorder, stopping) as port:

@@ -19,11 +19,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.conformance.engines import fake_worker
 
 from tessera.access.keys import Keys
-from tessera.app import build_app
 from tessera.catalog import Catalog, Model
 from tessera.engine.host.private import PrivateEngine
 from tessera.engine.scripted.engine import ScriptedTokenizer
 from tessera.formats.hermes import HERMES
+from tessera.http.app import build_app
+from tessera.http.service import Service
 from tessera.processes import supervision
 from tessera.text.hf import HfTokenizer
 from tessera.text.tokenizer import Tokenizer
@@ -58,13 +59,13 @@ class Subject:
 
     @property
     def n_in_flight(self) -> int:
-        return self.app.state.in_flight.n
+        return self.app.state.service.in_flight.n
 
     @property
     def n_held(self) -> int:
         """By anybody who is being answered, in the service and in the engine."""
         of_engine = sum(self.engine.gauges[name] for name in ("running", "waiting", "blocks_used"))
-        return self.n_in_flight + self.app.state.admission.n_running + of_engine
+        return self.n_in_flight + self.app.state.service.admission.n_running + of_engine
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +78,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 @contextmanager
 def serving(engine: PrivateEngine, tokenizer: Tokenizer, run_app: RunApp) -> Iterator[tuple[Starlette, int]]:
     model = Model("m", engine, tokenizer, HERMES, HERMES.sampling, created_s=1)
-    app = build_app(Catalog([model], {}, "m"), Keys([KEY]))
+    app = build_app(Service(catalog=Catalog([model], {}, "m"), keys=Keys([KEY])))
 
     async def starting(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

@@ -18,12 +18,13 @@ from tests.fuzz.messages import SEEDS, Message, make
 from tests.scripts import CAN_ALL
 
 from tessera.access.keys import Keys
-from tessera.app import build_app
 from tessera.catalog import Catalog, Model
 from tessera.engine.scripted.engine import ScriptedEngine, ScriptedTokenizer, saying
 from tessera.formats.hermes import HERMES
 from tessera.grammars.checker import GrammarCheck
+from tessera.http.app import build_app
 from tessera.http.limits import HttpLimits
+from tessera.http.service import Service
 
 KEY = "sk-tessera-" + "f" * 40
 ANSWERED_WITHIN_S = 15.0
@@ -45,7 +46,13 @@ def target(run_app: Callable[[ASGIApp], AbstractContextManager[int]]) -> Iterato
     engine = ScriptedEngine(tokenizer, saying(tokenizer, '{"a": 1}'), features=CAN_ALL)
     grammars = GrammarCheck(tokenizer.control_tokens, tokenizer.vocabulary_size, HERMES.syntax)
     model = Model("m", engine, tokenizer, HERMES, HERMES.sampling, created_s=1, grammars=grammars)
-    app = build_app(Catalog([model], {"alias": "m"}, "m"), Keys([KEY]), HttpLimits(body_deadline_s=2))
+    app = build_app(
+        Service(
+            catalog=Catalog([model], {"alias": "m"}, "m"),
+            keys=Keys([KEY]),
+            limits=HttpLimits(body_deadline_s=2),
+        )
+    )
     with blockbuster_ctx(), run_app(app) as port:
         yield Target(port, app, engine)
 
@@ -186,7 +193,7 @@ def test_fuzzed_requests_are_answered_and_leave_nothing(n: int, target: Target) 
     assert {200, 400, 401, 404, 405, 415} <= set(total), total
     assert total[200] > n / 20, total
     begun = time.monotonic()
-    while target.engine.n_running or target.app.state.in_flight.n:
+    while target.engine.n_running or target.app.state.service.in_flight.n:
         assert time.monotonic() - begun < 5
         time.sleep(0.01)
     with closing(Connection(target.port)) as connection:

@@ -10,10 +10,11 @@ import pytest
 from starlette.types import ASGIApp
 
 from tessera.access.keys import Keys
-from tessera.app import build_app
 from tessera.catalog import Catalog, Model
 from tessera.engine.scripted.engine import ScriptedEngine, ScriptedTokenizer, saying
 from tessera.formats.hermes import HERMES
+from tessera.http.app import build_app
+from tessera.http.service import Service
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "openapi.json"
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
@@ -28,7 +29,7 @@ def port(run_app: Callable[[ASGIApp], AbstractContextManager[int]]) -> Iterator[
     tokenizer = ScriptedTokenizer()
     engine = ScriptedEngine(tokenizer, saying(tokenizer, "Fine."))
     model = Model("m", engine, tokenizer, HERMES, HERMES.sampling, created_s=1)
-    with run_app(build_app(Catalog([model], {}, "m"), Keys([KEY]))) as port:
+    with run_app(build_app(Service(catalog=Catalog([model], {}, "m"), keys=Keys([KEY])))) as port:
         yield port
         assert engine.n_running == 0
 

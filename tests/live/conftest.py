@@ -9,13 +9,14 @@ import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tessera.access.keys import Keys
-from tessera.app import build_app
 from tessera.catalog import Catalog, Model
 from tessera.core.generation import EngineInfo, Prompt, Sampling, TokenChunk
 from tessera.engine.host.private import PrivateEngine
 from tessera.engine.openvino.config import WorkerConfig
 from tessera.formats.registry import choose_format
 from tessera.grammars.checker import GrammarCheck
+from tessera.http.app import build_app
+from tessera.http.service import Service
 from tessera.models.folder import ModelFolder
 from tessera.text.hf import HfTokenizer
 
@@ -56,7 +57,7 @@ class Recorded:
 
 
 @dataclass(frozen=True)
-class Service:
+class LiveService:
     """The embedded model, served with all it can do."""
 
     model: Model
@@ -76,7 +77,7 @@ def service(
     worker_config: WorkerConfig,
     model_folder: ModelFolder,
     run_app: Callable[[ASGIApp], AbstractContextManager[int]],
-) -> Iterator[Service]:
+) -> Iterator[LiveService]:
     """In f32: a sequence must not depend on what was cached of it."""
     tokenizer = HfTokenizer.from_file(model_folder.tokenizer_json)
     chat_format = choose_format(
@@ -88,7 +89,7 @@ def service(
         engine.info.model_id, engine, tokenizer, chat_format, chat_format.sampling, 1, grammars=grammars
     )
     key = "sk-tessera-" + "s" * 40
-    app = build_app(Catalog([model], {}, model.id), Keys([key]))
+    app = build_app(Service(catalog=Catalog([model], {}, model.id), keys=Keys([key])))
 
     async def starting(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -99,4 +100,4 @@ def service(
         run_app(starting) as port,
         openai.OpenAI(api_key=key, base_url=f"http://127.0.0.1:{port}/v1", max_retries=0) as client,
     ):
-        yield Service(model, client, engine)
+        yield LiveService(model, client, engine)

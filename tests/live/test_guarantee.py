@@ -24,12 +24,13 @@ from pydantic import BaseModel, Field
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tessera.access.keys import Keys
-from tessera.app import build_app
 from tessera.catalog import Catalog, Model
 from tessera.engine.host.private import PrivateEngine
 from tessera.engine.openvino.config import WorkerConfig
 from tessera.formats.registry import choose_format
 from tessera.grammars.checker import GrammarCheck
+from tessera.http.app import build_app
+from tessera.http.service import Service
 from tessera.models.folder import ModelFolder
 from tessera.text.hf import HfTokenizer
 
@@ -253,7 +254,7 @@ def base_url(
     engine = PrivateEngine(replace(worker_config, max_sequences=N_AT_ONCE))
     check = GrammarCheck(control, tokenizer.vocabulary_size, chat_format.syntax, deadline_s=200, wait_s=100)
     model = Model("tessera", engine, tokenizer, chat_format, chat_format.sampling, 1, grammars=check)
-    app = build_app(Catalog([model], {}, model.id), Keys([KEY]))
+    app = build_app(Service(catalog=Catalog([model], {}, model.id), keys=Keys([KEY])))
 
     async def starting(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

@@ -17,11 +17,12 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tessera.access.keys import Keys
-from tessera.app import build_app
 from tessera.catalog import Catalog, Model
 from tessera.engine.host.private import PrivateEngine
 from tessera.engine.openvino.config import WorkerConfig
 from tessera.formats.registry import choose_format
+from tessera.http.app import build_app
+from tessera.http.service import Service
 from tessera.models.folder import ModelFolder
 from tessera.text.hf import HfTokenizer
 
@@ -71,7 +72,7 @@ def live(
     )
     engine = PrivateEngine(replace(worker_config, precision="f32", max_sequences=16))
     model = Model(engine.info.model_id, engine, tokenizer, chat_format, chat_format.sampling, created_s=1)
-    app = build_app(Catalog([model], {ALIAS: model.id}, model.id), Keys([KEY]))
+    app = build_app(Service(catalog=Catalog([model], {ALIAS: model.id}, model.id), keys=Keys([KEY])))
 
     async def starting(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -214,7 +215,12 @@ def test_a_thousand_clients_that_vanish_leave_nothing_behind(live: Live, client:
 
     def remains() -> list[int]:
         gauges = live.engine.gauges
-        return [live.app.state.in_flight.n, gauges["running"], gauges["waiting"], gauges["blocks_used"]]
+        return [
+            live.app.state.service.in_flight.n,
+            gauges["running"],
+            gauges["waiting"],
+            gauges["blocks_used"],
+        ]
 
     deadline = time.monotonic() + 10
     while any(remains()) and time.monotonic() < deadline:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from starlette.types import ASGIApp
-from tests.unit.http.test_head import LINES
+from tests.unit.server.http1.test_head import LINES
 
 from tessera.access.keys import Seal
 from tessera.access.tiers import Tiers

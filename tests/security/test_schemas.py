@@ -15,11 +15,12 @@ from tests.families import ASKED, CITY, FAMILIES, LEON_JSON, SHUT, XML, Family
 from tests.scripts import CAN_ALL
 
 from tessera.access.keys import Keys
-from tessera.app import build_app
 from tessera.catalog import Catalog, Model
 from tessera.engine.scripted.engine import ScriptedEngine, ScriptedTokenizer, saying
 from tessera.formats.hermes import HERMES
 from tessera.grammars.checker import GrammarCheck
+from tessera.http.app import build_app
+from tessera.http.service import Service
 
 KEY = "sk-tessera-" + "s" * 40
 USER = {"role": "user", "content": "Hi"}
@@ -33,7 +34,7 @@ def client(run_app: Callable[[ASGIApp], AbstractContextManager[int]]) -> Iterato
     grammars = GrammarCheck(tokenizer.control_tokens, tokenizer.vocabulary_size, HERMES.syntax)
     model = Model("m", engine, tokenizer, HERMES, HERMES.sampling, created_s=1, grammars=grammars)
     with (
-        run_app(build_app(Catalog([model], {}, "m"), Keys([KEY]))) as port,
+        run_app(build_app(Service(catalog=Catalog([model], {}, "m"), keys=Keys([KEY])))) as port,
         httpx2.Client(
             base_url=f"http://127.0.0.1:{port}",
             headers={"Authorization": f"Bearer {KEY}"},

@@ -13,10 +13,11 @@ from starlette.types import ASGIApp
 from tessera.access.keys import Keys, Seal, generate_key
 from tessera.access.stored_keys import StoredKeys
 from tessera.access.tiers import Tiers
-from tessera.app import build_app
 from tessera.catalog import Catalog, Model
 from tessera.engine.scripted.engine import ScriptedEngine, ScriptedTokenizer
 from tessera.formats.hermes import HERMES
+from tessera.http.app import build_app
+from tessera.http.service import Service
 from tessera.store import accounts, keys
 from tessera.store.holders import Holders
 from tessera.store.keys import Terms
@@ -68,7 +69,7 @@ def outlet(tmp_path: Path, run_app: Callable[[ASGIApp], AbstractContextManager[i
     model = Model("m", engine, tokenizer, HERMES, HERMES.sampling, created_s=1)
     ring = StoredKeys(Keys(), SEAL, Holders(store), Tiers(), fresh_s=FRESH_S)
     outlet = Outlet(path, store, secrets)
-    with run_app(build_app(Catalog([model], {}, "m"), ring)) as outlet.port:
+    with run_app(build_app(Service(catalog=Catalog([model], {}, "m"), keys=ring))) as outlet.port:
         event.listen(store, "before_cursor_execute", lambda *said: outlet.statements.append(said[2]))
         yield outlet
     store.dispose()

@@ -19,7 +19,7 @@ from tessera.engine.host.private import PrivateEngine
 from tessera.engine.scripted.engine import ScriptedEngine, saying
 from tessera.pipeline import run
 from tessera.prompt.compile import compile_prompt
-from tessera.server.wiring import private_model
+from tessera.server.blueprints import private_model
 from tessera.settings import Settings
 from tessera.wire.decode import decode_request
 

@@ -8,7 +8,7 @@ from tessera.errors import StartupError
 from tessera.models.cache import Cache, Entry
 from tessera.models.manifest import Damaged
 from tessera.models.resolve import resolve
-from tessera.server.wiring import open_cache
+from tessera.server.blueprints import open_cache
 from tessera.settings import Settings
 
 

@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from tessera.catalog import Written
 from tessera.core.chat import ChatRequest
 from tessera.core.generation import Grammar
 from tessera.errors import GenerationFailed, GrammarFailed, InvalidSchema
+from tessera.grammars.base import Written
 from tessera.grammars.question import TOO_MUCH, Answer, Setup, question
 from tessera.parsing.syntax import Syntax
 from tessera.processes.pool import ProcessPool, TooMuch

@@ -3,9 +3,9 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from tessera.catalog import Grammars, Written
 from tessera.core.chat import AnyJsonObject, ChatRequest, FreeText, JsonObject, JsonSchema
 from tessera.core.events import ChatEvent, Finished, FinishReason, TextDelta, ToolCallDelta, ToolCallStarted
+from tessera.grammars.base import Grammars, Written
 
 _ANY_OBJECT: JsonObject = {"type": "object"}
 

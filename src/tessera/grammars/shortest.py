@@ -1,6 +1,6 @@
 """The shortest reply that a grammar admits: what an engine without a model answers where a grammar holds.
 
-How it is found, and when it is the shortest one for certain, stands in `tessera.grammars.walk`. The same grammar
+How it is found, and when it is the shortest one for certain, stands in `walk`. The same grammar
 always gives the same reply, since the budget counts steps; time only decides on giving up.
 """
 

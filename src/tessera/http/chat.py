@@ -12,25 +12,22 @@ from starlette.types import Receive, Scope, Send
 
 from tessera.access.gate import Visit
 from tessera.access.keys import Identity
-from tessera.access.queue import Admission, Place
-from tessera.access.watch import KeyWatch
-from tessera.catalog import Catalog, Model
+from tessera.access.queue import Place
+from tessera.catalog import Model
 from tessera.core.chat import Caller, ChatRequest
 from tessera.core.entry import Entry
 from tessera.core.events import ChatEvent, Completed
 from tessera.core.result import fold
 from tessera.errors import EngineUnavailable, RequestError
-from tessera.http.bodies import Bodies, Body
+from tessera.http.bodies import Body
 from tessera.http.body import read_body
 from tessera.http.errors import presentable
-from tessera.http.inflight import Deadline, InFlight
-from tessera.http.limits import HttpLimits
+from tessera.http.inflight import Deadline
 from tessera.http.presence import Abort, send_within, while_present
+from tessera.http.service import Service
 from tessera.http.sse import EventStream, WriteNow
-from tessera.observe.metrics import Metrics
-from tessera.observe.spans import Trace, Traces
+from tessera.observe.spans import Trace
 from tessera.pipeline import run
-from tessera.usage.base import Ledger
 from tessera.usage.meter import Meter
 from tessera.usage.recording import Recording
 from tessera.wire.decode import ReplyOptions, decode_request
@@ -67,49 +64,31 @@ class Exchange:
 class ChatCompletions:
     """The ASGI endpoint: one generation per request, released in every phase when the client leaves."""
 
-    def __init__(
-        self,
-        catalog: Catalog,
-        admission: Admission,
-        bodies: Bodies,
-        watch: KeyWatch,
-        limits: HttpLimits,
-        in_flight: InFlight,
-        metrics: Metrics,
-        ledger: Ledger,
-        traces: Traces,
-    ) -> None:
-        self._catalog = catalog
-        self._ledger = ledger
-        self._traces = traces
-        self._metrics = metrics
-        self._admission = admission
-        self._bodies = bodies
-        self._watch = watch
-        self._limits = limits
-        self._in_flight = in_flight
+    def __init__(self, service: Service) -> None:
+        self._service = service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer; raises what is to be answered with an error status."""
         state = scope["state"]
         visit: Visit = state["visit"]
         account, caller = visit.identity.account, _caller(visit, state["request_id"])
-        tracing = Trace(self._traces, scope["headers"], state["request_id"])
-        with tracing as trace, self._in_flight, self._bodies.of(account, caller.priority) as body:
-            self._admission.check(account, caller.priority)
-            sent = read_body(scope, receive, self._limits, body.reserve)
+        service = self._service
+        tracing = Trace(service.traces, scope["headers"], state["request_id"])
+        with tracing as trace, service.in_flight, service.bodies.of(account, caller.priority) as body:
+            self._service.admission.check(account, caller.priority)
+            sent = read_body(scope, receive, self._service.limits, body.reserve)
             request, options = await body.decode(await sent, decode_request)
-            model = self._catalog.find(request.model)
+            model = self._service.catalog.find(request.model)
             trace.ask(request, model.id, streamed=options.stream)
             _require_ready(model)
             # Whoever is let in counts: what would be refused anyway is refused before.
-            self._admission.check(account, caller.priority)
-            deadline = self._in_flight.deadline(self._limits.deadline_s)
-            with Meter(self._metrics, model.id, caller.trace_id) as meter:
+            self._service.admission.check(account, caller.priority)
+            deadline = self._service.in_flight.deadline(self._service.limits.deadline_s)
+            with Meter(self._service.metrics, model.id, caller.trace_id) as meter:
                 header = _header(model)
                 trace.answer(header.id, meter)
                 blank = _blank(header, visit.identity, request, options)
-                record = Recording(self._ledger, meter, blank)
+                record = Recording(self._service.ledger, meter, blank)
                 abort, write_now = state.get("abort"), state.get("write")
                 to = Exchange(
                     scope,
@@ -134,10 +113,10 @@ class ChatCompletions:
         """Hold as many of the account's choices at once. A request that is refused later is not counted
         either.
         """
-        names = self._catalog.names_of(model)
+        names = self._service.catalog.names_of(model)
         await to.visit.admit(names, request.mode, request.n)
         try:
-            with self._watch.over(to.visit.authorization, names, to.deadline.end):
+            with self._service.watch.over(to.visit.authorization, names, to.deadline.end):
                 yield
         except RequestError:
             await to.visit.withdraw()
@@ -148,7 +127,7 @@ class ChatCompletions:
     @asynccontextmanager
     async def _place(self, to: Exchange, n_choices: int) -> AsyncGenerator[None]:
         """Hold a place at the engine for each choice, after a wait if need be."""
-        place = self._admission.join(to.visit.identity.account, to.caller.priority, n_choices)
+        place = self._service.admission.join(to.visit.identity.account, to.caller.priority, n_choices)
         try:
             if place.state == "waiting":
                 await while_present(to.receive, self._wait(to, place))
@@ -156,15 +135,15 @@ class ChatCompletions:
             to.meter.admit()
             yield
         finally:
-            self._admission.leave(place)
+            self._service.admission.leave(place)
 
     async def _wait(self, to: Exchange, place: Place) -> None:
         async with to.deadline:
-            await self._admission.wait(place)
+            await self._service.admission.wait(place)
 
     async def _stream(self, to: Exchange, batches: Batches, model: Model, options: ReplyOptions) -> None:
         headers, before = _headers(options), to.record.opened
-        stream = EventStream(to.send, self._limits, headers, to.abort, to.write_now, before)
+        stream = EventStream(to.send, self._service.limits, headers, to.abort, to.write_now, before)
         writer = ChunkWriter(to.header, model.tokenizer.token_bytes, include_usage=options.include_usage)
         await while_present(to.receive, _write(batches, writer, stream, to), stream.beat)
 
@@ -175,7 +154,7 @@ class ChatCompletions:
         response = Response(body, media_type="application/json")
         response.raw_headers += _headers(options)
         sending = response(to.scope, to.receive, to.send)
-        await send_within(self._limits.send_deadline_s, sending, to.abort)
+        await send_within(self._service.limits.send_deadline_s, sending, to.abort)
 
 
 def _caller(visit: Visit, trace_id: str) -> Caller:

@@ -1,1 +1,1 @@
-"""JSON Schema, read once: which keywords are promised, what they mean, and the validation of finished values."""
+"""JSON Schema, read once: what is promised of it, and the validation of finished values."""

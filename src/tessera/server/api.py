@@ -23,26 +23,18 @@ import msgspec
 import uvicorn
 import uvloop
 
-from tessera.access.keys import OPERATOR, Keys, Seal
-from tessera.access.stored_keys import StoredKeys
-from tessera.access.tiers import OPERATOR_TIER
-from tessera.access.watch import EVERY_S
-from tessera.app import build_app
 from tessera.catalog import Model
 from tessera.engine.host.client import OpenVinoEngine
 from tessera.errors import EngineError, StartupError
+from tessera.http.app import build_app
 from tessera.models.folder import ModelFolder
 from tessera.observe.logs import configure
-from tessera.observe.metrics import Metrics
+from tessera.server.blueprints import catalog, read_blueprint
 from tessera.server.draining import DrainingServer
 from tessera.server.http1.protocol import GuardedProtocol
 from tessera.server.listening import listen
-from tessera.server.storage import database_url, spool_folder
-from tessera.server.wiring import capacity, catalog, limiter, limits, read_blueprint, tiers, traces
+from tessera.server.wiring import wire_service
 from tessera.settings import Settings
-from tessera.store.holders import Holders
-from tessera.store.opening import open_store
-from tessera.usage.ledger import SqlLedger
 
 # Logs are ours, draining has waited already when uvicorn shuts down, and nothing is known of proxies. An idle
 # connection outlives its place in the pools of clients (httpx: 5 s) and proxies (nginx: 60 s): who lets go of
@@ -101,35 +93,15 @@ class Api:
 
     def __init__(self, model: Model, settings: Settings, secret: bytes, listener: socket.socket) -> None:
         """Nothing runs before `run`. The settings have a key."""
-        known, named = Keys(secret=secret), tiers(settings)
-        if settings.api_key:
-            known.add(settings.api_key, OPERATOR, named[OPERATOR_TIER])
-        self.metrics = metrics = Metrics()
-        self._store = open_store(database_url(settings))
-        holders, fresh_s = Holders(self._store), settings.key_cache_s
-        self._keys = StoredKeys(known, Seal(secret), holders, named, metrics=metrics, fresh_s=fresh_s)
-        self._books = open_store(database_url(settings), survives_power_cut=False)
-        folder, days = spool_folder(settings), settings.usage_retention_days
-        app = build_app(
-            catalog(model, settings),
-            self._keys,
-            limits(settings),
-            capacity(settings, model),
-            metrics,
-            limiter(settings, metrics),
-            SqlLedger(self._books, folder, metrics, days),
-            traces(settings, metrics),
-            settings.cors_origins,
-            # A key in use is read again after half of its time: so a change is seen within all of it.
-            min(EVERY_S, fresh_s / 4),
-        )
-        config = uvicorn.Config(app, http=GuardedProtocol, lifespan="on", **UVICORN)
+        service = wire_service(settings, catalog(model, settings), secret)
+        self.metrics = service.metrics
+        config = uvicorn.Config(build_app(service), http=GuardedProtocol, lifespan="on", **UVICORN)
         config.load()
         self._model = model
         self._listener = listener
         self._server = DrainingServer(
             config,
-            app.state.in_flight,
+            service.in_flight,
             delay_s=settings.drain_delay_s,
             grace_s=settings.shutdown_grace_s,
         )
@@ -143,9 +115,6 @@ class Api:
             await self._server.serve(sockets=[self._listener])
         finally:
             opening.cancel()
-            await self._keys.aclose()
-            self._store.dispose()
-            self._books.dispose()
             (ended,) = await asyncio.gather(opening, return_exceptions=True)
         # Of an engine that is closed before it was ready.
         if isinstance(ended, Exception) and not isinstance(ended, EngineError):

@@ -15,28 +15,27 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
 
-import click
 import uvloop
 
 from tessera import __version__
 from tessera.access.keys import Seal, generate_key
 from tessera.catalog import Model
-from tessera.cli.options import with_settings
-from tessera.cli.progress import TerminalProgress
 from tessera.engine.host.process import EngineProcess
 from tessera.errors import EngineError, StartupError
 from tessera.http.admin.app import admin_app
 from tessera.http.admin.routes import admin_routes
 from tessera.models.folder import ModelFolder
+from tessera.models.progress import Progress
 from tessera.observe.logs import configure, log
 from tessera.observe.metrics import exposition
 from tessera.server.admin import answering
 from tessera.server.api import Api, Plan
+from tessera.server.blueprints import find_folder, read_blueprint
 from tessera.server.listening import address, bind, shared
 from tessera.server.migrating import prepared
 from tessera.server.storage import pepper
 from tessera.server.systemd import notify
-from tessera.server.wiring import find_folder, limits, read_blueprint, tiers
+from tessera.server.wiring import limits, tiers
 from tessera.server.workers import Workers
 from tessera.settings import Settings
 
@@ -61,14 +60,8 @@ class Front(Protocol):
         ...
 
 
-@click.command()
-@with_settings()
-def serve(settings: Settings) -> None:
-    """Serve a model behind OpenAI's API.
-
-    The first start fetches and converts the model; later ones need no network. When tokens can flow, a line
-    `export TESSERA_API_KEY=…` is printed, unless that variable is set already.
-    """
+def run_service(settings: Settings, progress: Progress) -> None:
+    """Serve the model of the settings until a signal asks for the end; raises `StartupError`."""
     configure(settings.log_level, settings.log_format)
     # What is wrong with them is known before anything is downloaded.
     tiers(settings)
@@ -84,7 +77,7 @@ def serve(settings: Settings) -> None:
         if settings.admin_port is not None:
             flags = "--admin-host and --admin-port"
             admin = stack.enter_context(bind(settings.admin_host, settings.admin_port, flags))
-        folder = find_folder(settings, TerminalProgress())
+        folder = find_folder(settings, progress)
         runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
         runner.run(_serve(settings, folder, listener, admin))
 
@@ -212,7 +205,7 @@ class _Announcement:
     def _tell(self, names: list[str]) -> None:
         model = self.model
         also = f", which also answers to {', '.join(names)}" if names else ""
-        click.echo(f"Serving {model.id}{also}.")
-        click.echo(f"Listening on {self.address}/v1, context {model.context_tokens} tokens.")
+        print(f"Serving {model.id}{also}.", flush=True)
+        print(f"Listening on {self.address}/v1, context {model.context_tokens} tokens.", flush=True)
         if self.new_key:
-            click.echo(f"export TESSERA_API_KEY={self.new_key}")
+            print(f"export TESSERA_API_KEY={self.new_key}", flush=True)

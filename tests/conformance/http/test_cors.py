@@ -9,11 +9,12 @@ import pytest
 from starlette.types import ASGIApp
 
 from tessera.access.keys import Keys
-from tessera.app import build_app
 from tessera.catalog import Catalog, Model
 from tessera.engine.scripted.engine import ScriptedEngine, ScriptedTokenizer
 from tessera.formats.hermes import HERMES
+from tessera.http.app import build_app
 from tessera.http.cors import EXPOSED
+from tessera.http.service import Service
 
 KEY = "sk-tessera-" + "c" * 40
 PAGE = "https://chat.example.com"
@@ -30,7 +31,7 @@ NOT_FOR_PAGES = {
 def http(run_app: Callable[[ASGIApp], AbstractContextManager[int]]) -> Iterator[httpx2.Client]:
     tokenizer = ScriptedTokenizer()
     model = Model("m", ScriptedEngine(tokenizer), tokenizer, HERMES, HERMES.sampling, created_s=1)
-    app = build_app(Catalog([model], {}, "m"), Keys([KEY]), origins=(PAGE,))
+    app = build_app(Service(catalog=Catalog([model], {}, "m"), keys=Keys([KEY]), origins=(PAGE,)))
     headers = {"Authorization": f"Bearer {KEY}", "Origin": PAGE}
     with (
         run_app(app) as port,

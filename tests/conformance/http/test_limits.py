@@ -81,7 +81,7 @@ def test_every_response_to_a_valid_key_says_where_the_account_stands(serve: Call
 
 def test_engine_errors_say_it_too(serve: Callable[..., Served]) -> None:
     served = serve(tier=TINY)
-    served.app.state.in_flight.drain()
+    served.in_flight.drain()
     response = asked(served)
     assert (response.status_code, standing(response)) == (503, [3, 3, 0])
 

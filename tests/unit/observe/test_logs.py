@@ -65,7 +65,7 @@ def test_an_exception_shows_where_it_was_raised_and_not_what_it_quotes(form: str
     except ValueError:
         logging.getLogger("x").exception("failed")
     assert "ValueError" in stream.getvalue()
-    assert "test_telemetry.py" in stream.getvalue()
+    assert "test_logs.py" in stream.getvalue()
     assert said not in stream.getvalue()
 
 

@@ -2,7 +2,8 @@ import pytest
 
 from tessera.access.capacity import Capacity
 from tessera.errors import StartupError
-from tessera.server.wiring import capacity, limits, read_blueprint
+from tessera.server.blueprints import read_blueprint
+from tessera.server.wiring import capacity, limits
 from tessera.settings import Settings
 
 MIB = 2**20

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.engine.openvino.test_scheduler import make
+from tests.unit.engine.batch.test_scheduler import make
 
 from tessera.engine.batch.blocks import BlockPool
 from tessera.engine.batch.pace import PROMPT_TOKENS_AT_LEAST

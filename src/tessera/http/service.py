@@ -1,0 +1,77 @@
+"""What the HTTP application is made of: the parts that outlive a request, with their start and end."""
+
+import asyncio
+from collections.abc import Collection
+from contextlib import AsyncExitStack
+
+from tessera.access.capacity import Capacity
+from tessera.access.gate import Gate
+from tessera.access.keys import KeyRing
+from tessera.access.limits import Limiter, MemoryLimiter
+from tessera.access.queue import Admission
+from tessera.access.watch import EVERY_S, KeyWatch
+from tessera.catalog import Catalog
+from tessera.http.bodies import Bodies
+from tessera.http.inflight import InFlight
+from tessera.http.limits import HttpLimits
+from tessera.observe.metrics import Metrics
+from tessera.observe.spans import Traces, Untraced
+from tessera.usage.base import Ledger, Unrecorded
+
+
+class Service:
+    """Only a catalog and keys are needed; the other parts have defaults that suit a program of one process.
+
+    It owns what it is given: `aclose` closes the models, the limiter, the ledger and the traces.
+    """
+
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        keys: KeyRing,
+        limits: HttpLimits | None = None,
+        capacity: Capacity | None = None,
+        metrics: Metrics | None = None,
+        limiter: Limiter | None = None,
+        ledger: Ledger | None = None,
+        traces: Traces | None = None,
+        origins: Collection[str] = (),
+        watch_s: float = EVERY_S,
+        resources: AsyncExitStack | None = None,
+    ) -> None:
+        """Without a `ledger` no usage is recorded. Web pages of the `origins` may use the service. The keys
+        of running requests are looked up again every `watch_s`. `resources` are closed last.
+        """
+        self.catalog = catalog
+        self.keys = keys
+        self.limits = limits or HttpLimits()
+        self.metrics = metrics or Metrics()
+        self.limiter = limiter or MemoryLimiter()
+        self.gate = Gate(self.limiter, self.metrics)
+        self.ledger = ledger or Unrecorded()
+        self.traces = traces or Untraced()
+        self.origins = origins
+        self.in_flight = InFlight()
+        self.admission = Admission(capacity or Capacity(), self.metrics)
+        self.bodies = Bodies(self.limits, self.metrics)
+        self.watch = KeyWatch(keys, watch_s)
+        self._resources = resources or AsyncExitStack()
+        self._watching: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Must be called in the event loop that requests are answered in."""
+        await self.ledger.start()
+        self._watching = asyncio.create_task(self.watch.run())
+
+    async def aclose(self) -> None:
+        """Usage is written first, then everything else is closed."""
+        if self._watching:
+            self._watching.cancel()
+        self.bodies.decoding.close()
+        await self.ledger.aclose()
+        for model in {id(model): model for _, model in self.catalog.names()}.values():
+            await model.aclose()
+        await self.limiter.aclose()
+        await self.traces.aclose()
+        await self._resources.aclose()
