@@ -131,7 +131,10 @@ def verdict(middle_kib: float, last_kib: float) -> Verdict:
 def table(readings: Sequence[Reading]) -> str:
     """A line for each process that was there most of the time."""
     names = Counter(name for reading in readings for name in reading.resident_kib)
-    lines = ["| process | first third, MiB | middle | last | most | verdict |", "|---|---:|---:|---:|---:|---|"]
+    lines = [
+        "| process | first third, MiB | middle | last | most | verdict |",
+        "|---|---:|---:|---:|---:|---|",
+    ]
     for name, n_seen in sorted(names.items()):
         if n_seen < len(readings) / 2:
             continue
@@ -142,9 +145,7 @@ def table(readings: Sequence[Reading]) -> str:
     return "\n".join(lines)
 
 
-async def soak(
-    services: Sequence[Service], minutes: float, clients: int, seed: int, json_file: Path
-) -> None:
+async def soak(services: Sequence[Service], minutes: float, clients: int, seed: int, json_file: Path) -> None:
     """Load for so long; a reading every few seconds, and one when all have left."""
     await asyncio.sleep(_SETTLES_S)
     begun_s = time.monotonic()

@@ -105,9 +105,7 @@ class Load:
             raw: socket.socket = writer.get_extra_info("socket")
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
-    async def _pipeline(
-        self, body: Body, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> str:
+    async def _pipeline(self, body: Body, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
         """Two requests at once; the second waits for the first, and sometimes the client does not."""
         writer.write(request(body, close=False) + request(make(self._random, ("chat", "json", "wrong"))[1]))
         if self._random.random() < 0.3:
@@ -133,7 +131,9 @@ class Load:
             finally:
                 writer.close()
             cut = b'"error"' in said
-            self.outcomes[f"revoked: {'ended with an error' if cut else said[-40:].decode(errors='replace')}"] += 1
+            self.outcomes[
+                f"revoked: {'ended with an error' if cut else said[-40:].decode(errors='replace')}"
+            ] += 1
             await asyncio.sleep(_REVOKE_EVERY_S)
 
     async def _admin(self, path: str, body: Body) -> Body:
