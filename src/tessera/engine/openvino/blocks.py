@@ -5,8 +5,8 @@ count. A full block gets a key, the SHA-256 chain over everything before it; a s
 same tokens under the same salt takes the block instead of computing it. Blocks nobody holds stay reusable
 until they are needed. Then whoever has most of them loses its least recently used one: with k tenants, nobody
 can push another's below one k-th of what is kept. Blocks are *reproducible* if their keys and values do not
-depend on what else ran while they were computed; some sequences take no others. (The scheme is vLLM's automatic prefix caching;
-PagedAttention: Kwon et al. 2023, arXiv 2309.06180.)
+depend on what else ran while they were computed; some sequences take no others. (The scheme is vLLM's
+automatic prefix caching; PagedAttention: Kwon et al. 2023, arXiv 2309.06180.)
 """
 
 import hashlib

@@ -26,13 +26,13 @@ Result = TypeVar("Result")
 _N_COMPILERS = 2
 """One account's grammars, however slow, have one of these threads."""
 
-# What a compiled grammar takes: some hundred times its text, and what its automata grow by while it is followed,
-# some 60 to 120 MB per second of processor time (measured; the library tells nobody).
+# What a compiled grammar takes: some hundred times its text, and what its automata grow by while it is
+# followed, 60 to 120 MB per second of processor time (measured, for the library does not report it).
 _BYTES_OF_TEXT, _BYTES_PER_S = 128, 128 * 2**20
 
 WORN_S = 0.5
-"""So much processor time of masks wears a compiled grammar out: whoever asks for it next has it compiled anew.
-Its followers share its automata, which have a limit, and would fail for what others did.
+"""After so much processor time of masks the next request with the same grammar has it compiled anew: followers
+share its automata, which have a limit, so a request could fail for what others did.
 """
 
 # Usual masks take tens of microseconds, and now and then some milliseconds. What a request may spend is a sum

@@ -17,7 +17,7 @@ from tessera.engine.openvino.constraint import Constraint, Grammars
 from tessera.engine.openvino.graph import PagedGraph, Span, padded
 from tessera.engine.openvino.growth import follow, force, grow
 from tessera.engine.openvino.masks import Clock, Compute, Masks, compute_mask, settle
-from tessera.engine.openvino.memory import Measure, Memory, heap_bytes
+from tessera.engine.openvino.memory import Measure, Memory, heap_bytes, trim
 from tessera.engine.openvino.sampling import Sampler
 from tessera.engine.openvino.scheduler import Scheduler
 from tessera.engine.openvino.sequence import Sequence
@@ -85,6 +85,7 @@ class EngineCore:
         self._warming = Warming(
             self._graph, max_sequences=config.max_sequences, step_tokens=config.step_tokens
         )
+        trim()  # compiling the model leaves much behind
         self._memory = Memory(self._grammars, config.grammar_bytes, measure)
 
     @property

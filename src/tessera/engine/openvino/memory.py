@@ -135,8 +135,8 @@ def heap_bytes() -> int | None:
     library = _glibc()
     if library is None:
         return None
-    info = library.mallinfo2()
-    return int(info.uordblks + info.hblkhd)
+    counted = library.mallinfo2()
+    return int(counted.uordblks + counted.hblkhd)
 
 
 def trim() -> None:
