@@ -5,6 +5,7 @@ lexer behind a lock, so that following one of them waits for the masks of the ot
 slow so far go to a thread of their own, which yields to the forward pass.
 """
 
+import math
 import os
 import sys
 import threading
@@ -63,8 +64,11 @@ class Masks:
                 started_s = self._clock()
                 following.set_result(follow())
                 bits = self._compute(constraint.matcher, self._vocabulary_size)
-                masking.set_result((bits, self._clock() - started_s))
+                duration_s = self._clock() - started_s
+                constraint.compiled.wear(duration_s)
+                masking.set_result((bits, duration_s))
             except GrammarFailed as error:
+                constraint.compiled.wear(math.inf)
                 _fail(error, following, masking)
             except Exception as error:  # whatever it is, it is this request's failure and not the engine's
                 failure = GrammarFailed("The grammar of this request could not be followed further.")

@@ -26,6 +26,9 @@ class Sequence:
     the reasoning; `n_siblings` more sequences start from this one's prompt once it is computed.
     `draft` is what the step guesses of the tokens to come, and `lookup` where guesses are from. `held` are
     the logits of a sequence whose mask was not ready when they were computed.
+
+    The output of a `reproducible` sequence does not depend on what else runs, nor on what was cached: see
+    `graph`. The keys and values of the first `n_reproducible` tokens are as such a sequence computes them.
     """
 
     request: int
@@ -41,7 +44,9 @@ class Sequence:
     thinking_left: int | None = None
     n_reported: int = 0
     n_siblings: int = 0
+    reproducible: bool = False
     n_computed: int = 0
+    n_reproducible: int = 0
     n_cached: int = 0
     preempted: bool = False
     blocks: list[int] = field(default_factory=list[int])
@@ -122,9 +127,11 @@ class Sequence:
             self.n_cached = 0
         while self.n_computed == len(self.blocks) * BLOCK_TOKENS and self.n_pending > BLOCK_TOKENS:
             key = self._next_key()
-            block = pool.find(key)
+            block = pool.find(key, reproducible=self.reproducible)
             if block is None:
                 return
+            if self.n_reproducible == self.n_computed and pool.is_reproducible(block):
+                self.n_reproducible += BLOCK_TOKENS
             self.blocks.append(block)
             self.keys.append(key)
             if not self.preempted:
@@ -137,10 +144,12 @@ class Sequence:
 
     def advance(self, count: int, pool: BlockPool) -> None:
         """`count` more tokens are computed; publish the blocks that are full now."""
+        if self.n_reproducible == self.n_computed and (self.reproducible or count > 1):
+            self.n_reproducible += count
         self.n_computed += count
-        while (len(self.keys) + 1) * BLOCK_TOKENS <= self.n_computed:
-            key = self._next_key()
-            pool.publish(self.blocks[len(self.keys)], key, self.salt)
+        while (end := (len(self.keys) + 1) * BLOCK_TOKENS) <= self.n_computed:
+            block, key = self.blocks[len(self.keys)], self._next_key()
+            pool.publish(block, key, self.salt, reproducible=end <= self.n_reproducible)
             self.keys.append(key)
 
     def vacate(self, pool: BlockPool) -> None:
@@ -148,7 +157,7 @@ class Sequence:
         pool.release(self.blocks)
         self.blocks.clear()
         self.keys.clear()
-        self.n_computed = 0
+        self.n_computed = self.n_reproducible = 0
         self.held = None
 
     def _next_key(self) -> bytes:
