@@ -11,12 +11,13 @@ import itertools
 import json
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-Json: TypeAlias = dict[str, Any]
+Json: TypeAlias = dict[str, object]
+Connection: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 _MIB = 2**20
 _NUMBERS = itertools.count()
@@ -27,12 +28,12 @@ class Account:
     """Sends requests with one key."""
 
     def __init__(self, port: int, key: str) -> None:
-        self._port, self._key = port, key
+        self.port, self._key = port, key
 
     @asynccontextmanager
-    async def connection(self) -> Any:
+    async def connection(self) -> AsyncGenerator[Connection]:
         """A reader and a writer, closed in any case."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self._port, limit=2**16)
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=2**16)
         try:
             yield reader, writer
         finally:
@@ -56,7 +57,7 @@ class Account:
             await asyncio.sleep(_PAUSE_S)
 
 
-def chat(n_words: int = 5, **body: Any) -> bytes:
+def chat(body: Json, n_words: int = 5) -> bytes:
     """A request whose prompt no other request shares, not even in part."""
     words = " ".join(str(next(_NUMBERS) * 7919 % 100_003) for _ in range(n_words))
     asked = {"messages": [{"role": "user", "content": f"{words} Go on."}], "stream": True, **body}
@@ -68,6 +69,7 @@ def answers(schema: Json) -> Json:
     return {"response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": schema}}}
 
 
+_LOGPROBS: Json = {"logprobs": True, "top_logprobs": 20}
 _COUNTED = answers({"type": "string", "pattern": "a.{20}b", "maxLength": 2000})
 
 
@@ -147,60 +149,79 @@ async def _churn(account: Account) -> None:
 
 
 async def _never_read(account: Account) -> None:
-    body = chat(max_tokens=1500, logprobs=True, top_logprobs=20)
+    body = chat(_LOGPROBS | {"max_tokens": 1500})
     with socket.socket() as connection:
         connection.setblocking(False)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         loop = asyncio.get_running_loop()
-        await loop.sock_connect(connection, ("127.0.0.1", account._port))
+        await loop.sock_connect(connection, ("127.0.0.1", account.port))
         await loop.sock_sendall(connection, account.head(len(body)) + body)
         await asyncio.sleep(60)
 
 
-def _asks(n_words: int = 5, **body: Any) -> Callable[[Account], Awaitable[None]]:
-    return lambda account: account.post(chat(n_words, **body))
+async def _dear_masks(account: Account) -> None:
+    await account.post(chat({"max_tokens": 400} | next(_dear_schemas)))
+
+
+async def _slow_schemas(account: Account) -> None:
+    await account.post(chat({"max_tokens": 20} | answers(_slow_schema())))
+
+
+async def _many_tools(account: Account) -> None:
+    await account.post(chat({"max_tokens": 50} | _tools()))
+
+
+async def _left(account: Account) -> None:
+    await account.post(chat({"max_tokens": 500}), n_read=400)
+
+
+def _asks(body: Json, n_words: int = 5) -> Callable[[Account], Awaitable[None]]:
+    return lambda account: account.post(chat(body, n_words))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Attack:
-    """`attack`, in `n_at_once` endless loops. An honest account of the same volume has as many streams at
-    once as `volume`: for most attacks as many as requests, or choices, that it keeps running.
+    """`attack`, in `n_at_once` endless loops. An honest account of the same volume has `volume` streams at
+    once, of `n_tokens` each: for attacks that generate, as many as they have choices, of the same length.
     """
 
     name: str
     n_at_once: int
     volume: int
     attack: Callable[[Account], Awaitable[None]]
+    n_tokens: int = 200
+
+    @property
+    def honest(self) -> "Attack":
+        """The honest neighbour that this attack is compared with."""
+        return honest(self.volume, self.n_tokens)
 
 
-def honest(volume: int) -> Attack:
-    """What all others are compared with: chats."""
-    return Attack(f"honest {volume}", volume, volume, _asks(max_tokens=200))
+def honest(volume: int, n_tokens: int = 200) -> Attack:
+    """Chats, so many at once."""
+    name = f"honest {volume} {n_tokens}"
+    return Attack(name, volume, volume, _asks({"max_tokens": n_tokens}), n_tokens)
 
 
 _dear_schemas = _dear()
+_EIGHT: Json = {"n": 8, "max_tokens": 1000}
 ATTACKS = (
-    Attack("four requests of eight long choices", 4, 32, _asks(n=8, max_tokens=1000)),
-    Attack("ten requests of eight long choices", 10, 64, _asks(n=8, max_tokens=1000)),
+    Attack("four requests of eight long choices", 4, 32, _asks(_EIGHT), 1000),
+    Attack("ten requests of eight long choices", 10, 64, _asks(_EIGHT), 1000),
+    Attack("eight choices with 20 logprobs, twice", 2, 16, _asks(_EIGHT | _LOGPROBS), 1000),
+    Attack("long prompts that share nothing", 4, 4, _asks({"max_tokens": 1}, 3_000)),
+    Attack("prompts far beyond the context", 4, 4, _asks({}, 400_000)),
     Attack(
-        "eight choices with 20 logprobs, twice",
-        2,
-        16,
-        _asks(n=8, max_tokens=1000, logprobs=True, top_logprobs=20),
+        "masks of a counted pattern, eight choices", 1, 8, _asks({"n": 8, "max_tokens": 400} | _COUNTED), 400
     ),
-    Attack("long prompts that share nothing", 4, 4, _asks(3000, max_tokens=1)),
-    Attack("prompts far beyond the context", 4, 4, lambda a: a.post(chat(400_000))),
-    Attack("masks of a counted pattern, eight choices", 1, 8, _asks(n=8, max_tokens=400, **_COUNTED)),
-    Attack("dear masks of other kinds", 4, 4, lambda a: a.post(chat(max_tokens=400, **next(_dear_schemas)))),
-    Attack(
-        "slow schemas, all distinct", 8, 8, lambda a: a.post(chat(max_tokens=20, **answers(_slow_schema())))
-    ),
-    Attack("128 tools, all distinct", 4, 4, lambda a: a.post(chat(max_tokens=50, **_tools()))),
+    Attack("dear masks of other kinds", 4, 4, _dear_masks),
+    Attack("slow schemas, all distinct", 8, 8, _slow_schemas),
+    Attack("128 tools, all distinct", 4, 4, _many_tools),
     Attack("bodies of 8 MiB, slowly and together", 16, 4, _slow_body),
     Attack("bodies that are refused", 8, 4, _refused),
-    Attack("left after the first token", 8, 8, lambda a: a.post(chat(max_tokens=500), n_read=400)),
+    Attack("left after the first token", 8, 8, _left),
     Attack("connections that come and go", 64, 4, _churn),
-    Attack("streams that are never read", 16, 16, _never_read),
+    Attack("streams that are never read", 16, 16, _never_read, 1500),
 )
 
 
@@ -218,7 +239,7 @@ def main() -> None:
     """Attack until ended."""
     port, key, name = sys.argv[1:]
     kinds = {each.name: each for each in ATTACKS}
-    attack = kinds[name] if name in kinds else honest(int(name.split()[1]))
+    attack = kinds[name] if name in kinds else honest(*map(int, name.split()[1:]))
     asyncio.run(_run(attack, Account(int(port), key)))
 
 

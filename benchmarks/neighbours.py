@@ -115,12 +115,12 @@ class Round:
 
     async def _stream(self) -> None:
         while time.monotonic() < self._end_s:
-            _, *times = await self._arrivals(self._service.victim, chat(max_tokens=300))
+            _, *times = await self._arrivals(self._service.victim, chat({"max_tokens": 300}))
             self.seen.gaps_s += [later - earlier for earlier, later in itertools.pairwise(times)]
 
     async def _probe(self, key: str, first_s: list[float]) -> None:
         while time.monotonic() < self._end_s:
-            times = await self._arrivals(key, chat(max_tokens=1))
+            times = await self._arrivals(key, chat({"max_tokens": 1}))
             # The first event only names the role.
             first_s += [times[2] - times[0]] if len(times) > 2 else []
             await asyncio.sleep(_PROBE_EVERY_S)
@@ -166,8 +166,8 @@ def _row(attack: Attack, rounds: list[tuple[Seen, Seen]]) -> str:
     is_met = gap <= MOST_GAP and first <= MOST_FIRST
     n_refused = sum(attacked.n_refused for _, attacked in rounds)
     return (
-        f"| {attack.name} | {attack.volume} | {' | '.join(times)} | {gap:.2f}, {first:.2f}, {top:.2f} "
-        f"| {n_refused} | {'yes' if is_met else 'NO'} |"
+        f"| {attack.name} | {attack.volume} × {attack.n_tokens} | {' | '.join(times)} "
+        f"| {gap:.2f}, {first:.2f}, {top:.2f} | {n_refused} | {'yes' if is_met else 'NO'} |"
     )
 
 
@@ -181,17 +181,17 @@ def main() -> None:
     parser.add_argument("options", nargs="*", help="of `tessera serve`, after --")
     chosen = parser.parse_args()
     print(
-        "| neighbour | honest streams | gap, p99 | first token | of the highest tier | ratios | refused | met |\n"
-        "|---|---:|---|---|---|---|---:|---|",
+        "| neighbour | volume | gap, p99 | first token | of the highest tier | ratios | refused | met |\n"
+        "|---|---|---|---|---|---|---:|---|",
         flush=True,
     )
     duration_s = chosen.seconds / chosen.rounds
     with _service(chosen.tier, chosen.options) as service:
-        _watch(service, honest(16), duration_s)
+        _watch(service, honest(16, 200), duration_s)
         for attack in ATTACKS:
             if chosen.only not in attack.name:
                 continue
-            peers = (honest(attack.volume), attack)
+            peers = (attack.honest, attack)
             rounds = [
                 tuple(_watch(service, each, duration_s) for each in peers) for _ in range(chosen.rounds)
             ]
