@@ -1,11 +1,12 @@
 """Continuous batching: which sequences compute how many tokens in the next step (Yu et al. 2022, Orca).
 
-Every step takes all running sequences that decode, with one token each. The rest of the step goes to prompts,
-in chunks: the highest priority first; within a priority accounts take turns, and each account's prompts are
-computed in order of arrival. While sequences decode, the chunks are as large as `Pace` allows. Tokens that a
-grammar forces count as prompt tokens; a sequence that waits for its grammar sits the step out. When blocks or
-places run out, `preemption` says which sequence gives its blocks back and is computed again later. A sequence
-that is alone may guess ahead.
+Every step takes the running sequences that decode, with one token each: all of them, unless the step would
+last too long; then accounts share it (`share_out`). The rest of the step goes to prompts, in chunks: the
+highest priority first; within a priority accounts take turns, and each account's prompts are computed in
+order of arrival. While sequences decode, the chunks are as large as `Pace` allows. Tokens that a grammar
+forces count as prompt tokens; a sequence that waits for its grammar sits the step out. When blocks or places
+run out, `preemption` says which sequence gives its blocks back and is computed again later. A sequence that
+is alone may guess ahead.
 
 A waiting sequence starts when all of it fits. One that does not fit is overtaken by others that do, but only
 MOST_OVERTAKEN times: then nothing of its account starts before it, and if its account runs nothing, nothing
@@ -22,13 +23,13 @@ from tessera.engine.openvino.blocks import BlockPool
 from tessera.engine.openvino.pace import PROMPT_TOKENS_AT_LEAST, Pace
 from tessera.engine.openvino.preemption import Loads, find_displaced, find_victim, make_way
 from tessera.engine.openvino.sequence import Sequence
-from tessera.engine.openvino.turns import Turns
+from tessera.engine.openvino.turns import Turns, share_out
 
 
 class Scheduler:
     """Owns the queues; blocks come from `pool`, which it alone hands out.
 
-    `step_tokens` bounds the tokens of a step, except that decoding sequences are never left out and that
+    `step_tokens` bounds the tokens of a step, except that decoding sequences do not count and that
     prompts always get PROMPT_TOKENS_AT_LEAST. A step in which sequences decode should last `gap_s` at most.
     """
 
@@ -42,7 +43,7 @@ class Scheduler:
         self._step_tokens = step_tokens
         self._pace = Pace(gap_s)
         self._turns: dict[int, Turns] = defaultdict(Turns)  # by priority
-        self._n_prompt = 0
+        self._n_prompt = self._n_decoding = 0
 
     def add(self, sequence: Sequence) -> None:
         """Queue a sequence; it starts in a later `plan`."""
@@ -69,8 +70,9 @@ class Scheduler:
         """
         self._admit()
         planned: dict[Sequence, int] = {}
-        for sequence in [each for each in self.running if each.decodes and not each.sits_out]:
+        for sequence in self._choose_decoding():
             self._plan_one(sequence, 1, planned)
+        self._n_decoding = len(planned)
         self._plan_prompts(planned)
         self._draft(planned)
         self._n_prompt = sum(count - sequence.decodes for sequence, count in planned.items())
@@ -78,7 +80,7 @@ class Scheduler:
 
     def measure(self, duration_s: float) -> None:
         """Learn how long the planned step took."""
-        self._pace.measure(self._n_prompt, duration_s)
+        self._pace.measure(self._n_prompt, duration_s, self._n_decoding)
 
     def prompt_budget(self) -> int:
         """How many prompt tokens the next step may compute."""
@@ -87,13 +89,27 @@ class Scheduler:
         streaming = any(sequence.streams for sequence in self.running)
         return self._pace.prompt_tokens(most) if streaming else most
 
+    def _choose_decoding(self) -> list[Sequence]:
+        """Those that decode in this step. If all of them together take too long, accounts share the step."""
+        active = [each for each in self.running if not each.sits_out]
+        decoding = [each for each in active if each.decodes]
+        is_alone = len({each.salt for each in active}) == 1  # to hold it back would help nobody
+        most = self._pace.decoding(beside_prompts=len(decoding) < len(active))
+        chosen = decoding if is_alone else share_out(decoding, most)
+        for sequence in decoding:
+            sequence.n_sat_out += 1
+        for sequence in chosen:
+            sequence.n_sat_out = 0
+        return chosen
+
     def _plan_prompts(self, planned: dict[Sequence, int]) -> None:
         """Share the budget out among the sequences that have more to compute than is planned."""
         budget = left = self.prompt_budget()
         for priority, ranked in groupby([*self.running], key=lambda sequence: sequence.rank[0]):
             claims: dict[bytes, list[Sequence]] = defaultdict(list)
             for sequence in ranked:
-                if sequence.n_pending > planned.get(sequence, 0) and not sequence.sits_out:
+                decodes_later = sequence.decodes and sequence not in planned
+                if sequence.n_pending > planned.get(sequence, 0) and not (sequence.sits_out or decodes_later):
                     claims[sequence.salt].append(sequence)
             turns = self._turns[priority]
             for account in turns.order(claims):

@@ -29,7 +29,7 @@ class Sequence:
     the reasoning; `n_siblings` more sequences start from this one's prompt once it is computed.
     `draft` is what the step guesses of the tokens to come, and `lookup` where guesses are from. `held` are
     the logits of a sequence whose mask was not ready when they were computed. `n_overtaken` counts how often
-    another sequence was started or kept instead of this one.
+    another sequence was started or kept instead of this one, and `n_sat_out` the steps since it last decoded.
     """
 
     request: int
@@ -49,6 +49,7 @@ class Sequence:
     n_cached: int = 0
     preempted: bool = False
     n_overtaken: int = 0
+    n_sat_out: int = 0
     blocks: list[int] = field(default_factory=list[int])
     keys: list[bytes] = field(default_factory=list[bytes])
     logprobs: list[TokenLogprob] = field(default_factory=list[TokenLogprob])
