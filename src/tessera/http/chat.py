@@ -33,6 +33,7 @@ from tessera.metering.trace import Trace, Traces
 from tessera.metrics import Metrics
 from tessera.models import Catalog, Model
 from tessera.pipeline import run
+from tessera.prompt.compile import check_length
 from tessera.wire.decode import ReplyOptions, decode_request
 from tessera.wire.reply import Header, encode_reply, new_id
 from tessera.wire.stream import ChunkWriter, error_frame
@@ -102,6 +103,7 @@ class ChatCompletions:
             model = self._catalog.find(request.model)
             trace.ask(request, model.id, streamed=options.stream)
             _require_ready(model)
+            check_length(request, model, caller)
             # Whoever is let in counts: what would be refused anyway is refused before.
             self._admission.check(account, caller.priority)
             deadline = self._in_flight.deadline(self._limits.deadline_s)

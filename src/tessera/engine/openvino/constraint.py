@@ -6,22 +6,20 @@ vocabulary). All of its heavy calls release the interpreter's lock.
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
-from llguidance import LLMatcher, LLTokenizer
+from llguidance import LLMatcher
 from numpy.typing import NDArray
 
 from tessera.core.generation import Grammar
-from tessera.engine.openvino.lanes import Lane
 from tessera.errors import GrammarFailed, GrammarTooSlow
+from tessera.processes.lanes import Lane
 from tessera.text.llg import LIMITS, llg_tokenizer
 from tessera.text.tokenizer import Tokenizer
-
-Result = TypeVar("Result")
 
 _N_COMPILERS = 2
 """One account's grammars, however slow, have one of these threads."""
@@ -166,11 +164,8 @@ class Grammars:
         What is kept has `most_bytes` at most, as far as `Compiled.n_bytes` can tell.
         """
         self._most_bytes = most_bytes
-        self._lane = Lane(_N_COMPILERS)
-        self._tokenizer: Future[LLTokenizer] = Future()
-        self._lane.submit(
-            b"", lambda: _settle(self._tokenizer, lambda: llg_tokenizer(tokenizer, end_ids, vocabulary_size))
-        )
+        self._lane = Lane(_N_COMPILERS, "grammars")
+        self._tokenizer = self._lane.call(b"", lambda: llg_tokenizer(tokenizer, end_ids, vocabulary_size))
         self._lock = threading.Lock()
         self._kept: OrderedDict[str, Compiled] = OrderedDict()
 
@@ -178,9 +173,7 @@ class Grammars:
         """A follower of the grammar; the future raises `GrammarFailed` if it does not compile. Accounts take
         turns.
         """
-        future: Future[Constraint] = Future()
-        self._lane.submit(account, lambda: _settle(future, lambda: self._compile(grammar.lark)))
-        return future
+        return self._lane.call(account, lambda: self._compile(grammar.lark))
 
     def _compile(self, lark: str) -> Constraint:
         with self._lock:
@@ -223,12 +216,3 @@ class Grammars:
         total = sum(each.n_bytes for each in self._kept.values())
         while total > self._most_bytes:
             total -= self._kept.popitem(last=False)[1].n_bytes
-
-
-def _settle(future: Future[Result], work: Callable[[], Result]) -> None:
-    """Do the work, unless nobody waits for it any more."""
-    if future.set_running_or_notify_cancel():
-        try:
-            future.set_result(work())
-        except Exception as error:
-            future.set_exception(error)

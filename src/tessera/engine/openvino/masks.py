@@ -20,8 +20,8 @@ from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 from numpy.typing import NDArray
 
 from tessera.engine.openvino.constraint import Constraint, Forced
-from tessera.engine.openvino.lanes import Lane
 from tessera.errors import GrammarFailed
+from tessera.processes.lanes import Lane
 
 Bits = NDArray[np.uint32]
 Compute = Callable[[LLMatcher, int], Bits]
@@ -49,8 +49,8 @@ class Masks:
         self._vocabulary_size = vocabulary_size
         self._compute = compute
         self._clock = clock
-        self._quick = Lane(max(2, os.cpu_count() or 1))
-        self._slow = Lane(1, _yield_to_others)
+        self._quick = Lane(max(2, os.cpu_count() or 1), "masks")
+        self._slow = Lane(1, "slow masks", _yield_to_others)
 
     def begin(self, constraint: Constraint, account: bytes, follow: Callable[[], Forced]) -> None:
         """Run `follow` and compute the mask after it; `constraint.following` and `.masking` tell when."""

@@ -12,6 +12,9 @@ from tessera.engine.openvino.constraint import Constraint
 from tessera.engine.openvino.sampling import Sampler
 from tessera.engine.openvino.speculation import Lookup
 
+MOST_OVERTAKEN = 16
+"""After as many times a sequence is not overtaken by others of its priority any more."""
+
 
 @dataclass(slots=True, eq=False)
 class Sequence:
@@ -25,7 +28,8 @@ class Sequence:
     `spell` gives a token's bytes; `thinking_left` counts the thinking budget down and is None outside of
     the reasoning; `n_siblings` more sequences start from this one's prompt once it is computed.
     `draft` is what the step guesses of the tokens to come, and `lookup` where guesses are from. `held` are
-    the logits of a sequence whose mask was not ready when they were computed.
+    the logits of a sequence whose mask was not ready when they were computed. `n_overtaken` counts how often
+    another sequence was started or kept instead of this one, and `n_sat_out` the steps since it last decoded.
 
     The output of a `reproducible` sequence does not depend on what else runs, nor on what was cached: see
     `graph`. The keys and values of the first `n_reproducible` tokens are as such a sequence computes them.
@@ -49,12 +53,19 @@ class Sequence:
     n_reproducible: int = 0
     n_cached: int = 0
     preempted: bool = False
+    n_overtaken: int = 0
+    n_sat_out: int = 0
     blocks: list[int] = field(default_factory=list[int])
     keys: list[bytes] = field(default_factory=list[bytes])
     logprobs: list[TokenLogprob] = field(default_factory=list[TokenLogprob])
     draft: list[int] = field(default_factory=list[int])
     lookup: Lookup | None = None
     held: NDArray[np.float32] | None = None
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it has been overtaken as often as a sequence may be."""
+        return self.n_overtaken >= MOST_OVERTAKEN
 
     @property
     def sits_out(self) -> bool:
