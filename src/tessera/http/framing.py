@@ -14,6 +14,9 @@ from typing import Protocol
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 128
 
+MAX_TARGET_BYTES = 8 * 1024
+"""Path and query: to decode %-escapes takes a microsecond each, before it is known who sends them."""
+
 MAX_SMALL_CHUNKS = 16 * 1024
 SMALL_CHUNK_BYTES = 64
 """A body may have `MAX_SMALL_CHUNKS` chunks, and one more for every `SMALL_CHUNK_BYTES` of data: each chunk

@@ -9,7 +9,15 @@ from typing import Final
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, parse_url
 
-from tessera.http.framing import MAX_HEAD_BYTES, MAX_HEADERS, Body, ChunkedBody, InvalidHttp, SizedBody
+from tessera.http.framing import (
+    MAX_HEAD_BYTES,
+    MAX_HEADERS,
+    MAX_TARGET_BYTES,
+    Body,
+    ChunkedBody,
+    InvalidHttp,
+    SizedBody,
+)
 
 SINGLE: Final = frozenset(
     {
@@ -106,6 +114,8 @@ class Head:
     def on_url(self, url: bytes) -> None:
         """Called with a part of the target."""
         self.url += url
+        if len(self.url) > MAX_TARGET_BYTES:
+            raise InvalidHttp("The target of the request is too long.")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Called with a whole field."""
