@@ -1,4 +1,5 @@
 import asyncio
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -208,6 +209,24 @@ async def test_accounts_take_turns_in_the_thread_that_decodes() -> None:
     assert server.bodies.n_waiting == 0
     # A small one does not wait for the thread.
     assert await server.bodies.decoding.decode("few", large[:INLINE_BYTES], len) == INLINE_BYTES
+    server.bodies.decoding.close()
+
+
+DEAR = {
+    "lists": b"[" + b",".join([b"[]"] * 5000) + b"]",
+    "objects": b"[" + b",".join([b"{}"] * 5000) + b"]",
+    "fields": b"{" + b",".join(b'"%d":1' % each for each in range(2000)) + b"}",
+    "nested": b"[" * 5000 + b"]" * 5000,
+    "numbers": b"[" + b",".join([b"1"] * 5000) + b"]",
+}
+
+
+@pytest.mark.parametrize("name", [*DEAR, "large", "text"])
+async def test_only_what_is_quick_is_decoded_in_the_event_loop(name: str) -> None:
+    body = DEAR.get(name) or b'{"a": "%b"}' % (b"x" * (HUGE if name == "large" else INLINE_BYTES - 10))
+    server = Server()
+    thread = await server.bodies.decoding.decode("one", body, lambda _: threading.current_thread())
+    assert (thread is threading.current_thread()) == (name == "text")
     server.bodies.decoding.close()
 
 
