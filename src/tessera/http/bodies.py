@@ -36,8 +36,8 @@ MAX_WAITING = 64
 """Bodies of one account that wait; each keeps a connection and what the server has received of it."""
 
 MAX_BODIES = 1024
-"""Bodies of one account that arrive, or whose requests wait for a place: each keeps a connection, however small
-it is.
+"""Bodies of one account that arrive, or whose requests wait for a place: each keeps a connection, however
+small it is.
 """
 
 REFUSED_BYTES_PER_S = 4 * 2**20
