@@ -108,7 +108,7 @@ class ChunkedBody:
             return at
         while (size := _PLAIN_SIZE.match(unread, at)) and (n_bytes := int(size[1], 16)):
             begin, end = size.end(), size.end() + n_bytes
-            if unread[end : end + len(_CRLF)] != _CRLF:
+            if not unread.startswith(_CRLF, end):
                 break
             self._count_chunk()
             content += unread[begin:end]
