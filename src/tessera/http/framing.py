@@ -14,8 +14,8 @@ from typing import Protocol
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 128
 
-MAX_TARGET_BYTES = 8 * 1024
-"""Path and query: to decode %-escapes takes a microsecond each, before it is known who sends them."""
+MAX_TARGET_PARTS = 2 * 1024
+"""%-escapes and parameters: to decode each takes a microsecond or more, before it is known who sends them."""
 
 MAX_SMALL_CHUNKS = 4 * 1024
 SMALL_CHUNK_BYTES = 64

@@ -12,7 +12,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, par
 from tessera.http.framing import (
     MAX_HEAD_BYTES,
     MAX_HEADERS,
-    MAX_TARGET_BYTES,
+    MAX_TARGET_PARTS,
     Body,
     ChunkedBody,
     InvalidHttp,
@@ -114,8 +114,6 @@ class Head:
     def on_url(self, url: bytes) -> None:
         """Called with a part of the target."""
         self.url += url
-        if len(self.url) > MAX_TARGET_BYTES:
-            raise InvalidHttp("The target of the request is too long.")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Called with a whole field."""
@@ -150,6 +148,8 @@ class Head:
         for name in SINGLE:
             if names.count(name) > 1:
                 raise InvalidHttp(f"{name.decode().title()} is there more than once.")
+        if self.url.count(b"%") + self.url.count(b"&") > MAX_TARGET_PARTS:
+            raise InvalidHttp("The target of the request has too many escapes or parameters.")
         try:
             path = parse_url(self.url).path
         except HttpParserError:

@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from tessera.http.framing import MAX_HEAD_BYTES, MAX_HEADERS, MAX_TARGET_BYTES, ChunkedBody, InvalidHttp
+from tessera.http.framing import MAX_HEAD_BYTES, MAX_HEADERS, MAX_TARGET_PARTS, ChunkedBody, InvalidHttp
 from tessera.http.head import SINGLE, Head
 
 REST = b'{"a": 1}\r\n\r\nGET /next HTTP/1.1\r\n\r\n'
@@ -33,16 +33,23 @@ def test_a_head_ends_at_its_empty_line_wherever_packets_end(wish: bytes, blank: 
         assert head.should_keep_alive() is True
 
 
+@pytest.mark.parametrize("part", [b"%61", b"%", b"&", b"a=1&", b"%zz", b"%&", b"&&"])
 @pytest.mark.parametrize("form", ["/%b", "/?%b", "http://x/%b", "/a?b=%b#c"])
-def test_a_target_is_read_up_to_a_cap(form: str) -> None:
-    def sent(n_bytes: int) -> bytes:
-        line = form.encode() % (b"%61" * n_bytes)[: n_bytes - len(form) + 2]
-        return b"GET " + line + b" HTTP/1.1\r\nHost: x\r\n\r\n"
+def test_a_target_has_parts_up_to_a_cap(form: str, part: bytes) -> None:
+    n = part.count(b"%") + part.count(b"&")
 
-    assert len(begun(sent(MAX_TARGET_BYTES)).url) == MAX_TARGET_BYTES
-    for whole in (sent(MAX_TARGET_BYTES + 1), sent(MAX_HEAD_BYTES - 100), sent(MAX_HEAD_BYTES - 100)[:-2]):
-        with pytest.raises(InvalidHttp, match="target of the request is too long"):
-            begun(whole)
+    def sent(n_parts: int) -> bytes:
+        return b"GET " + form.encode() % (part * (n_parts // n)) + b" HTTP/1.1\r\nHost: x\r\n\r\n"
+
+    assert begun(sent(MAX_TARGET_PARTS)).body().complete
+    for n_parts in (MAX_TARGET_PARTS + n, 7 * MAX_TARGET_PARTS):
+        with pytest.raises(InvalidHttp, match="target of the request has too many"):
+            begun(sent(n_parts)).body()
+
+
+def test_a_long_path_without_them_is_taken() -> None:
+    path = b"/" + b"a" * 20_000
+    assert begun(b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n\r\n").url == path
 
 
 @pytest.mark.parametrize("name", sorted(SINGLE))
