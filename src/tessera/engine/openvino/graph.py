@@ -111,7 +111,7 @@ class PagedGraph:
         filling = Span([0] * (padded(n_rows) - n_rows), 0, [self.n_blocks], n_sampled=0)
         inputs = _inputs([*spans, filling] if filling.token_ids else spans)
         if 0 < len(sampled := inputs["sampled"]) < self._least_sampled:
-            inputs["sampled"] = np.resize(sampled, self._least_sampled)
+            inputs["sampled"] = np.resize(sampled, self._least_sampled).astype(np.int64)
         for name, value in inputs.items():
             self._request.set_tensor(name, ov.Tensor(value))
         self._request.start_async()
