@@ -36,17 +36,20 @@ from tessera.prompt.references import (
 from tessera.prompt.rewritten import Rewritten, unwritable
 from tessera.prompt.string_formats import FORMATS, VALIDATED
 from tessera.prompt.validation import schema_problem
+from tessera.prompt.work import Work
 
 _MAX_SCHEMAS = 20_000
 
 
-def check_schema(schema: AnySchema, *, strict: bool, param: str, rung: int = 0) -> Document:
+def check_schema(
+    schema: AnySchema, *, strict: bool, param: str, rung: int = 0, work: Work | None = None
+) -> Document:
     """What the grammar is to enforce of `schema`, on a rung of `keywords.RUNGS`.
 
     Raises `InvalidSchema`, whose message holds the JSON pointer and the keyword, for a schema that is not
-    one, exceeds the bounds, or (with `strict`) holds what cannot be enforced.
+    one, exceeds the bounds, or (with `strict`) holds what cannot be enforced, and `TooMuchWork`.
     """
-    check = _Check(schema, strict, param, RUNGS[rung])
+    check = _Check(schema, strict, param, RUNGS[rung], work or Work())
     if problem := excess(schema):
         check.refuse(problem.pointer, problem.message)
     check.read()
@@ -71,6 +74,7 @@ class _Check:
     strict: bool
     param: str
     left_out: frozenset[str]
+    work: Work
     draft: Draft | None = None
     identifiers: Identifiers = field(default_factory=lambda: Identifiers("$id"))
     targets: dict[str, None] = field(default_factory=dict[str, None])
@@ -114,6 +118,7 @@ class _Check:
     def enforced(self, schema: AnySchema, pointer: str) -> AnySchema:
         """The schema as the grammar is to have it."""
         self.n_visited += 1
+        self.work.spend()
         if self.n_visited > _MAX_SCHEMAS:
             self.refuse(pointer, f"more than {_MAX_SCHEMAS} schemas once its references are laid out")
         if isinstance(schema, bool):

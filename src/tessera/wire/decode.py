@@ -9,7 +9,7 @@ from tessera.core.chat import ChatRequest, FreeText, Json, Mode, SamplingOptions
 from tessera.errors import RequestError, UnsupportedParameter
 from tessera.wire import request as wire
 from tessera.wire.messages import read_messages
-from tessera.wire.reading import check_depth, check_utf8, decode
+from tessera.wire.reading import check_depth, check_size, check_utf8, decode
 from tessera.wire.tools import read_format, read_tool_choice, read_tools
 
 T = TypeVar("T")
@@ -114,6 +114,8 @@ def _ignored(body: bytes) -> tuple[str, ...]:
     fields = decode(_NAMES, body)
     if len(fields) > MAX_UNREAD:
         raise RequestError(f"The body has more than {MAX_UNREAD:,} fields: send those that have an effect.")
+    for name in fields.keys() & _READ:
+        check_size(bytes(fields[name]), name)
     unread = {name: bytes(value) for name, value in fields.items() if name not in _READ}
     for field, read in _READ_INSIDE.items():
         inside = (

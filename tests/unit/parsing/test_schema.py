@@ -97,7 +97,7 @@ def test_hostile_schemas_and_values_cost_little() -> None:
     signature = Signature({"$ref": "#/$defs/c0", "properties": properties, "$defs": {**fan, **chain}})
     assert signature.read("fan", "1") == signature.read("chain", "1") == "1"
     assert not signature.only_text("fan")
-    assert not signature.only_text("deep")
+    assert signature.only_text("deep")
     nested = "[" * 100_000
     assert signature.read("array", nested) == json.dumps(nested)
     digits = "1" * 5_000
