@@ -8,6 +8,10 @@ CHARACTERS_PER_STEP = 32
 """Of a grammar's text. All other steps are visits of a schema or of a constant: 20 to 50 µs each."""
 
 
+A_GLANCE = 0.3
+"""In steps: a visit that asks for little."""
+
+
 class TooMuchWork(Exception):
     """The steps are used up."""
 

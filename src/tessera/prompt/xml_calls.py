@@ -38,7 +38,7 @@ class XmlCall:
         self._rules, self._tool, self._param = rules, tool, param
         self._signature = Signature(tool.parameters)
         self._values = ParameterValues(rules, document, spelled_close)
-        self._parameters = parameters_of(document)
+        self._parameters = parameters_of(document, rules.work)
 
     def rule(self) -> str:
         """The rule for all that stands between the tags of the call."""
