@@ -29,6 +29,8 @@ _FIRST = {"string": '"', "object": r"\{", "array": r"\[", "boolean": "tf", "null
 )
 # Longer lists of constants are taken to fit; the final validation has the last word.
 _MOST_CHECKED = 64
+_WRITING = 0.1
+"""Steps for each constant."""
 
 
 class ParameterValues:
@@ -131,7 +133,7 @@ class ParameterValues:
         found = self._writable(self._document.resolve(schema))
         listed = len(found) <= _MOST_CHECKED
         checked = [listed or value is None or isinstance(value, bool) for value in found]
-        self._rules.work.spend(sum(checked))
+        self._rules.work.spend(sum(checked) + _WRITING * len(found))
         return [value for value, check in zip(found, checked, strict=True) if not check or fits(value)]
 
     def _writable(self, schema: AnySchema) -> list[Json]:
