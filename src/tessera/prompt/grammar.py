@@ -41,8 +41,8 @@ def build_grammar(
     """The grammar of the reply; None if anything may be said.
 
     `rungs` names the rung of `keywords.RUNGS` for the schema of each parameter that is not on the first.
-    Raises `InvalidSchema` for schemas that cannot be enforced, and `TooMuchWork`. Whether the grammar compiles within bounds is
-    for `prompt.ladder` to find out.
+    Raises `InvalidSchema` for schemas that cannot be enforced, and `TooMuchWork`. Whether the grammar
+    compiles within bounds is for `prompt.ladder` to find out.
     """
     if not request.tools and isinstance(request.answer_format, FreeText):
         return None
@@ -133,9 +133,7 @@ class _Turn:
         return f"<[{self._control[tag]}]>" if tag in self._control else literal(tag)
 
 
-def _checked_parameters(
-    request: ChatRequest, rungs: Mapping[str, int], work: Work
-) -> dict[str, Document]:
+def _checked_parameters(request: ChatRequest, rungs: Mapping[str, int], work: Work) -> dict[str, Document]:
     """The schemas of all tools, callable or not, by name."""
     documents: dict[str, Document] = {}
     n_bytes = 0

@@ -94,8 +94,8 @@ def _counted_schema(schema: Json) -> Json:
 
 
 class Rules:
-    """The grammar in the making: every rule and terminal under a name of its own. `work` bounds its length, and
-    what is done to make it.
+    """The grammar in the making: every rule and terminal under a name of its own. `work` bounds its length
+    and the steps to make it.
     """
 
     def __init__(self, work: Work | None = None) -> None:

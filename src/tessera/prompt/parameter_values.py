@@ -140,7 +140,9 @@ class ParameterValues:
         """The constants that can be written, of a schema that parameters may share."""
         if id(schema) not in self._found:
             found = {json.dumps(value): value for value in self._kinds.constants(schema)}
-            self._found[id(schema)] = [each for each in found.values() if self._can_be_written(_replayed(each))]
+            self._found[id(schema)] = [
+                each for each in found.values() if self._can_be_written(_replayed(each))
+            ]
         return self._found[id(schema)]
 
     def _can_be_written(self, text: str) -> bool:

@@ -33,7 +33,7 @@ class Document:
         return schema
 
     def standing_alone(self, part: AnySchema, work: Work | None = None) -> JsonObject:
-        """`part` as a document of its own, with the definitions that it reaches; looking for them is `work`."""
+        """`part` as a document of its own, with the definitions that it reaches. Counts them as `work`."""
         reached: dict[str, AnySchema] = {}
         todo = sorted(targets(part))
         while todo:

@@ -50,8 +50,8 @@ class ValueKinds:
         self._depth = 0
 
     def open_kinds(self, schema: AnySchema) -> set[str]:
-        """Which of `OTHER_KINDS` fit; integers are left out where all numbers are in. Raises `TooMuchWork`, as
-        all methods do.
+        """Which of `OTHER_KINDS` fit; integers are left out where all numbers are in. All methods raise
+        `TooMuchWork`.
         """
         kinds = {kind for kind in OTHER_KINDS if self._is_open(schema, kind)}
         return kinds - {"integer"} if "number" in kinds else kinds

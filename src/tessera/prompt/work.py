@@ -1,4 +1,4 @@
-"""How much work the grammars of one request may be, counted in steps, not in time: what is decided by it depends
+"""How much work the grammars of one request may be, counted in steps and not in time: what it decides depends
 on the request alone, however busy the machine is.
 """
 

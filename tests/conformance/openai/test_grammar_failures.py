@@ -5,7 +5,6 @@ from typing import Any
 
 import openai
 import pytest
-
 from tests.scripts import CAN_ALL
 
 from tessera.core.generation import Prompt

@@ -1,4 +1,4 @@
-"""A child that has ended before it is written to: how it ended is what its owner hears of, on both event loops."""
+"""A child that has ended before it is written to: its owner hears how it ended, on both event loops."""
 
 import asyncio
 import socket

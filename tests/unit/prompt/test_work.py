@@ -1,5 +1,5 @@
-"""What grammars cost grows about as their schemas do, counted in calls of functions; where it would not, it is
-bounded by steps, whatever the machine does beside.
+"""What grammars cost grows about as their schemas do, counted in calls of functions. Where it would not, it
+is bounded by steps, whatever the machine does beside.
 """
 
 import sys
@@ -66,7 +66,9 @@ LINEAR: dict[str, Callable[[int], dict[str, Any]]] = {
     "references in a chain": lambda n: {**ref(0), "$defs": chain(n, lambda to: to)},
     "members in a chain": lambda n: {**ref(0), "$defs": chain(n, lambda to: record(properties={"a": to}))},
     "names of schemas": lambda n: record(properties=numbered(n, lambda i: {"$id": f"http://x/{i}", **TEXT})),
-    "several types": lambda n: record(properties=numbered(n, lambda _: {"type": ["string", "null", "array"]})),
+    "several types": lambda n: record(
+        properties=numbered(n, lambda _: {"type": ["string", "null", "array"]})
+    ),
 }
 # Each of n parameters says what n others say.
 SQUARE: dict[str, Callable[[int], dict[str, Any]]] = {

@@ -25,7 +25,9 @@ def body(field: str, items: bytes) -> bytes:
 
 @pytest.mark.parametrize("unit", MANY)
 @pytest.mark.parametrize("field", ["tools", "response_format", "messages"])
-def test_more_objects_and_arrays_than_any_request_needs_are_refused_undecoded(field: str, unit: bytes) -> None:
+def test_more_objects_and_arrays_than_any_request_needs_are_refused_undecoded(
+    field: str, unit: bytes
+) -> None:
     sent = body(field, unit * (8 * 2**20 // len(unit) - 100))
     with pytest.raises(RequestError, match="objects and arrays") as refusal:
         decode_request(sent)
