@@ -23,6 +23,7 @@ from tessera.parsing.short_check import referred_to
 
 _TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
 _ANY_TYPE: frozenset[str] = frozenset(_TYPES)
+_TEXT_ONLY = frozenset({"string"})
 _NO_TYPE: frozenset[str] = frozenset()
 
 # Deeper than any schema people write; beyond it everything is allowed.
@@ -55,7 +56,7 @@ class Signature:
 
     def only_text(self, name: str) -> bool:
         """Whether the value can only be a string."""
-        return self._types_of(self._schema(name)) == {"string"}
+        return self._types_of(self._schema(name)) == _TEXT_ONLY
 
     def fits(self, name: str, value: Json) -> bool:
         """Whether `value` is valid for the parameter, as far as it does not depend on other parameters."""

@@ -45,7 +45,7 @@ class Question(msgspec.Struct):
         return ChatRequest(
             messages=(),
             mode=Mode.THINKING if self.thinking else Mode.DIRECT,
-            tools=tuple(Tool(name, parameters, {}, *others) for name, parameters, *others in self.tools),
+            tools=tuple(Tool(name, schema, {}, strict, param) for name, schema, strict, param in self.tools),
             tool_choice=self.tool_choice,
             parallel_tool_calls=not self.one_call,
             answer_format=form,
