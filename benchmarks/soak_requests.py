@@ -1,6 +1,6 @@
 """What the soak asks: every kind of request that the service knows, and clients that leave in every phase.
 
-Schemas and tools are made at random, and hardly one of them comes twice: what the service keeps of them shows.
+Schemas and tools are made at random, and hardly one comes twice: what the service keeps of them shows.
 """
 
 import random
@@ -35,9 +35,23 @@ class Shapes:
 
     def value(self, depth: int) -> Body:
         """Any schema; `depth` levels may follow below it."""
-        choose = self.chance
-        kind = choose.choice((*_LEAVES, *_BRANCHES) if depth else _LEAVES)
-        low = choose.randint(1, 6)
+        kind = self.chance.choice((*_LEAVES, *_BRANCHES) if depth else _LEAVES)
+        match kind:
+            case "array":
+                items = self.value(depth - 1)
+                return {"type": "array", "items": items, "minItems": 1, "maxItems": self.chance.randint(1, 6)}
+            case "tuple":
+                pair = [self.value(depth - 1) for _ in range(2)]
+                return {"type": "array", "prefixItems": pair, "items": False, "minItems": 2}
+            case "union":
+                return {"anyOf": [self.value(depth - 1) for _ in range(2)] + [{"type": "null"}]}
+            case "object":
+                return self.object(depth - 1)
+            case _:
+                return self._leaf(kind)
+
+    def _leaf(self, kind: str) -> Body:
+        choose, low = self.chance, self.chance.randint(1, 6)
         match kind:
             case "string":
                 return {"type": "string", "maxLength": choose.randint(1, 60)}
@@ -51,15 +65,6 @@ class Shapes:
                 return {"type": "string", "format": choose.choice(_FORMATS)}
             case "const":
                 return {"const": choose.choice([self.word(), low, None, [low, self.word()]])}
-            case "array":
-                return {"type": "array", "items": self.value(depth - 1), "minItems": 1, "maxItems": low}
-            case "tuple":
-                items = [self.value(depth - 1) for _ in range(2)]
-                return {"type": "array", "prefixItems": items, "items": False, "minItems": 2}
-            case "union":
-                return {"anyOf": [self.value(depth - 1) for _ in range(2)] + [{"type": "null"}]}
-            case "object":
-                return self.object(depth - 1)
             case _:
                 return {"type": "boolean"}
 

@@ -34,7 +34,7 @@ from tessera.http.limits import HttpLimits
 from tessera.http.protocol import GuardedProtocol
 from tessera.metering.base import Ledger
 from tessera.metrics import Metrics
-from tessera.models import Catalog, Model
+from tessera.models import Catalog, Grammars, Model
 from tessera.text.tokenizer import Tokenizer
 from tessera.weights.cache import Cache, default_root
 from tessera.weights.folder import ModelFolder
@@ -232,11 +232,13 @@ def serve(stopping: list[threading.Thread]) -> Iterator[Callable[..., Served]]:
             limiter: Limiter | None = None,
             chat_format: ChatFormat = HERMES,
             ledger: Ledger | None = None,
+            grammars: Grammars | None = None,
             **engine_options: Any,
         ) -> Served:
             tokenizer = ScriptedTokenizer()
             engine = ScriptedEngine(tokenizer, **engine_options)
-            sampling, grammars = chat_format.sampling, InProcess(chat_format, tokenizer.control_tokens)
+            sampling = chat_format.sampling
+            grammars = grammars or InProcess(chat_format, tokenizer.control_tokens)
             model = Model(
                 engine.info.model_id, engine, tokenizer, chat_format, sampling, created_s=1, grammars=grammars
             )

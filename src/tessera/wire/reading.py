@@ -1,7 +1,7 @@
 """Strict JSON into structs; every failure is a `RequestError` whose `param` is the path of the culprit."""
 
 import re
-from collections.abc import Iterable
+from itertools import chain
 from typing import TypeAlias, TypeVar
 
 import msgspec
@@ -17,7 +17,6 @@ MAX_DEPTH = 64
 """Objects and arrays within each other, in the parts of a request whose shape is the client's own."""
 
 _SEPARATORS = (b",", b"[", b"{")
-
 _REASON = re.compile(r"(?s)(?P<reason>.*?)(?: - at (?:`key` in )?`\$(?P<path>.*)`)?\Z")
 _FIELD = re.compile(r"(?s)Object (?P<fault>missing required|contains unknown) field `(?P<field>.*)`\Z")
 
@@ -87,7 +86,9 @@ def check_depth(value: Json, param: str) -> None:
     """Refuse a value nested so deeply that code which follows it could run out of stack."""
     level: list[_Container] = [[value]]
     for _ in range(MAX_DEPTH + 1):
-        level = [child for node in level for child in _children(node) if isinstance(child, (dict, list))]
+        # `chain` keeps this from being many times slower than the decoding.
+        children = chain.from_iterable(node.values() if isinstance(node, dict) else node for node in level)
+        level = [child for child in children if isinstance(child, (dict, list))]
         if not level:
             return
     if any(level):
@@ -101,10 +102,6 @@ def quoted(text: str) -> str:
 
 def _n_separators(text: bytes) -> int:
     return sum(map(text.count, _SEPARATORS))
-
-
-def _children(node: _Container) -> Iterable[Json]:
-    return node.values() if isinstance(node, dict) else node
 
 
 def _malformed(error: Exception, param: str) -> RequestError:
