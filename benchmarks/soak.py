@@ -75,8 +75,14 @@ def family(pid: int) -> Iterator[int]:
             yield from family(int(child))
 
 
-_ROLES = {"grammar_process": "grammars", "validation_process": "validation", "openvino": "engine"}
-_ROLES |= {"template_process": "templates", "replies_process": "replies", "serve": "api"}
+_ROLES = {
+    "grammar_process": "grammars",
+    "validation_process": "validation",
+    "openvino": "engine",
+    "template_process": "templates",
+    "replies_process": "replies",
+    "serve": "api",
+}
 
 
 def read_process(pid: int) -> tuple[str, int, int]:

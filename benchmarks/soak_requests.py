@@ -1,6 +1,6 @@
 """What the soak asks: every kind of request that the service knows, and clients that leave in every phase.
 
-Schemas and tools are made at random, and hardly one of them comes twice: what the service keeps of them shows.
+Schemas and tools are made at random, and hardly one of them comes twice: what is kept of them shows.
 """
 
 import random
@@ -33,7 +33,7 @@ class Shapes:
         """A name."""
         return "".join(self.chance.choices(string.ascii_lowercase, k=self.chance.randint(3, 12)))
 
-    def value(self, depth: int) -> Body:
+    def value(self, depth: int) -> Body:  # noqa: C901 - a table of kinds
         """Any schema; `depth` levels may follow below it."""
         choose = self.chance
         kind = choose.choice((*_LEAVES, *_BRANCHES) if depth else _LEAVES)
