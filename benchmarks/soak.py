@@ -38,8 +38,8 @@ def service(name: str, *flags: str) -> Iterator[Service]:
     """`tessera serve`, ready."""
     port, admin_port = free_port(), free_port()
     command = [str(Path(sys.executable).with_name("tessera")), "serve", "--port", str(port)]
-    # The KV cache is touched little by little: a small one is soon all in memory, and then hides no slope.
-    command += ["--admin-port", str(admin_port), "--kv-cache-bytes", "192MiB", "--log-level", "error", *flags]
+    # The KV cache and the kept grammars grow up to their settings: small ones are soon full, and hide no slope.
+    command += ["--admin-port", str(admin_port), "--grammar-bytes", "64MiB", "--log-level", "error", *flags]
     with TemporaryDirectory() as folder:
         environment = os.environ | {
             "TESSERA_API_KEY": KEY,
@@ -201,8 +201,9 @@ def main() -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
         model = write_xml_model(folder)
-        main_service = stack.enter_context(service("main"))
-        xml_service = stack.enter_context(service("xml", "--model", str(model), "--cache-dir", str(folder)))
+        main_service = stack.enter_context(service("main", "--kv-cache-bytes", "192MiB"))
+        xml_flags = ("--model", str(model), "--cache-dir", str(folder), "--kv-cache-bytes", "16MiB")
+        xml_service = stack.enter_context(service("xml", *xml_flags))
         asyncio.run(
             soak([main_service, xml_service], chosen.minutes, chosen.clients, chosen.seed, chosen.json)
         )
