@@ -2,7 +2,7 @@
 
 Clients ask for all that the service offers, and a third of them leave, in every phase of a request. Every few
 seconds the memory and the file descriptors of the service's processes are read, and the gauges. The memory of
-a process is flat if its median over the last third of the run is not above that over the middle third.
+a process is flat if its median over the last third of the run is not above those over the other thirds.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def service(name: str, *flags: str) -> Iterator[Service]:
     """`tessera serve`, ready."""
     port, admin_port = free_port(), free_port()
     command = [str(Path(sys.executable).with_name("tessera")), "serve", "--port", str(port)]
-    # The KV cache and the kept grammars grow up to their settings: small ones are soon full, and hide no slope.
+    # The KV cache and kept grammars grow up to their settings: small ones are soon full, and hide no slope.
     command += ["--admin-port", str(admin_port), "--grammar-bytes", "64MiB", "--log-level", "error", *flags]
     with TemporaryDirectory() as folder:
         environment = os.environ | {
@@ -129,9 +129,11 @@ def thirds(readings: Sequence[Reading], process: str) -> tuple[float, float, flo
     return median(values[:size]), median(values[size : 2 * size] or values), median(values[-size:])
 
 
-def verdict(middle_kib: float, last_kib: float) -> Verdict:
-    """Whether the difference is more than readings differ by themselves."""
-    return "flat" if last_kib <= middle_kib * (1 + _NOISE_SHARE) + _NOISE_KIB else "grows"
+def verdict(first_kib: float, middle_kib: float, last_kib: float) -> Verdict:
+    """Whether the last third is above both others by more than readings differ by themselves: processes that
+    end and are started anew go up and down.
+    """
+    return "flat" if last_kib <= max(first_kib, middle_kib) * (1 + _NOISE_SHARE) + _NOISE_KIB else "grows"
 
 
 def table(readings: Sequence[Reading]) -> str:
@@ -147,7 +149,7 @@ def table(readings: Sequence[Reading]) -> str:
         first, middle, last = thirds(readings, name)
         most = max(reading.resident_kib.get(name, 0) for reading in readings)
         mebibytes = " | ".join(f"{kib / 1024:.0f}" for kib in (first, middle, last, most))
-        lines.append(f"| {name} | {mebibytes} | {verdict(middle, last)} |")
+        lines.append(f"| {name} | {mebibytes} | {verdict(first, middle, last)} |")
     return "\n".join(lines)
 
 
