@@ -2,13 +2,10 @@
 
 import ast
 import re
-import types
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-import tessera
 
 SOURCE = Path(__file__).parents[2] / "src" / "tessera"
 MODULES = sorted(SOURCE.rglob("*.py"))
@@ -65,13 +62,3 @@ def test_a_module_opens_by_saying_what_it_is_for(path: Path) -> None:
 def test_no_module_is_private() -> None:
     named = (part for path in MODULES for part in path.relative_to(SOURCE).with_suffix("").parts)
     assert sorted({part for part in named if part.startswith("_")} - {"__init__", "__main__"}) == []
-
-
-def test_the_public_names_are_few_and_meant() -> None:
-    public = {
-        name
-        for name, value in vars(tessera).items()
-        if not name.startswith("_") and not isinstance(value, types.ModuleType)
-    }
-    assert public == set(getattr(tessera, "__all__", ())) - {"__version__"}
-    assert len(public) <= 6
