@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import uvicorn
 from blockbuster import blockbuster_ctx
+from hypothesis import settings
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.in_process import InProcess
@@ -42,6 +43,11 @@ from tessera.text.tokenizer import Tokenizer
 from tessera.usage.base import Ledger
 
 KEY = "sk-tessera-" + "k" * 40
+
+# No example fails because the machine is slow. `make unit` tries fewer: --hypothesis-profile quick.
+settings.register_profile("all", deadline=None)
+settings.register_profile("quick", deadline=None, max_examples=15)
+settings.load_profile("all")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -218,7 +218,7 @@ def length(schema: Any) -> int:
 
 
 @given(_SCHEMAS)
-@settings(max_examples=25, deadline=None, phases=[Phase.generate], derandomize=True)
+@settings(max_examples=25, phases=[Phase.generate], derandomize=True)
 def test_what_is_put_together_is_hardly_longer_than_its_parts(schema: Any) -> None:
     """Look-alikes that are not alike, such as strings of different branches, may cost a few bytes."""
     found, shortest = reply(lark_of(schema)), length(schema)

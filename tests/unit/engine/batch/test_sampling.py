@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, reject, settings
+from hypothesis import given, reject
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from tests.strategies import examples
 
 from tessera.core.generation import Sampling
 from tessera.engine.batch.sampling import Sampler
@@ -124,7 +125,7 @@ def samplings(draw: st.DrawFn) -> Sampling:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(logits=logit_rows(), sampling=samplings(), data=st.data())
 def test_sample_equals_the_plain_definition(
     logits: NDArray[np.float32], sampling: Sampling, data: st.DataObject
@@ -262,7 +263,7 @@ def test_penalties_keep_counting_beyond_the_first_buffer() -> None:
     assert sampler.sample(row) == 0
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(logits=logit_rows(), k=st.integers(0, 20), data=st.data())
 def test_logprobs_are_the_log_softmax_of_the_row(
     logits: NDArray[np.float32], k: int, data: st.DataObject

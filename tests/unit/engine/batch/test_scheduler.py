@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.strategies import examples
 
 from tessera.core.generation import Sampling
 from tessera.engine.batch.blocks import BLOCK_TOKENS, BlockPool
@@ -91,7 +92,7 @@ ARRIVALS = st.tuples(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(st.lists(ARRIVALS, max_size=10))
 def test_every_sequence_is_served_exactly(
     arrivals: list[tuple[int, int, int, int, bytes, int, int | None]],

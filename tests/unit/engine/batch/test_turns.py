@@ -3,8 +3,9 @@
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.strategies import examples
 from tests.unit.engine.batch.test_scheduler import make
 
 from tessera.engine.batch.blocks import BlockPool
@@ -87,7 +88,7 @@ ARRIVALS = st.lists(
 PRIORITIES = {b"a": 1, b"b": 1, b"c": 1, b"d": 2}
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(ARRIVALS, st.floats(0.001, 0.3), st.floats(0.0001, 0.02), st.sampled_from([0, 3, 31, 60]))
 def test_streams_go_on_prompts_share_and_accounts_take_turns(
     arrivals: list[tuple[int, int, bytes, int]], step_s: float, token_s: float, n_forced: int
