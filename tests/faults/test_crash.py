@@ -11,7 +11,8 @@ from functools import partial
 
 import pytest
 from tests.load import Told, load, recorded, require_recorded
-from tests.serving import Server, wait_for
+from tests.serving import Server
+from tests.waiting import wait_for
 
 KEY = "sk-tessera-" + "c" * 40
 ENDS = frozenset({"length", "stop", "interrupted", "client_gone"})

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.waiting import wait_for
 
 from tessera.engine.scripted.engine import ScriptedTokenizer, cycling
 from tessera.http.limits import HttpLimits
@@ -50,7 +51,7 @@ def test_clients_that_do_not_read_are_cut_off_and_hold_little(serve: Any, connec
     stuck = [connect(served, receive_buffer=4096) for _ in range(n)]
     for raw in stuck:
         raw.ask(stream=True)
-    served.wait_for(lambda: served.engine.n_aborted > 0, within_s=30)
+    wait_for(lambda: served.engine.n_aborted > 0, within_s=30)
     one_more_is_answered(served, connect)
     served.wait_until_idle(within_s=30)
     assert served.engine.n_aborted == n
@@ -72,7 +73,7 @@ def test_the_buffer_of_a_client_that_does_not_read_is_bounded(serve: Any, connec
 
     served.engine.timing = counted
     raw.ask(stream=True)
-    served.wait_for(lambda: steps > 0)
+    wait_for(lambda: steps > 0)
     seen = -1
     while seen != steps:  # until the generation stands still
         seen = steps
@@ -80,7 +81,7 @@ def test_the_buffer_of_a_client_that_does_not_read_is_bounded(serve: Any, connec
     assert served.engine.n_running == 1
     assert seen * N_FRAME_BYTES < 2**20
     raw.read_until(b"data: ")
-    served.wait_for(lambda: len(raw.socket.recv(65536)) and steps > seen)
+    wait_for(lambda: len(raw.socket.recv(65536)) and steps > seen)
     raw.leave()
     served.wait_until_idle()
 
@@ -106,9 +107,9 @@ def test_a_slow_reader_gets_all_it_can_take_until_a_write_takes_too_long(serve: 
     reader = threading.Thread(target=trickle)
     reader.start()
     try:
-        served.wait_for(lambda: served.engine.n_running == 1)
+        wait_for(lambda: served.engine.n_running == 1)
         one_more_is_answered(served, connect)
-        served.wait_for(lambda: served.engine.n_aborted == 1, within_s=20)
+        wait_for(lambda: served.engine.n_aborted == 1, within_s=20)
         served.wait_until_idle()
         assert b"data: " in read
     finally:

@@ -13,7 +13,8 @@ from typing import Any
 
 import httpx2
 import pytest
-from tests.serving import TESSERA, Server, announced, ask, children, command, environment, start, wait_for
+from tests.serving import TESSERA, Server, announced, ask, children, command, environment, start
+from tests.waiting import wait_for
 
 from tessera.processes.children import chosen, without_secrets
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from tests.waiting import wait_for
 
 from tessera.engine.scripted.engine import cycling, paced
 from tessera.http.limits import HttpLimits
@@ -68,7 +69,7 @@ def test_slow_readers_of_streams_are_cut_off_and_cost_nothing(serve: Any, connec
     slow = [connect(served, receive_buffer=4096) for _ in range(5)]
     for raw in slow:
         raw.ask(stream=True)
-    served.wait_for(lambda: served.engine.n_running == 5)
+    wait_for(lambda: served.engine.n_running == 5)
     served.wait_until_idle(within_s=20)
     assert served.engine.n_aborted == 5
     served.engine.script = cycling(served.tokenizer)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from tests.serving import Server, Start, ask, wait_for
+from tests.serving import Server, Start, ask
+from tests.waiting import wait_for
 
 N_STREAMS = 16
 Serve = Callable[..., Server]

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import pytest
+from tests.waiting import wait_for
 
 from tessera.engine.scripted.engine import cycling
 from tessera.server.http1.protocol import MAX_BEHIND_BYTES
@@ -64,7 +65,7 @@ def test_whatever_is_sent_behind_a_request_a_client_that_leaves_is_noticed(
     raw.socket.settimeout(0.2)
     with caplog.at_level(logging.INFO):
         raw.socket.sendall(chat(raw, stream=stream))
-        served.wait_for(lambda: served.engine.n_running == 1)
+        wait_for(lambda: served.engine.n_running == 1)
         if stream and begun:
             raw.read_until(b"data: ")
         try:
@@ -96,7 +97,7 @@ def test_a_client_that_closes_its_side_gets_its_reply(
     whole.socket.sendall(chat(whole, stream=stream, max_tokens=6))
     half = connect(served)
     half.socket.sendall(chat(half, stream=stream, max_tokens=6))
-    served.wait_for(lambda: served.engine.n_running == 2)
+    wait_for(lambda: served.engine.n_running == 2)
     half.socket.shutdown(socket.SHUT_WR)
     time.sleep(0.2)  # some bytes are sent ahead
     assert served.engine.n_running == 2
@@ -157,7 +158,7 @@ def test_a_client_that_closes_its_side_and_leaves_later_is_noticed(
     served = serve(timing=gate(0))
     raw = connect(served)
     raw.socket.sendall(chat(raw))
-    served.wait_for(lambda: served.engine.n_running == 1)
+    wait_for(lambda: served.engine.n_running == 1)
     raw.socket.shutdown(socket.SHUT_WR)
     time.sleep(0.2)
     assert served.engine.n_running == 1
@@ -207,7 +208,7 @@ def test_what_waits_behind_a_request_is_bounded_and_the_reply_is_whole(
     served.engine.script = cycling(served.tokenizer, n_tokens=5)
     raw = connect(served)
     raw.socket.sendall(chat(raw))
-    served.wait_for(lambda: served.engine.n_running == 1)
+    wait_for(lambda: served.engine.n_running == 1)
     raw.socket.sendall(b"GET /healthz HTTP/1.1\r\nX: " + b"a" * 40_000_000)
     hold.opened.set()
     assert raw.read_response()[0] == 200

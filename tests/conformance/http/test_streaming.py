@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from tests.waiting import wait_for
 
 from tessera.engine.scripted.engine import cycling, failing, paced
 from tessera.errors import GenerationFailed
@@ -85,7 +86,7 @@ def test_leaving_before_the_first_token_aborts(serve: Any, connect: Any, gate: A
     served = serve(timing=gate(0))
     raw = connect(served)
     raw.ask(stream=stream)
-    served.wait_for(lambda: served.engine.n_running == 1)
+    wait_for(lambda: served.engine.n_running == 1)
     assert served.in_flight.n == 1
     raw.leave()
     assert served.wait_until_idle() < PROMISED_S
@@ -99,7 +100,7 @@ def test_leaving_between_tokens_aborts(serve: Any, connect: Any, gate: Any, stre
     raw.ask(stream=stream)
     if stream:
         raw.read_until(b"burned")
-    served.wait_for(lambda: served.engine.n_running == 1)
+    wait_for(lambda: served.engine.n_running == 1)
     raw.leave()
     assert served.wait_until_idle() < PROMISED_S
     assert served.engine.n_aborted == 1
@@ -118,7 +119,7 @@ def test_leaving_while_tokens_flow_aborts(served: Any, connect: Any) -> None:
 def test_leaving_within_the_body_starts_nothing(served: Any, connect: Any) -> None:
     raw = connect(served)
     raw.send("POST /v1/chat/completions", b'{"mess', Content_Type="application/json", Content_Length="99")
-    served.wait_for(lambda: served.in_flight.n == 1)
+    wait_for(lambda: served.in_flight.n == 1)
     raw.leave()
     assert served.wait_until_idle() < PROMISED_S
     assert served.engine.n_aborted == served.engine.n_finished == 0
@@ -129,7 +130,7 @@ def test_a_client_that_does_not_read_is_cut_off(serve: Any, connect: Any) -> Non
     served.engine.script = cycling(served.tokenizer, n_tokens=10**9)
     raw = connect(served, receive_buffer=4096)
     raw.ask(stream=True)
-    served.wait_for(lambda: served.engine.n_running == 1)
+    wait_for(lambda: served.engine.n_running == 1)
     served.wait_until_idle(within_s=10)
     assert served.engine.n_aborted == 1
     assert b"[DONE]" not in raw.read_to_the_end()
