@@ -19,7 +19,7 @@ BENCH = ("--rounds", "1", "--streams", "16", "--shape", "chat,tools")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--output", type=Path, default=Path("profile.html"))
     parser.add_argument("bench", nargs="*", help="options of `tessera bench`, after --")

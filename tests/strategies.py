@@ -14,7 +14,8 @@ _T = TypeVar("_T")
 
 def examples(n: int) -> settings:
     """Try `n` examples, and a part of them under a profile with fewer than usual."""
-    return settings(max_examples=max(1, n * min(settings.default.max_examples, 100) // 100))
+    usual = settings.default.max_examples if settings.default else 100
+    return settings(max_examples=max(1, n * usual // 100))
 
 
 MARKUP = [

@@ -6,7 +6,7 @@ import random
 import signal
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from functools import partial
 
 import pytest
@@ -44,7 +44,7 @@ def begin(stack: ExitStack, server: Server) -> str:
     asked = {"messages": [{"role": "user", "content": "Hello"}], "stream": True}
     client = stack.enter_context(server.client())
     reply = stack.enter_context(client.stream("POST", "/v1/chat/completions", json=asked))
-    lines = stack.enter_context(closing(reply.iter_lines()))
+    lines = reply.iter_lines()
     return json.loads(next(lines).removeprefix("data: "))["id"]
 
 

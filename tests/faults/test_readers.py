@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conftest import Served
 from tests.waiting import wait_for
 
 from tessera.engine.scripted.engine import ScriptedTokenizer, cycling
@@ -37,7 +38,7 @@ def slow_server(serve: Any) -> Any:
     return serve(limits, script=ENDLESS, context_tokens=2**30, tokens_per_chunk=64)
 
 
-def one_more_is_answered(served: Any, connect: Any) -> None:
+def one_more_is_answered(served: Served, connect: Any) -> None:
     raw = connect(served)
     raw.ask(stream=True, max_tokens=640)
     raw.read_until(b"data: [DONE]\n\n")
@@ -81,7 +82,7 @@ def test_the_buffer_of_a_client_that_does_not_read_is_bounded(serve: Any, connec
     assert served.engine.n_running == 1
     assert seen * N_FRAME_BYTES < 2**20
     raw.read_until(b"data: ")
-    wait_for(lambda: len(raw.socket.recv(65536)) and steps > seen)
+    wait_for(lambda: bool(raw.socket.recv(65536)) and steps > seen)
     raw.leave()
     served.wait_until_idle()
 

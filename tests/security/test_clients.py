@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from tests.conftest import Served
 from tests.waiting import wait_for
 
 from tessera.engine.scripted.engine import cycling, paced
@@ -22,7 +23,7 @@ counts = pytest.mark.parametrize(
 )
 
 
-def taken_s(connect: Callable[..., Any], served: Any) -> float:
+def taken_s(connect: Callable[..., Any], served: Served) -> float:
     """Seconds that a client of good will waits for its answer."""
     begun = time.monotonic()
     raw = connect(served)
@@ -131,7 +132,7 @@ def test_CVE_2026_9540_whatever_is_aborted_in_whatever_stage_gives_everything_ba
     served.wait_until_idle()
 
 
-def test_compressed_bombs_many_at_once_are_refused_unread(served: Any, connect: Any) -> None:
+def test_compressed_bombs_many_at_once_are_refused_unread(served: Served, connect: Any) -> None:
     """What a bomb would swell to is never known: its encoding is enough to refuse it."""
     for encoding in ("gzip", "deflate", "br", "zstd", "gzip, identity", "x-gzip"):
         raws = [connect(served) for _ in range(5)]

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import pytest
+from tests.conftest import Served
 from tests.waiting import wait_for
 
 from tessera.engine.scripted.engine import cycling
@@ -129,7 +130,7 @@ def unchunked(body: bytes) -> bytes:
 )
 @pytest.mark.parametrize("pause_s", [0, 0.05])
 def test_a_client_that_closes_its_side_gets_every_status(
-    served: Any, connect: Any, fields: dict[str, Any], pause_s: float
+    served: Served, connect: Any, fields: dict[str, Any], pause_s: float
 ) -> None:
     raw = connect(served)
     raw.socket.sendall(chat(raw, **fields))
@@ -144,7 +145,7 @@ def test_a_client_that_closes_its_side_gets_every_status(
 
 
 def test_requests_that_were_sent_before_a_client_closed_its_side_are_all_answered(
-    served: Any, connect: Any
+    served: Served, connect: Any
 ) -> None:
     raw = connect(served)
     raw.socket.sendall(chat(raw, max_tokens=3) + HEALTH + chat(raw, max_tokens=2))
@@ -167,7 +168,7 @@ def test_a_client_that_closes_its_side_and_leaves_later_is_noticed(
     assert served.engine.n_aborted == 1
 
 
-def test_half_a_request_ends_with_its_connection(served: Any, connect: Any) -> None:
+def test_half_a_request_ends_with_its_connection(served: Served, connect: Any) -> None:
     for n_left in (1, 60, 200):
         raw = connect(served)
         raw.socket.sendall(chat(raw)[:-n_left])
@@ -181,7 +182,7 @@ def test_half_a_request_ends_with_its_connection(served: Any, connect: Any) -> N
     "garbage", [b"\x00", b"garbage\r\n\r\n", b"GET / HTTP/9\r\n\r\n", b"{}" * 100, b"\x16\x03\x01"]
 )
 def test_a_request_with_garbage_behind_it_is_answered_first(
-    served: Any, connect: Any, stream: bool, garbage: bytes
+    served: Served, connect: Any, stream: bool, garbage: bytes
 ) -> None:
     for pause_s in (0, 0.02):
         raw = connect(served)

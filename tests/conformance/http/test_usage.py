@@ -15,6 +15,7 @@ import httpx2
 import pytest
 from sqlalchemy import Engine, select
 from tests.conformance.http.conftest import Gate, Raw
+from tests.conftest import Served
 from tests.scripts import CAN_ALL, called
 from tests.waiting import wait_for
 
@@ -66,7 +67,7 @@ def books(tmp_path: Path) -> Iterator[Books]:
     store.dispose()
 
 
-def post(served: Any, **fields: Any) -> httpx2.Response:
+def post(served: Served, **fields: Any) -> httpx2.Response:
     asked = {"messages": [{"role": "user", "content": CANARY}], **fields}
     headers = {"Authorization": f"Bearer {served.key}"}
     url = f"{served.url}/v1/chat/completions"

@@ -58,7 +58,7 @@ def admits(vocabulary: Any, json_lark: Callable[..., str], spell: Callable[[obje
     return follow
 
 
-def check(schema: Any, value: Callable[[str], object], admits: Follow) -> None:
+def check(schema: Any, value: Callable[[str], Any], admits: Follow) -> None:
     admitted, validator = admits(schema), Validator(schema)
     for text in TEXTS:
         fits = validator.validate(json.dumps(value(text))) is None

@@ -5,7 +5,7 @@ that we own (`paged_attention_transformation`), and the last MatMul is computed 
 are sampled.
 """
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 # (OpenVINO's own type stubs are partial.)
 
 from collections.abc import Sequence

@@ -28,7 +28,7 @@ def certain(clear: bool) -> None:
         raise Borderline
 
 
-def bits(allowed: Sequence[bool]) -> NDArray[np.uint32]:
+def bits(allowed: Sequence[bool] | NDArray[np.bool_]) -> NDArray[np.uint32]:
     """A mask as llguidance writes it."""
     packed = np.packbits(np.asarray(allowed, bool), bitorder="little")
     return np.pad(packed, (0, -packed.size % 4)).view(np.uint32)

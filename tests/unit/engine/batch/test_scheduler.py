@@ -110,7 +110,7 @@ def test_every_sequence_is_served_exactly(
             sequence = make(request, prompt, priority=priority, salt=salt, max_tokens=output)
             alive[sequence] = abort
             scheduler.add(sequence)
-        queue = [(request, (wait - 1, *rest)) for request, (wait, *rest) in queue if wait]
+        queue = [(request, (given[0] - 1, *given[1:])) for request, given in queue if given[0]]
         for sequence in run_step(scheduler, cache):
             scheduler.remove(sequence)
             del alive[sequence]
