@@ -34,7 +34,7 @@ test-full: clients  ## run all tests, in their full counts
 	$(BIN)/python -m pytest
 
 unit: setup  ## run the fast tests only
-	$(BIN)/python -m pytest -n 2 tests/unit tests/architecture
+	$(BIN)/python -m pytest -n 2 -m "not slow" --hypothesis-profile quick tests/unit tests/architecture
 
 cov: setup  ## what the fast tests reach, by branches; fails below the floor in pyproject.toml
 	$(BIN)/python -m pytest -n 2 --cov --cov-report term:skip-covered tests/unit tests/architecture

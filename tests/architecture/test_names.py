@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[2] / "src" / "tessera"
-MODULES = sorted(SOURCE.rglob("*.py"))
+TREES = {path: ast.parse(path.read_text()) for path in sorted(SOURCE.rglob("*.py"))}
 
 BANNED = re.compile(
     r"(utils?|helpers?|common|misc|data|info)"
@@ -48,17 +48,16 @@ def test_the_pattern_finds(name: str) -> None:
     assert BANNED.fullmatch(name)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=in_source)
-def test_no_name_is_banned(path: Path) -> None:
-    names = {path.stem, *bound_names(ast.parse(path.read_text()))}
-    assert sorted(name for name in names if BANNED.fullmatch(name)) == []
+def test_no_name_is_banned() -> None:
+    names = {in_source(path): {path.stem, *bound_names(tree)} for path, tree in TREES.items()}
+    banned = {path: sorted(filter(BANNED.fullmatch, found)) for path, found in names.items()}
+    assert {path: found for path, found in banned.items() if found} == {}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=in_source)
-def test_a_module_opens_by_saying_what_it_is_for(path: Path) -> None:
-    assert ast.get_docstring(ast.parse(path.read_text()))
+def test_a_module_opens_by_saying_what_it_is_for() -> None:
+    assert [in_source(path) for path, tree in TREES.items() if not ast.get_docstring(tree)] == []
 
 
 def test_no_module_is_private() -> None:
-    named = (part for path in MODULES for part in path.relative_to(SOURCE).with_suffix("").parts)
+    named = (part for path in TREES for part in path.relative_to(SOURCE).with_suffix("").parts)
     assert sorted({part for part in named if part.startswith("_")} - {"__init__", "__main__"}) == []

@@ -125,6 +125,7 @@ CUTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "output", "mode"), CUTS)
 def test_nothing_is_lost_at_any_cut(family: Family, output: str, mode: Mode) -> None:
     request = replace(REQUEST, mode=mode)

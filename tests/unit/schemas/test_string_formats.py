@@ -77,6 +77,7 @@ def matches(name: str, text: str) -> bool:
     return all(re.fullmatch(expression, text) for expression in FORMATS[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 def test_whatever_matches_is_valid_in_every_draft(name: str) -> None:
     choose, n_matching = random.Random(name), 0

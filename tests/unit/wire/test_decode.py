@@ -304,6 +304,7 @@ def test_what_is_ignored_is_not_huge() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [99_000, 101_000])
 def test_many_fields_without_effect_are_counted_together(n: int) -> None:
     error = outcome({f"field-{i}": [] for i in range(n // 2)})

@@ -169,6 +169,7 @@ def test_a_tie_at_the_edge_of_top_k_and_top_p_keeps_the_lower_ids() -> None:
         assert drawn == set(range(7))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sampling",
     [
