@@ -167,6 +167,8 @@ class Settings:
     )
 
 
+DEFAULTS = Settings()
+
 ROWS: tuple[Row, ...] = tuple(
     Row(row.name, row.metadata["kind"], row.default, row.metadata["help"], row.metadata["secret"])
     for row in fields(Settings)
