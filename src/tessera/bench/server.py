@@ -16,7 +16,7 @@ import msgspec
 from tessera.bench.address import Address, locate
 from tessera.bench.recording import Recording
 from tessera.bench.rounds import Ask
-from tessera.errors import StartupError
+from tessera.errors import CommandError
 
 _HELLO_S = 10.0
 _LAST_CHUNK = b"0\r\n\r\n"
@@ -51,15 +51,15 @@ class Server:
         return ask
 
     async def first_model(self) -> str | None:
-        """What it lists first, if anything. Raises `StartupError` if it does not answer or take the key."""
+        """What it lists first, if anything. Raises `CommandError` if it does not answer or take the key."""
         request = self._request("GET", "/models", b"")
         recording = await exchange(self.host, self.address.port, request, _HELLO_S)
         if recording.problem:
-            raise StartupError(f"No server answers at {self.address.url}: {recording.problem}.")
+            raise CommandError(f"No server answers at {self.address.url}: {recording.problem}.")
         try:
             status, body = recording.whole()
             if status in (401, 403):
-                raise StartupError(
+                raise CommandError(
                     f"{self.name} does not take the key ({status}): set TESSERA_API_KEY to one that it takes."
                 )
             cards = msgspec.json.decode(body, type=_Models).cards if status == 200 else []
@@ -81,16 +81,16 @@ class Server:
 
 
 async def find(name: str, url: str, api_key: str | None, model: str | None = None) -> Server:
-    """The server at that URL, with the model it is asked for. Raises `StartupError` if none answers."""
+    """The server at that URL, with the model it is asked for. Raises `CommandError` if none answers."""
     address = locate(url)
     problem = ""
     for host in address.hosts:
         server = Server(name, address, host, api_key, model)
         try:
             return replace(server, model=await server.first_model() if model is None else model)
-        except StartupError as error:
+        except CommandError as error:
             problem = problem or error.message
-    raise StartupError(problem)
+    raise CommandError(problem)
 
 
 async def exchange(host: str, port: int, request: bytes, deadline_s: float) -> Recording:

@@ -24,7 +24,7 @@ from tessera.bench.sample import Failure, Sample
 from tessera.bench.server import Server, find
 from tessera.bench.shapes import SHAPES
 from tessera.engine.scripted.engine import paced
-from tessera.errors import StartupError
+from tessera.errors import CommandError
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -371,7 +371,7 @@ def test_another_host_is_refused_and_nothing_is_sent(tessera: Run) -> None:
 
 @contextmanager
 def refused(message: str) -> Iterator[None]:
-    with pytest.raises(StartupError) as caught:
+    with pytest.raises(CommandError) as caught:
         yield
     assert message in caught.value.message
 
