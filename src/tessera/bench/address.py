@@ -1,4 +1,4 @@
-"""Where a server listens. Only this machine will do: a load is for one's own servers."""
+"""Where a server listens. Only loopback addresses are allowed: nobody should load somebody else's server."""
 
 import ipaddress
 import socket
@@ -20,7 +20,7 @@ class Address:
 
 
 def locate(url: str) -> Address:
-    """Resolve the URL of a server, with or without `/v1`. Raises `CommandError` for any host but this one."""
+    """Resolve the URL of a server, with or without `/v1`. Raises `CommandError` for any other machine."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port

@@ -13,7 +13,7 @@ import click
 from tessera.catalog import Model
 from tessera.cli.options import with_settings
 from tessera.cli.progress import TerminalProgress
-from tessera.cli.walk import Walk, walk
+from tessera.cli.walk import CallTrace, walk
 from tessera.core.chat import Caller, ChatRequest
 from tessera.core.tally import Tally
 from tessera.engine.host.private import PrivateEngine
@@ -98,7 +98,7 @@ async def _show_events(request: ChatRequest, model: Model) -> None:
                 click.echo(repr(event))
 
 
-def show_walk(walked: Walk, answer: bytes) -> None:
+def show_walk(walked: CallTrace, answer: bytes) -> None:
     """Print the functions in order, and then the answer."""
     _title("Functions, in the order of their first call")
     calls = list(walked.first_calls())

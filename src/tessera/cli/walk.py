@@ -1,7 +1,8 @@
 """Which of our functions one request passes, in order and with times.
 
-A `Walk` is recorded by the interpreter's profile hook, so it sees whatever runs in its own thread: the ASGI
-application, the pipeline, and a scripted engine. What runs in threads and other processes is not part of it.
+A `CallTrace` is recorded by the interpreter's profile hook, so it sees whatever runs in its own thread: the
+ASGI application, the pipeline, and a scripted engine. It does not see other threads and processes. The hook
+costs time itself: compare times with each other only.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ from tessera.settings import Settings
 _SOURCE = str(Path(tessera.__file__).parent) + "/"
 
 
-class Call(NamedTuple):
+class FunctionCall(NamedTuple):
     """One call of a function: when it came, how deep in our own code, and what was called. A coroutine and a
     generator are called anew each time they go on.
     """
@@ -42,11 +43,11 @@ class Call(NamedTuple):
         return f"{self.file}:{self.code.co_qualname}"
 
 
-class Walk:
+class CallTrace:
     """The calls while it is entered, of functions that have a name."""
 
     def __init__(self) -> None:
-        self.calls: list[Call] = []
+        self.calls: list[FunctionCall] = []
         self._begun_s = 0.0
         self._depth = 0
 
@@ -60,7 +61,7 @@ class Walk:
     ) -> None:
         sys.setprofile(None)
 
-    def first_calls(self) -> Iterator[Call]:
+    def first_calls(self) -> Iterator[FunctionCall]:
         """The first call of each function, in order."""
         seen: set[CodeType] = set()
         for call in self.calls:
@@ -83,13 +84,13 @@ class Walk:
         if not is_ours or code.co_name.startswith("<"):
             return
         if event == "call":
-            self.calls.append(Call(time.perf_counter() - self._begun_s, self._depth, code))
+            self.calls.append(FunctionCall(time.perf_counter() - self._begun_s, self._depth, code))
             self._depth += 1
         elif event == "return":
             self._depth = max(0, self._depth - 1)
 
 
-async def walk(settings: Settings, body: bytes) -> tuple[Walk, bytes]:
+async def walk(settings: Settings, body: bytes) -> tuple[CallTrace, bytes]:
     """Send one chat request to the service of these settings, with an empty store of its own and without a
     socket; return the walk and the body of the answer. Raises `StartupError`.
     """
@@ -99,7 +100,7 @@ async def walk(settings: Settings, body: bytes) -> tuple[Walk, bytes]:
         app = create_app(dataclasses.replace(settings, database_url=store, api_key=key, pepper=None))
         async with app.router.lifespan_context(app):
             client = _Client(body)
-            with Walk() as walked:
+            with CallTrace() as walked:
                 await app(_scope(body, key), client.receive, client.send)
     return walked, b"".join(client.received)
 

@@ -52,7 +52,7 @@ _chunk = msgspec.json.Decoder(_Chunk).decode
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
+class Capture:
     """One exchange: `blocks[i]` arrived at `times[i]`. All times are of `time.perf_counter`.
 
     `problem` says why there is no more, if the end of the response is not the reason.
