@@ -24,7 +24,7 @@ class Workload:
 
 
 @dataclass(frozen=True, slots=True)
-class Unsupported:
+class UnsupportedShape:
     """A server that does not support a shape, and its reason."""
 
     server: str
@@ -47,7 +47,7 @@ class Findings:
     measured: dict[tuple[str, int, str], list[Measures]] = field(
         default_factory=dict[tuple[str, int, str], list[Measures]]
     )
-    refusals: list[Unsupported] = field(default_factory=list[Unsupported])
+    refusals: list[UnsupportedShape] = field(default_factory=list[UnsupportedShape])
 
     @property
     def figures(self) -> list[Figure]:
@@ -106,7 +106,7 @@ async def _take_turn(
         findings.measured.setdefault((shape, case.n_streams, name), []).append(measures)
         watch.note(f"{label}: {measures.tokens_per_s:.1f} tokens/s")
     elif refusal := _refusal(round):
-        findings.refusals.append(Unsupported(name, shape, refusal))
+        findings.refusals.append(UnsupportedShape(name, shape, refusal))
         watch.note(f"{name} does not do {shape}: {refusal}")
 
 

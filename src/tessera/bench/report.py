@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import msgspec
 
 from tessera.bench.figures import Figure, Measures, Spread, first_token, ratio
-from tessera.bench.plan import Unsupported, Workload
+from tessera.bench.plan import UnsupportedShape, Workload
 
 Json = dict[str, object]
 
@@ -28,7 +28,7 @@ class Setting:
 
 
 def report(
-    plan: Workload, setting: Setting, figures: Sequence[Figure], refusals: Sequence[Unsupported]
+    plan: Workload, setting: Setting, figures: Sequence[Figure], refusals: Sequence[UnsupportedShape]
 ) -> bytes:
     """The whole run, indented. Durations are in milliseconds."""
     whole: Json = {
