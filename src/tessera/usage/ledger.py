@@ -63,9 +63,7 @@ class SqlLedger:
         retention_days: int = DEFAULTS.usage_retention_days,
         round_s: float = ROUND_S,
     ) -> None:
-        """`folder` is for the instance's own files. Rows of requests are kept for `retention_days`, then
-        sums of their days.
-        """
+        """The instance's own files are in `folder`. After `retention_days`, rows become sums of their days."""
         self.instance = new_instance()
         self._store = store
         self._line = Line(store)
