@@ -63,7 +63,7 @@ class SqlLedger:
         retention_days: int = DEFAULTS.usage_retention_days,
         round_s: float = ROUND_S,
     ) -> None:
-        """The instance's own files are in `folder`. After `retention_days`, rows become sums of their days."""
+        """The instance's own files are in `folder`. After `retention_days`, rows become sums of days."""
         self.instance = new_instance()
         self._store = store
         self._line = Line(store)
