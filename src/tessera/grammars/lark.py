@@ -75,7 +75,7 @@ def _counted(schema: JsonObject) -> JsonObject:
     those present, and one for any other name. By itself llguidance counts properties only where all that are
     named are required.
     """
-    counted = {name: with_schemas(name, value, _counted_schema) for name, value in schema.items()}
+    counted = {name: with_schemas(name, value, _counted_part) for name, value in schema.items()}
     names = [*as_object(schema.get("properties"))]
     if schema.get("minProperties") != 1 or set(names) <= set(as_list(schema.get("required"))):
         return counted
@@ -88,7 +88,7 @@ def _counted(schema: JsonObject) -> JsonObject:
     return {**counted, "allOf": [*as_list(counted.get("allOf")), {"anyOf": branches}]}
 
 
-def _counted_schema(schema: Json) -> Json:
+def _counted_part(schema: Json, _: str) -> Json:
     return _counted(schema) if isinstance(schema, Mapping) else schema
 
 

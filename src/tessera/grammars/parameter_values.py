@@ -16,7 +16,8 @@ from collections.abc import Callable, Mapping
 from tessera.core.chat import Json
 from tessera.grammars.lark import ANY_TEXT, Rules, either, expression, json_value, literal, quoted, without
 from tessera.schemas.references import AnySchema, Document, definition_name, subschemas
-from tessera.schemas.value_kinds import DEEPEST, ValueKinds, admits, kinds_of
+from tessera.schemas.types import types_of
+from tessera.schemas.value_kinds import DEEPEST, ValueKinds, admits
 
 _END = "\n</parameter>\n"
 # What ends a raw value for the parser, besides `_END`.
@@ -59,7 +60,7 @@ class ParameterValues:
             strings.append(text or ANY_TEXT)
         if not strings:
             return self._json(schema) if kinds or others else None
-        words = [literal(_replayed(value)) for value in others if not kinds & kinds_of(value)]
+        words = [literal(_replayed(value)) for value in others if not kinds & types_of(value)]
         raw = self._raw(strings, words, self._beginning(schema, kinds))
         if not kinds or not isinstance(schema, Mapping):
             return raw

@@ -18,7 +18,8 @@ def modern(schema: Json) -> Json:
     """The whole schema in the forms of 2020-12."""
     if not isinstance(schema, Mapping):
         return schema
-    return {name: with_schemas(name, value, modern) for name, value in in_new_form(schema, None).items()}
+    new = in_new_form(schema, None)
+    return {name: with_schemas(name, value, lambda each, _: modern(each)) for name, value in new.items()}
 
 
 def in_new_form(schema: JsonObject, draft: Draft | None) -> JsonObject:

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 
 from tessera.core.chat import Json, JsonObject
 from tessera.schemas.keywords import KEYWORDS
-from tessera.schemas.references import as_list, as_object, types_named
+from tessera.schemas.references import as_list, as_object
+from tessera.schemas.types import types_named
 
 _TYPE_OF = {
     **dict.fromkeys(

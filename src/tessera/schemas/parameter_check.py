@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 
 from tessera.core.chat import Json, JsonObject
-from tessera.schemas.short_check import ShortCheck, TooLong, as_items
+from tessera.schemas.references import as_list
+from tessera.schemas.short_check import ShortCheck, TooLong
 
 
 class ParameterCheck:
@@ -50,12 +51,12 @@ class _Blame:
             return False
         if any(self._check.holds(self._rule(schema, name), self._arguments[name]) is False for name in names):
             return True
-        parts = [*as_items(schema.get("allOf"))]
+        parts = [*as_list(schema.get("allOf"))]
         if isinstance(reference := schema.get("$ref"), str):
             parts.append(self._check.referred_to(reference))
         if any(self.falls_on(names, part) for part in parts):
             return True
-        unions = [as_items(schema.get(keyword)) for keyword in ("anyOf", "oneOf")]
+        unions = [as_list(schema.get(keyword)) for keyword in ("anyOf", "oneOf")]
         everybody = {*self._arguments}
         return any(all(self.falls_on(everybody, each) for each in union) for union in unions if union)
 

@@ -14,7 +14,7 @@ from tessera.schemas.references import (
     as_list,
     as_object,
     as_schema,
-    definition_name,
+    in_place,
     subschemas,
 )
 
@@ -37,12 +37,12 @@ class Parameters:
 
 def parameters_of(document: Document) -> Parameters:
     """What the checked schema of a tool says of its parameters."""
-    holding = _parts(document, document.root)
-    possible = _parts(document, document.root, "anyOf")
-    named = {**_joined("anyOf", possible), **_joined("allOf", holding)}
+    holding = [*in_place(document.root, document.target)]
+    possible = [*in_place(document.root, document.target, "anyOf")]
+    named = {**joined("anyOf", possible), **joined("allOf", holding)}
     required = _required(holding)
     for part in holding:
-        branches = [_required(_parts(document, branch)) for branch in subschemas(part, "anyOf")]
+        branches = [_required(in_place(branch, document.target)) for branch in subschemas(part, "anyOf")]
         required |= set[str].intersection(*branches) if branches else set()
     others = _others(holding, possible)
     counts = [part.get("maxProperties") for part in holding]
@@ -58,21 +58,7 @@ def parameters_of(document: Document) -> Parameters:
     )
 
 
-def _parts(document: Document, root: AnySchema, *through: str) -> list[JsonObject]:
-    """The schemas that hold for the arguments as a whole if `root` does, or, with `anyOf`, may hold."""
-    parts: dict[int, JsonObject] = {}
-    todo = [root]
-    while todo:
-        part = todo.pop(0)
-        if isinstance(part, Mapping) and id(part) not in parts:
-            parts[id(part)] = part
-            todo += [each for keyword in ("allOf", *through) for each in subschemas(part, keyword)]
-            if "$ref" in part:
-                todo.append(document.definitions[definition_name(part)])
-    return [*parts.values()]
-
-
-def _joined(keyword: str, parts: Iterable[JsonObject], within: str = "properties") -> dict[str, AnySchema]:
+def joined(keyword: str, parts: Iterable[JsonObject], within: str = "properties") -> dict[str, AnySchema]:
     """By name, the schemas that `parts` have for a property."""
     found: dict[str, list[AnySchema]] = {}
     for part in parts:
@@ -90,7 +76,7 @@ def _others(holding: list[JsonObject], possible: list[JsonObject]) -> dict[str, 
     """Nothing is said of others where no part says it: models then invent none."""
     if any(_is_closed(part) for part in holding):
         return {}
-    found = _joined("anyOf", possible, "patternProperties")
+    found = joined("anyOf", possible, "patternProperties")
     rules = _additional(holding)
     if not rules and (allowed := [rule for rule in _additional(possible) if rule is not False]):
         rules = [_any_of(allowed)]

@@ -1,7 +1,6 @@
 """References that come back to where they stand: which circles are meaningless, and which have no end."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
 
 from tessera.core.chat import Json, JsonObject
 from tessera.schemas.references import (
@@ -12,19 +11,17 @@ from tessera.schemas.references import (
     definition_name,
     held,
     subschemas,
-    types_named,
     walk,
 )
+from tessera.schemas.resolver import Resolver
+from tessera.schemas.types import types_named
 
 _IN_PLACE = frozenset(
     ("allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas", "dependencies")
 )
 
-Find: TypeAlias = Callable[[str, str], str | None]
-"""The pointer of what a reference, which stands at a pointer, points at; None for nothing in the schema."""
 
-
-def circular(schema: AnySchema, find: Find) -> str | None:
+def circular(schema: AnySchema, resolver: Resolver) -> str | None:
     """The pointer of a schema that holds for a value only if it holds for that very value, as
     `{"$ref": "#"}` does; or None.
     """
@@ -33,8 +30,8 @@ def circular(schema: AnySchema, find: Find) -> str | None:
     while todo:
         if (pointer := todo.pop()) not in leads:
             below = as_schema(at_pointer(schema, pointer))
-            todo += (to for at, node in walk(below, pointer) for to in _references(node, at, find))
-            leads[pointer] = set(_in_place(below, pointer, find))
+            todo += (to for at, node in walk(below, pointer) for to in _references(node, at, resolver))
+            leads[pointer] = set(_in_place(below, pointer, resolver))
     return _on_a_circle(leads)
 
 
@@ -54,18 +51,21 @@ def _on_a_circle(leads: Mapping[str, set[str]]) -> str | None:
     return next((name for name, n in n_left.items() if n), None)
 
 
-def _references(node: JsonObject, at: str, find: Find) -> Iterator[str]:
-    if isinstance(reference := node.get("$ref"), str) and (pointer := find(reference, at)) is not None:
+def _references(node: JsonObject, at: str, resolver: Resolver) -> Iterator[str]:
+    if (
+        isinstance(reference := node.get("$ref"), str)
+        and (pointer := resolver.find(reference, at)) is not None
+    ):
         yield pointer
 
 
-def _in_place(schema: AnySchema, pointer: str, find: Find) -> Iterator[str]:
+def _in_place(schema: AnySchema, pointer: str, resolver: Resolver) -> Iterator[str]:
     """What a schema refers to for the very value that it is applied to."""
     todo: list[tuple[str, Json]] = [(pointer, schema)]
     while todo:
         at, node = todo.pop()
         if isinstance(node, Mapping):
-            yield from _references(node, at, find)
+            yield from _references(node, at, resolver)
             for name in _IN_PLACE & node.keys():
                 todo += ((f"{at}/{name}{below}", inner) for below, inner in held(name, node[name]))
 
@@ -159,8 +159,8 @@ def _needed(schema: JsonObject) -> Iterator[AnySchema]:
     """The schemas of what every value holds, if all values are objects, or arrays that are not empty."""
     types = types_named(schema)
     properties, required = schema.get("properties"), schema.get("required")
-    if types == {"object"} and isinstance(properties, Mapping) and isinstance(required, Sequence):
+    if types <= {"object"} and isinstance(properties, Mapping) and isinstance(required, Sequence):
         for name in required:
             yield as_schema(properties.get(str(name), True))
-    if types == {"array"} and schema.get("minItems"):
+    if types <= {"array"} and schema.get("minItems"):
         yield as_schema(schema.get("items", True))

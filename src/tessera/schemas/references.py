@@ -7,6 +7,7 @@ itself, together with the definitions it reaches.
 Constants, defaults and examples are data: what looks like a reference there is none (`walk`).
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -25,10 +26,14 @@ class Document:
     root: AnySchema
     definitions: Mapping[str, AnySchema]
 
+    def target(self, schema: JsonObject) -> AnySchema:
+        """The definition that the `$ref` of `schema` names."""
+        return self.definitions[definition_name(schema)]
+
     def resolve(self, schema: AnySchema) -> AnySchema:
         """What a schema that is nothing but a reference stands for."""
         while isinstance(schema, Mapping) and set(schema) == {"$ref"}:
-            schema = self.definitions[definition_name(schema)]
+            schema = self.target(schema)
         return schema
 
     def standing_alone(self, part: AnySchema) -> JsonObject:
@@ -75,30 +80,30 @@ def walk(schema: AnySchema, pointer: str = "") -> Iterator[tuple[str, JsonObject
                 todo += ((f"{at}/{escaped(name)}{below}", inner) for below, inner in held(name, value))
 
 
-def held(name: str, value: Json) -> Iterator[tuple[str, Json]]:
+def held(name: str, value: Json) -> list[tuple[str, Json]]:
     """The schemas in the value of the keyword `name`, each with its pointer below that value."""
+    found: list[tuple[str, Json]] = []
+
+    def note(schema: Json, pointer: str) -> Json:
+        found.append((pointer, schema))
+        return schema
+
+    with_schemas(name, value, note)
+    return found
+
+
+def with_schemas(name: str, value: Json, change: Callable[[Json, str], Json]) -> Json:
+    """The value of the keyword `name`, every schema in it changed. `change` takes a schema and its pointer
+    below that value.
+    """
     holds = KEYWORDS[name].holds if name in KEYWORDS else "value"
     match value:
         case Mapping() if holds == "named schemas":
-            yield from ((f"/{escaped(key)}", each) for key, each in value.items())
+            return {key: change(each, f"/{escaped(key)}") for key, each in value.items()}
         case Mapping() | bool() if holds == "schema":
-            yield "", value
+            return change(value, "")
         case [*schemas] if holds in ("schema", "schemas"):
-            yield from ((f"/{i}", each) for i, each in enumerate(schemas))
-        case _:
-            pass
-
-
-def with_schemas(name: str, value: Json, change: Callable[[Json], Json]) -> Json:
-    """The value of the keyword `name`, every schema in it changed."""
-    holds = KEYWORDS[name].holds if name in KEYWORDS else "value"
-    match value:
-        case Mapping() if holds == "named schemas":
-            return {key: change(each) for key, each in value.items()}
-        case Mapping() | bool() if holds == "schema":
-            return change(value)
-        case [*schemas] if holds in ("schema", "schemas"):
-            return [change(each) for each in schemas]
+            return [change(each, f"/{i}") for i, each in enumerate(schemas)]
         case _:
             return value
 
@@ -108,6 +113,22 @@ def targets(schema: AnySchema) -> set[str]:
     return {definition_name(node) for _, node in walk(schema) if "$ref" in node}
 
 
+def in_place(schema: Json, target: Callable[[JsonObject], Json], *unions: str) -> Iterator[JsonObject]:
+    """The schemas that hold for a value if `schema` does, by `allOf` and by `$ref`, whose `target` is given;
+    and the branches of `unions`, which may hold.
+    """
+    seen: set[int] = set()
+    todo = deque([schema])
+    while todo:
+        part = todo.popleft()
+        if isinstance(part, Mapping) and id(part) not in seen:
+            seen.add(id(part))
+            yield part
+            todo += (each for keyword in ("allOf", *unions) for each in as_list(part.get(keyword)))
+            if isinstance(part.get("$ref"), str):
+                todo.append(target(part))
+
+
 def at_pointer(document: Json, pointer: str) -> Json:
     """What `pointer` points at; raises `LookupError`."""
     found = document
@@ -115,22 +136,11 @@ def at_pointer(document: Json, pointer: str) -> Json:
         match found:
             case Mapping():
                 found = found[unescaped(token)]
-            case Sequence() if not isinstance(found, str) and token.isdigit():
+            case Sequence() if not isinstance(found, str) and token.isdecimal():
                 found = found[int(token)]
             case _:
                 raise LookupError(pointer)
     return found
-
-
-def types_named(schema: JsonObject) -> set[str]:
-    """What `type` says; without it, every type."""
-    match schema.get("type"):
-        case str(name):
-            return {name}
-        case [*names]:
-            return {str(name) for name in names}
-        case _:
-            return {"null", "boolean", "integer", "number", "string", "array", "object"}
 
 
 def as_list(value: Json) -> Sequence[Json]:

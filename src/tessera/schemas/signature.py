@@ -13,14 +13,16 @@ it was written. Keywords that are malformed say nothing.
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NoReturn, cast
+from typing import NoReturn
 
 from tessera.core.chat import Json, JsonObject
 from tessera.schemas.parameter_check import ParameterCheck
+from tessera.schemas.parameters import joined
+from tessera.schemas.references import as_list, in_place
 from tessera.schemas.short_check import referred_to
+from tessera.schemas.types import TYPES, equal, types_named, types_of
 
-_TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
-
+_UNIONS = ("anyOf", "oneOf")
 # Deeper than any schema people write; beyond it everything is allowed.
 _DEEPEST = 64
 _BLANKS = " \t\r\n"
@@ -34,20 +36,21 @@ class Signature:
 
     def __init__(self, schema: JsonObject) -> None:
         self._root = schema
-        self._properties = {**self._joined("anyOf", _choices), **self._joined("allOf")}
-        self._unlisted: Json = {"allOf": [_unlisted(part) for part in self._parts()]}
+        holding = [*in_place(schema, self._target)]
+        possible = in_place(schema, self._target, *_UNIONS)
+        self._properties = {**joined("anyOf", possible), **joined("allOf", holding)}
+        self._unlisted: Json = {"allOf": [_unlisted(part) for part in holding]}
         self._check = ParameterCheck(schema)
-        self.is_union = any(True for part in self._parts() for _ in _choices(part))
-        counts = [part.get("minProperties") for part in self._parts()]
+        self.is_union = any(as_list(part.get(keyword)) for part in holding for keyword in _UNIONS)
+        counts = [part.get("minProperties") for part in holding]
         self.least = max((int(count) for count in counts if isinstance(count, int | float)), default=0)
         self.names = tuple(self._properties)
 
     def only_text(self, name: str) -> bool:
         """Whether the value can only be a string."""
         schema = self._schema(name)
-        return [
-            kind for kind in _TYPES if self._allows(schema, lambda leaf, kind=kind: _has(leaf, kind))
-        ] == ["string"]
+        possible = [each for each in TYPES if self._allows(schema, lambda leaf, each=each: _has(leaf, each))]
+        return possible == ["string"]
 
     def fits(self, name: str, value: Json) -> bool:
         """Whether `value` is valid for the parameter, as far as it does not depend on other parameters."""
@@ -87,38 +90,19 @@ class Signature:
             seen[id(schema)] = (
                 leaf(schema)
                 and all(ask(each, depth + 1) for each in self._all_of(schema))
-                and all(any(ask(each, depth + 1) for each in choice) for choice in _choices(schema))
+                and all(any(ask(each, depth + 1) for each in union) for union in _unions(schema))
             )
             return seen[id(schema)]
 
         return ask(schema, 0)
 
     def _all_of(self, schema: JsonObject) -> Iterator[Json]:
-        if isinstance(pointer := schema.get("$ref"), str):
-            yield referred_to(self._root, pointer)
-        yield from _list(schema.get("allOf"))
+        if isinstance(schema.get("$ref"), str):
+            yield self._target(schema)
+        yield from as_list(schema.get("allOf"))
 
-    def _joined(self, keyword: str, *further: Callable[[JsonObject], Iterator[Sequence[Json]]]) -> JsonObject:
-        """By name, what is said of a property by the schemas that hold, or, with `_choices`, may hold."""
-        found: dict[str, list[Json]] = {}
-        for part in self._parts(*further):
-            if isinstance(properties := part.get("properties"), Mapping):
-                for name, each in properties.items():
-                    found.setdefault(name, []).append(each)
-        return {name: each[0] if len(each) == 1 else {keyword: each} for name, each in found.items()}
-
-    def _parts(self, *further: Callable[[JsonObject], Iterator[Sequence[Json]]]) -> Iterator[JsonObject]:
-        """The schemas that hold for the arguments as a whole, or, with `_choices`, may hold."""
-        seen: set[int] = set()
-        todo: list[Json] = [self._root]
-        while todo:
-            schema = todo.pop(0)
-            if not isinstance(schema, Mapping) or id(schema) in seen:
-                continue
-            seen.add(id(schema))
-            todo += self._all_of(schema)
-            todo += [each for choices in further for choice in choices(schema) for each in choice]
-            yield schema
+    def _target(self, schema: JsonObject) -> Json:
+        return referred_to(self._root, str(schema["$ref"]))
 
 
 def _unlisted(schema: JsonObject) -> Json:
@@ -136,59 +120,27 @@ def _is_replayed(text: str, value: Json) -> bool:
 
 
 def _has(schema: JsonObject, kind: str) -> bool:
-    """Whether a value of that type is allowed by the schema's own keywords."""
-    allowed = _values(schema)
-    return _type_allows(schema.get("type"), kind) and (
-        allowed is None or any(kind in _kinds(value) for value in allowed)
+    """Whether the schema's own keywords allow a value of that type."""
+    allowed = _constants(schema)
+    return kind in types_named(schema) and (
+        allowed is None or any(kind in types_of(value) for value in allowed)
     )
 
 
 def _fits(schema: JsonObject, value: Json) -> bool:
-    allowed = _values(schema)
-    return any(_type_allows(schema.get("type"), kind) for kind in _kinds(value)) and (
-        allowed is None or any(_kinds(each) == _kinds(value) and each == value for each in allowed)
+    allowed = _constants(schema)
+    return not types_named(schema).isdisjoint(types_of(value)) and (
+        allowed is None or any(equal(each, value) for each in allowed)
     )
 
 
-def _values(schema: JsonObject) -> Sequence[Json] | None:
-    if "const" in schema:
-        return [schema["const"]]
-    return _list(schema.get("enum")) or None
+def _constants(schema: JsonObject) -> Sequence[Json] | None:
+    return [schema["const"]] if "const" in schema else as_list(schema.get("enum")) or None
 
 
-def _type_allows(types: Json, kind: str) -> bool:
-    names = [types] if isinstance(types, str) else _list(types)
-    return not names or kind in names or (kind == "integer" and "number" in names)
-
-
-def _kinds(value: Json) -> tuple[str, ...]:
-    """The types a value has."""
-    match value:
-        case None:
-            return ("null",)
-        case bool():
-            return ("boolean",)
-        case int():
-            return ("integer", "number")
-        case float():
-            return ("integer", "number") if value.is_integer() else ("number",)
-        case str():
-            return ("string",)
-        case Mapping():
-            return ("object",)
-        case _:
-            return ("array",)
-
-
-def _choices(schema: JsonObject) -> Iterator[Sequence[Json]]:
-    """Alternatives, of each of which one must hold."""
-    for keyword in ("anyOf", "oneOf"):
-        if alternatives := _list(schema.get(keyword)):
-            yield alternatives
-
-
-def _list(value: Json) -> Sequence[Json]:
-    return cast("Sequence[Json]", value) if isinstance(value, list | tuple) else ()
+def _unions(schema: JsonObject) -> Iterator[Sequence[Json]]:
+    """Lists of schemas, of each of which one must hold."""
+    return filter(None, (as_list(schema.get(keyword)) for keyword in _UNIONS))
 
 
 def _refuse(constant: str) -> NoReturn:

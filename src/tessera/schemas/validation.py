@@ -99,7 +99,7 @@ def _readable(schema: Json) -> Any:  # noqa: ANN401 - JSON, as the library has i
             case "patternProperties", Mapping():
                 readable[name] = {_readable_pattern(each): _readable(inner) for each, inner in value.items()}
             case _:
-                readable[name] = with_schemas(name, value, _readable)
+                readable[name] = with_schemas(name, value, lambda each, _: _readable(each))
     return readable
 
 

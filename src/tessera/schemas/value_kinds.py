@@ -13,9 +13,10 @@ from tessera.schemas.references import (
     as_list,
     as_schema,
     definition_name,
+    in_place,
     subschemas,
-    types_named,
 )
+from tessera.schemas.types import types_named, types_of
 
 DEEPEST = 64
 """References inside each other beyond which a schema is taken to allow anything."""
@@ -95,53 +96,27 @@ class ValueKinds:
             nothing: JsonObject = {}
             for part in [nothing] if item is True else self.in_place(item):
                 if part.keys() & CONSTANTS:
-                    kinds |= {kind for value in _listed(part) for kind in kinds_of(value)}
+                    kinds |= {kind for value in _listed(part) for kind in types_of(value)}
                 elif "type" in part or not part.keys() & {"$ref", "anyOf", "allOf"}:
                     kinds |= types_named(part)
         return kinds
 
     def in_place(self, schema: AnySchema) -> Iterator[JsonObject]:
         """The schemas that speak of the same value: itself, what it refers to and what it combines."""
-        seen: set[int] = set()
-        todo = [schema]
-        while todo and self._n_visits < _MOST_VISITS:
-            part = todo.pop()
-            if isinstance(part, bool) or id(part) in seen:
-                continue
-            seen.add(id(part))
-            self._n_visits += 1
-            yield part
-            if "$ref" in part:
-                todo.append(self._document.definitions[definition_name(part)])
-            todo += [each for keyword in ("allOf", "anyOf") for each in subschemas(part, keyword)]
+        if self._n_visits < _MOST_VISITS:
+            for part in in_place(schema, self._document.target, "anyOf"):
+                self._n_visits += 1
+                yield part
 
 
 def admits(schema: JsonObject, kind: str) -> bool:
     """Whether a schema's own keywords leave values of a type that are no constants."""
-    types = types_named(schema)
-    if schema.keys() & CONSTANTS or not (kind in types or (kind == "integer" and "number" in types)):
+    if schema.keys() & CONSTANTS or kind not in types_named(schema):
         return False
     least, most = map(schema.get, _BOUNDS.get(kind, ("", "")))
     return not (isinstance(least, int | float) and isinstance(most, int | float) and least > most)
 
 
-def kinds_of(value: Json) -> set[str]:
-    """The types of a value: a whole number has two."""
-    match value:
-        case None:
-            return {"null"}
-        case bool():
-            return {"boolean"}
-        case int() | float():
-            return {"number", "integer"} if value == int(value) else {"number"}
-        case str():
-            return {"string"}
-        case Mapping():
-            return {"object"}
-        case _:
-            return {"array"}
-
-
 def _listed(schema: JsonObject) -> list[Json]:
     values: Sequence[Json] = [schema["const"]] if "const" in schema else as_list(schema.get("enum"))
-    return [value for value in values if kinds_of(value) & types_named(schema)]
+    return [value for value in values if types_of(value) & types_named(schema)]
