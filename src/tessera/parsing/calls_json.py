@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterable
 from tessera.core.generation import EngineFinish
 from tessera.parsing.matcher import Tag, cut, span
 from tessera.parsing.opening import SPACE, Head, ended
+from tessera.parsing.states import State
 from tessera.parsing.strays import Strays
-from tessera.parsing.turn import Call, State, Turn
+from tessera.parsing.turn import Call, PieceReader, Turn
 from tessera.text.pieces import TextPiece
 
 _CLOSERS = {"{": "}", "[": "]"}
@@ -44,7 +45,7 @@ class _Scanner:
         self._open: list[str] = []
 
     def scan(self, text: str, at: int) -> int:
-        """Read on from `at`; returns where the value ends, or the end of the text."""
+        """Reads on from `at`; returns where the value ends, or the end of the text."""
         while at < len(text) and not self.ended:
             at = self._string(text, at) if self.in_string else self._structure(text, at)
         return at
@@ -85,20 +86,26 @@ class _Scanner:
         return found.end()
 
 
-class Members(State):
-    """The members of a call's object, after the name."""
+class Members(PieceReader):
+    """Reads the members of a call's object, after the name."""
+
+    state = State.CALL
 
     def __init__(self, turn: Turn, call: Call, then: Callable[[], None]) -> None:
-        self._turn, self._call, self._then = turn, call, then
+        self._turn = turn
+        self._call = call
+        self._then = then
         self._strays = Strays(turn.answer)
         self._read: Callable[[TextPiece, int], int] = self._member
         self._scanner = _Scanner()
         self._key: list[TextPiece] = []
         self._value: list[str] = []
-        self._is_arguments = self._streams = self._written = self._closed = False
+        self._is_arguments = False
+        self._streams = False
+        self._written = False
+        self._closed = False
 
     def text(self, piece: TextPiece) -> None:
-        """Read members; what follows the object is not the call's."""
         at = 0
         while at < len(piece.text) and not self._closed:
             at = self._read(piece, at)
@@ -106,11 +113,11 @@ class Members(State):
             self._turn.again([cut(piece, at)[1]])
 
     def tag(self, tag: Tag) -> bool:
-        """A control token: text within a string, else the end of the call."""
+        """A control token is text within a string, else the end of the call."""
         if self._scanner.in_string:
             return False
         self._close()
-        return self._turn.state.tag(tag)
+        return self._turn.reader.tag(tag)
 
     def end(self, finish: EngineFinish) -> None:
         """The arguments of a call that its length cut stay as they are."""
@@ -124,13 +131,15 @@ class Members(State):
         self._strays.show()
 
     def _member(self, piece: TextPiece, at: int) -> int:
-        """Look for the next key, or for the end of the object."""
+        """Looks for the next key, or for the end of the object."""
         found = _MEMBER.search(piece.text, at)
         until = found.start() if found else len(piece.text)
         self._strays.add(span(piece, at, until))
         match found and found[0]:
             case '"':
-                self._scanner, self._key, self._read = _Scanner(), [], self._name
+                self._scanner = _Scanner()
+                self._key = []
+                self._read = self._name
             case ",":
                 self._strays.separate()
                 return until + 1
@@ -161,7 +170,9 @@ class Members(State):
         if not self._is_arguments:
             self._strays.add(span(piece, at, until))
         if found:
-            self._scanner, self._value, self._read = _Scanner(), [], self._add_value
+            self._scanner = _Scanner()
+            self._value = []
+            self._read = self._add_value
             self._streams = self._is_arguments and found[0] == "{"
         return until
 
@@ -183,7 +194,8 @@ class Members(State):
             self._call.write(missing)
         if self._is_arguments and not self._written:
             self._write_value()
-        self._streams, self._read = False, self._member
+        self._streams = False
+        self._read = self._member
 
     def _write_value(self) -> None:
         self._written = True

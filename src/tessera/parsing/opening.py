@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from tessera.core.generation import EngineFinish
 from tessera.parsing.matcher import Tag, cut
-from tessera.parsing.turn import State, Turn
+from tessera.parsing.turn import PieceReader, Turn
 from tessera.text.pieces import TextPiece
 
 SPACE = None
@@ -28,8 +28,10 @@ def ended(names: Iterable[str], by: str) -> tuple[str, ...]:
     return tuple(name + by for name in names)
 
 
-class Opening(State):
-    """A tag that may open something, and what followed it."""
+class Opening(PieceReader):
+    """Reads what follows a tag that may open something, as the `opening` of its turn until that is decided.
+    The state stays as it is.
+    """
 
     def __init__(
         self,
@@ -42,17 +44,21 @@ class Opening(State):
         """`confirmed` is called with the name. An output cut short by its length in here is given to
         `cut_short`, instead of being shown, where there is such a thing.
         """
-        self._turn, self._tag, self._head = turn, tag, head
-        self._before = turn.state
-        self._confirmed, self._cut_short = confirmed, cut_short
+        self.state = turn.reader.state
+        self._turn = turn
+        self._tag = tag
+        self._head = head
+        self._confirmed = confirmed
+        self._cut_short = cut_short
         self._held: list[TextPiece] = []
-        self._step = self._n_matched = self._n_read = self._n_named = 0
+        self._step = 0
+        self._n_matched = 0
+        self._n_read = 0
+        self._n_named = 0
         self._candidates = head.steps[0] or ()
         self._name = ""
-        self.reasoning = self._before.reasoning
 
     def text(self, piece: TextPiece) -> None:
-        """Follow the head; give everything back as soon as it is not one."""
         self._held.append(piece)
         for character in piece.text:
             if not self._follows(character):
@@ -63,14 +69,13 @@ class Opening(State):
                 return
 
     def tag(self, tag: Tag) -> bool:
-        """A control token: no head has one."""
-        self._give_back(tag)
+        self._give_back(tag)  # a control token, which no head has
         return True
 
     def end(self, finish: EngineFinish) -> None:
         """Half an opening is text, unless the length cut it where it can only be markup."""
         if finish == "length" and self._cut_short:
-            self._turn.state = self._before
+            self._turn.opening = None
             self._cut_short()
         else:
             self._give_back()
@@ -98,14 +103,14 @@ class Opening(State):
         self._candidates = (steps[self._step] or ()) if self._step < len(steps) else ()
 
     def _confirm(self) -> None:
-        self._turn.state = self._before
+        self._turn.opening = None
         self._turn.again(_after(self._n_named, self._held))
         self._confirmed(self._name)
 
     def _give_back(self, *tags: Tag) -> None:
-        self._turn.state = self._before
+        self._turn.opening = None
         for piece in self._tag.pieces:
-            self._before.text(piece)
+            self._turn.reader.text(piece)
         self._turn.again([*self._held, *tags])
 
 
