@@ -19,6 +19,7 @@ from tessera.grammars.question import TOO_MUCH, Answer, Question, Setup
 from tessera.grammars.trial import Trial
 from tessera.grammars.turn import schemas_of
 from tessera.processes import answering
+from tessera.processes.pool import OVER_LIMITS
 from tessera.schemas.references import AnySchema
 from tessera.schemas.validation import Validator
 
@@ -59,6 +60,9 @@ class Attempts:
         return self._try(validate_samples)
 
     def _try(self, work: Callable[[], str | None]) -> str | None:
+        """What `work` returns. Raises `OSError` if an attempt cannot be made, or was ended from outside: that
+        is no verdict.
+        """
         if self.used_s > _ALL_ATTEMPTS_S:
             return TOO_MUCH
         read, write = os.pipe()
@@ -69,9 +73,10 @@ class Attempts:
         with os.fdopen(read, "rb") as pipe:
             said = pipe.read()
         _, status = os.waitpid(child, 0)
-        if not os.WIFEXITED(status) or os.WEXITSTATUS(status):
-            return TOO_MUCH
-        return said.decode() or None
+        code = os.waitstatus_to_exitcode(status)
+        if code < 0 and code not in OVER_LIMITS:
+            raise ChildProcessError(f"an attempt was ended by signal {-code}")
+        return TOO_MUCH if code else said.decode() or None
 
 
 def _in_child(work: Callable[[], str | None], write: int) -> None:
