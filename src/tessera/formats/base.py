@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from tessera.core.chat import ChatRequest, Mode
+from tessera.core.generation import SamplingDefaults
 from tessera.parsing.syntax import Syntax
 
 
@@ -35,19 +36,6 @@ class Tag:
 
 
 Segment: TypeAlias = Control | Plain | Tag
-
-
-@dataclass(frozen=True, slots=True)
-class SamplingDefaults:
-    """What absent sampling fields mean."""
-
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
-    min_p: float = 0.0
-    presence_penalty: float = 0.0
-    frequency_penalty: float = 0.0
-    repetition_penalty: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,9 @@ from tessera.core.chat import (
     ToolMessage,
     UserMessage,
 )
+from tessera.core.generation import SamplingDefaults
 from tessera.formats.arguments import as_mapping
-from tessera.formats.base import ChatFormat, Control, Plain, SamplingDefaults, Segment
+from tessera.formats.base import ChatFormat, Control, Plain, Segment
 from tessera.parsing.syntax import Syntax, Tags
 
 _FIRST_STAND_IN, _LAST_STAND_IN = 0xF0000, 0x10FFFD  # the private-use planes

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from tessera.core.chat import Mode
-from tessera.formats.base import ChatFormat, SamplingDefaults
+from tessera.core.generation import SamplingDefaults
+from tessera.formats.base import ChatFormat
 from tessera.formats.hermes import HERMES, hermes_format
 from tessera.formats.qwen3 import QWEN3
 from tessera.formats.template_question import Probed

@@ -21,8 +21,9 @@ from tessera.core.chat import (
     ToolMessage,
     UserMessage,
 )
+from tessera.core.generation import SamplingDefaults
 from tessera.formats.arguments import respelled
-from tessera.formats.base import ChatFormat, Plain, SamplingDefaults, Segment
+from tessera.formats.base import ChatFormat, Plain, Segment
 from tessera.formats.chatml import chatml_syntax, json_text, markup, result_turn
 
 _SAMPLING: Mapping[Mode, SamplingDefaults] = MappingProxyType(

@@ -3,8 +3,8 @@
 import msgspec
 
 from tessera.core.chat import Mode
+from tessera.core.generation import SamplingDefaults
 from tessera.errors import StartupError
-from tessera.formats.base import SamplingDefaults
 from tessera.formats.conversation import TemplateSource
 from tessera.formats.registry import probe
 from tessera.formats.template import template_format

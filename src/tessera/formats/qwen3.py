@@ -22,9 +22,10 @@ from tessera.core.chat import (
     ToolMessage,
     UserMessage,
 )
+from tessera.core.generation import SamplingDefaults
 from tessera.errors import RequestError
 from tessera.formats.arguments import as_text, members
-from tessera.formats.base import ChatFormat, Control, Plain, SamplingDefaults, Segment, Tag
+from tessera.formats.base import ChatFormat, Control, Plain, Segment, Tag
 from tessera.formats.chatml import chatml_syntax, json_text, markup, result_turn
 
 # From the model card (35B-A3B): general use, with and without thinking.

@@ -11,8 +11,9 @@ from tessera.core.chat import (
     ToolMessage,
     UserMessage,
 )
+from tessera.core.generation import SamplingDefaults
 from tessera.errors import RequestError, StartupError
-from tessera.formats.base import ChatFormat, Control, Plain, SamplingDefaults
+from tessera.formats.base import ChatFormat, Control, Plain
 from tessera.formats.families import FORMATS, NO_TEMPLATE, known_format
 from tessera.formats.qwen3 import QWEN3_TOKENS
 from tessera.formats.template import template_format

@@ -8,8 +8,9 @@ from typing import NoReturn
 import msgspec
 
 from tessera.core.chat import ChatRequest, Mode
+from tessera.core.generation import SamplingDefaults
 from tessera.errors import RequestError, StartupError
-from tessera.formats.base import ChatFormat, SamplingDefaults, Segment
+from tessera.formats.base import ChatFormat, Segment
 from tessera.formats.conversation import TemplateSource, with_user_turn
 from tessera.formats.families import NO_TEMPLATE, known_format
 from tessera.formats.template_question import Probed, Rendering

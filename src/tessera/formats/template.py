@@ -18,8 +18,9 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from tessera.core.chat import ChatRequest, Json, Mode, UserMessage
+from tessera.core.generation import SamplingDefaults
 from tessera.errors import RequestError, StartupError
-from tessera.formats.base import ChatFormat, SamplingDefaults, Segment
+from tessera.formats.base import ChatFormat, Segment
 from tessera.formats.conversation import TemplateSource, with_user_turn
 
 MAX_CHARACTERS = 16 * 2**20

@@ -1,6 +1,6 @@
 """The body of a chat request, decoded and checked: every field has its final say here."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import TypeVar
 
 import msgspec
@@ -77,7 +77,6 @@ class ReplyOptions:
     stream: bool = False
     include_usage: bool = False
     ignored: tuple[str, ...] = ()
-    model: str | None = None
 
 
 def decode_request(body: bytes) -> tuple[ChatRequest, ReplyOptions]:
@@ -148,7 +147,7 @@ def _options(sent: wire.Request, ignored: tuple[str, ...]) -> ReplyOptions:
     if options is not None and not sent.stream:
         raise RequestError("'stream_options' needs 'stream' to be true.", param="stream_options")
     include_usage = options is not None and bool(options.include_usage)
-    return ReplyOptions(bool(sent.stream), include_usage, ignored, sent.model)
+    return ReplyOptions(bool(sent.stream), include_usage, ignored)
 
 
 def _stop(sent: wire.Request) -> tuple[str, ...]:
@@ -173,14 +172,10 @@ def _sampling(sent: wire.Request) -> SamplingOptions:
     bias = sent.logit_bias or {}
     if any(not 0 <= token_id < 2**31 for token_id in bias):
         raise RequestError("Invalid 'logit_bias': a key is not a token id.", param="logit_bias")
-    return SamplingOptions(
-        temperature=sent.temperature,
-        top_p=sent.top_p,
+    as_sent = {field.name: getattr(sent, field.name) for field in fields(SamplingOptions)}
+    return replace(
+        SamplingOptions(**as_sent),
         top_k=0 if sent.top_k == -1 else _whole(sent.top_k),  # -1 is vLLM's word for off
-        min_p=sent.min_p,
-        presence_penalty=sent.presence_penalty,
-        frequency_penalty=sent.frequency_penalty,
-        repetition_penalty=sent.repetition_penalty,
         seed=_whole(sent.seed),
         logit_bias=bias,
     )

@@ -21,10 +21,9 @@ from tessera.core.chat import (
     ToolCall,
     UserMessage,
 )
-from tessera.core.generation import Feature, Sampling
+from tessera.core.generation import Feature, Sampling, SamplingDefaults
 from tessera.engine.scripted.engine import ScriptedEngine, ScriptedTokenizer, echo
 from tessera.errors import ContextLengthExceeded, InvalidSchema, RequestError, UnsupportedParameter
-from tessera.formats.base import SamplingDefaults
 from tessera.formats.hermes import HERMES
 from tessera.prompt.compile import Compiled, compile_prompt
 
