@@ -36,7 +36,7 @@ from tessera.formats.qwen3 import QWEN3
 from tessera.models.cache import Cache, default_root
 from tessera.models.progress import Quiet
 from tessera.models.resolve import resolve
-from tessera.parsing.reader import Reader
+from tessera.parsing.reader import ReplyReader
 from tessera.prompt.encode import encode
 from tessera.text.encoded import EncodedTexts
 from tessera.text.hf import HfTokenizer
@@ -97,7 +97,7 @@ def text_reply() -> list[Segment]:
 
 def read(request: ChatRequest, chunks: list[TokenChunk], tokenizer: Tokenizer) -> bytes:
     """The whole stream of a reply."""
-    reader = Reader(request, QWEN3.syntax, tokenizer, Tally(100))
+    reader = ReplyReader(request, QWEN3.syntax, tokenizer, Tally(100))
     writer = ChunkWriter(_HEADER, tokenizer.token_bytes)
     frames = [writer.write(events) for chunk in chunks if (events := reader.feed(chunk))]
     return b"".join([*frames, writer.write(reader.complete())])

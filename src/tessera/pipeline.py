@@ -14,9 +14,9 @@ from tessera.core.chat import Caller, ChatRequest
 from tessera.core.events import ChatEvent
 from tessera.core.tally import Tally
 from tessera.grammars.reply_check import ReplyCheck
-from tessera.parsing.reader import Reader
+from tessera.parsing.reader import ReplyReader
 from tessera.prompt.compile import compile_prompt
-from tessera.prompt.token_memory import Spoken
+from tessera.prompt.token_memory import TokenRecorder
 
 
 async def run(
@@ -29,9 +29,9 @@ async def run(
     """
     compiled = await compile_prompt(request, model, caller)
     tally.prompt_tokens = len(compiled.prompt.token_ids)
-    reader = Reader(request, model.format.syntax, model.tokenizer, tally)
+    reader = ReplyReader(request, model.format.syntax, model.tokenizer, tally)
     check = ReplyCheck(request, model.grammars)
-    spoken = Spoken(compiled.prompt, model)
+    spoken = TokenRecorder(compiled.prompt, model)
     async with aclosing(model.engine.generate(compiled.prompt, compiled.sampling)) as chunks:
         async for chunk in chunks:
             spoken.feed(chunk)

@@ -75,3 +75,31 @@ def test_the_public_names_are_few_and_meant() -> None:
     }
     assert public == set(getattr(tessera, "__all__", ())) - {"__version__"}
     assert len(public) <= 6
+
+
+# Names that several classes have. Take a name out once one class alone has it; put none in.
+SHARED = {
+    "Account", "Body", "Card", "Choice", "Chunk", "Delta", "Entry", "Found", "Grammars", "Head", "Place", "Plan",
+    "Problem", "Recording", "Refusal", "Reply", "Request", "Round", "Search", "Span", "Turn", "Turns", "Usage",
+}  # fmt: skip
+# What OpenAI's JSON and the core both have, under OpenAI's name.
+PAIRS = {frozenset({"wire", "core"})}
+
+
+def classes() -> dict[str, list[str]]:
+    """The packages of the classes of each name, whose leading underscore does not count."""
+    found: dict[str, list[str]] = {}
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name.lstrip("_"), []).append(path.relative_to(SOURCE).parts[0])
+    return found
+
+
+def test_a_class_has_its_name_alone() -> None:
+    shared = {
+        name
+        for name, packages in classes().items()
+        if len(packages) > 1 and not (len(packages) == 2 and frozenset(packages) in PAIRS)
+    }
+    assert sorted(shared - SHARED) == []

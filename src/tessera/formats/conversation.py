@@ -25,7 +25,7 @@ from tessera.formats.arguments import as_mapping
 from tessera.formats.base import ChatFormat, Control, Plain, Segment
 from tessera.parsing.syntax import Syntax, Tags
 
-_FIRST_STAND_IN, _LAST_STAND_IN = 0xF0000, 0x10FFFD  # the private-use planes
+_FIRST_PLACEHOLDER, _LAST_PLACEHOLDER = 0xF0000, 0x10FFFD  # the private-use planes
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +52,13 @@ class TemplateSource:
         """The format that renders by it; tools are not among what it can do."""
         return ChatFormat(name, render, self.syntax, sampling)
 
-    def conversation(self, request: ChatRequest) -> "Conversation":
+    def conversation(self, request: ChatRequest) -> "TemplateInput":
         """What the template is given for a request."""
         longest_first = sorted(self.control_tokens, key=len, reverse=True)
         markup = re.compile(f"({'|'.join(map(re.escape, longest_first)) or '(?!)'})")
-        stand_ins = StandIns(markup)
+        placeholders = Placeholders(markup)
         variables: dict[str, Json] = {
-            "messages": [masked(as_object(message), stand_ins.mask) for message in request.messages],
+            "messages": [masked(as_object(message), placeholders.mask) for message in request.messages],
             "tools": None,
             "add_generation_prompt": True,
             "enable_thinking": request.mode is Mode.THINKING,
@@ -66,21 +66,21 @@ class TemplateSource:
             "bos_token": self.bos,
             "eos_token": self.eos,
         }
-        return Conversation(variables, markup, stand_ins)
+        return TemplateInput(variables, markup, placeholders)
 
 
-class Conversation(NamedTuple):
+class TemplateInput(NamedTuple):
     """The variables of a template, and what makes segments of the text that it writes."""
 
     variables: dict[str, Json]
     markup: re.Pattern[str]
-    stand_ins: "StandIns"
+    placeholders: "Placeholders"
 
     def segments(self, written: str) -> tuple[Segment, ...]:
         """The text, cut at its control tokens."""
         parts = self.markup.split(written)
         return tuple(
-            Control(part) if i % 2 else Plain(self.stand_ins.restore(part))
+            Control(part) if i % 2 else Plain(self.placeholders.restore(part))
             for i, part in enumerate(parts)
             if part
         )
@@ -95,13 +95,13 @@ def with_user_turn(request: ChatRequest) -> ChatRequest | None:
     return replace(request, messages=(*messages[:n_leading], UserMessage(""), *messages[n_leading:]))
 
 
-class StandIns:
+class Placeholders:
     """One private-use character for each control token that the conversation spells, and for each such
     character that it holds itself, so that `restore` knows them apart.
     """
 
     def __init__(self, markup: re.Pattern[str]) -> None:
-        self._special = re.compile(f"{markup.pattern}|[{chr(_FIRST_STAND_IN)}-{chr(_LAST_STAND_IN)}]")
+        self._special = re.compile(f"{markup.pattern}|[{chr(_FIRST_PLACEHOLDER)}-{chr(_LAST_PLACEHOLDER)}]")
         self._of: dict[str, str] = {}
 
     def mask(self, text: str) -> str:
@@ -109,7 +109,7 @@ class StandIns:
         return self._special.sub(lambda found: self._stand_in(found[0]), text)
 
     def _stand_in(self, special: str) -> str:
-        return self._of.setdefault(special, chr(_FIRST_STAND_IN + len(self._of)))
+        return self._of.setdefault(special, chr(_FIRST_PLACEHOLDER + len(self._of)))
 
     def restore(self, text: str) -> str:
         """The text with what they stand for."""

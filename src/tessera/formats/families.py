@@ -8,13 +8,13 @@ from tessera.core.generation import SamplingDefaults
 from tessera.formats.base import ChatFormat
 from tessera.formats.hermes import HERMES, hermes_format
 from tessera.formats.qwen3 import QWEN3
-from tessera.formats.template_question import Probed
+from tessera.formats.template_question import ProbeResult
 
 FORMATS: Mapping[str, ChatFormat] = MappingProxyType({"hermes": HERMES, "qwen3": QWEN3})
 NO_TEMPLATE = "The model has no chat template: a base model cannot be served as a chat model."
 
 
-def known_format(probed: Probed, defaults: SamplingDefaults) -> ChatFormat | None:
+def known_format(probed: ProbeResult, defaults: SamplingDefaults) -> ChatFormat | None:
     """The family that a template was found to write; None for one that only the template itself can.
 
     `defaults` are the model's own sampling defaults.

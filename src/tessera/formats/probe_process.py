@@ -8,7 +8,7 @@ from tessera.errors import StartupError
 from tessera.formats.conversation import TemplateSource
 from tessera.formats.registry import probe
 from tessera.formats.template import template_format
-from tessera.formats.template_question import Probed
+from tessera.formats.template_question import ProbeResult
 from tessera.processes import answering
 
 _MEMORY_BYTES = 2**30
@@ -25,7 +25,7 @@ def _prepare(setup: bytes) -> answering.Answerer:
             )
             return msgspec.json.encode(probe(own, tokens))
         except StartupError as error:
-            return msgspec.json.encode(Probed(problem=error.message))
+            return msgspec.json.encode(ProbeResult(problem=error.message))
 
     return answer
 

@@ -17,7 +17,7 @@ from tessera.formats.base import ChatFormat, Control, Plain
 from tessera.formats.families import FORMATS, NO_TEMPLATE, known_format
 from tessera.formats.qwen3 import QWEN3_TOKENS
 from tessera.formats.template import template_format
-from tessera.formats.template_question import Probed
+from tessera.formats.template_question import ProbeResult
 
 __all__ = ["FORMATS", "choose_format", "probe"]
 
@@ -58,25 +58,25 @@ def choose_format(
     return known_format(probe(own, control_tokens), defaults) or own
 
 
-def probe(own: ChatFormat, control_tokens: Collection[str]) -> Probed:
+def probe(own: ChatFormat, control_tokens: Collection[str]) -> ProbeResult:
     """The known family that writes as a model's own template does."""
     for candidate, probes in _candidates(own, control_tokens):
         known = known_format(candidate, SamplingDefaults())
         if known and all(_text(known, asked) == _text(own, asked) for asked in probes):
             return candidate
-    return Probed()
+    return ProbeResult()
 
 
 def _candidates(
     own: ChatFormat, control_tokens: Collection[str]
-) -> Iterator[tuple[Probed, tuple[ChatRequest, ...]]]:
+) -> Iterator[tuple[ProbeResult, tuple[ChatRequest, ...]]]:
     """The known families that could be written in these control tokens, and what they must write alike."""
     if QWEN3_TOKENS.issubset(control_tokens):
-        yield Probed("qwen3"), (*_PROBES, _CALL)
+        yield ProbeResult("qwen3"), (*_PROBES, _CALL)
     if {"<|im_start|>", "<|im_end|>"}.issubset(control_tokens):
         system = _default_system(own)
         for closes_thinking in (False, True):
-            yield Probed("hermes", system, closes_thinking), _PROBES
+            yield ProbeResult("hermes", system, closes_thinking), _PROBES
 
 
 def _default_system(own: ChatFormat) -> str | None:

@@ -13,11 +13,11 @@ from tessera.errors import RequestError, StartupError
 from tessera.formats.base import ChatFormat, Segment
 from tessera.formats.conversation import TemplateSource, with_user_turn
 from tessera.formats.families import NO_TEMPLATE, known_format
-from tessera.formats.template_question import Probed, Rendering
+from tessera.formats.template_question import ProbeResult, Rendering
 from tessera.processes import once
 from tessera.processes.pool import ProcessPool, TooMuch
 
-_PROBES = msgspec.json.Decoder(Probed)
+_PROBES = msgspec.json.Decoder(ProbeResult)
 _RENDERINGS = msgspec.json.Decoder(Rendering)
 
 

@@ -103,7 +103,7 @@ class Refused(TemplateError):
     """The template called `raise_exception`."""
 
 
-class _Generation(Extension):
+class _GenerationBlock(Extension):
     """`{% generation %}…{% endgeneration %}` marks the model's words, for training: it is its body."""
 
     tags: set[str] = {"generation"}  # noqa: RUF012 - declared so by the library
@@ -121,7 +121,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
 
     def __init__(self) -> None:
         super().__init__(
-            trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, "jinja2.ext.loopcontrols"]
+            trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationBlock, "jinja2.ext.loopcontrols"]
         )
         self.filters["tojson"] = _tojson
         self.globals.pop("lipsum")

@@ -10,7 +10,7 @@ class Rendering(msgspec.Struct):
     problem: str | None = None
 
 
-class Probed(msgspec.Struct):
+class ProbeResult(msgspec.Struct):
     """Which family writes as a template does; a problem if the template cannot be used."""
 
     family: str = "template"

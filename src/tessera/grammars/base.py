@@ -7,7 +7,7 @@ from tessera.core.chat import ChatRequest, JsonObject
 from tessera.core.generation import Grammar
 
 
-class Written(NamedTuple):
+class FinishedPart(NamedTuple):
     """A part of a reply that has ended: its JSON text, the schema it must fit, and its name in messages."""
 
     what: str
@@ -29,7 +29,7 @@ class Grammars(Protocol):
         """
         ...
 
-    async def validate(self, parts: Sequence[Written]) -> None:
+    async def validate(self, parts: Sequence[FinishedPart]) -> None:
         """Raises `GenerationFailed` for a part that breaks its schema, `GrammarFailed` where finding that
         out costs too much, and `EngineOverloaded`.
         """

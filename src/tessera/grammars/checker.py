@@ -15,15 +15,15 @@ import msgspec
 from tessera.core.chat import ChatRequest
 from tessera.core.generation import Grammar
 from tessera.errors import GenerationFailed, GrammarFailed, InvalidSchema
-from tessera.grammars.base import Written
-from tessera.grammars.question import TOO_MUCH, Answer, Setup, question
+from tessera.grammars.base import FinishedPart
+from tessera.grammars.question import TOO_MUCH, GrammarAnswer, GrammarSetup, question
 from tessera.parsing.syntax import Syntax
 from tessera.processes.pool import ProcessPool, TooMuch
-from tessera.schemas.validation_question import Check, Checks, Problem
+from tessera.schemas.validation_question import Validation, ValidationProblem, Validations
 
 _KEPT_BYTES = 4 * 2**20
-_ANSWERS = msgspec.json.Decoder(Answer)
-_PROBLEMS = msgspec.json.Decoder(Problem)
+_ANSWERS = msgspec.json.Decoder(GrammarAnswer)
+_PROBLEMS = msgspec.json.Decoder(ValidationProblem)
 
 
 class GrammarCheck:
@@ -40,7 +40,7 @@ class GrammarCheck:
         n_processes: int = 2,
     ) -> None:
         """For the deadlines see `ProcessPool`; there are `n_processes` for grammars, and two for replies."""
-        setup = msgspec.json.encode(Setup(vocabulary_size, dict(control_tokens), syntax))
+        setup = msgspec.json.encode(GrammarSetup(vocabulary_size, dict(control_tokens), syntax))
         self._grammars = ProcessPool(
             "tessera.grammars.process",
             setup,
@@ -56,7 +56,7 @@ class GrammarCheck:
             wait_s=deadline_s,
             deadline_s=deadline_s,
         )
-        self._kept: OrderedDict[bytes, Answer] = OrderedDict()
+        self._kept: OrderedDict[bytes, GrammarAnswer] = OrderedDict()
         self._kept_bytes = 0
 
     async def start(self) -> None:
@@ -85,13 +85,13 @@ class GrammarCheck:
             raise InvalidSchema(answer.problem, param=answer.param)
         return Grammar(answer.lark) if answer.lark is not None else None
 
-    async def _ask(self, asked: bytes) -> Answer:
+    async def _ask(self, asked: bytes) -> GrammarAnswer:
         try:
             return _ANSWERS.decode(await self._grammars.ask(asked))
         except TooMuch:
-            return Answer(problem=f"The schema cannot be enforced: at #: {TOO_MUCH}.")
+            return GrammarAnswer(problem=f"The schema cannot be enforced: at #: {TOO_MUCH}.")
 
-    def _keep(self, key: bytes, answer: Answer) -> None:
+    def _keep(self, key: bytes, answer: GrammarAnswer) -> None:
         if key in self._kept:  # another request with the same schemas was quicker
             return
         self._kept[key] = answer
@@ -99,13 +99,13 @@ class GrammarCheck:
         while self._kept_bytes > _KEPT_BYTES:
             self._kept_bytes -= _size(self._kept.popitem(last=False)[1])
 
-    async def validate(self, parts: Sequence[Written]) -> None:
+    async def validate(self, parts: Sequence[FinishedPart]) -> None:
         """Raises `GenerationFailed` for a part that breaks its schema, `GrammarFailed` where finding that
         out costs too much, and `EngineOverloaded` while others keep all processes busy.
         """
-        checks = [Check(msgspec.Raw(msgspec.json.encode(part.schema)), part.text) for part in parts]
+        checks = [Validation(msgspec.Raw(msgspec.json.encode(part.schema)), part.text) for part in parts]
         try:
-            answer = _PROBLEMS.decode(await self._validators.ask(msgspec.json.encode(Checks(checks))))
+            answer = _PROBLEMS.decode(await self._validators.ask(msgspec.json.encode(Validations(checks))))
         except TooMuch:
             raise GrammarFailed("The reply could not be validated: its schema takes too much time.") from None
         if answer.problem is not None:
@@ -120,5 +120,5 @@ class GrammarCheck:
         await self._validators.aclose()
 
 
-def _size(answer: Answer) -> int:
+def _size(answer: GrammarAnswer) -> int:
     return len(answer.lark or "") + len(answer.problem or "") + 200

@@ -15,7 +15,7 @@ import msgspec
 from tessera.core.generation import Grammar
 from tessera.errors import InvalidSchema
 from tessera.grammars.ladder import admitted_grammar
-from tessera.grammars.question import TOO_MUCH, Answer, Question, Setup
+from tessera.grammars.question import TOO_MUCH, GrammarAnswer, GrammarQuestion, GrammarSetup
 from tessera.grammars.trial import Trial
 from tessera.grammars.turn import schemas_of
 from tessera.processes import answering
@@ -94,7 +94,7 @@ def _children_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _answer(setup: Setup, asked: Question, trial: Trial) -> Answer:
+def _answer(setup: GrammarSetup, asked: GrammarQuestion, trial: Trial) -> GrammarAnswer:
     attempts = Attempts(trial)
     request = asked.request()
     try:
@@ -104,16 +104,16 @@ def _answer(setup: Setup, asked: Question, trial: Trial) -> Answer:
                 problem = f"The schema cannot be enforced: at #: {problem}."
                 raise InvalidSchema(problem, param=param)
     except InvalidSchema as error:
-        return Answer(problem=error.message, param=error.param)
+        return GrammarAnswer(problem=error.message, param=error.param)
     except RecursionError:
-        return Answer(problem="The schema cannot be enforced: at #: it is nested too deeply.", param=None)
-    return Answer(lark=grammar.lark if grammar else None)
+        return GrammarAnswer(problem="The schema cannot be enforced: at #: it is nested too deeply.")
+    return GrammarAnswer(lark=grammar.lark if grammar else None)
 
 
 def _prepare(payload: bytes) -> answering.Answerer:
-    setup = msgspec.json.decode(payload, type=Setup)
+    setup = msgspec.json.decode(payload, type=GrammarSetup)
     trial = Trial(setup.vocabulary_size, setup.control_tokens)
-    questions = msgspec.json.Decoder(Question)
+    questions = msgspec.json.Decoder(GrammarQuestion)
     return lambda asked: msgspec.json.encode(_answer(setup, questions.decode(asked), trial))
 
 

@@ -19,7 +19,7 @@ from tessera.parsing.syntax import Syntax
 TOO_MUCH = "it takes too much time or memory to compile"
 
 
-class Setup(msgspec.Struct):
+class GrammarSetup(msgspec.Struct):
     """What one model's grammars have in common."""
 
     vocabulary_size: int
@@ -27,7 +27,7 @@ class Setup(msgspec.Struct):
     syntax: Syntax
 
 
-class Question(msgspec.Struct):
+class GrammarQuestion(msgspec.Struct):
     """The parts of a `ChatRequest` that its grammar depends on."""
 
     tools: list[tuple[str, dict[str, Any], bool]]
@@ -52,10 +52,10 @@ class Question(msgspec.Struct):
         )
 
 
-def question(request: ChatRequest) -> Question:
+def question(request: ChatRequest) -> GrammarQuestion:
     """What is to be asked for a request's grammar."""
     form = request.answer_format
-    return Question(
+    return GrammarQuestion(
         tools=[(tool.name, dict(tool.parameters), tool.strict) for tool in request.tools],
         tool_choice=request.tool_choice,
         one_call=request.one_call,
@@ -67,7 +67,7 @@ def question(request: ChatRequest) -> Question:
     )
 
 
-class Answer(msgspec.Struct):
+class GrammarAnswer(msgspec.Struct):
     """The grammar, or why there can be none; neither if anything may be said."""
 
     lark: str | None = None

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from tessera.core.chat import AnyJsonObject, ChatRequest, FreeText, JsonObject, JsonSchema
 from tessera.core.events import ChatEvent, Finished, FinishReason, TextDelta, ToolCallDelta, ToolCallStarted
-from tessera.grammars.base import Grammars, Written
+from tessera.grammars.base import FinishedPart, Grammars
 
 _ANY_OBJECT: JsonObject = {"type": "object"}
 
@@ -43,12 +43,12 @@ class ReplyCheck:
                 case _:
                     pass
 
-    def _written(self, choice: int) -> Iterator[Written]:
+    def _written(self, choice: int) -> Iterator[FinishedPart]:
         calls = self._calls[choice]
         for name, written in calls:
-            yield Written(f"The arguments of a call to {name}", self._parameters[name], "".join(written))
+            yield FinishedPart(f"The arguments of a call to {name}", self._parameters[name], "".join(written))
         if self._answer is not None and not calls:
-            yield Written("The answer", self._answer, "".join(self._texts[choice]))
+            yield FinishedPart("The answer", self._answer, "".join(self._texts[choice]))
 
 
 def _answer_schema(request: ChatRequest) -> JsonObject | bool | None:

@@ -45,11 +45,11 @@ def build_grammar(
     """
     if not request.tools and isinstance(request.answer_format, FreeText):
         return None
-    turn = _Turn(request, syntax, control_tokens, rungs)
+    turn = _TurnGrammar(request, syntax, control_tokens, rungs)
     return Grammar(turn.rules.text(turn.reasoning() + turn.answer()))
 
 
-class _Turn:
+class _TurnGrammar:
     """The parts of one turn's grammar; each method returns what stands in its place in the start rule."""
 
     def __init__(

@@ -44,7 +44,7 @@ _Looks: TypeAlias = tuple[bytes, bytes]
 
 
 @dataclass(slots=True)
-class Beginning:
+class Prefix:
     """The beginning of a reply: the tokens `added` after those of `before`.
 
     Two numbers estimate which of several look-alikes of the same length is further on. `run` is the number of
@@ -54,7 +54,7 @@ class Beginning:
     """
 
     matcher: LLMatcher
-    before: "Beginning | None" = None
+    before: "Prefix | None" = None
     added: Sequence[int] = ()
     length: int = 0
     run: int = 0
@@ -67,14 +67,14 @@ class Beginning:
     def ids(self) -> list[int]:
         """All of its tokens."""
         parts: list[Sequence[int]] = []
-        beginning: Beginning | None = self
+        beginning: Prefix | None = self
         while beginning is not None:
             parts.append(beginning.added)
             beginning = beginning.before
         return list(itertools.chain.from_iterable(reversed(parts)))
 
 
-_Level: TypeAlias = dict[_Looks, list[Beginning]]
+_Level: TypeAlias = dict[_Looks, list[Prefix]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class Walk:
     def find(self, matcher: LLMatcher) -> list[int] | None:
         """What completes the reply that `matcher` has followed so far; None if nothing was found."""
         if self.longest >= 0:
-            self._add(Beginning(matcher))
+            self._add(Prefix(matcher))
         while self._lengths and self.n_steps > 0 and time.thread_time() < self.deadline:
             level = self._levels.pop(heapq.heappop(self._lengths))
             for beginning in itertools.chain.from_iterable(level.values()):
@@ -133,14 +133,14 @@ class Walk:
                 self._go_on(beginning)
         return None
 
-    def _kept(self, level: _Level) -> list[Beginning]:
+    def _kept(self, level: _Level) -> list[Prefix]:
         """If there are too many groups, first those that have been to most places."""
         ranked = sorted(
             level.values(), key=lambda group: (group[0].is_odd, -len(group[0].visits), group[0].sameness)
         )
         return [beginning for group in ranked[: self.width.n_groups] for beginning in group]
 
-    def _go_on(self, beginning: Beginning) -> None:
+    def _go_on(self, beginning: Prefix) -> None:
         """Add what is longer by one word, or by one token."""
         looks = beginning.looks
         allowed = self.moves.allowed(looks[0])
@@ -156,7 +156,7 @@ class Walk:
                 led_by.setdefault((longer.looks, len(longer.added)), []).append(id)
         self._leading.setdefault(looks, [id for alike in led_by.values() for id in alike[:2]])
 
-    def _lengthen(self, before: Beginning, ids: list[int], *, is_word: bool = False) -> Beginning | None:
+    def _lengthen(self, before: Prefix, ids: list[int], *, is_word: bool = False) -> Prefix | None:
         self.n_steps -= 1
         matcher = before.matcher.deep_copy()
         if not matcher.consume_tokens(ids):
@@ -165,7 +165,7 @@ class Walk:
         if forced and not matcher.consume_tokens(forced):
             return None
         added = [*ids, *forced]
-        longer = Beginning(
+        longer = Prefix(
             matcher,
             before,
             added,
@@ -181,7 +181,7 @@ class Walk:
         self._add(longer)
         return longer
 
-    def _add(self, beginning: Beginning) -> None:
+    def _add(self, beginning: Prefix) -> None:
         """Put it on its level."""
         beginning.looks = looks = self._looks(beginning.matcher)
         if beginning.before and looks != beginning.before.looks:
@@ -211,7 +211,7 @@ class Walk:
         return mask, repr(ahead.compute_ff_tokens()).encode() + ahead.compute_bitmask()
 
 
-def _drop_one(group: list[Beginning]) -> None:
+def _drop_one(group: list[Prefix]) -> None:
     """Half of those that stay are furthest on by `run`, the others by `sameness`; of equals, the older."""
     group.sort(key=lambda each: (each.is_odd, -each.run))
     half = (len(group) - 1) // 2

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from tessera.core.generation import EngineFinish
 from tessera.parsing import calls_json, calls_xml
-from tessera.parsing.matcher import Tag
-from tessera.parsing.opening import Head, Opening
+from tessera.parsing.matcher import FoundTag
+from tessera.parsing.opening import CallHead, OpeningReader
 from tessera.parsing.states import Event, State
 from tessera.parsing.syntax import CallStyle, Tags
-from tessera.parsing.turn import Call, PieceReader, Turn
+from tessera.parsing.turn import OpenCall, PieceReader, Turn
 from tessera.text.pieces import TextPiece
 
 
@@ -20,18 +20,18 @@ class _Style:
     `bare` is the literal with which models begin a call when they forget the tag, and its head.
     """
 
-    head: Callable[[Iterable[str]], Head]
-    body: Callable[[Turn, Call, Callable[[], None]], PieceReader]
-    bare: tuple[str, Callable[[Iterable[str]], Head]] | None = None
+    head: Callable[[Iterable[str]], CallHead]
+    body: Callable[[Turn, OpenCall, Callable[[], None]], PieceReader]
+    bare: tuple[str, Callable[[Iterable[str]], CallHead]] | None = None
 
 
 _STYLES: dict[CallStyle, _Style] = {
-    "xml": _Style(calls_xml.head, calls_xml.Parameters, (calls_xml.FUNCTION, calls_xml.bare_head)),
-    "json": _Style(calls_json.head, calls_json.Members),
+    "xml": _Style(calls_xml.head, calls_xml.XmlCallReader, (calls_xml.FUNCTION, calls_xml.bare_head)),
+    "json": _Style(calls_json.head, calls_json.JsonCallReader),
 }
 
 
-class Reasoning(PieceReader):
+class ReasoningReader(PieceReader):
     """Text up to the closing tag, or up to a call."""
 
     state = State.REASONING
@@ -57,11 +57,11 @@ class Reasoning(PieceReader):
         if shown := text[:-1] if self._newline else text:
             self._turn.think(shown)
 
-    def tag(self, tag: Tag) -> bool:
+    def tag(self, tag: FoundTag) -> bool:
         """The opening tag is the model's own when nothing came before it, else a quotation."""
         if tag.text == self._tags.close:
             self._turn.answer.reasoning_ended()
-            self._turn.move(Event.REASONING_CLOSED, Content(self._turn))
+            self._turn.move(Event.REASONING_CLOSED, AnswerReader(self._turn))
         elif tag.text == self._tags.open and not self._begun:
             self._after_tag = True
             self._newline = False
@@ -81,9 +81,9 @@ class Reasoning(PieceReader):
         self._turn.answer.call_markup()
 
 
-class Content(PieceReader):
-    """The visible answer. Stray reasoning tags are dropped before it, and are text within it. Call tags that
-    are spelled are text within the JSON that a request asked for.
+class AnswerReader(PieceReader):
+    """Reads the visible answer. Stray reasoning tags are dropped before it, and are text within it. Call tags
+    that are ordinary text stay text within the JSON that a request asked for.
 
     If the length cuts the reply in the head of a call, the call's tag and what follows it are dropped. If it
     cuts the tag itself, the half is dropped where only a call may stand: between calls, and at the beginning
@@ -95,7 +95,7 @@ class Content(PieceReader):
 
     def __init__(self, turn: Turn) -> None:
         self._turn = turn
-        self._actions: dict[str, Callable[[Tag], bool]] = {}
+        self._actions: dict[str, Callable[[FoundTag], bool]] = {}
         if (reasoning := turn.syntax.reasoning) and turn.answer.blank:
             self._actions[reasoning.open] = self._think
             self._actions[reasoning.close] = self._close_again
@@ -113,52 +113,52 @@ class Content(PieceReader):
     def text(self, piece: TextPiece) -> None:
         self._turn.answer.text(piece)
         if self._for_blank and not self._turn.answer.blank:
-            self._turn.move(Event.ANSWER_BEGUN, Content(self._turn))
+            self._turn.move(Event.ANSWER_BEGUN, AnswerReader(self._turn))
 
     @property
     def half_tag_is_text(self) -> bool:
         answer = self._turn.answer
         return not (answer.after_call or (answer.blank and self._turn.begins_with_call))
 
-    def tag(self, tag: Tag) -> bool:
+    def tag(self, tag: FoundTag) -> bool:
         action = self._actions.get(tag.text)
         return action is not None and action(tag)
 
     def end(self, finish: EngineFinish) -> None:
         pass
 
-    def _think(self, tag: Tag) -> bool:
+    def _think(self, tag: FoundTag) -> bool:
         tags = self._turn.syntax.reasoning
         if tags is None or not self._turn.answer.blank:
             return False
-        reasoning = Reasoning(self._turn, tags)
+        reasoning = ReasoningReader(self._turn, tags)
         self._turn.move(Event.REASONING_OPENED, reasoning)
         return reasoning.tag(tag)
 
-    def _close_again(self, _: Tag) -> bool:
+    def _close_again(self, _: FoundTag) -> bool:
         blank = self._turn.answer.blank
         if blank:
             self._turn.answer.reasoning_ended()
         return blank
 
-    def _call(self, tag: Tag) -> bool:
+    def _call(self, tag: FoundTag) -> bool:
         _open_call(self._turn, tag, self._turn.answer.call_markup)
         return True
 
-    def _close_call(self, _: Tag) -> bool:
+    def _close_call(self, _: FoundTag) -> bool:
         if not (self._turn.unclosed_call or self._turn.answer.after_call):
             return False
         self._turn.unclosed_call = False
         self._turn.answer.call_markup()
         return True
 
-    def _call_bare(self, tag: Tag) -> bool:
+    def _call_bare(self, tag: FoundTag) -> bool:
         # Inside a paragraph, or in a fenced block, it is more likely an example than a call.
         if self._bare is None or not self._turn.answer.at_paragraph:
             return False
         head = self._bare[1](self._turn.tools)
         call_begun = self._turn.answer.call_markup
-        self._turn.opening = Opening(
+        self._turn.opening = OpeningReader(
             self._turn,
             tag,
             head,
@@ -168,9 +168,9 @@ class Content(PieceReader):
         return True
 
 
-def _open_call(turn: Turn, tag: Tag, call_begun: Callable[[], None]) -> None:
+def _open_call(turn: Turn, tag: FoundTag, call_begun: Callable[[], None]) -> None:
     head = _STYLES[turn.syntax.calls].head(turn.tools)
-    turn.opening = Opening(turn, tag, head, _beginning(turn, call_begun), cut_short=call_begun)
+    turn.opening = OpeningReader(turn, tag, head, _beginning(turn, call_begun), cut_short=call_begun)
 
 
 def _beginning(turn: Turn, call_begun: Callable[[], None]) -> Callable[[str], None]:
@@ -182,6 +182,6 @@ def _beginning(turn: Turn, call_begun: Callable[[], None]) -> Callable[[str], No
 
     def ended() -> None:
         turn.in_call = False
-        turn.move(Event.CALL_ENDED, Content(turn))
+        turn.move(Event.CALL_ENDED, AnswerReader(turn))
 
     return begin

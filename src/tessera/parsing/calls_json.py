@@ -5,7 +5,7 @@ r"""Calls as Hermes models write them.
 The name comes first; that it is known is what makes it a call. The object of the arguments is passed on in
 the model's own spelling while it is scanned. Nothing in it is a tag as long as a string is open; outside of
 strings a tag ends the call, and brackets that are still open are closed. Whatever else the call's object
-holds goes to the answer (`Strays`), without the commas between members.
+holds goes to the answer (`StrayText`), without the commas between members.
 """
 
 import json
@@ -13,11 +13,11 @@ import re
 from collections.abc import Callable, Iterable
 
 from tessera.core.generation import EngineFinish
-from tessera.parsing.matcher import Tag, cut, span
-from tessera.parsing.opening import SPACE, Head, ended
+from tessera.parsing.matcher import FoundTag, cut, span
+from tessera.parsing.opening import SPACE, CallHead, ended
 from tessera.parsing.states import State
-from tessera.parsing.strays import Strays
-from tessera.parsing.turn import Call, PieceReader, Turn
+from tessera.parsing.strays import StrayText
+from tessera.parsing.turn import OpenCall, PieceReader, Turn
 from tessera.text.pieces import TextPiece
 
 _CLOSERS = {"{": "}", "[": "]"}
@@ -28,11 +28,11 @@ _ARGUMENTS = '"arguments"'
 _VALUE = re.compile(r"[^\s:]")
 
 
-def head(names: Iterable[str]) -> Head:
+def head(names: Iterable[str]) -> CallHead:
     """What follows the call tag."""
     quoted = ended(names, '"')
     steps = (SPACE, ("{",), SPACE, ('"name"',), SPACE, (":",), SPACE, ('"',), quoted, SPACE, (",", "}"))
-    return Head(steps, name=8)
+    return CallHead(steps, name=8)
 
 
 class _Scanner:
@@ -86,16 +86,16 @@ class _Scanner:
         return found.end()
 
 
-class Members(PieceReader):
+class JsonCallReader(PieceReader):
     """Reads the members of a call's object, after the name."""
 
     state = State.CALL
 
-    def __init__(self, turn: Turn, call: Call, then: Callable[[], None]) -> None:
+    def __init__(self, turn: Turn, call: OpenCall, then: Callable[[], None]) -> None:
         self._turn = turn
         self._call = call
         self._then = then
-        self._strays = Strays(turn.answer)
+        self._strays = StrayText(turn.answer)
         self._read: Callable[[TextPiece, int], int] = self._member
         self._scanner = _Scanner()
         self._key: list[TextPiece] = []
@@ -112,7 +112,7 @@ class Members(PieceReader):
         if self._closed and at < len(piece.text):
             self._turn.again([cut(piece, at)[1]])
 
-    def tag(self, tag: Tag) -> bool:
+    def tag(self, tag: FoundTag) -> bool:
         """A control token is text within a string, else the end of the call."""
         if self._scanner.in_string:
             return False

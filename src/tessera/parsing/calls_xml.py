@@ -7,7 +7,7 @@ with what must follow it: `</parameter>` before another parameter, the end of th
 or the end of the output. A model may forget it: then `</function>` before the end of the call, or the
 opening of a known parameter on a new line, closes the value too.
 
-Any other text within a call goes to the answer (`Strays`): text between parameters, a parameter's tag
+Any other text within a call goes to the answer (`StrayText`): text between parameters, a parameter's tag
 without an end, and the value of a parameter that was given before. If the length cuts a call, half a tag is
 dropped; in a value that is one which begins a line, since in front of it there is always a newline.
 """
@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterable
 
 from tessera.core.generation import EngineFinish
 from tessera.parsing.arguments import Arguments
-from tessera.parsing.matcher import Tag
-from tessera.parsing.opening import SPACE, Head, Opening, ended
+from tessera.parsing.matcher import FoundTag
+from tessera.parsing.opening import SPACE, CallHead, OpeningReader, ended
 from tessera.parsing.states import Event, State
-from tessera.parsing.strays import Strays
-from tessera.parsing.turn import Call, PieceReader, Turn
+from tessera.parsing.strays import StrayText
+from tessera.parsing.turn import OpenCall, PieceReader, Turn
 from tessera.text.pieces import TextPiece
 
 FUNCTION = "<function="
@@ -29,17 +29,17 @@ _PARAMETER = "<parameter="
 _PARAMETER_END = "</parameter>"
 
 
-def head(names: Iterable[str]) -> Head:
+def head(names: Iterable[str]) -> CallHead:
     """What follows the call tag."""
-    return Head((SPACE, (FUNCTION,), ended(names, ">")), name=2)
+    return CallHead((SPACE, (FUNCTION,), ended(names, ">")), name=2)
 
 
-def bare_head(names: Iterable[str]) -> Head:
+def bare_head(names: Iterable[str]) -> CallHead:
     """What follows `<function=` when the call tag is missing: enough to tell a call from an example."""
-    return Head((ended(names, ">"), SPACE, (_PARAMETER, _FUNCTION_END)), name=0)
+    return CallHead((ended(names, ">"), SPACE, (_PARAMETER, _FUNCTION_END)), name=0)
 
 
-class Parameters(PieceReader):
+class XmlCallReader(PieceReader):
     """Reads what stands between the parameters of a call."""
 
     state = State.CALL
@@ -48,7 +48,7 @@ class Parameters(PieceReader):
     def half_tag_is_text(self) -> bool:
         return False  # a call goes on, or ends, with a tag
 
-    def __init__(self, turn: Turn, call: Call, then: Callable[[], None]) -> None:
+    def __init__(self, turn: Turn, call: OpenCall, then: Callable[[], None]) -> None:
         self._turn = turn
         self._then = then
         self._arguments = Arguments(call.tool.parameters, call.write)
@@ -56,15 +56,15 @@ class Parameters(PieceReader):
         self._closing = (tags.open, tags.close) if tags else ()
         self.ends = turn.spelled(self._closing)
         self.literals = (_PARAMETER, _PARAMETER_END, _FUNCTION_END, *self.ends)
-        self.strays = Strays(turn.answer)
+        self.strays = StrayText(turn.answer)
         self._given: set[str] = set()
 
     def text(self, piece: TextPiece) -> None:
         self.strays.add(piece)  # newlines, or text that belongs to no parameter
 
-    def tag(self, tag: Tag) -> bool:
+    def tag(self, tag: FoundTag) -> bool:
         if tag.text == _PARAMETER:
-            self._turn.move(Event.PARAMETER_OPENED, _ParameterName(self._turn, self, tag))
+            self._turn.move(Event.PARAMETER_OPENED, _NameReader(self._turn, self, tag))
         elif tag.text == _PARAMETER_END:
             self.strays.separate()
         elif tag.text == _FUNCTION_END:
@@ -88,7 +88,7 @@ class Parameters(PieceReader):
         self.strays.show()
         self._then()
 
-    def close_before(self, tag: Tag) -> bool:
+    def close_before(self, tag: FoundTag) -> bool:
         """Ends the call before a tag that is none of its own."""
         self.close()
         return self._turn.reader.tag(tag)
@@ -101,16 +101,16 @@ class Parameters(PieceReader):
             return
         self._given.add(name)
         self._arguments.begin(name)
-        value = _ParameterValue(self._turn, self, self._arguments)
+        value = _ValueReader(self._turn, self, self._arguments)
         self._turn.move(Event.PARAMETER_NAMED, value)
 
 
-class _ParameterName(PieceReader):
+class _NameReader(PieceReader):
     """Reads the name of a parameter, which stands on one line."""
 
     state = State.PARAMETER_NAME
 
-    def __init__(self, turn: Turn, parameters: Parameters, tag: Tag) -> None:
+    def __init__(self, turn: Turn, parameters: XmlCallReader, tag: FoundTag) -> None:
         self._turn = turn
         self._parameters = parameters
         self._tag = tag
@@ -120,7 +120,7 @@ class _ParameterName(PieceReader):
     def text(self, piece: TextPiece) -> None:
         self._parts.append(piece)
 
-    def tag(self, tag: Tag) -> bool:
+    def tag(self, tag: FoundTag) -> bool:
         """A tag other than `>` makes the parameter's own tag one without an end."""
         if tag.text == ">":
             self._parameters.named("".join(part.text for part in self._parts).strip())
@@ -135,7 +135,7 @@ class _ParameterName(PieceReader):
         self._turn.move(Event.PARAMETER_DROPPED, self._parameters)
 
 
-class _ParameterValue(PieceReader):
+class _ValueReader(PieceReader):
     """Reads the value of a parameter. `_closer` is a closing tag that waits for what follows it; it is the
     first piece of `_held`.
     """
@@ -147,7 +147,7 @@ class _ParameterValue(PieceReader):
         """A closing tag begins a line, or the value."""
         return self._begun and not self._closer and not self._arguments.line_begins
 
-    def __init__(self, turn: Turn, parameters: Parameters, arguments: Arguments) -> None:
+    def __init__(self, turn: Turn, parameters: XmlCallReader, arguments: Arguments) -> None:
         self._turn = turn
         self._parameters = parameters
         self._arguments = arguments
@@ -167,7 +167,7 @@ class _ParameterValue(PieceReader):
         else:
             self._arguments.add(piece.text)
 
-    def tag(self, tag: Tag) -> bool:
+    def tag(self, tag: FoundTag) -> bool:
         """Decides whether the value ends."""
         match self._closer, tag.text:
             case (_, "</parameter>") | ("" | "</function>", "</function>"):
@@ -211,13 +211,15 @@ class _ParameterValue(PieceReader):
         self._held = []
         self._closer = ""
 
-    def _may_be_next(self, tag: Tag) -> bool:
+    def _may_be_next(self, tag: FoundTag) -> bool:
         """On a new line, the opening of a parameter that is known and still missing ends the value."""
         missing = self._arguments.missing
         if not (missing and self._arguments.line_begins):
             return False
-        head = Head((ended(missing, ">"),), name=0)
-        self._turn.opening = Opening(self._turn, tag, head, self._followed_by, cut_short=self._cut_short)
+        head = CallHead((ended(missing, ">"),), name=0)
+        self._turn.opening = OpeningReader(
+            self._turn, tag, head, confirmed=self._followed_by, cut_short=self._cut_short
+        )
         return True
 
     def _followed_by(self, name: str) -> None:

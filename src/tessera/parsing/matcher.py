@@ -14,7 +14,7 @@ from tessera.text.pieces import TextPiece
 
 
 @dataclass(frozen=True, slots=True)
-class Tag:
+class FoundTag:
     """A literal that was found, or a control token; `pieces` are its text."""
 
     text: str
@@ -101,7 +101,7 @@ class Matcher:
         first = self._automaton.first
         return not self._state and (first is None or first.search(text) is None)
 
-    def scan(self, piece: TextPiece, start: int = 0) -> tuple[list[TextPiece], Tag | None, int]:
+    def scan(self, piece: TextPiece, start: int = 0) -> tuple[list[TextPiece], FoundTag | None, int]:
         """Read `piece` from `start` to the end of the first literal, or to its own end.
 
         Returns the text before the literal that is now certain, the literal if one was found, and how far
@@ -120,7 +120,7 @@ class Matcher:
                 self._hold(span(piece, start, at))
                 self._state = 0
                 before = self._take(self._n_held - len(literal))
-                return before, Tag(literal, tuple(self._take(len(literal)))), at
+                return before, FoundTag(literal, tuple(self._take(len(literal)))), at
         self._state = state
         self._hold(cut(piece, start)[1] if start else piece)
         return self._take(self._n_held - automaton.depth[state]), None, at

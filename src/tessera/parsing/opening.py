@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from tessera.core.generation import EngineFinish
-from tessera.parsing.matcher import Tag, cut
+from tessera.parsing.matcher import FoundTag, cut
 from tessera.parsing.turn import PieceReader, Turn
 from tessera.text.pieces import TextPiece
 
@@ -12,7 +12,7 @@ SPACE = None
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class CallHead:
     """What must follow an opening tag, step by step: `SPACE`, any white space, or one of some strings.
 
     Step number `name` holds the names that are known, each with the character that ends it. Steps after it
@@ -24,11 +24,11 @@ class Head:
 
 
 def ended(names: Iterable[str], by: str) -> tuple[str, ...]:
-    """The names as a step of a `Head`."""
+    """The names as a step of a `CallHead`."""
     return tuple(name + by for name in names)
 
 
-class Opening(PieceReader):
+class OpeningReader(PieceReader):
     """Reads what follows a tag that may open something, as the `opening` of its turn until that is decided.
     The state stays as it is.
     """
@@ -36,8 +36,8 @@ class Opening(PieceReader):
     def __init__(
         self,
         turn: Turn,
-        tag: Tag,
-        head: Head,
+        tag: FoundTag,
+        head: CallHead,
         confirmed: Callable[[str], None],
         cut_short: Callable[[], None] | None = None,
     ) -> None:
@@ -68,7 +68,7 @@ class Opening(PieceReader):
                 self._confirm()
                 return
 
-    def tag(self, tag: Tag) -> bool:
+    def tag(self, tag: FoundTag) -> bool:
         self._give_back(tag)  # a control token, which no head has
         return True
 
@@ -107,7 +107,7 @@ class Opening(PieceReader):
         self._turn.again(_after(self._n_named, self._held))
         self._confirmed(self._name)
 
-    def _give_back(self, *tags: Tag) -> None:
+    def _give_back(self, *tags: FoundTag) -> None:
         self._turn.opening = None
         for piece in self._tag.pieces:
             self._turn.reader.text(piece)

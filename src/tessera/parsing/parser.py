@@ -9,8 +9,8 @@ from collections.abc import Callable, Container, Iterable
 from tessera.core.chat import ChatRequest, Mode
 from tessera.core.events import ChatEvent, Finished, FinishReason
 from tessera.core.generation import EngineFinish
-from tessera.parsing.between_calls import Content, Reasoning
-from tessera.parsing.matcher import Matcher, Tag, markup_automaton
+from tessera.parsing.between_calls import AnswerReader, ReasoningReader
+from tessera.parsing.matcher import FoundTag, Matcher, markup_automaton
 from tessera.parsing.states import State
 from tessera.parsing.syntax import Syntax
 from tessera.parsing.turn import Turn
@@ -35,8 +35,8 @@ class Parser:
         self._named = request.tool_choice.named
         self._ends = syntax.ends
         self._turn = turn = Turn(choice, request, syntax, control_tokens, new_call_id)
-        thinking = request.mode is Mode.THINKING
-        turn.reader = Reasoning(turn, syntax.reasoning) if thinking and syntax.reasoning else Content(turn)
+        tags = syntax.reasoning if request.mode is Mode.THINKING else None
+        turn.reader = ReasoningReader(turn, tags) if tags else AnswerReader(turn)
         self._reader = turn.current
         self._matcher = Matcher(markup_automaton(self._reader.literals))
         self._ended = False
@@ -68,7 +68,7 @@ class Parser:
                 case ControlPiece(_, text) if text in self._ends:
                     self._ended = True
                 case ControlPiece(_, text):
-                    self._turn.queue.append(Tag(text, (TextPiece(text),)))
+                    self._turn.queue.append(FoundTag(text, (TextPiece(text),)))
             self._read()
         return self._events()
 
@@ -105,7 +105,7 @@ class Parser:
         queue = self._turn.queue
         while queue and not self._turn.stopped:
             item = queue.popleft()
-            if isinstance(item, Tag):
+            if isinstance(item, FoundTag):
                 self._settle()
                 self._tag(item)
             else:
@@ -121,7 +121,7 @@ class Parser:
                 self._tag(tag)
             self._follow()
 
-    def _tag(self, tag: Tag) -> None:
+    def _tag(self, tag: FoundTag) -> None:
         if not self._turn.current.tag(tag):
             for piece in tag.pieces:
                 self._turn.current.text(piece)

@@ -27,13 +27,13 @@ def new_call_id() -> str:
 
 
 @dataclass(slots=True)
-class _Choice:
+class _ChoiceReader:
     detokenizer: Detokenizer
     parser: Parser
     finished: bool = False
 
 
-class Reader:
+class ReplyReader:
     """Reads all choices of one reply.
 
     What a choice is does not depend on how the engine cuts it: tokens are read one by one, and those that
@@ -51,7 +51,7 @@ class Reader:
         """`tally` knows the length of the prompt; the rest is counted into it."""
         control = tokenizer.control_tokens
         self._choices = [
-            _Choice(Detokenizer(tokenizer), Parser(choice, request, syntax, control, new_call_id))
+            _ChoiceReader(Detokenizer(tokenizer), Parser(choice, request, syntax, control, new_call_id))
             for choice in range(request.n)
         ]
         self._n_open = request.n
@@ -80,7 +80,7 @@ class Reader:
         """The last event, once all choices are done."""
         return (Completed(self._tally.usage),)
 
-    def _read(self, choice: _Choice, chunk: TokenChunk) -> list[ChatEvent]:
+    def _read(self, choice: _ChoiceReader, chunk: TokenChunk) -> list[ChatEvent]:
         detokenizer, parser, tally = choice.detokenizer, choice.parser, self._tally
         events: list[ChatEvent] = []
         for i, token_id in enumerate(chunk.token_ids):
@@ -98,7 +98,7 @@ class Reader:
             events += self._finish(choice, chunk.finish)
         return events
 
-    def _finish(self, choice: _Choice, finish: EngineFinish) -> list[ChatEvent]:
+    def _finish(self, choice: _ChoiceReader, finish: EngineFinish) -> list[ChatEvent]:
         choice.finished = True
         self._n_open -= 1
         events = choice.parser.finish(finish)

@@ -9,7 +9,7 @@ from tessera.parsing.answer import Answer
 from tessera.text.pieces import TextPiece
 
 
-class Strays:
+class StrayText:
     """The stray text of one call. White space between it and the markup of the call is dropped."""
 
     def __init__(self, answer: Answer) -> None:

@@ -13,7 +13,7 @@ from tessera.core.chat import ChatRequest, FreeText, Tool
 from tessera.core.events import ChatEvent, ReasoningDelta, TextDelta, ToolCallDelta, ToolCallStarted
 from tessera.core.generation import EngineFinish, TokenLogprob
 from tessera.parsing.answer import Answer
-from tessera.parsing.matcher import Tag
+from tessera.parsing.matcher import FoundTag
 from tessera.parsing.states import TRANSITIONS, Event, State
 from tessera.parsing.syntax import Syntax
 from tessera.text.pieces import TextPiece
@@ -35,7 +35,7 @@ class PieceReader(ABC):
         """Reads text that holds none of the literals."""
 
     @abstractmethod
-    def tag(self, tag: Tag) -> bool:
+    def tag(self, tag: FoundTag) -> bool:
         """Reads a tag. Returns False if the tag means nothing here and is text."""
 
     @abstractmethod
@@ -46,7 +46,7 @@ class PieceReader(ABC):
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class OpenCall:
     """A tool call being read; `write` adds to the JSON text of its arguments."""
 
     tool: Tool
@@ -82,7 +82,7 @@ class Turn:
         self.answer = Answer(self._show, request.stop, calls=bool(self.tools))
         self.opening: PieceReader | None = None
         self.events: list[ChatEvent] = []
-        self.queue: deque[TextPiece | Tag] = deque()
+        self.queue: deque[TextPiece | FoundTag] = deque()
         self.n_calls = 0
         self.in_call = False
         self.unclosed_call = False
@@ -112,14 +112,14 @@ class Turn:
         """Those of the tags that are recognised by their text."""
         return tuple(tag for tag in tags if tag not in self._control_tokens)
 
-    def again(self, items: Iterable[TextPiece | Tag]) -> None:
+    def again(self, items: Iterable[TextPiece | FoundTag]) -> None:
         """Has these read before anything else."""
         self.queue.extendleft(reversed([*items]))
 
     def think(self, text: str) -> None:
         self.events.append(ReasoningDelta(self._choice, text))
 
-    def call(self, name: str) -> Call | None:
+    def call(self, name: str) -> OpenCall | None:
         """Begins a call. Returns None if the request allows no more calls; the turn is then over."""
         if self.n_calls == self._most_calls:
             self._overrun = True
@@ -128,7 +128,7 @@ class Turn:
         self.n_calls += 1
         self.in_call = self.unclosed_call = True
         self.events.append(ToolCallStarted(self._choice, index, self._new_call_id(), name))
-        return Call(
+        return OpenCall(
             self.tools[name], lambda text: self.events.append(ToolCallDelta(self._choice, index, text))
         )
 

@@ -22,14 +22,14 @@ _TOKEN_CHARACTERS = 128
 
 
 @dataclass(frozen=True, slots=True)
-class Compiled:
+class CompiledPrompt:
     """What the engine is asked. The prompt leaves room in the context, and `max_tokens` keeps within it."""
 
     prompt: Prompt
     sampling: Sampling
 
 
-async def compile_prompt(request: ChatRequest, model: Model, caller: Caller) -> Compiled:
+async def compile_prompt(request: ChatRequest, model: Model, caller: Caller) -> CompiledPrompt:
     """Render and encode the request, describe its reply, and complete its sampling.
 
     Raises `UnsupportedParameter` for what this model cannot do, `ContextLengthExceeded` for a prompt that
@@ -47,7 +47,7 @@ async def compile_prompt(request: ChatRequest, model: Model, caller: Caller) -> 
     sampling = complete_sampling(
         request, model, room=model.window_tokens(caller.context_tokens) - len(token_ids)
     )
-    return Compiled(prompt, sampling)
+    return CompiledPrompt(prompt, sampling)
 
 
 async def _grammar(request: ChatRequest, model: Model) -> Grammar | None:

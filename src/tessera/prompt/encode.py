@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import assert_never
 
 from tessera.formats.base import Control, Plain, Segment, Tag
-from tessera.prompt.token_memory import Trail
+from tessera.prompt.token_memory import TokenTrail
 from tessera.text.encoded import EncodedTexts
 from tessera.text.tokenizer import Tokenizer
 
@@ -22,7 +22,7 @@ def encode(
     model.
     """
     control = tokenizer.control_tokens
-    recall = _Recall(tokenizer, known or EncodedTexts(), salt)
+    recall = _CachingEncoder(tokenizer, known or EncodedTexts(), salt)
     ids: list[int] = []
     texts: list[str] = []
     for segment in segments:
@@ -41,12 +41,12 @@ def encode(
     return tuple(ids)
 
 
-class _Recall:
+class _CachingEncoder:
     """Looks for the ids of texts before it encodes them."""
 
     def __init__(self, tokenizer: Tokenizer, known: EncodedTexts, salt: bytes) -> None:
         self._tokenizer, self._known, self._salt = tokenizer, known, salt
-        self._trail, self._n_passed = Trail(salt), 0
+        self._trail, self._n_passed = TokenTrail(salt), 0
 
     def ids_of(self, text: str, before: list[int]) -> Sequence[int]:
         """The ids of a text after all `before` it, which grows from call to call."""

@@ -9,7 +9,7 @@ from tessera.errors import RequestError, UnsupportedParameter
 
 
 @dataclass(frozen=True, slots=True)
-class _Need:
+class _Requirement:
     """A part of the API that not every model has: `feature` is its name on the model's card."""
 
     feature: str
@@ -23,36 +23,36 @@ def _grammar(model: Model) -> bool:
     return "grammar" in model.engine.info.features
 
 
-_NEEDS = (
-    _Need(
+_REQUIREMENTS = (
+    _Requirement(
         "tools",
         "tools",
         lambda r: bool(r.tools),
         lambda m: m.format.tools and _grammar(m),
         "leave it out and describe the functions in a message",
     ),
-    _Need(
+    _Requirement(
         "structured_output",
         "response_format",
         lambda r: not isinstance(r.answer_format, FreeText),
         _grammar,
         'send {"type": "text"} and ask for the form in a message',
     ),
-    _Need(
+    _Requirement(
         "thinking_budget",
         "thinking_token_budget",
         lambda r: r.thinking_budget_tokens is not None and r.mode is Mode.THINKING,
         lambda m: Mode.THINKING in m.sampling and "thinking_budget" in m.engine.info.features,
         "leave it out",
     ),
-    _Need(
+    _Requirement(
         "logprobs",
         "logprobs",
         lambda r: r.top_logprobs is not None,
         lambda m: "logprobs" in m.engine.info.features,
         "send false",
     ),
-    _Need(
+    _Requirement(
         "n",
         "n",
         lambda r: r.n > 1,
@@ -64,7 +64,7 @@ _NEEDS = (
 
 def features(model: Model) -> list[str]:
     """The parts of the API that this model has, of those that not every model has; sorted."""
-    return sorted(need.feature for need in _NEEDS if need.met(model))
+    return sorted(need.feature for need in _REQUIREMENTS if need.met(model))
 
 
 def check_support(request: ChatRequest, model: Model) -> None:
@@ -74,7 +74,7 @@ def check_support(request: ChatRequest, model: Model) -> None:
             "This model does not reason: send `chat_template_kwargs.enable_thinking` false, or leave it out.",
             param="chat_template_kwargs.enable_thinking",
         )
-    for need in _NEEDS:
+    for need in _REQUIREMENTS:
         if need.asked(request) and not need.met(model):
             raise UnsupportedParameter(
                 f"`{need.param}` is not supported by this engine: {need.instead}.", param=need.param

@@ -15,7 +15,7 @@ from tessera.catalog import Model
 from tessera.core.generation import Prompt, TokenChunk
 
 
-class Trail:
+class TokenTrail:
     """The ids before a text, as a digest. Different salts, of at most 64 bytes, never meet."""
 
     def __init__(self, salt: bytes) -> None:
@@ -25,9 +25,9 @@ class Trail:
         """Append ids."""
         self._hash.update(array("I", ids))
 
-    def fork(self) -> "Trail":
+    def fork(self) -> "TokenTrail":
         """Another trail, from here on."""
-        trail = Trail(b"")
+        trail = TokenTrail(b"")
         trail._hash = self._hash.copy()
         return trail
 
@@ -38,7 +38,7 @@ class Trail:
         return here.digest()
 
 
-class Spoken:
+class TokenRecorder:
     """Follows one generation; keeps in `model.encoded` how each text between two control tokens was cut."""
 
     def __init__(self, prompt: Prompt, model: Model) -> None:
@@ -47,9 +47,9 @@ class Spoken:
         self._known = model.encoded
         ids = prompt.token_ids
         start = next((i + 1 for i in reversed(range(len(ids))) if ids[i] in self._control), 0)
-        self._trail, self._begun = Trail(prompt.cache_salt), ids[start:]
+        self._trail, self._begun = TokenTrail(prompt.cache_salt), ids[start:]
         self._trail.go(ids[:start])
-        self._texts: dict[int, tuple[Trail, list[int]]] = {}
+        self._texts: dict[int, tuple[TokenTrail, list[int]]] = {}
 
     def feed(self, chunk: TokenChunk) -> None:
         """A text is whole when a control token follows."""
@@ -68,7 +68,7 @@ class Spoken:
             else:
                 ids.append(token_id)
 
-    def _keep(self, trail: Trail, ids: list[int]) -> None:
+    def _keep(self, trail: TokenTrail, ids: list[int]) -> None:
         try:
             text = b"".join(map(self._bytes_of, ids)).decode()
         except UnicodeDecodeError:  # no prompt can hold such a text

@@ -14,12 +14,13 @@ from tessera.core.chat import Json
 from tessera.errors import InvalidSchema
 from tessera.schemas import patterns
 from tessera.schemas.bounds import MAX_VALUES, SchemaProblem, excess
+from tessera.schemas.builder import SchemaBuilder, unwritable
 from tessera.schemas.drafts import Draft, draft_of
 from tessera.schemas.exclusive import Exclusiveness
 from tessera.schemas.forms import in_new_form
 from tessera.schemas.keywords import KEYWORDS, LIMITS, NOTE, RUNGS
 from tessera.schemas.no_effect import has_no_effect, is_anything, names_allowed
-from tessera.schemas.quantities import Place, enforced_quantity
+from tessera.schemas.quantities import Occurrence, enforced_quantity
 from tessera.schemas.recursion import bottomless, circular
 from tessera.schemas.references import (
     AnySchema,
@@ -33,7 +34,6 @@ from tessera.schemas.references import (
     with_schemas,
 )
 from tessera.schemas.resolver import Resolver
-from tessera.schemas.rewritten import Rewritten, unwritable
 from tessera.schemas.string_formats import FORMATS, VALIDATED
 from tessera.schemas.validation import schema_problem
 
@@ -106,7 +106,7 @@ class _Check:
             return schema
         if "not" in schema and is_anything(schema["not"]):
             return False
-        rewritten = Rewritten()
+        rewritten = SchemaBuilder()
         new = in_new_form(schema, self._draft)
         for name, value in new.items():
             keyword = KEYWORDS.get(name, NOTE)
@@ -119,10 +119,10 @@ class _Check:
                 self.relax(here, f"`{name}`: {keyword.why}")
             else:
                 keep = _KEEP.get(name, _Check.keep_as_it_is)
-                keep(self, rewritten, Place(name, value, here, new))
+                keep(self, rewritten, Occurrence(name, value, here, new))
         return rewritten.finished()
 
-    def keep_reference(self, rewritten: Rewritten, at: Place) -> None:
+    def keep_reference(self, rewritten: SchemaBuilder, at: Occurrence) -> None:
         reference = str(at.value)
         target = self.resolver.find(reference, at.pointer.rpartition("/")[0])
         if target is None:  # a metaschema, which the validator knows
@@ -131,25 +131,25 @@ class _Check:
         self._targets.setdefault(target)
         rewritten.keywords |= reference_to(target)
 
-    def keep_union(self, rewritten: Rewritten, at: Place) -> None:
+    def keep_union(self, rewritten: SchemaBuilder, at: Occurrence) -> None:
         branches = subschemas(at.schema, at.name)
         if at.name == "oneOf" and self._strict and not self._exclusiveness.holds(branches, at.pointer):
             self.relax(at.pointer, "`oneOf`: a value may fit two branches, which a grammar cannot tell")
         rewritten.unions.append(self._each(branches, at.pointer))
 
-    def keep_parts(self, rewritten: Rewritten, at: Place) -> None:
+    def keep_parts(self, rewritten: SchemaBuilder, at: Occurrence) -> None:
         rewritten.parts += self._each(subschemas(at.schema, at.name), at.pointer)
 
-    def keep_pattern(self, rewritten: Rewritten, at: Place) -> None:
+    def keep_pattern(self, rewritten: SchemaBuilder, at: Occurrence) -> None:
         rewritten.texts += self._pattern(str(at.value), at)
 
-    def keep_format(self, rewritten: Rewritten, at: Place) -> None:
+    def keep_format(self, rewritten: SchemaBuilder, at: Occurrence) -> None:
         name = str(at.value)
         if name in VALIDATED:
             self.relax(at.pointer, f"`format`: {name} is only validated")
         rewritten.texts += FORMATS.get(name, ())
 
-    def keep_by_pattern(self, rewritten: Rewritten, at: Place) -> None:
+    def keep_by_pattern(self, rewritten: SchemaBuilder, at: Occurrence) -> None:
         """Schemas by pattern, the patterns as grammars take them; two may have become one."""
         kept: dict[str, Json] = {}
         for pattern, value in as_object(at.value).items():
@@ -163,7 +163,7 @@ class _Check:
         if kept:
             rewritten.keywords["patternProperties"] = kept
 
-    def keep_names(self, rewritten: Rewritten, at: Place) -> None:
+    def keep_names(self, rewritten: SchemaBuilder, at: Occurrence) -> None:
         """A rule for names, as properties or patterns that equal it."""
         rule = self.enforced(self._resolved(as_schema(at.value)), at.pointer)
         others = self.enforced(as_schema(at.schema.get("additionalProperties", True)), at.pointer)
@@ -178,16 +178,16 @@ class _Check:
         elif not {*rule} <= {"type"}:
             self.relax(at.pointer, f"`propertyNames`: {KEYWORDS['propertyNames'].why}")
 
-    def keep_quantity(self, rewritten: Rewritten, at: Place) -> None:
+    def keep_quantity(self, rewritten: SchemaBuilder, at: Occurrence) -> None:
         enforced_quantity(rewritten, at, self.relax)
 
-    def keep_constants(self, rewritten: Rewritten, at: Place) -> None:
+    def keep_constants(self, rewritten: SchemaBuilder, at: Occurrence) -> None:
         if problem := next(unwritable(at.value), ""):
             self.relax(at.pointer, f"`{at.name}`: {problem}")
         else:
             rewritten.keywords[at.name] = at.value
 
-    def keep_as_it_is(self, rewritten: Rewritten, at: Place) -> None:
+    def keep_as_it_is(self, rewritten: SchemaBuilder, at: Occurrence) -> None:
         def enforced(schema: Json, below: str) -> Json:
             return self.enforced(as_schema(schema), at.pointer + below)
 
@@ -196,7 +196,7 @@ class _Check:
     def _each(self, schemas: Sequence[AnySchema], here: str) -> list[AnySchema]:
         return [self.enforced(schema, f"{here}/{i}") for i, schema in enumerate(schemas)]
 
-    def _pattern(self, pattern: str, at: Place) -> list[str]:
+    def _pattern(self, pattern: str, at: Occurrence) -> list[str]:
         """The expression of the texts that fit a pattern; none if no grammar can hold it."""
         try:
             return [patterns.full_match(pattern)]
@@ -212,7 +212,7 @@ class _Check:
         return schema
 
 
-_KEEP: Mapping[str, Callable[[_Check, Rewritten, Place], None]] = {
+_KEEP: Mapping[str, Callable[[_Check, SchemaBuilder, Occurrence], None]] = {
     "$ref": _Check.keep_reference,
     **dict.fromkeys(("anyOf", "oneOf"), _Check.keep_union),
     "allOf": _Check.keep_parts,

@@ -31,12 +31,12 @@ class ParameterCheck:
         """
         try:
             arguments = {**before, name: json.loads(json_text, parse_float=Decimal)}
-            return not _Blame(self._schema, arguments).falls_on({name}, self._schema)
+            return not _Faults(self._schema, arguments).falls_on({name}, self._schema)
         except (ValueError, RecursionError, TooLong):
             return True
 
 
-class _Blame:
+class _Faults:
     """Whose fault it is that arguments do not fit. What is missing may follow, and is nobody's."""
 
     def __init__(self, root: JsonObject, arguments: JsonObject) -> None:

@@ -40,7 +40,7 @@ def full_match(pattern: str) -> str:
     """
     if len(pattern) > MAX_CHARACTERS:
         raise Unsupported(f"longer than {MAX_CHARACTERS} characters")
-    reader = _Reader(pattern)
+    reader = _PatternReader(pattern)
     variants = reader.alternatives()
     if reader.rest:
         raise Malformed("an unbalanced `)`")
@@ -65,7 +65,7 @@ class _Variant:
         return self.starts or self.ends
 
 
-class _Reader(ClassReader):
+class _PatternReader(ClassReader):
     """Recursive descent over the pattern; its depth is bounded."""
 
     def __init__(self, pattern: str) -> None:

@@ -6,9 +6,9 @@ from typing import TypeAlias
 
 from tessera.core.chat import Json, JsonObject
 from tessera.schemas.bounds import MAX_VALUES
+from tessera.schemas.builder import MAX_NUMBER, SchemaBuilder
 from tessera.schemas.keywords import KEYWORDS, LIMITS
 from tessera.schemas.references import as_list, as_object
-from tessera.schemas.rewritten import MAX_NUMBER, Rewritten
 
 Relax: TypeAlias = Callable[[str, str], None]
 """Called with the pointer and the reason when something is not enforced; raises if the schema is strict."""
@@ -18,7 +18,7 @@ _MAX_ALTERNATIVES = 24
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Occurrence:
     """A keyword where it stands: in `schema`, at `pointer`."""
 
     name: str
@@ -32,7 +32,7 @@ class Place:
         return self.value if isinstance(self.value, (int, float)) else 0
 
 
-def enforced_quantity(rewritten: Rewritten, at: Place, relax: Relax) -> None:
+def enforced_quantity(rewritten: SchemaBuilder, at: Occurrence, relax: Relax) -> None:
     """Adds what can be enforced of the keyword at `at`."""
     if at.name in LIMITS:
         _keep_limit(rewritten, at, relax)
@@ -42,7 +42,7 @@ def enforced_quantity(rewritten: Rewritten, at: Place, relax: Relax) -> None:
         _keep_count(rewritten, at, relax)
 
 
-def _keep_limit(rewritten: Rewritten, at: Place, relax: Relax) -> None:
+def _keep_limit(rewritten: SchemaBuilder, at: Occurrence, relax: Relax) -> None:
     """A limit beyond `MAX_NUMBER` is drawn in to it, if that leaves any number."""
     limit = at.number
     if abs(limit) > MAX_NUMBER:
@@ -55,7 +55,7 @@ def _keep_limit(rewritten: Rewritten, at: Place, relax: Relax) -> None:
     rewritten.keywords[at.name] = limit
 
 
-def _keep_count(rewritten: Rewritten, at: Place, relax: Relax) -> None:
+def _keep_count(rewritten: SchemaBuilder, at: Occurrence, relax: Relax) -> None:
     """A count beyond what is enforced is left out, or drawn in if it is the least."""
     most = MAX_VALUES[at.name]
     if at.number > most:
@@ -64,7 +64,7 @@ def _keep_count(rewritten: Rewritten, at: Place, relax: Relax) -> None:
         rewritten.keywords[at.name] = min(at.number, most)
 
 
-def _keep_size(rewritten: Rewritten, at: Place, relax: Relax) -> None:
+def _keep_size(rewritten: SchemaBuilder, at: Occurrence, relax: Relax) -> None:
     """The number of properties, where the grammar can count them."""
     required = set(as_list(at.schema.get("required")))
     named = as_object(at.schema.get("properties"))

@@ -3,20 +3,20 @@
 import msgspec
 
 
-class Check(msgspec.Struct):
+class Validation(msgspec.Struct):
     """A text, and the schema that it must fit."""
 
     schema: msgspec.Raw
     text: str
 
 
-class Checks(msgspec.Struct):
+class Validations(msgspec.Struct):
     """All that is to be checked of one choice."""
 
-    checks: list[Check]
+    checks: list[Validation]
 
 
-class Problem(msgspec.Struct):
+class ValidationProblem(msgspec.Struct):
     """What is wrong with the first text that does not fit, and its place; None if all of them fit."""
 
     place: int = 0

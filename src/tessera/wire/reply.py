@@ -81,7 +81,7 @@ class Logprobs(Struct):
     refusal: None = None
 
 
-class CalledFunction(Struct):
+class FunctionOfCall(Struct):
     """`arguments` is JSON text."""
 
     name: str
@@ -92,7 +92,7 @@ class ToolCall(Struct):
     """A call of the model."""
 
     id: str
-    function: CalledFunction
+    function: FunctionOfCall
     type: Literal["function"] = "function"
 
 
@@ -181,7 +181,7 @@ def _choice(choice: Choice, spell: Spelling) -> MessageChoice:
 
 
 def _call(call: CalledTool) -> ToolCall:
-    return ToolCall(call.id, CalledFunction(call.name, call.arguments))
+    return ToolCall(call.id, FunctionOfCall(call.name, call.arguments))
 
 
 def _score(logprob: TokenLogprob, spell: Spelling) -> TokenScore:

@@ -7,7 +7,7 @@ from tests.families import ASKED, JSON_TEXT, THINKING, XML_TEXT
 
 from tessera.core.chat import ChatRequest, Mode
 from tessera.formats.qwen3 import QWEN3
-from tessera.parsing.between_calls import Content, Reasoning
+from tessera.parsing.between_calls import AnswerReader, ReasoningReader
 from tessera.parsing.parser import Parser
 from tessera.parsing.states import TRANSITIONS, Event, State
 from tessera.parsing.syntax import Tags
@@ -81,10 +81,10 @@ def test_what_may_open_a_call_changes_no_state_until_it_is_decided() -> None:
 
 def test_a_way_that_the_table_does_not_have_is_refused() -> None:
     turn = Turn(0, ChatRequest(messages=(), mode=Mode.DIRECT), QWEN3.syntax, (), lambda: "call_1")
-    turn.reader = Content(turn)
+    turn.reader = AnswerReader(turn)
     with pytest.raises(RuntimeError, match="CALL_ENDED"):
-        turn.move(Event.CALL_ENDED, Content(turn))
+        turn.move(Event.CALL_ENDED, AnswerReader(turn))
     with pytest.raises(RuntimeError, match="REASONING_OPENED"):
-        turn.move(Event.REASONING_OPENED, Content(turn))
-    turn.move(Event.REASONING_OPENED, Reasoning(turn, Tags("<think>", "</think>")))
+        turn.move(Event.REASONING_OPENED, AnswerReader(turn))
+    turn.move(Event.REASONING_OPENED, ReasoningReader(turn, Tags("<think>", "</think>")))
     assert turn.reader.state is State.REASONING

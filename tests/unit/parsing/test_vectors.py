@@ -18,7 +18,7 @@ from tessera.core.generation import TokenChunk
 from tessera.core.result import Reply, fold
 from tessera.core.tally import Tally
 from tessera.formats.qwen3 import QWEN3
-from tessera.parsing.reader import Reader
+from tessera.parsing.reader import ReplyReader
 
 _FILE = json.loads((Path(__file__).parents[2] / "data" / "qwen36_parser_vectors.json").read_text())
 VECTORS: list[dict[str, Any]] = _FILE["vectors"]
@@ -44,7 +44,7 @@ def request_of(vector: dict[str, Any]) -> ChatRequest:
 
 def read(vector: dict[str, Any], tokenizer: QwenTokenizer, cuts: Sequence[Sequence[int]]) -> list[ChatEvent]:
     ids = count()
-    reader = Reader(request_of(vector), QWEN3.syntax, tokenizer, Tally(7), lambda: f"call_{next(ids)}")
+    reader = ReplyReader(request_of(vector), QWEN3.syntax, tokenizer, Tally(7), lambda: f"call_{next(ids)}")
     events: list[ChatEvent] = []
     for i, cut in enumerate(cuts, 1):
         finish = vector.get("engine_finish", "stop") if i == len(cuts) else None

@@ -12,7 +12,7 @@ MAX_NUMBER = 2**53
 
 
 @dataclass(slots=True)
-class Rewritten:
+class SchemaBuilder:
     """What may stand only once in a schema is gathered first. `names` are keywords that stand for
     `propertyNames`; `other_names` says that a rule for names was left out, so that none may be excluded.
     """
