@@ -83,7 +83,8 @@ def _respelled(found: re.Match[str]) -> str:
     if token[0] in _PUNCTUATION:
         return _SPACED.get(token, token)
     if token.isspace():
-        before, after = found.string[max(found.start() - 1, 0)], found.string[found.end() : found.end() + 1]
+        before = found.string[max(found.start() - 1, 0)]
+        after = found.string[found.end() : found.end() + 1]
         return "" if before in _PUNCTUATION or after in _PUNCTUATION else token
     if _PLAIN_STRING.fullmatch(token):
         return token

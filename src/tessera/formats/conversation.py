@@ -25,7 +25,8 @@ from tessera.formats.arguments import as_mapping
 from tessera.formats.base import ChatFormat, Control, Plain, Segment
 from tessera.parsing.syntax import Syntax, Tags
 
-_FIRST_PLACEHOLDER, _LAST_PLACEHOLDER = 0xF0000, 0x10FFFD  # the private-use planes
+_FIRST_PLACEHOLDER = 0xF0000  # the private-use planes
+_LAST_PLACEHOLDER = 0x10FFFD
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,5 +23,6 @@ def known_format(probed: ProbeResult, defaults: SamplingDefaults) -> ChatFormat 
         return FORMATS.get(probed.family)
     # Models that never learned to reason can be asked to: their tags are spelled, and held by grammars.
     sampling = {Mode.DIRECT: defaults, Mode.THINKING: defaults}
-    system, closes_thinking = probed.default_system, probed.closes_thinking
+    system = probed.default_system
+    closes_thinking = probed.closes_thinking
     return hermes_format(default_system=system, sampling=sampling, closes_thinking=closes_thinking)

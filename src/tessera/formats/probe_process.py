@@ -18,7 +18,8 @@ _QUESTION_S = 10.0
 def _prepare(setup: bytes) -> answering.Answerer:
     def answer(asked: bytes) -> bytes:
         template = msgspec.json.decode(asked, type=TemplateSource)
-        tokens, sampling = template.control_tokens, {Mode.DIRECT: SamplingDefaults()}
+        tokens = template.control_tokens
+        sampling = {Mode.DIRECT: SamplingDefaults()}
         try:
             own = template_format(
                 template.source, control_tokens=tokens, eos=template.eos, bos=template.bos, sampling=sampling

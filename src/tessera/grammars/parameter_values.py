@@ -36,7 +36,9 @@ class ParameterValues:
 
     def __init__(self, rules: Rules, document: Document, spelled_close: str | None) -> None:
         """`spelled_close` is the tag that ends calls, if that is ordinary text."""
-        self._rules, self._document, self._kinds = rules, document, ValueKinds(document)
+        self._rules = rules
+        self._document = document
+        self._kinds = ValueKinds(document)
         self._endings = [*_ENDINGS, *([rf"</function>\s*{quoted(spelled_close)}"] if spelled_close else [])]
         self._names: dict[tuple[str, str], str] = {}
         self._texts: dict[str, str | None] = {}
@@ -136,7 +138,8 @@ class ParameterValues:
 
         It says what may follow the first characters: the automaton of a complement would be too large.
         """
-        first, texts = "", list[str]()
+        first = ""
+        texts = list[str]()
         if "object" in kinds:
             first += r"\{"
             texts.append(r'\{(?:[^"}].*)?')

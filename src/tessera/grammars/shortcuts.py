@@ -25,7 +25,8 @@ class Shortcuts:
         """A reply that is no longer; `begun` has followed what is before it."""
         ids = [*reply]
         masks = _masks(begun, ids)
-        at, here = 0, begun.deep_copy()
+        at = 0
+        here = begun.deep_copy()
         while at < len(ids) and self._n_steps > 0:
             shorter = self._shortcut(here, ids, at, masks)
             if shorter is None:

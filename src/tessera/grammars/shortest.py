@@ -48,7 +48,8 @@ class ShortestReplies:
 
     def __init__(self, control_tokens: Mapping[str, int], vocabulary_size: int) -> None:
         self.tokenizer = ByteTokenizer(vocabulary_size, control_tokens)
-        byte_ids, end = self.tokenizer.byte_ids, min(control_tokens.values(), default=0)
+        byte_ids = self.tokenizer.byte_ids
+        end = min(control_tokens.values(), default=0)
         self._llg = llg_tokenizer(self.tokenizer, [end])
         odd = [id for byte, id in enumerate(byte_ids) if byte not in _PLAIN]
         control = [id for id in control_tokens.values() if id != end]
@@ -84,7 +85,8 @@ class ShortestReplies:
         best: list[int] | None = None
         for width, longest, n_steps in _SEARCHES:
             if best is not None:
-                longest, n_steps = len(best) - 1, _FURTHER_STEPS
+                longest = len(best) - 1
+                n_steps = _FURTHER_STEPS
             found = Walk(moves, width, longest, n_steps, deadline).find(begun.deep_copy())
             best = best if found is None else found
         if best is None:

@@ -14,8 +14,11 @@ from tessera.grammars.bytewise import ByteTokenizer, WordTokenizer
 from tessera.grammars.llg import LIMITS, llg_tokenizer
 
 _LETTERS = "etaoinshrdlucmfwypvbgkjqxz"
-_DIGITS, _MARKS = "0123456789", '"{}[],:\\ \n./-_'
-_LONGEST_WORD, _WORDS_OF_A_LENGTH, _TRIED_WORDS = 12, 800, 64
+_DIGITS = "0123456789"
+_MARKS = '"{}[],:\\ \n./-_'
+_LONGEST_WORD = 12
+_WORDS_OF_A_LENGTH = 800
+_TRIED_WORDS = 64
 _STEPS = 48
 _WALKS = 3
 
@@ -87,7 +90,8 @@ class Trial:
     def __init__(self, vocabulary_size: int, control_tokens: Mapping[str, int]) -> None:
         tokenizer = WordTokenizer(vocabulary_size, control_tokens, _words())
         self._tokenizer = llg_tokenizer(tokenizer, [min(control_tokens.values() or [0])])
-        self._control_ids, self._word_ids = sorted(control_tokens.values()), tokenizer.word_ids
+        self._control_ids = sorted(control_tokens.values())
+        self._word_ids = tokenizer.word_ids
 
     def problem(self, lark: str) -> str | None:
         """Why the grammar cannot be used; None if it can."""

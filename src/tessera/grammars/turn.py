@@ -59,7 +59,9 @@ class _TurnGrammar:
         control_tokens: Mapping[str, int],
         rungs: Mapping[str, int],
     ) -> None:
-        self._request, self._syntax, self._control = request, syntax, control_tokens
+        self._request = request
+        self._syntax = syntax
+        self._control = control_tokens
         self._rungs = rungs
         self._documents = _checked_parameters(request, rungs)
         self._callable = _callable_names(request) if syntax.call else []

@@ -18,7 +18,8 @@ from tessera.schemas.signature import Signature
 _NOT_ONE_BY_ONE = ("patternProperties", "enum", "const")
 _ONE_BY_ONE = "this model writes parameters one by one"
 # A name stands on one line, without blanks around it, which the parser drops.
-_EDGE, _INNER = r"[^<>\s\x00-\x1f]", r"[^<>\n\x00-\x1f]"
+_EDGE = r"[^<>\s\x00-\x1f]"
+_INNER = r"[^<>\n\x00-\x1f]"
 # No parameter has this name, since the parser drops blanks.
 _UNLISTED = "\n"
 _NAME = expression(f"{_EDGE}(?:{_INNER}*{_EDGE})?")
@@ -33,7 +34,9 @@ class XmlCall:
         """`param` names the schema in errors, and `spelled_close` is the tag that ends calls, if that is
         ordinary text.
         """
-        self._rules, self._tool, self._param = rules, tool, param
+        self._rules = rules
+        self._tool = tool
+        self._param = param
         self._signature = Signature(tool.parameters)
         self._values = ParameterValues(rules, document, spelled_close)
         self._parameters = parameters_of(document)
@@ -55,7 +58,8 @@ class XmlCall:
         if not named and not any(others) and not self._may_be_empty():
             self._relax("`properties`: this model's calls hold what it names, and nothing that fits is named")
             others = [] if self._parameters.closed or required else [self._other("", True)]
-        begin, end = literal(f"<function={self._tool.name}>\n"), literal("</function>\n")
+        begin = literal(f"<function={self._tool.name}>\n")
+        end = literal("</function>\n")
         parameters = self._sequence(named, " | ".join(filter(None, others)))
         return self._rules.add("call", f"{begin} {parameters} {end}")
 
@@ -104,7 +108,8 @@ class XmlCall:
     def _sequence(self, named: Sequence[tuple[str, bool]], other: str) -> str:
         """The named parameters in their order, then any `other`, within the bounds on their number."""
         n_required = sum(required for _, required in named)
-        n_optional, least = len(named) - n_required, max(self._signature.least - n_required, 0)
+        n_optional = len(named) - n_required
+        least = max(self._signature.least - n_required, 0)
         most = self._parameters.most
         if least > 1 and n_optional:
             self._relax("`minProperties`: above 1, only with every property required")

@@ -27,9 +27,11 @@ class Arguments:
         self._write = write
         self._written: dict[str, Json] = {}
         self._name = ""
-        self._is_text = self._repeated = False
+        self._is_text = False
+        self._repeated = False
         self._parts: list[str] = []
-        self._leading = self._newline = False
+        self._leading = False
+        self._newline = False
         self.line_begins = False
 
     @property
@@ -41,8 +43,11 @@ class Arguments:
         """The value of `name` follows; `line_begins` then says whether it ends with a newline so far."""
         self._repeated = name in self._written
         self._is_text = not self._repeated and self._signature.only_text(name)
-        self._name, self._parts = name, []
-        self._leading, self._newline, self.line_begins = True, False, False
+        self._name = name
+        self._parts = []
+        self._leading = True
+        self._newline = False
+        self.line_begins = False
         if not self._repeated:
             self._write(
                 (", " if self._written else "{") + encode_basestring(name) + ": " + '"' * self._is_text
@@ -53,7 +58,8 @@ class Arguments:
         """More of the value, in which one newline at either end is markup."""
         self.line_begins = text.endswith("\n")
         if self._leading:
-            self._leading, text = False, text.removeprefix("\n")
+            self._leading = False
+            text = text.removeprefix("\n")
         if not text:
             return
         text = "\n" * self._newline + text

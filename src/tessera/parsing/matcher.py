@@ -107,7 +107,9 @@ class Matcher:
         Returns the text before the literal that is now certain, the literal if one was found, and how far
         was read. The literal that ends first is found, and nothing is held after it.
         """
-        text, automaton, state = piece.text, self._automaton, self._state
+        text = piece.text
+        automaton = self._automaton
+        state = self._state
         at = start
         if not start and self.passes(text):
             return [piece], None, len(text)  # nearly always

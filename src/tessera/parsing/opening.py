@@ -92,7 +92,8 @@ class OpeningReader(PieceReader):
         whole = next((each for each in self._candidates if len(each) == self._n_matched), None)
         if whole is not None:
             if self._step == self._head.name:
-                self._name, self._n_named = whole[:-1], self._n_read
+                self._name = whole[:-1]
+                self._n_named = self._n_read
             self._next_step()
         return bool(self._candidates) or whole is not None
 

@@ -98,7 +98,8 @@ class Parser:
         return FinishReason.STOP
 
     def _events(self) -> list[ChatEvent]:
-        events, self._turn.events = self._turn.events, []
+        events = self._turn.events
+        self._turn.events = []
         return events
 
     def _read(self) -> None:

@@ -81,7 +81,9 @@ class ReplyReader:
         return (Completed(self._tally.usage),)
 
     def _read(self, choice: _ChoiceReader, chunk: TokenChunk) -> list[ChatEvent]:
-        detokenizer, parser, tally = choice.detokenizer, choice.parser, self._tally
+        detokenizer = choice.detokenizer
+        parser = choice.parser
+        tally = self._tally
         events: list[ChatEvent] = []
         for i, token_id in enumerate(chunk.token_ids):
             if choice.finished:

@@ -126,7 +126,8 @@ class Turn:
             return None
         index = self.n_calls
         self.n_calls += 1
-        self.in_call = self.unclosed_call = True
+        self.in_call = True
+        self.unclosed_call = True
         self.events.append(ToolCallStarted(self._choice, index, self._new_call_id(), name))
         return OpenCall(
             self.tools[name], lambda text: self.events.append(ToolCallDelta(self._choice, index, text))

@@ -45,8 +45,11 @@ class _CachingEncoder:
     """Looks for the ids of texts before it encodes them."""
 
     def __init__(self, tokenizer: Tokenizer, known: EncodedTexts, salt: bytes) -> None:
-        self._tokenizer, self._known, self._salt = tokenizer, known, salt
-        self._trail, self._n_passed = TokenTrail(salt), 0
+        self._tokenizer = tokenizer
+        self._known = known
+        self._salt = salt
+        self._trail = TokenTrail(salt)
+        self._n_passed = 0
 
     def ids_of(self, text: str, before: list[int]) -> Sequence[int]:
         """The ids of a text after all `before` it, which grows from call to call."""

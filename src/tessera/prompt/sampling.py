@@ -28,7 +28,8 @@ def complete_sampling(request: ChatRequest, model: Model, room: int) -> Sampling
 
 
 def _thinking_budget(request: ChatRequest, model: Model) -> ThinkingBudget | None:
-    tags, n_tokens = model.format.syntax.reasoning, request.thinking_budget_tokens
+    tags = model.format.syntax.reasoning
+    n_tokens = request.thinking_budget_tokens
     if tags is None or n_tokens is None or request.mode is not Mode.THINKING:
         return None
     closing = (Plain("\n"), Tag(tags.close))

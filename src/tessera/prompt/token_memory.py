@@ -47,7 +47,8 @@ class TokenRecorder:
         self._known = model.encoded
         ids = prompt.token_ids
         start = next((i + 1 for i in reversed(range(len(ids))) if ids[i] in self._control), 0)
-        self._trail, self._begun = TokenTrail(prompt.cache_salt), ids[start:]
+        self._trail = TokenTrail(prompt.cache_salt)
+        self._begun = ids[start:]
         self._trail.go(ids[:start])
         self._texts: dict[int, tuple[TokenTrail, list[int]]] = {}
 

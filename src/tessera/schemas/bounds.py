@@ -39,7 +39,9 @@ def excess(schema: AnySchema) -> SchemaProblem | None:
         return too_deep
     if len(json.dumps(schema)) > MAX_BYTES:
         return SchemaProblem("", f"more than {MAX_BYTES} bytes")
-    n_properties = n_values = n_pattern = 0
+    n_properties = 0
+    n_values = 0
+    n_pattern = 0
     for pointer, node in walk(schema):
         n_properties += size(node.get("properties"))
         n_values += size(node.get("enum"))

@@ -40,7 +40,8 @@ class _Faults:
     """Whose fault it is that arguments do not fit. What is missing may follow, and is nobody's."""
 
     def __init__(self, root: JsonObject, arguments: JsonObject) -> None:
-        self._check, self._arguments = ShortCheck(root), arguments
+        self._check = ShortCheck(root)
+        self._arguments = arguments
 
     def falls_on(self, names: set[str], schema: Json) -> bool:
         """Whether the value of one of `names` is at fault. In a union of whole objects, that is where no

@@ -100,12 +100,14 @@ class ClassReader:
     def _class_item(self) -> Item:
         if self.take("\\"):
             return self.escape(in_class=True)
-        character, self.rest = self.rest[:1], self.rest[1:]
+        character = self.rest[:1]
+        self.rest = self.rest[1:]
         return single(character)
 
     def escape(self, *, in_class: bool) -> Item:
         """What the escape stands for whose backslash has been read."""
-        character, self.rest = self.rest[:1], self.rest[1:]
+        character = self.rest[:1]
+        self.rest = self.rest[1:]
         if not character:
             raise Malformed("a `\\` at the end")
         if members := _CLASSES.get(character.lower()):

@@ -87,7 +87,8 @@ class _PatternReader(ClassReader):
 
     def _sequence(self) -> list[_Variant]:
         """An anchor may stand before the first part, after the last, and inside either."""
-        starts = ends = False
+        starts = False
+        ends = False
         parts: list[list[_Variant]] = []
         while self.rest and self.rest[0] not in "|)":
             if self.take("^"):
@@ -114,7 +115,8 @@ class _PatternReader(ClassReader):
             return [_Variant(rf"[^\n{CONTROLS}]")]
         if self.take("\\"):
             return [_Variant(self.alone(self.escape(in_class=False)))]
-        character, self.rest = self.rest[0], self.rest[1:]
+        character = self.rest[0]
+        self.rest = self.rest[1:]
         if character in "*+?":
             raise Malformed(f"nothing before `{character}`")
         return [_Variant(self.alone(single(character)))]
@@ -158,7 +160,8 @@ class _PatternReader(ClassReader):
         if not count:  # annex B: a brace that is no count is a character
             return ""
         self.rest = self.rest[count.end() :]
-        least, most = int(count[1]), int(count[3] or 0)
+        least = int(count[1])
+        most = int(count[3] or 0)
         if max(least, most) > _MAX_REPEATED:
             self.cannot_hold(f"a repeat of more than {_MAX_REPEATED}")
         if count[3] and most < least:

@@ -158,7 +158,8 @@ class _Finite:
 def _needed(schema: JsonObject) -> Iterator[AnySchema]:
     """The schemas of what every value holds, if all values are objects, or arrays that are not empty."""
     types = types_named(schema)
-    properties, required = schema.get("properties"), schema.get("required")
+    properties = schema.get("properties")
+    required = schema.get("required")
     if types <= {"object"} and isinstance(properties, Mapping) and isinstance(required, Sequence):
         for name in required:
             yield as_schema(properties.get(str(name), True))

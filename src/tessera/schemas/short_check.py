@@ -41,7 +41,8 @@ class ShortCheck:
 
     def __init__(self, root: JsonObject) -> None:
         self._root = root
-        self._n_steps = self._depth = 0
+        self._n_steps = 0
+        self._depth = 0
 
     def step(self, n_steps: int = 1) -> None:
         """Counts work that is about to be done; raises `TooLong`."""
@@ -108,9 +109,11 @@ class ShortCheck:
 
     def _of_items(self, schema: JsonObject, items: list[Json]) -> Iterator[Verdict]:
         rule = schema.get("items", True)
-        first, rest = as_list(schema.get("prefixItems")), rule
+        first = as_list(schema.get("prefixItems"))
+        rest = rule
         if isinstance(rule, list):  # drafts before 2020-12
-            first, rest = rule, schema.get("additionalItems", True)
+            first = rule
+            rest = schema.get("additionalItems", True)
         for i, item in enumerate(items):
             yield self.holds(first[i] if i < len(first) else rest, item)
 

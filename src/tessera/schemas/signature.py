@@ -59,7 +59,8 @@ class Signature:
 
     def read(self, name: str, text: str, before: JsonObject = _NOTHING) -> str:
         """The JSON text of a value that was written as `text`, after the arguments `before`."""
-        schema, string = self._schema(name), json.dumps(text, ensure_ascii=False)
+        schema = self._schema(name)
+        string = json.dumps(text, ensure_ascii=False)
         try:
             value: Json = json.loads(text, parse_constant=_refuse)
         except (ValueError, RecursionError):

@@ -45,7 +45,8 @@ class ValueKinds:
     def __init__(self, document: Document) -> None:
         self._document = document
         self._open: dict[tuple[str, str], bool] = {}
-        self._depth = self._n_visits = 0
+        self._depth = 0
+        self._n_visits = 0
 
     def open_kinds(self, schema: AnySchema) -> set[str]:
         """Which of `OTHER_KINDS` fit; integers are left out where all numbers are in."""

@@ -54,8 +54,10 @@ class Detokenizer:
 
     def flush(self) -> tuple[Piece, ...]:
         """The end of the text, which the model chose: what is held will not be completed."""
-        text, logprobs = self._decode.decode(b"", final=True) if self._holds_bytes else "", self._waiting
-        self._holds_bytes, self._waiting = False, ()
+        text = self._decode.decode(b"", final=True) if self._holds_bytes else ""
+        logprobs = self._waiting
+        self._holds_bytes = False
+        self._waiting = ()
         return (TextPiece(text, logprobs),) if text else ()
 
     def _resume(self, spelled: bytes, logprob: tuple[TokenLogprob, ...]) -> tuple[Piece, ...]:

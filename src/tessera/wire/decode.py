@@ -85,7 +85,8 @@ def decode_request(body: bytes) -> tuple[ChatRequest, ReplyOptions]:
     sent = decode(_REQUEST, body)
     tools = read_tools(sent.tools or [])
     kwargs = sent.chat_template_kwargs or wire.TemplateKwargs()
-    answer_format, stop = read_format(sent.response_format), _stop(sent)
+    answer_format = read_format(sent.response_format)
+    stop = _stop(sent)
     if stop and not isinstance(answer_format, FreeText):
         stop, ignored = (), (*ignored, "stop")  # JSON ends by itself
     request = ChatRequest(

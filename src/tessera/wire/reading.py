@@ -108,7 +108,8 @@ def _located(error: msgspec.ValidationError, param: str) -> RequestError:
     """A msgspec error as ours: it reads `Expected `int`, got `str` - at `$.messages[0].content``."""
     match = _REASON.match(str(error))
     assert match is not None, "every text matches"
-    reason, path = match["reason"], (match["path"] or "").replace("[...]", "")
+    reason = match["reason"]
+    path = (match["path"] or "").replace("[...]", "")
     param = (param + path).removeprefix(".")
     if field := _FIELD.match(reason):
         param = f"{param}.{field['field'][:64]}".removeprefix(".")

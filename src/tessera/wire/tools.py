@@ -90,7 +90,8 @@ def _choice(sent: wire.ToolChoice, tools: tuple[Tool, ...]) -> ToolChoice:
 def _allowed(sent: wire.ToolChoice, tools: tuple[Tool, ...]) -> ToolChoice:
     allowed, param = sent.allowed_tools, "tool_choice.allowed_tools"
     if allowed is None and sent.mode and sent.tools:
-        allowed, param = wire.AllowedTools(sent.mode, sent.tools), "tool_choice"
+        allowed = wire.AllowedTools(sent.mode, sent.tools)
+        param = "tool_choice"
     if allowed is None:
         raise _missing(param)
     names = (_known(*_name(one, f"{param}.tools[{i}]"), tools) for i, one in enumerate(allowed.tools))
