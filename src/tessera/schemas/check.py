@@ -1,8 +1,7 @@
-"""The check that every schema of a request goes through, by the table of `keywords`.
+"""Checks the schemas of a request by the table of `keywords`, and rewrites them for a grammar.
 
-The result is a document that a grammar can be built from: annotations gone, references uniform, every draft's
-forms in those of 2020-12, formats and patterns in the one form that grammars take, `oneOf` turned into the
-`anyOf` that it equals.
+The rewritten schema has no annotations. Its references are uniform, the forms of older drafts are those of
+2020-12, formats are patterns, all patterns match whole texts, and `oneOf` is the `anyOf` that it equals.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -41,7 +40,7 @@ _MAX_SCHEMAS = 20_000
 
 
 def check_schema(schema: AnySchema, *, strict: bool, param: str, rung: int = 0) -> Document:
-    """What the grammar is to enforce of `schema`, on a rung of `keywords.RUNGS`.
+    """Returns what the grammar is to enforce of `schema`, on a rung of `keywords.RUNGS`.
 
     Raises `InvalidSchema`, whose message holds the JSON pointer and the keyword, for a schema that is not
     one, exceeds the bounds, or (with `strict`) holds what cannot be enforced.
@@ -90,7 +89,7 @@ class _Check:
             self.refuse(pointer, f"{problem}: leave it out, or send strict: false to have it only validated")
 
     def definitions(self) -> Mapping[str, AnySchema]:
-        """Rewrites all that references point at, which may bring up more."""
+        """The targets of all references, rewritten. Rewriting one may bring up more."""
         found: dict[str, AnySchema] = {}
         while len(found) < len(self._targets):
             for target in [*islice(self._targets, len(found), None)]:
@@ -98,7 +97,7 @@ class _Check:
         return found
 
     def enforced(self, schema: AnySchema, pointer: str) -> AnySchema:
-        """The schema as the grammar is to have it."""
+        """Rewrites a schema for the grammar."""
         self._n_visited += 1
         if self._n_visited > _MAX_SCHEMAS:
             self.refuse(pointer, f"more than {_MAX_SCHEMAS} schemas once its references are laid out")
@@ -125,7 +124,7 @@ class _Check:
     def keep_reference(self, rewritten: SchemaBuilder, at: Occurrence) -> None:
         reference = str(at.value)
         target = self.resolver.find(reference, at.pointer.rpartition("/")[0])
-        if target is None:  # a metaschema, which the validator knows
+        if target is None:  # it refers to a metaschema, which only the validator knows
             self.relax(at.pointer, "`$ref`: what it refers to is not in this schema")
             return
         self._targets.setdefault(target)
@@ -150,7 +149,7 @@ class _Check:
         rewritten.texts += FORMATS.get(name, ())
 
     def keep_by_pattern(self, rewritten: SchemaBuilder, at: Occurrence) -> None:
-        """Schemas by pattern, the patterns as grammars take them; two may have become one."""
+        """Rewrites the patterns for the grammar. Two of them may become the same."""
         kept: dict[str, Json] = {}
         for pattern, value in as_object(at.value).items():
             here = replace(at, pointer=f"{at.pointer}/{escaped(pattern)}")
@@ -164,7 +163,7 @@ class _Check:
             rewritten.keywords["patternProperties"] = kept
 
     def keep_names(self, rewritten: SchemaBuilder, at: Occurrence) -> None:
-        """A rule for names, as properties or patterns that equal it."""
+        """Turns a rule for names into the properties or patterns that equal it."""
         rule = self.enforced(self._resolved(as_schema(at.value)), at.pointer)
         others = self.enforced(as_schema(at.schema.get("additionalProperties", True)), at.pointer)
         listed = names_allowed(rule) if isinstance(rule, Mapping) else None
@@ -197,7 +196,7 @@ class _Check:
         return [self.enforced(schema, f"{here}/{i}") for i, schema in enumerate(schemas)]
 
     def _pattern(self, pattern: str, at: Occurrence) -> list[str]:
-        """The expression of the texts that fit a pattern; none if no grammar can hold it."""
+        """The expression of the texts that fit a pattern; an empty list if no grammar can hold it."""
         try:
             return [patterns.full_match(pattern)]
         except ValueError as problem:
@@ -223,4 +222,4 @@ _KEEP: Mapping[str, Callable[[_Check, SchemaBuilder, Occurrence], None]] = {
     **dict.fromkeys((*LIMITS, *MAX_VALUES), _Check.keep_quantity),
     **dict.fromkeys(("const", "enum"), _Check.keep_constants),
 }
-"""How the enforced keywords are kept that are not simply copied."""
+"""How enforced keywords are rewritten. Those that are not listed are copied."""

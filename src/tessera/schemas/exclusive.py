@@ -30,7 +30,7 @@ _NONE = jsonschema_rs.canonical.Satisfiability.NO
 
 
 class Exclusiveness:
-    """Compares the branches of unions in one schema."""
+    """Compares the branches of the unions in one schema."""
 
     def __init__(self, schema: AnySchema, draft: Draft | None, resolver: Resolver) -> None:
         self._schema = schema

@@ -1,4 +1,4 @@
-"""Keywords that say nothing where they stand: no reason to refuse a schema, and nothing to enforce."""
+"""Keywords without effect where they stand. They are neither refused nor enforced."""
 
 from collections.abc import Callable, Mapping
 

@@ -1,7 +1,7 @@
-"""Which parameters a call may hold, when it is written parameter by parameter.
+"""Which parameters a call may have that is written parameter by parameter.
 
-What a schema says of an object as a whole is gathered from the parts of it that hold, by `$ref` and `allOf`,
-and from those that may hold, by `anyOf`.
+The rules for the object are gathered from the schemas that hold (by `$ref` and `allOf`) and from those that
+may hold (by `anyOf`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,10 +21,10 @@ from tessera.schemas.references import (
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """`named` have names of their own, in the order of the schema; `required` are those of them without which
-    nothing fits. `others` are the schemas of any others, by the pattern of their names, which is "" for the
-    names that fit no pattern. There are at most `most` in all. `keywords` are all that the schema says
-    of the object.
+    """`named` are the schemas of the parameters that are listed, in the order of the schema; a call without
+    one of the `required` is invalid. `others` are the schemas of other parameters, by the pattern of their
+    names; the pattern "" stands for names that fit no other. A `closed` schema admits none. There are at most
+    `most` parameters. `keywords` are all those that the schema has for the object.
     """
 
     named: Mapping[str, AnySchema]
@@ -36,7 +36,7 @@ class Parameters:
 
 
 def parameters_of(document: Document) -> Parameters:
-    """What the checked schema of a tool says of its parameters."""
+    """The parameters of a tool, by its checked schema."""
     holding = [*in_place(document.root, document.target)]
     possible = [*in_place(document.root, document.target, "anyOf")]
     named = {**joined("anyOf", possible), **joined("allOf", holding)}
@@ -59,7 +59,7 @@ def parameters_of(document: Document) -> Parameters:
 
 
 def joined(keyword: str, parts: Iterable[JsonObject], within: str = "properties") -> dict[str, AnySchema]:
-    """By name, the schemas that `parts` have for a property."""
+    """By name, the schemas that `parts` have for a property, joined by `keyword`."""
     found: dict[str, list[AnySchema]] = {}
     for part in parts:
         members = part.get(within)
@@ -73,7 +73,7 @@ def _required(parts: Iterable[JsonObject]) -> set[str]:
 
 
 def _others(holding: list[JsonObject], possible: list[JsonObject]) -> dict[str, AnySchema]:
-    """Nothing is said of others where no part says it: models then invent none."""
+    """Empty where no part has a rule for other parameters: models then invent none."""
     if any(_is_closed(part) for part in holding):
         return {}
     found = joined("anyOf", possible, "patternProperties")
@@ -86,7 +86,7 @@ def _others(holding: list[JsonObject], possible: list[JsonObject]) -> dict[str, 
 
 
 def _of_unlisted(name: str, holding: Iterable[JsonObject]) -> list[AnySchema]:
-    """What the parts that do not list `name` say of it. Patterns are left to the final validation."""
+    """The rules for `name` in parts that do not list it. Patterns are left to the final validation."""
     return [
         rule
         for part in holding

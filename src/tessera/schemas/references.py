@@ -1,10 +1,9 @@
-"""Schemas within schemas, and references between them: what a part needs to stand alone.
+"""Schemas within schemas, and the references between them.
 
-References are JSON pointers within the document. What they point at becomes a definition, named by its
-pointer, and every reference a reference to a definition: so any part of a schema can be cut out and used by
-itself, together with the definitions it reaches.
+In a `Document` every reference names a definition, by the JSON pointer that the definition had in the schema
+of the client. Any part of it can therefore be used alone, together with the definitions that it reaches.
 
-Constants, defaults and examples are data: what looks like a reference there is none (`walk`).
+Constants, defaults and examples are data: something that looks like a reference there is none.
 """
 
 from collections import deque
@@ -21,7 +20,7 @@ AnySchema: TypeAlias = JsonObject | bool
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A schema whose references all name `definitions`, by the pointer they had in what the client sent."""
+    """A schema whose references all name `definitions`."""
 
     root: AnySchema
     definitions: Mapping[str, AnySchema]
@@ -31,13 +30,13 @@ class Document:
         return self.definitions[definition_name(schema)]
 
     def resolve(self, schema: AnySchema) -> AnySchema:
-        """What a schema that is nothing but a reference stands for."""
+        """Follows a schema that is only a reference."""
         while isinstance(schema, Mapping) and set(schema) == {"$ref"}:
             schema = self.target(schema)
         return schema
 
     def standing_alone(self, part: AnySchema) -> JsonObject:
-        """`part` as a document of its own, with the definitions that it reaches."""
+        """`part` as a whole schema, with the definitions that it reaches."""
         reached: dict[str, AnySchema] = {}
         todo = sorted(targets(part))
         while todo:
@@ -60,17 +59,17 @@ def definition_name(schema: JsonObject) -> str:
 
 
 def escaped(token: str) -> str:
-    """One token of a JSON pointer."""
+    """A name as one token of a JSON pointer."""
     return token.replace("~", "~0").replace("/", "~1")
 
 
 def unescaped(token: str) -> str:
-    """The text of one token of a JSON pointer."""
+    """The name that one token of a JSON pointer stands for."""
     return token.replace("~1", "/").replace("~0", "~")
 
 
 def walk(schema: AnySchema, pointer: str = "") -> Iterator[tuple[str, JsonObject]]:
-    """Every schema within `schema`, with its pointer, by the keywords that hold schemas. Does not recurse."""
+    """Every schema within `schema`, itself included, with its pointer. Does not recurse."""
     todo: list[tuple[str, Json]] = [(pointer, schema)]
     while todo:
         at, node = todo.pop()
@@ -130,7 +129,7 @@ def in_place(schema: Json, target: Callable[[JsonObject], Json], *unions: str) -
 
 
 def at_pointer(document: Json, pointer: str) -> Json:
-    """What `pointer` points at; raises `LookupError`."""
+    """The value at `pointer`; raises `LookupError`."""
     found = document
     for token in pointer.split("/")[1:]:
         match found:
@@ -144,7 +143,7 @@ def at_pointer(document: Json, pointer: str) -> Json:
 
 
 def as_list(value: Json) -> Sequence[Json]:
-    """The items of a list; nothing for other values."""
+    """The items of an array; none for other values."""
     return value if isinstance(value, Sequence) and not isinstance(value, str) else ()
 
 
@@ -154,7 +153,7 @@ def as_object(value: Json) -> JsonObject:
 
 
 def subschemas(schema: JsonObject, keyword: str) -> list[AnySchema]:
-    """The schemas in the list under `keyword`."""
+    """The schemas in the array under `keyword`."""
     return [as_schema(branch) for branch in as_list(schema.get(keyword))]
 
 

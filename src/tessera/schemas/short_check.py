@@ -1,6 +1,6 @@
-"""Whether a value fits a schema, as far as that can be said in few steps.
+"""Whether a value fits a schema, as far as a bounded number of steps can tell.
 
-A verdict is True, False or, where the schema says what is not followed here, None.
+A verdict is None where it depends on keywords that are not checked here.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +17,7 @@ Verdict: TypeAlias = bool | None
 _MOST_STEPS = 3_000
 _PATTERN_STEPS = 10
 _DEEPEST = 64
-# What is not followed, by the type of value that it speaks of.
+# Keywords that are not checked, by the type of value that they restrict.
 _OPEN: Mapping[type, frozenset[str]] = {
     str: frozenset({"format"}),
     list: frozenset({"contains", "uniqueItems", "unevaluatedItems"}),
@@ -37,7 +37,9 @@ class TooLong(Exception):
 
 
 class ShortCheck:
-    """Checks by one document, within a common number of steps. Values are those of `json.loads`."""
+    """Checks values against schemas of one document. All checks share one budget of steps. Values are those
+    of `json.loads`.
+    """
 
     def __init__(self, root: JsonObject) -> None:
         self._root = root
@@ -51,12 +53,11 @@ class ShortCheck:
             raise TooLong
 
     def referred_to(self, reference: str) -> Json:
-        """What a reference points at."""
+        """The schema that a reference points at."""
         self.step(1 + reference.count("/"))
         return referred_to(self._root, reference)
 
     def holds(self, schema: Json, value: Json) -> Verdict:
-        """Whether the value fits."""
         self.step()
         if not isinstance(schema, Mapping):
             return schema is not False
@@ -69,7 +70,7 @@ class ShortCheck:
             self._depth -= 1
 
     def _verdicts(self, schema: JsonObject, value: Json) -> Iterator[Verdict]:
-        """What each keyword says."""
+        """One verdict for each keyword."""
         yield not types_named(schema).isdisjoint(types_of(value))
         for keyword, constants in (("const", [schema.get("const")]), ("enum", as_list(schema.get("enum")))):
             if keyword in schema:
@@ -90,7 +91,7 @@ class ShortCheck:
         yield from self._in_place(schema, value)
 
     def _in_place(self, schema: JsonObject, value: Json) -> Iterator[Verdict]:
-        """What is said of the same value by other schemas."""
+        """The verdicts of other schemas on the same value."""
         if isinstance(reference := schema.get("$ref"), str):
             yield self.holds(self.referred_to(reference), value)
         yield from (self.holds(each, value) for each in as_list(schema.get("allOf")))
@@ -133,7 +134,7 @@ class ShortCheck:
             yield _all(self.holds(rule, member) for rule in by_pattern or ())
 
     def rules_by_pattern(self, schema: JsonObject, name: str) -> list[Json] | None:
-        """What `patternProperties` says of a member of that name; None where that is open."""
+        """The schemas in `patternProperties` for a member of that name; None where that is not decided."""
         by_pattern = schema.get("patternProperties")
         if not isinstance(by_pattern, Mapping):
             return []

@@ -1,14 +1,14 @@
-"""What a JSON Schema says about the parameters of a function, as far as reading raw text needs it.
+"""How the raw text of a parameter is read, by the JSON Schema of its function.
 
-A text may be JSON and a string at once, such as `5`. What it is read as:
+A text may be JSON and a string at once, such as `5`. It is read like this:
 
-- by the types and constants that the schema allows, only one of the two can be meant: that one;
-- both can be meant: JSON if it is valid, else the string. But where the text is valid as a string, JSON in
-  quotes is that string, quotes included, and so is a number, a boolean or null with blanks around it, for a
-  replayed call would show neither as it was written.
+- if the types and constants of the schema allow only one of the two, as that one;
+- if they allow both, as JSON if that is valid, else as the string. But where the string is valid, JSON in
+  quotes is read as the string, quotes included; so is a number, a boolean or null with blanks around it. In a
+  replayed call, both would otherwise look different from what the model wrote.
 
-So every string that is not also JSON of another allowed type is written as it is, and a call is replayed as
-it was written. Keywords that are malformed say nothing.
+So a string is written as it is unless it is also JSON of another allowed type, and a call is replayed as it
+was written. Malformed keywords are ignored.
 """
 
 import json
@@ -30,8 +30,8 @@ _NOTHING: JsonObject = {}
 
 
 class Signature:
-    """The parameters of one function. `names` are those that the schema lists; with `is_union`, what one may
-    be depends on others. There must be at least `least`.
+    """The parameters of one function. `names` are those that the schema lists. With `is_union`, the values
+    that one may have depend on others. There must be at least `least` parameters.
     """
 
     def __init__(self, schema: JsonObject) -> None:
@@ -77,8 +77,8 @@ class Signature:
         return self._properties.get(name, self._unlisted)
 
     def _allows(self, schema: Json, leaf: Callable[[JsonObject], bool]) -> bool:
-        """Whether the schema allows what its leaves are asked about. Every schema is asked once, so that
-        references that fan out, or come back, cost nothing.
+        """Whether `leaf` is true of enough schemas for the whole to be valid. Every schema is visited once:
+        references that fan out, or form cycles, cost nothing.
         """
         seen: dict[int, bool] = {}
 
@@ -107,7 +107,7 @@ class Signature:
 
 
 def _unlisted(schema: JsonObject) -> Json:
-    """What a schema says of parameters that it does not list, whatever their names are."""
+    """The schema for parameters that are not listed, whatever their names are."""
     others = schema.get("additionalProperties", True)
     by_pattern = schema.get("patternProperties")
     if isinstance(by_pattern, Mapping) and by_pattern:
@@ -116,7 +116,7 @@ def _unlisted(schema: JsonObject) -> Json:
 
 
 def _is_replayed(text: str, value: Json) -> bool:
-    """Whether a replayed call shows `value` as `text`; of objects and arrays any spelling counts."""
+    """Whether a replayed call shows `value` as `text`. Objects and arrays may be spelled in any way."""
     return isinstance(value, Mapping | list) or text == text.strip(_BLANKS)
 
 

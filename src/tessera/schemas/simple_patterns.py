@@ -1,7 +1,8 @@
-"""Regular expressions of clients that may be searched for in the event loop: those that cannot take long.
+"""Regular expressions of clients that are safe to run in the event loop.
 
 Python's `re` tries all ways to match. There are few of them in a short text if no group is repeated and there
-are few repetitions and alternatives.
+are few repetitions and alternatives. This is another question than that of `patterns`, which rewrites any
+expression for an automaton: here a pattern is only searched for, or not decided.
 """
 
 import re

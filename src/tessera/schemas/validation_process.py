@@ -12,11 +12,11 @@ from tessera.schemas.validation_question import ValidationProblem, Validations
 _MEMORY_BYTES = 2**30
 _QUESTION_S = 3.0
 _KEPT_BYTES = 4 * 2**20
-"""How much text of schemas stays compiled."""
+"""The most text of schemas whose validators are kept."""
 
 
 class _Validators:
-    """Validators of schemas that were seen before, least recently used out first."""
+    """Keeps the validators of schemas; the least recently used is dropped first."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[bytes, tuple[Validator, int]] = OrderedDict()

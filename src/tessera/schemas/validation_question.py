@@ -1,23 +1,23 @@
-"""What a process is asked about a finished reply, and its answer."""
+"""The question about a finished reply, and the answer of the process."""
 
 import msgspec
 
 
 class Validation(msgspec.Struct):
-    """A text, and the schema that it must fit."""
+    """A text and the schema by which to validate it."""
 
     schema: msgspec.Raw
     text: str
 
 
 class Validations(msgspec.Struct):
-    """All that is to be checked of one choice."""
+    """All texts of one choice."""
 
     checks: list[Validation]
 
 
 class ValidationProblem(msgspec.Struct):
-    """What is wrong with the first text that does not fit, and its place; None if all of them fit."""
+    """The problem of the first invalid text, and its place in the list; None if all are valid."""
 
     place: int = 0
     problem: str | None = None

@@ -1,7 +1,7 @@
-"""What kinds of values a schema allows: constants, and types of which more than constants fit.
+"""The kinds of values that a schema allows: constants, and "open" types, of which more than constants fit.
 
-The types may be too many where parts of a schema contradict each other, or where it takes too long to follow
-its references; never too few.
+There may be too many open types, where parts of a schema contradict each other or where following its
+references takes too long; never too few.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,11 +19,11 @@ from tessera.schemas.references import (
 from tessera.schemas.types import types_named, types_of
 
 DEEPEST = 64
-"""References inside each other beyond which a schema is taken to allow anything."""
+"""A schema behind more references inside each other is taken to allow anything."""
 _MOST_VISITS = 50_000
 CONSTANTS = frozenset({"const", "enum"})
 OTHER_KINDS = ("array", "integer", "number", "object")
-"""The types, besides strings, that have more values than constants."""
+"""The types besides strings that can be open."""
 
 _RULES: Mapping[str, frozenset[str]] = {
     "array": frozenset({"items", "prefixItems", "additionalItems", "minItems", "maxItems"}),
@@ -40,7 +40,7 @@ _BOUNDS: Mapping[str, tuple[str, str]] = {
 
 
 class ValueKinds:
-    """Answers for the schemas of one document."""
+    """The kinds of values that schemas of one document allow."""
 
     def __init__(self, document: Document) -> None:
         self._document = document
@@ -49,7 +49,7 @@ class ValueKinds:
         self._n_visits = 0
 
     def open_kinds(self, schema: AnySchema) -> set[str]:
-        """Which of `OTHER_KINDS` fit; integers are left out where all numbers are in."""
+        """The open types among `OTHER_KINDS`, without integers if all numbers are open."""
         kinds = {kind for kind in OTHER_KINDS if self._is_open(schema, kind)}
         return kinds - {"integer"} if "number" in kinds else kinds
 
@@ -75,18 +75,18 @@ class ValueKinds:
         return self._open[name, kind]
 
     def constants(self, schema: AnySchema) -> list[Json]:
-        """The values listed anywhere in the schema for the value itself, and null and the booleans."""
+        """The constants that the schema lists, and null and the booleans if they are allowed."""
         listed = [value for part in self.in_place(schema) for value in _listed(part)]
         others: list[tuple[str, Json]] = [("null", None), ("boolean", True), ("boolean", False)]
         return listed + [value for kind, value in others if self._is_open(schema, kind)]
 
     def has_rules(self, schema: AnySchema, kind: str) -> bool:
-        """Whether the schema says more of an array or object than its type."""
+        """Whether the schema restricts an array or object by more than its type."""
         rules = _RULES.get(kind, frozenset[str]())
         return any(kind in types_named(part) and part.keys() & rules for part in self.in_place(schema))
 
     def first_items(self, schema: AnySchema) -> set[str]:
-        """The types of what may come first in an array."""
+        """The types that the first item of an array may have."""
         items = [
             as_schema(next(iter(as_list(part.get("prefixItems"))), part.get("items", True)))
             for part in self.in_place(schema)
@@ -103,7 +103,7 @@ class ValueKinds:
         return kinds
 
     def in_place(self, schema: AnySchema) -> Iterator[JsonObject]:
-        """The schemas that speak of the same value: itself, what it refers to and what it combines."""
+        """The schemas that apply to the same value: itself, what it refers to and what it combines."""
         if self._n_visits < _MOST_VISITS:
             for part in in_place(schema, self._document.target, "anyOf"):
                 self._n_visits += 1
@@ -111,7 +111,7 @@ class ValueKinds:
 
 
 def admits(schema: JsonObject, kind: str) -> bool:
-    """Whether a schema's own keywords leave values of a type that are no constants."""
+    """Whether a schema's own keywords allow values of a type that are no constants."""
     if schema.keys() & CONSTANTS or kind not in types_named(schema):
         return False
     least, most = map(schema.get, _BOUNDS.get(kind, ("", "")))
