@@ -1,1 +1,1 @@
-"""An assistant's turn as one grammar: built, tried, followed, and the final check of a reply."""
+"""An assistant's turn as one grammar: building it, trying it, and the final check of a reply."""

@@ -1,8 +1,9 @@
-"""The grammar of a reply, decided by trying.
+"""Finds the narrowest grammar of a reply that can be used, by trying.
 
-Whether a grammar compiles, and what it then costs, only an attempt shows. If all schemas together fail, each
-is tried alone. One that is not strict then goes down the `RUNGS` of `keywords` until it can be used; the last
-rung, any JSON of the schema's type, always can. What the grammar leaves out, the final check still knows.
+Only an attempt shows whether a grammar compiles and what it then costs. If all schemas together fail, each is
+tried alone. One that is not strict then goes down the `RUNGS` of `keywords` until its grammar can be used;
+that of the last rung, any JSON of the schema's type, always can. The final validation still checks what the
+grammar leaves out.
 """
 
 import json
@@ -21,13 +22,13 @@ Attempt: TypeAlias = Callable[[Grammar], str | None]
 
 _LAST = len(RUNGS) - 1
 _LARGE_BYTES = 64 * 2**10
-"""A larger schema goes down to the last rung at once: to build a grammar on every rung would take long."""
+"""A larger schema goes from the first rung to the last: building a grammar on each would take too long."""
 
 
 def admitted_grammar(
     request: ChatRequest, syntax: Syntax, control_tokens: Mapping[str, int], attempt: Attempt
 ) -> Grammar | None:
-    """The narrowest grammar of the reply that can be used; None if anything may be said.
+    """The narrowest grammar of the reply that can be used; None if it may be any text.
 
     Raises `InvalidSchema`, naming the schema at fault.
     """
@@ -50,7 +51,7 @@ def admitted_grammar(
 
 
 def _rung(schema: SingleSchema, syntax: Syntax, control_tokens: Mapping[str, int], attempt: Attempt) -> int:
-    """The first rung on which the schema by itself can be used."""
+    """The first rung on which a grammar with this schema alone can be used."""
     failed: Grammar | None = None
     is_large = sum(len(json.dumps(each)) for _, each in schemas_of(schema.alone)) > _LARGE_BYTES
     for rung in range(1 if is_large else _LAST):

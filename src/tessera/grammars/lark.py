@@ -36,7 +36,7 @@ def literal(text: str) -> str:
 
 
 def expression(regex: str) -> str:
-    """A regular expression that matches the whole, whose slashes may be escaped or not."""
+    """A terminal for a regular expression, whose slashes may be escaped or not."""
     spelled = _ESCAPED_OR_BARE.sub(lambda found: _AS_LARK.get(found[0], found[0]), regex)
     return f"/{spelled or '(?:)'}/"
 
@@ -71,9 +71,8 @@ def json_value(schema: JsonObject) -> str:
 
 
 def _counted(schema: JsonObject) -> JsonObject:
-    """The schema with "at least one property" put as branches: one for each name that may be the first of
-    those present, and one for any other name. By itself llguidance counts properties only where all that are
-    named are required.
+    """Rewrites `minProperties: 1` as branches: one for each listed name that may be the first one present,
+    and one for any other name. llguidance counts properties only where all listed ones are required.
     """
     counted = {name: with_schemas(name, value, _counted_part) for name, value in schema.items()}
     names = [*as_object(schema.get("properties"))]
@@ -93,13 +92,13 @@ def _counted_part(schema: Json, _: str) -> Json:
 
 
 class Rules:
-    """The grammar in the making: every rule and terminal under a name of its own."""
+    """Collects the rules and terminals of a grammar, each under a name of its own."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
 
     def add(self, name: str, body: str, *, options: str = "") -> str:
-        """Add a rule, or a terminal if `name` is upper case; `name` is completed to the name returned."""
+        """Adds a rule, or a terminal if `name` is upper case. Returns the name, made unique by a number."""
         whole = f"{name}_{len(self._lines)}".replace("_", "_X" if name.isupper() else "_")
         self._lines.append(f"{whole}{f'[{options}]' if options else ''}: {body}")
         return whole

@@ -1,12 +1,12 @@
-r"""The values of parameters that are written as raw text: `<parameter=KEY>\nVALUE\n</parameter>`.
+r"""The rules for values of parameters that are raw text: `<parameter=KEY>\nVALUE\n</parameter>`.
 
-A replayed call shows strings as they are and all else as JSON, so that is how the grammar admits them, in
-any mixture. What a text is read as, `parsing.schema.Signature` decides by what is valid: a text that is
-admitted as one thing is never read as another that is invalid. Two things are left to do here:
+The grammar admits strings as they are and other values as JSON, which is how a replayed call shows them.
+`schemas.signature` reads a text in a way that is valid: a text that is admitted as one thing is never read as
+another that is invalid. Two rules are added here:
 
-- Where JSON may stand that has rules of its own, a string does not begin as that JSON does, such as with
-  `{"`. The lexer follows the longest text that may go on, and would not turn to the JSON otherwise.
-- Raw text holds any markup but what would end it for the parser.
+- Where the value may be JSON that is restricted by its schema, a string must not begin as that JSON does,
+  such as with `{"`: the lexer follows the longest text that may continue, and would never choose the JSON.
+- Raw text may contain any markup that does not end it for the parser.
 """
 
 import json
@@ -20,22 +20,22 @@ from tessera.schemas.types import types_of
 from tessera.schemas.value_kinds import DEEPEST, ValueKinds, admits
 
 _END = "\n</parameter>\n"
-# What ends a raw value for the parser, besides `_END`.
+# What else ends a raw value for the parser.
 _ENDINGS = (r"</parameter>\s*(?:<parameter=|</function>)", r"\n<parameter=")
 _ENDING_AT_START = "<parameter="
-# How JSON of each type begins, as part of a class of characters.
+# The characters with which JSON of each type begins, as part of a class.
 _FIRST = {"string": '"', "object": r"\{", "array": r"\[", "boolean": "tf", "null": "n"} | dict.fromkeys(
     ("integer", "number"), r"0-9\-"
 )
-# Longer lists of constants are taken to fit; the final validation has the last word.
+# The constants of longer lists are not checked here; the final validation has the last word.
 _MOST_CHECKED = 64
 
 
 class ParameterValues:
-    """The rules for the values of one tool. Equal rules are made once."""
+    """Makes the rules for the values of one tool. Equal rules are made once."""
 
     def __init__(self, rules: Rules, document: Document, spelled_close: str | None) -> None:
-        """`spelled_close` is the tag that ends calls, if that is ordinary text."""
+        """`spelled_close` is the tag that ends calls, if that tag is ordinary text."""
         self._rules = rules
         self._document = document
         self._kinds = ValueKinds(document)
@@ -45,9 +45,9 @@ class ParameterValues:
         self._depth = 0
 
     def rule(self, schema: AnySchema, fits: Callable[[Json], bool], *, only_text: bool) -> str | None:
-        """The rule for a value and what ends it; None if no value fits.
+        """The rule for a value and the tag that ends it; None if no value is valid.
 
-        `fits` says whether a constant is valid. With `only_text` the parser reads nothing but strings.
+        `fits` tells whether a constant is valid. With `only_text`, the parser reads every text as a string.
         """
         text = self._text(schema)
         kinds = set[str]() if only_text else self._kinds.open_kinds(schema)
@@ -87,7 +87,7 @@ class ParameterValues:
         return self._names[body, options]
 
     def _text(self, schema: AnySchema) -> str | None:
-        """The terminal for the strings that fit, constants aside: "" for any, None for none."""
+        """The terminal for the valid strings that are no constants: "" if all are valid, None if none is."""
         if isinstance(schema, bool):
             return "" if schema else None
         if not admits(schema, "string"):
@@ -118,7 +118,7 @@ class ParameterValues:
         return self._texts[name]
 
     def _constants(self, schema: AnySchema, fits: Callable[[Json], bool]) -> list[Json]:
-        """The constants that fit and can be written."""
+        """The constants that are valid and can be written."""
         found = {json.dumps(value): value for value in self._kinds.constants(schema)}
         listed = len(found) <= _MOST_CHECKED
         return [
@@ -134,9 +134,9 @@ class ParameterValues:
         return (text + _END).index(_END) == len(text)
 
     def _beginning(self, schema: AnySchema, kinds: set[str]) -> str:
-        """The terminal of the texts that do not begin as JSON of these types; "" for any text.
+        """The terminal for texts that do not begin as JSON of these types does; "" if any text may stand.
 
-        It says what may follow the first characters: the automaton of a complement would be too large.
+        It spells out what may follow the first characters: the automaton of a complement would be too large.
         """
         first = ""
         texts = list[str]()
@@ -160,5 +160,5 @@ def _of_length(least: Json, most: Json) -> str:
 
 
 def _replayed(value: Json) -> str:
-    """As a replayed call shows a value."""
+    """A value as a replayed call shows it."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

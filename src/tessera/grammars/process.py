@@ -1,8 +1,8 @@
 """The process that builds grammars and tries them: `python -m tessera.grammars.process`.
 
-Each attempt at a grammar is made in a fork of this process, which is limited in memory and processor time:
-llguidance cannot be interrupted, and its limits bound only part of what a hostile pattern costs. What this
-process itself does is limited in the same way; it is then started anew.
+Each attempt is made in a fork of this process, with bounded memory and processor time: llguidance cannot be
+interrupted, and its own limits bound only part of what a hostile pattern costs. This process itself is
+bounded in the same way; the pool starts a new one when it exceeds its limits.
 """
 
 import os
@@ -28,11 +28,11 @@ _ATTEMPT_S = 1.0
 _ALL_ATTEMPTS_S = 4.0
 _SAMPLES = ("{}", "[]", '""', "0")
 _QUESTION_S = 5.0
-"""Processor time for one question, attempts not counted."""
+"""Processor time for one question, without its attempts."""
 
 
 class Attempts:
-    """Tries the grammars of one question, within a common limit."""
+    """Tries the grammars of one question. All attempts share one limit of processor time."""
 
     def __init__(self, trial: Trial) -> None:
         self._trial = trial
@@ -40,7 +40,7 @@ class Attempts:
 
     @property
     def used_s(self) -> float:
-        """The processor time of all attempts."""
+        """The processor time of all attempts so far."""
         return _children_s() - self._begun_s
 
     def attempt(self, grammar: Grammar) -> str | None:
@@ -48,8 +48,8 @@ class Attempts:
         return self._try(lambda: self._trial.problem(grammar.lark))
 
     def validation(self, schema: AnySchema) -> str | None:
-        """Why values cannot be validated by the schema; None if they can. References that fan out, say, take
-        validators exponential time.
+        """Why values cannot be validated by the schema; None if they can. References that fan out, for
+        example, cost a validator exponential time.
         """
 
         def validate_samples() -> None:
@@ -60,8 +60,8 @@ class Attempts:
         return self._try(validate_samples)
 
     def _try(self, work: Callable[[], str | None]) -> str | None:
-        """What `work` returns. Raises `OSError` if an attempt cannot be made, or was ended from outside: that
-        is no verdict.
+        """Returns what `work` returns. Raises `OSError` if the attempt could not be made or was killed from
+        outside, which is no verdict on the schema.
         """
         if self.used_s > _ALL_ATTEMPTS_S:
             return TOO_MUCH

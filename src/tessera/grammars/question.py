@@ -1,4 +1,4 @@
-"""What a process is asked for a grammar, what is known of all its questions, and its answer."""
+"""The question for a grammar, the set-up that all questions share, and the answer of the process."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ TOO_MUCH = "it takes too much time or memory to compile"
 
 
 class GrammarSetup(msgspec.Struct):
-    """What one model's grammars have in common."""
+    """What all grammars of one model have in common."""
 
     vocabulary_size: int
     control_tokens: dict[str, int]
@@ -38,7 +38,7 @@ class GrammarQuestion(msgspec.Struct):
     answer: tuple[dict[str, Any] | bool, bool] | None
 
     def request(self) -> ChatRequest:
-        """A request with the same grammar."""
+        """A request that has the same grammar."""
         form: AnswerFormat = AnyJsonObject() if self.any_object else FreeText()
         if self.answer is not None:
             form = JsonSchema("answer", *self.answer)
@@ -53,7 +53,7 @@ class GrammarQuestion(msgspec.Struct):
 
 
 def question(request: ChatRequest) -> GrammarQuestion:
-    """What is to be asked for a request's grammar."""
+    """The question for the grammar of a request."""
     form = request.answer_format
     return GrammarQuestion(
         tools=[(tool.name, dict(tool.parameters), tool.strict) for tool in request.tools],
@@ -68,7 +68,7 @@ def question(request: ChatRequest) -> GrammarQuestion:
 
 
 class GrammarAnswer(msgspec.Struct):
-    """The grammar, or why there can be none; neither if anything may be said."""
+    """The grammar, or why there can be none; neither if the reply may be any text."""
 
     lark: str | None = None
     problem: str | None = None

@@ -1,7 +1,7 @@
-"""The shortest reply that a grammar admits: what an engine without a model answers where a grammar holds.
+"""Finds the shortest reply that a grammar admits, which is what the scripted engine answers under a grammar.
 
-How it is found, and when it is the shortest one for certain, stands in `walk`. The same grammar
-always gives the same reply, since the budget counts steps; time only decides on giving up.
+`walk` explains the search, and when its result is the shortest reply for certain. The same grammar always
+gives the same reply, since the budget counts steps; only giving up depends on time.
 """
 
 import time
@@ -18,7 +18,7 @@ from tessera.grammars.walk import Moves, Walk, Width
 from tessera.grammars.words import words_of
 
 # The width of each search, the most bytes of a reply, and the most steps while no reply is known. A step
-# takes some 10 µs. The narrowest search is there for replies of thousands of bytes.
+# takes about 10 µs. The narrowest search finds replies of thousands of bytes.
 _SEARCHES = (
     (Width(2, 12, quick=True), 256, 8_000),
     (Width(8, 24, quick=True), 256, 12_000),
@@ -31,9 +31,9 @@ _FURTHER_STEPS = 3_000
 """The most steps of a search once a reply is known."""
 _SHORTCUT_STEPS = 40_000
 _DEADLINE_S = 20.0
-"""Of the thread's own time, however busy the machine is."""
+"""In processor time of the thread, so that it does not depend on how busy the machine is."""
 
-# Of several bytes that would do, those that read well come first.
+# Bytes that read well are preferred.
 _READABLE = b"abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _PLAIN = bytes(dict.fromkeys(_READABLE + bytes(range(32, 127)).replace(b"\\", b"") + b"\n"))
 _CLOSING = b'"}]\n<,'
@@ -62,10 +62,10 @@ class ShortestReplies:
     def complete(
         self, lark: str, parts: Sequence[Sequence[int]], *, whole: bool
     ) -> tuple[int, Sequence[int]]:
-        """How many of `parts` a reply can begin with, and the shortest way from there to its end.
+        """How many of `parts` a reply can begin with, and the shortest continuation from there to its end.
 
-        Nothing needs to follow if all of them fit, unless they are the `whole` of what is to be said and the
-        grammar demands more. Raises `GenerationFailed` if no end is found within the bounds of the search.
+        If all parts fit and are not the `whole` reply, the continuation is empty. Raises `GenerationFailed`
+        if no end is found within the bounds of the search.
         """
         matcher = LLMatcher(self._llg, LLMatcher.grammar_from_lark(lark), log_level=0, limits=LIMITS)
         if matcher.is_error():

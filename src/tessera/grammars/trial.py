@@ -1,8 +1,8 @@
-"""Grammars are tried out before they are used: compiled, and followed along a few walks.
+"""Tries grammars before they are used: compiles them, and follows them along a few random walks.
 
-Compiling depends on the vocabulary's control tokens only. What a mask costs depends on how far tokens reach:
-each of them is tried, byte by byte, and automata grow on the way. So the vocabulary here is made of all bytes
-and of words that look like any language's, always the same ones: a verdict depends on the grammar alone.
+Compiling depends on the vocabulary's control tokens only. What a mask costs depends on how long tokens are:
+llguidance follows each of them byte by byte, and its automata grow on the way. The vocabulary here is made of
+all bytes and of words as in a real one. They are always the same, so a verdict depends on the grammar alone.
 """
 
 import random
@@ -26,16 +26,15 @@ _WALKS = 3
 def problem(
     lark: str, tokenizer: LLTokenizer, control_ids: Collection[int], word_ids: Sequence[int] = ()
 ) -> str | None:
-    """Why a grammar cannot be used: it does not compile, has no reply, or leads where it cannot be followed.
-
-    The last is found by walking: llguidance builds its automata as it goes, within limits that a pattern
-    can exceed long after it compiled.
+    """Why a grammar cannot be used: it does not compile, admits no reply, or exceeds llguidance's limits
+    while it is followed. The walks find the last: automata are built on the way, long after the grammar
+    compiled.
     """
     matcher = LLMatcher(tokenizer, LLMatcher.grammar_from_lark(lark), log_level=0, limits=LIMITS)
     for seed in range(_WALKS):
         if matcher.is_error() or not matcher.reset():
             return _first_line(matcher.get_error())
-        choose = random.Random(seed)  # noqa: S311 - a walk, not a secret
+        choose = random.Random(seed)  # noqa: S311 - no secret depends on it
         for _ in range(_STEPS):
             allowed = _allowed(
                 matcher, control_ids, choose.sample(word_ids, min(_TRIED_WORDS, len(word_ids)))
@@ -50,7 +49,7 @@ def problem(
 
 
 def _allowed(matcher: LLMatcher, control_ids: Collection[int], word_ids: Collection[int]) -> list[int]:
-    """The tokens that may come next: control tokens if any, for they lead out of free text."""
+    """The tokens that may come next. If control tokens are among them, only those: they end free text."""
     mask = matcher.compute_bitmask()
     control = [id for id in control_ids if mask[id // 8] >> id % 8 & 1]
     others = (*range(256 + len(control_ids)), *word_ids)
@@ -58,20 +57,20 @@ def _allowed(matcher: LLMatcher, control_ids: Collection[int], word_ids: Collect
 
 
 def _first_line(error: str) -> str:
-    """The reason without its position, and without the grammar that is quoted below it."""
+    """The reason, without its position and without the grammar that is quoted below it."""
     line = error.split("\n", 1)[0].split("<non-verbose", 1)[0].strip()
     return line.split("JSON schema: ", 1)[-1][:200] or "it cannot be compiled"
 
 
 def byte_tokenizer(vocabulary_size: int, control_tokens: Mapping[str, int]) -> LLTokenizer:
-    """For trials of grammars that name those control tokens."""
+    """A tokenizer for trials of grammars that name those control tokens."""
     ends = control_tokens.values() or [0]
     return llg_tokenizer(ByteTokenizer(vocabulary_size, control_tokens), [min(ends)])
 
 
 def _words() -> list[str]:
-    """Words of every length that tokens have, their letters as frequent as in English, and marks of JSON."""
-    choose = random.Random(0)  # noqa: S311 - the same words everywhere
+    """Words of all usual lengths, with letters as frequent as in English, and the marks of JSON."""
+    choose = random.Random(0)  # noqa: S311 - no secret depends on it
     weights = range(len(_LETTERS) + 4, 4, -1)
     words = {
         "".join(choose.choices(_LETTERS, weights, k=length))

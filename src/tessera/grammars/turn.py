@@ -1,15 +1,15 @@
 r"""The whole assistant turn as one grammar, reasoning included, so that engines need no notion of modes.
 
     turn   = [ reasoning "\n\n" ] answer
-    answer = text                                  without a schema, or calls not wanted
-           | JSON                                  response_format
-           | [ text ] call { "\n" call }           tools
-    call   = <tool_call> "\n" … "\n" </tool_call>   what stands between: prompt/grammar_calls.py
+    answer = text                                   without a schema, or calls not wanted
+           | JSON                                   response_format
+           | [ text ] call { "\n" call }            tools
+    call   = <tool_call> "\n" … "\n" </tool_call>   what stands between: calls.py
 
-Text never holds a call: where the tags are control tokens, text cannot match them; where they are spelled,
-they are excluded, and so is the opening of a call that the parser would accept without its tag. Reasoning is
-such text too: a call cannot hide in it, and since something must follow, the turn cannot end in it. The
-grammar is complete where the turn may end; the token that ends it is the engine's.
+Text never contains a call. Control tokens cannot be matched by text; tags that are ordinary text are
+excluded, and so is the opening of a call that the parser would accept without its tag. The same holds for
+reasoning: no call can hide in it. Since an answer must follow, the turn cannot end in the reasoning. The
+grammar is complete where the turn may end; the engine adds the token that ends it.
 """
 
 import json
@@ -37,11 +37,10 @@ def build_grammar(
     control_tokens: Mapping[str, int],
     rungs: Mapping[str, int] = MappingProxyType({}),
 ) -> Grammar | None:
-    """The grammar of the reply; None if anything may be said.
+    """The grammar of the reply; None if it may be any text.
 
-    `rungs` names the rung of `keywords.RUNGS` for the schema of each parameter that is not on the first.
-    Raises `InvalidSchema` for schemas that cannot be enforced. Whether the grammar compiles within bounds is
-    for `prompt.ladder` to find out.
+    `rungs` has the rung of `keywords.RUNGS` for each parameter whose schema is not on the first. Raises
+    `InvalidSchema` for schemas that cannot be enforced. `ladder` finds out whether the grammar can be used.
     """
     if not request.tools and isinstance(request.answer_format, FreeText):
         return None
@@ -50,7 +49,7 @@ def build_grammar(
 
 
 class _TurnGrammar:
-    """The parts of one turn's grammar; each method returns what stands in its place in the start rule."""
+    """Builds the grammar of one turn. Each method returns what stands in its place in the start rule."""
 
     def __init__(
         self,
@@ -105,7 +104,7 @@ class _TurnGrammar:
                 assert_never(self._request.answer_format)
 
     def _body(self, tags: Tags) -> str:
-        """All of a call but its opening tag."""
+        """A call without its opening tag."""
         calls = " | ".join(
             call_body(
                 self.rules,
@@ -121,13 +120,13 @@ class _TurnGrammar:
         return self.rules.add("body", f'"\\n" ({calls}) {self._tag(tags.close)}')
 
     def _text_until(self, tag: str, text: str) -> str:
-        """Text and the tag where it first occurs: of a spelled one, the text may hold the beginnings."""
+        """Text, up to and including the first occurrence of the tag."""
         if self._spelled(tag):
             return self.rules.add("until", text, options=f"suffix={literal(tag)}")
         return f"{text} {self._tag(tag)}"
 
     def _spelled(self, tag: str) -> str | None:
-        """The tag, if it is ordinary text."""
+        """The tag, if that tag is ordinary text."""
         return None if tag in self._control else tag
 
     def _tag(self, tag: str) -> str:
@@ -135,7 +134,7 @@ class _TurnGrammar:
 
 
 def _checked_parameters(request: ChatRequest, rungs: Mapping[str, int]) -> dict[str, Document]:
-    """The schemas of all tools, callable or not, by name."""
+    """The checked schemas of all tools by name, whether they may be called or not."""
     documents: dict[str, Document] = {}
     n_bytes = 0
     for i, tool in enumerate(request.tools):
@@ -152,7 +151,7 @@ def _checked_parameters(request: ChatRequest, rungs: Mapping[str, int]) -> dict[
 
 
 def schemas_of(request: ChatRequest) -> Iterator[tuple[str, AnySchema]]:
-    """Every schema that the parts of a reply are validated by, and its parameter."""
+    """The schemas by which a reply is validated, with the parameter of each."""
     if isinstance(form := request.answer_format, JsonSchema):
         yield ANSWER_PARAM, form.schema
     yield from ((_param(i), tool.parameters) for i, tool in enumerate(request.tools))
@@ -160,8 +159,8 @@ def schemas_of(request: ChatRequest) -> Iterator[tuple[str, AnySchema]]:
 
 @dataclass(frozen=True, slots=True)
 class SingleSchema:
-    """One schema of a request's grammar: its parameter, and the request with no other. That names the tool
-    by its place in there, `alone_param`.
+    """One schema of a request's grammar, with its parameter. `alone` is the request with no other schema, in
+    which its parameter is `alone_param`.
     """
 
     param: str
@@ -171,7 +170,7 @@ class SingleSchema:
 
 
 def single_schemas(request: ChatRequest) -> Iterator[SingleSchema]:
-    """Each schema of the request's grammar by itself."""
+    """The schemas of the request's grammar, one by one."""
     if isinstance(form := request.answer_format, JsonSchema):
         yield SingleSchema(ANSWER_PARAM, form.strict, replace(request, tools=()), ANSWER_PARAM)
     names = _callable_names(request)
