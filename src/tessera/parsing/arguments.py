@@ -1,8 +1,8 @@
-"""The arguments of a call as JSON text, written while raw values are read.
+"""Writes the arguments of a call as JSON text while their raw values are read.
 
 The value of a parameter that can only be a string is written as it comes. Any other is written once it is
-whole: as the model's own JSON, or as the string that the text is (`parsing.schema`). A number is never made
-of a string, nor `true` of a 1: the schema is what the tool will check against.
+whole, as the model's own JSON or as a string (`schemas.signature`). A string is never converted to a number,
+nor a 1 to `true`: the tool will check the arguments by its schema.
 """
 
 import json
@@ -22,7 +22,7 @@ class Arguments:
     """Writes one object. A parameter that comes twice keeps its first value."""
 
     def __init__(self, schema: JsonObject, write: Callable[[str], None]) -> None:
-        """`schema` is that of the whole object."""
+        """`schema` is that of the whole object; `write` takes more of its text."""
         self._signature = Signature(schema)
         self._write = write
         self._written: dict[str, Json] = {}
@@ -36,11 +36,11 @@ class Arguments:
 
     @property
     def missing(self) -> list[str]:
-        """The parameters of the schema that did not come yet."""
+        """The parameters of the schema that have not come yet."""
         return [name for name in self._signature.names if name not in self._written]
 
     def begin(self, name: str) -> None:
-        """The value of `name` follows; `line_begins` then says whether it ends with a newline so far."""
+        """Begins the value of `name`. `line_begins` then tells whether it ends with a newline so far."""
         self._repeated = name in self._written
         self._is_text = not self._repeated and self._signature.only_text(name)
         self._name = name
@@ -55,7 +55,7 @@ class Arguments:
             self._written[name] = None
 
     def add(self, text: str) -> None:
-        """More of the value, in which one newline at either end is markup."""
+        """Adds to the value. One newline at each end of it belongs to the markup."""
         self.line_begins = text.endswith("\n")
         if self._leading:
             self._leading = False
@@ -72,7 +72,6 @@ class Arguments:
             self._parts.append(text)
 
     def end(self) -> None:
-        """The value is whole."""
         if self._repeated:
             return
         text = "".join(self._parts)
@@ -85,18 +84,17 @@ class Arguments:
         self._write(value)
 
     def cut(self) -> None:
-        """The length cut the value: write what came of it, of a string without the closing quote."""
+        """Writes what came of a value that the token limit cut; of a string, without the closing quote."""
         text = "".join(self._parts)
         if text and not (self._is_text or self._repeated):
             self._write(text.lstrip() if _may_be_json(text) else encode_basestring(text)[:-1])
 
     def close(self) -> None:
-        """The object is whole."""
         self._write("}" if self._written else "{}")
 
 
 def _may_be_json(text: str) -> bool:
-    """Whether the text looks like JSON or the beginning of it."""
+    """Whether the text may be JSON or the beginning of it."""
     text = text.strip()
     if _SCALAR_BEGINS(text):
         return True

@@ -1,4 +1,4 @@
-"""The two states outside of calls: the reasoning, and the visible answer."""
+"""The readers of the two states outside of calls: the reasoning, and the visible answer."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ _STYLES: dict[CallStyle, _Style] = {
 
 
 class ReasoningReader(PieceReader):
-    """Text up to the closing tag, or up to a call."""
+    """Reads text up to the closing tag, or up to a call."""
 
     state = State.REASONING
 
@@ -58,7 +58,7 @@ class ReasoningReader(PieceReader):
             self._turn.think(shown)
 
     def tag(self, tag: FoundTag) -> bool:
-        """The opening tag is the model's own when nothing came before it, else a quotation."""
+        """An opening tag at the very beginning is the model's own; later it is text."""
         if tag.text == self._tags.close:
             self._turn.answer.reasoning_ended()
             self._turn.move(Event.REASONING_CLOSED, AnswerReader(self._turn))
@@ -85,10 +85,10 @@ class AnswerReader(PieceReader):
     """Reads the visible answer. Stray reasoning tags are dropped before it, and are text within it. Call tags
     that are ordinary text stay text within the JSON that a request asked for.
 
-    If the length cuts the reply in the head of a call, the call's tag and what follows it are dropped. If it
-    cuts the tag itself, the half is dropped where only a call may stand: between calls, and at the beginning
-    of an answer that is calls (`tool_choice` is "required" or a named function) or JSON. Elsewhere the half
-    may be text, and is shown.
+    If the token limit cuts the reply in the head of a call, the call's tag and what follows it are dropped.
+    If it cuts the tag itself, the half is dropped where only a call may stand: between calls, and at the
+    beginning of an answer that is calls (`tool_choice` is "required" or a named function) or JSON. Elsewhere
+    the half may be text, and is shown.
     """
 
     state = State.ANSWER

@@ -1,11 +1,11 @@
-r"""Calls as Hermes models write them.
+r"""Reads calls as Hermes models write them.
 
     <tool_call>\n{"name": "NAME", "arguments": {…}}\n</tool_call>
 
-The name comes first; that it is known is what makes it a call. The object of the arguments is passed on in
-the model's own spelling while it is scanned. Nothing in it is a tag as long as a string is open; outside of
-strings a tag ends the call, and brackets that are still open are closed. Whatever else the call's object
-holds goes to the answer (`StrayText`), without the commas between members.
+The name comes first; only a known name makes it a call. The object of the arguments is passed on in the
+model's own spelling while it is scanned. Inside a string nothing is a tag; outside of strings a tag ends the
+call, and brackets that are still open are closed. Other members of the call's object become part of the
+answer (`StrayText`), without the commas between them.
 """
 
 import json
@@ -51,7 +51,7 @@ class _Scanner:
         return at
 
     def missing(self) -> str:
-        """What closes everything that is open."""
+        """The text that closes everything that is open."""
         return '"' * self.in_string + "".join(reversed(self._open))
 
     def _string(self, text: str, at: int) -> int:
@@ -120,7 +120,7 @@ class JsonCallReader(PieceReader):
         return self._turn.reader.tag(tag)
 
     def end(self, finish: EngineFinish) -> None:
-        """The arguments of a call that its length cut stay as they are."""
+        """The arguments of a call that the token limit cut stay as they are."""
         if finish == "stop":
             self._close()
             return
@@ -218,8 +218,8 @@ def _joined(pieces: Iterable[TextPiece]) -> str:
 
 
 def _arguments(text: str, missing: str) -> str:
-    """Arguments that are no object: none, or an object that was written into a string. `missing` closes what
-    is open in the text.
+    """Reads arguments that are not an object: null, or an object inside a string. `missing` closes what is
+    open in the text.
     """
     try:
         value = json.loads(text + missing)

@@ -1,4 +1,4 @@
-r"""Calls as Qwen3.5 and Qwen3.6 write them.
+r"""Reads calls as Qwen3.5 and Qwen3.6 write them.
 
     <tool_call>\n<function=NAME>\n<parameter=KEY>\nVALUE\n</parameter>\n…</function>\n</tool_call>
 
@@ -7,9 +7,9 @@ with what must follow it: `</parameter>` before another parameter, the end of th
 or the end of the output. A model may forget it: then `</function>` before the end of the call, or the
 opening of a known parameter on a new line, closes the value too.
 
-Any other text within a call goes to the answer (`StrayText`): text between parameters, a parameter's tag
-without an end, and the value of a parameter that was given before. If the length cuts a call, half a tag is
-dropped; in a value that is one which begins a line, since in front of it there is always a newline.
+Other text within a call becomes part of the answer (`StrayText`): text between parameters, a parameter's tag
+without an end, and the value of a parameter that was given before. If the token limit cuts a call, half a tag
+is dropped; in a value, only half a tag that begins a line, since a newline always precedes it.
 """
 
 from collections.abc import Callable, Iterable
@@ -76,7 +76,7 @@ class XmlCallReader(PieceReader):
         return True
 
     def end(self, finish: EngineFinish) -> None:
-        """The arguments of a call that its length cut stay as they are."""
+        """The arguments of a call that the token limit cut stay as they are."""
         if finish == "stop":
             self.close()
         else:
@@ -192,7 +192,7 @@ class _ValueReader(PieceReader):
                 return False
 
     def end(self, finish: EngineFinish) -> None:
-        """A closing tag at the end of the output counts; so does the end itself, unless by length."""
+        """A closing tag at the end of the output ends the value. So does the end, but for the token limit."""
         if self._closer or finish == "stop":
             self._arguments.end()
         else:
@@ -212,7 +212,7 @@ class _ValueReader(PieceReader):
         self._closer = ""
 
     def _may_be_next(self, tag: FoundTag) -> bool:
-        """On a new line, the opening of a parameter that is known and still missing ends the value."""
+        """On a new line, the opening of a known parameter that has not come yet ends the value."""
         missing = self._arguments.missing
         if not (missing and self._arguments.line_begins):
             return False
@@ -227,4 +227,4 @@ class _ValueReader(PieceReader):
         self._parameters.named(name)
 
     def _cut_short(self) -> None:
-        """Half the opening of a parameter is no part of the value."""
+        """Half an opening is no part of the value: it is dropped."""

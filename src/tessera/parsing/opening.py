@@ -1,4 +1,4 @@
-"""What looks like the opening of a call is held until it is one, or else is text after all."""
+"""Holds what looks like the opening of a call until it is one, or turns out to be text."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ SPACE = None
 
 @dataclass(frozen=True, slots=True)
 class CallHead:
-    """What must follow an opening tag, step by step: `SPACE`, any white space, or one of some strings.
+    """What must follow an opening tag, step by step: any white space (`SPACE`), or one of several strings.
 
-    Step number `name` holds the names that are known, each with the character that ends it. Steps after it
-    are looked at, but left to be read again.
+    Step number `name` has the known names, each with the character that ends it. What matches later steps is
+    read again afterwards.
     """
 
     steps: tuple[tuple[str, ...] | None, ...]
@@ -41,8 +41,8 @@ class OpeningReader(PieceReader):
         confirmed: Callable[[str], None],
         cut_short: Callable[[], None] | None = None,
     ) -> None:
-        """`confirmed` is called with the name. An output cut short by its length in here is given to
-        `cut_short`, instead of being shown, where there is such a thing.
+        """`confirmed` is called with the name. If the token limit cuts the output in here and `cut_short` is
+        given, it is called, and what is held is dropped instead of being shown.
         """
         self.state = turn.reader.state
         self._turn = turn
@@ -73,7 +73,7 @@ class OpeningReader(PieceReader):
         return True
 
     def end(self, finish: EngineFinish) -> None:
-        """Half an opening is text, unless the length cut it where it can only be markup."""
+        """Half an opening is text, unless the token limit cut it where it can only be markup."""
         if finish == "length" and self._cut_short:
             self._turn.opening = None
             self._cut_short()
@@ -116,7 +116,7 @@ class OpeningReader(PieceReader):
 
 
 def _after(n: int, pieces: list[TextPiece]) -> Iterator[TextPiece]:
-    """What follows the first `n` characters."""
+    """The pieces after the first `n` characters."""
     for piece in pieces:
         if n < len(piece.text):
             yield cut(piece, n)[1]

@@ -18,7 +18,7 @@ from tessera.text.pieces import ControlPiece, Piece, TextPiece
 
 
 class Parser:
-    """Reads one choice.
+    """Reads one choice, state by state.
 
     Once it has `stopped`, nothing that follows is wanted, and `finish` can be called.
     """
@@ -48,17 +48,16 @@ class Parser:
 
     @property
     def stopped(self) -> bool:
-        """A stop string, or one call too many, ended the choice."""
+        """Whether a stop string, or one call too many, has ended the choice."""
         return self._turn.stopped
 
     def passes(self, text: str) -> bool:
-        """Whether the text is shown as it is, here and now; it then counts as read."""
+        """Whether the text can be shown as it is, here and now. If so, it counts as read."""
         if self._ended or self._turn.opening or self.state is not State.ANSWER:
             return False
         return self._matcher.passes(text) and self._turn.answer.passes(text)
 
     def feed(self, pieces: Iterable[Piece]) -> list[ChatEvent]:
-        """Read more of the output."""
         for piece in pieces:
             if self._ended:
                 break
@@ -73,7 +72,7 @@ class Parser:
         return self._events()
 
     def finish(self, finish: EngineFinish) -> list[ChatEvent]:
-        """The output is over: whatever was held back, and `Finished`."""
+        """Ends the output. Returns the events of what was held back, and `Finished`."""
         reader = None
         # The output ends for one reader after the other: each may leave something to the next.
         while reader is not self._turn.current and not self.stopped:
@@ -129,7 +128,7 @@ class Parser:
         self._follow()
 
     def _settle(self) -> None:
-        """A control token or the end comes: what the matcher holds is text."""
+        """A control token, or the end, comes next: what the matcher holds is text."""
         for piece in self._matcher.flush():
             self._turn.current.text(piece)
         self._follow()

@@ -1,4 +1,4 @@
-"""Engine chunks in, events out: one detokenizer and one parser for each choice, and the count of tokens."""
+"""Turns engine chunks into events: a detokenizer and a parser for each choice, and the counts of tokens."""
 
 import secrets
 import string
@@ -36,8 +36,8 @@ class _ChoiceReader:
 class ReplyReader:
     """Reads all choices of one reply.
 
-    What a choice is does not depend on how the engine cuts it: tokens are read one by one, and those that
-    come after a stop string are neither read nor counted.
+    The events do not depend on how the engine cuts a choice into chunks: tokens are read one by one, and
+    those after a stop string are neither read nor counted.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class ReplyReader:
         tally: Tally,
         new_call_id: Callable[[], str] = new_call_id,
     ) -> None:
-        """`tally` knows the length of the prompt; the rest is counted into it."""
+        """`tally` already has the tokens of the prompt; all others are counted into it."""
         control = tokenizer.control_tokens
         self._choices = [
             _ChoiceReader(Detokenizer(tokenizer), Parser(choice, request, syntax, control, new_call_id))
@@ -59,16 +59,16 @@ class ReplyReader:
 
     @property
     def done(self) -> bool:
-        """All choices have finished: the engine may stop."""
+        """Whether all choices have finished, so that the engine may stop."""
         return not self._n_open
 
     def feed(self, chunk: TokenChunk) -> tuple[ChatEvent, ...]:
-        """The events of what the engine added; deltas that follow one another are joined."""
+        """The events of what the engine added. Deltas that continue one another are joined."""
         if chunk.cached_tokens:
             self._tally.cached_tokens = chunk.cached_tokens
         choice = self._choices[chunk.sequence]
         if not (chunk.logprobs or chunk.finish or choice.finished):
-            # Nearly every token: text that is shown as it is.
+            # The common case: text that can be shown as it is.
             text = choice.detokenizer.plain(chunk.token_ids)
             if text and choice.parser.passes(text):
                 self._tally.completion_tokens += len(chunk.token_ids)
@@ -109,7 +109,7 @@ class ReplyReader:
 
 
 def _joined(events: Iterable[ChatEvent]) -> Iterator[ChatEvent]:
-    """The events, neighbours that continue one another as one."""
+    """The events, with neighbours that continue one another joined."""
     for _, group in groupby(events, _continued):
         yield _join([*group])
 

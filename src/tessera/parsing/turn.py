@@ -27,7 +27,7 @@ class PieceReader(ABC):
 
     @property
     def half_tag_is_text(self) -> bool:
-        """Whether the beginning of a literal that the length cuts is text, and not markup."""
+        """Whether the beginning of a literal that the token limit cuts is text, and not markup."""
         return True
 
     @abstractmethod
@@ -57,9 +57,9 @@ class Turn:
     """One choice: its state, what is still to be read, and the events so far.
 
     `reader` reads in the current state. What follows a tag that may open something goes to `opening` until
-    that is decided. `begins_with_call` says that the request allows no `<` at the beginning of the answer but
-    that of a call. A call is `in_call` until its arguments are whole, and `unclosed_call` until its closing
-    tag.
+    that is decided. With `begins_with_call`, a `<` at the beginning of the answer can only be that of a call.
+    The turn is `in_call` until the arguments of a call are whole, and has an `unclosed_call` until its
+    closing tag.
     """
 
     reader: PieceReader
@@ -109,7 +109,7 @@ class Turn:
         return self.answer.stopped or self._overrun
 
     def spelled(self, tags: Iterable[str]) -> tuple[str, ...]:
-        """Those of the tags that are recognised by their text."""
+        """The tags among these that are recognised by their text."""
         return tuple(tag for tag in tags if tag not in self._control_tokens)
 
     def again(self, items: Iterable[TextPiece | FoundTag]) -> None:
@@ -138,7 +138,7 @@ class Turn:
 
 
 def _callable_tools(request: ChatRequest, syntax: Syntax) -> Mapping[str, Tool]:
-    """The tools that the reply may call; none when it may not, and then call tags are text."""
+    """The tools that the reply may call, by name. If there are none, call tags are text."""
     choice = request.tool_choice
     if syntax.call is None or syntax.calls == "none" or choice.mode == "none":
         return {}

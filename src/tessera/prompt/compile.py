@@ -1,4 +1,4 @@
-"""A chat request becomes what the engine is asked: token ids, a grammar, and how to continue."""
+"""Compiles a chat request into what the engine needs: token ids, a grammar, and the sampling."""
 
 import asyncio
 from collections.abc import Sequence
@@ -13,24 +13,24 @@ from tessera.prompt.encode import encode
 from tessera.prompt.sampling import complete_sampling
 from tessera.prompt.support import check_support
 
-# Encoding less than this is quicker than handing it to a thread.
+# Encoding fewer characters takes less time than handing them to a thread.
 _INLINE_CHARACTERS = 4_000
 
-# No token is longer: the longest of the known vocabularies are runs of 128 blanks, and composing characters
-# (NFC) only ever joins them inside far shorter tokens. A text of more characters cannot fit.
+# No token is longer: the longest tokens of known vocabularies are runs of 128 blanks, and composing
+# characters (NFC) only joins them inside far shorter tokens. A text of more characters cannot fit.
 _TOKEN_CHARACTERS = 128
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledPrompt:
-    """What the engine is asked. The prompt leaves room in the context, and `max_tokens` keeps within it."""
+    """A prompt that leaves room in the context, and a sampling whose `max_tokens` keeps within it."""
 
     prompt: Prompt
     sampling: Sampling
 
 
 async def compile_prompt(request: ChatRequest, model: Model, caller: Caller) -> CompiledPrompt:
-    """Render and encode the request, describe its reply, and complete its sampling.
+    """Renders and encodes the request, builds the grammar of its reply, and completes its sampling.
 
     Raises `UnsupportedParameter` for what this model cannot do, `ContextLengthExceeded` for a prompt that
     leaves no room for a token, `InvalidSchema` for a schema that cannot be enforced, and `RequestError` for
@@ -51,7 +51,6 @@ async def compile_prompt(request: ChatRequest, model: Model, caller: Caller) -> 
 
 
 async def _grammar(request: ChatRequest, model: Model) -> Grammar | None:
-    """The grammar of the reply, tried and admitted."""
     if not request.tools and isinstance(request.answer_format, FreeText):
         return None
     assert model.grammars is not None, "a model whose engine follows grammars has them"
@@ -83,8 +82,8 @@ def _length(segment: Segment) -> int:
 
 
 def _too_long(n_tokens: int, window: int, *, or_more: bool = False) -> ContextLengthExceeded:
-    """In OpenAI's words: LiteLLM, LangChain and agents look for them, and then shorten the conversation.
-    LangChain looks for the last four words where the status is not 400.
+    """The error in OpenAI's words. LiteLLM, LangChain and agents look for them, and then shorten the
+    conversation; LangChain looks for the last four words where the status is not 400.
     """
     resulted = f"your messages resulted in {n_tokens} tokens{' or more' if or_more else ''}"
     if n_tokens == window:

@@ -1,4 +1,4 @@
-"""Segments to token ids."""
+"""Encodes segments as token ids."""
 
 from collections.abc import Iterable, Sequence
 from typing import assert_never
@@ -15,11 +15,12 @@ def encode(
     known: EncodedTexts | None = None,
     salt: bytes = b"",
 ) -> tuple[int, ...]:
-    """The ids of the segments, adjacent texts joined first: their ids are those of the whole text.
+    """The ids of the segments. Adjacent texts are joined first, so that their ids are those of the whole
+    text.
 
-    Texts that are `known` under the salt are not encoded again, and what a model wrote at that very place is
-    cut as it did. A `Control` that the tokenizer does not have is a `KeyError`: the format does not fit the
-    model.
+    Texts that are `known` under the salt are not encoded again. A text that the model generated at the same
+    place keeps the model's own ids. Raises `KeyError` for a `Control` that the tokenizer does not have: the
+    format does not fit the model.
     """
     control = tokenizer.control_tokens
     recall = _CachingEncoder(tokenizer, known or EncodedTexts(), salt)
@@ -42,7 +43,7 @@ def encode(
 
 
 class _CachingEncoder:
-    """Looks for the ids of texts before it encodes them."""
+    """Looks up the ids of texts before it encodes them."""
 
     def __init__(self, tokenizer: Tokenizer, known: EncodedTexts, salt: bytes) -> None:
         self._tokenizer = tokenizer
@@ -52,7 +53,7 @@ class _CachingEncoder:
         self._n_passed = 0
 
     def ids_of(self, text: str, before: list[int]) -> Sequence[int]:
-        """The ids of a text after all `before` it, which grows from call to call."""
+        """The ids of a text that follows the ids `before` it, to which each call adds."""
         self._trail.go(before[self._n_passed :])
         self._n_passed = len(before)
         spoken = self._known.find(self._trail.key(text))

@@ -1,4 +1,4 @@
-"""How a reply is sampled: what the client asked, completed by the model's defaults for the mode."""
+"""Completes the sampling that a client asked for by the model's defaults for the mode."""
 
 from dataclasses import asdict, replace
 
@@ -10,7 +10,7 @@ from tessera.prompt.encode import encode
 
 
 def complete_sampling(request: ChatRequest, model: Model, room: int) -> Sampling:
-    """Everything an engine needs to know; at most `room` tokens."""
+    """The sampling of a reply of at most `room` tokens."""
     control = model.tokenizer.control_tokens
     ends = {control[token] for token in model.format.syntax.ends if token in control}
     limit = room if request.max_output_tokens is None else request.max_output_tokens
@@ -33,7 +33,7 @@ def _thinking_budget(request: ChatRequest, model: Model) -> ThinkingBudget | Non
     if tags is None or n_tokens is None or request.mode is not Mode.THINKING:
         return None
     closing = (Plain("\n"), Tag(tags.close))
-    # Up to the end of the tag, closing counts as reasoning too.
+    # What closes the reasoning, up to the end of the tag, counts as reasoning too.
     n_tokens = max(n_tokens - len(encode(closing, model.tokenizer)), 0)
     close_ids = encode((*closing, Plain("\n\n")), model.tokenizer)
     return ThinkingBudget(n_tokens, close_ids, model.tokenizer.control_tokens.get(tags.close, tags.close))

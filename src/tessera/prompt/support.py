@@ -1,4 +1,4 @@
-"""What this engine and this format can do, and what of a request they cannot: one table."""
+"""Which optional parts of the API a model supports, and the refusal of requests for others: one table."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from tessera.errors import RequestError, UnsupportedParameter
 
 @dataclass(frozen=True, slots=True)
 class _Requirement:
-    """A part of the API that not every model has: `feature` is its name on the model's card."""
+    """An optional part of the API. `feature` is its name in the model list."""
 
     feature: str
     param: str
@@ -63,12 +63,12 @@ _REQUIREMENTS = (
 
 
 def features(model: Model) -> list[str]:
-    """The parts of the API that this model has, of those that not every model has; sorted."""
+    """The optional parts of the API that this model supports, sorted."""
     return sorted(need.feature for need in _REQUIREMENTS if need.met(model))
 
 
 def check_support(request: ChatRequest, model: Model) -> None:
-    """Raise `UnsupportedParameter` for what this model cannot do, `RequestError` for what makes no sense."""
+    """Raises `UnsupportedParameter` for what this model cannot do, `RequestError` for what makes no sense."""
     if request.mode not in model.sampling:
         raise UnsupportedParameter(
             "This model does not reason: send `chat_template_kwargs.enable_thinking` false, or leave it out.",

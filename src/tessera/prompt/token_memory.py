@@ -1,10 +1,10 @@
-"""What a model wrote is read back as it was written.
+"""Remembers the token ids of generated texts, so that a prompt repeats them.
 
-There are many ways to cut a text into tokens, and a model does not always take the tokenizer's own: sampled
-and forced tokens may be shorter. Encoded anew, such a reply would no longer be what the engine has cached.
-So the ids of every text that was generated are kept, under all that stood before it: a prompt that begins
-with an earlier prompt and the reply to it then begins with the very same ids. Elsewhere the same text is
-encoded as ever.
+There are many ways to cut a text into tokens, and a model does not always choose the tokenizer's own: sampled
+and forced tokens may be shorter. If such a reply were encoded anew, its ids would not match the engine's
+prefix cache. The ids of every generated text are therefore kept, keyed by all ids before it: a prompt that
+begins with an earlier prompt and its reply then begins with the very same ids. Elsewhere the same text is
+encoded as usual.
 """
 
 from array import array
@@ -16,30 +16,29 @@ from tessera.core.generation import Prompt, TokenChunk
 
 
 class TokenTrail:
-    """The ids before a text, as a digest. Different salts, of at most 64 bytes, never meet."""
+    """A digest of the ids before a text. Digests under different salts (at most 64 bytes) never match."""
 
     def __init__(self, salt: bytes) -> None:
         self._hash = blake2b(key=salt, digest_size=32, person=b"spoken")
 
     def go(self, ids: Iterable[int]) -> None:
-        """Append ids."""
         self._hash.update(array("I", ids))
 
     def fork(self) -> "TokenTrail":
-        """Another trail, from here on."""
+        """A copy that goes on by itself."""
         trail = TokenTrail(b"")
         trail._hash = self._hash.copy()
         return trail
 
     def key(self, text: str) -> bytes:
-        """Names the text at this place."""
+        """The key of a text that follows these ids."""
         here = self._hash.copy()
         here.update(blake2b(text.encode(errors="surrogatepass")).digest())
         return here.digest()
 
 
 class TokenRecorder:
-    """Follows one generation; keeps in `model.encoded` how each text between two control tokens was cut."""
+    """Follows one generation. Keeps the ids of each text between two control tokens in `model.encoded`."""
 
     def __init__(self, prompt: Prompt, model: Model) -> None:
         self._control = frozenset(model.tokenizer.control_tokens.values())
@@ -53,7 +52,7 @@ class TokenRecorder:
         self._texts: dict[int, tuple[TokenTrail, list[int]]] = {}
 
     def feed(self, chunk: TokenChunk) -> None:
-        """A text is whole when a control token follows."""
+        """Adds tokens. A text ends where a control token follows."""
         text = self._texts.get(chunk.sequence)
         if text is None:
             text = self._texts[chunk.sequence] = self._trail.fork(), [*self._begun]
