@@ -1,6 +1,8 @@
 """Tool loops through the whole chat layer, wire to wire: a prompt begins with the last one and its output."""
 
 import json
+import pkgutil
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -12,6 +14,7 @@ from tests.in_process import InProcess
 from tests.qwen import QwenTokenizer
 from tests.scripts import CAN_ALL
 
+from tessera import pipeline
 from tessera.catalog import Model
 from tessera.core.chat import Caller
 from tessera.core.generation import Prompt
@@ -156,3 +159,10 @@ async def test_qwen3s_own_cut_needs_no_memory(qwen: QwenTokenizer) -> None:
     after, _, _ = await ask(forgetful, "Sol.", [*asked, message, result], thinking=True)
     begun = [*before.token_ids, *output]
     assert [*after.token_ids[: len(begun)]] == begun
+
+
+def test_every_step_that_the_page_names_exists() -> None:
+    named = re.findall(r"\b[a-z_0-9]+(?:\.[a-z_0-9]+)+\b", pipeline.__doc__ or "")
+    assert len(named) > 15
+    for name in named:
+        pkgutil.resolve_name(f"tessera.{name}")

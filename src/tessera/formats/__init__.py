@@ -1,1 +1,1 @@
-"""One module per model family: how its prompts are written and its output is read."""
+"""One module per model family: how its prompts are written, and the syntax of its output."""

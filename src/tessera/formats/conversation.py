@@ -1,8 +1,8 @@
-"""A conversation as a model's own template takes it, and what the template wrote as segments.
+"""The input of a model's own template, and its output as segments. Nothing here runs a template.
 
-The conversation cannot write markup: whatever its strings spell of control tokens is replaced by stand-ins
-before the template runs, and put back as plain text after the rendering was cut at the control tokens that
-the template wrote. Nothing here runs a template.
+A conversation cannot write markup. Control tokens that its strings spell are replaced by placeholders before
+the template runs. The output is then cut at the control tokens that the template wrote, and the placeholders
+become plain text again.
 """
 
 import re
@@ -31,7 +31,7 @@ _LAST_PLACEHOLDER = 0x10FFFD
 
 @dataclass(frozen=True, slots=True)
 class TemplateSource:
-    """A template, and what it is given beside the conversation."""
+    """A template, and its variables besides the conversation."""
 
     source: str
     control_tokens: tuple[str, ...]
@@ -40,7 +40,7 @@ class TemplateSource:
 
     @property
     def syntax(self) -> Syntax:
-        """How its turns end, and whether they reason."""
+        """The output syntax: how turns end, and whether they may reason."""
         reasoning = Tags("<think>", "</think>") if "</think>" in self.source else None
         return Syntax(ends=(self.eos,), reasoning=reasoning)
 
@@ -50,11 +50,11 @@ class TemplateSource:
         sampling: Mapping[Mode, SamplingDefaults],
         render: Callable[[ChatRequest], tuple[Segment, ...]],
     ) -> ChatFormat:
-        """The format that renders by it; tools are not among what it can do."""
+        """A format with this template's syntax, which renders by `render`. It has no tools."""
         return ChatFormat(name, render, self.syntax, sampling)
 
     def conversation(self, request: ChatRequest) -> "TemplateInput":
-        """What the template is given for a request."""
+        """The input of the template for a request."""
         longest_first = sorted(self.control_tokens, key=len, reverse=True)
         markup = re.compile(f"({'|'.join(map(re.escape, longest_first)) or '(?!)'})")
         placeholders = Placeholders(markup)
@@ -71,14 +71,14 @@ class TemplateSource:
 
 
 class TemplateInput(NamedTuple):
-    """The variables of a template, and what makes segments of the text that it writes."""
+    """The variables of a template, and what it takes to turn its output into segments."""
 
     variables: dict[str, Json]
     markup: re.Pattern[str]
     placeholders: "Placeholders"
 
     def segments(self, written: str) -> tuple[Segment, ...]:
-        """The text, cut at its control tokens."""
+        """The output of the template, cut at its control tokens."""
         parts = self.markup.split(written)
         return tuple(
             Control(part) if i % 2 else Plain(self.placeholders.restore(part))
@@ -88,7 +88,7 @@ class TemplateInput(NamedTuple):
 
 
 def with_user_turn(request: ChatRequest) -> ChatRequest | None:
-    """Many templates want a user's turn: the request with an empty one, if it has none."""
+    """The request with an empty user turn, which many templates require; None if it already has one."""
     messages = request.messages
     if any(isinstance(message, UserMessage) for message in messages):
         return None
@@ -97,8 +97,8 @@ def with_user_turn(request: ChatRequest) -> ChatRequest | None:
 
 
 class Placeholders:
-    """One private-use character for each control token that the conversation spells, and for each such
-    character that it holds itself, so that `restore` knows them apart.
+    """Private-use characters in place of the control tokens that a conversation spells. A private-use
+    character in the conversation gets one too, so that `restore` cannot mistake it for a placeholder.
     """
 
     def __init__(self, markup: re.Pattern[str]) -> None:
@@ -106,19 +106,19 @@ class Placeholders:
         self._of: dict[str, str] = {}
 
     def mask(self, text: str) -> str:
-        """The text with stand-ins for what a template must not see."""
+        """The text with placeholders in place of control tokens."""
         return self._special.sub(lambda found: self._stand_in(found[0]), text)
 
     def _stand_in(self, special: str) -> str:
         return self._of.setdefault(special, chr(_FIRST_PLACEHOLDER + len(self._of)))
 
     def restore(self, text: str) -> str:
-        """The text with what they stand for."""
+        """The text with what the placeholders stand for."""
         return text.translate({ord(stand_in): special for special, stand_in in self._of.items()})
 
 
 def masked(value: Json, mask: Callable[[str], str]) -> Json:
-    """The value, all of its texts masked."""
+    """The value with all of its strings masked."""
     match value:
         case str():
             return mask(value)
@@ -131,7 +131,7 @@ def masked(value: Json, mask: Callable[[str], str]) -> Json:
 
 
 def as_object(message: Message) -> dict[str, Json]:
-    """The message as OpenAI's object, which is what templates are written for."""
+    """The message as OpenAI's object, the form that templates expect."""
     match message:
         case SystemMessage():
             return {"role": "system", "content": message.text}

@@ -1,4 +1,4 @@
-"""The families that are known by name."""
+"""The families that have a renderer of their own."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -15,13 +15,14 @@ NO_TEMPLATE = "The model has no chat template: a base model cannot be served as 
 
 
 def known_format(probed: ProbeResult, defaults: SamplingDefaults) -> ChatFormat | None:
-    """The family that a template was found to write; None for one that only the template itself can.
+    """The family whose prompts the template writes; None if only the template itself can write them.
 
     `defaults` are the model's own sampling defaults.
     """
     if probed.family != "hermes":
         return FORMATS.get(probed.family)
-    # Models that never learned to reason can be asked to: their tags are spelled, and held by grammars.
+    # A model that was not trained to reason can be asked to: its tags are ordinary text, and a grammar holds
+    # them.
     sampling = {Mode.DIRECT: defaults, Mode.THINKING: defaults}
     system = probed.default_system
     closes_thinking = probed.closes_thinking

@@ -1,4 +1,4 @@
-"""Which of the known families a model belongs to: that is found out by rendering with its own template."""
+"""Finds the family of a model by rendering conversations with its own template."""
 
 from collections.abc import Collection, Iterator
 
@@ -27,7 +27,7 @@ _PROBES = (
     ChatRequest(messages=(SystemMessage("Be brief."), UserMessage("Hello"))),
     ChatRequest(messages=(UserMessage("Hello"), AssistantMessage("Hi."), UserMessage("Bye"))),
 )
-# Only families whose templates know of calls can be told apart by them.
+# Calls tell families apart only if their templates render calls.
 _CALL = ChatRequest(
     messages=(
         UserMessage("Hello"),
@@ -45,10 +45,9 @@ def choose_format(
     bos: str = "",
     defaults: SamplingDefaults = SamplingDefaults(),  # noqa: B008 - frozen
 ) -> ChatFormat:
-    """The family of a model, by its chat template; a template of no known family renders itself, in this
-    process.
+    """The format of a model, by its chat template. A template of no known family renders in this process.
 
-    `defaults` are the model's own sampling defaults. Raises `StartupError` when there is no template, or it
+    `defaults` are the model's own sampling defaults. Raises `StartupError` if there is no template, or if it
     cannot be used.
     """
     if template is None:
@@ -59,7 +58,7 @@ def choose_format(
 
 
 def probe(own: ChatFormat, control_tokens: Collection[str]) -> ProbeResult:
-    """The known family that writes as a model's own template does."""
+    """The known family that renders the same text as a model's own template."""
     for candidate, probes in _candidates(own, control_tokens):
         known = known_format(candidate, SamplingDefaults())
         if known and all(_text(known, asked) == _text(own, asked) for asked in probes):
@@ -70,7 +69,7 @@ def probe(own: ChatFormat, control_tokens: Collection[str]) -> ProbeResult:
 def _candidates(
     own: ChatFormat, control_tokens: Collection[str]
 ) -> Iterator[tuple[ProbeResult, tuple[ChatRequest, ...]]]:
-    """The known families that could be written in these control tokens, and what they must write alike."""
+    """The families that could use these control tokens, with the conversations that must render alike."""
     if QWEN3_TOKENS.issubset(control_tokens):
         yield ProbeResult("qwen3"), (*_PROBES, _CALL)
     if {"<|im_start|>", "<|im_end|>"}.issubset(control_tokens):
@@ -80,7 +79,7 @@ def _candidates(
 
 
 def _default_system(own: ChatFormat) -> str | None:
-    """The system prompt that a ChatML template puts before a conversation without one."""
+    """The system prompt that a ChatML template adds to a conversation without one."""
     try:
         segments = own.render(_GREETING)
     except RequestError:

@@ -1,8 +1,8 @@
-"""Any model's own Jinja template, rendered as `transformers` renders it.
+"""Renders by a model's own Jinja template, as `transformers` does.
 
-The template is not trusted. It runs in a sandbox, without the insides of Python objects, and what it renders
-or makes by repetition is bounded in size. Nothing else of its time and memory is: the service runs it in
-processes that can be killed (`formats.template_process`), and nowhere else.
+The template is not trusted. It runs in a sandbox without access to the internals of Python objects, and the
+size of what it renders or repeats is bounded. Its time and its other memory are not: the service runs it only
+in processes that can be killed (`formats.template_process`).
 """
 
 import json
@@ -24,7 +24,7 @@ from tessera.formats.base import ChatFormat, Segment
 from tessera.formats.conversation import TemplateSource, with_user_turn
 
 MAX_CHARACTERS = 16 * 2**20
-"""Bounds a rendering, and whatever a template makes by repetition."""
+"""The most characters of a rendering, and of a text that a template repeats."""
 
 
 class Template:
@@ -38,7 +38,7 @@ class Template:
             raise StartupError(f"The chat template does not compile: {error}") from error
 
     def text(self, variables: Mapping[str, Json]) -> str:
-        """What it writes; raises `RequestError`, with whatever the template raised as its cause."""
+        """Renders. Raises `RequestError`, whose cause is what the template raised."""
         try:
             return _bounded(self._template.generate(variables))
         except Refused as error:
@@ -60,8 +60,8 @@ def template_format(
 ) -> ChatFormat:
     """A format that renders with the template `source`, in this process.
 
-    Raises `StartupError` for a template that does not compile, reaches for what the sandbox denies or cannot
-    render a greeting.
+    Raises `StartupError` for a template that does not compile, does something that the sandbox forbids or
+    cannot render a greeting.
     """
     given = TemplateSource(source, tuple(control_tokens), eos, bos)
     template = Template(source)
@@ -84,7 +84,7 @@ def check_greeting(given: TemplateSource, template: Template) -> None:
     try:
         template.text(given.conversation(ChatRequest(messages=(UserMessage("Hello"),))).variables)
     except RequestError as error:
-        if not isinstance(error.__cause__, Refused):  # that wants more than a greeting, and says so
+        if not isinstance(error.__cause__, Refused):  # it asks for more than a greeting
             raise StartupError(f"The chat template cannot be used: {error.__cause__}") from error
 
 
@@ -104,7 +104,7 @@ class Refused(TemplateError):
 
 
 class _GenerationBlock(Extension):
-    """`{% generation %}…{% endgeneration %}` marks the model's words, for training: it is its body."""
+    """`{% generation %}…{% endgeneration %}` marks what to train on. Here it only renders its body."""
 
     tags: set[str] = {"generation"}  # noqa: RUF012 - declared so by the library
 
@@ -127,7 +127,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         self.globals.pop("lipsum")
 
     def call_binop(self, context: Context, operator: str, left: object, right: object) -> object:
-        """Refuse products that would not fit."""
+        """Refuses products that would be too large."""
         lengths = [len(x) for x in (left, right) if isinstance(x, Sized)]
         times = [x for x in (left, right) if isinstance(x, int)]
         if operator == "**" and times and max(times) > 64:
@@ -155,7 +155,7 @@ def _tojson(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    """Unlike Jinja's own: keys stay in order, and nothing is escaped for HTML."""
+    """Unlike Jinja's own filter, keeps the order of keys and escapes nothing for HTML."""
     return json.dumps(
         value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
     )

@@ -1,1 +1,1 @@
-"""OpenAI's JSON to our types and back: pure functions, and the only place that knows OpenAI's names."""
+"""Converts OpenAI's JSON to core types and back, in pure functions. Only this package has OpenAI's names."""

@@ -1,4 +1,4 @@
-"""The body of a chat request, decoded and checked: every field has its final say here."""
+"""Decodes the body of a chat request, and checks every field as far as no model is needed for it."""
 
 from dataclasses import dataclass, fields, replace
 from typing import TypeVar
@@ -28,7 +28,7 @@ WITHOUT_EFFECT = frozenset(
         "verbosity",
     }
 )
-"""Accepted with any value that is JSON."""
+"""Accepted with any JSON value, and ignored."""
 
 _SCHEMA = "send the schema as 'response_format' with the type json_schema."
 REFUSED = {
@@ -44,12 +44,12 @@ REFUSED = {
     "guided_choice": "send a schema with an 'enum' as 'response_format'.",
     "guided_grammar": "send a schema as 'response_format'.",
 }
-"""Fields that ask for something this service will not do, and what to do instead."""
+"""Fields that ask for something this service does not do, and what to do instead."""
 
 MAX_STOP = 4
 
 MAX_UNREAD = 100_000
-"""Values in all fields without meaning, about: to check millions would keep all others waiting."""
+"""About the most values in all ignored fields: checking millions would keep other requests waiting."""
 
 _SEPARATORS = (b",", b"[", b"{")
 _NAMES = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -67,12 +67,12 @@ _ASKS_NOTHING = {
     "functions": (b"[]",),
     "function_call": (b'"auto"', b'"none"'),
 }
-"""Values of refused fields that ask for nothing, beside null."""
+"""Values of refused fields, besides null, that ask for nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyOptions:
-    """How the client wants its answer. `ignored` are the fields it sent that mean nothing here."""
+    """How the client wants its reply. `ignored` are the fields that it sent and that have no effect here."""
 
     stream: bool = False
     include_usage: bool = False
@@ -80,7 +80,7 @@ class ReplyOptions:
 
 
 def decode_request(body: bytes) -> tuple[ChatRequest, ReplyOptions]:
-    """Raises `RequestError`; what depends on the model that will answer is checked later."""
+    """Raises `RequestError`. What depends on the model is checked later."""
     ignored = _ignored(body)
     sent = decode(_REQUEST, body)
     tools = read_tools(sent.tools or [])
@@ -109,7 +109,7 @@ def decode_request(body: bytes) -> tuple[ChatRequest, ReplyOptions]:
 
 
 def _ignored(body: bytes) -> tuple[str, ...]:
-    """The names of fields without meaning; raises for one that must not be ignored, or is not strict JSON."""
+    """The names of ignored fields. Raises for a field that must not be ignored, or is not strict JSON."""
     check_utf8(body)
     fields = decode(_NAMES, body)
     if len(fields) > MAX_UNREAD:
@@ -127,7 +127,7 @@ def _ignored(body: bytes) -> tuple[str, ...]:
 
 
 def _check_unread(name: str, value: bytes, n_left: int) -> int:
-    """How many more values there may be in the fields that follow."""
+    """Checks an ignored field. Returns how many values the fields after it may have."""
     param = name[:64]
     instead = REFUSED.get(name, _SCHEMA if name.startswith("guided_") else None)
     if instead and value not in (b"null", *_ASKS_NOTHING.get(name, ())):
@@ -190,7 +190,7 @@ def _top_logprobs(sent: wire.Request) -> int | None:
 
 
 def _whole(number: float | None) -> int | None:
-    """A whole number, which may have been written with a point."""
+    """A whole number, which may have been sent with a decimal point."""
     return None if number is None else int(number)
 
 

@@ -1,4 +1,4 @@
-"""A whole reply as OpenAI's JSON, and the pieces it shares with the stream."""
+"""A whole reply as OpenAI's JSON, and the parts that it shares with the stream."""
 
 import hashlib
 import secrets
@@ -15,10 +15,10 @@ from tessera.core.usage import Usage
 from tessera.errors import TesseraError
 
 Spelling: TypeAlias = Callable[[int], bytes]
-"""The bytes of a token, for logprobs."""
+"""Returns the bytes of a token, for logprobs."""
 
 LEAST_LOGPROB = -9999.0
-"""What OpenAI sends for a token that is out of the question; JSON has no infinity."""
+"""What OpenAI sends for an impossible token; JSON has no infinity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Header:
 
 
 def new_id(now_s: float) -> str:
-    """For a reply that begins now. Later ones are greater: in a store, their index grows at its end."""
+    """The id of a reply that begins now. Later ids are greater, so that a database index grows at its end."""
     return f"chatcmpl-{int(now_s * 1000):012x}{secrets.token_hex(6)}"
 
 
@@ -160,14 +160,14 @@ def usage_counts(usage: Usage) -> UsageCounts:
 
 
 def scores(logprobs: tuple[TokenLogprob, ...], spell: Spelling) -> Logprobs | None:
-    """Logprobs with the text of each token; None when there are none."""
+    """Logprobs with the text of each token; None if there are none."""
     if not logprobs:
         return None
     return Logprobs([_score(logprob, spell) for logprob in logprobs])
 
 
 def fingerprint(model: str) -> str:
-    """The same for every reply of a model."""
+    """The system fingerprint, the same for every reply of a model."""
     return "fp_" + hashlib.sha256(model.encode()).hexdigest()[:12]
 
 

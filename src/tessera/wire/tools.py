@@ -1,4 +1,4 @@
-"""The tools of a request, which of them may be called, and the form of the answer."""
+"""Reads the tools of a request, the choice among them, and the form of the answer."""
 
 import re
 from typing import assert_never
@@ -13,7 +13,7 @@ _NO_PARAMETERS: wire.JsonDict = {"type": "object", "additionalProperties": False
 
 
 def read_tools(sent: list[wire.JsonDict]) -> tuple[Tool, ...]:
-    """The tools; their names are well-formed and unique."""
+    """The tools, with well-formed and unique names."""
     tools = tuple(_tool(definition, f"tools[{i}]") for i, definition in enumerate(sent))
     seen: set[str] = set()
     for i, tool in enumerate(tools):
@@ -27,8 +27,8 @@ def read_tools(sent: list[wire.JsonDict]) -> tuple[Tool, ...]:
 
 
 def _nested(sent: wire.JsonDict) -> wire.JsonDict:
-    """The tool as templates expect it: its type may be missing, and the function may stand in its place, as
-    in OpenAI's other API.
+    """The tool as templates expect it. Clients may leave out its type, or put the fields of the function
+    directly into it, as in OpenAI's other API.
     """
     if "function" in sent:
         return sent if sent.get("type") is not None else {**sent, "type": "function"}
@@ -60,7 +60,7 @@ def _tool(sent: wire.JsonDict, param: str) -> Tool:
 
 
 def read_tool_choice(sent: str | wire.ToolChoice | None, tools: tuple[Tool, ...]) -> ToolChoice:
-    """Which calls the reply may hold. Raises for calls that could not be made."""
+    """Which calls the reply may have. Raises `RequestError` for calls of tools that do not exist."""
     if isinstance(sent, wire.ToolChoice):
         return _choice(sent, tools)
     match sent:
@@ -99,7 +99,7 @@ def _allowed(sent: wire.ToolChoice, tools: tuple[Tool, ...]) -> ToolChoice:
 
 
 def _name(sent: wire.ToolChoice | wire.NamedFunction, param: str) -> tuple[str, str]:
-    """The name of a function, and where it stands."""
+    """The name of a function, and its parameter."""
     if sent.function:
         return sent.function.name, f"{param}.function.name"
     if sent.name is None:
@@ -120,7 +120,7 @@ def _missing(param: str) -> RequestError:
 
 
 def read_format(sent: wire.Format | None) -> AnswerFormat:
-    """What the answer must look like."""
+    """The form that the answer must have."""
     match sent:
         case None | wire.TextFormat():
             return FreeText()
