@@ -51,7 +51,7 @@ class TemplateSource:
         render: Callable[[ChatRequest], tuple[Segment, ...]],
     ) -> ChatFormat:
         """A format with this template's syntax, which renders by `render`. It has no tools."""
-        return ChatFormat(name, render, self.syntax, sampling)
+        return ChatFormat(name, render, syntax=self.syntax, sampling=sampling)
 
     def conversation(self, request: ChatRequest) -> "TemplateInput":
         """The input of the template for a request."""

@@ -84,7 +84,7 @@ QWEN3_TOKENS = frozenset(
 )
 """The control tokens of its prompts and replies."""
 
-QWEN3 = ChatFormat("qwen3", render, chatml_syntax("xml"), _SAMPLING, tools=True)
+QWEN3 = ChatFormat("qwen3", render, syntax=chatml_syntax("xml"), sampling=_SAMPLING, tools=True)
 
 
 _TOOLS_END_SEGMENTS = tuple(markup(_TOOLS_END))

@@ -32,7 +32,7 @@ def find_format(
     """
     if source is None:
         raise StartupError(NO_TEMPLATE)
-    template = TemplateSource(source, tuple(control_tokens), eos, bos)
+    template = TemplateSource(source, tuple(control_tokens), eos=eos, bos=bos)
     try:
         asked = msgspec.json.encode(template)
         answer = once.ask("tessera.formats.probe_process", asked, purpose="the chat template")

@@ -63,7 +63,7 @@ def template_format(
     Raises `StartupError` for a template that does not compile, does something that the sandbox forbids or
     cannot render a greeting.
     """
-    given = TemplateSource(source, tuple(control_tokens), eos, bos)
+    given = TemplateSource(source, tuple(control_tokens), eos=eos, bos=bos)
     template = Template(source)
 
     def render(request: ChatRequest) -> tuple[Segment, ...]:

@@ -39,7 +39,7 @@ def admitted_grammar(
     rungs = {each.param: _rung(each, syntax, control_tokens, attempt) for each in schemas}
     lowered = [each.param for each in schemas if not each.strict]
     while True:
-        grammar = build_grammar(request, syntax, control_tokens, rungs)
+        grammar = build_grammar(request, syntax, control_tokens, rungs=rungs)
         all_lowest = all(rungs[param] == _LAST for param in lowered)
         if grammar is None or (all_lowest and len(lowered) == len(schemas)):
             return grammar
@@ -55,7 +55,7 @@ def _rung(schema: SingleSchema, syntax: Syntax, control_tokens: Mapping[str, int
     failed: Grammar | None = None
     is_large = sum(len(json.dumps(each)) for _, each in schemas_of(schema.alone)) > _LARGE_BYTES
     for rung in range(1 if is_large else _LAST):
-        grammar = build_grammar(schema.alone, syntax, control_tokens, {schema.alone_param: rung})
+        grammar = build_grammar(schema.alone, syntax, control_tokens, rungs={schema.alone_param: rung})
         if grammar == failed:
             continue
         if grammar is None or (problem := attempt(grammar)) is None:

@@ -98,7 +98,7 @@ def _answer(setup: GrammarSetup, asked: GrammarQuestion, trial: Trial) -> Gramma
     attempts = Attempts(trial)
     request = asked.request()
     try:
-        grammar = admitted_grammar(request, setup.syntax, setup.control_tokens, attempts.attempt)
+        grammar = admitted_grammar(request, setup.syntax, setup.control_tokens, attempt=attempts.attempt)
         for param, schema in schemas_of(request):
             if problem := attempts.validation(schema):
                 problem = f"The schema cannot be enforced: at #: {problem}."

@@ -45,7 +45,10 @@ class GrammarQuestion(msgspec.Struct):
         return ChatRequest(
             messages=(),
             mode=Mode.THINKING if self.thinking else Mode.DIRECT,
-            tools=tuple(Tool(name, parameters, {}, strict) for name, parameters, strict in self.tools),
+            tools=tuple(
+                Tool(name, parameters, definition={}, strict=strict)
+                for name, parameters, strict in self.tools
+            ),
             tool_choice=self.tool_choice,
             parallel_tool_calls=not self.one_call,
             answer_format=form,

@@ -87,7 +87,9 @@ class ShortestReplies:
             if best is not None:
                 longest = len(best) - 1
                 n_steps = _FURTHER_STEPS
-            found = Walk(moves, width, longest, n_steps, deadline).find(begun.deep_copy())
+            found = Walk(moves, width, longest=longest, n_steps=n_steps, deadline=deadline).find(
+                begun.deep_copy()
+            )
             best = best if found is None else found
         if best is None:
             raise GenerationFailed("No reply was found that the grammar of this request admits.")

@@ -172,12 +172,14 @@ class SingleSchema:
 def single_schemas(request: ChatRequest) -> Iterator[SingleSchema]:
     """The schemas of the request's grammar, one by one."""
     if isinstance(form := request.answer_format, JsonSchema):
-        yield SingleSchema(ANSWER_PARAM, form.strict, replace(request, tools=()), ANSWER_PARAM)
+        yield SingleSchema(
+            ANSWER_PARAM, form.strict, alone=replace(request, tools=()), alone_param=ANSWER_PARAM
+        )
     names = _callable_names(request)
     for i, tool in enumerate(request.tools):
         if tool.name in names:
             alone = replace(request, tools=(tool,), answer_format=FreeText())
-            yield SingleSchema(_param(i), tool.strict, alone, _param(0))
+            yield SingleSchema(_param(i), tool.strict, alone=alone, alone_param=_param(0))
 
 
 def _param(index: int) -> str:

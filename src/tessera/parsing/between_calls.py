@@ -162,7 +162,7 @@ class AnswerReader(PieceReader):
             self._turn,
             tag,
             head,
-            _beginning(self._turn, call_begun),
+            confirmed=_beginning(self._turn, call_begun),
             cut_short=None if self.half_tag_is_text else call_begun,
         )
         return True
@@ -170,7 +170,9 @@ class AnswerReader(PieceReader):
 
 def _open_call(turn: Turn, tag: FoundTag, call_begun: Callable[[], None]) -> None:
     head = _STYLES[turn.syntax.calls].head(turn.tools)
-    turn.opening = OpeningReader(turn, tag, head, _beginning(turn, call_begun), cut_short=call_begun)
+    turn.opening = OpeningReader(
+        turn, tag, head, confirmed=_beginning(turn, call_begun), cut_short=call_begun
+    )
 
 
 def _beginning(turn: Turn, call_begun: Callable[[], None]) -> Callable[[str], None]:

@@ -128,7 +128,7 @@ class Turn:
         self.n_calls += 1
         self.in_call = True
         self.unclosed_call = True
-        self.events.append(ToolCallStarted(self._choice, index, self._new_call_id(), name))
+        self.events.append(ToolCallStarted(self._choice, index, id=self._new_call_id(), name=name))
         return OpenCall(
             self.tools[name], lambda text: self.events.append(ToolCallDelta(self._choice, index, text))
         )

@@ -43,7 +43,13 @@ async def compile_prompt(request: ChatRequest, model: Model, caller: Caller) -> 
         token_ids = _prompt_ids(request, model, caller, segments)
     else:
         token_ids = await asyncio.to_thread(_prompt_ids, request, model, caller, segments)
-    prompt = Prompt(token_ids, grammar, caller.cache_salt, caller.priority, caller.trace_id)
+    prompt = Prompt(
+        token_ids,
+        grammar,
+        cache_salt=caller.cache_salt,
+        priority=caller.priority,
+        trace_id=caller.trace_id,
+    )
     sampling = complete_sampling(
         request, model, room=model.window_tokens(caller.context_tokens) - len(token_ids)
     )
@@ -71,7 +77,7 @@ def _prompt_ids(
     segments = model.format.render(request) if rendered is None else rendered
     if (least := sum(map(_length, segments)) // _TOKEN_CHARACTERS) >= window:
         raise _too_long(least, window, or_more=True)
-    token_ids = encode(segments, model.tokenizer, model.encoded, caller.cache_salt)
+    token_ids = encode(segments, model.tokenizer, known=model.encoded, salt=caller.cache_salt)
     if len(token_ids) >= window:
         raise _too_long(len(token_ids), window)
     return token_ids

@@ -118,7 +118,7 @@ class _Check:
                 self.relax(here, f"`{name}`: {keyword.why}")
             else:
                 keep = _KEEP.get(name, _Check.keep_as_it_is)
-                keep(self, rewritten, Occurrence(name, value, here, new))
+                keep(self, rewritten, Occurrence(name, value, pointer=here, schema=new))
         return rewritten.finished()
 
     def keep_reference(self, rewritten: SchemaBuilder, at: Occurrence) -> None:

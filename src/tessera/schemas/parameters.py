@@ -49,12 +49,12 @@ def parameters_of(document: Document) -> Parameters:
     unlisted = sorted(required - named.keys())
     named |= {name: _any_of([*others.values()]) for name in unlisted}
     return Parameters(
-        {name: _all_of([schema, *_of_unlisted(name, holding)]) for name, schema in named.items()},
-        frozenset(required),
-        others,
-        any(_is_closed(part) for part in holding),
-        min((int(count) for count in counts if isinstance(count, int | float)), default=None),
-        frozenset(keyword for part in holding for keyword in part),
+        named={name: _all_of([schema, *_of_unlisted(name, holding)]) for name, schema in named.items()},
+        required=frozenset(required),
+        others=others,
+        closed=any(_is_closed(part) for part in holding),
+        most=min((int(count) for count in counts if isinstance(count, int | float)), default=None),
+        keywords=frozenset(keyword for part in holding for keyword in part),
     )
 
 

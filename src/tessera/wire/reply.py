@@ -132,12 +132,12 @@ def encode_reply(reply: Reply, header: Header, spell: Spelling) -> bytes:
     """The body of a reply that is not streamed."""
     return msgspec.json.encode(
         Completion(
-            header.id,
-            header.created_s,
-            header.model,
-            fingerprint(header.model),
-            [_choice(choice, spell) for choice in reply.choices],
-            usage_counts(reply.usage),
+            id=header.id,
+            created=header.created_s,
+            model=header.model,
+            system_fingerprint=fingerprint(header.model),
+            choices=[_choice(choice, spell) for choice in reply.choices],
+            usage=usage_counts(reply.usage),
         )
     )
 
@@ -151,11 +151,11 @@ def encode_error(error: TesseraError) -> bytes:
 def usage_counts(usage: Usage) -> UsageCounts:
     """Token counts under OpenAI's names."""
     return UsageCounts(
-        usage.prompt_tokens,
-        usage.completion_tokens,
-        usage.total_tokens,
-        PromptDetails(usage.cached_tokens),
-        CompletionDetails(usage.reasoning_tokens),
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        total_tokens=usage.total_tokens,
+        prompt_tokens_details=PromptDetails(usage.cached_tokens),
+        completion_tokens_details=CompletionDetails(usage.reasoning_tokens),
     )
 
 
@@ -177,7 +177,12 @@ def _choice(choice: Choice, spell: Spelling) -> MessageChoice:
         message.reasoning = message.reasoning_content = choice.reasoning
     if choice.tool_calls:
         message.tool_calls = [_call(call) for call in choice.tool_calls]
-    return MessageChoice(choice.index, message, choice.finish_reason.value, scores(choice.logprobs, spell))
+    return MessageChoice(
+        choice.index,
+        message,
+        finish_reason=choice.finish_reason.value,
+        logprobs=scores(choice.logprobs, spell),
+    )
 
 
 def _call(call: CalledTool) -> ToolCall:
@@ -187,7 +192,7 @@ def _call(call: CalledTool) -> ToolCall:
 def _score(logprob: TokenLogprob, spell: Spelling) -> TokenScore:
     own = _alternative(logprob.token_id, logprob.logprob, spell)
     top = [_alternative(token_id, value, spell) for token_id, value in logprob.top]
-    return TokenScore(own.token, own.logprob, own.bytes, top)
+    return TokenScore(own.token, own.logprob, own.bytes, top_logprobs=top)
 
 
 def _alternative(token_id: int, logprob: float, spell: Spelling) -> Alternative:

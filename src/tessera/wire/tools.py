@@ -56,7 +56,7 @@ def _tool(sent: wire.JsonDict, param: str) -> Tool:
         )
     check_depth(definition, param)
     parameters = _NO_PARAMETERS if function.parameters is None else function.parameters
-    return Tool(function.name, parameters, definition, bool(function.strict))
+    return Tool(function.name, parameters, definition, strict=bool(function.strict))
 
 
 def read_tool_choice(sent: str | wire.ToolChoice | None, tools: tuple[Tool, ...]) -> ToolChoice:
@@ -129,9 +129,11 @@ def read_format(sent: wire.Format | None) -> AnswerFormat:
             return _json_schema(schema, "response_format") if schema else AnyJsonObject()
         case wire.JsonSchemaFormat(named):
             if named is not None:
-                return _json_schema(named.schema, "response_format.json_schema", named.name, named.strict)
+                return _json_schema(
+                    named.schema, "response_format.json_schema", name=named.name, strict=named.strict
+                )
             if sent.schema is not None:
-                return _json_schema(sent.schema, "response_format", sent.name, sent.strict)
+                return _json_schema(sent.schema, "response_format", name=sent.name, strict=sent.strict)
             raise _missing("response_format.json_schema")
         case _:
             assert_never(sent)
