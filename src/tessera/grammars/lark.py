@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from tessera.core.chat import Json, JsonObject
 from tessera.schemas.references import as_list, as_object, with_schemas
+from tessera.schemas.work import CHARACTERS_PER_STEP, Work
 
 ANY_TEXT = "/(?s:.*)/"
 
@@ -92,13 +93,20 @@ def _counted_part(schema: Json, _: str) -> Json:
 
 
 class Rules:
-    """Collects the rules and terminals of a grammar, each under a name of its own."""
+    """Collects the rules and terminals of a grammar, each under a name of its own. `work` bounds their length
+    and the steps to make them.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, work: Work | None = None) -> None:
+        self.work = work or Work()
         self._lines: list[str] = []
 
     def add(self, name: str, body: str, *, options: str = "") -> str:
-        """Adds a rule, or a terminal if `name` is upper case. Returns the name, made unique by a number."""
+        """Adds a rule, or a terminal if `name` is upper case. Returns the name, made unique by a number.
+
+        Raises `TooMuchWork`.
+        """
+        self.work.spend(len(body) / CHARACTERS_PER_STEP)
         whole = f"{name}_{len(self._lines)}".replace("_", "_X" if name.isupper() else "_")
         self._lines.append(f"{whole}{f'[{options}]' if options else ''}: {body}")
         return whole

@@ -27,12 +27,14 @@ _MEMORY_BYTES = 2 * 2**30
 _ATTEMPT_S = 1.0
 _ALL_ATTEMPTS_S = 4.0
 _SAMPLES = ("{}", "[]", '""', "0")
-_QUESTION_S = 5.0
-"""Processor time for one question, without its attempts."""
+_QUESTION_S = 20.0
+"""Processor time for one question, without its attempts: several times that of the most steps, whose number
+normally decides (`ladder`).
+"""
 
 
 class Attempts:
-    """Tries the grammars of one question. All attempts share one limit of processor time."""
+    """Tries what one question needs. All attempts share one limit of processor time."""
 
     def __init__(self, trial: Trial) -> None:
         self._trial = trial
@@ -99,8 +101,9 @@ def _answer(setup: GrammarSetup, asked: GrammarQuestion, trial: Trial) -> Gramma
     request = asked.request()
     try:
         grammar = admitted_grammar(request, setup.syntax, setup.control_tokens, attempt=attempts.attempt)
+        validations = Attempts(trial)
         for param, schema in schemas_of(request):
-            if problem := attempts.validation(schema):
+            if problem := validations.validation(schema):
                 problem = f"The schema cannot be enforced: at #: {problem}."
                 raise InvalidSchema(problem, param=param)
     except InvalidSchema as error:

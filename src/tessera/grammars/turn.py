@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import assert_never
 
-from tessera.core.chat import AnyJsonObject, ChatRequest, FreeText, JsonSchema, Mode
+from tessera.core.chat import AnyJsonObject, ChatRequest, FreeText, JsonSchema, Mode, Tool
 from tessera.core.generation import Grammar
 from tessera.errors import InvalidSchema
 from tessera.grammars.calls import call_body, opening_without_tag
@@ -26,9 +26,9 @@ from tessera.grammars.lark import Rules, json_value, literal, quoted, without
 from tessera.parsing.syntax import Syntax, Tags
 from tessera.schemas.check import check_schema
 from tessera.schemas.references import AnySchema, Document
+from tessera.schemas.work import Work
 
 MAX_TOOLS_BYTES = 512 * 2**10
-ANSWER_PARAM = "response_format.json_schema.schema"
 
 
 def build_grammar(
@@ -36,15 +36,17 @@ def build_grammar(
     syntax: Syntax,
     control_tokens: Mapping[str, int],
     rungs: Mapping[str, int] = MappingProxyType({}),
+    work: Work | None = None,
 ) -> Grammar | None:
     """The grammar of the reply; None if it may be any text.
 
     `rungs` has the rung of `keywords.RUNGS` for each parameter whose schema is not on the first. Raises
-    `InvalidSchema` for schemas that cannot be enforced. `ladder` finds out whether the grammar can be used.
+    `InvalidSchema` for schemas that cannot be enforced, and `TooMuchWork`. `ladder` finds out whether the
+    grammar can be used.
     """
     if not request.tools and isinstance(request.answer_format, FreeText):
         return None
-    turn = _TurnGrammar(request, syntax, control_tokens, rungs)
+    turn = _TurnGrammar(request, syntax, control_tokens, rungs=rungs, rules=Rules(work))
     return Grammar(turn.rules.text(turn.reasoning() + turn.answer()))
 
 
@@ -56,16 +58,18 @@ class _TurnGrammar:
         request: ChatRequest,
         syntax: Syntax,
         control_tokens: Mapping[str, int],
+        *,
         rungs: Mapping[str, int],
+        rules: Rules,
     ) -> None:
         self._request = request
         self._syntax = syntax
         self._control = control_tokens
         self._rungs = rungs
-        self._documents = _checked_parameters(request, rungs)
+        self.rules = rules
+        self._documents = _checked_parameters(request, rungs, rules.work)
         self._callable = _callable_names(request) if syntax.call else []
         self._openings = opening_without_tag(syntax.calls, self._callable)
-        self.rules = Rules()
         spelled = self._spelled(syntax.call.open) if syntax.call and request.tools else None
         self._text = self.rules.add("TEXT", without(*self._openings, *([quoted(spelled)] if spelled else [])))
 
@@ -96,9 +100,9 @@ class _TurnGrammar:
                 return self._text
             case AnyJsonObject():
                 return self.rules.add("json", json_value({"type": "object"}))
-            case JsonSchema(schema=schema, strict=strict):
-                rung = self._rungs.get(ANSWER_PARAM, 0)
-                document = check_schema(schema, strict=strict, param=ANSWER_PARAM, rung=rung)
+            case JsonSchema(schema=schema, strict=strict, param=param):
+                rung = self._rungs.get(param, 0)
+                document = check_schema(schema, strict=strict, param=param, rung=rung, work=self.rules.work)
                 return self.rules.add("json", json_value(document.standing_alone(document.root)))
             case _:
                 assert_never(self._request.answer_format)
@@ -110,7 +114,7 @@ class _TurnGrammar:
                 self.rules,
                 tool,
                 self._documents[tool.name],
-                param=_param(i),
+                param=_param(tool, i),
                 style=self._syntax.calls,
                 spelled_close=self._spelled(tags.close),
             )
@@ -133,14 +137,14 @@ class _TurnGrammar:
         return f"<[{self._control[tag]}]>" if tag in self._control else literal(tag)
 
 
-def _checked_parameters(request: ChatRequest, rungs: Mapping[str, int]) -> dict[str, Document]:
+def _checked_parameters(request: ChatRequest, rungs: Mapping[str, int], work: Work) -> dict[str, Document]:
     """The checked schemas of all tools by name, whether they may be called or not."""
     documents: dict[str, Document] = {}
     n_bytes = 0
     for i, tool in enumerate(request.tools):
-        param = _param(i)
+        param = _param(tool, i)
         documents[tool.name] = check_schema(
-            tool.parameters, strict=tool.strict, param=param, rung=rungs.get(param, 0)
+            tool.parameters, strict=tool.strict, param=param, rung=rungs.get(param, 0), work=work
         )
         n_bytes += len(json.dumps(tool.parameters))
         if n_bytes > MAX_TOOLS_BYTES:
@@ -153,8 +157,8 @@ def _checked_parameters(request: ChatRequest, rungs: Mapping[str, int]) -> dict[
 def schemas_of(request: ChatRequest) -> Iterator[tuple[str, AnySchema]]:
     """The schemas by which a reply is validated, with the parameter of each."""
     if isinstance(form := request.answer_format, JsonSchema):
-        yield ANSWER_PARAM, form.schema
-    yield from ((_param(i), tool.parameters) for i, tool in enumerate(request.tools))
+        yield form.param, form.schema
+    yield from ((_param(tool, i), tool.parameters) for i, tool in enumerate(request.tools))
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,18 +176,16 @@ class SingleSchema:
 def single_schemas(request: ChatRequest) -> Iterator[SingleSchema]:
     """The schemas of the request's grammar, one by one."""
     if isinstance(form := request.answer_format, JsonSchema):
-        yield SingleSchema(
-            ANSWER_PARAM, form.strict, alone=replace(request, tools=()), alone_param=ANSWER_PARAM
-        )
+        yield SingleSchema(form.param, form.strict, alone=replace(request, tools=()), alone_param=form.param)
     names = _callable_names(request)
     for i, tool in enumerate(request.tools):
         if tool.name in names:
             alone = replace(request, tools=(tool,), answer_format=FreeText())
-            yield SingleSchema(_param(i), tool.strict, alone=alone, alone_param=_param(0))
+            yield SingleSchema(_param(tool, i), tool.strict, alone=alone, alone_param=_param(tool, 0))
 
 
-def _param(index: int) -> str:
-    return f"tools[{index}].function.parameters"
+def _param(tool: Tool, index: int) -> str:
+    return tool.param or f"tools[{index}].function.parameters"
 
 
 def _callable_names(request: ChatRequest) -> list[str]:

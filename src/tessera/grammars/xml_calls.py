@@ -16,6 +16,8 @@ from tessera.schemas.references import AnySchema, Document
 from tessera.schemas.short_check import ShortCheck, TooLong
 from tessera.schemas.signature import Signature
 
+_MOST_PATTERNS = 32
+"""A name that fits one pattern must fit no other. With more patterns, any name may come."""
 _NOT_ONE_BY_ONE = ("patternProperties", "enum", "const")
 _ONE_BY_ONE = "this model writes parameters one by one"
 # A name stands on one line. The parser drops blanks around it.
@@ -40,7 +42,7 @@ class XmlCall:
         self._param = param
         self._signature = Signature(tool.parameters)
         self._values = ParameterValues(rules, document, spelled_close)
-        self._parameters = parameters_of(document)
+        self._parameters = parameters_of(document, rules.work)
 
     def rule(self) -> str:
         """The rule for what stands between the tags of the call."""
@@ -55,7 +57,7 @@ class XmlCall:
             for name, schema in self._parameters.named.items()
             if (rule := self._named(name, schema))
         ]
-        others = [self._other(pattern, schema) for pattern, schema in self._parameters.others.items()]
+        others = self._others()
         if not named and not any(others) and not self._may_be_empty():
             self._relax("`properties`: this model's calls hold what it names, and nothing that fits is named")
             others = [] if self._parameters.closed or required else [self._other("", True)]
@@ -63,6 +65,12 @@ class XmlCall:
         end = literal("</function>\n")
         parameters = self._sequence(named, " | ".join(filter(None, others)))
         return self._rules.add("call", f"{begin} {parameters} {end}")
+
+    def _others(self) -> list[str | None]:
+        others = self._parameters.others
+        if len(others) > _MOST_PATTERNS:
+            return [self._other("", True)]
+        return [self._other(pattern, schema) for pattern, schema in others.items()]
 
     def _may_be_empty(self) -> bool:
         try:
@@ -101,7 +109,8 @@ class XmlCall:
         name = [_NAME, *([_expression(pattern)] if pattern else [])]
         if listed := "|".join(map(quoted, self._parameters.named)):
             name.append(f"~{expression(f'(?:{listed})')}")
-        name += [f"~{_expression(each)}" for each in self._parameters.others if each not in ("", pattern)]
+        if len(self._parameters.others) <= _MOST_PATTERNS:
+            name += [f"~{_expression(each)}" for each in self._parameters.others if each not in ("", pattern)]
         # One terminal for the whole opening: halfway, the lexer could not tell it from those of listed
         # parameters.
         opening = self._rules.add("OPENING", f'"<parameter=" ({" & ".join(name)}) ">\\n"')

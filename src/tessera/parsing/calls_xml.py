@@ -51,7 +51,7 @@ class XmlCallReader(PieceReader):
     def __init__(self, turn: Turn, call: OpenCall, then: Callable[[], None]) -> None:
         self._turn = turn
         self._then = then
-        self._arguments = Arguments(call.tool.parameters, call.write)
+        self._arguments = Arguments(call.signature(), call.write)
         tags = turn.syntax.call
         self._closing = (tags.open, tags.close) if tags else ()
         self.ends = turn.spelled(self._closing)

@@ -16,6 +16,7 @@ from tessera.parsing.answer import Answer
 from tessera.parsing.matcher import FoundTag
 from tessera.parsing.states import TRANSITIONS, Event, State
 from tessera.parsing.syntax import Syntax
+from tessera.schemas.signature import Signature
 from tessera.text.pieces import TextPiece
 
 
@@ -50,6 +51,7 @@ class OpenCall:
     """A tool call being read; `write` adds to the JSON text of its arguments."""
 
     tool: Tool
+    signature: Callable[[], Signature]
     write: Callable[[str], None]
 
 
@@ -91,6 +93,7 @@ class Turn:
         self._most_calls = 1 if request.one_call else None
         self._control_tokens = control_tokens
         self._new_call_id = new_call_id
+        self._signatures: dict[str, Signature] = {}
 
     @property
     def current(self) -> PieceReader:
@@ -129,9 +132,18 @@ class Turn:
         self.in_call = True
         self.unclosed_call = True
         self.events.append(ToolCallStarted(self._choice, index, id=self._new_call_id(), name=name))
+        tool = self.tools[name]
         return OpenCall(
-            self.tools[name], lambda text: self.events.append(ToolCallDelta(self._choice, index, text))
+            tool,
+            signature=lambda: self._signature(tool),
+            write=lambda text: self.events.append(ToolCallDelta(self._choice, index, text)),
         )
+
+    def _signature(self, tool: Tool) -> Signature:
+        """The signature of the tool, made once for all of its calls."""
+        if tool.name not in self._signatures:
+            self._signatures[tool.name] = Signature(tool.parameters)
+        return self._signatures[tool.name]
 
     def _show(self, text: str, logprobs: tuple[TokenLogprob, ...]) -> None:
         self.events.append(TextDelta(self._choice, text, logprobs))

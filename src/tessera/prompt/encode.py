@@ -1,5 +1,6 @@
 """Encodes segments as token ids."""
 
+import sys
 from collections.abc import Iterable, Sequence
 from typing import assert_never
 
@@ -8,22 +9,37 @@ from tessera.prompt.token_memory import TokenTrail
 from tessera.text.encoded import EncodedTexts
 from tessera.text.tokenizer import Tokenizer
 
+_SLICE_CHARACTERS = 2**16
+_LONG_CHARACTERS = 4 * _SLICE_CHARACTERS
+"""Longer texts are counted in slices before they are encoded."""
+
+
+class TooManyTokens(Exception):
+    """There are `n` tokens or more."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__(n)
+        self.n = n
+
 
 def encode(
     segments: Iterable[Segment],
     tokenizer: Tokenizer,
     known: EncodedTexts | None = None,
     salt: bytes = b"",
+    *,
+    most: int = sys.maxsize,
 ) -> tuple[int, ...]:
     """The ids of the segments. Adjacent texts are joined first, so that their ids are those of the whole
     text.
 
     Texts that are `known` under the salt are not encoded again. A text that the model generated at the same
     place keeps the model's own ids. Raises `KeyError` for a `Control` that the tokenizer does not have: the
-    format does not fit the model.
+    format does not fit the model. Raises `TooManyTokens` once there are more than `most`, or in a long text
+    certainly more than half as many.
     """
     control = tokenizer.control_tokens
-    recall = _CachingEncoder(tokenizer, known or EncodedTexts(), salt)
+    recall = _CachingEncoder(_Encoder(tokenizer, most), known or EncodedTexts(), salt)
     ids: list[int] = []
     texts: list[str] = []
     for segment in segments:
@@ -36,17 +52,37 @@ def encode(
                 ids += recall.ids_of("".join(texts), ids) if texts else ()
                 texts.clear()
                 ids.append(control[token])
+                _check(len(ids), most)
             case _:
                 assert_never(segment)
     ids += recall.ids_of("".join(texts), ids) if texts else ()
+    _check(len(ids), most)
     return tuple(ids)
+
+
+class _Encoder:
+    """Encodes texts, but for one that is clearly too long: it must not cost more than a text that fits."""
+
+    def __init__(self, tokenizer: Tokenizer, most: int) -> None:
+        self._tokenizer = tokenizer
+        self._most = most
+
+    def encode(self, text: str) -> list[int]:
+        if len(text) > _LONG_CHARACTERS:
+            n = 0
+            for start in range(0, len(text), _SLICE_CHARACTERS):
+                n += len(self._tokenizer.encode(text[start : start + _SLICE_CHARACTERS]))
+                if n > self._most:
+                    # Cutting a text adds some tokens at the ends of the slices, but does not double them.
+                    raise TooManyTokens(n // 2)
+        return self._tokenizer.encode(text)
 
 
 class _CachingEncoder:
     """Looks up the ids of texts before it encodes them."""
 
-    def __init__(self, tokenizer: Tokenizer, known: EncodedTexts, salt: bytes) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, encoder: _Encoder, known: EncodedTexts, salt: bytes) -> None:
+        self._encoder = encoder
         self._known = known
         self._salt = salt
         self._trail = TokenTrail(salt)
@@ -56,5 +92,10 @@ class _CachingEncoder:
         """The ids of a text that follows the ids `before` it, to which each call adds."""
         self._trail.go(before[self._n_passed :])
         self._n_passed = len(before)
-        spoken = self._known.find(self._trail.key(text))
-        return self._known.ids(text, self._salt, self._tokenizer.encode) if spoken is None else spoken
+        generated = self._known.find(self._trail.key(text))
+        return self._known.ids(text, self._salt, self._encoder.encode) if generated is None else generated
+
+
+def _check(n: int, most: int) -> None:
+    if n > most:
+        raise TooManyTokens(n)

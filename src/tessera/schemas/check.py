@@ -12,7 +12,7 @@ from typing import NoReturn
 from tessera.core.chat import Json
 from tessera.errors import InvalidSchema
 from tessera.schemas import patterns
-from tessera.schemas.bounds import MAX_VALUES, SchemaProblem, excess
+from tessera.schemas.bounds import MAX_SCHEMAS, MAX_VALUES, SchemaProblem, excess
 from tessera.schemas.builder import SchemaBuilder, unwritable
 from tessera.schemas.drafts import Draft, draft_of
 from tessera.schemas.exclusive import Exclusiveness
@@ -35,19 +35,20 @@ from tessera.schemas.references import (
 from tessera.schemas.resolver import Resolver
 from tessera.schemas.string_formats import FORMATS, VALIDATED
 from tessera.schemas.validation import schema_problem
+from tessera.schemas.work import A_GLANCE, Work
 
-_MAX_SCHEMAS = 20_000
 
-
-def check_schema(schema: AnySchema, *, strict: bool, param: str, rung: int = 0) -> Document:
+def check_schema(
+    schema: AnySchema, *, strict: bool, param: str, rung: int = 0, work: Work | None = None
+) -> Document:
     """Returns what the grammar is to enforce of `schema`, on a rung of `keywords.RUNGS`.
 
     Raises `InvalidSchema`, whose message holds the JSON pointer and the keyword, for a schema that is not
-    one, exceeds the bounds, or (with `strict`) holds what cannot be enforced.
+    one, exceeds the bounds, or (with `strict`) holds what cannot be enforced. Raises `TooMuchWork`.
     """
     if problem := excess(schema):
         raise _refusal(problem, param)
-    check = _Check(schema, strict=strict, param=param, left_out=RUNGS[rung])
+    check = _Check(schema, strict=strict, param=param, left_out=RUNGS[rung], work=work or Work())
     if (pointer := circular(schema, check.resolver)) is not None:
         check.refuse(pointer, "`$ref`: it refers to itself for one and the same value")
     if problem := schema_problem(schema):
@@ -69,11 +70,14 @@ def _refusal(problem: SchemaProblem, param: str) -> InvalidSchema:
 class _Check:
     """One schema being checked. Keywords that are `left_out` are not enforced."""
 
-    def __init__(self, schema: AnySchema, *, strict: bool, param: str, left_out: frozenset[str]) -> None:
+    def __init__(
+        self, schema: AnySchema, *, strict: bool, param: str, left_out: frozenset[str], work: Work
+    ) -> None:
         self._schema = schema
         self._strict = strict
         self._param = param
         self._left_out = left_out
+        self._work = work
         self._draft: Draft | None = draft_of(schema)
         self.resolver = Resolver(schema, self._draft)
         self._exclusiveness = Exclusiveness(schema, self._draft, self.resolver)
@@ -99,8 +103,9 @@ class _Check:
     def enforced(self, schema: AnySchema, pointer: str) -> AnySchema:
         """Rewrites a schema for the grammar."""
         self._n_visited += 1
-        if self._n_visited > _MAX_SCHEMAS:
-            self.refuse(pointer, f"more than {_MAX_SCHEMAS} schemas once its references are laid out")
+        self._work.spend()
+        if self._n_visited > MAX_SCHEMAS:
+            self.refuse(pointer, f"more than {MAX_SCHEMAS} schemas once its references are laid out")
         if isinstance(schema, bool):
             return schema
         if "not" in schema and is_anything(schema["not"]):
@@ -132,8 +137,10 @@ class _Check:
 
     def keep_union(self, rewritten: SchemaBuilder, at: Occurrence) -> None:
         branches = subschemas(at.schema, at.name)
-        if at.name == "oneOf" and self._strict and not self._exclusiveness.holds(branches, at.pointer):
-            self.relax(at.pointer, "`oneOf`: a value may fit two branches, which a grammar cannot tell")
+        if at.name == "oneOf" and self._strict:
+            self._work.spend(A_GLANCE * len(branches) ** 2)
+            if not self._exclusiveness.holds(branches, at.pointer):
+                self.relax(at.pointer, "`oneOf`: a value may fit two branches, which a grammar cannot tell")
         rewritten.unions.append(self._each(branches, at.pointer))
 
     def keep_parts(self, rewritten: SchemaBuilder, at: Occurrence) -> None:

@@ -14,9 +14,9 @@ from tessera.schemas.references import (
     as_list,
     as_object,
     as_schema,
-    in_place,
     subschemas,
 )
+from tessera.schemas.work import A_GLANCE, Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,21 +35,26 @@ class Parameters:
     keywords: frozenset[str]
 
 
-def parameters_of(document: Document) -> Parameters:
-    """The parameters of a tool, by its checked schema."""
-    holding = [*in_place(document.root, document.target)]
-    possible = [*in_place(document.root, document.target, "anyOf")]
+def parameters_of(document: Document, work: Work) -> Parameters:
+    """The parameters of a tool, by its checked schema. Raises `TooMuchWork`."""
+    holding = [*document.in_place(document.root, work)]
+    possible = [*document.in_place(document.root, work, "anyOf")]
     named = {**joined("anyOf", possible), **joined("allOf", holding)}
     required = _required(holding)
     for part in holding:
-        branches = [_required(in_place(branch, document.target)) for branch in subschemas(part, "anyOf")]
+        branches = [_required(document.in_place(branch, work)) for branch in subschemas(part, "anyOf")]
         required |= set[str].intersection(*branches) if branches else set()
     others = _others(holding, possible)
     counts = [part.get("maxProperties") for part in holding]
     unlisted = sorted(required - named.keys())
-    named |= {name: _any_of([*others.values()]) for name in unlisted}
+    named |= dict.fromkeys(unlisted, _any_of([*others.values()]))
+    rules = _for_unlisted(holding)
+    work.spend(A_GLANCE * len(rules) * len(named))
     return Parameters(
-        named={name: _all_of([schema, *_of_unlisted(name, holding)]) for name, schema in named.items()},
+        named={
+            name: _all_of([schema, *(rule for listed, rule in rules if name not in listed)])
+            for name, schema in named.items()
+        },
         required=frozenset(required),
         others=others,
         closed=any(_is_closed(part) for part in holding),
@@ -85,12 +90,14 @@ def _others(holding: list[JsonObject], possible: list[JsonObject]) -> dict[str, 
     return found
 
 
-def _of_unlisted(name: str, holding: Iterable[JsonObject]) -> list[AnySchema]:
-    """The rules for `name` in parts that do not list it. Patterns are left to the final validation."""
+def _for_unlisted(holding: Iterable[JsonObject]) -> list[tuple[JsonObject, AnySchema]]:
+    """The rules of parts for properties that they do not list, each with those that the part lists. Patterns
+    are left to the final validation.
+    """
     return [
-        rule
+        (as_object(part.get("properties")), rule)
         for part in holding
-        if "patternProperties" not in part and name not in as_object(part.get("properties"))
+        if "patternProperties" not in part
         for rule in _additional([part])
     ]
 

@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote
 
 from tessera.core.chat import Json, JsonObject
 from tessera.schemas.keywords import KEYWORDS
+from tessera.schemas.work import A_GLANCE, Work
 
 AnySchema: TypeAlias = JsonObject | bool
 
@@ -35,13 +36,21 @@ class Document:
             schema = self.target(schema)
         return schema
 
-    def standing_alone(self, part: AnySchema) -> JsonObject:
-        """`part` as a whole schema, with the definitions that it reaches."""
+    def in_place(self, schema: AnySchema, work: Work, *unions: str) -> Iterator[JsonObject]:
+        """What the function `in_place` finds in this document, counted as `work`."""
+        for part in in_place(schema, self.target, *unions):
+            work.spend(A_GLANCE)
+            yield part
+
+    def standing_alone(self, part: AnySchema, work: Work | None = None) -> JsonObject:
+        """`part` as a whole schema, with the definitions that it reaches. Counts these as `work`."""
         reached: dict[str, AnySchema] = {}
         todo = sorted(targets(part))
         while todo:
             if (name := todo.pop()) not in reached:
                 reached[name] = self.definitions[name]
+                if work:
+                    work.spend()
                 todo += sorted(targets(reached[name]))
         nothing: JsonObject = {"enum": []}
         whole = part if isinstance(part, Mapping) else ({} if part else nothing)

@@ -12,7 +12,8 @@ was written. Malformed keywords are ignored.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import NoReturn
 
 from tessera.core.chat import Json, JsonObject
@@ -23,8 +24,12 @@ from tessera.schemas.short_check import referred_to
 from tessera.schemas.types import TYPES, equal, types_named, types_of
 
 _UNIONS = ("anyOf", "oneOf")
+_ANY_TYPE = frozenset(TYPES)
+_TEXT_ONLY = frozenset(("string",))
 # Deeper than any schema people write; beyond it everything is allowed.
 _DEEPEST = 64
+_MOST_PARTS = 1_000
+"""The most parts of a schema that are visited for one value. What the others restrict is allowed."""
 _BLANKS = " \t\r\n"
 _NOTHING: JsonObject = {}
 
@@ -32,6 +37,9 @@ _NOTHING: JsonObject = {}
 class Signature:
     """The parameters of one function. `names` are those that the schema lists. With `is_union`, the values
     that one may have depend on others. There must be at least `least` parameters.
+
+    This runs in the event loop, on schemas that clients send: the types of each part are found once, and a
+    bounded number of parts is visited for each value.
     """
 
     def __init__(self, schema: JsonObject) -> None:
@@ -40,6 +48,7 @@ class Signature:
         possible = in_place(schema, self._target, *_UNIONS)
         self._properties = {**joined("anyOf", possible), **joined("allOf", holding)}
         self._unlisted: Json = {"allOf": [_unlisted(part) for part in holding]}
+        self._types: dict[int, frozenset[str]] = {}
         self._check = ParameterCheck(schema)
         self.is_union = any(as_list(part.get(keyword)) for part in holding for keyword in _UNIONS)
         counts = [part.get("minProperties") for part in holding]
@@ -48,14 +57,11 @@ class Signature:
 
     def only_text(self, name: str) -> bool:
         """Whether the value can only be a string."""
-        schema = self._schema(name)
-        possible = [each for each in TYPES if self._allows(schema, lambda leaf, each=each: _has(leaf, each))]
-        return possible == ["string"]
+        return self._types_of(self._schema(name)) == _TEXT_ONLY
 
     def fits(self, name: str, value: Json) -> bool:
         """Whether `value` is valid for the parameter, as far as it does not depend on other parameters."""
-        fits = self._allows(self._schema(name), lambda leaf: _fits(leaf, value))
-        return fits and self._check.allows(name, json.dumps(value), {})
+        return self._allows(self._schema(name), value) and self._check.allows(name, json.dumps(value), {})
 
     def read(self, name: str, text: str, before: JsonObject = _NOTHING) -> str:
         """The JSON text of a value that was written as `text`, after the arguments `before`."""
@@ -65,9 +71,9 @@ class Signature:
             value: Json = json.loads(text, parse_constant=_refuse)
         except (ValueError, RecursionError):
             return string
-        if not self._allows(schema, lambda leaf: _fits(leaf, value)):
+        if not self._allows(schema, value):
             return string
-        if self._allows(schema, lambda leaf: _fits(leaf, text)):
+        if self._allows(schema, text):
             is_json = not isinstance(value, str) and _is_replayed(text, value)
             if not (is_json and self._check.allows(name, text, before)):
                 return string if self._check.allows(name, string, before) else text.strip(_BLANKS)
@@ -76,20 +82,48 @@ class Signature:
     def _schema(self, name: str) -> Json:
         return self._properties.get(name, self._unlisted)
 
-    def _allows(self, schema: Json, leaf: Callable[[JsonObject], bool]) -> bool:
-        """Whether `leaf` is true of enough schemas for the whole to be valid. Every schema is visited once:
+    def _types_of(self, schema: Json) -> frozenset[str]:
+        """The types that a schema allows."""
+        todo = [schema]
+        while todo:
+            part = todo[-1]
+            if not isinstance(part, Mapping):
+                todo.pop()
+                continue
+            inner = [*self._all_of(part), *chain.from_iterable(_unions(part))]
+            new = [each for each in inner if isinstance(each, Mapping) and id(each) not in self._types]
+            if new and id(part) not in self._types:
+                self._types[id(part)] = _ANY_TYPE  # for a part that refers back to this one
+                todo += new
+                continue
+            todo.pop()
+            types = _own_types(part).intersection(*map(self._known_types, self._all_of(part)))
+            for union in _unions(part):
+                types &= frozenset[str]().union(*map(self._known_types, union))
+            self._types[id(part)] = types
+        return self._known_types(schema)
+
+    def _known_types(self, schema: Json) -> frozenset[str]:
+        if isinstance(schema, Mapping):
+            return self._types[id(schema)]
+        return frozenset() if schema is False else _ANY_TYPE
+
+    def _allows(self, schema: Json, value: Json) -> bool:
+        """Whether the schema allows a value, as far as types and constants tell. Every part is visited once:
         references that fan out, or form cycles, cost nothing.
         """
+        if self._types_of(schema).isdisjoint(types_of(value)):
+            return False
         seen: dict[int, bool] = {}
 
         def ask(schema: Json, depth: int) -> bool:
             if not isinstance(schema, Mapping):
                 return schema is not False
-            if depth > _DEEPEST or id(schema) in seen:
+            if depth > _DEEPEST or id(schema) in seen or len(seen) == _MOST_PARTS:
                 return seen.get(id(schema), True)
             seen[id(schema)] = True
             seen[id(schema)] = (
-                leaf(schema)
+                _fits(schema, value)
                 and all(ask(each, depth + 1) for each in self._all_of(schema))
                 and all(any(ask(each, depth + 1) for each in union) for union in _unions(schema))
             )
@@ -120,12 +154,11 @@ def _is_replayed(text: str, value: Json) -> bool:
     return isinstance(value, Mapping | list) or text == text.strip(_BLANKS)
 
 
-def _has(schema: JsonObject, kind: str) -> bool:
-    """Whether the schema's own keywords allow a value of that type."""
+def _own_types(schema: JsonObject) -> frozenset[str]:
+    """The types that the schema's own keywords allow."""
     allowed = _constants(schema)
-    return kind in types_named(schema) and (
-        allowed is None or any(kind in types_of(value) for value in allowed)
-    )
+    named = types_named(schema)
+    return named if allowed is None else named.intersection(chain.from_iterable(map(types_of, allowed)))
 
 
 def _fits(schema: JsonObject, value: Json) -> bool:

@@ -1,7 +1,7 @@
 """The kinds of values that a schema allows: constants, and "open" types, of which more than constants fit.
 
-There may be too many open types, where parts of a schema contradict each other or where following its
-references takes too long; never too few.
+There may be too many open types, where parts of a schema contradict each other or where its references go too
+deep; never too few.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,14 +13,13 @@ from tessera.schemas.references import (
     as_list,
     as_schema,
     definition_name,
-    in_place,
     subschemas,
 )
-from tessera.schemas.types import types_named, types_of
+from tessera.schemas.types import TYPES, types_named, types_of
+from tessera.schemas.work import A_GLANCE, Work
 
 DEEPEST = 64
 """A schema behind more references inside each other is taken to allow anything."""
-_MOST_VISITS = 50_000
 CONSTANTS = frozenset({"const", "enum"})
 OTHER_KINDS = ("array", "integer", "number", "object")
 """The types besides strings that can be open."""
@@ -42,11 +41,13 @@ _BOUNDS: Mapping[str, tuple[str, str]] = {
 class ValueKinds:
     """The kinds of values that schemas of one document allow."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, work: Work) -> None:
+        """All visits are counted as `work`. All methods raise `TooMuchWork`."""
         self._document = document
+        self._work = work
         self._open: dict[tuple[str, str], bool] = {}
+        self._first: dict[str, set[str]] = {}
         self._depth = 0
-        self._n_visits = 0
 
     def open_kinds(self, schema: AnySchema) -> set[str]:
         """The open types among `OTHER_KINDS`, without integers if all numbers are open."""
@@ -56,6 +57,7 @@ class ValueKinds:
     def _is_open(self, schema: AnySchema, kind: str) -> bool:
         if isinstance(schema, bool):
             return schema
+        self._work.spend(A_GLANCE)
         if not admits(schema, kind):
             return False
         if "$ref" in schema and not self._is_definition_open(definition_name(schema), kind):
@@ -76,38 +78,59 @@ class ValueKinds:
 
     def constants(self, schema: AnySchema) -> list[Json]:
         """The constants that the schema lists, and null and the booleans if they are allowed."""
-        listed = [value for part in self.in_place(schema) for value in _listed(part)]
+        listed = [value for part in self._in_place(schema) for value in self._counted(part)]
         others: list[tuple[str, Json]] = [("null", None), ("boolean", True), ("boolean", False)]
         return listed + [value for kind, value in others if self._is_open(schema, kind)]
+
+    def _counted(self, schema: JsonObject) -> list[Json]:
+        values = _listed(schema)
+        self._work.spend(A_GLANCE * len(values))
+        return values
 
     def has_rules(self, schema: AnySchema, kind: str) -> bool:
         """Whether the schema restricts an array or object by more than its type."""
         rules = _RULES.get(kind, frozenset[str]())
-        return any(kind in types_named(part) and part.keys() & rules for part in self.in_place(schema))
+        return any(kind in types_named(part) and part.keys() & rules for part in self._in_place(schema))
 
     def first_items(self, schema: AnySchema) -> set[str]:
         """The types that the first item of an array may have."""
-        items = [
-            as_schema(next(iter(as_list(part.get("prefixItems"))), part.get("items", True)))
-            for part in self.in_place(schema)
-            if "array" in types_named(part) and part.keys() & (_RULES["array"] | {"type"})
-        ]
-        kinds: set[str] = set()
-        for item in items or [True]:
-            nothing: JsonObject = {}
-            for part in [nothing] if item is True else self.in_place(item):
-                if part.keys() & CONSTANTS:
-                    kinds |= {kind for value in _listed(part) for kind in types_of(value)}
-                elif "type" in part or not part.keys() & {"$ref", "anyOf", "allOf"}:
-                    kinds |= types_named(part)
+        if isinstance(schema, bool):
+            return {*TYPES} if schema else set()
+        self._work.spend(A_GLANCE)
+        if not admits(schema, "array"):
+            return set()
+        first = as_list(schema.get("prefixItems"))
+        kinds = self._types_of_item(as_schema(first[0] if first else schema.get("items", True)))
+        if "$ref" in schema:
+            kinds &= self._first_items_of_definition(definition_name(schema))
+        for part in subschemas(schema, "allOf"):
+            kinds &= self.first_items(part)
+        if branches := subschemas(schema, "anyOf"):
+            kinds &= set[str]().union(*map(self.first_items, branches))
         return kinds
 
-    def in_place(self, schema: AnySchema) -> Iterator[JsonObject]:
-        """The schemas that apply to the same value: itself, what it refers to and what it combines."""
-        if self._n_visits < _MOST_VISITS:
-            for part in in_place(schema, self._document.target, "anyOf"):
-                self._n_visits += 1
-                yield part
+    def _first_items_of_definition(self, name: str) -> set[str]:
+        if name not in self._first:
+            if self._depth == DEEPEST:
+                return {*TYPES}
+            self._depth += 1
+            self._first[name] = self.first_items(self._document.definitions[name])
+            self._depth -= 1
+        return self._first[name]
+
+    def _types_of_item(self, item: AnySchema) -> set[str]:
+        if item is True or item == {}:
+            return {*TYPES}
+        types = set[str]()
+        for part in self._in_place(item):
+            if part.keys() & CONSTANTS:
+                types |= {each for value in _listed(part) for each in types_of(value)}
+            elif "type" in part or not part.keys() & {"$ref", "anyOf", "allOf"}:
+                types |= types_named(part)
+        return types
+
+    def _in_place(self, schema: AnySchema) -> Iterator[JsonObject]:
+        return self._document.in_place(schema, self._work, "anyOf")
 
 
 def admits(schema: JsonObject, kind: str) -> bool:

@@ -9,7 +9,7 @@ from tessera.core.chat import ChatRequest, FreeText, Json, Mode, SamplingOptions
 from tessera.errors import RequestError, UnsupportedParameter
 from tessera.wire import request as wire
 from tessera.wire.messages import read_messages
-from tessera.wire.reading import check_depth, check_utf8, decode
+from tessera.wire.reading import check_depth, check_utf8, decode, has_more_values
 from tessera.wire.tools import read_format, read_tool_choice, read_tools
 
 T = TypeVar("T")
@@ -51,6 +51,9 @@ MAX_STOP = 4
 MAX_UNREAD = 100_000
 """About the most values in all ignored fields: checking millions would keep other requests waiting."""
 
+MAX_VALUES = 100_000
+"""About the most values in the whole body: tens of times as many as the longest conversations have."""
+
 _SEPARATORS = (b",", b"[", b"{")
 _NAMES = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _REQUEST = msgspec.json.Decoder(wire.Request)
@@ -82,6 +85,9 @@ class ReplyOptions:
 def decode_request(body: bytes) -> tuple[ChatRequest, ReplyOptions]:
     """Raises `RequestError`. What depends on the model is checked later."""
     ignored = _ignored(body)
+    # The whole body is counted: of a name that is sent many times, every value is decoded.
+    if has_more_values(body, MAX_VALUES):
+        raise RequestError(f"The body has more than {MAX_VALUES:,} values: send less in one request.")
     sent = decode(_REQUEST, body)
     tools = read_tools(sent.tools or [])
     kwargs = sent.chat_template_kwargs or wire.TemplateKwargs()
@@ -170,15 +176,12 @@ def _max_output_tokens(sent: wire.Request) -> int | None:
 
 
 def _sampling(sent: wire.Request) -> SamplingOptions:
-    bias = sent.logit_bias or {}
-    if any(not 0 <= token_id < 2**31 for token_id in bias):
-        raise RequestError("Invalid 'logit_bias': a key is not a token id.", param="logit_bias")
     as_sent = {field.name: getattr(sent, field.name) for field in fields(SamplingOptions)}
     return replace(
         SamplingOptions(**as_sent),
         top_k=0 if sent.top_k == -1 else _whole(sent.top_k),  # -1 is vLLM's word for off
         seed=_whole(sent.seed),
-        logit_bias=bias,
+        logit_bias=sent.logit_bias or {},
     )
 
 
