@@ -37,7 +37,7 @@ LogprobCount: TypeAlias = (
 )
 
 
-# Checked key by key: Python's hash of integers beyond 61 bits lets a client choose keys that all collide.
+# The range is checked key by key: with integers beyond 61 bits, a client could choose keys that all collide.
 TokenId: TypeAlias = Annotated[int, Meta(ge=0, lt=2**31)]
 
 
