@@ -23,14 +23,12 @@ from tessera.wire.usage import OwnBy, UsageReport
 Json = dict[str, Any]
 PLACE = "#/components/schemas/"
 RENAMED = {
-    "tessera.wire.request.CalledFunction": "CalledFunction",
-    "tessera.wire.reply.CalledFunction": "FunctionOfCall",
     "Request": "ChatRequest",
     "Completion": "ChatCompletion",
 }
 
 _SENT = {
-    RENAMED.get(f"{kind.__module__}.{kind.__name__}", RENAMED.get(kind.__name__, kind.__name__)): kind
+    RENAMED.get(kind.__name__, kind.__name__): kind
     for module in (cards, reply, usage)
     for kind in vars(module).values()
     if isinstance(kind, type) and issubclass(kind, Struct) and kind is not Struct

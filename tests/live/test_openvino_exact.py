@@ -196,15 +196,15 @@ def wild_draft(lookup: Lookup) -> list[int]:
 PLAIN_DRAFT = Lookup.draft
 
 
-Spoken = dict[tuple[int, int], tuple[list[int], list[float]]]
+TokenRecorder = dict[tuple[int, int], tuple[list[int], list[float]]]
 
 
-def speak(core: EngineCore, n_requests: int, sampling: Sampling) -> tuple[Spoken, int]:
+def speak(core: EngineCore, n_requests: int, sampling: Sampling) -> tuple[TokenRecorder, int]:
     """Tokens and logprobs of every sequence of all requests; how many chunks they came in."""
     requests = [next(REQUESTS) for _ in range(n_requests)]
     for index, request in enumerate(requests):
         core.submit(request, Prompt(PROMPTS[index * 7 + 6][:9] * 6), sampling)
-    spoken: Spoken = {}
+    spoken: TokenRecorder = {}
     n_chunks = 0
     while core.busy:
         for request, chunk in core.step():
