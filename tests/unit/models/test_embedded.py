@@ -10,8 +10,8 @@ import pytest
 from tessera.errors import StartupError
 from tessera.models import embedded
 from tessera.models.embedded import EMBEDDED, PackagedModel
-from tessera.models.folder import GenerationConfig
 from tessera.models.progress import Quiet
+from tessera.models.source import GenerationConfig
 
 CONTENT = b"GGUF" + bytes(range(256)) * 1000
 TINY = PackagedModel(

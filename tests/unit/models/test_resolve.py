@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from tessera.engine.openvino.convert import IR
 from tessera.errors import StartupError
 from tessera.models.cache import Cache
 from tessera.models.progress import Quiet
@@ -19,7 +20,7 @@ def ir_folder(path: Path) -> Path:
 def test_an_ir_folder_is_served_where_it_is(tmp_path: Path) -> None:
     path = ir_folder(tmp_path / "my-model")
     cache = Cache(tmp_path / "cache")
-    folder = resolve(str(path), cache, Quiet(), offline=True)
+    folder = resolve(str(path), cache, Quiet(), IR, offline=True)
     assert (folder.path, folder.model_id, folder.context_tokens) == (path, "my-model", 9)
     assert not cache.root.exists()
 
@@ -27,13 +28,13 @@ def test_an_ir_folder_is_served_where_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize("spec", ["./absent/model.gguf", "absent", "/absent/folder", "a/b/c"])
 def test_what_is_nothing_is_named(spec: str, tmp_path: Path) -> None:
     with pytest.raises(StartupError, match=f"{spec} is neither a folder"):
-        resolve(spec, Cache(tmp_path), Quiet())
+        resolve(spec, Cache(tmp_path), Quiet(), IR)
 
 
 @pytest.mark.parametrize("spec", [None, "org/name", "org/name@v1:Q4"])
 def test_offline_nothing_is_fetched(spec: str | None, tmp_path: Path) -> None:
     with pytest.raises(StartupError, match="offline setting forbids"):
-        resolve(spec, Cache(tmp_path), Quiet(), offline=True)
+        resolve(spec, Cache(tmp_path), Quiet(), IR, offline=True)
     assert Cache(tmp_path).entries() == []
 
 
@@ -41,7 +42,7 @@ def test_a_broken_gguf_file_is_named_and_nothing_is_cached(tmp_path: Path) -> No
     path = tmp_path / "broken.gguf"
     path.write_bytes(b"GGUF\3\0\0\0")
     with pytest.raises(StartupError, match=r"broken\.gguf is not a GGUF file"):
-        resolve(str(path), Cache(tmp_path / "cache"), Quiet())
+        resolve(str(path), Cache(tmp_path / "cache"), Quiet(), IR)
     with pytest.raises(StartupError, match=r"broken\.gguf"):
-        resolve(str(tmp_path), Cache(tmp_path / "cache"), Quiet())
+        resolve(str(tmp_path), Cache(tmp_path / "cache"), Quiet(), IR)
     assert Cache(tmp_path / "cache").entries() == []

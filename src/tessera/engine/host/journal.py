@@ -1,4 +1,7 @@
-"""What the engine's process tells of its work: a line per beginning and end, and counts. No content."""
+"""What an engine's process reports of its work: totals, and a log line when a generation begins or ends.
+
+No content is logged.
+"""
 
 import logging
 import time
@@ -24,7 +27,7 @@ class Entry:
 
 
 class Journal:
-    """Counts what goes through the process since it began, and logs each generation under its trace id."""
+    """Counts since the process began, and logs each generation under its trace id."""
 
     def __init__(self) -> None:
         self.n_steps = 0
@@ -32,7 +35,7 @@ class Journal:
         self._prefix_hits = 0
 
     def totals(self) -> Gauges:
-        """Steps; prompt tokens of the generations that have begun, and how many of them were cached."""
+        """The number of steps, of prompt tokens that have begun, and of those of them that were cached."""
         return {
             "n_steps": self.n_steps,
             "prefix_queries": self._prefix_queries,
@@ -40,11 +43,11 @@ class Journal:
         }
 
     def open(self, prompt: Prompt, sampling: Sampling) -> Entry:
-        """A generation is submitted."""
+        """The entry of a generation that is submitted."""
         return Entry(prompt.trace_id, len(prompt.token_ids), sampling.n)
 
     def add(self, entry: Entry, chunk: TokenChunk) -> None:
-        """A step has added to it."""
+        """Counts what a step has added."""
         if entry.first_step is None:
             self._begin(entry, chunk.cached_tokens)
         entry.n_tokens += len(chunk.token_ids)
@@ -54,11 +57,11 @@ class Journal:
                 self._end(entry, chunk.finish)
 
     def abort(self, entry: Entry) -> None:
-        """Whoever asked for it does not want it any more."""
+        """Ends the entry of a generation that its client no longer wants."""
         self._end(entry, "aborted")
 
     def fail(self, entry: Entry) -> None:
-        """It failed, alone."""
+        """Ends the entry of a generation that failed."""
         log(_logger, "warning", "generation failed", **self._course(entry))
 
     def _begin(self, entry: Entry, n_cached: int) -> None:

@@ -1,16 +1,18 @@
 """The engine itself, synchronous: requests in, one forward pass per `step`, tokens out."""
 
 import time
+from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from tessera.core.generation import EngineFinish, Prompt, Sampling, TokenChunk
+from tessera.core.generation import EngineFinish, EngineInfo, Prompt, Sampling, TokenChunk
 from tessera.engine.batch.blocks import BLOCK_TOKENS, BlockPool
 from tessera.engine.batch.constraint import Constraint, Grammars
 from tessera.engine.batch.growth import follow, force, grow
@@ -19,7 +21,7 @@ from tessera.engine.batch.sampling import Sampler
 from tessera.engine.batch.scheduler import Scheduler
 from tessera.engine.batch.sequence import Sequence
 from tessera.engine.batch.siblings import make_sibling, share_blocks
-from tessera.engine.openvino.config import WorkerConfig
+from tessera.engine.openvino.config import OpenVinoOptions
 from tessera.engine.openvino.graph import PagedGraph, Span
 from tessera.engine.openvino.warming import Warming
 from tessera.errors import GenerationFailed, GrammarFailed, TesseraError
@@ -39,21 +41,26 @@ class EngineCore:
     """Loads, compiles and warms up on construction (seconds). Its methods are called from one thread."""
 
     def __init__(
-        self, config: WorkerConfig, *, compute: Compute = compute_mask, clock: Clock = time.thread_time
+        self,
+        served: EngineInfo,
+        options: OpenVinoOptions,
+        *,
+        compute: Compute = compute_mask,
+        clock: Clock = time.thread_time,
     ) -> None:
-        """`compute` and `clock` are what `Masks` takes."""
+        """`compute` and `clock` are those of `Masks`."""
         self._graph = PagedGraph(
-            Path(config.model_xml),
-            precision=config.precision,
-            threads=config.threads,
-            kv_cache_bytes=config.kv_cache_bytes,
+            Path(options.model_xml),
+            precision=options.precision,
+            threads=options.threads,
+            kv_cache_bytes=options.kv_cache_bytes,
         )
         pool = BlockPool(self._graph.n_blocks)
         self._scheduler = Scheduler(
             pool,
-            max_sequences=config.max_sequences,
-            step_tokens=config.step_tokens,
-            gap_s=config.step_gap_s,
+            max_sequences=served.max_sequences,
+            step_tokens=options.step_tokens,
+            gap_s=options.step_gap_s,
         )
         self._pool = pool
         self._requests: dict[int, list[Sequence]] = {}
@@ -61,17 +68,17 @@ class EngineCore:
         self._compiling: dict[int, Future[Constraint]] = {}
         self._arrivals = count()
         self.info = replace(
-            config.served(),
-            context_tokens=min(config.context_tokens, pool.n_blocks * BLOCK_TOKENS),
+            served,
+            context_tokens=min(served.context_tokens, pool.n_blocks * BLOCK_TOKENS),
             vocabulary_size=self._graph.vocabulary_size,
         )
         self._sampled: list[tuple[Sequence, EngineFinish | None]] = []
         self._masks = Masks(self._graph.vocabulary_size, compute=compute, clock=clock)
-        tokenizer = HfTokenizer.from_file(Path(config.tokenizer_json))
+        tokenizer = HfTokenizer.from_file(Path(options.tokenizer_json))
         self._spell = tokenizer.token_bytes
         self._grammars = Grammars(tokenizer, self.info.eos_token_ids, self.info.vocabulary_size)
         self._warming = Warming(
-            self._graph, max_sequences=config.max_sequences, step_tokens=config.step_tokens
+            self._graph, max_sequences=served.max_sequences, step_tokens=options.step_tokens
         )
 
     @property
@@ -292,6 +299,11 @@ class EngineCore:
             thinking_left=sampling.thinking_budget and sampling.thinking_budget.n_tokens,
             n_siblings=sampling.n - 1,
         )
+
+
+def open_core(served: EngineInfo, options: Mapping[str, object]) -> EngineCore:
+    """A `CoreFactory`; `options` are the fields of `OpenVinoOptions`."""
+    return EngineCore(served, msgspec.convert(options, OpenVinoOptions))
 
 
 def _span(sequence: Sequence, n_tokens: int) -> Span:
