@@ -92,9 +92,10 @@ class HostedEngine:
     async def start(self) -> None:
         """Connects; returns when the engine is ready."""
         self.connect()
-        await self._ready()
+        await self.ready()
 
-    async def _ready(self) -> None:
+    async def ready(self) -> None:
+        """Returns when there is a connection; raises `EngineUnavailable` if the engine is closed first."""
         await self._settled.wait()
         if self._reason == "engine_closed":
             raise unavailable(self._reason)

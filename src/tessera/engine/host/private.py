@@ -18,7 +18,7 @@ class PrivateEngine(HostedEngine):
         """Starts the process, which is restarted from then on if it dies."""
         self._running = asyncio.create_task(self._run())
         try:
-            await self._ready()
+            await self.ready()
         except BaseException:
             await self.aclose()
             self._running.result()  # why it did not start

@@ -131,7 +131,7 @@ class EngineProcess:
         try:
             cause = await self._last(listener, ready)
         except OSError as error:  # for want of a process or a descriptor: that may pass
-            cause = f"could not be started: {error}"
+            cause = f"could not be started as {self._command[0]}: {error}"
         return Death(cause, None if self._ready_at is None else time.monotonic() - self._ready_at)
 
     async def _last(self, listener: socket.socket, ready: Callable[[], None]) -> str:
