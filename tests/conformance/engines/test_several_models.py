@@ -97,19 +97,16 @@ def test_a_key_may_be_for_some_of_the_models(
 ) -> None:
     server = serve_tiny(TESSERA_CONFIG=str(config))
 
-    def tessera(*arguments: str) -> str:
+    def tessera(*arguments: str) -> Any:
         done = subprocess.run(
-            [TESSERA, *arguments], env=environment, capture_output=True, text=True, check=True
+            [TESSERA, *arguments, "--json"], env=environment, capture_output=True, check=True
         )
-        return done.stdout
+        return json.loads(done.stdout)
 
     tessera("accounts", "create", "someone", "--tier", "pro")
-    key = next(
-        word
-        for word in tessera("keys", "create", "someone", "--name", "some", "--models", "two").split()
-        if "sk-" in word
-    )
-    with httpx2.Client(base_url=server.url, headers={"Authorization": f"Bearer {key}"}, timeout=10) as client:
+    key = tessera("keys", "create", "someone", "--name", "some", "--models", "two")["secret"]
+    headers = {"Authorization": f"Bearer {key}"}
+    with httpx2.Client(base_url=server.url, headers=headers, timeout=10) as client:
         assert [card["id"] for card in client.get("/v1/models").json()["data"]] == ["org/second", "two"]
         assert chat(client, model="two").status_code == 200
         assert chat(client, model="third").status_code == 403
