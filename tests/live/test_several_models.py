@@ -58,7 +58,7 @@ def test_each_model_has_an_engine_that_dies_alone(
 
         cards = {card["id"]: card for card in client.get("/v1/models").json()["data"]}
         assert [*cards] == ["left", "right", "practice"]
-        assert (cards["right"]["context_length"], cards["left"]["context_length"]) == (512, 8192)
+        assert cards["right"]["context_length"] == 512 < cards["left"]["context_length"]
         replies = {name: say(name).json() for name in cards}
         assert [reply["model"] for reply in replies.values()] == [*cards]
         said = {name: reply["choices"][0]["message"]["content"] for name, reply in replies.items()}

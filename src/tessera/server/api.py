@@ -84,6 +84,7 @@ class Api:
         config = uvicorn.Config(build_app(service), http=GuardedProtocol, lifespan="on", **UVICORN)
         config.load()
         self._models = catalog.models()
+        self._told_to_end = False
         self._listener = listener
         self._server = DrainingServer(
             config,
@@ -96,22 +97,29 @@ class Api:
         """Serves until the shutdown has finished; calls `started` once a model can answer."""
         listen(self._listener)
         opening = asyncio.create_task(self._open(started))
-        opening.add_done_callback(lambda task: task.cancelled() or task.exception() is None or self.end())
+        opening.add_done_callback(self._end_if_failed)
         try:
             await self._server.serve(sockets=[self._listener])
         finally:
             opening.cancel()
             (ended,) = await asyncio.gather(opening, return_exceptions=True)
-        if isinstance(ended, Exception) and not isinstance(ended, EngineError):  # closed before it was ready
+        # A shutdown interrupts a start that is still going on; that is no failure.
+        if isinstance(ended, Exception) and not isinstance(ended, EngineError) and not self._told_to_end:
             raise ended
 
     def drain(self) -> None:
         """Begins the shutdown: running replies may be finished."""
+        self._told_to_end = True
         self._server.drain()
 
     def end(self) -> None:
         """Stops now; replies that are still running end with an error."""
+        self._told_to_end = True
         self._server.end()
+
+    def _end_if_failed(self, opening: asyncio.Task[None]) -> None:
+        if not (opening.cancelled() or self._told_to_end) and opening.exception():
+            self._server.end()
 
     async def _open(self, started: Callable[[], None]) -> None:
         await self._server.listening.wait()

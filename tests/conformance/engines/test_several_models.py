@@ -1,5 +1,6 @@
 """Several models in one server: each has its name, its engine, its limits and its counts."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
