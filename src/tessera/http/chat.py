@@ -28,6 +28,7 @@ from tessera.http.service import Service
 from tessera.http.sse import EventStream, WriteNow
 from tessera.observe.spans import Trace
 from tessera.pipeline import run
+from tessera.prompt.compile import check_length
 from tessera.usage.meter import Meter
 from tessera.usage.recording import Recording
 from tessera.wire.decode import ReplyOptions, decode_request
@@ -81,6 +82,7 @@ class ChatCompletions:
             model = self._service.catalog.find(request.model)
             trace.ask(request, model.id, streamed=options.stream)
             _require_ready(model)
+            check_length(request, model, caller)
             # Whoever is let in counts: what would be refused anyway is refused before.
             self._service.admission.check(account, caller.priority)
             deadline = self._service.in_flight.deadline(self._service.limits.deadline_s)

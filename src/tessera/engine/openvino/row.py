@@ -32,6 +32,7 @@ def _options(settings: Settings, source: ModelSource) -> dict[str, object]:
         model_xml=str(_folder(source) / IR.files[0]),
         tokenizer_json=str(_folder(source) / TOKENIZER),
         kv_cache_bytes=settings.kv_cache_bytes,
+        grammar_bytes=settings.grammar_bytes,
         step_tokens=settings.step_tokens,
         step_gap_s=settings.step_gap_s,
         precision=settings.precision,
