@@ -7,11 +7,12 @@ from typing import Any
 import msgspec
 
 from tessera.core.generation import EngineInfo
+from tessera.engine.batch.core import BatchCore
 from tessera.engine.host.frames import Start
 from tessera.engine.host.private import PrivateEngine
 from tessera.engine.host.process import EngineProcess
 from tessera.engine.openvino.config import OpenVinoOptions
-from tessera.engine.openvino.core import EngineCore
+from tessera.engine.openvino.core import open_core
 from tessera.engine.openvino.row import FACTORY, FEATURES
 from tessera.models.source import ModelSource
 from tessera.text.hf import HfTokenizer
@@ -56,9 +57,9 @@ def private(start: Start, *, hang_s: float = 30.0, command: Sequence[str] | None
     return PrivateEngine(EngineProcess(start, hang_s=hang_s, command=command))
 
 
-def core_of(start: Start, **how: Any) -> EngineCore:
+def core_of(start: Start, **how: Any) -> BatchCore:
     """The core of the CPU engine, in this process."""
-    return EngineCore(start.served, msgspec.convert(start.options, OpenVinoOptions), **how)
+    return open_core(start.served, start.options, **how)
 
 
 def tokenizer_of(source: ModelSource) -> HfTokenizer:

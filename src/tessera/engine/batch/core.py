@@ -1,14 +1,14 @@
-"""The engine itself, synchronous: requests in, one forward pass per `step`, tokens out."""
+"""What our own cores share: requests in, one forward pass per `step`, tokens out. Synchronous.
+
+A concrete engine is a `Forward`: it computes passes, copies blocks, and may use idle time.
+"""
 
 import time
-from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
 from itertools import count
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,55 +17,92 @@ from tessera.engine.batch.blocks import BLOCK_TOKENS, BlockPool
 from tessera.engine.batch.constraint import Constraint, Grammars
 from tessera.engine.batch.growth import follow, force, grow
 from tessera.engine.batch.masks import Clock, Compute, Masks, compute_mask, settle
+from tessera.engine.batch.memory import Measure, Memory, heap_bytes
 from tessera.engine.batch.sampling import Sampler
 from tessera.engine.batch.scheduler import Scheduler
 from tessera.engine.batch.sequence import Sequence
-from tessera.engine.batch.siblings import make_sibling, share_blocks
-from tessera.engine.openvino.config import OpenVinoOptions
-from tessera.engine.openvino.graph import PagedGraph, Span, padded
-from tessera.engine.openvino.memory import Measure, Memory, heap_bytes, trim
-from tessera.engine.openvino.warming import Warming
+from tessera.engine.batch.siblings import make_sibling
 from tessera.errors import GenerationFailed, GrammarFailed, TesseraError
-from tessera.text.hf import HfTokenizer
+from tessera.text.tokenizer import Tokenizer
 
 IDLE_WAIT_S = 0.02
 """How long a step with nothing to compute waits for a grammar."""
 
 GRAMMAR_WAIT_S = 0.005
-"""How long a step waits for quick grammars; a sequence whose grammar is not ready sits the next step out."""
+"""How long a step waits for quick grammars; a sequence whose grammar is not ready skips the next step."""
 
 Output: TypeAlias = tuple[int, TokenChunk | TesseraError]
 """A request's id and what a step added to it, or why the request failed."""
 
+Planned: TypeAlias = list[tuple[Sequence, int]]
+"""The sequences of a pass, and how many of their pending tokens it computes."""
 
-class EngineCore:
-    """Loads, compiles and warms up on construction (seconds). Its methods are called from one thread."""
+
+class Forward(Protocol):
+    """A model with a cache of blocks: what a concrete engine adds to `BatchCore`."""
+
+    @property
+    def n_blocks(self) -> int:
+        """How many blocks of BLOCK_TOKENS tokens the cache has."""
+        ...
+
+    @property
+    def block_bytes(self) -> int:
+        """The size of a block, in all layers."""
+        ...
+
+    @property
+    def vocabulary_size(self) -> int:
+        """The length of a row of logits."""
+        ...
+
+    def compute(self, planned: Planned, memory: Memory) -> NDArray[np.float32]:
+        """Runs one pass over that many pending tokens of each sequence, and its draft.
+
+        The keys and values go into the blocks of the sequence. Returns a row of logits for each token from
+        which another is sampled: the last one of a sequence that has no more pending tokens, and each of its
+        draft. They stay valid until the next call.
+        """
+        ...
+
+    def share(self, first: Sequence, sibling: Sequence, pool: BlockPool) -> bool:
+        """Gives the sibling what `first` has computed, without changing it; False if no block is left."""
+        ...
+
+    def warm(self, memory: Memory) -> bool:
+        """Uses idle time, for no longer than a step; False if there is nothing more to prepare."""
+        ...
+
+
+class BatchCore:
+    """A `Core` with continuous batching, prefix caching, grammars and drafts."""
 
     def __init__(
         self,
         served: EngineInfo,
-        options: OpenVinoOptions,
+        forward: Forward,
+        tokenizer: Tokenizer,
         *,
+        step_tokens: int,
+        step_gap_s: float,
+        grammar_bytes: int,
+        all_reproducible: bool = False,
         compute: Compute = compute_mask,
         clock: Clock = time.thread_time,
         measure: Measure = heap_bytes,
     ) -> None:
-        """`compute` and `clock` are those of `Masks`, `measure` is that of `Memory`."""
-        self._graph = PagedGraph(
-            Path(options.model_xml),
-            precision=options.precision,
-            threads=options.threads,
-            kv_cache_bytes=options.kv_cache_bytes,
-        )
-        pool = BlockPool(self._graph.n_blocks)
+        """Seeded sequences do not depend on what else is computed, and if `all_reproducible` no sequence does.
+
+        `step_tokens` and `step_gap_s` are those of `Scheduler`; `grammar_bytes` bounds the memory of compiled
+        grammars; `compute` and `clock` are those of `Masks`, `measure` is that of `Memory`.
+        """
+        self._forward = forward
+        pool = BlockPool(forward.n_blocks)
         self._scheduler = Scheduler(
-            pool,
-            max_sequences=served.max_sequences,
-            step_tokens=options.step_tokens,
-            gap_s=options.step_gap_s,
+            pool, max_sequences=served.max_sequences, step_tokens=step_tokens, gap_s=step_gap_s
         )
         self._pool = pool
-        self._all_reproducible = options.precision == "f32"
+        self._all_reproducible = all_reproducible
         self._requests: dict[int, list[Sequence]] = {}
         self._outputs: list[Output] = []
         self._compiling: dict[int, Future[Constraint]] = {}
@@ -73,31 +110,27 @@ class EngineCore:
         self.info = replace(
             served,
             context_tokens=min(served.context_tokens, pool.n_blocks * BLOCK_TOKENS),
-            vocabulary_size=self._graph.vocabulary_size,
+            vocabulary_size=forward.vocabulary_size,
         )
         self._sampled: list[tuple[Sequence, EngineFinish | None]] = []
-        self._masks = Masks(self._graph.vocabulary_size, compute=compute, clock=clock)
-        tokenizer = HfTokenizer.from_file(Path(options.tokenizer_json))
+        self._masks = Masks(forward.vocabulary_size, compute=compute, clock=clock)
         self._spell = tokenizer.token_bytes
         self._grammars = Grammars(
             tokenizer,
             self.info.eos_token_ids,
             self.info.vocabulary_size,
-            most_bytes=options.grammar_bytes,
+            most_bytes=grammar_bytes,
         )
-        self._warming = Warming(
-            self._graph, max_sequences=served.max_sequences, step_tokens=options.step_tokens
-        )
-        trim()  # compiling the model leaves much behind
-        self._memory = Memory(self._grammars, options.grammar_bytes, measure)
+        self._memory = Memory(self._grammars, grammar_bytes, measure)
+        self._is_warm = False
 
     @property
     def busy(self) -> bool:
-        """Whether `step` has work: requests, or kernels to make while there are none."""
-        return bool(self._requests or self._outputs or not self._warming.is_done)
+        """Whether `step` has work: requests, or something to prepare while there are none."""
+        return bool(self._requests or self._outputs or not self._is_warm)
 
     def submit(self, request: int, prompt: Prompt, sampling: Sampling) -> None:
-        """Queue a request; its chunks, or its failure, come out of later steps."""
+        """Queues a request; later steps return its chunks, or its failure."""
         if not 0 < len(prompt.token_ids) < self.info.context_tokens:
             message = f"{len(prompt.token_ids)} prompt tokens do not fit the context"
             self._outputs.append((request, GenerationFailed(message)))
@@ -111,7 +144,7 @@ class EngineCore:
             self._compiling[request] = self._grammars.constrain(prompt.grammar, prompt.cache_salt)
 
     def abort(self, request: int) -> None:
-        """Drop a request and free its blocks; unknown ids are ignored."""
+        """Drops a request and frees its blocks; unknown ids are ignored."""
         sequences = self._requests.pop(request, [])
         if compiling := self._compiling.pop(request, None):
             compiling.cancel()
@@ -130,7 +163,7 @@ class EngineCore:
             "blocks_used": self._pool.n_held,
             "blocks_cached": self._pool.n_kept,
             "blocks_total": self._pool.n_blocks,
-            "cache_bytes": self._pool.n_touched * self._graph.block_bytes,
+            "cache_bytes": self._pool.n_touched * self._forward.block_bytes,
             "kernel_bytes": memory.kernel_bytes,
             "grammar_bytes": memory.grammar_bytes,
             "grammars_kept": self._grammars.n_kept,
@@ -138,7 +171,7 @@ class EngineCore:
         }
 
     def step(self) -> list[Output]:
-        """One forward pass over all sequences of the plan; what it added."""
+        """Runs one forward pass over all sequences of the plan; returns what it added."""
         self._start_compiled()
         self._force_followed()
         if planned := self._scheduler.plan():
@@ -147,26 +180,20 @@ class EngineCore:
             self._scheduler.measure(time.monotonic() - started_s)
         elif not self._outputs and (pending := self._pending()):
             wait(pending, IDLE_WAIT_S, FIRST_COMPLETED)
-        elif not self._requests and not self._warming.is_done:
-            n_rows = self._warming.next_rows
-            with self._memory.making_kernels(n_rows, n_rows):
-                self._warming.warm_next()
+        elif not self._requests:
+            self._is_warm = not self._forward.warm(self._memory)
         self._sample_held()
         self._bound_memory()
         self._report()
         outputs, self._outputs = self._outputs, []
         return outputs
 
-    def _compute(self, planned: list[tuple[Sequence, int]]) -> None:
-        """Run the model, and sample where the grammar is ready."""
-        spans = [_span(sequence, n_tokens) for sequence, n_tokens in planned]
-        n_rows = padded(sum(len(span.token_ids) for span in spans))
-        with self._memory.making_kernels(n_rows, sum(span.n_sampled for span in spans)):
-            self._graph.start(spans)
-            logits = self._graph.logits()
+    def _compute(self, planned: Planned) -> None:
+        """Runs the model, and samples where the grammar is ready."""
+        logits = self._forward.compute(planned, self._memory)
         for sequence, n_tokens in planned:
             sequence.advance(n_tokens, self._pool)
-        sampled = [sequence for (sequence, _), span in zip(planned, spans, strict=True) if span.n_sampled]
+        sampled = [sequence for sequence, _ in planned if not sequence.n_pending]
         quick = [
             each.constraint for each in sampled if each.constraint and not each.constraint.effort.is_slow
         ]
@@ -180,7 +207,7 @@ class EngineCore:
                 sequence.held = rows[0].copy()
 
     def _start_compiled(self) -> None:
-        """Queue the sequences whose grammars have become ready."""
+        """Queues the sequences whose grammars have become ready."""
         for request, compiling in list(self._compiling.items()):
             if not compiling.done():
                 continue
@@ -195,7 +222,7 @@ class EngineCore:
             self._scheduler.add(sequence)
 
     def _follow(self, sequence: Sequence, token_id: int | None = None) -> None:
-        """Append what is forced after the token: now, or when another thread has followed the grammar."""
+        """Appends what is forced after the token: now, or when another thread has followed the grammar."""
         job = follow(sequence, token_id, self.info.context_tokens)
         if sequence.constraint:
             self._masks.begin(sequence.constraint, sequence.salt, job)
@@ -218,7 +245,7 @@ class EngineCore:
                     self._fail(sequence.request, error)
 
     def _sample_held(self) -> None:
-        """Go on with the sequences whose masks have become ready since their logits were computed."""
+        """Samples for the sequences whose masks have become ready since their logits were computed."""
         for sequence in list(self._scheduler.running):
             held = sequence.held
             if held is not None and sequence.may_sample:
@@ -226,7 +253,7 @@ class EngineCore:
                 self._extend(sequence, held[None])
 
     def _report(self) -> None:
-        """Put what was sampled into the outputs, with what is forced after it if that is quickly known."""
+        """Puts what was sampled into the outputs, with what is forced after it if that is soon known."""
         following = [each.constraint.following for each, _ in self._sampled if each.constraint]
         settle([each for each in following if each], GRAMMAR_WAIT_S)
         self._force_followed()
@@ -234,7 +261,7 @@ class EngineCore:
         self._sampled.clear()
 
     def _bound_memory(self) -> None:
-        """End the request whose grammar is the largest if grammars outgrow what they may take."""
+        """Ends a request with a slow grammar if all grammars together take more memory than they may."""
         if not self._memory.is_due():
             return
         efforts = {
@@ -247,7 +274,7 @@ class EngineCore:
             )
 
     def _pending(self) -> list[Future[Any]]:
-        """What sequences wait for while nothing can be computed."""
+        """The futures that sequences wait for while nothing can be computed."""
         pending: list[Future[Any]] = [*self._compiling.values()]
         for sequence in self._alive():
             if sequence.constraint and sequence.sits_out:
@@ -256,13 +283,13 @@ class EngineCore:
         return pending
 
     def _fail(self, request: int, error: TesseraError) -> None:
-        """End a whole request; others go on."""
+        """Ends a whole request; others go on."""
         self.abort(request)
         self._sampled = [each for each in self._sampled if each[0].request != request]
         self._outputs.append((request, error))
 
     def _extend(self, sequence: Sequence, logits: NDArray[np.float32]) -> None:
-        """Sample the next token of the sequence, and those of its siblings if the prompt is just done."""
+        """Samples the next token of the sequence, and of its siblings if the prompt was just completed."""
         if sequence.request not in self._requests:
             return  # a sibling failed earlier in this step
         try:
@@ -275,7 +302,7 @@ class EngineCore:
     def _sample(
         self, sequence: Sequence, logits: NDArray[np.float32], mask: NDArray[np.uint32] | None
     ) -> EngineFinish | None:
-        """Extend by a token, and by one more for each guess that turns out to be what was sampled."""
+        """Extends by a token, and by one more for each guess that equals what was sampled."""
         finish = self._choose(sequence, logits[0], mask)
         for row, guess in enumerate(sequence.draft, start=1):
             if finish or sequence.n_pending > 1 or sequence.tokens[-1] != guess:
@@ -306,12 +333,12 @@ class EngineCore:
             del self._requests[sequence.request]
 
     def _fork(self, first: Sequence) -> list[Sequence]:
-        """Make the other sequences of the request, once; those that can start now share the blocks."""
+        """Makes the other sequences of the request, once; returns those that start now and share blocks."""
         started: list[Sequence] = []
         for index in range(1, first.n_siblings + 1):
             sibling = make_sibling(first, index, self.info.vocabulary_size)
             self._requests[first.request].append(sibling)
-            if self._scheduler.has_room and share_blocks(first, sibling, self._pool, self._graph.copy_block):
+            if self._scheduler.has_room and self._forward.share(first, sibling, self._pool):
                 self._scheduler.add_running(sibling)
                 started.append(sibling)
             else:
@@ -334,17 +361,3 @@ class EngineCore:
             n_siblings=sampling.n - 1,
             reproducible=sampling.seed is not None or self._all_reproducible,
         )
-
-
-def open_core(served: EngineInfo, options: Mapping[str, object]) -> EngineCore:
-    """A `CoreFactory`; `options` are the fields of `OpenVinoOptions`."""
-    return EngineCore(served, msgspec.convert(options, OpenVinoOptions))
-
-
-def _span(sequence: Sequence, n_tokens: int) -> Span:
-    start, end = sequence.n_computed, sequence.n_computed + n_tokens
-    n_sampled = 1 + len(sequence.draft) if end == len(sequence.tokens) else 0
-    if sequence.reproducible and start and n_tokens + len(sequence.draft) == 1:
-        start -= 1  # two rows at least: the token before is computed again, and comes out the same
-    token_ids = sequence.tokens[start:end] + sequence.draft
-    return Span(token_ids, start, sequence.blocks, n_sampled)
