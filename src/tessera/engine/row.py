@@ -14,7 +14,7 @@ from tessera.settings import Settings
 from tessera.text.tokenizer import Tokenizer
 
 Prepare: TypeAlias = Callable[[Settings, Cache, Progress], ModelSource]
-"""Finds the model that the settings name, or makes it; may use the network. Raises `StartupError`."""
+"""Finds the model that the settings name, or makes it; may use the network. Raises `ModelError`."""
 
 
 @dataclass(frozen=True, slots=True)

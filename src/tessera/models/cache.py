@@ -19,7 +19,7 @@ from pathlib import Path
 
 import platformdirs
 
-from tessera.errors import StartupError
+from tessera.errors import ModelError
 from tessera.models import manifest
 from tessera.models.manifest import Damaged, Manifest
 from tessera.models.progress import Progress
@@ -93,7 +93,7 @@ class Cache:
     def ensure(self, name: str, build: Build, progress: Progress) -> Entry:
         """The model of that name, made by `build` if it is not there whole.
 
-        Raises `StartupError` if it cannot be made.
+        Raises `ModelError` if it cannot be made.
         """
         try:
             if entry := self._usable(name, progress):
@@ -102,9 +102,7 @@ class Cache:
                 return self._usable(name, progress) or self._make(name, build)
         except OSError as error:
             where = error.filename or self.root
-            raise StartupError(
-                f"The model cache cannot be used: {where}: {error.strerror or error}"
-            ) from error
+            raise ModelError(f"The model cache cannot be used: {where}: {error.strerror or error}") from error
 
     def remove(self, name: str, progress: Progress) -> None:
         """Delete a model. A process that serves it goes on: it holds the files open."""

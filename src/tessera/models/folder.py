@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import msgspec
 
-from tessera.errors import StartupError
+from tessera.errors import ModelError
 from tessera.models.source import GenerationConfig, ModelSource, WeightsForm
 
 TOKENIZER = "tokenizer.json"
@@ -60,20 +60,20 @@ class TokenizerConfig(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def read_folder(path: Path, model_id: str, form: WeightsForm) -> ModelSource:
-    """Describes the folder; raises `StartupError` naming the file that is missing or wrong."""
+    """Describes the folder; raises `ModelError` naming the file that is missing or wrong."""
     missing = [name for name in form.files + _REQUIRED if not (path / name).is_file()]
     if missing:
-        raise StartupError(
+        raise ModelError(
             f"{path} is not a model in {form.name} form: it has no {', '.join(missing)}. {form.export}"
         )
     config = _decode(path / "config.json", Config)
     if config.auto_map is not None:
-        raise StartupError(f"{path / 'config.json'} asks to run code that comes with the model (auto_map).")
+        raise ModelError(f"{path / 'config.json'} asks to run code that comes with the model (auto_map).")
     generation = _decode(path / "generation_config.json", GenerationConfig)
     tokenizer = _decode(path / "tokenizer_config.json", TokenizerConfig)
     context = config.max_position_embeddings or config.text_config.max_position_embeddings
     if context is None:
-        raise StartupError(f"{path / 'config.json'} does not say the context length.")
+        raise ModelError(f"{path / 'config.json'} does not say the context length.")
     return ModelSource(
         path=path,
         model_id=model_id,
@@ -92,7 +92,7 @@ def _decode(path: Path, kind: type[_T]) -> _T:
     try:
         return msgspec.json.decode(path.read_bytes() if path.is_file() else b"{}", type=kind)
     except (msgspec.DecodeError, OSError) as error:
-        raise StartupError(f"{path} cannot be read: {error}") from error
+        raise ModelError(f"{path} cannot be read: {error}") from error
 
 
 def _ids(found: int | list[int] | None) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from tessera.errors import StartupError
+from tessera.errors import ModelError
 from tessera.models.folder import SERVED_FILES
 from tessera.models.progress import Progress, watching
 from tessera.models.source import WeightsForm
@@ -48,7 +48,7 @@ class Fetched:
 
 
 def fetch(hub_id: HubId, folder: Path, progress: Progress, form: WeightsForm) -> Fetched:
-    """Puts the model's files into `folder`; raises `StartupError`."""
+    """Puts the model's files into `folder`; raises `ModelError`."""
     import httpx2
     from huggingface_hub import HfApi, snapshot_download  # pyright: ignore[reportUnknownVariableType] - bare generics
     from huggingface_hub.utils import disable_progress_bars
@@ -83,14 +83,14 @@ def choose_files(hub_id: HubId, names: Collection[str], form: WeightsForm) -> se
     found = sorted(name for name in names if name.endswith(".gguf") and wanted in name.lower())
     if not found:
         meant = f"GGUF file with '{hub_id.gguf}' in its name" if wanted else f"{form.name} and no GGUF file"
-        raise StartupError(f"{hub_id.repository} has no {meant}, so it cannot be served.")
+        raise ModelError(f"{hub_id.repository} has no {meant}, so it cannot be served.")
     if len(found) > 1:
-        raise StartupError(
+        raise ModelError(
             f"{hub_id.repository} has several GGUF files: {', '.join(found)}. "
             f"Name a part of one, as in {hub_id.repository}:Q4_K_M."
         )
     if re.search(r"-\d{5}-of-\d{5}\.gguf$", found[0]):
-        raise StartupError(f"{found[0]} of {hub_id.repository} is split; only whole GGUF files can be read.")
+        raise ModelError(f"{found[0]} of {hub_id.repository} is split; only whole GGUF files can be read.")
     return set(found)
 
 
@@ -121,4 +121,4 @@ def _refuse(hub_id: HubId, error: Exception) -> NoReturn:
             reason = "there is no such revision"
         case _:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
-    raise StartupError(f"{what} could not be fetched: {reason}.") from error
+    raise ModelError(f"{what} could not be fetched: {reason}.") from error

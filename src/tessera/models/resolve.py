@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from tessera.errors import StartupError
+from tessera.errors import ModelError
 from tessera.models import embedded, hub
 from tessera.models.cache import Build, Cache, Origin, entry_name
 from tessera.models.embedded import EMBEDDED
@@ -31,7 +31,7 @@ def resolve(
 ) -> ModelSource:
     """The model that `spec` names (None: the embedded one), made in that form if it is not there yet.
 
-    `offline` uses no network. Raises `StartupError` saying what is missing or wrong.
+    `offline` uses no network. Raises `ModelError` saying what is missing or wrong.
     """
     resolver = _Resolver(cache, progress, form, offline)
     if spec is None:
@@ -43,7 +43,7 @@ def resolve(
         return resolver.gguf(path.resolve())
     if hub_id := HubId.parse(spec):
         return resolver.from_hub(spec, hub_id)
-    raise StartupError(f"{spec} is neither a folder, nor a GGUF file, nor the id of a model on a hub.")
+    raise ModelError(f"{spec} is neither a folder, nor a GGUF file, nor the id of a model on a hub.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class _Resolver:
 
     def _need_network(self, what: str) -> None:
         if self.offline:
-            raise StartupError(
+            raise ModelError(
                 f"{what} is not in the cache and the offline setting forbids fetching it. Start once without "
                 "it, or name a local model with --model."
             )

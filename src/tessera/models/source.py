@@ -43,7 +43,7 @@ class ModelSource:
 class WeightsForm:
     """The form in which an engine reads weights. `export` says how a folder of that form is made.
 
-    `convert` puts the `files` into a folder, out of a GGUF file; it raises `StartupError`.
+    `convert` puts the `files` into a folder, out of a GGUF file; it raises `ModelError`.
     """
 
     name: str

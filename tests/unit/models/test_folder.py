@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tessera.engine.openvino.convert import IR
-from tessera.errors import StartupError
+from tessera.errors import ModelError
 from tessera.models.folder import read_folder
 from tessera.models.source import ModelSource
 
@@ -91,12 +91,12 @@ REFUSED = [
 
 @pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.id)
 def test_what_is_wrong_is_named(case: Case, tmp_path: Path) -> None:
-    with pytest.raises(StartupError, match=str(case.expected["named"])):
+    with pytest.raises(ModelError, match=str(case.expected["named"])):
         read(tmp_path, {**WHOLE, **case.files})
 
 
 @pytest.mark.parametrize("missing", WHOLE)
 def test_what_is_missing_is_named(missing: str, tmp_path: Path) -> None:
     files = {name: content for name, content in WHOLE.items() if name != missing}
-    with pytest.raises(StartupError, match=missing):
+    with pytest.raises(ModelError, match=missing):
         read(tmp_path, files)

@@ -3,7 +3,7 @@ import re
 import pytest
 
 from tessera.engine.openvino.convert import IR
-from tessera.errors import StartupError
+from tessera.errors import ModelError
 from tessera.models.hub import HubId, choose_files
 
 GRAPH = ["openvino_model.xml", "openvino_model.bin"]
@@ -55,5 +55,5 @@ def test_only_what_serving_needs_is_chosen(gguf: str | None, names: list[str], e
     ],
 )
 def test_what_cannot_be_served_is_refused(gguf: str | None, names: list[str], message: str) -> None:
-    with pytest.raises(StartupError, match=re.escape(message)):
+    with pytest.raises(ModelError, match=re.escape(message)):
         choose_files(HubId("org/name", gguf=gguf), names, IR)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tessera.engine.openvino.convert import IR
-from tessera.errors import StartupError
+from tessera.errors import ModelError
 from tessera.models.cache import Cache
 from tessera.models.progress import Quiet
 from tessera.models.resolve import resolve
@@ -27,13 +27,13 @@ def test_an_ir_folder_is_served_where_it_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("spec", ["./absent/model.gguf", "absent", "/absent/folder", "a/b/c"])
 def test_what_is_nothing_is_named(spec: str, tmp_path: Path) -> None:
-    with pytest.raises(StartupError, match=f"{spec} is neither a folder"):
+    with pytest.raises(ModelError, match=f"{spec} is neither a folder"):
         resolve(spec, Cache(tmp_path), Quiet(), IR)
 
 
 @pytest.mark.parametrize("spec", [None, "org/name", "org/name@v1:Q4"])
 def test_offline_nothing_is_fetched(spec: str | None, tmp_path: Path) -> None:
-    with pytest.raises(StartupError, match="offline setting forbids"):
+    with pytest.raises(ModelError, match="offline setting forbids"):
         resolve(spec, Cache(tmp_path), Quiet(), IR, offline=True)
     assert Cache(tmp_path).entries() == []
 
@@ -41,8 +41,8 @@ def test_offline_nothing_is_fetched(spec: str | None, tmp_path: Path) -> None:
 def test_a_broken_gguf_file_is_named_and_nothing_is_cached(tmp_path: Path) -> None:
     path = tmp_path / "broken.gguf"
     path.write_bytes(b"GGUF\3\0\0\0")
-    with pytest.raises(StartupError, match=r"broken\.gguf is not a GGUF file"):
+    with pytest.raises(ModelError, match=r"broken\.gguf is not a GGUF file"):
         resolve(str(path), Cache(tmp_path / "cache"), Quiet(), IR)
-    with pytest.raises(StartupError, match=r"broken\.gguf"):
+    with pytest.raises(ModelError, match=r"broken\.gguf"):
         resolve(str(tmp_path), Cache(tmp_path / "cache"), Quiet(), IR)
     assert Cache(tmp_path / "cache").entries() == []

@@ -7,7 +7,7 @@ import time
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
 from itertools import count
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tessera.core.generation import EngineFinish, EngineInfo, Prompt, Sampling, TokenChunk
 from tessera.engine.batch.blocks import BLOCK_TOKENS, BlockPool
 from tessera.engine.batch.constraint import Constraint, Grammars
+from tessera.engine.batch.forward import Forward, Planned
 from tessera.engine.batch.growth import follow, force, grow
 from tessera.engine.batch.masks import Clock, Compute, Masks, compute_mask, settle
 from tessera.engine.batch.memory import Measure, Memory, heap_bytes
@@ -22,7 +23,7 @@ from tessera.engine.batch.sampling import Sampler
 from tessera.engine.batch.scheduler import Scheduler
 from tessera.engine.batch.sequence import Sequence
 from tessera.engine.batch.siblings import make_sibling
-from tessera.errors import GenerationFailed, GrammarFailed, TesseraError
+from tessera.errors import ContextLengthExceeded, GenerationFailed, GrammarFailed, TesseraError
 from tessera.text.tokenizer import Tokenizer
 
 IDLE_WAIT_S = 0.02
@@ -33,45 +34,6 @@ GRAMMAR_WAIT_S = 0.005
 
 Output: TypeAlias = tuple[int, TokenChunk | TesseraError]
 """A request's id and what a step added to it, or why the request failed."""
-
-Planned: TypeAlias = list[tuple[Sequence, int]]
-"""The sequences of a pass, and how many of their pending tokens it computes."""
-
-
-class Forward(Protocol):
-    """A model with a cache of blocks: what a concrete engine adds to `BatchCore`."""
-
-    @property
-    def n_blocks(self) -> int:
-        """How many blocks of BLOCK_TOKENS tokens the cache has."""
-        ...
-
-    @property
-    def block_bytes(self) -> int:
-        """The size of a block, in all layers."""
-        ...
-
-    @property
-    def vocabulary_size(self) -> int:
-        """The length of a row of logits."""
-        ...
-
-    def compute(self, planned: Planned, memory: Memory) -> NDArray[np.float32]:
-        """Runs one pass over that many pending tokens of each sequence, and its draft.
-
-        The keys and values go into the blocks of the sequence. Returns a row of logits for each token from
-        which another is sampled: the last one of a sequence that has no more pending tokens, and each of its
-        draft. They stay valid until the next call.
-        """
-        ...
-
-    def share(self, first: Sequence, sibling: Sequence, pool: BlockPool) -> bool:
-        """Gives the sibling what `first` has computed, without changing it; False if no block is left."""
-        ...
-
-    def warm(self, memory: Memory) -> bool:
-        """Uses idle time, for no longer than a step; False if there is nothing more to prepare."""
-        ...
 
 
 class BatchCore:
@@ -91,7 +53,7 @@ class BatchCore:
         clock: Clock = time.thread_time,
         measure: Measure = heap_bytes,
     ) -> None:
-        """Seeded sequences do not depend on what else is computed, and if `all_reproducible` no sequence does.
+        """With `all_reproducible` no sequence depends on the others of its passes; without, no seeded one does.
 
         `step_tokens` and `step_gap_s` are those of `Scheduler`; `grammar_bytes` bounds the memory of compiled
         grammars; `compute` and `clock` are those of `Masks`, `measure` is that of `Memory`.
@@ -130,11 +92,17 @@ class BatchCore:
         return bool(self._requests or self._outputs or not self._is_warm)
 
     def submit(self, request: int, prompt: Prompt, sampling: Sampling) -> None:
-        """Queues a request; later steps return its chunks, or its failure."""
+        """Queues a request; later steps return its chunks, or its failure.
+
+        Raises `ContextLengthExceeded` for a prompt that the service took because the engine, while it was
+        starting, was expected to have more room.
+        """
         if not 0 < len(prompt.token_ids) < self.info.context_tokens:
-            message = f"{len(prompt.token_ids)} prompt tokens do not fit the context"
-            self._outputs.append((request, GenerationFailed(message)))
-            return
+            raise ContextLengthExceeded(
+                f"The prompt has {len(prompt.token_ids)} tokens, and the engine has room for fewer than "
+                f"{self.info.context_tokens}.",
+                param="messages",
+            )
         sequence = self._sequence(request, prompt, sampling)
         self._requests[request] = [sequence]
         if prompt.grammar is None:

@@ -16,7 +16,14 @@ from tessera.core.generation import EngineInfo, Prompt, Sampling, TokenChunk
 from tessera.engine.host.frames import Abort, FromWorker, Gauges, Hello, Step, Submit, pack
 from tessera.engine.host.inbox import Inbox
 from tessera.engine.host.link import Link
-from tessera.errors import EngineUnavailable, GenerationFailed, GrammarFailed, GrammarTooSlow
+from tessera.errors import (
+    ContextLengthExceeded,
+    EngineUnavailable,
+    GenerationFailed,
+    GrammarFailed,
+    GrammarTooSlow,
+    TesseraError,
+)
 
 Reason: TypeAlias = Literal["engine_starting", "engine_dead", "engine_closed"]
 
@@ -24,8 +31,8 @@ MOST_DEATHS = 2
 """After so many deaths a generation that has not begun is given up: it may be why the engine dies."""
 
 # Failures that the same request would meet again; all others are `GenerationFailed`.
-_FINAL: dict[str | None, type[GrammarFailed]] = {
-    kind.default_code: kind for kind in (GrammarFailed, GrammarTooSlow)
+_FINAL: dict[str | None, type[TesseraError]] = {
+    kind.default_code: kind for kind in (ContextLengthExceeded, GrammarFailed, GrammarTooSlow)
 }
 
 RECONNECT_S = 0.1

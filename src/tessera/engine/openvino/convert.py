@@ -11,7 +11,7 @@ import signal
 import sys
 from pathlib import Path
 
-from tessera.errors import StartupError
+from tessera.errors import ModelError
 from tessera.models.source import WeightsForm
 from tessera.processes import children
 from tessera.processes.children import HOMELESS
@@ -20,7 +20,7 @@ GRAPH_FILES = ("openvino_model.xml", "openvino_model.bin")
 
 
 def convert_graph(gguf: Path, folder: Path) -> None:
-    """Puts the graph of `gguf` into `folder`; raises `StartupError` if the library cannot."""
+    """Puts the graph of `gguf` into `folder`; raises `ModelError` if the library cannot."""
     work = folder / "conversion"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
@@ -30,7 +30,7 @@ def convert_graph(gguf: Path, folder: Path) -> None:
     made = [work / name for name in GRAPH_FILES]
     if done.returncode or not all(path.is_file() for path in made):
         reason = _no_room(gguf, folder) or _reason(done.returncode, done.stderr)
-        raise StartupError(f"{gguf} could not be converted: {reason}")
+        raise ModelError(f"{gguf} could not be converted: {reason}")
     for path in made:
         path.replace(folder / path.name)
     shutil.rmtree(work)

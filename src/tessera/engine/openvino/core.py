@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from tessera.core.generation import EngineInfo
 from tessera.engine.batch.blocks import BlockPool
-from tessera.engine.batch.core import BatchCore, Planned
+from tessera.engine.batch.core import BatchCore
+from tessera.engine.batch.forward import Planned
 from tessera.engine.batch.masks import Clock, Compute, compute_mask
 from tessera.engine.batch.memory import Measure, Memory, heap_bytes, trim
 from tessera.engine.batch.sequence import Sequence
