@@ -14,7 +14,7 @@ import pytest
 from tests.hosted import tokenizer_of
 
 from tessera.engine.openvino.convert import IR
-from tessera.models.cache import Cache, Entry
+from tessera.models.cache import Cache, CachedModel
 from tessera.models.embedded import EMBEDDED
 from tessera.models.manifest import Damaged
 from tessera.models.progress import Quiet
@@ -59,7 +59,7 @@ def tessera(root: Path, *arguments: str, **variables: str) -> "subprocess.Popen[
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Entry:
+def made(tmp_path_factory: pytest.TempPathFactory) -> CachedModel:
     """A cache of its own, filled by two processes that start together; one of three is killed meanwhile."""
     root = tmp_path_factory.mktemp("cache")
     killed = tessera(root, "models", "pull")
@@ -82,7 +82,7 @@ def wait_for(condition: Callable[[], bool], within_s: float = 60) -> None:
         time.sleep(0.01)
 
 
-def test_it_is_what_was_pinned_and_nothing_else_is_left(made: Entry) -> None:
+def test_it_is_what_was_pinned_and_nothing_else_is_left(made: CachedModel) -> None:
     made.verify()
     record = made.manifest.files[Path(EMBEDDED.member).name]
     assert (record.size, record.sha256) == (EMBEDDED.size, EMBEDDED.sha256)
@@ -91,7 +91,7 @@ def test_it_is_what_was_pinned_and_nothing_else_is_left(made: Entry) -> None:
     assert left == [made.name]
 
 
-def test_its_folder_is_like_any_other(made: Entry) -> None:
+def test_its_folder_is_like_any_other(made: CachedModel) -> None:
     folder = resolve(None, Cache(made.path.parents[1]), Quiet(), IR, offline=True)
     assert (folder.model_id, folder.context_tokens) == ("SmolLM2-135M-Instruct", 8192)
     assert (folder.eos_token, folder.eos_token_ids) == ("<|im_end|>", (2,))
@@ -101,7 +101,7 @@ def test_its_folder_is_like_any_other(made: Entry) -> None:
     assert tokenizer.encode("Hello world") == [19556, 905]
 
 
-def test_its_file_can_be_served_by_its_path(made: Entry, tmp_path: Path) -> None:
+def test_its_file_can_be_served_by_its_path(made: CachedModel, tmp_path: Path) -> None:
     gguf = made.path / Path(EMBEDDED.member).name
     folder = resolve(str(gguf), Cache(tmp_path), Quiet(), IR, offline=True)
     own = made.path / "openvino_model.bin"
@@ -110,7 +110,7 @@ def test_its_file_can_be_served_by_its_path(made: Entry, tmp_path: Path) -> None
     assert resolve(str(gguf), Cache(tmp_path), Quiet(), IR, offline=True) == folder
 
 
-def test_a_flipped_bit_of_the_weights_is_noticed_and_mended(made: Entry) -> None:
+def test_a_flipped_bit_of_the_weights_is_noticed_and_mended(made: CachedModel) -> None:
     weights = made.path / "openvino_model.bin"
     with weights.open("r+b") as file:
         file.seek(EMBEDDED.size // 2)
@@ -125,7 +125,7 @@ def test_a_flipped_bit_of_the_weights_is_noticed_and_mended(made: Entry) -> None
     assert cache.find(made.name) is not None
 
 
-def test_the_second_start_needs_no_network_and_a_dead_engine_comes_back(made: Entry) -> None:
+def test_the_second_start_needs_no_network_and_a_dead_engine_comes_back(made: CachedModel) -> None:
     begun = time.monotonic()
     root = made.path.parents[1]
     with tessera(root, "serve", "--port", "0", "--log-format", "json", **UNREACHABLE) as server:

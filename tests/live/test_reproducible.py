@@ -17,7 +17,7 @@ from tessera.core.generation import Prompt, Sampling, TokenChunk
 from tessera.engine.batch.blocks import BLOCK_TOKENS
 from tessera.engine.batch.core import BatchCore
 from tessera.engine.host.frames import Start
-from tessera.engine.openvino.graph import Span
+from tessera.engine.openvino.graph import TokenSpan
 
 pytestmark = pytest.mark.live
 
@@ -140,21 +140,21 @@ def test_what_an_unseeded_reply_left_in_the_cache_is_not_taken_unless_it_is_the_
     assert after_it == alone(core, [longer], b"u", shared=True)[0]
 
 
-def logits(core: BatchCore, spans: list[Span], row: int) -> NDArray[np.float32]:
+def logits(core: BatchCore, spans: list[TokenSpan], row: int) -> NDArray[np.float32]:
     core._forward.graph.start(spans)
     return core._forward.graph.logits()[row].copy()
 
 
-def ways(tokens: list[int], blocks: range, free: range) -> Iterator[list[Span]]:
+def ways(tokens: list[int], blocks: range, free: range) -> Iterator[list[TokenSpan]]:
     """Passes that compute the last token, whose keys and values before it are there; it is row 0."""
     for n_again in (1, 2, 7, 31, 40):
         n_past = len(tokens) - 1 - n_again
-        mine = Span(tokens[n_past:], n_past, blocks, 1)
+        mine = TokenSpan(tokens[n_past:], n_past, blocks, 1)
         yield [mine]
         for n_others in (1, 2, 7, 15, 33, 63):
-            yield [mine, *(Span([5 + i], 0, [free[i % len(free)]], 1) for i in range(n_others))]
-        yield [mine, Span(list(range(9, 73)), 0, free[:2], 0)]
-        yield [mine, Span([8], 60, free[:2], 1), Span([7] * 20, 40, free[2:4], 1)]
+            yield [mine, *(TokenSpan([5 + i], 0, [free[i % len(free)]], 1) for i in range(n_others))]
+        yield [mine, TokenSpan(list(range(9, 73)), 0, free[:2], 0)]
+        yield [mine, TokenSpan([8], 60, free[:2], 1), TokenSpan([7] * 20, 40, free[2:4], 1)]
 
 
 def test_a_row_does_not_depend_on_the_others_to_the_last_bit(core: BatchCore) -> None:
@@ -162,6 +162,6 @@ def test_a_row_does_not_depend_on_the_others_to_the_last_bit(core: BatchCore) ->
         tokens = [random.Random(n_tokens).randrange(1_000, 20_000) for _ in range(n_tokens)]
         n_blocks = -(-n_tokens // BLOCK_TOKENS)
         blocks, free = range(n_blocks), range(n_blocks, n_blocks + 20)
-        expected = logits(core, [Span(tokens, 0, blocks, 1)], 0)
+        expected = logits(core, [TokenSpan(tokens, 0, blocks, 1)], 0)
         for spans in ways(tokens, blocks, free):
             assert np.array_equal(logits(core, spans, 0), expected), [len(each.token_ids) for each in spans]

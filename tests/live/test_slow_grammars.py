@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 from llguidance import LLMatcher
 from tests.hosted import core_of
-from tests.live.test_grammars_in_engine import config, folder, prompt, tokenizer  # noqa: F401
+from tests.live.test_grammars_in_engine import config, made, prompt, tokenizer  # noqa: F401
 
 from tessera.core.generation import Prompt, Sampling, ThinkingBudget
 from tessera.engine.batch.core import BatchCore

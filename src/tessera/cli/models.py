@@ -7,7 +7,7 @@ import click
 from tessera.cli.options import with_settings
 from tessera.cli.progress import TerminalProgress
 from tessera.errors import StartupError
-from tessera.models.cache import Cache, Entry
+from tessera.models.cache import Cache, CachedModel
 from tessera.models.manifest import Damaged
 from tessera.server.models import open_cache, prepare_models
 from tessera.settings import Settings
@@ -73,7 +73,7 @@ def remove(settings: Settings, names: tuple[str, ...]) -> None:
         click.echo(f"Removed {entry.name}.")
 
 
-def _chosen(cache: Cache, names: tuple[str, ...]) -> list[Entry]:
+def _chosen(cache: Cache, names: tuple[str, ...]) -> list[CachedModel]:
     entries = {entry.name: entry for entry in cache.entries()}
     if unknown := [name for name in names if name not in entries]:
         known = ", ".join(entries) or "none"

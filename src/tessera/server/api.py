@@ -2,9 +2,9 @@
 
     python -m tessera.server.api FD
 
-FD is an inherited, bound socket. Standard input begins with a `Plan`; after that it is the lifeline: it ends
-when the parent wants this process to stop, or has itself ended. The first byte on standard output says that
-a model can answer; from then on, one byte a second is the process's heartbeat. SIGTERM begins the shutdown.
+FD is an inherited, bound socket. Standard input begins with an `ApiPlan`; after that it is the lifeline, which
+ends when the parent wants this process to stop, or has itself ended. The first byte on standard output says
+that a model can answer; from then on, one byte a second is the heartbeat. SIGTERM begins the shutdown.
 """
 
 import asyncio
@@ -53,7 +53,7 @@ _STDOUT = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ApiPlan:
     """What an API process is told: plain data. The settings hold a key; `secret` is the pepper."""
 
     settings: Settings
@@ -61,17 +61,17 @@ class Plan:
     models: tuple[ModelPlan, ...]
 
 
-def pack(plan: Plan) -> bytes:
+def pack(plan: ApiPlan) -> bytes:
     """The frame that `read_plan` reads."""
     return frame(msgspec.msgpack.encode(plan, enc_hook=str))  # of paths
 
 
-def read_plan(fd: int) -> Plan:
+def read_plan(fd: int) -> ApiPlan:
     """Reads the plan, and not a byte more: what follows belongs to the lifeline."""
     payload = read_frame(lambda n_bytes: os.read(fd, n_bytes))
     if payload is None:
         sys.exit("The parent ended before it said what to do.")
-    return msgspec.msgpack.decode(payload, type=Plan, dec_hook=lambda _, text: Path(text))
+    return msgspec.msgpack.decode(payload, type=ApiPlan, dec_hook=lambda _, text: Path(text))
 
 
 class Api:
@@ -137,7 +137,7 @@ class Api:
             await asyncio.gather(*starting, return_exceptions=True)
 
 
-async def _work(plan: Plan, listener: socket.socket) -> None:
+async def _work(plan: ApiPlan, listener: socket.socket) -> None:
     api = Api(open_catalog(plan.models), plan.settings, plan.secret, listener)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, api.drain)

@@ -29,7 +29,7 @@ from tessera.models.progress import Progress
 from tessera.observe.logs import configure, log
 from tessera.observe.metrics import exposition
 from tessera.server.admin import answering
-from tessera.server.api import Api, Plan
+from tessera.server.api import Api, ApiPlan
 from tessera.server.listening import address, bind, shared
 from tessera.server.migrating import prepared
 from tessera.server.models import ModelPlan, catalog_of, prepare_models, read_blueprint
@@ -105,7 +105,7 @@ async def _serve(
         else:
             placed = zip(models, addresses, strict=True)
             plans = tuple(dataclasses.replace(plan, address=at) for plan, at in placed)
-            plan = Plan(dataclasses.replace(settings, models=None), secret, plans)
+            plan = ApiPlan(dataclasses.replace(settings, models=None), secret, plans)
             front = Workers(plan, shared(listener, settings.workers), metrics_directory)
             shown = exposition(None, lambda: _counts(engines), metrics_directory)
         _obey_signals(front)

@@ -8,7 +8,7 @@ import pytest
 
 from tessera.errors import ModelError
 from tessera.models import manifest
-from tessera.models.cache import Cache, Entry, Origin, entry_name
+from tessera.models.cache import Cache, CachedModel, Origin, entry_name
 from tessera.models.manifest import Damaged
 from tessera.models.progress import Quiet
 
@@ -159,7 +159,7 @@ def test_a_removed_model_is_gone_and_can_be_made_again(tmp_path: Path) -> None:
     cache.ensure("model", build, Quiet())
     cache.remove("model", Quiet())
     assert cache.entries() == []
-    assert isinstance(cache.ensure("model", build, Quiet()), Entry)
+    assert isinstance(cache.ensure("model", build, Quiet()), CachedModel)
 
 
 def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 import uvicorn
 
 from tessera.models.source import GenerationConfig, ModelSource
-from tessera.server.api import UVICORN, Plan, pack, read_plan
+from tessera.server.api import UVICORN, ApiPlan, pack, read_plan
 from tessera.server.models import ModelPlan
 from tessera.settings import Settings
 
@@ -27,7 +27,7 @@ MODELS = (ModelPlan(SETTINGS, FOLDER, "/run/engine"), ModelPlan(SETTINGS, FAMILY
 
 @pytest.mark.parametrize("models", [(ModelPlan(SETTINGS, FAMILY),), MODELS])
 def test_a_plan_crosses_a_pipe_and_leaves_the_rest_in_it(models: tuple[ModelPlan, ...]) -> None:
-    plan = Plan(SETTINGS, b"\0" * 32, models)
+    plan = ApiPlan(SETTINGS, b"\0" * 32, models)
     receiving, sending = os.pipe()
     os.write(sending, pack(plan) + b"!")
     os.close(sending)

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from tessera.core.generation import EngineFinish, EngineInfo, Prompt, Sampling, TokenChunk
 from tessera.engine.batch.blocks import BLOCK_TOKENS, BlockPool
-from tessera.engine.batch.constraint import Constraint, Grammars
+from tessera.engine.batch.constraint import Constraint, GrammarCompiler
 from tessera.engine.batch.forward import Forward, Planned
 from tessera.engine.batch.growth import follow, force, grow
 from tessera.engine.batch.masks import Clock, Compute, Masks, compute_mask, settle
 from tessera.engine.batch.memory import Measure, Memory, heap_bytes
 from tessera.engine.batch.sampling import Sampler
 from tessera.engine.batch.scheduler import Scheduler
-from tessera.engine.batch.sequence import Sequence
+from tessera.engine.batch.sequence import TokenSequence
 from tessera.engine.batch.siblings import make_sibling
 from tessera.errors import ContextLengthExceeded, GenerationFailed, GrammarFailed, TesseraError
 from tessera.text.tokenizer import Tokenizer
@@ -53,7 +53,7 @@ class BatchCore:
         clock: Clock = time.thread_time,
         measure: Measure = heap_bytes,
     ) -> None:
-        """With `all_reproducible` no sequence depends on the others of its passes; without, no seeded one does.
+        """No seeded sequence depends on the others of its passes; with `all_reproducible`, none at all does.
 
         `step_tokens` and `step_gap_s` are those of `Scheduler`; `grammar_bytes` bounds the memory of compiled
         grammars; `compute` and `clock` are those of `Masks`, `measure` is that of `Memory`.
@@ -65,7 +65,7 @@ class BatchCore:
         )
         self._pool = pool
         self._all_reproducible = all_reproducible
-        self._requests: dict[int, list[Sequence]] = {}
+        self._requests: dict[int, list[TokenSequence]] = {}
         self._outputs: list[Output] = []
         self._compiling: dict[int, Future[Constraint]] = {}
         self._arrivals = count()
@@ -74,10 +74,10 @@ class BatchCore:
             context_tokens=min(served.context_tokens, pool.n_blocks * BLOCK_TOKENS),
             vocabulary_size=forward.vocabulary_size,
         )
-        self._sampled: list[tuple[Sequence, EngineFinish | None]] = []
+        self._sampled: list[tuple[TokenSequence, EngineFinish | None]] = []
         self._masks = Masks(forward.vocabulary_size, compute=compute, clock=clock)
         self._spell = tokenizer.token_bytes
-        self._grammars = Grammars(
+        self._grammars = GrammarCompiler(
             tokenizer,
             self.info.eos_token_ids,
             self.info.vocabulary_size,
@@ -189,7 +189,7 @@ class BatchCore:
             self._follow(sequence)
             self._scheduler.add(sequence)
 
-    def _follow(self, sequence: Sequence, token_id: int | None = None) -> None:
+    def _follow(self, sequence: TokenSequence, token_id: int | None = None) -> None:
         """Appends what is forced after the token: now, or when another thread has followed the grammar."""
         job = follow(sequence, token_id, self.info.context_tokens)
         if sequence.constraint:
@@ -197,7 +197,7 @@ class BatchCore:
         else:
             force(sequence, job())
 
-    def _alive(self) -> list[Sequence]:
+    def _alive(self) -> list[TokenSequence]:
         return [*self._scheduler.running, *self._scheduler.waiting]
 
     def _force_followed(self) -> None:
@@ -256,7 +256,7 @@ class BatchCore:
         self._sampled = [each for each in self._sampled if each[0].request != request]
         self._outputs.append((request, error))
 
-    def _extend(self, sequence: Sequence, logits: NDArray[np.float32]) -> None:
+    def _extend(self, sequence: TokenSequence, logits: NDArray[np.float32]) -> None:
         """Samples the next token of the sequence, and of its siblings if the prompt was just completed."""
         if sequence.request not in self._requests:
             return  # a sibling failed earlier in this step
@@ -268,7 +268,7 @@ class BatchCore:
             self._fail(sequence.request, error)
 
     def _sample(
-        self, sequence: Sequence, logits: NDArray[np.float32], mask: NDArray[np.uint32] | None
+        self, sequence: TokenSequence, logits: NDArray[np.float32], mask: NDArray[np.uint32] | None
     ) -> EngineFinish | None:
         """Extends by a token, and by one more for each guess that equals what was sampled."""
         finish = self._choose(sequence, logits[0], mask)
@@ -283,7 +283,7 @@ class BatchCore:
         return finish
 
     def _choose(
-        self, sequence: Sequence, logits: NDArray[np.float32], mask: NDArray[np.uint32] | None
+        self, sequence: TokenSequence, logits: NDArray[np.float32], mask: NDArray[np.uint32] | None
     ) -> EngineFinish | None:
         token = sequence.sampler.sample(logits, mask)
         if sequence.sampling.top_logprobs is not None:
@@ -293,16 +293,16 @@ class BatchCore:
             self._follow(sequence, token)
         return finish
 
-    def _end(self, sequence: Sequence) -> None:
+    def _end(self, sequence: TokenSequence) -> None:
         self._scheduler.remove(sequence)
         siblings = self._requests[sequence.request]
         siblings.remove(sequence)
         if not siblings:
             del self._requests[sequence.request]
 
-    def _fork(self, first: Sequence) -> list[Sequence]:
+    def _fork(self, first: TokenSequence) -> list[TokenSequence]:
         """Makes the other sequences of the request, once; returns those that start now and share blocks."""
-        started: list[Sequence] = []
+        started: list[TokenSequence] = []
         for index in range(1, first.n_siblings + 1):
             sibling = make_sibling(first, index, self.info.vocabulary_size)
             self._requests[first.request].append(sibling)
@@ -314,8 +314,8 @@ class BatchCore:
         first.n_siblings = 0
         return started
 
-    def _sequence(self, request: int, prompt: Prompt, sampling: Sampling) -> Sequence:
-        return Sequence(
+    def _sequence(self, request: int, prompt: Prompt, sampling: Sampling) -> TokenSequence:
+        return TokenSequence(
             request=request,
             index=0,
             tokens=list(prompt.token_ids),

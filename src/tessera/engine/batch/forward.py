@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from tessera.engine.batch.blocks import BlockPool
 from tessera.engine.batch.memory import Memory
-from tessera.engine.batch.sequence import Sequence
+from tessera.engine.batch.sequence import TokenSequence
 
-Planned: TypeAlias = list[tuple[Sequence, int]]
+Planned: TypeAlias = list[tuple[TokenSequence, int]]
 """The sequences of a pass, and how many of their pending tokens it computes."""
 
 
@@ -40,7 +40,7 @@ class Forward(Protocol):
         """
         ...
 
-    def share(self, first: Sequence, sibling: Sequence, pool: BlockPool) -> bool:
+    def share(self, first: TokenSequence, sibling: TokenSequence, pool: BlockPool) -> bool:
         """Gives the sibling what `first` has computed, without changing it; False if no block is left."""
         ...
 

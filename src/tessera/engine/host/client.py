@@ -47,7 +47,7 @@ def unavailable(reason: Reason) -> EngineUnavailable:
 
 
 @dataclass(slots=True, eq=False)
-class _Generation:
+class _Submission:
     """`submission` is the frame that asks for it; `n_deaths` workers have died since they got it."""
 
     submission: bytes
@@ -73,7 +73,7 @@ class HostedEngine:
         self._link: Link | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._ids = itertools.count()
-        self._generations: dict[int, _Generation] = {}
+        self._generations: dict[int, _Submission] = {}
 
     @property
     def info(self) -> EngineInfo:
@@ -183,7 +183,7 @@ class HostedEngine:
     def _submit(self, prompt: Prompt, sampling: Sampling) -> tuple[int, Inbox]:
         id, inbox = next(self._ids), Inbox()
         submission = pack(Submit(id, prompt, sampling))
-        self._generations[id] = _Generation(submission, inbox)
+        self._generations[id] = _Submission(submission, inbox)
         if self._reason is None:
             self._send(submission)
         return id, inbox

@@ -12,7 +12,7 @@ _RECEIVE_BYTES = 2**18
 
 
 @dataclass(slots=True, eq=False)
-class Connection:
+class ClientConnection:
     """A client on a socket that does not block.
 
     `core_ids` are the core's ids of its generations, by the client's ids. `chunks` and `failures` are still

@@ -15,7 +15,7 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
-class Entry:
+class GenerationRecord:
     """One generation. `first_step` is that of its first chunk, None before."""
 
     trace_id: str
@@ -42,11 +42,11 @@ class Journal:
             "prefix_hits": self._prefix_hits,
         }
 
-    def open(self, prompt: Prompt, sampling: Sampling) -> Entry:
+    def open(self, prompt: Prompt, sampling: Sampling) -> GenerationRecord:
         """The entry of a generation that is submitted."""
-        return Entry(prompt.trace_id, len(prompt.token_ids), sampling.n)
+        return GenerationRecord(prompt.trace_id, len(prompt.token_ids), sampling.n)
 
-    def add(self, entry: Entry, chunk: TokenChunk) -> None:
+    def add(self, entry: GenerationRecord, chunk: TokenChunk) -> None:
         """Counts what a step has added."""
         if entry.first_step is None:
             self._begin(entry, chunk.cached_tokens)
@@ -56,15 +56,15 @@ class Journal:
             if not entry.n_unfinished:
                 self._end(entry, chunk.finish)
 
-    def abort(self, entry: Entry) -> None:
+    def abort(self, entry: GenerationRecord) -> None:
         """Ends the entry of a generation that its client no longer wants."""
         self._end(entry, "aborted")
 
-    def fail(self, entry: Entry) -> None:
+    def fail(self, entry: GenerationRecord) -> None:
         """Ends the entry of a generation that failed."""
         log(_logger, "warning", "generation failed", **self._course(entry))
 
-    def _begin(self, entry: Entry, n_cached: int) -> None:
+    def _begin(self, entry: GenerationRecord, n_cached: int) -> None:
         entry.first_step = self.n_steps
         self._prefix_queries += entry.n_prompt
         self._prefix_hits += n_cached
@@ -78,10 +78,10 @@ class Journal:
             waited_s=_since(entry.submitted_s),
         )
 
-    def _end(self, entry: Entry, finish: str) -> None:
+    def _end(self, entry: GenerationRecord, finish: str) -> None:
         log(_logger, "debug", "generation ended", **self._course(entry), finish=finish)
 
-    def _course(self, entry: Entry) -> dict[str, str | int | float]:
+    def _course(self, entry: GenerationRecord) -> dict[str, str | int | float]:
         n_steps = 0 if entry.first_step is None else self.n_steps - entry.first_step + 1
         return {
             "trace_id": entry.trace_id,

@@ -21,10 +21,10 @@ import sys
 from dataclasses import dataclass
 
 from tessera.core.generation import TokenChunk
-from tessera.engine.host.connection import Connection
+from tessera.engine.host.connection import ClientConnection
 from tessera.engine.host.core import Core, make_core
 from tessera.engine.host.frames import START, Abort, Failed, Gauges, Hello, Ping, Start, Step, Submit, pack
-from tessera.engine.host.journal import Entry, Journal
+from tessera.engine.host.journal import GenerationRecord, Journal
 from tessera.errors import GenerationFailed, TesseraError
 from tessera.observe.logs import configure
 from tessera.processes.frames import read_frame
@@ -35,10 +35,10 @@ _STDIN = 0
 
 
 @dataclass(slots=True)
-class _Request:
-    connection: Connection
+class _Running:
+    connection: ClientConnection
     id: int
-    entry: Entry
+    entry: GenerationRecord
 
 
 class Worker:
@@ -51,8 +51,8 @@ class Worker:
         self._lifeline = lifeline
         self._orphaned = False
         self._selector = selectors.DefaultSelector()
-        self._connections: set[Connection] = set()
-        self._requests: dict[int, _Request] = {}
+        self._connections: set[ClientConnection] = set()
+        self._requests: dict[int, _Running] = {}
         self._journal = Journal()
         self._core_ids = itertools.count()
 
@@ -78,7 +78,7 @@ class Worker:
         except OSError:  # the client is gone already, or no descriptor is left: others go on
             return
         accepted.setblocking(False)
-        connection = Connection(accepted, self._core.gauges())
+        connection = ClientConnection(accepted, self._core.gauges())
         self._connections.add(connection)
 
         def attend(events: int) -> None:
@@ -90,7 +90,7 @@ class Worker:
         self._selector.register(accepted, selectors.EVENT_READ, attend)
         self._send(connection, pack(Hello(self._core.info, self._with_totals(connection.gauges))))
 
-    def _receive(self, connection: Connection) -> None:
+    def _receive(self, connection: ClientConnection) -> None:
         frames = connection.receive()
         if frames is None:
             self._drop(connection)
@@ -107,7 +107,7 @@ class Worker:
                 case Ping():
                     connection.pinged = True
 
-    def _submit(self, connection: Connection, frame: Submit) -> None:
+    def _submit(self, connection: ClientConnection, frame: Submit) -> None:
         core_id = next(self._core_ids)
         entry = self._journal.open(frame.prompt, frame.sampling)
         try:
@@ -116,10 +116,10 @@ class Worker:
             self._journal.fail(entry)
             connection.failures.append(_failed(frame.id, _refusal(error)))
         else:
-            self._requests[core_id] = _Request(connection, frame.id, entry)
+            self._requests[core_id] = _Running(connection, frame.id, entry)
             connection.core_ids[frame.id] = core_id
 
-    def _abort(self, connection: Connection, id: int) -> None:
+    def _abort(self, connection: ClientConnection, id: int) -> None:
         core_id = connection.core_ids.pop(id, None)
         if core_id is not None:
             self._journal.abort(self._requests.pop(core_id).entry)
@@ -156,7 +156,7 @@ class Worker:
         """Totals are sent along, but are no reason for a frame: they grow with every step."""
         return gauges | self._journal.totals()
 
-    def _send(self, connection: Connection, frame: bytes) -> None:
+    def _send(self, connection: ClientConnection, frame: bytes) -> None:
         if not connection.send(frame):
             self._drop(connection)
             return
@@ -165,7 +165,7 @@ class Worker:
         if key.events != events:
             self._selector.modify(connection.socket, events, key.data)
 
-    def _drop(self, connection: Connection) -> None:
+    def _drop(self, connection: ClientConnection) -> None:
         self._connections.discard(connection)
         self._selector.unregister(connection.socket)
         connection.socket.close()

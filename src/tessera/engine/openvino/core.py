@@ -14,10 +14,10 @@ from tessera.engine.batch.core import BatchCore
 from tessera.engine.batch.forward import Planned
 from tessera.engine.batch.masks import Clock, Compute, compute_mask
 from tessera.engine.batch.memory import Measure, Memory, heap_bytes, trim
-from tessera.engine.batch.sequence import Sequence
+from tessera.engine.batch.sequence import TokenSequence
 from tessera.engine.batch.siblings import share_blocks
 from tessera.engine.openvino.config import OpenVinoOptions
-from tessera.engine.openvino.graph import PagedGraph, Span, padded
+from tessera.engine.openvino.graph import PagedGraph, TokenSpan, padded
 from tessera.engine.openvino.warming import Warming
 from tessera.text.hf import HfTokenizer
 
@@ -46,7 +46,7 @@ class OpenVinoForward:
             self.graph.start(spans)
             return self.graph.logits()
 
-    def share(self, first: Sequence, sibling: Sequence, pool: BlockPool) -> bool:
+    def share(self, first: TokenSequence, sibling: TokenSequence, pool: BlockPool) -> bool:
         """See `Forward`."""
         return share_blocks(first, sibling, pool, self.graph.copy_block)
 
@@ -84,11 +84,11 @@ def open_core(
     )
 
 
-def _span(sequence: Sequence, n_tokens: int) -> Span:
+def _span(sequence: TokenSequence, n_tokens: int) -> TokenSpan:
     start = sequence.n_computed
     end = start + n_tokens
     n_sampled = 1 + len(sequence.draft) if end == len(sequence.tokens) else 0
     if sequence.reproducible and start and n_tokens + len(sequence.draft) == 1:
         start -= 1  # two rows at least: the token before is computed again, and comes out the same
     token_ids = sequence.tokens[start:end] + sequence.draft
-    return Span(token_ids, start, sequence.blocks, n_sampled)
+    return TokenSpan(token_ids, start, sequence.blocks, n_sampled)

@@ -11,7 +11,7 @@ from tessera.engine.batch.blocks import BLOCK_TOKENS, BlockPool
 from tessera.engine.batch.core import BatchCore
 from tessera.engine.batch.forward import Planned
 from tessera.engine.batch.memory import Memory
-from tessera.engine.batch.sequence import Sequence
+from tessera.engine.batch.sequence import TokenSequence
 from tessera.engine.batch.siblings import share_blocks
 from tessera.engine.scripted.engine import ScriptedTokenizer
 from tessera.errors import ContextLengthExceeded, TesseraError
@@ -45,7 +45,7 @@ class Hashing:
                 rows += [self._row(sequence.blocks, end) for end in ends]
         return np.stack(rows) if rows else np.zeros((0, VOCABULARY), np.float32)
 
-    def share(self, first: Sequence, sibling: Sequence, pool: BlockPool) -> bool:
+    def share(self, first: TokenSequence, sibling: TokenSequence, pool: BlockPool) -> bool:
         def copy(source: int, target: int) -> None:
             self._cache[target] = self._cache[source]
 
