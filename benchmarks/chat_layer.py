@@ -14,6 +14,7 @@ from inspect import getsource
 from itertools import cycle
 from statistics import median
 
+from tests.hosted import tokenizer_of
 from tests.qwen import QwenTokenizer
 
 from tessera.core.chat import (
@@ -30,6 +31,7 @@ from tessera.core.chat import (
 )
 from tessera.core.generation import TokenChunk
 from tessera.core.tally import Tally
+from tessera.engine.openvino.convert import IR
 from tessera.formats.base import ChatFormat, Control, Plain, Segment
 from tessera.formats.hermes import HERMES
 from tessera.formats.qwen3 import QWEN3
@@ -39,7 +41,6 @@ from tessera.models.resolve import resolve
 from tessera.parsing.reader import ReplyReader
 from tessera.prompt.encode import encode
 from tessera.text.encoded import EncodedTexts
-from tessera.text.hf import HfTokenizer
 from tessera.text.tokenizer import Tokenizer
 from tessera.wire.reply import Header
 from tessera.wire.stream import ChunkWriter
@@ -184,8 +185,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15, choices=range(1, 101), metavar="N")
     rounds = parser.parse_args().rounds
     qwen = QwenTokenizer()
-    folder = resolve(None, Cache(default_root()), Quiet())
-    embedded = HfTokenizer.from_file(folder.tokenizer_json)
+    folder = resolve(None, Cache(default_root()), Quiet(), IR)
+    embedded = tokenizer_of(folder)
     print("| | median | least |\n|---|---:|---:|")
     lines = [*out_rows(qwen, rounds), *in_rows("Qwen3.6", QWEN3, qwen, rounds)]
     print("\n".join([*lines, *in_rows("embedded", HERMES, embedded, rounds)]))
