@@ -48,7 +48,7 @@ def reference(openvino_start: Start) -> Reference:
     """Greedy continuations of the first prompts by the stateful model, each computed once."""
     core = ov.Core()
     properties = {**PROPERTIES["f32"], "PERFORMANCE_HINT": "LATENCY"}
-    model_xml = openvino_start.options["model_xml"]
+    model_xml = str(openvino_start.options["model_xml"])
     request = core.compile_model(model_xml, "CPU", properties).create_infer_request()
     outputs: list[tuple[int, ...]] = []
 

@@ -186,6 +186,7 @@ def kill_workers(server: Server) -> None:
 def serve_model(run: Run, serve: Callable[..., Server], model_folder: ModelSource) -> None:
     folder = run.home / "model"
     folder.mkdir()
+    assert model_folder.path is not None
     for path in model_folder.path.iterdir():
         if path.suffix != ".gguf":
             (folder / path.name).symlink_to(path)

@@ -12,8 +12,8 @@ from starlette.applications import Starlette
 from tessera.engine.host.private import PrivateEngine
 from tessera.http.app import build_app
 from tessera.models.progress import Quiet
-from tessera.server.blueprints import catalog, private_model
 from tessera.server.migrating import prepared
+from tessera.server.models import catalog_of, private_model
 from tessera.server.storage import pepper
 from tessera.server.wiring import wire_service
 from tessera.settings import Settings
@@ -27,7 +27,7 @@ def create_app(settings: Settings) -> Starlette:
     Raises `StartupError`.
     """
     model = private_model(settings, Quiet())
-    app = build_app(wire_service(settings, catalog(model, settings), pepper(settings)))
+    app = build_app(wire_service(settings, catalog_of([(settings, model)]), pepper(settings)))
     serving = app.router.lifespan_context
 
     @asynccontextmanager
