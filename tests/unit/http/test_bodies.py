@@ -62,6 +62,7 @@ class Server:
         return self.metrics.registry.get_sample_value(f"tessera_request_{name}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("declared", [True, False], ids=["declared", "chunked"])
 @pytest.mark.parametrize("n_accounts", [1, 10])
 async def test_bodies_that_are_held_back_hold_no_more_than_the_budgets(
@@ -217,6 +218,7 @@ async def test_accounts_take_turns_in_the_thread_that_decodes() -> None:
 async def test_small_bodies_that_do_not_arrive_are_of_a_number(n_bytes: int, declared: bool) -> None:
     server = Server()
     clients = [Client(n_bytes, declared=declared) for _ in range(MAX_BODIES)]
+    other = Client(n_bytes)
     for round_ in range(2):
         for client in clients:
             client.left = 0

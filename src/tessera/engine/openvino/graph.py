@@ -11,7 +11,7 @@ tokens and more are reproducible: however a prompt is cut, whatever runs beside 
 before were computed by this sequence or by another one.
 """
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 # (OpenVINO's own type stubs are partial.)
 
 from collections.abc import Sequence

@@ -13,7 +13,7 @@ from tessera.core.generation import Grammar
 from tessera.engine.batch.constraint import Constraint, Forced, GrammarCompiler
 from tessera.engine.batch.masks import Bits, Masks, compute_mask, settle
 from tessera.errors import GrammarFailed
-from tessera.grammars.trial import ByteTokenizer
+from tessera.grammars.bytewise import ByteTokenizer
 
 END, SIZE, PATIENCE_S = 256, 300, 30
 TOKENIZER = ByteTokenizer(SIZE, {"<|im_end|>": END})

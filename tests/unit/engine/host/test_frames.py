@@ -2,8 +2,9 @@ import itertools
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.strategies import examples
 
 from tessera.core.generation import (
     EngineInfo,
@@ -41,18 +42,18 @@ FRAMES: list[Frame] = [
         Sampling(
             9,
             frozenset({2}),
-            0.5,
-            0.9,
-            20,
-            0.1,
-            1.5,
-            -1.0,
-            1.1,
-            {7: -100.0},
-            -(2**63),
-            4,
-            5,
-            ThinkingBudget(10, (4, 5), "</think>"),
+            temperature=0.5,
+            top_p=0.9,
+            top_k=20,
+            min_p=0.1,
+            presence_penalty=1.5,
+            frequency_penalty=-1.0,
+            repetition_penalty=1.1,
+            logit_bias={7: -100.0},
+            seed=-(2**63),
+            n=4,
+            top_logprobs=5,
+            thinking_budget=ThinkingBudget(10, (4, 5), "</think>"),
         ),
     ),
     Abort(7),
@@ -66,7 +67,7 @@ FRAMES: list[Frame] = [
 ]
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(cuts=st.lists(st.integers(0, 2**18), max_size=12), order=st.permutations(FRAMES))
 def test_frames_survive_any_cutting(cuts: list[int], order: list[Frame]) -> None:
     stream = b"".join(map(pack, order))
