@@ -1,6 +1,7 @@
 """The composition root: settings become the `Service` that an API process runs."""
 
 import math
+from collections.abc import Collection
 from contextlib import AsyncExitStack
 
 from tessera.access.capacity import Capacity, reserve
@@ -42,7 +43,7 @@ def wire_service(settings: Settings, catalog: Catalog, secret: bytes) -> Service
         catalog=catalog,
         keys=keys,
         limits=limits(settings),
-        capacity=capacity(settings, catalog.default),
+        capacity=capacity(settings, catalog.models()),
         metrics=metrics,
         limiter=limiter(settings, metrics),
         ledger=ledger,
@@ -73,9 +74,10 @@ def limits(settings: Settings) -> HttpLimits:
     )
 
 
-def capacity(settings: Settings, model: Model) -> Capacity:
-    """Of one API process. A few more than the engine computes at once: as one ends, the next is there."""
-    at_once = settings.max_running or math.ceil(1.25 * model.engine.info.max_sequences)
+def capacity(settings: Settings, models: Collection[Model]) -> Capacity:
+    """Of one API process. A few more than the engines compute at once: as one ends, the next is there."""
+    n_sequences = sum(model.engine.info.max_sequences for model in models)
+    at_once = settings.max_running or math.ceil(1.25 * n_sequences)
     n_places, named = math.ceil(at_once / settings.workers), tiers(settings)
     priorities = {named[name].priority for name in named.names()}
     return Capacity(

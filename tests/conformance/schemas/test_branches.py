@@ -16,7 +16,7 @@ from tessera.core.events import ToolCallDelta
 from tessera.core.generation import TokenChunk
 from tessera.core.tally import Tally
 from tessera.grammars.turn import build_grammar
-from tessera.parsing.reader import Reader
+from tessera.parsing.reader import ReplyReader
 from tessera.parsing.syntax import Syntax, Tags
 
 XML = Syntax(("<|im_end|>",), Tags("<think>", "</think>"), Tags("<tool_call>", "</tool_call>"), "xml")
@@ -69,7 +69,7 @@ def call(vocabulary: Vocabulary, wanted: dict[str, Any]) -> list[int]:
 
 
 def arguments(chat: ChatRequest, vocabulary: Vocabulary, ids: list[int]) -> dict[str, Any]:
-    reader = Reader(chat, XML, vocabulary.tokenizer, Tally(), new_call_id=lambda: "id")
+    reader = ReplyReader(chat, XML, vocabulary.tokenizer, Tally(), new_call_id=lambda: "id")
     events = reader.feed(TokenChunk(0, (*ids, vocabulary.end_id), finish="stop"))
     return json.loads("".join(event.arguments for event in events if isinstance(event, ToolCallDelta)))
 

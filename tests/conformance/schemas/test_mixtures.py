@@ -22,7 +22,7 @@ from tessera.core.tally import Tally
 from tessera.formats.base import Plain
 from tessera.formats.qwen3 import QWEN3, conversation
 from tessera.grammars.turn import build_grammar
-from tessera.parsing.reader import Reader
+from tessera.parsing.reader import ReplyReader
 from tessera.schemas.validation import Validator
 from tessera.wire.decode import decode_request
 
@@ -128,7 +128,7 @@ class Calls:
         return self.vocabulary.accepts(self.lark, self.ids(text))
 
     def read(self, ids: Sequence[int]) -> dict[str, Any]:
-        reader = Reader(self.chat, QWEN3.syntax, self.vocabulary.tokenizer, Tally(), lambda: "id")
+        reader = ReplyReader(self.chat, QWEN3.syntax, self.vocabulary.tokenizer, Tally(), lambda: "id")
         events = reader.feed(TokenChunk(0, (*ids, self.vocabulary.end_id), finish="stop"))
         return json.loads("".join(event.arguments for event in events if isinstance(event, ToolCallDelta)))
 

@@ -20,7 +20,7 @@ from tessera.core.result import Choice, fold
 from tessera.core.tally import Tally
 from tessera.formats.hermes import HERMES
 from tessera.grammars.turn import build_grammar
-from tessera.parsing.reader import Reader
+from tessera.parsing.reader import ReplyReader
 from tessera.parsing.syntax import Syntax, Tags
 from tessera.schemas.string_formats import FORMATS
 from tessera.schemas.validation import Validator
@@ -169,7 +169,7 @@ def test_turns(tags: str, syntax: Syntax, asked: dict[str, Any], request: pytest
 
 
 def check_reply(chat: ChatRequest, syntax: Syntax, tokenizer: Any, ids: Sequence[int]) -> None:
-    reader = Reader(chat, syntax, tokenizer, Tally(), new_call_id=lambda: "id")
+    reader = ReplyReader(chat, syntax, tokenizer, Tally(), new_call_id=lambda: "id")
     events = reader.feed(TokenChunk(0, tuple(ids), finish="stop"))
     parameters = {tool.name: Validator(tool.parameters) for tool in chat.tools}
     names = [event.name for event in events if isinstance(event, ToolCallStarted)]
@@ -232,7 +232,7 @@ def without_half(tag: str, text: str) -> str:
 def read(
     chat: ChatRequest, syntax: Syntax, tokenizer: Any, ids: Sequence[int], finish: EngineFinish
 ) -> Choice:
-    reader = Reader(chat, syntax, tokenizer, Tally(), new_call_id=lambda: "id")
+    reader = ReplyReader(chat, syntax, tokenizer, Tally(), new_call_id=lambda: "id")
     events = reader.feed(TokenChunk(0, tuple(ids), finish))
     return fold([*events, *reader.complete()]).choices[0]
 
