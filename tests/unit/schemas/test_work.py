@@ -116,6 +116,7 @@ def admit(*schemas: dict[str, Any], strict: bool = False, syntax: Any = QWEN3.sy
     return grammar
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LINEAR)
 @pytest.mark.parametrize("syntax", [QWEN3.syntax, HERMES.syntax], ids=["xml", "json"])
 def test_what_a_grammar_costs_grows_as_its_schema_does(name: str, syntax: Any) -> None:
@@ -130,6 +131,7 @@ def test_tools_cost_what_each_of_them_does() -> None:
     assert many < 5 * few
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SQUARE)
 def test_what_would_cost_too_much_is_relaxed_by_a_count(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     schema = SQUARE[name](200)
@@ -138,6 +140,7 @@ def test_what_would_cost_too_much_is_relaxed_by_a_count(name: str, monkeypatch: 
     assert len(admit(schema).lark) < 3 * STEPS * CHARACTERS_PER_STEP
 
 
+@pytest.mark.slow
 def test_what_would_cost_too_much_is_refused_if_it_is_strict() -> None:
     schema = SQUARE["items of a whole chain"](1_500)
     with pytest.raises(InvalidSchema, match="too much time or memory"):
@@ -145,6 +148,7 @@ def test_what_would_cost_too_much_is_refused_if_it_is_strict() -> None:
     assert admit(schema) == admit(schema)
 
 
+@pytest.mark.slow
 def test_what_one_tool_costs_leaves_a_strict_one_its_grammar() -> None:
     dear = Tool("dear", SQUARE["items of a whole chain"](1_500), {})
     strict = Tool("strict", record(properties={"a": {**TEXT, "pattern": "^kept$"}}), {}, strict=True)
