@@ -26,6 +26,7 @@ from tessera.schemas.references import (
 from tessera.schemas.resolver import Resolver
 
 _MAX_BRANCHES = 64
+_UNREAD = ("pattern", "patternProperties")
 _NONE = jsonschema_rs.canonical.Satisfiability.NO
 
 
@@ -68,7 +69,7 @@ class Exclusiveness:
                 kept |= self._reference(str(value), pointer)
             elif name == "additionalProperties" and "patternProperties" in new:
                 pass  # it speaks of the names that fit no pattern
-            elif name not in ("pattern", "patternProperties") and KEYWORDS.get(name, NOTE).fate == "enforced":
+            elif name not in _UNREAD and KEYWORDS.get(name, NOTE).treatment == "enforced":
                 widened = with_schemas(
                     name, value, lambda each, below, at=here: self._widened(each, at + below)
                 )
