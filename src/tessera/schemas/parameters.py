@@ -91,8 +91,8 @@ def _others(holding: list[JsonObject], possible: list[JsonObject]) -> dict[str, 
 
 
 def _for_unlisted(holding: Iterable[JsonObject]) -> list[tuple[JsonObject, AnySchema]]:
-    """The rules of parts for properties that they do not list, each with those that the part lists. Patterns
-    are left to the final validation.
+    """The rules of parts for other properties, each with the properties that its part lists. The final
+    validation checks patterns.
     """
     return [
         (as_object(part.get("properties")), rule)
