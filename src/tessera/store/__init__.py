@@ -1,1 +1,7 @@
-"""What is kept: accounts, keys and usage, in SQLite or PostgreSQL. The only package that knows SQL."""
+"""The database: accounts, keys, usage and the audit, in SQLite or PostgreSQL.
+
+The only package that knows SQL. Every change of an account or a key is written with its row of the audit,
+in one transaction.
+
+Reading order: `tables`, `opening`, `accounts`, `keys`, `audit`, `usage`, `migration`.
+"""

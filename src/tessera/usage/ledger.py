@@ -20,6 +20,7 @@ from tessera.core.entry import OPEN, Entry
 from tessera.errors import StoreUnavailable
 from tessera.observe.logs import log
 from tessera.observe.metrics import Metrics, StoreCall
+from tessera.settings import DEFAULTS
 from tessera.store import usage
 from tessera.store.asking import ask
 from tessera.store.opening import Line, Store, transaction
@@ -55,11 +56,14 @@ class SqlLedger:
     """A `Ledger` in the store."""
 
     def __init__(
-        self, store: Store, folder: Path, metrics: Metrics, retention_days: int = 90, round_s: float = ROUND_S
+        self,
+        store: Store,
+        folder: Path,
+        metrics: Metrics,
+        retention_days: int = DEFAULTS.usage_retention_days,
+        round_s: float = ROUND_S,
     ) -> None:
-        """`folder` is for the instance's own files. Rows of requests are kept for `retention_days`, then
-        sums of their days.
-        """
+        """The instance's own files are in `folder`. After `retention_days`, rows become sums of days."""
         self.instance = new_instance()
         self._store = store
         self._line = Line(store)

@@ -1,1 +1,4 @@
-"""Converts OpenAI's JSON to core types and back, in pure functions. Only this package has OpenAI's names."""
+"""OpenAI's JSON to our types and back: pure functions, and the only place with OpenAI's names.
+
+Reading order: `request`, `decode`, `messages`, `tools`, `reply`, `stream`.
+"""

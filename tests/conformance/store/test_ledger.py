@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select, text
 from tests.postgres import Postgres
-from tests.serving import wait_for
+from tests.waiting import wait_for
 
 from tessera.core.entry import OPEN, Entry
 from tessera.core.usage import Usage

@@ -60,7 +60,7 @@ def test_the_last_rung_is_any_json_of_the_type() -> None:
     assert '%json {"type": "object", "x-guidance"' in written
 
 
-def test_a_strict_schema_has_no_ladder() -> None:
+def test_a_strict_schema_is_not_relaxed() -> None:
     strict = replace(REQUEST, answer_format=JsonSchema("x", SCHEMA, strict=True))
     with pytest.raises(InvalidSchema, match="at #: no pattern"):
         usable_grammar(strict, HERMES.syntax, {}, Refusing("pattern"))

@@ -75,7 +75,8 @@ async def through_key(path: str, headers: list[tuple[bytes, bytes]]) -> dict[str
         seen.update(scope["state"])
 
     scope = {"type": "http", "path": path, "headers": headers, "state": {}}
-    await KeyRequired(app, Keys(["good-key-1"]), Gate(MemoryLimiter(), Metrics()))(scope, app, app)
+    unused: Any = None
+    await KeyRequired(app, Keys(["good-key-1"]), Gate(MemoryLimiter(), Metrics()))(scope, unused, unused)
     return seen
 
 
