@@ -69,6 +69,7 @@ DEFINITIONS = {"leaf": tagged({"const": "leaf"}), "pair": tagged({"const": "pair
 def test_one_of_is_any_of_where_no_value_fits_two_branches(branches: list[Any]) -> None:
     root = check_schema({"oneOf": branches, "$defs": DEFINITIONS}, strict=True, param="p").root
     assert isinstance(root, dict)
+    assert isinstance(root["anyOf"], list)
     assert len(root["anyOf"]) == len(branches)
 
 
