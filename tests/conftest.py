@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 import uvicorn
@@ -175,6 +175,9 @@ class Served:
         return not busy and self.bodies.n_waiting == 0
 
 
+Serve: TypeAlias = Callable[..., Served]
+
+
 @pytest.fixture(scope="session")
 def stopping() -> Iterator[list[threading.Thread]]:
     """Servers take a moment to stop; they do so while the next test runs."""
@@ -218,7 +221,7 @@ def run_app(stopping: list[threading.Thread]) -> Callable[[ASGIApp], AbstractCon
 
 
 @pytest.fixture
-def serve(stopping: list[threading.Thread]) -> Iterator[Callable[..., Served]]:
+def serve(stopping: list[threading.Thread]) -> Iterator[Serve]:
     """Serve a `ScriptedEngine` made with the given arguments."""
     with ExitStack() as stack:
         stack.enter_context(blockbuster_ctx())
@@ -267,5 +270,5 @@ def serve(stopping: list[threading.Thread]) -> Iterator[Callable[..., Served]]:
 
 
 @pytest.fixture
-def served(serve: Callable[..., Served]) -> Served:
+def served(serve: Serve) -> Served:
     return serve()

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from tests.conformance.schemas.conftest import Vocabulary
 
 from tessera.core.chat import AnyJsonObject, ChatRequest, FreeText, JsonSchema, Mode, Tool, ToolChoice
 from tessera.core.events import (
@@ -126,7 +127,7 @@ TOOLS = [
 
 
 @pytest.mark.parametrize("schema", SCHEMAS, ids=str)
-def test_json(schema: Any, vocabulary: Any, json_lark: Callable[..., str]) -> None:
+def test_json(schema: Any, vocabulary: Vocabulary, json_lark: Callable[..., str]) -> None:
     lark, validator, n_whole = json_lark(schema, True), Validator(schema), 0
     for seed in range(40):
         ids = vocabulary.walk(lark, seed)

@@ -32,6 +32,7 @@ def test_the_compiled_are_kept_but_not_without_end() -> None:
     most_bytes = 2**20
     grammars = Grammars(TOKENIZER, [END], SIZE, most_bytes=most_bytes)
     n_kept: list[int] = []
+    follower = grammars.constrain(numbered(0)).result()
     for i in range(400):
         follower = grammars.constrain(numbered(i)).result()
         assert follower.forced() == [*b"%04d" % i]
