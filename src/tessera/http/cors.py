@@ -1,8 +1,8 @@
 """Which web pages may use the service: CORS, for the origins that the operator names.
 
-Before a browser sends the request of another site's page, it sends a preflight, which has no key. And it
-hides every response from the page, errors and streams included, that lacks the headers which `Cors` leaves
-in `scope["state"]["cors"]`: `Envelope` adds them, since it sees every response.
+Before a browser sends the request of another site's page, it sends a preflight, which has no key. And
+a browser hides from the page every response, errors and streams included, that lacks certain headers. `Cors`
+leaves them in the request's context: `Envelope` adds them, since it sees every response.
 """
 
 import re
@@ -11,6 +11,8 @@ from collections.abc import Collection
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tessera.http.context import context_of
 
 METHODS = "GET, POST"
 PREFLIGHT_S = 600
@@ -31,17 +33,17 @@ _HEADER_NAMES = re.compile(r"[A-Za-z0-9_, -]{1,4096}")
 
 
 class Cors:
-    """Answers the preflights of `origins`, of which "*" is any, and prepares the headers of the others."""
+    """Answers preflights from `origins`, of which "*" is any, and prepares the headers of other requests."""
 
     def __init__(self, app: ASGIApp, origins: Collection[str]) -> None:
         self._app = app
         self._origins = frozenset(origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer or pass on; what comes from another origin is passed on as if there were no CORS."""
+        """Requests of other origins are passed on as if there were no CORS."""
         if scope["type"] == "http":
             asked = Headers(scope=scope)
-            scope["state"]["cors"] = self._headers(asked.get("origin"))
+            context_of(scope).cors_headers = self._headers(asked.get("origin"))
             if self._allows(asked.get("origin")) and _is_preflight(scope, asked):
                 await Response(status_code=204, headers=_preflight_headers(asked))(scope, receive, send)
                 return

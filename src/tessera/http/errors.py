@@ -9,8 +9,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from tessera.core.record import CLIENT_GONE
 from tessera.errors import EndpointNotFound, MethodNotAllowed, RequestError, TesseraError
-from tessera.usage.meter import CLIENT_GONE
 from tessera.wire.reply import encode_error
 
 _LONGEST_WAIT_S = 60

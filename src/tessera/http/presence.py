@@ -10,15 +10,13 @@ from typing import Any, NoReturn, TypeAlias, TypeVar
 
 from starlette.types import Receive
 
+from tessera.http.context import Abort
 from tessera.http.errors import ClientGone
 
 T = TypeVar("T")
 
 Beat: TypeAlias = Callable[[], Awaitable[float]]
 """Called now and then beside the work; gives the seconds after which it wants to be called again."""
-
-Abort: TypeAlias = Callable[[], None]
-"""Cuts a connection at once; servers that offer it put it into `scope["state"]["abort"]`."""
 
 
 async def while_present(receive: Receive, work: Coroutine[Any, Any, T], beat: Beat | None = None) -> T:

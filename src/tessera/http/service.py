@@ -15,6 +15,7 @@ from tessera.http.bodies import Bodies
 from tessera.http.inflight import InFlight
 from tessera.http.limits import HttpLimits
 from tessera.observe.metrics import Metrics
+from tessera.observe.requests import RequestMetrics
 from tessera.observe.spans import Traces, Untraced
 from tessera.usage.base import Ledger, Unrecorded
 
@@ -51,6 +52,7 @@ class Service:
         self.gate = Gate(self.limiter, self.metrics)
         self.ledger = ledger or Unrecorded()
         self.traces = traces or Untraced()
+        self.record_readers = (RequestMetrics(self.metrics), self.traces)
         self.origins = origins
         self.in_flight = InFlight()
         self.admission = Admission(capacity or Capacity(), self.metrics)

@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias
 
 from starlette.types import Send
 
+from tessera.http.context import Abort, WriteNow
 from tessera.http.limits import HttpLimits
-from tessera.http.presence import Abort, give_up, send_within
+from tessera.http.presence import give_up, send_within
 from tessera.wire.stream import KEEP_ALIVE
 
 HEADERS = [
@@ -15,11 +15,6 @@ HEADERS = [
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 ]
-
-
-WriteNow: TypeAlias = Callable[[bytes], bool]
-"""Writes a part of a response that has begun, or refuses; servers that offer it put it into
-`scope["state"]["write"]`."""
 
 
 class EventStream:
@@ -33,13 +28,12 @@ class EventStream:
         send: Send,
         limits: HttpLimits,
         headers: list[tuple[bytes, bytes]],
+        *,
         abort: Abort | None = None,
         write_now: WriteNow | None = None,
         before: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`abort` cuts the connection of a client that does not read; `write_now` is quicker than `send`;
-        `before` is awaited before the first byte is sent.
-        """
+        """`write_now` is quicker than `send`; `before` is awaited before the first byte is sent."""
         self.started = False
         self._send = send
         self._limits = limits

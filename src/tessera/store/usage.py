@@ -2,10 +2,9 @@
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, lru_cache
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from sqlalchemy import (
     ColumnElement,
@@ -27,13 +26,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from tessera.core.entry import FINISHED, INTERRUPTED, OPEN, Entry
-from tessera.core.usage import Usage
+from tessera.core.usage import FINISHED, INTERRUPTED, OPEN, LedgerEntry, Usage, UsageQuestion, UsageSum
 from tessera.store.opening import Line
 from tessera.store.tables import ACCOUNTS, INSTANCES, USAGE, USAGE_DAILY
 
 Insert: TypeAlias = postgresql.Insert | sqlite.Insert
-By: TypeAlias = Literal["day", "account", "key", "model"]
 
 DAY_S = 86_400
 _TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
@@ -42,33 +39,7 @@ _SUMMED = ("n_requests", "n_failed", *_TOKENS)
 _CHANGING = (*_TOKENS, "finish", "waited_s", "first_token_s", "whole_s")
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """Which requests to add up; None is all. Days are ISO dates in UTC, the last one included. `account` is
-    an id, `named` an id or a name.
-    """
-
-    by: By = "day"
-    since: str | None = None
-    until: str | None = None
-    account: str | None = None
-    named: str | None = None
-    key: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Sum:
-    """Requests added up. `group` is the day, the account's name, the key's id or the model that they share;
-    `n_failed` of them have no whole reply.
-    """
-
-    group: str
-    n_requests: int
-    n_failed: int
-    usage: Usage
-
-
-def write(connection: Connection, instance: str, entries: Iterable[Entry]) -> None:
+def write(connection: Connection, instance: str, entries: Iterable[LedgerEntry]) -> None:
     """Insert entries, or bring their rows up to date. The same entry may be written any number of times:
     what has ended stays as it ended. What was interrupted may be told of again, by one that was given up for
     dead and lives: how it ended, or that it has got further.
@@ -77,7 +48,7 @@ def write(connection: Connection, instance: str, entries: Iterable[Entry]) -> No
         connection.exec_driver_sql(_writing(connection.dialect), rows)
 
 
-def write_down(line: Line, instance: str, entries: Iterable[Entry]) -> None:
+def write_down(line: Line, instance: str, entries: Iterable[LedgerEntry]) -> None:
     """The same, in a transaction of its own."""
     if rows := [_row(instance, entry) for entry in entries]:
         line.write(_writing(line.dialect), rows)
@@ -131,7 +102,7 @@ def roll_up(connection: Connection, before_day: str, at_most: int) -> int:
     return len(ids)
 
 
-def add_up(connection: Connection, question: Question) -> list[Sum]:
+def add_up(connection: Connection, question: UsageQuestion) -> list[UsageSum]:
     """The sums, in the order of their groups."""
     kept = select(*(USAGE_DAILY.c[name] for name in (*_OF_A_DAY, *_SUMMED)))
     rows = union_all(_rows(), kept).subquery()
@@ -150,7 +121,7 @@ def add_up(connection: Connection, question: Question) -> list[Sum]:
     if question.key is not None:
         sums = sums.where(rows.c.key_id == question.key)
     return [
-        Sum(
+        UsageSum(
             row.grouped,
             int(row.n_requests),
             int(row.n_failed),
@@ -170,7 +141,7 @@ def _date(day: int) -> str:
     return datetime.fromtimestamp(day * DAY_S, UTC).date().isoformat()
 
 
-def _row(instance: str, entry: Entry) -> dict[str, object]:
+def _row(instance: str, entry: LedgerEntry) -> dict[str, object]:
     usage = entry.usage
     return {
         "id": entry.id,

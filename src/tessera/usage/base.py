@@ -4,11 +4,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
-from tessera.core.entry import Entry
+from tessera.core.usage import LedgerEntry, UsageQuestion, UsageSum
 from tessera.errors import StoreUnavailable
-from tessera.store.usage import Question, Sum
 
-Look: TypeAlias = Callable[[], Entry]
+Look: TypeAlias = Callable[[], LedgerEntry]
 """Gives the entry of a running request as it is now."""
 
 Written: TypeAlias = asyncio.Future[StoreUnavailable | None]
@@ -22,11 +21,11 @@ class Ledger(Protocol):
         """A request begins; that it runs is to be on record before anybody sees anything of its reply."""
         ...
 
-    def settle(self, entry: Entry) -> Written:
+    def settle(self, entry: LedgerEntry) -> Written:
         """It has ended."""
         ...
 
-    async def add_up(self, question: Question) -> list[Sum]:
+    async def add_up(self, question: UsageQuestion) -> list[UsageSum]:
         """What was recorded; raises `StoreUnavailable`."""
         ...
 
@@ -46,11 +45,11 @@ class Unrecorded:
         """See `Ledger`."""
         return at_once(None)
 
-    def settle(self, entry: Entry) -> Written:
+    def settle(self, entry: LedgerEntry) -> Written:
         """See `Ledger`."""
         return at_once(None)
 
-    async def add_up(self, question: Question) -> list[Sum]:
+    async def add_up(self, question: UsageQuestion) -> list[UsageSum]:
         """See `Ledger`."""
         return []
 

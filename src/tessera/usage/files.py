@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias, get_args
 
 import msgspec
 
-from tessera.core.entry import Entry
+from tessera.core.usage import LedgerEntry
 
 CLOSED = -1
 """No file's descriptor."""
@@ -51,21 +51,21 @@ def let_go(path: Path, fd: int, *, is_empty: bool) -> None:
     os.close(fd)
 
 
-def encode(entry: Entry) -> bytes:
+def encode(entry: LedgerEntry) -> bytes:
     """An entry's line, without the end of the line."""
     return msgspec.json.encode(entry)
 
 
-def decode(lines: Iterable[bytes]) -> list[Entry]:
+def decode(lines: Iterable[bytes]) -> list[LedgerEntry]:
     """Their entries; lines with none are not whole, or not in use."""
-    entries: list[Entry] = []
+    entries: list[LedgerEntry] = []
     for line in lines:
         with suppress(msgspec.DecodeError):
-            entries.append(msgspec.json.decode(line, type=Entry))
+            entries.append(msgspec.json.decode(line, type=LedgerEntry))
     return entries
 
 
-def abandoned(folder: Path) -> Iterator[tuple[str, Iterator[list[Entry]]]]:
+def abandoned(folder: Path) -> Iterator[tuple[str, Iterator[list[LedgerEntry]]]]:
     """What dead instances have left: their names and entries, in pieces. A file is gone once the next one is
     asked for.
     """
@@ -76,7 +76,7 @@ def abandoned(folder: Path) -> Iterator[tuple[str, Iterator[list[Entry]]]]:
                 path.unlink(missing_ok=True)
 
 
-def _pieces(fd: int) -> Iterator[list[Entry]]:
+def _pieces(fd: int) -> Iterator[list[LedgerEntry]]:
     with os.fdopen(fd, "rb", closefd=False) as file:
         while lines := file.readlines(AT_ONCE_BYTES):
             yield decode(lines)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from tessera.core.entry import OPEN, Entry
+from tessera.core.usage import OPEN, LedgerEntry
 from tessera.store import usage
 from tessera.store.opening import Store, transaction
 from tessera.usage.files import abandoned
@@ -22,7 +22,7 @@ class Round:
     instance: str
     retention_days: int
 
-    def make(self, running: list[Entry]) -> None:
+    def make(self, running: list[LedgerEntry]) -> None:
         """Tell it; raises `StoreUnavailable`."""
         self._take_over()
         with transaction(self.store) as connection:

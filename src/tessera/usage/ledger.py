@@ -16,14 +16,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tessera.core.entry import OPEN, Entry
+from tessera.core.usage import OPEN, LedgerEntry, UsageQuestion, UsageSum
 from tessera.errors import StoreUnavailable
 from tessera.observe.logs import log
 from tessera.observe.metrics import Metrics, StoreCall
 from tessera.store import usage
 from tessera.store.asking import ask
 from tessera.store.opening import Line, Store, transaction
-from tessera.store.usage import Question, Sum
 from tessera.usage.base import Look, Written, at_once
 from tessera.usage.files import new_instance
 from tessera.usage.heartbeat import Round
@@ -46,7 +45,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    entry: Entry
+    entry: LedgerEntry
     since_s: float
     written: Written
 
@@ -84,12 +83,12 @@ class SqlLedger:
         is_written = not self._is_failing and self._running.begin(id, look)
         return at_once(None) if is_written else self._record(look())
 
-    def settle(self, entry: Entry) -> Written:
+    def settle(self, entry: LedgerEntry) -> Written:
         """See `Ledger`."""
         self._running.end(entry)
         return self._record(entry)
 
-    async def add_up(self, question: Question) -> list[Sum]:
+    async def add_up(self, question: UsageQuestion) -> list[UsageSum]:
         """See `Ledger`."""
         return await ask(self._readers, partial(self._add_up, question), READING_WAIT_S)
 
@@ -123,7 +122,7 @@ class SqlLedger:
         self._writer.end()
         self._readers.shutdown(wait=False, cancel_futures=True)
 
-    def _record(self, entry: Entry) -> Written:
+    def _record(self, entry: LedgerEntry) -> Written:
         if len(self._waiting) >= MAX_WAITING:
             self._is_failing = True
             return at_once(StoreUnavailable("Too much usage waits to be recorded. Send the request again."))
@@ -180,7 +179,7 @@ class SqlLedger:
         self._batch, self._is_busy = [], False
         self._go_on()
 
-    def _forget(self, recorded: Entry) -> None:
+    def _forget(self, recorded: LedgerEntry) -> None:
         if recorded.finish != OPEN:
             self._running.forget(recorded.id)
 
@@ -219,7 +218,7 @@ class SqlLedger:
         self._is_away = away
         self._metrics.store_up.set(not away)
 
-    def _write(self, entries: list[Entry]) -> None:
+    def _write(self, entries: list[LedgerEntry]) -> None:
         usage.write_down(self._line, self.instance, entries)
 
     @property
@@ -241,6 +240,6 @@ class SqlLedger:
         finally:
             self._line.close()
 
-    def _add_up(self, question: Question) -> list[Sum]:
+    def _add_up(self, question: UsageQuestion) -> list[UsageSum]:
         with transaction(self._store) as connection:
             return usage.add_up(connection, question)

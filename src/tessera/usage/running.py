@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from tessera.core.entry import Entry
+from tessera.core.usage import LedgerEntry
 from tessera.usage.base import Look
 from tessera.usage.files import CLOSED, encode, hold, let_go, path_of
 
@@ -29,7 +29,7 @@ class Slots:
         self._free: list[int] = []
         self._n_slots = 0
 
-    def take(self, entry: Entry) -> int | None:
+    def take(self, entry: LedgerEntry) -> int | None:
         """Write the entry to a free slot, and say to which; None if that is not possible."""
         slot = self._free[-1] if self._free else self._n_slots
         if not self.write(entry, slot):
@@ -40,7 +40,7 @@ class Slots:
             self._n_slots += 1
         return slot
 
-    def write(self, entry: Entry, slot: int) -> bool:
+    def write(self, entry: LedgerEntry, slot: int) -> bool:
         """Write the entry to its slot; says whether that was possible: it is short, and the disk takes it."""
         line = encode(entry).ljust(SLOT_BYTES - 1) + b"\n"
         return len(line) == SLOT_BYTES and self._write(line, slot)
@@ -81,7 +81,7 @@ class Running:
         self._requests[id] = _Request(look, slot)
         return slot is not None
 
-    def end(self, entry: Entry) -> None:
+    def end(self, entry: LedgerEntry) -> None:
         """It has ended so."""
         if request := self._requests.get(entry.id):
             request.look = lambda: entry
@@ -92,9 +92,9 @@ class Running:
         if self.slots and request and request.slot is not None:
             self.slots.free(request.slot)
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[LedgerEntry]:
         """All of them, as they are now; it is written again, too."""
-        entries: list[Entry] = []
+        entries: list[LedgerEntry] = []
         for request in self._requests.values():
             entries.append(entry := request.look())
             if self.slots and request.slot is not None:

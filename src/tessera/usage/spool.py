@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 
-from tessera.core.entry import Entry
+from tessera.core.usage import LedgerEntry
 from tessera.errors import StoreUnavailable
 from tessera.usage.files import AT_ONCE_BYTES, CLOSED, decode, encode, hold, let_go, path_of
 
@@ -22,7 +22,7 @@ class Spool:
         self.n_entries = 0
         self._n_bytes = self._n_forgotten_bytes = 0
 
-    def append(self, entries: Sequence[Entry]) -> None:
+    def append(self, entries: Sequence[LedgerEntry]) -> None:
         """Keep entries; they are on the disk when this returns. Raises `StoreUnavailable`."""
         lines = b"".join(encode(entry) + b"\n" for entry in entries)
         with self._turn:
@@ -36,7 +36,7 @@ class Spool:
             self.n_entries += len(entries)
             self._n_bytes += len(lines)
 
-    def read(self) -> tuple[list[Entry], int]:
+    def read(self) -> tuple[list[LedgerEntry], int]:
         """The next thousand or so that are kept, and how many bytes they are."""
         with self._turn:
             n_left = self._n_bytes - self._n_forgotten_bytes

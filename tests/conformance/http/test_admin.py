@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 from tessera.access.keys import Seal
 from tessera.access.tiers import Tiers
 from tessera.cli.main import main
-from tessera.core.entry import Entry
+from tessera.core.usage import LedgerEntry
 from tessera.http.admin.app import admin_app
 from tessera.http.admin.routes import LIMITS, admin_routes
 from tessera.store import usage
@@ -132,7 +132,7 @@ def test_usage_is_what_the_command_shows(
 ) -> None:
     account = made(admin.post("/accounts", json={"name": "acme", "tier": "lite"}))
     key = made(admin.post("/keys", json={"account": "acme", "name": "dev"}))
-    entry = Entry(
+    entry = LedgerEntry(
         "chatcmpl-1", account["id"], key["id"], "m", "direct", False, 1_800_000_000.0, finish="stop"
     )
     with transaction(store) as changes:

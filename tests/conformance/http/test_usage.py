@@ -18,8 +18,7 @@ from tests.conformance.http.conftest import Gate, Raw
 from tests.scripts import CAN_ALL, called
 
 from tessera.access.capacity import Capacity
-from tessera.core.entry import Entry
-from tessera.core.usage import Usage
+from tessera.core.usage import LedgerEntry, Usage
 from tessera.engine.scripted.engine import cycling, failing, paced, saying
 from tessera.errors import GenerationFailed
 from tessera.http.limits import HttpLimits
@@ -273,7 +272,7 @@ def test_one_can_ask_what_one_has_used(serve: Serve, books: Books) -> None:
     served = serve(ledger=books.ledger())
     for n in (2, 3):
         post(served, max_tokens=n)
-    stranger = Entry(
+    stranger = LedgerEntry(
         "chatcmpl-x", "acc_other", "key_other", "m", "direct", True, time.time(), Usage(9, 9, 9, 9)
     )
     with transaction(books.store) as connection:

@@ -10,15 +10,13 @@ from sqlalchemy import func, select, text
 from tests.postgres import Postgres
 from tests.serving import wait_for
 
-from tessera.core.entry import OPEN, Entry
-from tessera.core.usage import Usage
+from tessera.core.usage import OPEN, LedgerEntry, Usage, UsageQuestion
 from tessera.errors import StoreUnavailable
 from tessera.observe.metrics import Metrics
 from tessera.store import usage
 from tessera.store.migration import upgrade
 from tessera.store.opening import Store, open_store, transaction
 from tessera.store.tables import USAGE
-from tessera.store.usage import Question
 from tessera.usage import retention
 from tessera.usage.files import decode
 from tessera.usage.ledger import SqlLedger
@@ -28,8 +26,8 @@ from tessera.usage.spool import Spool
 CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
 
 
-def entry(id: str) -> Entry:
-    return Entry(id, "acc_1", "key_1", "m", "direct", True, time.time(), finish="stop")
+def entry(id: str) -> LedgerEntry:
+    return LedgerEntry(id, "acc_1", "key_1", "m", "direct", True, time.time(), finish="stop")
 
 
 def test_a_store_that_was_started_again_meanwhile_is_not_away(postgres: Postgres, tmp_path: Path) -> None:
@@ -46,7 +44,7 @@ def test_a_store_that_was_started_again_meanwhile_is_not_away(postgres: Postgres
 
     asyncio.run(check())
     with transaction(store) as connection:
-        assert [each.n_requests for each in usage.add_up(connection, Question())] == [3]
+        assert [each.n_requests for each in usage.add_up(connection, UsageQuestion())] == [3]
     assert metrics.registry.get_sample_value("tessera_ledger_failures_total") == 0
     assert list(tmp_path.iterdir()) == []
     store.dispose()
@@ -238,7 +236,7 @@ def test_a_backlog_of_many_days_is_worked_off_in_pieces(
     assert len(set(seen)) > 5
     assert seen[-1] == 2
     with transaction(opened) as connection:
-        counted = [each.n_requests for each in usage.add_up(connection, Question())]
+        counted = [each.n_requests for each in usage.add_up(connection, UsageQuestion())]
     assert counted == [A_DAY] * (N_DAYS - 1) + [A_DAY + 1, 1]
 
 

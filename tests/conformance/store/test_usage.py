@@ -10,21 +10,19 @@ from hypothesis import strategies as st
 from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
 
-from tessera.core.entry import INTERRUPTED, OPEN, Entry
-from tessera.core.usage import Usage
+from tessera.core.usage import INTERRUPTED, OPEN, LedgerEntry, Usage, UsageQuestion, UsageSum
 from tessera.errors import StoreUnavailable
 from tessera.store import usage
 from tessera.store.migration import downgrade, upgrade
 from tessera.store.opening import Line, Store, transaction
 from tessera.store.tables import ACCOUNTS, INSTANCES, USAGE, USAGE_DAILY
-from tessera.store.usage import Question, Sum
 
 DAY_S = 86_400
 BEGUN_S = 20_000 * DAY_S + 3600.0  # 2024-10-04
 
 
-def entry(id: str = "chatcmpl-1", **fields: Any) -> Entry:
-    return replace(Entry(id, "acc_1", "key_1", "m", "direct", True, BEGUN_S), **fields)
+def entry(id: str = "chatcmpl-1", **fields: Any) -> LedgerEntry:
+    return replace(LedgerEntry(id, "acc_1", "key_1", "m", "direct", True, BEGUN_S), **fields)
 
 
 def written(opened: Store, *columns: str) -> list[tuple[Any, ...]]:
@@ -35,7 +33,7 @@ def written(opened: Store, *columns: str) -> list[tuple[Any, ...]]:
         ]
 
 
-def write(opened: Store, *entries: Entry, instance: str = "i") -> None:
+def write(opened: Store, *entries: LedgerEntry, instance: str = "i") -> None:
     with transaction(opened) as connection:
         usage.write(connection, instance, entries)
 
@@ -96,7 +94,7 @@ def test_sums_are_by_day_account_key_or_model(opened: Store) -> None:
 
     def ask(**question: Any) -> list[tuple[str, int, int, int]]:
         with transaction(opened) as connection:
-            sums = usage.add_up(connection, Question(**question))
+            sums = usage.add_up(connection, UsageQuestion(**question))
         assert all(each.usage.cached_tokens == 4 * each.n_requests for each in sums)
         return [(each.group, each.n_requests, each.n_failed, each.usage.completion_tokens) for each in sums]
 
@@ -131,12 +129,12 @@ entries = st.lists(
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(entries, st.integers(0, 6)), max_size=4))
 def test_nothing_is_lost_or_counted_twice_by_rolling_up(
-    opened: Store, steps: list[tuple[list[Entry], int]]
+    opened: Store, steps: list[tuple[list[LedgerEntry], int]]
 ) -> None:
     with transaction(opened) as connection:
         connection.execute(USAGE.delete())
         connection.execute(USAGE_DAILY.delete())
-    kept: dict[str, Entry] = {}
+    kept: dict[str, LedgerEntry] = {}
     for n, (batch, days) in enumerate(steps):
         fresh = [replace(each, id=f"{n}-{each.id}") for each in batch]
         kept |= {each.id: each for each in fresh}
@@ -148,20 +146,20 @@ def test_nothing_is_lost_or_counted_twice_by_rolling_up(
                 n_rolled_up = usage.roll_up(connection, before, 3)
         assert all(day >= before for (day,) in written(opened, "day"))
     with transaction(opened) as connection:
-        sums = usage.add_up(connection, Question("key"))
+        sums = usage.add_up(connection, UsageQuestion("key"))
     assert sums == [
         expected(key, kept) for key in ("k1", "k2") if any(e.key_id == key for e in kept.values())
     ]
 
 
-def expected(key: str, kept: dict[str, Entry]) -> Sum:
+def expected(key: str, kept: dict[str, LedgerEntry]) -> UsageSum:
     mine = [each for each in kept.values() if each.key_id == key]
     counts = [
         sum(getattr(each.usage, name) for each in mine)
         for name in ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
     ]
     n_failed = sum(each.finish not in ("stop", "length", "tool_calls") for each in mine)
-    return Sum(key, len(mine), n_failed, Usage(*counts))
+    return UsageSum(key, len(mine), n_failed, Usage(*counts))
 
 
 def test_the_schema_goes_and_comes_back(opened: Store) -> None:

@@ -8,12 +8,11 @@ from tempfile import TemporaryDirectory
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tessera.core.entry import OPEN, Entry
-from tessera.core.usage import Usage
+from tessera.core.usage import OPEN, LedgerEntry, Usage
 from tessera.usage.files import abandoned, decode
 from tessera.usage.running import SLOT_BYTES, Running, Slots
 
-ENTRY = Entry("chatcmpl-1", "acc", "key", "m", "direct", True, 7.0)
+ENTRY = LedgerEntry("chatcmpl-1", "acc", "key", "m", "direct", True, 7.0)
 
 STEPS = st.lists(
     st.tuples(
@@ -25,7 +24,7 @@ STEPS = st.lists(
 )
 
 
-def told(folder: Path) -> list[Entry]:
+def told(folder: Path) -> list[LedgerEntry]:
     """By the file as it is now, in the order of ids."""
     (path,) = folder.iterdir()
     return sorted(decode(path.read_bytes().splitlines()), key=lambda entry: entry.id)
@@ -38,8 +37,8 @@ def test_the_file_tells_of_those_that_have_begun_and_whose_end_is_not_on_record(
     with TemporaryDirectory() as name:
         running = Running()
         running.slots = Slots(Path(name), "one")
-        begun: dict[str, Entry] = {}
-        written: dict[str, Entry] = {}
+        begun: dict[str, LedgerEntry] = {}
+        written: dict[str, LedgerEntry] = {}
         for number, (step, which, n_letters) in enumerate(steps):
             id = f"{number:04}" if step == "begin" else list(begun or [""])[which % max(1, len(begun))]
             if step == "begin":

@@ -5,21 +5,22 @@ cap; it neither hides that the client leaves nor spoils the reply. A head is cap
 so has the silence of a fresh connection. The kernel looks for the client's machine: one that vanished
 without a word is gone after half a minute. `half_closed` looks for a client that has closed its side.
 
-A response can cut its connection (`scope["state"]["abort"]`): closing one would wait for ever on a client
-that does not read. And it can write a part of its body at once (`scope["state"]["write"]`).
+A response can cut its connection, and write a part of its body at once (`RequestContext`).
 
 A wish for another protocol (`Upgrade`) is ignored, and HTTP/1.0 gets what it can read.
 """
 
 import asyncio
 import socket
-from typing import Any
+from typing import Any, cast
 
+from starlette.types import Scope
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from tessera.errors import RequestError
+from tessera.http.context import context_of
 from tessera.http.middleware import new_request_id
 from tessera.server.http1.cycles import chunk_writer, write_unchunked
 from tessera.server.http1.framing import MAX_HEAD_BYTES as MAX_HEAD_BYTES
@@ -175,9 +176,9 @@ class GuardedProtocol(HttpToolsProtocol):
             if name != b"upgrade":
                 self.on_header(name, value)
         self.on_headers_complete()
-        state = self.scope.setdefault("state", {})
-        state["abort"] = self.transport.abort
-        state["write"] = chunk_writer(self.cycle)
+        context = context_of(cast("Scope", self.scope))
+        context.abort = self.transport.abort
+        context.write_now = chunk_writer(self.cycle)
         if self.scope["http_version"] < "1.1":
             write_unchunked(self.cycle)
         if body.complete:
