@@ -1,13 +1,15 @@
-"""What an API process does: HTTP on a socket that it is given, with an engine that is somewhere else.
+"""An API process: it serves HTTP on a socket that it inherits, with an engine that may be in another process.
 
     python -m tessera.server.api FD
 
-FD is an inherited, bound socket. Standard input begins with a `Plan`; after that it is the lifeline: it ends
-when the parent wants everything to end, or is itself no more. The first byte on standard output says that
-tokens flow; one a second, from then on, that the process is not stuck. SIGTERM begins the way down.
+FD is an inherited, bound socket. Standard input begins with a `Plan`; after that it is the lifeline: its end
+means that the parent has exited, or wants this process to stop now. The first byte on standard output says
+that the model can answer; from then on one byte a second says that the process is not stuck. SIGTERM begins
+the shutdown, and SIGUSR1 writes the stacks of all threads to standard error.
 """
 
 import asyncio
+import faulthandler
 import gc
 import os
 import signal
@@ -32,13 +34,13 @@ from tessera.observe.logs import configure
 from tessera.server.blueprints import catalog, read_blueprint
 from tessera.server.draining import DrainingServer
 from tessera.server.http1.protocol import GuardedProtocol
-from tessera.server.listening import listen
+from tessera.server.sockets import listen
 from tessera.server.wiring import wire_service
 from tessera.settings import Settings
 
-# Logs are ours, draining has waited already when uvicorn shuts down, and nothing is known of proxies. An idle
-# connection outlives its place in the pools of clients (httpx: 5 s) and proxies (nginx: 60 s): who lets go of
-# it last must not be the server, which would lose the request that comes just then.
+# Logs are ours, draining has waited already when uvicorn shuts down, and no header of a proxy is trusted. An
+# idle connection outlives its place in the pools of clients (httpx: 5 s) and proxies (nginx: 60 s): were the
+# server the first to close it, a request that is sent just then would be lost.
 UVICORN: Mapping[str, Any] = {
     "ws": "none",
     "log_config": None,
@@ -55,7 +57,7 @@ _LENGTH_BYTES = 4
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What an API process is told. `settings` hold a key; `secret` is the pepper;
+    """What an API process gets from its parent. `settings` hold a key; `secret` is the pepper;
     without a `folder` the engine is a scripted one of the process's own.
     """
 
@@ -72,7 +74,7 @@ def pack(plan: Plan) -> bytes:
 
 
 def read_plan(fd: int) -> Plan:
-    """The plan, and not a byte more: what follows is the lifeline's."""
+    """Reads the plan, and not a byte more: what follows is the lifeline's."""
     with os.fdopen(fd, "rb", buffering=0, closefd=False) as pipe:
         payload = _exactly(pipe.read, int.from_bytes(_exactly(pipe.read, _LENGTH_BYTES), "big"))
     return msgspec.msgpack.decode(payload, type=Plan, dec_hook=lambda _, text: Path(text))
@@ -92,9 +94,9 @@ class Api:
     """The HTTP service of one process, from its socket to the model."""
 
     def __init__(self, model: Model, settings: Settings, secret: bytes, listener: socket.socket) -> None:
-        """Nothing runs before `run`. The settings have a key."""
         service = wire_service(settings, catalog(model, settings), secret)
         self.metrics = service.metrics
+        self.records = service.in_flight.records
         config = uvicorn.Config(build_app(service), http=GuardedProtocol, lifespan="on", **UVICORN)
         config.load()
         self._model = model
@@ -107,7 +109,7 @@ class Api:
         )
 
     async def run(self, started: Callable[[], None]) -> None:
-        """Serve until the way down has been gone; `started` is called when tokens can flow."""
+        """Serves until shutdown has finished. Calls `started` once the model can answer."""
         listen(self._listener)
         opening = asyncio.create_task(self._open(started))
         opening.add_done_callback(lambda task: task.cancelled() or task.exception() is None or self.end())
@@ -116,16 +118,16 @@ class Api:
         finally:
             opening.cancel()
             (ended,) = await asyncio.gather(opening, return_exceptions=True)
-        # Of an engine that is closed before it was ready.
+        # An engine that is closed before it was ready raises EngineError.
         if isinstance(ended, Exception) and not isinstance(ended, EngineError):
             raise ended
 
     def drain(self) -> None:
-        """Begin the way down."""
+        """Begins the shutdown."""
         self._server.drain()
 
     def end(self) -> None:
-        """Go it at once."""
+        """Stops now; replies still running end with an error."""
         self._server.end()
 
     async def _open(self, started: Callable[[], None]) -> None:
@@ -134,7 +136,7 @@ class Api:
             self._model.engine.connect()
             await self._model.engine.ready()
         await self._model.start()
-        gc.freeze()  # what is there now stays: the collector need not look through it again and again
+        gc.freeze()  # all objects until here live as long as the process: the collector may ignore them
         started()
 
 
@@ -144,15 +146,15 @@ async def _work(plan: Plan, listener: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, api.drain)
 
-    def feel_lifeline() -> None:
+    def read_lifeline() -> None:
         if not os.read(_STDIN, 1):
             loop.remove_reader(_STDIN)
             api.end()
 
-    loop.add_reader(_STDIN, feel_lifeline)
+    loop.add_reader(_STDIN, read_lifeline)
 
     def beat() -> None:
-        with suppress(BrokenPipeError):  # the lifeline has ended, too
+        with suppress(BrokenPipeError):  # the parent has exited: so has the lifeline ended
             os.write(_STDOUT, b"\n")
         loop.call_later(BEAT_S, beat)
 
@@ -160,7 +162,8 @@ async def _work(plan: Plan, listener: socket.socket) -> None:
 
 
 def main() -> None:
-    """Serve on the socket whose file descriptor is the first argument."""
+    """Serves on the socket whose file descriptor is the first argument."""
+    faulthandler.register(signal.SIGUSR1)
     plan = read_plan(_STDIN)
     configure(plan.settings.log_level, plan.settings.log_format)
     loop = asyncio.Runner(loop_factory=uvloop.new_event_loop)

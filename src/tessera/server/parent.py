@@ -1,10 +1,12 @@
-"""`tessera serve`, the parent of it all: sockets, the model's files, the engine, the API; and the way down.
+"""`tessera serve`, the parent process: it binds sockets, finds the model's files, runs the engine and the
+API, and shuts them down.
 
 With one worker the API runs in this process, with more in processes of their own: either way it is a `Front`.
 """
 
 import asyncio
 import dataclasses
+import faulthandler
 import logging
 import signal
 import socket
@@ -23,16 +25,17 @@ from tessera.catalog import Model
 from tessera.engine.host.process import EngineProcess
 from tessera.errors import EngineError, StartupError
 from tessera.http.admin.app import admin_app
+from tessera.http.admin.debug import debug_routes
 from tessera.http.admin.routes import admin_routes
 from tessera.models.folder import ModelFolder
 from tessera.models.progress import Progress
 from tessera.observe.logs import configure, log
 from tessera.observe.metrics import exposition
-from tessera.server.admin import answering
+from tessera.server.admin import serving_admin
 from tessera.server.api import Api, Plan
 from tessera.server.blueprints import find_folder, read_blueprint
-from tessera.server.listening import address, bind, shared
 from tessera.server.migrating import prepared
+from tessera.server.sockets import address, bind, shared
 from tessera.server.storage import pepper
 from tessera.server.systemd import notify
 from tessera.server.wiring import limits, tiers
@@ -45,25 +48,26 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Front(Protocol):
-    """What answers HTTP."""
+    """What answers HTTP. Its shutdown has the phases of `server/draining.py`."""
 
     async def run(self, started: Callable[[], None]) -> None:
-        """Until the way down has been gone; `started` is called when tokens can flow."""
+        """Serves until shutdown has finished. Calls `started` once the model can answer."""
         ...
 
     def drain(self) -> None:
-        """Begin the way down."""
+        """Begins the shutdown."""
         ...
 
     def end(self) -> None:
-        """Go it at once."""
+        """Stops now; replies still running end with an error."""
         ...
 
 
 def run_service(settings: Settings, progress: Progress) -> None:
-    """Serve the model of the settings until a signal asks for the end; raises `StartupError`."""
+    """Serves the model of the settings until a signal ends it; raises `StartupError`."""
     configure(settings.log_level, settings.log_format)
-    # What is wrong with them is known before anything is downloaded.
+    faulthandler.register(signal.SIGUSR1)
+    # Bad settings are reported before anything is downloaded.
     tiers(settings)
     limits(settings)
     pepper(settings)
@@ -71,7 +75,7 @@ def run_service(settings: Settings, progress: Progress) -> None:
     for number in _SIGNALS:  # until the loop takes them over
         signal.signal(number, lambda number, frame: sys.exit(0))
     with ExitStack() as stack:
-        # Bound first, so that a port in use is known before anything is downloaded; they listen later.
+        # Bound first, so that a port in use is reported before anything is downloaded; they listen later.
         listener = stack.enter_context(bind(settings.host, settings.port, "--host and --port"))
         admin = None
         if settings.admin_port is not None:
@@ -96,17 +100,19 @@ async def _serve(
         front: Front
         if settings.workers == 1:
             front = api = Api(model, settings, secret, listener)
+            records = api.records
             shown = exposition(api.metrics, lambda: _counts(engine))
         else:
             plan = Plan(settings, secret, folder, path)
             front = Workers(plan, shared(listener, settings.workers), metrics_directory)
+            records = None
             shown = exposition(None, lambda: _counts(engine), metrics_directory)
         _obey_signals(front)
         new_key = None if given.api_key else settings.api_key
         announce = _Announcement(settings, model, address(listener), new_key)
         async with prepared(settings) as store:
-            routes = admin_routes(store, tiers(settings), Seal(secret))
-            async with answering(admin_app(shown, given.admin_key, routes), admin):
+            routes = [*admin_routes(store, tiers(settings), Seal(secret)), *debug_routes(records)]
+            async with serving_admin(admin_app(shown, given.admin_key, routes), admin):
                 await run(front, engine, announce)
 
 
@@ -127,7 +133,7 @@ def _counts(engine: EngineProcess | None) -> Mapping[str, int]:
 
 
 async def run(front: Front, engine: EngineProcess | None, announce: Callable[[], None]) -> None:
-    """Until the front was told to end, or the engine cannot go on; the engine is always the last to go."""
+    """Runs both until the front has shut down, or the engine cannot go on. The engine is closed last."""
     serving = asyncio.create_task(front.run(announce))
     if engine is None:
         await serving
@@ -149,7 +155,7 @@ async def run(front: Front, engine: EngineProcess | None, announce: Callable[[],
 
 
 def _obey_signals(front: Front) -> None:
-    """The first SIGTERM or SIGINT begins the way down, the second shortens it."""
+    """The first SIGTERM or SIGINT begins the shutdown, the second ends it at once."""
     n_signals = 0
 
     def obey() -> None:
@@ -167,7 +173,7 @@ def _obey_signals(front: Front) -> None:
 
 @contextmanager
 def _metrics_directory(settings: Settings) -> Generator[Path | None]:
-    """Where the metrics of several API processes meet, if anybody is to see them."""
+    """The directory that several API processes write their metrics to, if there is an admin listener."""
     if settings.workers == 1 or settings.admin_port is None:
         yield None
         return
@@ -177,7 +183,7 @@ def _metrics_directory(settings: Settings) -> Generator[Path | None]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Announcement:
-    """What is said when tokens can flow."""
+    """Logs and prints, when the model can answer, what is served and where."""
 
     settings: Settings
     model: Model
@@ -198,11 +204,11 @@ class _Announcement:
             address=self.address,
             workers=self.settings.workers,
         )
-        with suppress(OSError):  # nobody reads it, and it is no reason not to serve
-            self._tell(names)
+        with suppress(OSError):  # standard output may be closed
+            self._print(names)
         notify("READY=1")
 
-    def _tell(self, names: list[str]) -> None:
+    def _print(self, names: list[str]) -> None:
         model = self.model
         also = f", which also answers to {', '.join(names)}" if names else ""
         print(f"Serving {model.id}{also}.", flush=True)
