@@ -6,7 +6,7 @@ from pathlib import Path
 from tessera.core.usage import OPEN, LedgerEntry
 from tessera.store import usage
 from tessera.store.opening import Store, transaction
-from tessera.usage.files import abandoned
+from tessera.usage.journal.files import abandoned
 from tessera.usage.retention import kept_since
 
 DEAD_AFTER_S = 60.0

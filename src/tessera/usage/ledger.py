@@ -24,11 +24,11 @@ from tessera.store import usage
 from tessera.store.asking import ask
 from tessera.store.opening import Line, Store, transaction
 from tessera.usage.base import Look, Written, at_once
-from tessera.usage.files import new_instance
+from tessera.usage.journal.files import new_instance
 from tessera.usage.heartbeat import Round
 from tessera.usage.retention import keep_rolling_up
-from tessera.usage.running import Running, Slots
-from tessera.usage.spool import Spool
+from tessera.usage.journal.running import Running, Slots
+from tessera.usage.journal.spool import Spool
 from tessera.usage.writer import Done, Work, Writer
 
 MAX_WAITING = 10_000

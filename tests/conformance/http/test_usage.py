@@ -27,7 +27,7 @@ from tessera.store.migration import upgrade
 from tessera.store.opening import open_store, transaction
 from tessera.store.tables import USAGE
 from tessera.store.usage import day_of, write
-from tessera.usage.files import decode
+from tessera.usage.journal.files import decode
 from tessera.usage.ledger import SqlLedger
 
 CANARY = "canary-in-the-lamp-room"

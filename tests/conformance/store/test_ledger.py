@@ -18,10 +18,10 @@ from tessera.store.migration import upgrade
 from tessera.store.opening import Store, open_store, transaction
 from tessera.store.tables import USAGE
 from tessera.usage import retention
-from tessera.usage.files import decode
+from tessera.usage.journal.files import decode
 from tessera.usage.ledger import SqlLedger
-from tessera.usage.running import Slots
-from tessera.usage.spool import Spool
+from tessera.usage.journal.running import Slots
+from tessera.usage.journal.spool import Spool
 
 CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
 

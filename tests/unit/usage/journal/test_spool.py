@@ -6,8 +6,8 @@ import pytest
 
 from tessera.core.usage import LedgerEntry, Usage
 from tessera.errors import StoreUnavailable
-from tessera.usage.files import abandoned
-from tessera.usage.spool import Spool
+from tessera.usage.journal.files import abandoned
+from tessera.usage.journal.spool import Spool
 
 ENTRY = LedgerEntry(
     "chatcmpl-1", "acc", "key", "m", "direct", False, 7.0, Usage(1, 0, 2, 0), "stop", 0.1, None, 2.0

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tessera.core.usage import OPEN, LedgerEntry, Usage
-from tessera.usage.files import abandoned, decode
-from tessera.usage.running import SLOT_BYTES, Running, Slots
+from tessera.usage.journal.files import abandoned, decode
+from tessera.usage.journal.running import SLOT_BYTES, Running, Slots
 
 ENTRY = LedgerEntry("chatcmpl-1", "acc", "key", "m", "direct", True, 7.0)
 

@@ -8,7 +8,7 @@ from threading import Lock
 
 from tessera.core.usage import LedgerEntry
 from tessera.errors import StoreUnavailable
-from tessera.usage.files import AT_ONCE_BYTES, CLOSED, decode, encode, hold, let_go, path_of
+from tessera.usage.journal.files import AT_ONCE_BYTES, CLOSED, decode, encode, hold, let_go, path_of
 
 
 class Spool:

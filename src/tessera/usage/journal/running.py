@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tessera.core.usage import LedgerEntry
 from tessera.usage.base import Look
-from tessera.usage.files import CLOSED, encode, hold, let_go, path_of
+from tessera.usage.journal.files import CLOSED, encode, hold, let_go, path_of
 
 SLOT_BYTES = 1024
 """A line with an entry, filled up. Never across two pages, so that one is written as a whole."""
