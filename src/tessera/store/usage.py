@@ -68,7 +68,7 @@ def beat(connection: Connection, instance: str, now_s: float) -> None:
     connection.execute(upsert, {"id": instance, "seen_s": now_s})
 
 
-def bury(connection: Connection, instance: str) -> None:
+def forget_instance(connection: Connection, instance: str) -> None:
     """Say that the instance lives no more: `close_abandoned` closes what it left open."""
     connection.execute(delete(INSTANCES).where(INSTANCES.c.id == instance))
 

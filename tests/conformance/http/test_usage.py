@@ -44,7 +44,7 @@ class Books:
     metrics: Metrics = field(default_factory=Metrics)
 
     def ledger(self, **options: Any) -> SqlLedger:
-        return SqlLedger(self.store, self.path / "spool", self.metrics, round_s=0.1, **options)
+        return SqlLedger(self.store, self.path / "spool", self.metrics, heartbeat_s=0.1, **options)
 
     def rows(self) -> list[Any]:
         with transaction(self.store) as connection:

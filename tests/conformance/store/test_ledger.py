@@ -19,9 +19,9 @@ from tessera.store.opening import Store, open_store, transaction
 from tessera.store.tables import USAGE
 from tessera.usage import retention
 from tessera.usage.journal.files import decode
-from tessera.usage.ledger import SqlLedger
 from tessera.usage.journal.running import Slots
 from tessera.usage.journal.spool import Spool
+from tessera.usage.ledger import SqlLedger
 
 CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
 
@@ -35,7 +35,7 @@ def test_a_store_that_was_started_again_meanwhile_is_not_away(postgres: Postgres
     upgrade(store)
 
     async def check() -> None:
-        ledger = SqlLedger(store, tmp_path, metrics, round_s=60)
+        ledger = SqlLedger(store, tmp_path, metrics, heartbeat_s=60)
         await ledger.start()
         for number in range(3):
             await ledger.settle(entry(str(number)))
@@ -54,7 +54,7 @@ def test_a_request_that_ends_soon_is_written_once(opened: Store, tmp_path: Path)
     metrics = Metrics()
 
     async def check() -> None:
-        ledger = SqlLedger(opened, tmp_path, metrics, round_s=60)
+        ledger = SqlLedger(opened, tmp_path, metrics, heartbeat_s=60)
         await ledger.start()
         for number in range(3):
             ended = entry(str(number))
@@ -67,13 +67,13 @@ def test_a_request_that_ends_soon_is_written_once(opened: Store, tmp_path: Path)
     assert metrics.registry.get_sample_value("tessera_store_call_seconds_count", {"call": "usage"}) == 3
 
 
-def test_one_that_runs_is_on_the_disk_at_once_and_in_the_store_with_the_next_round(
+def test_one_that_runs_is_on_the_disk_at_once_and_in_the_store_with_the_next_heartbeat(
     opened: Store, tmp_path: Path
 ) -> None:
     folder = tmp_path / "files"
 
     async def check() -> None:
-        ledger = SqlLedger(opened, folder, Metrics(), round_s=0.3)
+        ledger = SqlLedger(opened, folder, Metrics(), heartbeat_s=0.3)
         await ledger.start()
         assert await ledger.open("1", lambda: replace(entry("1"), finish=OPEN)) is None
         assert kept(folder) == [("1", 0)]
@@ -87,28 +87,28 @@ def test_one_that_runs_is_on_the_disk_at_once_and_in_the_store_with_the_next_rou
     assert list(folder.iterdir()) == []
 
 
-@pytest.mark.parametrize("round_s", [60, 0.1], ids=["younger than a round", "older than a round"])
+@pytest.mark.parametrize("heartbeat_s", [60, 0.1], ids=["younger than a heartbeat", "older than a heartbeat"])
 def test_what_a_dead_instance_was_doing_is_interrupted_with_its_last_counts(
-    opened: Store, tmp_path: Path, round_s: float
+    opened: Store, tmp_path: Path, heartbeat_s: float
 ) -> None:
     folder, usages = tmp_path / "files", [Usage()]
 
     async def check() -> None:
-        ledger = SqlLedger(opened, folder, Metrics(), round_s=round_s)
+        ledger = SqlLedger(opened, folder, Metrics(), heartbeat_s=heartbeat_s)
         await ledger.start()
-        await asyncio.sleep(0.2)  # the first round is over
+        await asyncio.sleep(0.2)  # the first heartbeat is over
         await ledger.open("1", lambda: replace(entry("1"), finish=OPEN, usage=usages[0]))
         usages[0] = Usage(20, 0, 500)
-        if round_s < 1:
+        if heartbeat_s < 1:
             await asyncio.to_thread(
                 wait_for, lambda: kept(folder) == [("1", 500)] and ends(opened) == [OPEN], 10
             )
-        assert ends(opened) == [OPEN] * (round_s < 1)
+        assert ends(opened) == [OPEN] * (heartbeat_s < 1)
         await ledger.aclose()  # and nobody has settled it
 
     asyncio.run(check())
     asyncio.run(next_instance(opened, folder))
-    assert counts(opened) == {"1": ("interrupted", 500 if round_s < 1 else 0), "of the next": ("stop", 0)}
+    assert counts(opened) == {"1": ("interrupted", 500 if heartbeat_s < 1 else 0), "of the next": ("stop", 0)}
     assert list(folder.iterdir()) == []
 
 
@@ -124,7 +124,7 @@ def test_where_the_disk_takes_nothing_the_store_has_to(opened: Store, tmp_path: 
     (tmp_path / "file").touch()
 
     async def check() -> None:
-        ledger = SqlLedger(opened, tmp_path / "file", Metrics(), round_s=60)
+        ledger = SqlLedger(opened, tmp_path / "file", Metrics(), heartbeat_s=60)
         await ledger.start()
         assert await ledger.open("1", lambda: replace(entry("1"), finish=OPEN)) is None
         assert await asyncio.to_thread(ends, opened) == [OPEN]
@@ -144,7 +144,7 @@ def test_where_no_end_can_be_recorded_nothing_begins_and_what_had_begun_is_recor
         raise broken
 
     async def check() -> None:
-        ledger = SqlLedger(opened, folder, Metrics(), round_s=0.1)
+        ledger = SqlLedger(opened, folder, Metrics(), heartbeat_s=0.1)
         await ledger.start()
         for id in ("settled", "running"):
             assert await ledger.open(id, lambda id=id: replace(entry(id), finish=OPEN)) is None
@@ -171,7 +171,7 @@ def test_where_no_end_can_be_recorded_nothing_begins_and_what_had_begun_is_recor
 
 async def next_instance(store: Store, folder: Path) -> None:
     """It answers one request."""
-    ledger = SqlLedger(store, folder, Metrics(), round_s=60)
+    ledger = SqlLedger(store, folder, Metrics(), heartbeat_s=60)
     await ledger.start()
     assert await ledger.settle(entry("of the next")) is None
     await ledger.aclose()
@@ -220,7 +220,8 @@ def test_a_backlog_of_many_days_is_worked_off_in_pieces(
             return connection.scalar(select(func.count()).select_from(USAGE)) or 0
 
     async def check() -> list[int]:
-        ledgers = [SqlLedger(opened, tmp_path, Metrics(), round_s=0.1) for _ in range(2)]  # they take turns
+        # They take turns.
+        ledgers = [SqlLedger(opened, tmp_path, Metrics(), heartbeat_s=0.1) for _ in range(2)]
         seen = [n_rows()]
         for each in ledgers:
             await each.start()
@@ -250,7 +251,7 @@ def test_a_store_that_cannot_roll_up_now_is_not_away(
         usage.write(connection, "i", [replace(entry("old"), begun_s=0.0)])
 
     async def check() -> None:
-        ledger = SqlLedger(opened, tmp_path, metrics, round_s=0.1)
+        ledger = SqlLedger(opened, tmp_path, metrics, heartbeat_s=0.1)
         await ledger.start()
         await asyncio.to_thread(wait_for, lambda: caplog.text.count("cannot be added up") >= 2, 10)
         await ledger.settle(entry("new"))

@@ -74,7 +74,7 @@ def test_what_a_dead_instance_left_is_closed_and_what_a_live_one_runs_is_not(ope
     write(opened, entry("a", usage=Usage(5, 0, 9, 0), finish="length"), instance="dead")
     assert written(opened, *columns)[0] == ("a", "length", 9)
     with transaction(opened) as connection:
-        usage.bury(connection, "alive")
+        usage.forget_instance(connection, "alive")
         usage.close_abandoned(connection, 120)
         assert connection.execute(select(INSTANCES)).all() == []
     assert written(opened, "finish")[2] == (INTERRUPTED,)

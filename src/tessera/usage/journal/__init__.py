@@ -1,1 +1,1 @@
-"""What an instance keeps of usage on its own disk: the requests that run, and what the store has not taken."""
+"""What an instance keeps of usage on its own disk: what runs, and what the store has not taken."""

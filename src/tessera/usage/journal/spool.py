@@ -1,4 +1,4 @@
-"""Where entries wait while the store is away, one after the other."""
+"""Where entries wait while the store cannot be written: a queue in a file."""
 
 import os
 from collections.abc import Sequence
@@ -8,55 +8,59 @@ from threading import Lock
 
 from tessera.core.usage import LedgerEntry
 from tessera.errors import StoreUnavailable
-from tessera.usage.journal.files import AT_ONCE_BYTES, CLOSED, decode, encode, hold, let_go, path_of
+from tessera.usage.journal.files import CLOSED, PIECE_BYTES, close, create_locked, decode, encode, path_of
 
 
 class Spool:
-    """The file of one instance. Safe in threads."""
+    """The spool of one instance. Safe in threads."""
 
     def __init__(self, folder: Path, instance: str) -> None:
-        """Raises `OSError` where there can be no such file."""
+        """Raises `OSError` where no such file can be created."""
         self._path = path_of(folder, instance, "usage")
-        self._fd = hold(self._path)
-        self._turn = Lock()
+        self._fd = create_locked(self._path)
+        self._lock = Lock()
         self.n_entries = 0
-        self._n_bytes = self._n_forgotten_bytes = 0
+        self._n_bytes = 0
+        self._n_forgotten_bytes = 0
 
     def append(self, entries: Sequence[LedgerEntry]) -> None:
-        """Keep entries; they are on the disk when this returns. Raises `StoreUnavailable`."""
+        """Entries are on the disk when this returns. Raises `StoreUnavailable`."""
         lines = b"".join(encode(entry) + b"\n" for entry in entries)
-        with self._turn:
+        with self._lock:
             try:
                 _write(self._fd, lines, self._n_bytes)
                 os.fsync(self._fd)
             except OSError as error:
-                with suppress(OSError):  # else the next one is written over it
+                # If it cannot be truncated, the next entries are written over what was written now.
+                with suppress(OSError):
                     os.ftruncate(self._fd, self._n_bytes)
                 raise StoreUnavailable("Usage cannot be recorded. Send the request again.") from error
             self.n_entries += len(entries)
             self._n_bytes += len(lines)
 
     def read(self) -> tuple[list[LedgerEntry], int]:
-        """The next thousand or so that are kept, and how many bytes they are."""
-        with self._turn:
+        """The oldest thousand entries or so, and how many bytes they take."""
+        with self._lock:
             n_left = self._n_bytes - self._n_forgotten_bytes
-            written = os.pread(self._fd, min(n_left, AT_ONCE_BYTES), self._n_forgotten_bytes)
+            written = os.pread(self._fd, min(n_left, PIECE_BYTES), self._n_forgotten_bytes)
         written = written[: written.rfind(b"\n") + 1] or written
         return decode(written.splitlines()), len(written)
 
     def forget(self, n_entries: int, n_bytes: int) -> None:
-        """Drop what was read; the file shrinks when nothing is left."""
-        with self._turn:
+        """Drops what was read; the file is truncated when nothing is left."""
+        with self._lock:
             self.n_entries -= n_entries
             self._n_forgotten_bytes += n_bytes
             if self._n_forgotten_bytes == self._n_bytes:
                 os.ftruncate(self._fd, 0)
-                self.n_entries = self._n_bytes = self._n_forgotten_bytes = 0
+                self.n_entries = 0
+                self._n_bytes = 0
+                self._n_forgotten_bytes = 0
 
     def close(self) -> None:
-        """The instance ends. Whatever still wants something of the file fails."""
-        with self._turn:
-            let_go(self._path, self._fd, is_empty=not self._n_bytes)
+        """Further calls of other methods fail."""
+        with self._lock:
+            close(self._path, self._fd, is_empty=not self._n_bytes)
             self._fd = CLOSED
 
 
@@ -64,4 +68,5 @@ def _write(fd: int, lines: bytes, at: int) -> None:
     rest = memoryview(lines)
     while rest:
         n_written = os.pwrite(fd, rest, at)
-        rest, at = rest[n_written:], at + n_written
+        rest = rest[n_written:]
+        at += n_written

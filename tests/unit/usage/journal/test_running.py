@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tessera.core.usage import OPEN, LedgerEntry, Usage
 from tessera.usage.journal.files import abandoned, decode
-from tessera.usage.journal.running import SLOT_BYTES, Running, Slots
+from tessera.usage.journal.running import SLOT_BYTES, RunningRequests, Slots
 
 ENTRY = LedgerEntry("chatcmpl-1", "acc", "key", "m", "direct", True, 7.0)
 
@@ -35,7 +35,7 @@ def test_the_file_tells_of_those_that_have_begun_and_whose_end_is_not_on_record(
     steps: list[tuple[str, int, int]],
 ) -> None:
     with TemporaryDirectory() as name:
-        running = Running()
+        running = RunningRequests()
         running.slots = Slots(Path(name), "one")
         begun: dict[str, LedgerEntry] = {}
         written: dict[str, LedgerEntry] = {}
@@ -56,7 +56,7 @@ def test_the_file_tells_of_those_that_have_begun_and_whose_end_is_not_on_record(
                 begun.pop(id, None)
                 written.pop(id, None)
             elif step == "round":
-                assert {entry.id: entry for entry in running.entries()} == begun
+                assert {entry.id: entry for entry in running.rewrite()} == begun
                 written = {id: begun[id] for id in written}
             assert told(Path(name)) == [written[id] for id in sorted(written)]
         running.slots.close()
@@ -66,7 +66,7 @@ def test_the_file_tells_of_those_that_have_begun_and_whose_end_is_not_on_record(
 
 
 def test_slots_are_used_again(tmp_path: Path) -> None:
-    running = Running()
+    running = RunningRequests()
     running.slots = Slots(tmp_path, "one")
     for number in range(1000):
         assert running.begin(str(number), lambda: ENTRY)
@@ -78,10 +78,10 @@ def test_slots_are_used_again(tmp_path: Path) -> None:
 
 
 def test_what_runs_is_told_as_it_is_now() -> None:
-    running, tokens = Running(), [1]
+    running, tokens = RunningRequests(), [1]
     assert not running.begin("1", lambda: replace(ENTRY, usage=Usage(completion_tokens=tokens[0])))
     tokens[0] = 5
-    assert [entry.usage.completion_tokens for entry in running.entries()] == [5]
+    assert [entry.usage.completion_tokens for entry in running.rewrite()] == [5]
 
 
 def test_a_full_disk_is_said_and_harms_nothing_else(tmp_path: Path) -> None:
