@@ -30,8 +30,8 @@ from tessera.core.events import FinishReason
 from tessera.core.record import RequestRecord, Step
 from tessera.observe.metrics import Metrics
 from tessera.observe.requests import RequestMetrics
+from tessera.store.database import open_database
 from tessera.store.migration import upgrade
-from tessera.store.opening import open_store
 from tessera.usage.base import Ledger, Unrecorded
 from tessera.usage.ledger import SqlLedger
 from tessera.usage.recording import OpenEntry
@@ -143,7 +143,7 @@ async def _requests(kind: Kind, rate: float | None, at_once: int, for_s: float) 
     `at_once` without pause.
     """
     with TemporaryDirectory() as folder:
-        store = open_store(f"sqlite:///{folder}/tessera.db", survives_power_cut=False)
+        store = open_database(f"sqlite:///{folder}/tessera.db", survives_power_cut=False)
         upgrade(store)
         metrics = Metrics()
         ledger = SqlLedger(store, Path(folder) / "spool", metrics)

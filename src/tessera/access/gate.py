@@ -1,6 +1,6 @@
 """The one place that decides whether a caller may ask this now: what the key permits, then the limits.
 
-A request is a `Visit`: it is admitted once, left once, and tells where its account stands at any time.
+A request is a `Permit`: it is admitted once, left once, and tells where its account stands at any time.
 """
 
 from collections.abc import Set
@@ -26,16 +26,16 @@ class Gate:
         self.limiter = limiter
         self._refused = metrics.refused
 
-    def visit(self, identity: Identity, authorization: str | None = None) -> "Visit":
+    def visit(self, identity: Identity, authorization: str | None = None) -> "Permit":
         """A request of that caller, whose key stands in the header `Authorization`."""
-        return Visit(self, identity, authorization)
+        return Permit(self, identity, authorization)
 
     def count_refusal(self, kind: str, identity: Identity) -> None:
         """In the metrics: of requests that are refused nothing else is counted."""
         self._refused.labels(kind, identity.tier.name).inc()
 
 
-class Visit:
+class Permit:
     """One request of a caller."""
 
     def __init__(self, gate: Gate, identity: Identity, authorization: str | None) -> None:

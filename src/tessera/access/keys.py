@@ -90,7 +90,7 @@ def incorrect(key: str) -> InvalidApiKey:
     return InvalidApiKey(f"Incorrect API key provided{shown}. {_HOW}")
 
 
-class Seal:
+class KeyHasher:
     """What a secret of 32 bytes or more makes: digests of keys, and the salts of accounts' caches."""
 
     def __init__(self, secret: bytes) -> None:
@@ -114,7 +114,7 @@ class Keys:
 
         Of the same `secret` come the same salts; without one it is random.
         """
-        self._seal = Seal(secrets.token_bytes(32) if secret is None else secret)
+        self._hasher = KeyHasher(secrets.token_bytes(32) if secret is None else secret)
         self._identities: dict[bytes, tuple[bytes, Identity]] = {}
         for key in keys:
             self.add(key, OPERATOR)
@@ -124,7 +124,7 @@ class Keys:
         if not well_formed(key):
             raise ValueError("an API key has 8 to 256 printable ASCII characters and no spaces")
         index, rest = self._halves(key)
-        caller = Caller(self._seal.salt(account), tier.priority)
+        caller = Caller(self._hasher.salt(account), tier.priority)
         identity = Identity(account, f"{account}-{key[-4:]}", key[-4:], tier, tier.rate, caller)
         self._identities[index] = rest, identity
 
@@ -152,5 +152,5 @@ class Keys:
 
     def _halves(self, key: str) -> tuple[bytes, bytes]:
         """The half that keys are looked up by, and the half that is compared in constant time."""
-        digest = self._seal.digest(key)
+        digest = self._hasher.digest(key)
         return digest[:16], digest[16:]

@@ -48,7 +48,7 @@ class Place:
     granted_s: float = 0.0
 
 
-class Admission:
+class EngineQueue:
     """The places at the engine that one event loop may give."""
 
     def __init__(

@@ -18,16 +18,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from tessera.access.keys import PREFIX, AccountId, Identity, Keys, Seal, bearer, incorrect
+from tessera.access.keys import PREFIX, AccountId, Identity, KeyHasher, Keys, bearer, incorrect
 from tessera.access.tiers import Tiers
 from tessera.access.window import Rate
 from tessera.core.chat import Caller
 from tessera.errors import InvalidApiKey, OperatorError, PermissionDenied, StoreUnavailable
 from tessera.observe.logs import log
 from tessera.observe.metrics import Metrics
-from tessera.store.asking import ask
 from tessera.store.failures import reason_of
 from tessera.store.holders import Holder
+from tessera.store.threads import call_within
 
 T = TypeVar("T")
 
@@ -83,7 +83,7 @@ class StoredKeys:
     def __init__(
         self,
         known: Keys,
-        seal: Seal,
+        hasher: KeyHasher,
         store: KeyStore,
         tiers: Tiers,
         *,
@@ -93,7 +93,7 @@ class StoredKeys:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """What was read is believed for `fresh_s`; every `noting_s` it is written which keys were used."""
-        self._known, self._seal, self._store, self._tiers = known, seal, store, tiers
+        self._known, self._hasher, self._store, self._tiers = known, hasher, store, tiers
         self._fresh_s, self._noting_s, self._clock = fresh_s, noting_s, clock
         self._metrics = metrics or Metrics()
         self._found: dict[bytes, _Found] = {}
@@ -111,7 +111,7 @@ class StoredKeys:
             return identity
         if not _MADE_HERE.fullmatch(key):
             raise incorrect(key)
-        digest = self._seal.digest(key)
+        digest = self._hasher.digest(key)
         found = await self._find(digest)
         kept = found.holder.digest if found else bytes(len(digest))
         if not hmac.compare_digest(kept, digest) or found is None:
@@ -176,7 +176,7 @@ class StoredKeys:
         asked_s = self._clock()
         try:
             with self._metrics.store_call_s.labels("key").time():
-                holder = await ask(self._threads, lambda: self._store.find(digest), ANSWER_S)
+                holder = await call_within(self._threads, lambda: self._store.find(digest), ANSWER_S)
         except Exception as error:  # whatever it is, it says nothing about the key
             if self._failed_s is None:
                 n_cached = len(self._found)
@@ -193,7 +193,7 @@ class StoredKeys:
             _keep(self._absent, digest, asked_s, MAX_ABSENT)
         else:
             self._absent.pop(digest, None)
-            salt = self._seal.salt(holder.account.id)
+            salt = self._hasher.salt(holder.account.id)
             _keep(self._found, digest, _Found(holder, salt, asked_s), MAX_FOUND)
 
     def _judge(self, found: _Found) -> Identity:
@@ -233,7 +233,7 @@ class StoredKeys:
         used, self._used = self._used, {}
         # What is lost is that a key was used a minute ago; its requests are in the usage.
         with suppress(Exception):
-            await ask(self._threads, lambda: self._store.touch(used), ANSWER_S)
+            await call_within(self._threads, lambda: self._store.touch(used), ANSWER_S)
 
 
 def _keep(into: dict[bytes, T], digest: bytes, value: T, at_most: int) -> None:

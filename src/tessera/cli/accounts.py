@@ -4,7 +4,7 @@ import click
 
 from tessera.cli.options import with_settings
 from tessera.cli.rows import AS_JSON, show, show_one
-from tessera.operator import actions as desk
+from tessera.operator import actions
 from tessera.operator.forms import AccountChanges, NewAccount
 from tessera.server.migrating import changing
 from tessera.server.storage import actor
@@ -27,7 +27,7 @@ def accounts() -> None:
 def create(settings: Settings, name: str, tier: str, as_json: bool) -> None:
     """Make an account called NAME."""
     with changing(settings) as store:
-        row = desk.create_account(store, NewAccount(name=name, tier=tier), tiers(settings), by=actor())
+        row = actions.create_account(store, NewAccount(name=name, tier=tier), tiers(settings), by=actor())
     show_one(row, as_json)
 
 
@@ -37,7 +37,7 @@ def create(settings: Settings, name: str, tier: str, as_json: bool) -> None:
 def list_(settings: Settings, as_json: bool) -> None:
     """Show all accounts."""
     with changing(settings) as store:
-        rows = desk.list_accounts(store)
+        rows = actions.list_accounts(store)
     show(rows, as_json, "No accounts yet: tessera accounts create NAME.")
 
 
@@ -48,7 +48,7 @@ def list_(settings: Settings, as_json: bool) -> None:
 def show_(settings: Settings, account: str, as_json: bool) -> None:
     """Show one account."""
     with changing(settings) as store:
-        row = desk.show_account(store, account)
+        row = actions.show_account(store, account)
     show_one(row, as_json)
 
 
@@ -82,5 +82,5 @@ def enable(settings: Settings, account: str, as_json: bool) -> None:
 
 def _change(settings: Settings, account: str, changes: AccountChanges, as_json: bool) -> None:
     with changing(settings) as store:
-        row = desk.change_account(store, account, changes, tiers(settings), by=actor())
+        row = actions.change_account(store, account, changes, tiers(settings), by=actor())
     show_one(row, as_json)

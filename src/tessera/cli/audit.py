@@ -4,7 +4,7 @@ import click
 
 from tessera.cli.options import with_settings
 from tessera.cli.rows import AS_JSON, show
-from tessera.operator import actions as desk
+from tessera.operator import actions
 from tessera.operator.forms import MAX_CHANGE_ID, MAX_CHANGES, AuditQuery
 from tessera.server.migrating import changing
 from tessera.settings import Settings
@@ -37,5 +37,5 @@ def audit(
     """Show who made, changed and revoked accounts and keys, the latest first."""
     query = AuditQuery(account=account, key=key, since=since, before=before, limit=limit)
     with changing(settings) as store:
-        rows = desk.show_audit(store, query)
+        rows = actions.show_audit(store, query)
     show(rows, as_json, "No changes.")

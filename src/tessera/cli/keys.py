@@ -4,11 +4,11 @@ from typing import Any
 
 import click
 
-from tessera.access.keys import Seal
+from tessera.access.keys import KeyHasher
 from tessera.cli.options import with_settings
 from tessera.cli.rows import AS_JSON, show, show_one
 from tessera.errors import OperatorError
-from tessera.operator import actions as desk
+from tessera.operator import actions
 from tessera.operator.forms import KeyChanges, NewKey, read_models, read_time
 from tessera.server.migrating import changing
 from tessera.server.storage import actor, pepper
@@ -51,9 +51,9 @@ def create(
 ) -> None:
     """Make a key for an account. Its secret is shown once, now, and kept nowhere."""
     sent = _sent(name, expires, models, burst_rpm, burst_until)
-    seal = Seal(pepper(settings))
+    hasher = KeyHasher(pepper(settings))
     with changing(settings) as store:
-        row = desk.create_key(store, NewKey(account=account, **sent), seal, by=actor())
+        row = actions.create_key(store, NewKey(account=account, **sent), hasher, by=actor())
     try:
         show_one(row, as_json)
     except OSError as error:
@@ -72,7 +72,7 @@ def create(
 def list_(settings: Settings, account: str | None, as_json: bool) -> None:
     """Show the keys of an account, without ACCOUNT those of all."""
     with changing(settings) as store:
-        rows = desk.list_keys(store, account)
+        rows = actions.list_keys(store, account)
     show(rows, as_json, "No keys yet: tessera keys create ACCOUNT --name NAME.")
 
 
@@ -83,7 +83,7 @@ def list_(settings: Settings, account: str | None, as_json: bool) -> None:
 def show_(settings: Settings, id: str, as_json: bool) -> None:
     """Show one key."""
     with changing(settings) as store:
-        row = desk.show_key(store, id)
+        row = actions.show_key(store, id)
     show_one(row, as_json)
 
 
@@ -94,7 +94,7 @@ def show_(settings: Settings, id: str, as_json: bool) -> None:
 def revoke(settings: Settings, id: str, as_json: bool) -> None:
     """End a key for good, within 30 seconds."""
     with changing(settings) as store:
-        row = desk.revoke_key(store, id, by=actor())
+        row = actions.revoke_key(store, id, by=actor())
     show_one(row, as_json)
 
 
@@ -123,7 +123,7 @@ def update(
     ended: dict[str, Any] = {"burst_rpm": None, "burst_until_s": None} if no_burst else {}
     changes = KeyChanges(**ended | _sent(name, expires, models, burst_rpm, burst_until))
     with changing(settings) as store:
-        row = desk.change_key(store, id, changes, by=actor())
+        row = actions.change_key(store, id, changes, by=actor())
     show_one(row, as_json)
 
 

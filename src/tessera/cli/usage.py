@@ -15,7 +15,7 @@ from tessera.cli.options import with_settings
 from tessera.cli.rows import show
 from tessera.core.usage import GroupBy
 from tessera.errors import OperatorError
-from tessera.operator import actions as desk
+from tessera.operator import actions
 from tessera.operator.forms import UsageQuery
 from tessera.operator.rows import COUNTED, Row
 from tessera.server.migrating import changing
@@ -52,7 +52,7 @@ def usage(
         raise OperatorError("--output needs --format json, csv or parquet.")
     first, last = _day(since, "--since"), _day(until, "--until")
     with changing(settings) as store:
-        report = desk.add_up(store, UsageQuery(account=account, key=key, since=first, until=last, by=by))
+        report = actions.add_up(store, UsageQuery(account=account, key=key, since=first, until=last, by=by))
     if form == "table":
         show([*report.rows, {by: "total", **report.totals}] if report.rows else [], False, "No usage yet.")
         return

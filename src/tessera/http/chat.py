@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from starlette.types import Receive, Scope, Send
 
-from tessera.access.gate import Visit
+from tessera.access.gate import Permit
 from tessera.access.queue import Place
 from tessera.catalog import Model
 from tessera.core.chat import Caller
@@ -75,14 +75,14 @@ class ChatCompletions:
     ) -> Exchange:
         """Receives and decodes the body. What would be refused anyway is refused before it costs anything."""
         service = self._service
-        service.admission.check(record.account, caller.priority)
+        service.queue.check(record.account, caller.priority)
         sent = await read_body(scope, receive, service.limits, body.reserve)
         request, options = await body.decode(sent, decode_request)
         model = service.catalog.find(request.model)
         header = _header(model)
         record.ask(request, reply_id=header.id, model=model.id, streamed=options.stream)
         _require_ready(model)
-        service.admission.check(record.account, caller.priority)
+        service.queue.check(record.account, caller.priority)
         record.reach(Step.RECEIVED)
         return Exchange(
             scope=scope,
@@ -118,7 +118,7 @@ class ChatCompletions:
     @asynccontextmanager
     async def _place(self, to: Exchange, caller: Caller, body: Body) -> AsyncGenerator[None]:
         """Holds a place at the engine for each choice, after a wait if need be."""
-        queue = self._service.admission
+        queue = self._service.queue
         place = queue.join(to.record.account, caller.priority, to.request.n)
         to.record.reach(Step.QUEUED)
         try:
@@ -132,10 +132,10 @@ class ChatCompletions:
 
     async def _wait(self, to: Exchange, place: Place) -> None:
         async with to.deadline:
-            await self._service.admission.wait(place)
+            await self._service.queue.wait(place)
 
 
-def _caller(visit: Visit, trace_id: str) -> Caller:
+def _caller(visit: Permit, trace_id: str) -> Caller:
     tier = visit.identity.tier
     return replace(visit.identity.caller, trace_id=trace_id, context_tokens=tier.context_tokens)
 

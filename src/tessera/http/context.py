@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from starlette.types import Scope
 
-from tessera.access.gate import Visit
+from tessera.access.gate import Permit
 
 Abort: TypeAlias = Callable[[], None]
 """Cuts the connection at once. To close one would wait for ever on a client that does not read."""
@@ -29,10 +29,10 @@ class RequestContext:
     write_now: WriteNow | None = None
     request_id: str = ""
     cors_headers: list[tuple[bytes, bytes]] = field(default_factory=list[tuple[bytes, bytes]])
-    visit: Visit | None = None
+    visit: Permit | None = None
 
     @property
-    def caller(self) -> Visit:
+    def caller(self) -> Permit:
         """The visit of a request behind `KeyRequired`."""
         assert self.visit is not None, "KeyRequired lets nobody through without a key"
         return self.visit

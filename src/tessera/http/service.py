@@ -8,7 +8,7 @@ from tessera.access.capacity import Capacity
 from tessera.access.gate import Gate
 from tessera.access.keys import KeyRing
 from tessera.access.limits import Limiter, MemoryLimiter
-from tessera.access.queue import Admission
+from tessera.access.queue import EngineQueue
 from tessera.access.watch import EVERY_S, KeyWatch
 from tessera.catalog import Catalog
 from tessera.http.bodies import Bodies
@@ -55,7 +55,7 @@ class Service:
         self.record_readers = (RequestMetrics(self.metrics), self.traces)
         self.origins = origins
         self.in_flight = InFlight()
-        self.admission = Admission(capacity or Capacity(), self.metrics)
+        self.queue = EngineQueue(capacity or Capacity(), self.metrics)
         self.bodies = Bodies(self.limits, self.metrics)
         self.watch = KeyWatch(keys, watch_s)
         self._resources = resources or AsyncExitStack()

@@ -12,16 +12,16 @@ from tessera.errors import StartupError, StoreUnavailable
 from tessera.observe.logs import log
 from tessera.server.storage import database_url, opened, spool_folder, spools_of_others
 from tessera.settings import Settings
+from tessera.store.database import Database, Transaction, sqlite_path, transaction
 from tessera.store.failures import reason_of
 from tessera.store.migration import current, latest, upgrade
-from tessera.store.opening import Changes, Store, sqlite_path, transaction
 
 RETRY_S = 2.0
 _logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def changing(settings: Settings) -> Generator[Changes]:
+def changing(settings: Settings) -> Generator[Transaction]:
     """One transaction on the store that the settings name; an empty one gets its tables first.
 
     Raises `StartupError` if it is at another revision than this version's.
@@ -39,7 +39,7 @@ def changing(settings: Settings) -> Generator[Changes]:
 
 
 @asynccontextmanager
-async def prepared(settings: Settings) -> AsyncGenerator[Store]:
+async def prepared(settings: Settings) -> AsyncGenerator[Database]:
     """The store, which is brought up to date before, or, if it is a PostgreSQL that cannot be reached now, as
     soon as it can be. Raises `StartupError` for an SQLite file that cannot be used.
     """
@@ -64,7 +64,7 @@ async def prepared(settings: Settings) -> AsyncGenerator[Store]:
                 await asyncio.gather(later, return_exceptions=True)
 
 
-async def _upgrade_later(store: Store, reason: str) -> None:
+async def _upgrade_later(store: Database, reason: str) -> None:
     while True:
         await asyncio.sleep(RETRY_S)
         try:

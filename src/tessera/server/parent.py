@@ -20,7 +20,7 @@ from typing import Protocol
 import uvloop
 
 from tessera import __version__
-from tessera.access.keys import Seal, generate_key
+from tessera.access.keys import KeyHasher, generate_key
 from tessera.catalog import Model
 from tessera.engine.host.process import EngineProcess
 from tessera.errors import EngineError, StartupError
@@ -111,7 +111,7 @@ async def _serve(
         new_key = None if given.api_key else settings.api_key
         announce = _Announcement(settings, model, address(listener), new_key)
         async with prepared(settings) as store:
-            routes = [*admin_routes(store, tiers(settings), Seal(secret)), *debug_routes(records)]
+            routes = [*admin_routes(store, tiers(settings), KeyHasher(secret)), *debug_routes(records)]
             async with serving_admin(admin_app(shown, given.admin_key, routes), admin):
                 await run(front, engine, announce)
 

@@ -13,7 +13,14 @@ from tessera.access.pepper import find_pepper
 from tessera.errors import StoreUnavailable
 from tessera.settings import Settings
 from tessera.store.accounts import can_be_name
-from tessera.store.opening import Store, default_url, open_store, place, shown, sqlite_path
+from tessera.store.database import (
+    Database,
+    default_url,
+    location,
+    open_database,
+    sqlite_path,
+    without_passwords,
+)
 
 _MAX_USER_NAME = 90
 """Characters, for which the audit has room."""
@@ -34,7 +41,7 @@ def spool_folder(settings: Settings) -> Path:
     url = database_url(settings)
     if path := sqlite_path(url):
         return path.with_name(path.name + ".spool")
-    of_store = hashlib.sha256(place(url).encode()).hexdigest()[:12]
+    of_store = hashlib.sha256(location(url).encode()).hexdigest()[:12]
     return platformdirs.user_data_path("tessera") / f"{of_store}.spool"
 
 
@@ -52,16 +59,18 @@ def spools_of_others(settings: Settings) -> list[Path]:
 
 
 @contextmanager
-def opened(settings: Settings) -> Generator[Store]:
+def opened(settings: Settings) -> Generator[Database]:
     """The store that the settings name, as it is; that it cannot answer is said with the reason."""
     url = database_url(settings)
-    store = open_store(url)
+    store = open_database(url)
     try:
         yield store
     except StoreUnavailable as error:
         if error.reason is None:
             raise
-        raise StoreUnavailable(f"The store {shown(url)} cannot be used: {error.reason}.") from error
+        raise StoreUnavailable(
+            f"The store {without_passwords(url)} cannot be used: {error.reason}."
+        ) from error
     finally:
         store.dispose()
 

@@ -4,7 +4,7 @@ import math
 from contextlib import AsyncExitStack
 
 from tessera.access.capacity import Capacity, reserve
-from tessera.access.keys import OPERATOR, Keys, Seal
+from tessera.access.keys import OPERATOR, KeyHasher, Keys
 from tessera.access.limits import Limiter, MemoryLimiter
 from tessera.access.stored_keys import StoredKeys
 from tessera.access.tiers import OPERATOR_TIER, Tiers, configured
@@ -17,8 +17,8 @@ from tessera.observe.metrics import Metrics
 from tessera.observe.spans import Traces, Untraced
 from tessera.server.storage import database_url, spool_folder
 from tessera.settings import Settings
+from tessera.store.database import open_database
 from tessera.store.holders import Holders
-from tessera.store.opening import open_store
 from tessera.usage.ledger import SqlLedger
 
 
@@ -28,14 +28,14 @@ def wire_service(settings: Settings, catalog: Catalog, secret: bytes) -> Service
     known = Keys(secret=secret)
     if settings.api_key:
         known.add(settings.api_key, OPERATOR, named[OPERATOR_TIER])
-    accounts = open_store(database_url(settings))
+    accounts = open_database(database_url(settings))
     resources.callback(accounts.dispose)
     keys = StoredKeys(
-        known, Seal(secret), Holders(accounts), named, metrics=metrics, fresh_s=settings.key_cache_s
+        known, KeyHasher(secret), Holders(accounts), named, metrics=metrics, fresh_s=settings.key_cache_s
     )
     resources.push_async_callback(keys.aclose)
     # The ledger's connections may lose the last commits in a power cut: its own files have them too.
-    usage = open_store(database_url(settings), survives_power_cut=False)
+    usage = open_database(database_url(settings), survives_power_cut=False)
     resources.callback(usage.dispose)
     ledger = SqlLedger(usage, spool_folder(settings), metrics, settings.usage_retention_days)
     return Service(

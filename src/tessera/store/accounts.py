@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from tessera.errors import NameTaken, NotThere, OperatorError
 from tessera.store import audit
-from tessera.store.opening import held
+from tessera.store.database import locked
 from tessera.store.tables import ACCOUNTS
 
 PREFIX = "acc_"
@@ -52,7 +52,7 @@ def find(connection: Connection, name_or_id: str, *, to_change: bool = False) ->
     its_own = or_(ACCOUNTS.c.id == name_or_id, ACCOUNTS.c.name == name_or_id)
     if can_be_name(name_or_id):  # PostgreSQL refuses to look for some of what cannot
         rows = select(ACCOUNTS).where(its_own)
-        row = connection.execute(held(connection, rows) if to_change else rows).mappings().first()
+        row = connection.execute(locked(connection, rows) if to_change else rows).mappings().first()
         if row is not None:
             return account_of(row)
     message = f"There is no account {name_or_id[:MAX_NAME]!r}. List them to see all of them."

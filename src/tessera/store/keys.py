@@ -10,7 +10,7 @@ from sqlalchemy import update as update_rows
 from tessera.errors import NotThere, OperatorError
 from tessera.store import audit
 from tessera.store.accounts import MAX_NAME, Account, can_be_name, require_name
-from tessera.store.opening import held
+from tessera.store.database import locked
 from tessera.store.tables import KEYS
 
 _MAX_MODELS, _MAX_MODEL_NAME = 100, 200
@@ -65,7 +65,7 @@ def find(connection: Connection, key_id: str, *, to_change: bool = False) -> Key
     """Raises `NotThere`. One that is to be changed nobody else changes meanwhile."""
     if can_be_name(key_id):
         rows = select(KEYS).where(KEYS.c.id == key_id)
-        row = connection.execute(held(connection, rows) if to_change else rows).mappings().first()
+        row = connection.execute(locked(connection, rows) if to_change else rows).mappings().first()
         if row is not None:
             return key_of(row)
     message = f"There is no key {key_id[:MAX_NAME]!r}. List them to see all of them."

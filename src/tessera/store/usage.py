@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tessera.core.usage import FINISHED, INTERRUPTED, OPEN, LedgerEntry, Usage, UsageQuestion, UsageSum
-from tessera.store.opening import Line
+from tessera.store.database import WriteConnection
 from tessera.store.tables import ACCOUNTS, INSTANCES, USAGE, USAGE_DAILY
 
 Insert: TypeAlias = postgresql.Insert | sqlite.Insert
@@ -48,7 +48,7 @@ def write(connection: Connection, instance: str, entries: Iterable[LedgerEntry])
         connection.exec_driver_sql(_writing(connection.dialect), rows)
 
 
-def write_down(line: Line, instance: str, entries: Iterable[LedgerEntry]) -> None:
+def write_down(line: WriteConnection, instance: str, entries: Iterable[LedgerEntry]) -> None:
     """The same, in a transaction of its own."""
     if rows := [_row(instance, entry) for entry in entries]:
         line.write(_writing(line.dialect), rows)

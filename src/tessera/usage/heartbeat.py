@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tessera.core.usage import OPEN, LedgerEntry
 from tessera.store import usage
-from tessera.store.opening import Store, transaction
+from tessera.store.database import Database, transaction
 from tessera.usage.journal.files import abandoned
 from tessera.usage.retention import kept_since
 
@@ -17,7 +17,7 @@ DEAD_AFTER_S = 60.0
 class Heartbeat:
     """That of one instance, whose files are in `folder`."""
 
-    store: Store
+    store: Database
     folder: Path
     instance: str
     retention_days: int

@@ -22,8 +22,8 @@ from tessera.errors import StoreUnavailable
 from tessera.observe.logs import log
 from tessera.observe.metrics import Metrics, StoreCall
 from tessera.store import usage
-from tessera.store.asking import ask
-from tessera.store.opening import Line, Store, transaction
+from tessera.store.database import Database, WriteConnection, transaction
+from tessera.store.threads import call_within
 from tessera.usage.base import CurrentEntry, Written, resolved
 from tessera.usage.heartbeat import Heartbeat
 from tessera.usage.journal.journal import Journal
@@ -57,7 +57,7 @@ class SqlLedger:
 
     def __init__(
         self,
-        store: Store,
+        store: Database,
         folder: Path,
         metrics: Metrics,
         retention_days: int = 90,
@@ -65,7 +65,7 @@ class SqlLedger:
     ) -> None:
         """`folder` is for the journal. Rows of requests are kept for `retention_days`, then sums of days."""
         self._store = store
-        self._line = Line(store)
+        self._connection = WriteConnection(store)
         self._metrics = metrics
         self._retention_days = retention_days
         self._journal = Journal(folder)
@@ -89,7 +89,7 @@ class SqlLedger:
         return self._record(entry)
 
     async def add_up(self, question: UsageQuestion) -> list[UsageSum]:
-        return await ask(self._readers, partial(self._add_up, question), READING_WAIT_S)
+        return await call_within(self._readers, partial(self._add_up, question), READING_WAIT_S)
 
     async def start(self) -> None:
         try:
@@ -213,7 +213,7 @@ class SqlLedger:
         self._metrics.store_up.set(self._state.reaches_store)
 
     def _write(self, entries: list[LedgerEntry]) -> None:
-        usage.write_down(self._line, self._journal.instance, entries)
+        usage.write_down(self._connection, self._journal.instance, entries)
 
     def _leave(self) -> None:
         try:
@@ -222,7 +222,7 @@ class SqlLedger:
             with transaction(self._store) as connection:
                 usage.forget_instance(connection, self._journal.instance)
         finally:
-            self._line.close()
+            self._connection.close()
 
     def _add_up(self, question: UsageQuestion) -> list[UsageSum]:
         with transaction(self._store) as connection:

@@ -8,8 +8,8 @@ from functools import partial
 
 from tessera.observe.logs import log
 from tessera.store import usage
-from tessera.store.asking import ask
-from tessera.store.opening import Store, transaction
+from tessera.store.database import Database, transaction
+from tessera.store.threads import call_within
 
 AT_ONCE = 1000
 """Rows of a piece."""
@@ -22,11 +22,13 @@ RETRY_S = 60.0
 _logger = logging.getLogger(__name__)
 
 
-async def keep_rolling_up(store: Store, threads: Executor, retention_days: int, heartbeat_s: float) -> None:
+async def keep_rolling_up(
+    store: Database, threads: Executor, retention_days: int, heartbeat_s: float
+) -> None:
     """Rolls up rows older than `retention_days`, until cancelled: a few pieces in the time of a heartbeat."""
     while True:
         try:
-            n_rows = await ask(threads, partial(_roll_up, store, retention_days), PIECE_S)
+            n_rows = await call_within(threads, partial(_roll_up, store, retention_days), PIECE_S)
             pause_s = heartbeat_s / PIECES_A_HEARTBEAT if n_rows == AT_ONCE else PAUSE_S
         except Exception as error:  # requests, and later tries, must go on after any error
             log(_logger, "warning", "old usage cannot be added up now", reason=type(error).__name__)
@@ -39,6 +41,6 @@ def kept_since(retention_days: int) -> str:
     return usage.day_of(time.time() - retention_days * usage.DAY_S)
 
 
-def _roll_up(store: Store, retention_days: int) -> int:
+def _roll_up(store: Database, retention_days: int) -> int:
     with transaction(store) as connection:
         return usage.roll_up(connection, kept_since(retention_days), AT_ONCE)

@@ -23,8 +23,8 @@ from tessera.engine.scripted.engine import cycling, failing, paced, saying
 from tessera.errors import GenerationFailed
 from tessera.http.limits import HttpLimits
 from tessera.observe.metrics import Metrics
+from tessera.store.database import open_database, transaction
 from tessera.store.migration import upgrade
-from tessera.store.opening import open_store, transaction
 from tessera.store.tables import USAGE
 from tessera.store.usage import day_of, write
 from tessera.usage.journal.files import decode
@@ -58,7 +58,7 @@ class Books:
 
 @pytest.fixture
 def books(tmp_path: Path) -> Iterator[Books]:
-    store = open_store(f"sqlite:///{tmp_path / 'tessera.db'}")
+    store = open_database(f"sqlite:///{tmp_path / 'tessera.db'}")
     upgrade(store)
     yield Books(tmp_path, store)
     store.dispose()

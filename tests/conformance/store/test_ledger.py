@@ -14,8 +14,8 @@ from tessera.core.usage import OPEN, LedgerEntry, Usage, UsageQuestion
 from tessera.errors import StoreUnavailable
 from tessera.observe.metrics import Metrics
 from tessera.store import usage
+from tessera.store.database import Database, open_database, transaction
 from tessera.store.migration import upgrade
-from tessera.store.opening import Store, open_store, transaction
 from tessera.store.tables import USAGE
 from tessera.usage import retention
 from tessera.usage.journal.files import decode
@@ -31,7 +31,7 @@ def entry(id: str) -> LedgerEntry:
 
 
 def test_a_store_that_was_started_again_meanwhile_is_not_away(postgres: Postgres, tmp_path: Path) -> None:
-    store, metrics = open_store(postgres.create("started_again")), Metrics()
+    store, metrics = open_database(postgres.create("started_again")), Metrics()
     upgrade(store)
 
     async def check() -> None:
@@ -50,7 +50,7 @@ def test_a_store_that_was_started_again_meanwhile_is_not_away(postgres: Postgres
     store.dispose()
 
 
-def test_a_request_that_ends_soon_is_written_once(opened: Store, tmp_path: Path) -> None:
+def test_a_request_that_ends_soon_is_written_once(opened: Database, tmp_path: Path) -> None:
     metrics = Metrics()
 
     async def check() -> None:
@@ -68,7 +68,7 @@ def test_a_request_that_ends_soon_is_written_once(opened: Store, tmp_path: Path)
 
 
 def test_one_that_runs_is_on_the_disk_at_once_and_in_the_store_with_the_next_heartbeat(
-    opened: Store, tmp_path: Path
+    opened: Database, tmp_path: Path
 ) -> None:
     folder = tmp_path / "files"
 
@@ -89,7 +89,7 @@ def test_one_that_runs_is_on_the_disk_at_once_and_in_the_store_with_the_next_hea
 
 @pytest.mark.parametrize("heartbeat_s", [60, 0.1], ids=["younger than a heartbeat", "older than a heartbeat"])
 def test_what_a_dead_instance_was_doing_is_interrupted_with_its_last_counts(
-    opened: Store, tmp_path: Path, heartbeat_s: float
+    opened: Database, tmp_path: Path, heartbeat_s: float
 ) -> None:
     folder, usages = tmp_path / "files", [Usage()]
 
@@ -112,7 +112,7 @@ def test_what_a_dead_instance_was_doing_is_interrupted_with_its_last_counts(
     assert list(folder.iterdir()) == []
 
 
-def test_what_a_dead_instance_was_doing_long_ago_does_not_come_back(opened: Store, tmp_path: Path) -> None:
+def test_what_a_dead_instance_was_doing_long_ago_does_not_come_back(opened: Database, tmp_path: Path) -> None:
     slots = Slots(tmp_path / "files", "srv_dead")
     slots.take(replace(entry("old"), finish=OPEN, begun_s=time.time() - 92 * 86_400))
     slots.close()
@@ -120,7 +120,7 @@ def test_what_a_dead_instance_was_doing_long_ago_does_not_come_back(opened: Stor
     assert set(counts(opened)) == {"of the next"}
 
 
-def test_where_the_disk_takes_nothing_the_store_has_to(opened: Store, tmp_path: Path) -> None:
+def test_where_the_disk_takes_nothing_the_store_has_to(opened: Database, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     async def check() -> None:
@@ -136,7 +136,7 @@ def test_where_the_disk_takes_nothing_the_store_has_to(opened: Store, tmp_path: 
 
 
 def test_where_no_end_can_be_recorded_nothing_begins_and_what_had_begun_is_recorded_later(
-    opened: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    opened: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, broken = tmp_path / "files", StoreUnavailable("no")
 
@@ -169,7 +169,7 @@ def test_where_no_end_can_be_recorded_nothing_begins_and_what_had_begun_is_recor
     assert list(folder.iterdir()) == []
 
 
-async def next_instance(store: Store, folder: Path) -> None:
+async def next_instance(store: Database, folder: Path) -> None:
     """It answers one request."""
     ledger = SqlLedger(store, folder, Metrics(), heartbeat_s=60)
     await ledger.start()
@@ -185,14 +185,14 @@ def kept(folder: Path) -> list[tuple[str, int]]:
     return sorted((each.id, each.usage.completion_tokens) for each in entries)
 
 
-def counts(store: Store) -> dict[str, tuple[str, int]]:
+def counts(store: Database) -> dict[str, tuple[str, int]]:
     """Finish and completion tokens of all rows, by their ids."""
     columns = select(USAGE.c.id, USAGE.c.finish, USAGE.c.completion_tokens)
     with transaction(store) as connection:
         return {id: (finish, n_tokens) for id, finish, n_tokens in connection.execute(columns)}
 
 
-def ends(store: Store) -> list[str]:
+def ends(store: Database) -> list[str]:
     with transaction(store) as connection:
         return list(connection.scalars(select(USAGE.c.finish).order_by(USAGE.c.finish)))
 
@@ -201,7 +201,7 @@ N_DAYS, A_DAY = 40, 9
 
 
 def test_a_backlog_of_many_days_is_worked_off_in_pieces(
-    opened: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    opened: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retention, "AT_ONCE", 20)
     now_s = time.time()
@@ -242,7 +242,7 @@ def test_a_backlog_of_many_days_is_worked_off_in_pieces(
 
 
 def test_a_store_that_cannot_roll_up_now_is_not_away(
-    opened: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    opened: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(retention, "RETRY_S", 0.05)
     metrics = Metrics()
@@ -270,7 +270,7 @@ def test_a_store_that_cannot_roll_up_now_is_not_away(
 
 
 def cut_all_connections(url: str) -> None:
-    other = open_store(url)
+    other = open_database(url)
     with other.connect() as connection:
         connection.execute(text(CUT + " AND pid <> pg_backend_pid()"))
     other.dispose()

@@ -13,8 +13,8 @@ from sqlalchemy.exc import IntegrityError
 from tessera.core.usage import INTERRUPTED, OPEN, LedgerEntry, Usage, UsageQuestion, UsageSum
 from tessera.errors import StoreUnavailable
 from tessera.store import usage
+from tessera.store.database import Database, WriteConnection, transaction
 from tessera.store.migration import downgrade, upgrade
-from tessera.store.opening import Line, Store, transaction
 from tessera.store.tables import ACCOUNTS, INSTANCES, USAGE, USAGE_DAILY
 
 DAY_S = 86_400
@@ -25,7 +25,7 @@ def entry(id: str = "chatcmpl-1", **fields: Any) -> LedgerEntry:
     return replace(LedgerEntry(id, "acc_1", "key_1", "m", "direct", True, BEGUN_S), **fields)
 
 
-def written(opened: Store, *columns: str) -> list[tuple[Any, ...]]:
+def written(opened: Database, *columns: str) -> list[tuple[Any, ...]]:
     with transaction(opened) as connection:
         return [
             tuple(row)
@@ -33,12 +33,12 @@ def written(opened: Store, *columns: str) -> list[tuple[Any, ...]]:
         ]
 
 
-def write(opened: Store, *entries: LedgerEntry, instance: str = "i") -> None:
+def write(opened: Database, *entries: LedgerEntry, instance: str = "i") -> None:
     with transaction(opened) as connection:
         usage.write(connection, instance, entries)
 
 
-def test_a_row_follows_its_request_and_stays_as_it_ended(opened: Store) -> None:
+def test_a_row_follows_its_request_and_stays_as_it_ended(opened: Database) -> None:
     done = entry(usage=Usage(5, 2, 7, 3), finish="stop", waited_s=0.1, first_token_s=0.2, whole_s=0.3)
     columns = ("id", "day", "prompt_tokens", "completion_tokens", "finish", "whole_s")
     write(opened, entry())
@@ -50,7 +50,7 @@ def test_a_row_follows_its_request_and_stays_as_it_ended(opened: Store) -> None:
         assert written(opened, *columns) == [("chatcmpl-1", "2024-10-04", 5, 7, "stop", 0.3)]
 
 
-def test_what_a_dead_instance_left_is_closed_and_what_a_live_one_runs_is_not(opened: Store) -> None:
+def test_what_a_dead_instance_left_is_closed_and_what_a_live_one_runs_is_not(opened: Database) -> None:
     with transaction(opened) as connection:
         usage.beat(connection, "dead", 100)
         usage.beat(connection, "alive", 100)
@@ -80,7 +80,7 @@ def test_what_a_dead_instance_left_is_closed_and_what_a_live_one_runs_is_not(ope
     assert written(opened, "finish")[2] == (INTERRUPTED,)
 
 
-def test_sums_are_by_day_account_key_or_model(opened: Store) -> None:
+def test_sums_are_by_day_account_key_or_model(opened: Database) -> None:
     with transaction(opened) as connection:
         connection.execute(ACCOUNTS.insert(), {"id": "acc_1", "name": "acme", "tier": "pro", "created_s": 1})
     used = Usage(10, 4, 6, 2)
@@ -129,7 +129,7 @@ entries = st.lists(
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(entries, st.integers(0, 6)), max_size=4))
 def test_nothing_is_lost_or_counted_twice_by_rolling_up(
-    opened: Store, steps: list[tuple[list[LedgerEntry], int]]
+    opened: Database, steps: list[tuple[list[LedgerEntry], int]]
 ) -> None:
     with transaction(opened) as connection:
         connection.execute(USAGE.delete())
@@ -162,15 +162,15 @@ def expected(key: str, kept: dict[str, LedgerEntry]) -> UsageSum:
     return UsageSum(key, len(mine), n_failed, Usage(*counts))
 
 
-def test_the_schema_goes_and_comes_back(opened: Store) -> None:
+def test_the_schema_goes_and_comes_back(opened: Database) -> None:
     write(opened, entry(begun_s=time.time()))
     downgrade(opened, "base")
     upgrade(opened)
     assert written(opened, "id") == []
 
 
-def test_a_line_goes_on_after_what_it_could_not_do(opened: Store) -> None:
-    line = Line(opened)
+def test_a_line_goes_on_after_what_it_could_not_do(opened: Database) -> None:
+    line = WriteConnection(opened)
 
     def put(*ids: str) -> None:
         usage.write_down(line, "i", [entry(id) for id in ids])

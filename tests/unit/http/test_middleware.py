@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from tessera.access.gate import Gate, Visit
+from tessera.access.gate import Gate, Permit
 from tessera.access.keys import Keys
 from tessera.access.limits import MemoryLimiter
 from tessera.errors import AuthenticationError, ModelNotFound
@@ -68,9 +68,9 @@ async def test_a_request_id_is_kept_if_it_is_harmless(sent: bytes, kept: bool) -
     assert json.loads(body["body"])["error"]["message"] == request_id.decode()
 
 
-async def through_key(path: str, headers: list[tuple[bytes, bytes]]) -> Visit | None:
+async def through_key(path: str, headers: list[tuple[bytes, bytes]]) -> Permit | None:
     """The caller that the application sees."""
-    seen: list[Visit | None] = []
+    seen: list[Permit | None] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         seen.append(context_of(scope).visit)
