@@ -1,127 +1,70 @@
 """Mixed load with aborts for a long time: what grows?
 
-Clients ask for all that the service offers, and a third of them leave in the middle. Every ten seconds the
-memory and the file descriptors of the service's processes are read, and the gauges that must come back to
-nothing. The slope of the memory over requests is a least-squares line through the second half of the run.
+Clients ask for all that the service offers, and a third of them leave, in every phase of a request. Every few
+seconds the memory and the file descriptors of the service's processes are read, and the gauges. The memory of
+a process is flat if its median over the last third of the run is not above that over the middle third.
 """
 
 import argparse
 import asyncio
 import json
 import os
-import random
 import re
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Literal, TypeAlias
 
 from benchmarks.servers import free_port, store_in
+from benchmarks.soak_load import ADMIN_KEY, KEY, Load, Service
+from benchmarks.soak_model import write_xml_model
 
-_CITY = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 20}}, "required": ["city"]}
-_TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": _CITY}}]
-_SCHEMA = {"type": "json_schema", "json_schema": {"name": "s", "schema": _CITY, "strict": True}}
-_KINDS: dict[str, dict[str, Any]] = {
-    "chat": {},
-    "long": {"filler": 400},
-    "choices": {"n": 3},
-    "tools": {"tools": _TOOLS, "tool_choice": "required"},
-    "schema": {"response_format": _SCHEMA},
-    "logprobs": {"logprobs": True, "top_logprobs": 5},
-    "wrong": {"temperature": 9},
-}
-_EVERY_S = 10.0
-_LEAVES = 1 / 3
+_EVERY_S = 5.0
 # The engine prepares itself for larger batches while nothing is asked; that is not what the load costs.
 _SETTLES_S = 20.0
-
-_KEY = "sk-tessera-" + "s" * 40
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """A running `tessera serve`."""
-
-    pid: int
-    port: int
-    admin_port: int
+_NOISE_SHARE, _NOISE_KIB = 0.03, 8 * 1024
+Verdict: TypeAlias = Literal["flat", "grows"]
 
 
 @contextmanager
-def service() -> Iterator[Service]:
-    """`tessera serve` with the embedded model, ready."""
+def service(name: str, *flags: str) -> Iterator[Service]:
+    """`tessera serve`, ready."""
     port, admin_port = free_port(), free_port()
     command = [str(Path(sys.executable).with_name("tessera")), "serve", "--port", str(port)]
     # The KV cache is touched little by little: a small one is soon all in memory, and then hides no slope.
-    command += ["--admin-port", str(admin_port), "--kv-cache-bytes", "192MiB", "--log-level", "warning"]
+    command += ["--admin-port", str(admin_port), "--kv-cache-bytes", "192MiB", "--log-level", "error", *flags]
     with TemporaryDirectory() as folder:
-        environment = os.environ | {"TESSERA_API_KEY": _KEY, "TESSERA_DATABASE_URL": store_in(folder)}
+        environment = os.environ | {
+            "TESSERA_API_KEY": KEY,
+            "TESSERA_ADMIN_KEY": ADMIN_KEY,
+            "TESSERA_DATABASE_URL": store_in(folder),
+            "TESSERA_KEY_CACHE_S": "1",
+        }
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
-            next(line for line in process.stdout if "/v1" in line)
-            yield Service(process.pid, port, admin_port)
-            process.terminate()
+            try:
+                next(line for line in process.stdout if "/v1" in line)
+                yield Service(name, process.pid, port, admin_port)
+            finally:
+                process.terminate()
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The state of the service after `n_requests`. Memory in KiB, by process."""
+    """The state of the services after `n_requests`. Anonymous memory in KiB, by process."""
 
     at_s: float
     n_requests: int
     resident_kib: dict[str, int]
     n_files: int
     gauges: dict[str, float]
-
-
-class Load:
-    """Clients that ask at random until they are told to stop."""
-
-    def __init__(self, port: int, seed: int) -> None:
-        self._port = port
-        self._random = random.Random(seed)
-        self.outcomes: Counter[str] = Counter()
-
-    async def client(self, until_s: float) -> None:
-        """One request after the other."""
-        while time.monotonic() < until_s:
-            kind = self._random.choice([*_KINDS])
-            try:
-                outcome = await asyncio.wait_for(self._ask(kind), 120)
-            except (OSError, TimeoutError) as error:
-                outcome = type(error).__name__
-            self.outcomes[f"{kind}: {outcome}"] += 1
-
-    async def _ask(self, kind: str) -> str:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
-        try:
-            writer.write(self._request(kind))
-            if self._random.random() < _LEAVES:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(reader.read(-1), self._random.expovariate(3))
-                return "left"
-            said = await reader.read(-1)
-            return said[9:12].decode()
-        finally:
-            writer.close()
-
-    def _request(self, kind: str) -> bytes:
-        asked = dict(_KINDS[kind])
-        filler = " and then" * asked.pop("filler", 0)
-        text = f"Number {self._random.random()}: tell me about a city.{filler}"
-        asked |= {"messages": [{"role": "user", "content": text}], "stream": self._random.random() < 0.7}
-        body = json.dumps({"max_tokens": self._random.randint(1, 48), **asked}).encode()
-        head = (
-            f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {_KEY}\r\n"
-            f"Content-Type: application/json\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
-        return head.encode() + body
 
 
 def family(pid: int) -> Iterator[int]:
@@ -132,87 +75,131 @@ def family(pid: int) -> Iterator[int]:
             yield from family(int(child))
 
 
+_ROLES = {"grammar_process": "grammars", "validation_process": "validation", "openvino": "engine"}
+_ROLES |= {"template_process": "templates", "replies_process": "replies", "serve": "api"}
+
+
 def read_process(pid: int) -> tuple[str, int, int]:
-    """What it is, its resident memory in KiB, its open files."""
+    """What it is, its anonymous resident memory in KiB, its open files. Raises OSError if it has ended."""
     command = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
-    role = next((role for role in ("grammar", "openvino", "serve") if role in command), "other")
-    found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    role = next((role for part, role in _ROLES.items() if part in command), "other")
+    found = re.search(r"RssAnon:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
     return role, int(found[1]) if found else 0, len(os.listdir(f"/proc/{pid}/fd"))
 
 
-def slope(readings: list[Reading], role: str) -> float:
-    """KiB per 10,000 requests, least squares over the second half."""
-    half = [r for r in readings[len(readings) // 2 :] if role in r.resident_kib]
-    if len(half) < 3:
-        return 0.0
-    xs, ys = [r.n_requests for r in half], [r.resident_kib[role] for r in half]
-    x, y = sum(xs) / len(xs), sum(ys) / len(ys)
-    spread = sum((each - x) ** 2 for each in xs) or 1
-    return 1e4 * sum((a - x) * (b - y) for a, b in zip(xs, ys, strict=True)) / spread
-
-
-async def read_gauges(port: int) -> dict[str, float]:
-    """The gauges of the admin listener that tell of work."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def read_gauges(served: Service) -> dict[str, float]:
+    """The gauges of the admin listener that tell of work and of memory."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.admin_port)
     writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     said = (await reader.read(-1)).decode()
     writer.close()
-    wanted = r"^tessera_(num_requests_\w+|engine_sequences_\w+|kv_cache_usage_perc)(?:\{.*\})? (\S+)$"
-    return {name: float(value) for name, value in re.findall(wanted, said, re.MULTILINE)}
+    wanted = r"^tessera_(num_requests_\w+|engine_(?!steps)\w+|kv_cache_usage_perc)(?:\{.*\})? (\S+)$"
+    found = re.findall(wanted, said, re.MULTILINE)
+    return {f"{served.name} {name}": float(value) for name, value in found}
 
 
-async def observe(served: Service, load: Load, begun_s: float) -> Reading:
+async def observe(services: Sequence[Service], load: Load, begun_s: float) -> Reading:
     """Look at everything once."""
-    processes = [read_process(pid) for pid in family(served.pid)]
     resident: Counter[str] = Counter()
-    for role, kib, _ in processes:
-        resident[role] += kib
-    return Reading(
-        round(time.monotonic() - begun_s, 1),
-        load.outcomes.total(),
-        dict(resident),
-        sum(n_files for _, _, n_files in processes),
-        await read_gauges(served.admin_port),
-    )
+    gauges: dict[str, float] = {}
+    n_files = 0
+    for served in services:
+        gauges |= await read_gauges(served)
+        for pid in list(family(served.pid)):
+            try:
+                role, kib, n_open = read_process(pid)
+            except OSError:  # a fork of the grammar process lives for milliseconds
+                continue
+            resident[f"{served.name} {role}"] += kib
+            n_files += n_open
+    at_s = round(time.monotonic() - begun_s, 1)
+    return Reading(at_s, load.outcomes.total(), dict(resident), n_files, gauges)
 
 
-async def soak(served: Service, minutes: float, clients: int, seed: int) -> tuple[list[Reading], Load]:
+def thirds(readings: Sequence[Reading], process: str) -> tuple[float, float, float]:
+    """The medians of a process's memory over the thirds of the run, in KiB."""
+    values = [reading.resident_kib[process] for reading in readings if process in reading.resident_kib]
+    size = max(1, len(values) // 3)
+    return median(values[:size]), median(values[size : 2 * size] or values), median(values[-size:])
+
+
+def verdict(middle_kib: float, last_kib: float) -> Verdict:
+    """Whether the difference is more than readings differ by themselves."""
+    return "flat" if last_kib <= middle_kib * (1 + _NOISE_SHARE) + _NOISE_KIB else "grows"
+
+
+def table(readings: Sequence[Reading]) -> str:
+    """A line for each process that was there most of the time."""
+    names = Counter(name for reading in readings for name in reading.resident_kib)
+    lines = [
+        "| process | first third, MiB | middle | last | most | verdict |",
+        "|---|---:|---:|---:|---:|---|",
+    ]
+    for name, n_seen in sorted(names.items()):
+        if n_seen < len(readings) / 2:
+            continue
+        first, middle, last = thirds(readings, name)
+        most = max(reading.resident_kib.get(name, 0) for reading in readings)
+        mebibytes = " | ".join(f"{kib / 1024:.0f}" for kib in (first, middle, last, most))
+        lines.append(f"| {name} | {mebibytes} | {verdict(middle, last)} |")
+    return "\n".join(lines)
+
+
+async def soak(services: Sequence[Service], minutes: float, clients: int, seed: int, json_file: Path) -> None:
     """Load for so long; a reading every few seconds, and one when all have left."""
     await asyncio.sleep(_SETTLES_S)
     begun_s = time.monotonic()
-    load = Load(served.port, seed)
+    end_s = begun_s + 60 * minutes
+    load = Load(services, seed)
     readings: list[Reading] = []
     async with asyncio.TaskGroup() as group:
         for _ in range(clients):
-            group.create_task(load.client(begun_s + 60 * minutes))
-        while time.monotonic() < begun_s + 60 * minutes:
+            group.create_task(load.client(end_s))
+        group.create_task(load.revoker(end_s))
+        while time.monotonic() < end_s:
             await asyncio.sleep(_EVERY_S)
-            readings.append(await observe(served, load, begun_s))
-            last = readings[-1]
-            print(
-                f"{last.at_s:6.0f} s {last.n_requests:7} {last.resident_kib} {last.n_files} {last.gauges}",
-                flush=True,
-            )
+            readings.append(await observe(services, load, begun_s))
+            report(readings[-1])
+            if len(readings) % 24 == 0:
+                print(table(readings), flush=True)
+                write(json_file, readings, load)
     await asyncio.sleep(2)
-    readings.append(await observe(served, load, begun_s))
-    return readings, load
+    last = await observe(services, load, begun_s)
+    print(table(readings))
+    print(json.dumps({"outcomes": dict(sorted(load.outcomes.items())), "at the end": asdict(last)}, indent=1))
+    write(json_file, [*readings, last], load)
+
+
+def report(reading: Reading) -> None:
+    """A line that can be followed."""
+    memory = {name: kib // 1024 for name, kib in sorted(reading.resident_kib.items())}
+    busy = {name: value for name, value in reading.gauges.items() if value and name.startswith("main")}
+    line = f"{reading.at_s:6.0f} s {reading.n_requests:7} MiB {memory} files {reading.n_files}"
+    print(line, json.dumps(busy), flush=True)
+
+
+def write(json_file: Path, readings: Sequence[Reading], load: Load) -> None:
+    """All that is known so far."""
+    found = {"outcomes": dict(load.outcomes), "readings": [asdict(each) for each in readings]}
+    json_file.write_text(json.dumps(found, indent=1))
 
 
 def main() -> None:
     """Run, print what grew, write all readings."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--clients", type=int, default=12)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path, default=Path("benchmarks/soak.json"), help="where to write")
     chosen = parser.parse_args()
-    with service() as served:
-        readings, load = asyncio.run(soak(served, chosen.minutes, chosen.clients, chosen.seed))
-    roles = sorted(readings[-1].resident_kib)
-    slopes = {role: round(slope(readings, role)) for role in roles}
-    found = {"slope_kib_per_10000_requests": slopes, "outcomes": dict(sorted(load.outcomes.items()))}
-    chosen.json.write_text(json.dumps({**found, "readings": [asdict(each) for each in readings]}, indent=1))
-    print(json.dumps({**found, "at the end": asdict(readings[-1])}, indent=1))
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        model = write_xml_model(folder)
+        main_service = stack.enter_context(service("main"))
+        xml_service = stack.enter_context(service("xml", "--model", str(model), "--cache-dir", str(folder)))
+        asyncio.run(
+            soak([main_service, xml_service], chosen.minutes, chosen.clients, chosen.seed, chosen.json)
+        )
 
 
 if __name__ == "__main__":

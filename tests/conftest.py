@@ -27,6 +27,7 @@ from tessera.engine.openvino.config import WorkerConfig
 from tessera.engine.scripted.engine import ScriptedEngine, ScriptedTokenizer
 from tessera.formats.base import ChatFormat
 from tessera.formats.hermes import HERMES
+from tessera.grammars.base import Grammars
 from tessera.http.app import build_app
 from tessera.http.bodies import Bodies
 from tessera.http.inflight import InFlight
@@ -233,11 +234,13 @@ def serve(stopping: list[threading.Thread]) -> Iterator[Callable[..., Served]]:
             limiter: Limiter | None = None,
             chat_format: ChatFormat = HERMES,
             ledger: Ledger | None = None,
+            grammars: Grammars | None = None,
             **engine_options: Any,
         ) -> Served:
             tokenizer = ScriptedTokenizer()
             engine = ScriptedEngine(tokenizer, **engine_options)
-            sampling, grammars = chat_format.sampling, InProcess(chat_format, tokenizer.control_tokens)
+            sampling = chat_format.sampling
+            grammars = grammars or InProcess(chat_format, tokenizer.control_tokens)
             model = Model(
                 engine.info.model_id, engine, tokenizer, chat_format, sampling, created_s=1, grammars=grammars
             )

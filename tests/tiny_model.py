@@ -78,7 +78,7 @@ def words_of(fields: Mapping[str, Any]) -> Words:
     return Words(said["tokens"], said["token_type"], said["merges"], said["pre"], said["eos_token_id"])
 
 
-def write_gguf(path: Path, words: Words, seed: int = 0) -> None:
+def write_gguf(path: Path, words: Words, seed: int = 0, template: str | None = None) -> None:
     """Write the model; its weights depend on nothing but `seed`."""
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name("tiny")
@@ -101,6 +101,8 @@ def write_gguf(path: Path, words: Words, seed: int = 0) -> None:
     writer.add_token_merges(words.merges)
     writer.add_bos_token_id(words.end)
     writer.add_eos_token_id(words.end)
+    if template:
+        writer.add_chat_template(template)
     for name, tensor in _tensors(len(words.tokens), np.random.default_rng(seed)):
         writer.add_tensor(name, tensor)
     writer.write_header_to_file()

@@ -9,8 +9,12 @@ from tessera.engine.base import Engine
 from tessera.errors import ModelNotFound
 from tessera.formats.base import ChatFormat, SamplingDefaults, Segment
 from tessera.grammars.base import Grammars
+from tessera.processes.lanes import Lane
 from tessera.text.encoded import EncodedTexts
 from tessera.text.tokenizer import Tokenizer
+
+_N_ENCODERS = 2
+"""Threads that encode long prompts: one account's prompts have one of them."""
 
 
 class Renderer(Protocol):
@@ -32,7 +36,8 @@ class Renderer(Protocol):
 @dataclass(frozen=True, slots=True)
 class Model:
     """Everything a request needs of a model. `sampling` are its defaults per mode; `created_s` is Unix
-    time; `encoded` are texts that its tokenizer has encoded. Without a `renderer`, the format renders.
+    time; `encoded` are texts that its tokenizer has encoded, and `encoding` are the threads that encode long
+    ones. Without a `renderer`, the format renders.
     """
 
     id: str
@@ -45,6 +50,7 @@ class Model:
     grammars: Grammars | None = None
     renderer: Renderer | None = None
     encoded: EncodedTexts = field(default_factory=EncodedTexts)
+    encoding: Lane = field(default_factory=lambda: Lane(_N_ENCODERS, "encoding"))
 
     @property
     def context_tokens(self) -> int:

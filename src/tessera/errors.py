@@ -186,7 +186,7 @@ class TooManyChoices(TooManyConcurrent):
 
 
 class TooManyBytes(LimitExceeded):
-    """The account sends more large bodies than are taken: wait until one was read."""
+    """The account sends more bodies than are taken, or larger ones: wait until one was read."""
 
     default_code = "body_limit_exceeded"
 

@@ -85,6 +85,9 @@ class Settings:
         None, integer(64, 2**24), "Most tokens of a prompt and its reply; without it, what the model can do."
     )
     kv_cache_bytes: int = setting(2**30, size(2**24), "Memory for the keys and values of all requests.")
+    grammar_bytes: int = setting(
+        2**28, size(2**24), "Memory for compiled grammars, which grow with schemas and with their use."
+    )
     max_sequences: int = setting(64, integer(1, 1024), "Most sequences that are computed at once.")
     step_tokens: int = setting(256, integer(1, 65536), "Most prompt tokens in one step of the engine.")
     step_gap_s: float = setting(0.2, number(0.001, 3600), "Most seconds of a step while replies run.")

@@ -6,6 +6,7 @@ These need no server: they are about what a request may ask for.
 import json
 import socket
 import time
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -169,6 +170,62 @@ def test_CVE_2024_10188_deep_json_within_arguments_and_schemas() -> None:
         schema = {"items": schema}
     refuse(tools=[{"type": "function", "function": {"name": "f", "parameters": schema}}])
     refuse(response_format={"type": "json_schema", "json_schema": {"name": "s", "schema": schema}})
+
+
+def filled(item: str, n_bytes: int = 3 * 2**20) -> str:
+    return "[" + ",".join([item] * (n_bytes // len(item))) + "]"
+
+
+def with_filled(**fields: Any) -> str:
+    """A request in which one value is to be filled in."""
+    return json.dumps({"messages": [USER], **fields}).replace('"FILL"', "%s")
+
+
+F = {"name": "f"}
+MANY = {
+    "arguments": with_filled(
+        messages=[
+            {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": {"a": "FILL"}}}]}
+        ]
+    ),
+    "calls": with_filled(messages=[{"role": "assistant", "tool_calls": "FILL"}]),
+    "parts": with_filled(messages=[{"role": "user", "content": "FILL"}]),
+    "messages": with_filled(messages="FILL"),
+    "tools": with_filled(tools="FILL"),
+    "a tool": with_filled(tools=[{"type": "function", "function": F, "x": "FILL"}]),
+    "parameters": with_filled(tools=[{"function": F | {"parameters": {"enum": "FILL"}}}]),
+    "a schema": with_filled(response_format={"type": "json_schema", "schema": {"enum": "FILL"}}),
+    "stop": with_filled(stop="FILL"),
+    "a field that is there twice": with_filled(tools="FILL")[:-1] + ', "tools": []}',
+}
+
+
+@pytest.mark.parametrize("item", ["[]", '{"":[]}', "1.5", '""', '"\\"[{,"', '{"type":"text","text":""}'])
+@pytest.mark.parametrize("where", MANY)
+def test_millions_of_values_are_refused_before_they_are_decoded(where: str, item: str) -> None:
+    body = (MANY[where] % filled(item)).encode()
+    tracemalloc.start()
+    try:
+        with pytest.raises(RequestError, match="has more than 100,000 values"):
+            decode_request(body)
+        assert tracemalloc.get_traced_memory()[1] < 3 * len(body)
+    finally:
+        tracemalloc.stop()
+
+
+def test_text_full_of_separators_is_no_values() -> None:
+    text = '[{"a": "\\", "b": [1, 2]}]\n' * 100_000
+    request, _ = decode_request(json.dumps({"messages": [{"role": "user", "content": text}]}).encode())
+    assert request.messages == (UserMessage(text),)
+
+
+def test_numbers_that_hash_alike_are_no_keys() -> None:
+    # Python's hash of an integer is its rest by 2**61 - 1.
+    alike = ",".join(f'"{each * (2**61 - 1)}":1' for each in range(1, 90_000))
+    refused = refuse_body(
+        f'{{"messages":[{json.dumps(USER)}],"logit_bias":{{{alike}}}}}'.encode(), within_s=5
+    )
+    assert refused.param == "logit_bias"
 
 
 def test_duplicate_keys_are_checked_each_and_the_last_counts() -> None:

@@ -70,13 +70,14 @@ Message: TypeAlias = SystemMessage | UserMessage | AssistantMessage | ToolMessag
 @dataclass(frozen=True, slots=True)
 class Tool:
     """A function the model may call. `definition` is the tool object exactly as it was sent: templates print
-    it.
+    it. `param` is where the client sent the parameters, for errors.
     """
 
     name: str
     parameters: JsonObject
     definition: JsonObject
     strict: bool = False
+    param: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +105,12 @@ class AnyJsonObject:
 
 @dataclass(frozen=True, slots=True)
 class JsonSchema:
-    """The answer validates against `schema`."""
+    """The answer validates against `schema`. `param` is where the client sent that, for errors."""
 
     name: str
     schema: JsonObject | bool
     strict: bool = False
+    param: str = field(default="answer_format", compare=False)
 
 
 AnswerFormat: TypeAlias = FreeText | AnyJsonObject | JsonSchema

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from tessera.core.chat import Json, JsonObject
 from tessera.schemas.references import as_list, as_object, with_schemas
+from tessera.schemas.work import CHARACTERS_PER_STEP, Work
 
 ANY_TEXT = "/(?s:.*)/"
 
@@ -93,13 +94,20 @@ def _counted_schema(schema: Json) -> Json:
 
 
 class Rules:
-    """The grammar in the making: every rule and terminal under a name of its own."""
+    """The grammar in the making: every rule and terminal under a name of its own. `work` bounds its length
+    and the steps to make it.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, work: Work | None = None) -> None:
+        self.work = work or Work()
         self._lines: list[str] = []
 
     def add(self, name: str, body: str, *, options: str = "") -> str:
-        """Add a rule, or a terminal if `name` is upper case; `name` is completed to the name returned."""
+        """Add a rule, or a terminal if `name` is upper case; `name` is completed to the name returned.
+
+        Raises `TooMuchWork`.
+        """
+        self.work.spend(len(body) / CHARACTERS_PER_STEP)
         whole = f"{name}_{len(self._lines)}".replace("_", "_X" if name.isupper() else "_")
         self._lines.append(f"{whole}{f'[{options}]' if options else ''}: {body}")
         return whole

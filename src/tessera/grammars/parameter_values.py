@@ -17,6 +17,7 @@ from tessera.core.chat import Json
 from tessera.grammars.lark import ANY_TEXT, Rules, either, expression, json_value, literal, quoted, without
 from tessera.schemas.references import AnySchema, Document, definition_name, subschemas
 from tessera.schemas.value_kinds import DEEPEST, ValueKinds, admits, kinds_of
+from tessera.schemas.work import A_GLANCE, CHARACTERS_PER_STEP
 
 _END = "\n</parameter>\n"
 # What ends a raw value for the parser, besides `_END`.
@@ -28,6 +29,8 @@ _FIRST = {"string": '"', "object": r"\{", "array": r"\[", "boolean": "tf", "null
 )
 # Longer lists of constants are taken to fit; the final validation has the last word.
 _MOST_CHECKED = 64
+_WRITING = 0.1
+"""Steps for each constant."""
 
 
 class ParameterValues:
@@ -35,10 +38,12 @@ class ParameterValues:
 
     def __init__(self, rules: Rules, document: Document, spelled_close: str | None) -> None:
         """`spelled_close` is the tag that ends calls, if that is ordinary text."""
-        self._rules, self._document, self._kinds = rules, document, ValueKinds(document)
+        self._rules, self._document, self._kinds = rules, document, ValueKinds(document, rules.work)
         self._endings = [*_ENDINGS, *([rf"</function>\s*{quoted(spelled_close)}"] if spelled_close else [])]
         self._names: dict[tuple[str, str], str] = {}
         self._texts: dict[str, str | None] = {}
+        self._found: dict[int, list[Json]] = {}
+        self._jsons: dict[tuple[int | str, ...], str] = {}
         self._depth = 0
 
     def rule(self, schema: AnySchema, fits: Callable[[Json], bool], *, only_text: bool) -> str | None:
@@ -58,16 +63,22 @@ class ParameterValues:
         if text is not None:
             strings.append(text or ANY_TEXT)
         if not strings:
-            return self._json(schema) if kinds or others else None
+            return self._json(schema, set()) if kinds or others else None
         words = [literal(_replayed(value)) for value in others if not kinds & kinds_of(value)]
         raw = self._raw(strings, words, self._beginning(schema, kinds))
         if not kinds or not isinstance(schema, Mapping):
             return raw
-        return self._once("value", f"{raw} | {self._json({**schema, 'type': sorted(kinds)})}")
+        return self._once("value", f"{raw} | {self._json(schema, kinds)}")
 
-    def _json(self, schema: AnySchema) -> str:
-        value = json_value(self._document.standing_alone(schema))
-        return self._once("value", f"{value} {literal(_END)}")
+    def _json(self, schema: AnySchema, kinds: set[str]) -> str:
+        """The rule for JSON of these types, or of any. Parameters may share a schema."""
+        key = (id(self._document.resolve(schema)), *sorted(kinds))
+        if key not in self._jsons:
+            if kinds and isinstance(schema, Mapping):
+                schema = {**schema, "type": sorted(kinds)}
+            value = json_value(self._document.standing_alone(schema, self._rules.work))
+            self._jsons[key] = self._once("value", f"{value} {literal(_END)}")
+        return self._jsons[key]
 
     def _raw(self, strings: list[str], words: list[str], beginning: str) -> str:
         text = either(strings)
@@ -79,7 +90,9 @@ class ParameterValues:
         return self._once("raw", terminal, options=f"suffix={literal(_END)}")
 
     def _once(self, name: str, body: str, options: str = "") -> str:
-        if (body, options) not in self._names:
+        if (body, options) in self._names:
+            self._rules.work.spend(A_GLANCE * len(body) / CHARACTERS_PER_STEP)
+        else:
             self._names[body, options] = self._rules.add(name, body, options=options)
         return self._names[body, options]
 
@@ -87,6 +100,7 @@ class ParameterValues:
         """The terminal for the strings that fit, constants aside: "" for any, None for none."""
         if isinstance(schema, bool):
             return "" if schema else None
+        self._rules.work.spend()
         if not admits(schema, "string"):
             return None
         rules: list[str | None] = []
@@ -116,14 +130,20 @@ class ParameterValues:
 
     def _constants(self, schema: AnySchema, fits: Callable[[Json], bool]) -> list[Json]:
         """The constants that fit and can be written."""
-        found = {json.dumps(value): value for value in self._kinds.constants(schema)}
+        found = self._writable(self._document.resolve(schema))
         listed = len(found) <= _MOST_CHECKED
-        return [
-            value
-            for value in found.values()
-            if self._can_be_written(_replayed(value))
-            and (fits(value) if listed or value is None or isinstance(value, bool) else True)
-        ]
+        checked = [listed or value is None or isinstance(value, bool) for value in found]
+        self._rules.work.spend(sum(checked) + _WRITING * len(found))
+        return [value for value, check in zip(found, checked, strict=True) if not check or fits(value)]
+
+    def _writable(self, schema: AnySchema) -> list[Json]:
+        """The constants that can be written, of a schema that parameters may share."""
+        if id(schema) not in self._found:
+            found = {json.dumps(value): value for value in self._kinds.constants(schema)}
+            self._found[id(schema)] = [
+                each for each in found.values() if self._can_be_written(_replayed(each))
+            ]
+        return self._found[id(schema)]
 
     def _can_be_written(self, text: str) -> bool:
         if text.startswith(_ENDING_AT_START) or re.search("|".join(self._endings), text):

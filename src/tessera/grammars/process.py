@@ -26,12 +26,14 @@ _MEMORY_BYTES = 2 * 2**30
 _ATTEMPT_S = 1.0
 _ALL_ATTEMPTS_S = 4.0
 _SAMPLES = ("{}", "[]", '""', "0")
-_QUESTION_S = 5.0
-"""Processor time for one question, attempts not counted."""
+_QUESTION_S = 20.0
+"""Processor time for one question, attempts not counted: several times what the most steps take, which decide
+(`prompt.ladder`).
+"""
 
 
 class Attempts:
-    """Tries the grammars of one question, within a common limit."""
+    """Tries what one question needs, within a common limit."""
 
     def __init__(self, trial: Trial) -> None:
         self._trial = trial
@@ -94,8 +96,9 @@ def _answer(setup: Setup, asked: Question, trial: Trial) -> Answer:
     request = asked.request()
     try:
         grammar = admitted_grammar(request, setup.syntax, setup.control_tokens, attempts.attempt)
+        validations = Attempts(trial)
         for param, schema in schemas_of(request):
-            if problem := attempts.validation(schema):
+            if problem := validations.validation(schema):
                 problem = f"The schema cannot be enforced: at #: {problem}."
                 raise InvalidSchema(problem, param=param)
     except InvalidSchema as error:

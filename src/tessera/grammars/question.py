@@ -30,12 +30,12 @@ class Setup(msgspec.Struct):
 class Question(msgspec.Struct):
     """The parts of a `ChatRequest` that its grammar depends on."""
 
-    tools: list[tuple[str, dict[str, Any], bool]]
+    tools: list[tuple[str, dict[str, Any], bool, str]]
     tool_choice: ToolChoice
     one_call: bool
     thinking: bool
     any_object: bool
-    answer: tuple[dict[str, Any] | bool, bool] | None
+    answer: tuple[dict[str, Any] | bool, bool, str] | None
 
     def request(self) -> ChatRequest:
         """A request with the same grammar."""
@@ -45,7 +45,7 @@ class Question(msgspec.Struct):
         return ChatRequest(
             messages=(),
             mode=Mode.THINKING if self.thinking else Mode.DIRECT,
-            tools=tuple(Tool(name, parameters, {}, strict) for name, parameters, strict in self.tools),
+            tools=tuple(Tool(name, schema, {}, strict, param) for name, schema, strict, param in self.tools),
             tool_choice=self.tool_choice,
             parallel_tool_calls=not self.one_call,
             answer_format=form,
@@ -56,12 +56,12 @@ def question(request: ChatRequest) -> Question:
     """What is to be asked for a request's grammar."""
     form = request.answer_format
     return Question(
-        tools=[(tool.name, dict(tool.parameters), tool.strict) for tool in request.tools],
+        tools=[(tool.name, dict(tool.parameters), tool.strict, tool.param) for tool in request.tools],
         tool_choice=request.tool_choice,
         one_call=request.one_call,
         thinking=request.mode is Mode.THINKING,
         any_object=isinstance(form, AnyJsonObject),
-        answer=(form.schema if isinstance(form.schema, bool) else dict(form.schema), form.strict)
+        answer=(form.schema if isinstance(form.schema, bool) else dict(form.schema), form.strict, form.param)
         if isinstance(form, JsonSchema)
         else None,
     )

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import assert_never
 
-from tessera.core.chat import AnyJsonObject, ChatRequest, FreeText, JsonSchema, Mode
+from tessera.core.chat import AnyJsonObject, ChatRequest, FreeText, JsonSchema, Mode, Tool
 from tessera.core.generation import Grammar
 from tessera.errors import InvalidSchema
 from tessera.grammars.calls import call_body, opening_without_tag
@@ -26,9 +26,9 @@ from tessera.grammars.lark import Rules, json_value, literal, quoted, without
 from tessera.parsing.syntax import Syntax, Tags
 from tessera.schemas.check import check_schema
 from tessera.schemas.references import AnySchema, Document
+from tessera.schemas.work import Work
 
 MAX_TOOLS_BYTES = 512 * 2**10
-ANSWER_PARAM = "response_format.json_schema.schema"
 
 
 def build_grammar(
@@ -36,16 +36,17 @@ def build_grammar(
     syntax: Syntax,
     control_tokens: Mapping[str, int],
     rungs: Mapping[str, int] = MappingProxyType({}),
+    work: Work | None = None,
 ) -> Grammar | None:
     """The grammar of the reply; None if anything may be said.
 
     `rungs` names the rung of `keywords.RUNGS` for the schema of each parameter that is not on the first.
-    Raises `InvalidSchema` for schemas that cannot be enforced. Whether the grammar compiles within bounds is
-    for `prompt.ladder` to find out.
+    Raises `InvalidSchema` for schemas that cannot be enforced, and `TooMuchWork`. Whether the grammar
+    compiles within bounds is for `prompt.ladder` to find out.
     """
     if not request.tools and isinstance(request.answer_format, FreeText):
         return None
-    turn = _Turn(request, syntax, control_tokens, rungs)
+    turn = _Turn(request, syntax, control_tokens, rungs, Rules(work))
     return Grammar(turn.rules.text(turn.reasoning() + turn.answer()))
 
 
@@ -58,13 +59,13 @@ class _Turn:
         syntax: Syntax,
         control_tokens: Mapping[str, int],
         rungs: Mapping[str, int],
+        rules: Rules,
     ) -> None:
         self._request, self._syntax, self._control = request, syntax, control_tokens
-        self._rungs = rungs
-        self._documents = _checked_parameters(request, rungs)
+        self._rungs, self.rules = rungs, rules
+        self._documents = _checked_parameters(request, rungs, rules.work)
         self._callable = _callable_names(request) if syntax.call else []
         self._openings = opening_without_tag(syntax.calls, self._callable)
-        self.rules = Rules()
         spelled = self._spelled(syntax.call.open) if syntax.call and request.tools else None
         self._text = self.rules.add("TEXT", without(*self._openings, *([quoted(spelled)] if spelled else [])))
 
@@ -95,9 +96,9 @@ class _Turn:
                 return self._text
             case AnyJsonObject():
                 return self.rules.add("json", json_value({"type": "object"}))
-            case JsonSchema(schema=schema, strict=strict):
-                rung = self._rungs.get(ANSWER_PARAM, 0)
-                document = check_schema(schema, strict=strict, param=ANSWER_PARAM, rung=rung)
+            case JsonSchema(schema=schema, strict=strict, param=param):
+                rung = self._rungs.get(param, 0)
+                document = check_schema(schema, strict=strict, param=param, rung=rung, work=self.rules.work)
                 return self.rules.add("json", json_value(document.standing_alone(document.root)))
             case _:
                 assert_never(self._request.answer_format)
@@ -109,7 +110,7 @@ class _Turn:
                 self.rules,
                 tool,
                 self._documents[tool.name],
-                param=_param(i),
+                param=_param(tool, i),
                 style=self._syntax.calls,
                 spelled_close=self._spelled(tags.close),
             )
@@ -132,14 +133,14 @@ class _Turn:
         return f"<[{self._control[tag]}]>" if tag in self._control else literal(tag)
 
 
-def _checked_parameters(request: ChatRequest, rungs: Mapping[str, int]) -> dict[str, Document]:
+def _checked_parameters(request: ChatRequest, rungs: Mapping[str, int], work: Work) -> dict[str, Document]:
     """The schemas of all tools, callable or not, by name."""
     documents: dict[str, Document] = {}
     n_bytes = 0
     for i, tool in enumerate(request.tools):
-        param = _param(i)
+        param = _param(tool, i)
         documents[tool.name] = check_schema(
-            tool.parameters, strict=tool.strict, param=param, rung=rungs.get(param, 0)
+            tool.parameters, strict=tool.strict, param=param, rung=rungs.get(param, 0), work=work
         )
         n_bytes += len(json.dumps(tool.parameters))
         if n_bytes > MAX_TOOLS_BYTES:
@@ -152,8 +153,8 @@ def _checked_parameters(request: ChatRequest, rungs: Mapping[str, int]) -> dict[
 def schemas_of(request: ChatRequest) -> Iterator[tuple[str, AnySchema]]:
     """Every schema that the parts of a reply are validated by, and its parameter."""
     if isinstance(form := request.answer_format, JsonSchema):
-        yield ANSWER_PARAM, form.schema
-    yield from ((_param(i), tool.parameters) for i, tool in enumerate(request.tools))
+        yield form.param, form.schema
+    yield from ((_param(tool, i), tool.parameters) for i, tool in enumerate(request.tools))
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,16 +172,16 @@ class SingleSchema:
 def single_schemas(request: ChatRequest) -> Iterator[SingleSchema]:
     """Each schema of the request's grammar by itself."""
     if isinstance(form := request.answer_format, JsonSchema):
-        yield SingleSchema(ANSWER_PARAM, form.strict, replace(request, tools=()), ANSWER_PARAM)
+        yield SingleSchema(form.param, form.strict, replace(request, tools=()), form.param)
     names = _callable_names(request)
     for i, tool in enumerate(request.tools):
         if tool.name in names:
             alone = replace(request, tools=(tool,), answer_format=FreeText())
-            yield SingleSchema(_param(i), tool.strict, alone, _param(0))
+            yield SingleSchema(_param(tool, i), tool.strict, alone, _param(tool, 0))
 
 
-def _param(index: int) -> str:
-    return f"tools[{index}].function.parameters"
+def _param(tool: Tool, index: int) -> str:
+    return tool.param or f"tools[{index}].function.parameters"
 
 
 def _callable_names(request: ChatRequest) -> list[str]:

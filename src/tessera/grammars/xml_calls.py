@@ -15,6 +15,8 @@ from tessera.schemas.references import AnySchema, Document
 from tessera.schemas.short_check import ShortCheck, TooLong
 from tessera.schemas.signature import Signature
 
+_MOST_PATTERNS = 32
+"""The name of a parameter that fits one pattern excludes all others. If there are more, any name may come."""
 _NOT_ONE_BY_ONE = ("patternProperties", "enum", "const")
 _ONE_BY_ONE = "this model writes parameters one by one"
 # A name stands on one line, without blanks around it, which the parser drops.
@@ -36,7 +38,7 @@ class XmlCall:
         self._rules, self._tool, self._param = rules, tool, param
         self._signature = Signature(tool.parameters)
         self._values = ParameterValues(rules, document, spelled_close)
-        self._parameters = parameters_of(document)
+        self._parameters = parameters_of(document, rules.work)
 
     def rule(self) -> str:
         """The rule for all that stands between the tags of the call."""
@@ -51,13 +53,19 @@ class XmlCall:
             for name, schema in self._parameters.named.items()
             if (rule := self._named(name, schema))
         ]
-        others = [self._other(pattern, schema) for pattern, schema in self._parameters.others.items()]
+        others = self._others()
         if not named and not any(others) and not self._may_be_empty():
             self._relax("`properties`: this model's calls hold what it names, and nothing that fits is named")
             others = [] if self._parameters.closed or required else [self._other("", True)]
         begin, end = literal(f"<function={self._tool.name}>\n"), literal("</function>\n")
         parameters = self._sequence(named, " | ".join(filter(None, others)))
         return self._rules.add("call", f"{begin} {parameters} {end}")
+
+    def _others(self) -> list[str | None]:
+        others = self._parameters.others
+        if len(others) > _MOST_PATTERNS:
+            return [self._other("", True)]
+        return [self._other(pattern, schema) for pattern, schema in others.items()]
 
     def _may_be_empty(self) -> bool:
         try:
@@ -96,7 +104,8 @@ class XmlCall:
         name = [_NAME, *([_expression(pattern)] if pattern else [])]
         if listed := "|".join(map(quoted, self._parameters.named)):
             name.append(f"~{expression(f'(?:{listed})')}")
-        name += [f"~{_expression(each)}" for each in self._parameters.others if each not in ("", pattern)]
+        if len(self._parameters.others) <= _MOST_PATTERNS:
+            name += [f"~{_expression(each)}" for each in self._parameters.others if each not in ("", pattern)]
         # One terminal to its end: the lexer could not tell it from the openings of the others halfway.
         opening = self._rules.add("OPENING", f'"<parameter=" ({" & ".join(name)}) ">\\n"')
         return self._rules.add("parameter", f"{opening} {value}")

@@ -35,6 +35,11 @@ SMALL_BYTES = 64 * 1024
 MAX_WAITING = 64
 """Bodies of one account that wait; each keeps a connection and what the server has received of it."""
 
+MAX_BODIES = 1024
+"""Bodies of one account that arrive, or whose requests wait for a place: each keeps a connection, however
+small it is.
+"""
+
 REFUSED_BYTES_PER_S = 4 * 2**20
 """How fast an account gets back the bytes of refused requests."""
 
@@ -67,6 +72,7 @@ class Bodies:
         self._per_priority = max(limits.priority_body_bytes, limits.max_body_bytes)
         self._n_held = 0
         self._held: Counter[str] = Counter()
+        self._n_bodies: Counter[str] = Counter()
         self._owed: Counter[str] = Counter()
         self._shared: Counter[int] = Counter()
         self._wishes: Turns[_Wish] = Turns()
@@ -87,6 +93,16 @@ class Bodies:
     def of(self, account: str, priority: int) -> "Body":
         """The body of one request, entered around all that is done with it."""
         return Body(self, Owner(account, priority))
+
+    def begin(self, owner: Owner) -> None:
+        """A body begins to arrive; raises `TooManyBytes`."""
+        if self._n_bodies[owner.account] >= MAX_BODIES:
+            raise _too_many()
+        _add(self._n_bodies, owner.account, 1)
+
+    def end(self, owner: Owner) -> None:
+        """A body that began has been read, and its request has its place."""
+        _add(self._n_bodies, owner.account, -1)
 
     async def reserve(self, owner: Owner, n: int, large: int) -> None:
         """Set the bytes aside, after a wait if need be. Raises `TooManyBytes` or `EngineOverloaded`."""
@@ -175,6 +191,7 @@ class Body:
         self._bodies = bodies
         self._owner = owner
         self._n = self._large = self._n_received = 0
+        self._has_begun = False
 
     def __enter__(self) -> Self:
         """Nothing is set aside yet."""
@@ -191,6 +208,9 @@ class Body:
 
     async def reserve(self, n: int) -> None:
         """Set aside `n` bytes in all, after a wait if need be."""
+        if not self._has_begun:
+            self._bodies.begin(self._owner)
+            self._has_begun = True
         more, large = n - self._n, max(0, n - SMALL_BYTES) - self._large
         if more > 0:
             await self._bodies.reserve(self._owner, more, large)
@@ -207,6 +227,9 @@ class Body:
         if self._n:
             self._bodies.give_back(self._owner, self._n, self._large)
             self._n = self._large = 0
+        if self._has_begun:
+            self._bodies.end(self._owner)
+            self._has_begun = False
 
 
 def _add(to: Counter[str], account: str, n: int) -> None:
@@ -218,7 +241,7 @@ def _add(to: Counter[str], account: str, n: int) -> None:
 
 def _too_many() -> TooManyBytes:
     return TooManyBytes(
-        "Your account sends too many large bodies at once, or sent too many that were refused. "
+        "Your account sends too many bodies at once, or too large ones, or sent too many that were refused. "
         "Wait until some have been read.",
         retry_after_s=1,
     )

@@ -20,6 +20,7 @@ from tessera.http.context import RequestContext, context_of
 from tessera.http.presence import while_present
 from tessera.http.service import Service
 from tessera.pipeline import run
+from tessera.prompt.compile import check_length
 from tessera.usage.recording import OpenEntry
 from tessera.wire.decode import decode_request
 from tessera.wire.reply import Header, new_id
@@ -82,6 +83,7 @@ class ChatCompletions:
         header = _header(model)
         record.ask(request, reply_id=header.id, model=model.id, streamed=options.stream)
         _require_ready(model)
+        check_length(request, model, caller)
         service.queue.check(record.account, caller.priority)
         record.reach(Step.RECEIVED)
         return Exchange(

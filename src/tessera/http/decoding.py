@@ -1,4 +1,4 @@
-"""Large bodies are decoded one at a time, in a thread, and accounts take turns.
+"""Bodies that take long are decoded one at a time, in a thread, and accounts take turns.
 
 Decoding is work for the interpreter, which one thread has at a time: more of them would only contend with the
 event loop, which between two bodies gets on with everything else.
@@ -17,7 +17,10 @@ from tessera.observe.metrics import Metrics
 T = TypeVar("T")
 
 INLINE_BYTES = 32 * 1024
-"""Bodies of up to this size are decoded in the event loop: a few milliseconds at the worst."""
+INLINE_VALUES = 512
+"""Bodies of up to this size, with about so many values, are decoded in the event loop: a few milliseconds at
+the worst. It is values that cost, not bytes: 30 kB of them can take 20 ms.
+"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +45,7 @@ class Decoding:
 
     async def decode(self, account: str, body: bytes, decode: Callable[[bytes], T]) -> T:
         """What `decode` gives for the body, when it is the account's turn; of a small one at once."""
-        if len(body) <= INLINE_BYTES:
+        if len(body) <= INLINE_BYTES and sum(map(body.count, b",[{")) <= INLINE_VALUES:
             return decode(body)
         async with self._turn(account):
             return await asyncio.get_running_loop().run_in_executor(self._thread, decode, body)

@@ -1,5 +1,8 @@
 """Logs: one event per line, as JSON or for a person, on standard error.
 
+Of one warning that comes very often, the most are left out and counted: whoever can cause it, without a key
+too, could otherwise fill the disk.
+
 They never hold content. A log call gives an event's name and plain fields; of an exception its type and its
 frames are written, not its message, which may quote what a client sent. Keys are masked wherever they occur.
 """
@@ -9,6 +12,7 @@ import logging
 import re
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Literal, TextIO, TypeAlias
@@ -16,6 +20,9 @@ from typing import Literal, TextIO, TypeAlias
 Level: TypeAlias = Literal["debug", "info", "warning", "error"]
 Form: TypeAlias = Literal["auto", "console", "json"]
 Field: TypeAlias = "str | int | float | bool | None"
+
+MAX_A_SECOND = 20
+"""Lines a second of one warning or error."""
 
 _KEY = re.compile(r"sk-tessera-[A-Za-z0-9]+")
 _FIELDS = "fields"
@@ -51,10 +58,37 @@ def configure(level: Level, form: Form, stream: TextIO | None = None) -> None:
     is_json = form == "json" or (form == "auto" and not target.isatty())
     output = logging.StreamHandler(target)
     output.setFormatter(JsonLines() if is_json else Console())
+    output.addFilter(Repetitions())
     logging.basicConfig(level=level.upper(), handlers=[output], force=True)
     logging.captureWarnings(True)
     for name, least in _QUIETED.items():
         logging.getLogger(name).setLevel(least)
+
+
+class Repetitions(logging.Filter):
+    """Lets `MAX_A_SECOND` lines of the same warning through; the next one that is logged says in `n_left_out`
+    how many were left out in the second before.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._second = 0
+        self._seen: Counter[tuple[str, str]] = Counter()
+        self._left_out: dict[tuple[str, str], int] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the line is logged."""
+        if record.levelno < logging.WARNING:
+            return True
+        if self._second != (second := int(record.created)):
+            self._second = second
+            self._left_out = {key: n - MAX_A_SECOND for key, n in self._seen.items() if n > MAX_A_SECOND}
+            self._seen.clear()
+        key = record.name, str(record.msg)
+        self._seen[key] += 1
+        if n_left_out := self._left_out.pop(key, 0):
+            setattr(record, _FIELDS, {**_fields(record), "n_left_out": n_left_out})
+        return self._seen[key] <= MAX_A_SECOND
 
 
 class JsonLines(logging.Formatter):

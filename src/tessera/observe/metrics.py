@@ -34,6 +34,11 @@ _TOKEN_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.
 ENGINE_GAUGES = (
     ("running", "tessera_engine_sequences_running", "Sequences that the engine computes."),
     ("waiting", "tessera_engine_sequences_waiting", "Sequences that wait in the engine."),
+    ("resident_bytes", "tessera_engine_resident_bytes", "Resident memory of the engine's process."),
+    ("cache_bytes", "tessera_engine_kv_cache_bytes", "Memory of the KV cache that has been used so far."),
+    ("kernel_bytes", "tessera_engine_kernel_bytes", "Memory of kernels made since the engine was ready."),
+    ("grammar_bytes", "tessera_engine_grammar_bytes", "Memory of compiled grammars."),
+    ("grammars_kept", "tessera_engine_grammars_kept", "Compiled grammars that are kept for reuse."),
 )
 ENGINE_COUNTERS = (
     ("n_steps", "tessera_engine_steps", "Steps of the engine."),

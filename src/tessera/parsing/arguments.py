@@ -11,7 +11,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from json.encoder import encode_basestring
 
-from tessera.core.chat import Json, JsonObject
+from tessera.core.chat import Json
 from tessera.schemas.signature import Signature
 
 _SCALAR_BEGINS = re.compile(r"-?[\d.eE+-]*|t(?:r(?:ue?)?)?|f(?:a(?:l(?:se?)?)?)?|n(?:u(?:ll?)?)?").fullmatch
@@ -21,9 +21,9 @@ _DECODER = json.JSONDecoder()
 class Arguments:
     """Writes one object. A parameter that comes twice keeps its first value."""
 
-    def __init__(self, schema: JsonObject, write: Callable[[str], None]) -> None:
-        """`schema` is that of the whole object."""
-        self._signature = Signature(schema)
+    def __init__(self, signature: Signature, write: Callable[[str], None]) -> None:
+        """`signature` is that of the whole object."""
+        self._signature = signature
         self._write = write
         self._written: dict[str, Json] = {}
         self._name = ""

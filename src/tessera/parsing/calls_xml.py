@@ -48,7 +48,7 @@ class Parameters(State):
 
     def __init__(self, turn: Turn, call: Call, then: Callable[[], None]) -> None:
         self._turn, self._then = turn, then
-        self._arguments = Arguments(call.tool.parameters, call.write)
+        self._arguments = Arguments(call.signature(), call.write)
         tags = turn.syntax.call
         self._closing = (tags.open, tags.close) if tags else ()
         self.ends = turn.spelled(self._closing)

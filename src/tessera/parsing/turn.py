@@ -15,6 +15,7 @@ from tessera.core.generation import EngineFinish, TokenLogprob
 from tessera.parsing.answer import Answer
 from tessera.parsing.matcher import Tag
 from tessera.parsing.syntax import Syntax
+from tessera.schemas.signature import Signature
 from tessera.text.pieces import TextPiece
 
 
@@ -49,6 +50,7 @@ class Call:
     """A tool call being read; `write` adds to the JSON text of its arguments."""
 
     tool: Tool
+    signature: Callable[[], Signature]
     write: Callable[[str], None]
 
 
@@ -87,6 +89,7 @@ class Turn:
         self._most_calls = 1 if request.one_call else None
         self._control_tokens = control_tokens
         self._new_call_id = new_call_id
+        self._signatures: dict[str, Signature] = {}
 
     @property
     def stopped(self) -> bool:
@@ -114,9 +117,18 @@ class Turn:
         self.n_calls += 1
         self.in_call = self.unclosed_call = True
         self.events.append(ToolCallStarted(self._choice, index, self._new_call_id(), name))
+        tool = self.tools[name]
         return Call(
-            self.tools[name], lambda text: self.events.append(ToolCallDelta(self._choice, index, text))
+            tool,
+            lambda: self._signature(tool),
+            lambda text: self.events.append(ToolCallDelta(self._choice, index, text)),
         )
+
+    def _signature(self, tool: Tool) -> Signature:
+        """Made once for all calls of the tool."""
+        if tool.name not in self._signatures:
+            self._signatures[tool.name] = Signature(tool.parameters)
+        return self._signatures[tool.name]
 
     def _show(self, text: str, logprobs: tuple[TokenLogprob, ...]) -> None:
         self.events.append(TextDelta(self._choice, text, logprobs))

@@ -58,6 +58,15 @@ async def start(
     )
 
 
+def write(child: Process, payload: bytes) -> None:
+    """Puts bytes on their way to a child; raises `BrokenPipeError` if it has ended."""
+    assert child.stdin is not None
+    try:
+        child.stdin.write(payload)
+    except RuntimeError as error:  # what uvloop raises for a pipe that the other side has closed
+        raise BrokenPipeError(str(error)) from error
+
+
 async def kill(child: Process) -> int:
     """Ends a child and the children it has forked; returns its exit code, negative for a signal."""
     if child.returncode is None:

@@ -131,11 +131,8 @@ class _Answering:
     async def _exchange(self, process: Process, payload: bytes) -> bytes:
         assert process.stdin is not None
         assert process.stdout is not None
-        try:
-            process.stdin.write(LENGTH.pack(len(payload)) + payload)
-            await process.stdin.drain()
-        except RuntimeError as error:  # uvloop's word for a pipe that the other side has closed
-            raise BrokenPipeError(str(error)) from error
+        children.write(process, LENGTH.pack(len(payload)) + payload)
+        await process.stdin.drain()
         length = LENGTH.unpack(await process.stdout.readexactly(LENGTH.size))[0]
         return await process.stdout.readexactly(length)
 

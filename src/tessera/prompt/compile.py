@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from tessera.catalog import Model
 from tessera.core.chat import AssistantMessage, Caller, ChatRequest, FreeText, Message
 from tessera.core.generation import Grammar, Prompt, Sampling
 from tessera.errors import ContextLengthExceeded
 from tessera.formats.base import Control, Segment
-from tessera.prompt.encode import encode
+from tessera.prompt.encode import TooManyTokens, encode
 from tessera.prompt.sampling import complete_sampling
 from tessera.prompt.support import check_support
 
@@ -42,12 +43,25 @@ async def compile_prompt(request: ChatRequest, model: Model, caller: Caller) -> 
     if sum(map(_characters, request.messages)) < _INLINE_CHARACTERS and not request.tools:
         token_ids = _prompt_ids(request, model, caller, segments)
     else:
-        token_ids = await asyncio.to_thread(_prompt_ids, request, model, caller, segments)
+        work = partial(_prompt_ids, request, model, caller, segments)
+        token_ids = await asyncio.wrap_future(model.encoding.call(caller.cache_salt, work))
     prompt = Prompt(token_ids, grammar, caller.cache_salt, caller.priority, caller.trace_id)
     sampling = complete_sampling(
         request, model, room=model.window_tokens(caller.context_tokens) - len(token_ids)
     )
     return Compiled(prompt, sampling)
+
+
+def check_length(request: ChatRequest, model: Model, caller: Caller) -> None:
+    """Raise `ContextLengthExceeded` for messages that cannot fit, whatever their tokens: quick enough for
+    requests that have no place yet. Templates may leave out texts, and formats the blanks around them.
+    """
+    if model.renderer is not None:
+        return
+    said = (each.text.strip() for each in request.messages if not isinstance(each, AssistantMessage))
+    window = model.window_tokens(caller.context_tokens)
+    if (least := sum(map(len, said)) // _TOKEN_CHARACTERS) >= window:
+        raise _too_long(least, window, or_more=True)
 
 
 async def _grammar(request: ChatRequest, model: Model) -> Grammar | None:
@@ -72,7 +86,11 @@ def _prompt_ids(
     segments = model.format.render(request) if rendered is None else rendered
     if (least := sum(map(_length, segments)) // _TOKEN_CHARACTERS) >= window:
         raise _too_long(least, window, or_more=True)
-    token_ids = encode(segments, model.tokenizer, model.encoded, caller.cache_salt)
+    try:
+        # Up to twice as many are counted, so that the message can say by how much to shorten the prompt.
+        token_ids = encode(segments, model.tokenizer, model.encoded, caller.cache_salt, most=2 * window)
+    except TooManyTokens as error:
+        raise _too_long(error.n, window, or_more=True) from None
     if len(token_ids) >= window:
         raise _too_long(len(token_ids), window)
     return token_ids

@@ -14,6 +14,8 @@ MAX_PROPERTIES = 5_000
 MAX_ENUM_VALUES = 10_000
 MAX_PATTERN_CHARACTERS = 16 * 2**10
 """Of all patterns together."""
+MAX_SCHEMAS = 20_000
+"""Once references are laid out."""
 MAX_VALUES: Mapping[str, int] = {
     "minLength": 10_000,
     "maxLength": 1_000_000,

@@ -13,7 +13,7 @@ from typing import NoReturn
 from tessera.core.chat import Json
 from tessera.errors import InvalidSchema
 from tessera.schemas import patterns
-from tessera.schemas.bounds import MAX_VALUES, excess
+from tessera.schemas.bounds import MAX_SCHEMAS, MAX_VALUES, excess
 from tessera.schemas.drafts import Draft, draft_of
 from tessera.schemas.exclusive import exclusive
 from tessera.schemas.forms import in_new_form
@@ -36,17 +36,18 @@ from tessera.schemas.references import (
 from tessera.schemas.rewritten import Rewritten, unwritable
 from tessera.schemas.string_formats import FORMATS, VALIDATED
 from tessera.schemas.validation import schema_problem
+from tessera.schemas.work import Work
 
-_MAX_SCHEMAS = 20_000
 
-
-def check_schema(schema: AnySchema, *, strict: bool, param: str, rung: int = 0) -> Document:
+def check_schema(
+    schema: AnySchema, *, strict: bool, param: str, rung: int = 0, work: Work | None = None
+) -> Document:
     """What the grammar is to enforce of `schema`, on a rung of `keywords.RUNGS`.
 
     Raises `InvalidSchema`, whose message holds the JSON pointer and the keyword, for a schema that is not
-    one, exceeds the bounds, or (with `strict`) holds what cannot be enforced.
+    one, exceeds the bounds, or (with `strict`) holds what cannot be enforced, and `TooMuchWork`.
     """
-    check = _Check(schema, strict, param, RUNGS[rung])
+    check = _Check(schema, strict, param, RUNGS[rung], work or Work())
     if problem := excess(schema):
         check.refuse(problem.pointer, problem.message)
     check.read()
@@ -57,8 +58,7 @@ def check_schema(schema: AnySchema, *, strict: bool, param: str, rung: int = 0) 
             check.refuse(lost, "`$ref`: there is no schema at its end")
         check.refuse(problem.pointer, problem.message)
     document = Document(check.enforced(schema, ""), check.definitions())
-    endless = [*bottomless(document)]
-    for pointer in endless:
+    for pointer in (endless := [*bottomless(document)]):
         check.relax(pointer, "`$ref`: no value that ends can satisfy it")
     return replace(document, definitions={**document.definitions, **dict.fromkeys(endless, True)})
 
@@ -71,6 +71,7 @@ class _Check:
     strict: bool
     param: str
     left_out: frozenset[str]
+    work: Work
     draft: Draft | None = None
     identifiers: Identifiers = field(default_factory=lambda: Identifiers("$id"))
     targets: dict[str, None] = field(default_factory=dict[str, None])
@@ -114,8 +115,9 @@ class _Check:
     def enforced(self, schema: AnySchema, pointer: str) -> AnySchema:
         """The schema as the grammar is to have it."""
         self.n_visited += 1
-        if self.n_visited > _MAX_SCHEMAS:
-            self.refuse(pointer, f"more than {_MAX_SCHEMAS} schemas once its references are laid out")
+        self.work.spend()
+        if self.n_visited > MAX_SCHEMAS:
+            self.refuse(pointer, f"more than {MAX_SCHEMAS} schemas once its references are laid out")
         if isinstance(schema, bool):
             return schema
         if "not" in schema and is_anything(schema["not"]):
@@ -132,13 +134,11 @@ class _Check:
             elif keyword.fate == "relaxed":
                 self.relax(here, f"`{name}`: {keyword.why}")
             else:
-                keep = _KEEP.get(name, _Check.keep_as_it_is)
-                keep(self, rewritten, Place(name, value, here, new))
+                _KEEP.get(name, _Check.keep_as_it_is)(self, rewritten, Place(name, value, here, new))
         return rewritten.finished()
 
     def keep_reference(self, rewritten: Rewritten, at: Place) -> None:
-        reference = str(at.value)
-        target = self.find(reference, at.pointer.rpartition("/")[0])
+        target = self.find(str(at.value), at.pointer.rpartition("/")[0])
         if target is None:  # a metaschema, which the validator knows
             self.relax(at.pointer, "`$ref`: what it refers to is not in this schema")
             return

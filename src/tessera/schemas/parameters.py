@@ -4,6 +4,7 @@ What a schema says of an object as a whole is gathered from the parts of it that
 and from those that may hold, by `anyOf`.
 """
 
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from tessera.schemas.references import (
     definition_name,
     subschemas,
 )
+from tessera.schemas.work import A_GLANCE, Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,21 +37,26 @@ class Parameters:
     keywords: frozenset[str]
 
 
-def parameters_of(document: Document) -> Parameters:
-    """What the checked schema of a tool says of its parameters."""
-    holding = _parts(document, document.root)
-    possible = _parts(document, document.root, "anyOf")
+def parameters_of(document: Document, work: Work) -> Parameters:
+    """What the checked schema of a tool says of its parameters. Raises `TooMuchWork`."""
+    holding = _parts(document, document.root, work)
+    possible = _parts(document, document.root, work, "anyOf")
     named = {**_joined("anyOf", possible), **_joined("allOf", holding)}
     required = _required(holding)
     for part in holding:
-        branches = [_required(_parts(document, branch)) for branch in subschemas(part, "anyOf")]
+        branches = [_required(_parts(document, branch, work)) for branch in subschemas(part, "anyOf")]
         required |= set[str].intersection(*branches) if branches else set()
     others = _others(holding, possible)
     counts = [part.get("maxProperties") for part in holding]
     unlisted = sorted(required - named.keys())
-    named |= {name: _any_of([*others.values()]) for name in unlisted}
+    named |= dict.fromkeys(unlisted, _any_of([*others.values()]))
+    rules = _of_unlisted(holding)
+    work.spend(A_GLANCE * len(rules) * len(named))
     return Parameters(
-        {name: _all_of([schema, *_of_unlisted(name, holding)]) for name, schema in named.items()},
+        {
+            name: _all_of([schema, *(rule for listed, rule in rules if name not in listed)])
+            for name, schema in named.items()
+        },
         frozenset(required),
         others,
         any(_is_closed(part) for part in holding),
@@ -58,13 +65,14 @@ def parameters_of(document: Document) -> Parameters:
     )
 
 
-def _parts(document: Document, root: AnySchema, *through: str) -> list[JsonObject]:
+def _parts(document: Document, root: AnySchema, work: Work, *through: str) -> list[JsonObject]:
     """The schemas that hold for the arguments as a whole if `root` does, or, with `anyOf`, may hold."""
     parts: dict[int, JsonObject] = {}
-    todo = [root]
+    todo = deque([root])
     while todo:
-        part = todo.pop(0)
+        part = todo.popleft()
         if isinstance(part, Mapping) and id(part) not in parts:
+            work.spend(A_GLANCE)
             parts[id(part)] = part
             todo += [each for keyword in ("allOf", *through) for each in subschemas(part, keyword)]
             if "$ref" in part:
@@ -99,12 +107,14 @@ def _others(holding: list[JsonObject], possible: list[JsonObject]) -> dict[str, 
     return found
 
 
-def _of_unlisted(name: str, holding: Iterable[JsonObject]) -> list[AnySchema]:
-    """What the parts that do not list `name` say of it. Patterns are left to the final validation."""
+def _of_unlisted(holding: Iterable[JsonObject]) -> list[tuple[JsonObject, AnySchema]]:
+    """The properties that a part lists, and what it says of all others. Patterns are left to the final
+    validation.
+    """
     return [
-        rule
+        (as_object(part.get("properties")), rule)
         for part in holding
-        if "patternProperties" not in part and name not in as_object(part.get("properties"))
+        if "patternProperties" not in part
         for rule in _additional([part])
     ]
 

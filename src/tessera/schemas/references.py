@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote
 
 from tessera.core.chat import Json, JsonObject
 from tessera.schemas.keywords import KEYWORDS
+from tessera.schemas.work import Work
 
 AnySchema: TypeAlias = JsonObject | bool
 
@@ -31,13 +32,15 @@ class Document:
             schema = self.definitions[definition_name(schema)]
         return schema
 
-    def standing_alone(self, part: AnySchema) -> JsonObject:
-        """`part` as a document of its own, with the definitions that it reaches."""
+    def standing_alone(self, part: AnySchema, work: Work | None = None) -> JsonObject:
+        """`part` as a document of its own, with the definitions that it reaches. Counts them as `work`."""
         reached: dict[str, AnySchema] = {}
         todo = sorted(targets(part))
         while todo:
             if (name := todo.pop()) not in reached:
                 reached[name] = self.definitions[name]
+                if work:
+                    work.spend()
                 todo += sorted(targets(reached[name]))
         nothing: JsonObject = {"enum": []}
         whole = part if isinstance(part, Mapping) else ({} if part else nothing)

@@ -158,7 +158,7 @@ def referred_to(root: JsonObject, reference: str) -> Json:
 
 def as_items(value: Json) -> list[Json]:
     """The items of an array; nothing for other values."""
-    return [*value] if isinstance(value, list | tuple) else []
+    return value if isinstance(value, list) else [*value] if isinstance(value, tuple) else []
 
 
 def same(left: Json, right: Json) -> bool:

@@ -1,7 +1,7 @@
 """What kinds of values a schema allows: constants, and types of which more than constants fit.
 
-The types may be too many where parts of a schema contradict each other, or where it takes too long to follow
-its references; never too few.
+The types may be too many where parts of a schema contradict each other, or where its references go too deep;
+never too few.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,14 +16,15 @@ from tessera.schemas.references import (
     subschemas,
     types_named,
 )
+from tessera.schemas.work import A_GLANCE, Work
 
 DEEPEST = 64
 """References inside each other beyond which a schema is taken to allow anything."""
-_MOST_VISITS = 50_000
 CONSTANTS = frozenset({"const", "enum"})
 OTHER_KINDS = ("array", "integer", "number", "object")
 """The types, besides strings, that have more values than constants."""
 
+_TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
 _RULES: Mapping[str, frozenset[str]] = {
     "array": frozenset({"items", "prefixItems", "additionalItems", "minItems", "maxItems"}),
     "object": frozenset({"properties", "required", "additionalProperties", "patternProperties"})
@@ -41,19 +42,24 @@ _BOUNDS: Mapping[str, tuple[str, str]] = {
 class ValueKinds:
     """Answers for the schemas of one document."""
 
-    def __init__(self, document: Document) -> None:
-        self._document = document
+    def __init__(self, document: Document, work: Work) -> None:
+        """All visits are counted as `work`."""
+        self._document, self._work = document, work
         self._open: dict[tuple[str, str], bool] = {}
-        self._depth = self._n_visits = 0
+        self._first: dict[str, set[str]] = {}
+        self._depth = 0
 
     def open_kinds(self, schema: AnySchema) -> set[str]:
-        """Which of `OTHER_KINDS` fit; integers are left out where all numbers are in."""
+        """Which of `OTHER_KINDS` fit; integers are left out where all numbers are in. All methods raise
+        `TooMuchWork`.
+        """
         kinds = {kind for kind in OTHER_KINDS if self._is_open(schema, kind)}
         return kinds - {"integer"} if "number" in kinds else kinds
 
     def _is_open(self, schema: AnySchema, kind: str) -> bool:
         if isinstance(schema, bool):
             return schema
+        self._work.spend(A_GLANCE)
         if not admits(schema, kind):
             return False
         if "$ref" in schema and not self._is_definition_open(definition_name(schema), kind):
@@ -74,9 +80,14 @@ class ValueKinds:
 
     def constants(self, schema: AnySchema) -> list[Json]:
         """The values listed anywhere in the schema for the value itself, and null and the booleans."""
-        listed = [value for part in self.in_place(schema) for value in _listed(part)]
+        listed = [value for part in self.in_place(schema) for value in self._counted(part)]
         others: list[tuple[str, Json]] = [("null", None), ("boolean", True), ("boolean", False)]
         return listed + [value for kind, value in others if self._is_open(schema, kind)]
+
+    def _counted(self, schema: JsonObject) -> list[Json]:
+        values = _listed(schema)
+        self._work.spend(A_GLANCE * len(values))
+        return values
 
     def has_rules(self, schema: AnySchema, kind: str) -> bool:
         """Whether the schema says more of an array or object than its type."""
@@ -85,31 +96,51 @@ class ValueKinds:
 
     def first_items(self, schema: AnySchema) -> set[str]:
         """The types of what may come first in an array."""
-        items = [
-            as_schema(next(iter(as_list(part.get("prefixItems"))), part.get("items", True)))
-            for part in self.in_place(schema)
-            if "array" in types_named(part) and part.keys() & (_RULES["array"] | {"type"})
-        ]
-        kinds: set[str] = set()
-        for item in items or [True]:
-            nothing: JsonObject = {}
-            for part in [nothing] if item is True else self.in_place(item):
-                if part.keys() & CONSTANTS:
-                    kinds |= {kind for value in _listed(part) for kind in kinds_of(value)}
-                elif "type" in part or not part.keys() & {"$ref", "anyOf", "allOf"}:
-                    kinds |= types_named(part)
+        if isinstance(schema, bool):
+            return {*_TYPES} if schema else set()
+        self._work.spend(A_GLANCE)
+        if not admits(schema, "array"):
+            return set()
+        first = as_list(schema.get("prefixItems"))
+        kinds = self._kinds_of_item(as_schema(first[0] if first else schema.get("items", True)))
+        if "$ref" in schema:
+            kinds &= self._first_items_of_definition(definition_name(schema))
+        for part in subschemas(schema, "allOf"):
+            kinds &= self.first_items(part)
+        if branches := subschemas(schema, "anyOf"):
+            kinds &= set[str]().union(*map(self.first_items, branches))
+        return kinds
+
+    def _first_items_of_definition(self, name: str) -> set[str]:
+        if name not in self._first:
+            if self._depth == DEEPEST:
+                return {*_TYPES}
+            self._depth += 1
+            self._first[name] = self.first_items(self._document.definitions[name])
+            self._depth -= 1
+        return self._first[name]
+
+    def _kinds_of_item(self, item: AnySchema) -> set[str]:
+        if item is True or item == {}:
+            return {*_TYPES}
+        kinds = set[str]()
+        for part in self.in_place(item):
+            if part.keys() & CONSTANTS:
+                kinds |= {kind for value in _listed(part) for kind in kinds_of(value)}
+            elif "type" in part or not part.keys() & {"$ref", "anyOf", "allOf"}:
+                kinds |= types_named(part)
         return kinds
 
     def in_place(self, schema: AnySchema) -> Iterator[JsonObject]:
         """The schemas that speak of the same value: itself, what it refers to and what it combines."""
         seen: set[int] = set()
         todo = [schema]
-        while todo and self._n_visits < _MOST_VISITS:
+        while todo:
             part = todo.pop()
             if isinstance(part, bool) or id(part) in seen:
                 continue
             seen.add(id(part))
-            self._n_visits += 1
+            self._work.spend(A_GLANCE)
             yield part
             if "$ref" in part:
                 todo.append(self._document.definitions[definition_name(part)])

@@ -127,6 +127,7 @@ def worker_config(
         vocabulary_size=tokenizer.vocabulary_size,
         eos_token_ids=tuple(sorted({*folder.eos_token_ids, *ends})),
         kv_cache_bytes=settings.kv_cache_bytes,
+        grammar_bytes=settings.grammar_bytes,
         max_sequences=settings.max_sequences,
         step_tokens=settings.step_tokens,
         step_gap_s=settings.step_gap_s,

@@ -110,11 +110,11 @@ class Workers:
             self._metrics_directory.mkdir(mode=0o700, exist_ok=True)
         fd = listener.fileno()
         process = await children.start((*COMMAND, str(fd)), self._environment, pass_fds=(fd,))
-        assert process.stdin is not None
         assert process.stdout is not None
         self._running.add(process)
         try:
-            process.stdin.write(self._plan)
+            with suppress(BrokenPipeError):  # it has ended, which `wait` will report
+                children.write(process, self._plan)
             if self._leaving.is_set():  # it came while this one was being started
                 _cut_lifeline(process)
             if await process.stdout.read(1):

@@ -9,7 +9,7 @@ from tessera.core.chat import ChatRequest, FreeText, Json, Mode, SamplingOptions
 from tessera.errors import RequestError, UnsupportedParameter
 from tessera.wire import request as wire
 from tessera.wire.messages import read_messages
-from tessera.wire.reading import check_depth, check_utf8, decode
+from tessera.wire.reading import check_depth, check_utf8, decode, has_more_values
 from tessera.wire.tools import read_format, read_tool_choice, read_tools
 
 T = TypeVar("T")
@@ -51,6 +51,9 @@ MAX_STOP = 4
 MAX_UNREAD = 100_000
 """Values in all fields without meaning, about: to check millions would keep all others waiting."""
 
+MAX_VALUES = 100_000
+"""Values in the whole body, about: tens of times as many as the longest conversations have."""
+
 _SEPARATORS = (b",", b"[", b"{")
 _NAMES = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _REQUEST = msgspec.json.Decoder(wire.Request)
@@ -83,6 +86,9 @@ class ReplyOptions:
 def decode_request(body: bytes) -> tuple[ChatRequest, ReplyOptions]:
     """Raises `RequestError`; what depends on the model that will answer is checked later."""
     ignored = _ignored(body)
+    # The whole body, since of a name that is there many times every value is decoded.
+    if has_more_values(body, MAX_VALUES):
+        raise RequestError(f"The body has more than {MAX_VALUES:,} values: send less in one request.")
     sent = decode(_REQUEST, body)
     tools = read_tools(sent.tools or [])
     kwargs = sent.chat_template_kwargs or wire.TemplateKwargs()
@@ -170,9 +176,6 @@ def _max_output_tokens(sent: wire.Request) -> int | None:
 
 
 def _sampling(sent: wire.Request) -> SamplingOptions:
-    bias = sent.logit_bias or {}
-    if any(not 0 <= token_id < 2**31 for token_id in bias):
-        raise RequestError("Invalid 'logit_bias': a key is not a token id.", param="logit_bias")
     return SamplingOptions(
         temperature=sent.temperature,
         top_p=sent.top_p,
@@ -182,7 +185,7 @@ def _sampling(sent: wire.Request) -> SamplingOptions:
         frequency_penalty=sent.frequency_penalty,
         repetition_penalty=sent.repetition_penalty,
         seed=_whole(sent.seed),
-        logit_bias=bias,
+        logit_bias=sent.logit_bias or {},
     )
 
 

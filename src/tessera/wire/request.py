@@ -37,6 +37,10 @@ LogprobCount: TypeAlias = (
 )
 
 
+# Checked key by key: Python's hash of integers beyond 61 bits lets a client choose keys that all collide.
+TokenId: TypeAlias = Annotated[int, Meta(ge=0, lt=2**31)]
+
+
 class Part(Struct):
     """A piece of a message's content: text, and an assistant's `refusal` or `thinking`."""
 
@@ -224,9 +228,9 @@ class Request(Struct, kw_only=True):
     stop: StopText | list[StopText] | None = None
     logprobs: bool | None = None
     top_logprobs: LogprobCount | None = None
-    logit_bias: Annotated[dict[int, Annotated[float, Meta(ge=-100, le=100)]], Meta(max_length=300)] | None = (
-        None
-    )
+    logit_bias: (
+        Annotated[dict[TokenId, Annotated[float, Meta(ge=-100, le=100)]], Meta(max_length=300)] | None
+    ) = None
     tools: Annotated[list[JsonDict], Meta(max_length=128)] | None = None
     tool_choice: str | ToolChoice | None = None
     parallel_tool_calls: bool | None = None

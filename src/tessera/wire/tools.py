@@ -16,11 +16,11 @@ def read_tools(sent: list[wire.JsonDict]) -> tuple[Tool, ...]:
     """The tools; their names are well-formed and unique."""
     tools = tuple(_tool(definition, f"tools[{i}]") for i, definition in enumerate(sent))
     seen: set[str] = set()
-    for i, tool in enumerate(tools):
+    for tool in tools:
         if tool.name in seen:
             raise RequestError(
                 f"Two tools are named {quoted(tool.name)}: names must differ.",
-                param=f"tools[{i}].function.name",
+                param=f"{tool.param.removesuffix('.parameters')}.name",
             )
         seen.add(tool.name)
     return tools
@@ -39,6 +39,9 @@ def _nested(sent: wire.JsonDict) -> wire.JsonDict:
 
 def _tool(sent: wire.JsonDict, param: str) -> Tool:
     definition = _nested(sent)
+    check_depth(definition, param)
+    if "function" not in sent and "function" in definition:
+        return _read_function(convert(definition["function"], wire.Function, param), definition, param)
     tool = convert(definition, wire.ToolDefinition, param)
     if tool.type != "function":
         raise UnsupportedParameter(
@@ -48,15 +51,16 @@ def _tool(sent: wire.JsonDict, param: str) -> Tool:
         )
     if tool.function is None:
         raise _missing(f"{param}.function")
-    function = tool.function
+    return _read_function(tool.function, definition, f"{param}.function")
+
+
+def _read_function(function: wire.Function, definition: wire.JsonDict, param: str) -> Tool:
     if not _NAME.fullmatch(function.name):
         raise RequestError(
-            f"Invalid '{param}.function.name': a name is 1 to 64 of letters, digits, _ and -.",
-            param=f"{param}.function.name",
+            f"Invalid '{param}.name': a name is 1 to 64 of letters, digits, _ and -.", param=f"{param}.name"
         )
-    check_depth(definition, param)
     parameters = _NO_PARAMETERS if function.parameters is None else function.parameters
-    return Tool(function.name, parameters, definition, bool(function.strict))
+    return Tool(function.name, parameters, definition, bool(function.strict), f"{param}.parameters")
 
 
 def read_tool_choice(sent: str | wire.ToolChoice | None, tools: tuple[Tool, ...]) -> ToolChoice:
@@ -124,13 +128,16 @@ def read_format(sent: wire.Format | None) -> AnswerFormat:
         case None | wire.TextFormat():
             return FreeText()
         case wire.JsonObjectFormat(schema, other_spelling):
-            schema = schema or other_spelling
-            return _json_schema(schema, "response_format") if schema else AnyJsonObject()
+            if schema or other_spelling:
+                name = "schema" if schema else "response_schema"
+                return _json_schema(schema or other_spelling or {}, f"response_format.{name}")
+            return AnyJsonObject()
         case wire.JsonSchemaFormat(named):
             if named is not None:
-                return _json_schema(named.schema, "response_format.json_schema", named.name, named.strict)
+                param = "response_format.json_schema.schema"
+                return _json_schema(named.schema, param, named.name, named.strict)
             if sent.schema is not None:
-                return _json_schema(sent.schema, "response_format", sent.name, sent.strict)
+                return _json_schema(sent.schema, "response_format.schema", sent.name, sent.strict)
             raise _missing("response_format.json_schema")
         case _:
             assert_never(sent)
@@ -139,5 +146,5 @@ def read_format(sent: wire.Format | None) -> AnswerFormat:
 def _json_schema(
     schema: wire.JsonDict | bool, param: str, name: str | None = None, strict: bool | None = None
 ) -> JsonSchema:
-    check_depth(schema, f"{param}.schema")
-    return JsonSchema(name or "", schema, bool(strict))
+    check_depth(schema, param)
+    return JsonSchema(name or "", schema, bool(strict), param)

@@ -1,4 +1,5 @@
 import asyncio
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tessera.errors import BodyTimeout, EngineOverloaded, RequestError, TooManyBytes
-from tessera.http.bodies import MAX_WAITING, REFUSED_BYTES_PER_S, SMALL_BYTES, Bodies
+from tessera.http.bodies import MAX_BODIES, MAX_WAITING, REFUSED_BYTES_PER_S, SMALL_BYTES, Bodies
 from tessera.http.body import read_body
 from tessera.http.decoding import INLINE_BYTES
 from tessera.http.limits import HttpLimits
@@ -208,6 +209,49 @@ async def test_accounts_take_turns_in_the_thread_that_decodes() -> None:
     assert server.bodies.n_waiting == 0
     # A small one does not wait for the thread.
     assert await server.bodies.decoding.decode("few", large[:INLINE_BYTES], len) == INLINE_BYTES
+    server.bodies.decoding.close()
+
+
+@pytest.mark.parametrize("n_bytes", [2, 1000, SMALL_BYTES])
+@pytest.mark.parametrize("declared", [True, False], ids=["declared", "chunked"])
+async def test_small_bodies_that_do_not_arrive_are_of_a_number(n_bytes: int, declared: bool) -> None:
+    server = Server()
+    clients = [Client(n_bytes, declared=declared) for _ in range(MAX_BODIES)]
+    for round_ in range(2):
+        for client in clients:
+            client.left = 0
+            client.ending.clear()
+        tasks = [asyncio.create_task(server.serve(client, "many")) for client in clients]
+        await settle()
+        with pytest.raises(TooManyBytes):
+            await server.serve(Client(n_bytes), "many")
+        other = Client(n_bytes)
+        other.ending.set()
+        assert await server.serve(other, "other") == n_bytes
+        for client, task in zip(clients, tasks, strict=True):
+            if round_:
+                task.cancel()
+            client.ending.set()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    other.left, server.later = 0, []
+    assert await server.serve(other, "many") == 1
+
+
+DEAR = {
+    "lists": b"[" + b",".join([b"[]"] * 5000) + b"]",
+    "objects": b"[" + b",".join([b"{}"] * 5000) + b"]",
+    "fields": b"{" + b",".join(b'"%d":1' % each for each in range(2000)) + b"}",
+    "nested": b"[" * 5000 + b"]" * 5000,
+    "numbers": b"[" + b",".join([b"1"] * 5000) + b"]",
+}
+
+
+@pytest.mark.parametrize("name", [*DEAR, "large", "text"])
+async def test_only_what_is_quick_is_decoded_in_the_event_loop(name: str) -> None:
+    body = DEAR.get(name) or b'{"a": "%b"}' % (b"x" * (HUGE if name == "large" else INLINE_BYTES - 10))
+    server = Server()
+    thread = await server.bodies.decoding.decode("one", body, lambda _: threading.current_thread())
+    assert (thread is threading.current_thread()) == (name == "text")
     server.bodies.decoding.close()
 
 

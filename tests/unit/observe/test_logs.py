@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tessera.observe.logs import configure, log, mask_keys
+from tessera.observe.logs import MAX_A_SECOND, configure, log, mask_keys
 
 KEY = "sk-tessera-" + "t" * 40
 
@@ -34,6 +34,36 @@ def test_an_event_is_one_json_object_with_its_fields() -> None:
         line.items()
     )
     assert stream.getvalue().count("\n") == 1
+
+
+def warnings(logger: str, event: str, at_s: float, n: int) -> None:
+    for _ in range(n):
+        record = logging.LogRecord(logger, logging.WARNING, __file__, 1, event, None, None)
+        record.created = at_s
+        logging.getLogger(logger).handle(record)
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_a_warning_that_comes_without_end_is_counted(form: str) -> None:
+    stream = logged(form)
+    for second in range(3):
+        warnings("tessera.x", "refused", 100.0 + second, 1000)
+        warnings("tessera.x", "another", 100.5 + second, 2)
+        warnings("tessera.y", "refused", 100.9 + second, 1)
+    warnings("tessera.x", "refused", 110.0, 1)
+    lines = stream.getvalue().splitlines()
+    assert sum("refused" in line for line in lines) == 3 * MAX_A_SECOND + 3 + 1
+    assert sum("another" in line for line in lines) == 3 * 2
+    counted = [line for line in lines if "n_left_out" in line]
+    assert len(counted) == 3
+    assert all(str(1000 - MAX_A_SECOND) in line for line in counted)
+
+
+def test_what_is_no_warning_is_never_left_out() -> None:
+    stream = logged("json")
+    for _ in range(1000):
+        log(logging.getLogger("tessera.x"), "info", "request")
+    assert stream.getvalue().count("\n") == 1000
 
 
 def test_auto_is_json_where_nobody_looks() -> None:

@@ -1,6 +1,8 @@
 """Compiling requests for the scripted engine."""
 
+import asyncio
 import re
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -26,7 +28,7 @@ from tessera.engine.scripted.engine import ScriptedEngine, ScriptedTokenizer, ec
 from tessera.errors import ContextLengthExceeded, InvalidSchema, RequestError, UnsupportedParameter
 from tessera.formats.base import SamplingDefaults
 from tessera.formats.hermes import HERMES
-from tessera.prompt.compile import Compiled, compile_prompt
+from tessera.prompt.compile import Compiled, check_length, compile_prompt
 
 pytestmark = pytest.mark.anyio
 
@@ -184,9 +186,11 @@ class Untouched(ScriptedTokenizer):
     """Counts what it is asked to encode."""
 
     n_encoded = 0
+    n_characters = 0
 
     def encode(self, text: str) -> list[int]:
         self.n_encoded += 1
+        self.n_characters += len(text)
         return super().encode(text)
 
 
@@ -199,6 +203,76 @@ async def test_a_text_that_cannot_fit_is_refused_without_being_encoded() -> None
     assert tokenizer.n_encoded == 0
     with pytest.raises(ContextLengthExceeded, match="resulted in 12"):
         await compiled(replace(HELLO, messages=(UserMessage(" " * 12_000),)), small)
+
+
+def test_messages_that_cannot_fit_are_refused_before_they_are_rendered() -> None:
+    asked = replace(HELLO, messages=(UserMessage("x" * 6_400), UserMessage("y" * 6_400)))
+    with pytest.raises(ContextLengthExceeded, match="requested at least 101"):
+        check_length(asked, model(100), CALLER)
+    check_length(asked, model(101), CALLER)
+    with pytest.raises(ContextLengthExceeded):
+        check_length(asked, model(101), Caller(context_tokens=100))
+    left_out = AssistantMessage("", reasoning="x" * 12_800)
+    check_length(replace(HELLO, messages=(UserMessage(" " * 12_800), left_out)), model(100), CALLER)
+
+
+class Held(ScriptedTokenizer):
+    """Texts that begin with "held" are not encoded before the gate is open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+
+    def encode(self, text: str) -> list[int]:
+        if "held" in text[:40]:
+            assert self.gate.wait(30)
+        return super().encode(text)
+
+
+async def test_long_prompts_of_one_account_do_not_keep_others_waiting() -> None:
+    tokenizer = Held()
+    engine = ScriptedEngine(tokenizer, echo, context_tokens=10**6)
+    large = Model("m", engine, tokenizer, HERMES, {Mode.DIRECT: DEFAULTS}, created_s=0)
+
+    async def ask(account: str, text: str) -> None:
+        asked = replace(HELLO, messages=(UserMessage(text * 2_000),))
+        await compile_prompt(asked, large, Caller(account.encode()))
+
+    # More than there are threads for blocking calls.
+    greedy = [asyncio.create_task(ask("greedy", f"held {i}")) for i in range(40)]
+    await ask("other", "free")
+    assert not any(each.done() for each in greedy)
+    greedy.pop().cancel()
+    tokenizer.gate.set()
+    await asyncio.gather(*greedy)
+
+
+@pytest.mark.parametrize("n_messages", [1, 3, 500])
+@pytest.mark.parametrize("window", [3_000, 30_000])
+async def test_a_text_far_beyond_the_context_costs_no_more_than_one_that_fits(
+    n_messages: int, window: int
+) -> None:
+    tokenizer = Untouched()
+    engine = ScriptedEngine(tokenizer, echo, context_tokens=10**6)
+    large = Model("m", engine, tokenizer, HERMES, {Mode.DIRECT: DEFAULTS}, created_s=0)
+    # Just below what is refused by its length alone.
+    texts = [f"{i} " + "a b " * (30 * window // n_messages) for i in range(n_messages)]
+    asked = replace(HELLO, messages=tuple(map(UserMessage, texts)))
+    with pytest.raises(ContextLengthExceeded, match=r"resulted in \d+ tokens or more") as caught:
+        await compile_prompt(asked, large, Caller(context_tokens=window))
+    found = NUMBERS.match(caught.value.message)
+    assert found
+    assert int(found[2]) >= window
+    assert tokenizer.n_characters <= 2 * window + 2**18
+
+
+async def test_a_long_text_that_fits_is_encoded_whole() -> None:
+    tokenizer = ScriptedTokenizer(words=("ab" * 100,))
+    engine = ScriptedEngine(tokenizer, echo, context_tokens=20_000)
+    large = Model("m", engine, tokenizer, HERMES, {Mode.DIRECT: DEFAULTS}, created_s=0)
+    text = "ab" * 100 * 10_000
+    prompt = (await compiled(replace(HELLO, messages=(UserMessage(text),)), large)).prompt
+    assert prompt.token_ids.count(tokenizer.encode("ab" * 100)[0]) == 10_000
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Raw parameter values read by their schema."""
 
 import json
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,11 +98,31 @@ def test_hostile_schemas_and_values_cost_little() -> None:
     signature = Signature({"$ref": "#/$defs/c0", "properties": properties, "$defs": {**fan, **chain}})
     assert signature.read("fan", "1") == signature.read("chain", "1") == "1"
     assert not signature.only_text("fan")
-    assert not signature.only_text("deep")
+    assert signature.only_text("deep")
     nested = "[" * 100_000
     assert signature.read("array", nested) == json.dumps(nested)
     digits = "1" * 5_000
     assert signature.read("array", digits) == json.dumps(digits)
+
+
+def test_large_schemas_are_walked_once() -> None:
+    """Counted in calls, for this runs in the event loop."""
+    n_calls = 0
+
+    def count(frame: object, event: str, arg: object) -> None:
+        nonlocal n_calls
+        n_calls += event in ("call", "c_call")
+
+    wide = {"anyOf": [{"type": "string", "pattern": f"^a{i}$"} for i in range(4_000)]}
+    schema = {"properties": {f"p{i}": {"$ref": "#/$defs/w"} for i in range(100)}, "$defs": {"w": wide}}
+    sys.setprofile(count)
+    try:
+        signature = Signature(schema)
+        assert all(signature.only_text(name) for name in signature.names)
+        assert signature.read("p5", "5") == '"5"'
+    finally:
+        sys.setprofile(None)
+    assert n_calls < 120 * 4_000
 
 
 @given(json_values)

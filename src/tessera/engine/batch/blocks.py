@@ -4,8 +4,9 @@ A block holds the keys and values of BLOCK_TOKENS consecutive tokens. Sequences 
 count. A full block gets a key, the SHA-256 chain over everything before it; a sequence that starts with the
 same tokens under the same salt takes the block instead of computing it. Blocks nobody holds stay reusable
 until they are needed. Then whoever has most of them loses its least recently used one: with k tenants, nobody
-can push another's below one k-th of what is kept. (The scheme is vLLM's automatic prefix caching;
-PagedAttention: Kwon et al. 2023, arXiv 2309.06180.)
+can push another's below one k-th of what is kept. Blocks are *reproducible* if their keys and values do not
+depend on what else ran while they were computed; some sequences take no others. (The scheme is vLLM's
+automatic prefix caching; PagedAttention: Kwon et al. 2023, arXiv 2309.06180.)
 """
 
 import hashlib
@@ -41,9 +42,12 @@ class BlockPool:
         self._by_key: dict[bytes, int] = {}
         self._free = list(range(n_blocks - 1, -1, -1))
         self._owners = [b""] * n_blocks  # of those with a key: the salt they were computed under
+        self._reproducible = [False] * n_blocks
         self._kept: dict[bytes, OrderedDict[int, None]] = {}  # by owner, oldest first
         self.n_kept = 0
         """How many blocks are only kept for reuse."""
+        self.n_touched = 0
+        """How many blocks have ever been used: those that memory is resident for."""
 
     @property
     def n_available(self) -> int:
@@ -61,12 +65,19 @@ class BlockPool:
             return None
         return [self._take_one() for _ in range(count)]
 
-    def find(self, key: bytes) -> int | None:
-        """The block with that key, held now by one more; None if there is none."""
+    def find(self, key: bytes, *, reproducible: bool = False) -> int | None:
+        """The block with that key, held now by one more; None if there is none, or if it has to be
+        reproducible and is not.
+        """
         block = self._by_key.get(key)
-        if block is not None:
-            self.hold(block)
+        if block is None or (reproducible and not self._reproducible[block]):
+            return None
+        self.hold(block)
         return block
+
+    def is_reproducible(self, block: int) -> bool:
+        """Whether the block was published as such."""
+        return self._reproducible[block]
 
     def hold(self, block: int) -> None:
         """Count one more holder."""
@@ -86,23 +97,36 @@ class BlockPool:
                 self._kept.setdefault(self._owners[block], OrderedDict())[block] = None
                 self.n_kept += 1
 
-    def publish(self, block: int, key: bytes, owner: bytes = b"") -> None:
-        """Make a full, held block findable. Of two blocks with one key the first stays the findable one."""
-        if key not in self._by_key:
-            self._by_key[key] = block
-            self._keys[block] = key
-            self._owners[block] = owner
+    def publish(self, block: int, key: bytes, owner: bytes = b"", *, reproducible: bool = False) -> None:
+        """Make a full, held block findable. Of two blocks with one key the first stays the findable one,
+        unless only the second is reproducible.
+        """
+        known = self._by_key.get(key)
+        if known is not None:
+            if self._reproducible[known] or not reproducible:
+                return
+            self._forget(known)
+        self._by_key[key] = block
+        self._keys[block] = key
+        self._owners[block] = owner
+        self._reproducible[block] = reproducible
+
+    def _forget(self, block: int) -> None:
+        """Make a block with a key unfindable; it is free if nobody holds it."""
+        key = self._keys[block]
+        assert key is not None
+        del self._by_key[key]
+        self._keys[block] = None
+        self._reproducible[block] = False
+        if not self._holders[block]:
+            self._unkeep(block)
+            self._free.append(block)
 
     def _take_one(self) -> int:
-        if self._free:
-            block = self._free.pop()
-        else:
-            block = next(iter(max(self._kept.values(), key=len)))
-            self._unkeep(block)
-            key = self._keys[block]
-            if key is not None:
-                del self._by_key[key]
-                self._keys[block] = None
+        if not self._free:
+            self._forget(next(iter(max(self._kept.values(), key=len))))
+        block = self._free.pop()
+        self.n_touched = max(self.n_touched, block + 1)  # unused ones are given in ascending order
         self._holders[block] = 1
         return block
 

@@ -6,28 +6,32 @@ vocabulary). All of its heavy calls release the interpreter's lock.
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
-from llguidance import LLMatcher, LLTokenizer
+from llguidance import LLMatcher
 from numpy.typing import NDArray
 
 from tessera.core.generation import Grammar
-from tessera.engine.batch.lanes import Lane
 from tessera.errors import GrammarFailed, GrammarTooSlow
 from tessera.grammars.llg import LIMITS, llg_tokenizer
+from tessera.processes.lanes import Lane
 from tessera.text.tokenizer import Tokenizer
-
-Result = TypeVar("Result")
 
 _N_COMPILERS = 2
 """One account's grammars, however slow, have one of these threads."""
 
-KEPT_BYTES = 4 * 2**20
-"""How much grammar text stays compiled; a compiled grammar is some hundred times the size of its text."""
+# What a compiled grammar takes: some hundred times its text, and what its automata grow by while it is
+# followed, 60 to 120 MB per second of processor time (measured, for the library does not report it).
+_BYTES_OF_TEXT, _BYTES_PER_S = 128, 128 * 2**20
+
+WORN_S = 0.5
+"""After so much processor time of masks the next request with the same grammar has it compiled anew.
+Followers share its automata, which have a limit, so a request could fail for what others did.
+"""
 
 # Usual masks take tens of microseconds, and now and then some milliseconds. What a request may spend is a sum
 # for its rare slow ones, and an allowance for each mask.
@@ -35,7 +39,7 @@ BUDGET_S, BUDGET_PER_MASK_S = 2.0, 0.01
 _SLOW_S, _SLOW_PER_MASK_S = 0.05, 0.002
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Effort:
     """Processor time that the masks of one request have taken, over all of its sequences."""
 
@@ -66,13 +70,41 @@ class Forced(NamedTuple):
     closes: bool = False
 
 
+class Compiled:
+    """A compiled grammar. All that follow it share its automata, in whichever thread they do."""
+
+    def __init__(self, matcher: LLMatcher, n_text: int) -> None:
+        """`n_text` is the length of the grammar's text."""
+        self.matcher = matcher
+        self._n_text = n_text
+        self._lock = threading.Lock()
+        self._spent_s = 0.0
+
+    def wear(self, duration_s: float) -> None:
+        """A mask has taken so much processor time; for one that failed that is `math.inf`."""
+        with self._lock:
+            self._spent_s += duration_s
+
+    @property
+    def is_worn(self) -> bool:
+        """Whether nobody should begin to follow it."""
+        return self._spent_s > WORN_S
+
+    @property
+    def n_bytes(self) -> int:
+        """Its size, estimated."""
+        return _BYTES_OF_TEXT * self._n_text + int(_BYTES_PER_S * min(self._spent_s, WORN_S))
+
+
 class Constraint:
     """What the grammar of one sequence allows next.
 
     While `following` or `masking` is not done, the matcher belongs to the thread that computes them.
     """
 
-    def __init__(self, matcher: LLMatcher, effort: Effort | None = None) -> None:
+    def __init__(self, compiled: Compiled, matcher: LLMatcher, effort: Effort | None = None) -> None:
+        """`matcher` is a copy of the compiled grammar's."""
+        self.compiled = compiled
         self.matcher = matcher
         self.effort = effort or Effort()
         self.following: Future[Forced] | None = None
@@ -80,7 +112,7 @@ class Constraint:
 
     def copy(self) -> "Constraint":
         """Another follower of the same request, from the same state on."""
-        copied = Constraint(self.matcher.deep_copy(), self.effort)
+        copied = Constraint(self.compiled, self.matcher.deep_copy(), self.effort)
         copied.masking = self.masking
         return copied
 
@@ -119,33 +151,38 @@ class Constraint:
 class Grammars:
     """Compiles grammars in threads and keeps what it compiled, least recently used out first."""
 
-    def __init__(self, tokenizer: Tokenizer, end_ids: Collection[int], vocabulary_size: int) -> None:
-        """See `llg_tokenizer`, which takes a second: it is made in a thread, before the first grammar."""
-        self._lane = Lane(_N_COMPILERS)
-        self._tokenizer: Future[LLTokenizer] = Future()
-        self._lane.submit(
-            b"", lambda: _settle(self._tokenizer, lambda: llg_tokenizer(tokenizer, end_ids, vocabulary_size))
-        )
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        end_ids: Collection[int],
+        vocabulary_size: int,
+        *,
+        most_bytes: int = 2**28,
+    ) -> None:
+        """See `llg_tokenizer`, which takes a second: it is made in a thread, before the first grammar.
+
+        What is kept has `most_bytes` at most, as far as `Compiled.n_bytes` can tell.
+        """
+        self._most_bytes = most_bytes
+        self._lane = Lane(_N_COMPILERS, "grammars")
+        self._tokenizer = self._lane.call(b"", lambda: llg_tokenizer(tokenizer, end_ids, vocabulary_size))
         self._lock = threading.Lock()
-        self._kept: OrderedDict[str, LLMatcher] = OrderedDict()
-        self._kept_bytes = 0
+        self._kept: OrderedDict[str, Compiled] = OrderedDict()
 
     def constrain(self, grammar: Grammar, account: bytes = b"") -> Future[Constraint]:
         """A follower of the grammar; the future raises `GrammarFailed` if it does not compile. Accounts take
         turns.
         """
-        future: Future[Constraint] = Future()
-        self._lane.submit(account, lambda: _settle(future, lambda: self._compile(grammar.lark)))
-        return future
+        return self._lane.call(account, lambda: self._compile(grammar.lark))
 
     def _compile(self, lark: str) -> Constraint:
         with self._lock:
-            matcher = self._kept.get(lark)
-        if matcher is None:
-            matcher = self._matcher(lark)
+            compiled = self._kept.get(lark)
+        if compiled is None or compiled.is_worn:
+            compiled = Compiled(self._matcher(lark), len(lark))
         with self._lock:
-            self._keep(lark, matcher)
-        return Constraint(matcher.deep_copy())
+            self._keep(lark, compiled)
+        return Constraint(compiled, compiled.matcher.deep_copy())
 
     def _matcher(self, lark: str) -> LLMatcher:
         try:
@@ -157,19 +194,25 @@ class Grammars:
             raise GrammarFailed("The grammar of this request does not compile.")
         return matcher
 
-    def _keep(self, lark: str, matcher: LLMatcher) -> None:
-        if lark not in self._kept:
-            self._kept[lark] = matcher
-            self._kept_bytes += len(lark)
+    def drop(self) -> None:
+        """Forget what is kept; whoever follows a grammar goes on."""
+        with self._lock:
+            self._kept.clear()
+
+    @property
+    def n_kept(self) -> int:
+        """How many grammars are kept."""
+        return len(self._kept)
+
+    @property
+    def kept_bytes(self) -> int:
+        """What is kept, estimated."""
+        with self._lock:
+            return sum(each.n_bytes for each in self._kept.values())
+
+    def _keep(self, lark: str, compiled: Compiled) -> None:
+        self._kept[lark] = compiled
         self._kept.move_to_end(lark)
-        while self._kept_bytes > KEPT_BYTES and len(self._kept) > 1:
-            self._kept_bytes -= len(self._kept.popitem(last=False)[0])
-
-
-def _settle(future: Future[Result], work: Callable[[], Result]) -> None:
-    """Do the work, unless nobody waits for it any more."""
-    if future.set_running_or_notify_cancel():
-        try:
-            future.set_result(work())
-        except Exception as error:
-            future.set_exception(error)
+        total = sum(each.n_bytes for each in self._kept.values())
+        while total > self._most_bytes:
+            total -= self._kept.popitem(last=False)[1].n_bytes

@@ -5,6 +5,7 @@ lexer behind a lock, so that following one of them waits for the masks of the ot
 slow so far go to a thread of their own, which yields to the forward pass.
 """
 
+import math
 import os
 import sys
 import threading
@@ -19,8 +20,8 @@ from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 from numpy.typing import NDArray
 
 from tessera.engine.batch.constraint import Constraint, Forced
-from tessera.engine.batch.lanes import Lane
 from tessera.errors import GrammarFailed
+from tessera.processes.lanes import Lane
 
 Bits = NDArray[np.uint32]
 Compute = Callable[[LLMatcher, int], Bits]
@@ -48,8 +49,8 @@ class Masks:
         self._vocabulary_size = vocabulary_size
         self._compute = compute
         self._clock = clock
-        self._quick = Lane(max(2, os.cpu_count() or 1))
-        self._slow = Lane(1, _yield_to_others)
+        self._quick = Lane(max(2, os.cpu_count() or 1), "masks")
+        self._slow = Lane(1, "slow masks", _yield_to_others)
 
     def begin(self, constraint: Constraint, account: bytes, follow: Callable[[], Forced]) -> None:
         """Run `follow` and compute the mask after it; `constraint.following` and `.masking` tell when."""
@@ -63,8 +64,11 @@ class Masks:
                 started_s = self._clock()
                 following.set_result(follow())
                 bits = self._compute(constraint.matcher, self._vocabulary_size)
-                masking.set_result((bits, self._clock() - started_s))
+                duration_s = self._clock() - started_s
+                constraint.compiled.wear(duration_s)
+                masking.set_result((bits, duration_s))
             except GrammarFailed as error:
+                constraint.compiled.wear(math.inf)
                 _fail(error, following, masking)
             except Exception as error:  # whatever it is, it is this request's failure and not the engine's
                 failure = GrammarFailed("The grammar of this request could not be followed further.")

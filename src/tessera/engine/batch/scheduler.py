@@ -1,28 +1,35 @@
 """Continuous batching: which sequences compute how many tokens in the next step (Yu et al. 2022, Orca).
 
-Every step takes all running sequences that decode, with one token each. The rest of the step goes to prompts,
-in chunks: the highest priority first; within a priority accounts take turns, and each account's prompts are
-computed in order of arrival. While sequences decode, the chunks are as large as `Pace` allows. Tokens that a
-grammar forces count as prompt tokens; a sequence that waits for its grammar sits the step out. When blocks
-run out, the lowest-ranking sequence gives its blocks back and is computed again later. A sequence that is
-alone may guess ahead.
+Every step takes the running sequences that decode, with one token each: all of them, unless the step would
+last too long; then accounts share it (`share_out`). The rest of the step goes to prompts, in chunks: the
+highest priority first; within a priority accounts take turns, and each account's prompts are computed in
+order of arrival. While sequences decode, the chunks are as large as `Pace` allows. Tokens that a grammar
+forces count as prompt tokens; a sequence that waits for its grammar sits the step out. When blocks or places
+run out, `preemption` says which sequence gives its blocks back and is computed again later. A sequence that
+is alone may guess ahead.
+
+A waiting sequence starts when all of it fits. One that does not fit is overtaken by others that do, but only
+MOST_OVERTAKEN times: then nothing of its account starts before it, and if its account runs nothing, nothing
+of its priority or lower ones.
 """
 
 import math
 from bisect import insort
-from collections import Counter, defaultdict
+from collections import defaultdict
+from collections.abc import Collection
 from itertools import groupby
 
 from tessera.engine.batch.blocks import BlockPool
 from tessera.engine.batch.pace import PROMPT_TOKENS_AT_LEAST, Pace
+from tessera.engine.batch.preemption import Loads, find_displaced, find_victim, make_way
 from tessera.engine.batch.sequence import Sequence
-from tessera.engine.batch.turns import Turns
+from tessera.engine.batch.turns import Turns, share_out
 
 
 class Scheduler:
     """Owns the queues; blocks come from `pool`, which it alone hands out.
 
-    `step_tokens` bounds the tokens of a step, except that decoding sequences are never left out and that
+    `step_tokens` bounds the tokens of a step, except that decoding sequences do not count and that
     prompts always get PROMPT_TOKENS_AT_LEAST. A step in which sequences decode should last `gap_s` at most.
     """
 
@@ -36,7 +43,7 @@ class Scheduler:
         self._step_tokens = step_tokens
         self._pace = Pace(gap_s)
         self._turns: dict[int, Turns] = defaultdict(Turns)  # by priority
-        self._n_prompt = 0
+        self._n_prompt = self._n_decoding = 0
 
     def add(self, sequence: Sequence) -> None:
         """Queue a sequence; it starts in a later `plan`."""
@@ -61,10 +68,11 @@ class Scheduler:
         """The next step: sequences and how many of their pending tokens to compute, blocks for them
         reserved.
         """
-        planned: dict[Sequence, int] = {}
-        for sequence in [each for each in self.running if each.decodes and not each.sits_out]:
-            self._plan_one(sequence, 1, planned)
         self._admit()
+        planned: dict[Sequence, int] = {}
+        for sequence in self._choose_decoding():
+            self._plan_one(sequence, 1, planned)
+        self._n_decoding = len(planned)
         self._plan_prompts(planned)
         self._draft(planned)
         self._n_prompt = sum(count - sequence.decodes for sequence, count in planned.items())
@@ -72,7 +80,7 @@ class Scheduler:
 
     def measure(self, duration_s: float) -> None:
         """Learn how long the planned step took."""
-        self._pace.measure(self._n_prompt, duration_s)
+        self._pace.measure(self._n_prompt, duration_s, self._n_decoding)
 
     def prompt_budget(self) -> int:
         """How many prompt tokens the next step may compute."""
@@ -81,13 +89,27 @@ class Scheduler:
         streaming = any(sequence.streams for sequence in self.running)
         return self._pace.prompt_tokens(most) if streaming else most
 
+    def _choose_decoding(self) -> list[Sequence]:
+        """Those that decode in this step. If all of them together take too long, accounts share the step."""
+        active = [each for each in self.running if not each.sits_out]
+        decoding = [each for each in active if each.decodes]
+        is_alone = len({each.salt for each in active}) == 1  # to hold it back would help nobody
+        most = self._pace.decoding(beside_prompts=len(decoding) < len(active))
+        chosen = decoding if is_alone else share_out(decoding, most)
+        for sequence in decoding:
+            sequence.n_sat_out += 1
+        for sequence in chosen:
+            sequence.n_sat_out = 0
+        return chosen
+
     def _plan_prompts(self, planned: dict[Sequence, int]) -> None:
         """Share the budget out among the sequences that have more to compute than is planned."""
         budget = left = self.prompt_budget()
         for priority, ranked in groupby([*self.running], key=lambda sequence: sequence.rank[0]):
             claims: dict[bytes, list[Sequence]] = defaultdict(list)
             for sequence in ranked:
-                if sequence.n_pending > planned.get(sequence, 0) and not sequence.sits_out:
+                decodes_later = sequence.decodes and sequence not in planned
+                if sequence.n_pending > planned.get(sequence, 0) and not (sequence.sits_out or decodes_later):
                     claims[sequence.salt].append(sequence)
             turns = self._turns[priority]
             for account in turns.order(claims):
@@ -127,7 +149,7 @@ class Scheduler:
 
     def _reserve(self, sequence: Sequence, count: int, planned: dict[Sequence, int]) -> bool:
         while (blocks := self.pool.take(sequence.n_missing_blocks(sequence.n_computed + count))) is None:
-            victim = self.running[-1]
+            victim = find_victim(self.running, self._loads(self.running))
             self._preempt(victim)
             planned.pop(victim, None)
             if victim is sequence:
@@ -137,28 +159,66 @@ class Scheduler:
 
     def _preempt(self, sequence: Sequence) -> None:
         sequence.preempted |= sequence.n_computed > sequence.n_cached
+        sequence.n_overtaken += 1
         sequence.vacate(self.pool)
         self.running.remove(sequence)
         insort(self.waiting, sequence, key=_rank)
 
     def _admit(self) -> None:
-        """Start waiting sequences as long as all of the next one fits; nobody overtakes it."""
-        n_promised = sum(each.n_missing_blocks(len(each.tokens)) for each in self.running)
-        while self.waiting and self.has_room:
-            sequence = self._next_waiting()
-            sequence.reuse(self.pool)
-            n_needed = sequence.n_missing_blocks(len(sequence.tokens))
-            if n_promised + n_needed > self.pool.n_available:
-                sequence.vacate(self.pool)
-                return
-            n_promised += n_needed
-            self.waiting.remove(sequence)
-            self.add_running(sequence)
+        """Start waiting sequences until no other one can start."""
+        while self._start_next():
+            pass
 
-    def _next_waiting(self) -> Sequence:
-        """Of the highest priority, from the account with the fewest running sequences, the oldest."""
-        n_running = Counter(each.salt for each in self.running)
-        return min(self.waiting, key=lambda each: (each.rank[0], n_running[each.salt], each.rank))
+    def _start_next(self) -> bool:
+        """Start the first sequence that can start, in the order of turns."""
+        loads = self._loads(self.running)
+        passed: list[Sequence] = []
+        blocked: set[bytes] = set()
+        for sequence in sorted(self.waiting, key=lambda each: _turn(each, loads)):
+            if sequence.salt in blocked:
+                continue
+            if self._start(sequence, loads):
+                for each in passed:
+                    each.n_overtaken += each.rank[0] <= sequence.rank[0]
+                return True
+            passed.append(sequence)
+            if sequence.is_due:
+                if not loads.of(sequence.salt):
+                    return False
+                blocked.add(sequence.salt)
+        return False
+
+    def _start(self, sequence: Sequence, loads: Loads) -> bool:
+        """Start a waiting sequence if there is room for all of it, or others have to make room."""
+        if not self.has_room and not find_displaced(sequence, self.running, loads):
+            return False
+        sequence.reuse(self.pool)
+        n_needed = sequence.n_missing_blocks(len(sequence.tokens))
+
+        def is_room(rest: list[Sequence]) -> bool:
+            n_promised = sum(each.n_missing_blocks(len(each.tokens)) for each in rest)
+            n_held = len(set(sequence.blocks).union(*(each.blocks for each in rest)))
+            n_free = self.pool.n_blocks - n_held
+            return len(rest) < self._max_sequences and n_promised + n_needed <= n_free
+
+        victims = make_way(sequence, self.running, self._loads, is_room)
+        if victims is None:
+            sequence.vacate(self.pool)
+            return False
+        for victim in victims:
+            self._preempt(victim)
+        self.waiting.remove(sequence)
+        self.add_running(sequence)
+        return True
+
+    def _loads(self, running: Collection[Sequence]) -> Loads:
+        return Loads(running, self._max_sequences, self.pool.n_blocks)
+
+
+def _turn(sequence: Sequence, loads: Loads) -> tuple[int, bool, int, tuple[int, int, int]]:
+    """Orders waiting sequences: by priority; those that are due; by the load of the account; by arrival."""
+    load = loads.of(sequence.salt)
+    return sequence.rank[0], not (sequence.is_due and not load), load, sequence.rank
 
 
 def _rank(sequence: Sequence) -> tuple[int, int, int]:

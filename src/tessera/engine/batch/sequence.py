@@ -12,6 +12,9 @@ from tessera.engine.batch.constraint import Constraint
 from tessera.engine.batch.drafts import Lookup
 from tessera.engine.batch.sampling import Sampler
 
+MOST_OVERTAKEN = 16
+"""After as many times a sequence is not overtaken by others of its priority any more."""
+
 
 @dataclass(slots=True, eq=False)
 class Sequence:
@@ -25,7 +28,11 @@ class Sequence:
     `spell` gives a token's bytes; `thinking_left` counts the thinking budget down and is None outside of
     the reasoning; `n_siblings` more sequences start from this one's prompt once it is computed.
     `draft` is what the step guesses of the tokens to come, and `lookup` where guesses are from. `held` are
-    the logits of a sequence whose mask was not ready when they were computed.
+    the logits of a sequence whose mask was not ready when they were computed. `n_overtaken` counts how often
+    another sequence was started or kept instead of this one, and `n_sat_out` the steps since it last decoded.
+
+    The output of a `reproducible` sequence does not depend on what else runs, nor on what was cached: see
+    `graph`. The keys and values of the first `n_reproducible` tokens are as such a sequence computes them.
     """
 
     request: int
@@ -41,15 +48,24 @@ class Sequence:
     thinking_left: int | None = None
     n_reported: int = 0
     n_siblings: int = 0
+    reproducible: bool = False
     n_computed: int = 0
+    n_reproducible: int = 0
     n_cached: int = 0
     preempted: bool = False
+    n_overtaken: int = 0
+    n_sat_out: int = 0
     blocks: list[int] = field(default_factory=list[int])
     keys: list[bytes] = field(default_factory=list[bytes])
     logprobs: list[TokenLogprob] = field(default_factory=list[TokenLogprob])
     draft: list[int] = field(default_factory=list[int])
     lookup: Lookup | None = None
     held: NDArray[np.float32] | None = None
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it has been overtaken as often as a sequence may be."""
+        return self.n_overtaken >= MOST_OVERTAKEN
 
     @property
     def sits_out(self) -> bool:
@@ -122,9 +138,11 @@ class Sequence:
             self.n_cached = 0
         while self.n_computed == len(self.blocks) * BLOCK_TOKENS and self.n_pending > BLOCK_TOKENS:
             key = self._next_key()
-            block = pool.find(key)
+            block = pool.find(key, reproducible=self.reproducible)
             if block is None:
                 return
+            if self.n_reproducible == self.n_computed and pool.is_reproducible(block):
+                self.n_reproducible += BLOCK_TOKENS
             self.blocks.append(block)
             self.keys.append(key)
             if not self.preempted:
@@ -137,10 +155,12 @@ class Sequence:
 
     def advance(self, count: int, pool: BlockPool) -> None:
         """`count` more tokens are computed; publish the blocks that are full now."""
+        if self.n_reproducible == self.n_computed and (self.reproducible or count > 1):
+            self.n_reproducible += count
         self.n_computed += count
-        while (len(self.keys) + 1) * BLOCK_TOKENS <= self.n_computed:
-            key = self._next_key()
-            pool.publish(self.blocks[len(self.keys)], key, self.salt)
+        while (end := (len(self.keys) + 1) * BLOCK_TOKENS) <= self.n_computed:
+            block, key = self.blocks[len(self.keys)], self._next_key()
+            pool.publish(block, key, self.salt, reproducible=end <= self.n_reproducible)
             self.keys.append(key)
 
     def vacate(self, pool: BlockPool) -> None:
@@ -148,7 +168,7 @@ class Sequence:
         pool.release(self.blocks)
         self.blocks.clear()
         self.keys.clear()
-        self.n_computed = 0
+        self.n_computed = self.n_reproducible = 0
         self.held = None
 
     def _next_key(self) -> bytes:

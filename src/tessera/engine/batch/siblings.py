@@ -25,6 +25,7 @@ def make_sibling(first: Sequence, index: int, vocabulary_size: int) -> Sequence:
         spell=first.spell,
         constraint=first.constraint and first.constraint.copy(),
         thinking_left=first.thinking_left,
+        reproducible=first.reproducible,
         logprobs=[*first.logprobs],
     )
 
@@ -44,4 +45,5 @@ def share_blocks(
     sibling.blocks += first.blocks[:n_full] + partial
     sibling.keys += first.keys
     sibling.n_computed, sibling.n_cached = first.n_computed, first.n_cached
+    sibling.n_reproducible = first.n_reproducible
     return True

@@ -1,6 +1,10 @@
-"""Whose prompts are computed first: accounts of one priority take turns at a step's budget."""
+"""Whose prompts are computed first, and who decodes if not all can: accounts of one priority share a step."""
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from itertools import groupby
+
+from tessera.engine.batch.sequence import Sequence
 
 
 class Turns:
@@ -26,3 +30,27 @@ class Turns:
     def serve(self, account: bytes, share: float) -> None:
         """The account has had this share of a step's budget."""
         self._served[account] += share
+
+
+def share_out(decoding: Collection[Sequence], most: int) -> list[Sequence]:
+    """Of the sequences that decode, `most` that do so in this step: the highest priority first, and of one
+    priority as many of each account, as far as it has them. Of an account, those that have waited longest.
+
+    Each account has one at least.
+    """
+    if len(decoding) <= most:
+        return [*decoding]
+    chosen: list[Sequence] = []
+    for _, ranked in groupby(sorted(decoding, key=lambda each: each.rank), key=lambda each: each.rank[0]):
+        claims: dict[bytes, list[Sequence]] = defaultdict(list)
+        for sequence in ranked:
+            claims[sequence.salt].append(sequence)
+        left = most - len(chosen)
+        for n_others, claim in zip(
+            reversed(range(len(claims))), sorted(claims.values(), key=len), strict=True
+        ):
+            share = max(1, left // (n_others + 1))
+            taken = sorted(claim, key=lambda each: (-each.n_sat_out, each.rank))[:share]
+            left -= len(taken)
+            chosen += taken
+    return chosen

@@ -186,6 +186,6 @@ async def _spawn(config: WorkerConfig, command: Sequence[str], listener: socket.
     fd = listener.fileno()
     environment = children.chosen(*_INHERITED) | _GIVEN
     child = await children.start((*command, str(fd)), environment, stdout=_STDERR, pass_fds=(fd,))
-    assert child.stdin is not None
-    child.stdin.write(pack(Start(config)))
+    with suppress(BrokenPipeError):  # it has ended, which `wait` will report
+        children.write(child, pack(Start(config)))
     return child

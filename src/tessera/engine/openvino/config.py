@@ -19,6 +19,7 @@ class WorkerConfig:
     `model_xml` is the path of the stateful OpenVINO IR. `step_tokens` bounds the prompt tokens of one forward
     pass, and `step_gap_s` is what a pass beside running streams should take at most. `precision` "f32"
     computes in float32 where "auto" takes what the device is fastest at. `threads` 0 uses every core.
+    `grammar_bytes` bounds what compiled grammars take.
     `tokenizer_json` is the path of the model's tokenizer, which grammars need. Its logs look like those of
     whoever starts it.
     """
@@ -33,6 +34,7 @@ class WorkerConfig:
     step_tokens: int
     tokenizer_json: str
     step_gap_s: float = 0.2
+    grammar_bytes: int = 2**28
     precision: Literal["auto", "f32"] = "auto"
     threads: int = 0
     log_level: Level = "info"

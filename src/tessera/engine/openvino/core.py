@@ -20,7 +20,8 @@ from tessera.engine.batch.scheduler import Scheduler
 from tessera.engine.batch.sequence import Sequence
 from tessera.engine.batch.siblings import make_sibling, share_blocks
 from tessera.engine.openvino.config import WorkerConfig
-from tessera.engine.openvino.graph import PagedGraph, Span
+from tessera.engine.openvino.graph import PagedGraph, Span, padded
+from tessera.engine.openvino.memory import Measure, Memory, heap_bytes, trim
 from tessera.engine.openvino.warming import Warming
 from tessera.errors import GenerationFailed, GrammarFailed, TesseraError
 from tessera.text.hf import HfTokenizer
@@ -39,9 +40,14 @@ class EngineCore:
     """Loads, compiles and warms up on construction (seconds). Its methods are called from one thread."""
 
     def __init__(
-        self, config: WorkerConfig, *, compute: Compute = compute_mask, clock: Clock = time.thread_time
+        self,
+        config: WorkerConfig,
+        *,
+        compute: Compute = compute_mask,
+        clock: Clock = time.thread_time,
+        measure: Measure = heap_bytes,
     ) -> None:
-        """`compute` and `clock` are what `Masks` takes."""
+        """`compute` and `clock` are what `Masks` takes, `measure` is what `Memory` takes."""
         self._graph = PagedGraph(
             Path(config.model_xml),
             precision=config.precision,
@@ -56,6 +62,7 @@ class EngineCore:
             gap_s=config.step_gap_s,
         )
         self._pool = pool
+        self._all_reproducible = config.precision == "f32"
         self._requests: dict[int, list[Sequence]] = {}
         self._outputs: list[Output] = []
         self._compiling: dict[int, Future[Constraint]] = {}
@@ -69,10 +76,17 @@ class EngineCore:
         self._masks = Masks(self._graph.vocabulary_size, compute=compute, clock=clock)
         tokenizer = HfTokenizer.from_file(Path(config.tokenizer_json))
         self._spell = tokenizer.token_bytes
-        self._grammars = Grammars(tokenizer, self.info.eos_token_ids, self.info.vocabulary_size)
+        self._grammars = Grammars(
+            tokenizer,
+            self.info.eos_token_ids,
+            self.info.vocabulary_size,
+            most_bytes=config.grammar_bytes,
+        )
         self._warming = Warming(
             self._graph, max_sequences=config.max_sequences, step_tokens=config.step_tokens
         )
+        trim()  # compiling the model leaves much behind
+        self._memory = Memory(self._grammars, config.grammar_bytes, measure)
 
     @property
     def busy(self) -> bool:
@@ -105,13 +119,19 @@ class EngineCore:
                 sequence.constraint.cancel()
 
     def gauges(self) -> dict[str, int]:
-        """Sequences running and waiting; blocks held, kept for reuse, and in all."""
+        """Sequences running and waiting; blocks held, kept for reuse, and in all; memory, in bytes."""
+        memory = self._memory
         return {
             "running": len(self._scheduler.running),
             "waiting": len(self._scheduler.waiting),
             "blocks_used": self._pool.n_held,
             "blocks_cached": self._pool.n_kept,
             "blocks_total": self._pool.n_blocks,
+            "cache_bytes": self._pool.n_touched * self._graph.block_bytes,
+            "kernel_bytes": memory.kernel_bytes,
+            "grammar_bytes": memory.grammar_bytes,
+            "grammars_kept": self._grammars.n_kept,
+            **({} if memory.resident_bytes is None else {"resident_bytes": memory.resident_bytes}),
         }
 
     def step(self) -> list[Output]:
@@ -125,8 +145,11 @@ class EngineCore:
         elif not self._outputs and (pending := self._pending()):
             wait(pending, IDLE_WAIT_S, FIRST_COMPLETED)
         elif not self._requests and not self._warming.is_done:
-            self._warming.warm_next()
+            n_rows = self._warming.next_rows
+            with self._memory.making_kernels(n_rows, n_rows):
+                self._warming.warm_next()
         self._sample_held()
+        self._bound_memory()
         self._report()
         outputs, self._outputs = self._outputs, []
         return outputs
@@ -134,8 +157,10 @@ class EngineCore:
     def _compute(self, planned: list[tuple[Sequence, int]]) -> None:
         """Run the model, and sample where the grammar is ready."""
         spans = [_span(sequence, n_tokens) for sequence, n_tokens in planned]
-        self._graph.start(spans)
-        logits = self._graph.logits()
+        n_rows = padded(sum(len(span.token_ids) for span in spans))
+        with self._memory.making_kernels(n_rows, sum(span.n_sampled for span in spans)):
+            self._graph.start(spans)
+            logits = self._graph.logits()
         for sequence, n_tokens in planned:
             sequence.advance(n_tokens, self._pool)
         sampled = [sequence for (sequence, _), span in zip(planned, spans, strict=True) if span.n_sampled]
@@ -204,6 +229,19 @@ class EngineCore:
         self._force_followed()
         self._outputs += [(sequence.request, sequence.report(finish)) for sequence, finish in self._sampled]
         self._sampled.clear()
+
+    def _bound_memory(self) -> None:
+        """End the request whose grammar is the largest if grammars outgrow what they may take."""
+        if not self._memory.is_due():
+            return
+        efforts = {
+            each.constraint.effort: each.request for each in self._alive() if each.constraint is not None
+        }
+        if ended := self._memory.look(efforts):
+            message = "The grammars of all requests need more memory than there is for them. Try again."
+            self._fail(
+                next(id for effort, id in efforts.items() if effort is ended), GenerationFailed(message)
+            )
 
     def _pending(self) -> list[Future[Any]]:
         """What sequences wait for while nothing can be computed."""
@@ -291,11 +329,14 @@ class EngineCore:
             spell=self._spell,
             thinking_left=sampling.thinking_budget and sampling.thinking_budget.n_tokens,
             n_siblings=sampling.n - 1,
+            reproducible=sampling.seed is not None or self._all_reproducible,
         )
 
 
 def _span(sequence: Sequence, n_tokens: int) -> Span:
     start, end = sequence.n_computed, sequence.n_computed + n_tokens
-    token_ids = sequence.tokens[start:end] + sequence.draft
     n_sampled = 1 + len(sequence.draft) if end == len(sequence.tokens) else 0
+    if sequence.reproducible and start and n_tokens + len(sequence.draft) == 1:
+        start -= 1  # two rows at least: the token before is computed again, and comes out the same
+    token_ids = sequence.tokens[start:end] + sequence.draft
     return Span(token_ids, start, sequence.blocks, n_sampled)

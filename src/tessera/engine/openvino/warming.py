@@ -37,6 +37,11 @@ class Warming:
         """Whether all batches are warm."""
         return not self._cold
 
+    @property
+    def next_rows(self) -> int:
+        """The size of the next larger batch, unless this is done."""
+        return self._cold[-1]
+
     def warm_next(self) -> None:
         """Make the kernels of the next larger batch."""
         self._graph.warm(self._cold.pop())

@@ -14,7 +14,10 @@ from typing import Protocol
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 128
 
-MAX_SMALL_CHUNKS = 16 * 1024
+MAX_TARGET_PARTS = 2 * 1024
+"""%-escapes and parameters: to decode each takes a microsecond or more, before it is known who sends them."""
+
+MAX_SMALL_CHUNKS = 4 * 1024
 SMALL_CHUNK_BYTES = 64
 """A body may have `MAX_SMALL_CHUNKS` chunks, and one more for every `SMALL_CHUNK_BYTES` of data: each chunk
 costs as much as some hundred bytes.
@@ -24,6 +27,7 @@ _BODY_UNREADABLE = "The chunks of the body cannot be read."
 
 _CRLF = b"\r\n"
 _FIELD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*")
+_PLAIN_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})\r\n")
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})([\t ]*;[\t\x20-\x7e\x80-\xff]*)?")
 
 
@@ -76,6 +80,7 @@ class ChunkedBody:
         content = bytearray()
         at = 0
         while not self.complete:
+            at = self._take_whole_chunks(unread, at, content)
             if self._n_left:
                 part = unread[at : at + self._n_left]
                 content += part
@@ -95,6 +100,27 @@ class ChunkedBody:
         del unread[:at]
         return bytes(content)
 
+    def _take_whole_chunks(self, unread: bytearray, at: int, content: bytearray) -> int:
+        """Take chunks that have arrived whole and have no extension, and return where they end. This is what
+        `_read_line` does too, at a fraction of the cost for each chunk.
+        """
+        if self._n_left or self._in_trailers or self._at_end_of_chunk:
+            return at
+        while (size := _PLAIN_SIZE.match(unread, at)) and (n_bytes := int(size[1], 16)):
+            begin, end = size.end(), size.end() + n_bytes
+            if not unread.startswith(_CRLF, end):
+                break
+            self._count_chunk()
+            content += unread[begin:end]
+            self._n_data += n_bytes
+            at = end + len(_CRLF)
+        return at
+
+    def _count_chunk(self) -> None:
+        self._n_chunks += 1
+        if self._n_chunks > MAX_SMALL_CHUNKS + self._n_data // SMALL_CHUNK_BYTES:
+            raise InvalidHttp("The body has too many small chunks.")
+
     def _read_line(self, line: bytes) -> None:
         if self._in_trailers:
             self._read_trailer(line)
@@ -111,9 +137,7 @@ class ChunkedBody:
             raise InvalidHttp(_BODY_UNREADABLE)
         self._n_left = int(read[1], 16)
         self._n_extra += len(read[2] or b"")
-        self._n_chunks += 1
-        if self._n_chunks > MAX_SMALL_CHUNKS + self._n_data // SMALL_CHUNK_BYTES:
-            raise InvalidHttp("The body has too many small chunks.")
+        self._count_chunk()
         self._in_trailers, self._at_end_of_chunk = not self._n_left, bool(self._n_left)
 
     def _read_trailer(self, line: bytes) -> None:

@@ -12,6 +12,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, par
 from tessera.server.http1.framing import (
     MAX_HEAD_BYTES,
     MAX_HEADERS,
+    MAX_TARGET_PARTS,
     Body,
     ChunkedBody,
     InvalidHttp,
@@ -147,6 +148,8 @@ class Head:
         for name in SINGLE:
             if names.count(name) > 1:
                 raise InvalidHttp(f"{name.decode().title()} is there more than once.")
+        if self.url.count(b"%") + self.url.count(b"&") > MAX_TARGET_PARTS:
+            raise InvalidHttp("The target of the request has too many escapes or parameters.")
         try:
             path = parse_url(self.url).path
         except HttpParserError:

@@ -22,6 +22,7 @@ from uvicorn.server import ServerState
 from tessera.errors import RequestError
 from tessera.http.context import context_of
 from tessera.http.middleware import new_request_id
+from tessera.server.http1.crowd import make_room, most_connections
 from tessera.server.http1.cycles import chunk_writer, write_unchunked
 from tessera.server.http1.framing import MAX_HEAD_BYTES as MAX_HEAD_BYTES
 from tessera.server.http1.framing import MAX_HEADERS as MAX_HEADERS
@@ -61,6 +62,7 @@ class GuardedProtocol(HttpToolsProtocol):
     """For `uvicorn.Config(http=…)`. uvicorn's own parser and its queue of requests are not used."""
 
     head_deadline_s = HEAD_DEADLINE_S
+    max_connections = most_connections()
 
     def __init__(
         self,
@@ -70,6 +72,7 @@ class GuardedProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self.idle_since_s: float | None = self.loop.time()
         self._unread = bytearray()
         self._head = Head()
         self._body: Body | None = None
@@ -82,6 +85,7 @@ class GuardedProtocol(HttpToolsProtocol):
         """A fresh connection has to say something."""
         super().connection_made(transport)
         _set_options(transport)
+        make_room(self.connections, self, self.max_connections)
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -118,6 +122,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._behind.cancel()
             self._behind = None
         super().on_response_complete()
+        self.idle_since_s = self.loop.time()
         if self.transport.is_closing():
             return
         if self._unread:
@@ -169,6 +174,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def _begin(self, head: Head, body: Body) -> None:
         """Start the application on a request. uvicorn asks its parser, and calls these methods from it."""
         self._head_arrived()
+        self.idle_since_s = None
         self.parser = head  # pyright: ignore[reportAttributeAccessIssue]
         self.on_message_begin()
         self.on_url(head.url)

@@ -80,6 +80,42 @@ def test_first_block_of_a_key_stays_the_findable_one() -> None:
     assert (pool.n_held, pool.n_kept) == (1, 0)
 
 
+def test_reproducible_blocks_take_the_place_of_others_and_not_the_other_way_round() -> None:
+    pool = BlockPool(4)
+    plain, better, late, held = pool.take(4) or []
+    pool.publish(plain, b"key")
+    pool.release([plain])
+    assert pool.find(b"key", reproducible=True) is None
+    assert (pool.n_kept, pool.n_available) == (1, 1)
+    pool.publish(better, b"key", reproducible=True)
+    assert (pool.n_kept, pool.n_available) == (0, 1), "what nobody can find is free"
+    pool.publish(late, b"key")
+    pool.publish(held, b"other")
+    for wanted in (True, False):
+        assert pool.find(b"key", reproducible=wanted) == better
+        pool.release([better])
+    pool.release([better, late])
+    assert (pool.n_held, pool.n_kept, pool.n_available) == (1, 1, 3)
+
+
+def test_a_block_that_is_taken_again_is_not_reproducible_any_more() -> None:
+    pool = BlockPool(1)
+    (block,) = pool.take(1) or []
+    pool.publish(block, b"one", reproducible=True)
+    pool.release([block])
+    assert pool.take(1) == [block]
+    pool.publish(block, b"two")
+    assert not pool.is_reproducible(block)
+
+
+def test_the_memory_of_blocks_is_used_block_by_block_and_counted_once() -> None:
+    pool = BlockPool(8)
+    for n_taken, n_touched in ((1, 1), (3, 3), (2, 3), (8, 8), (1, 8)):
+        blocks = pool.take(n_taken) or []
+        assert pool.n_touched == n_touched
+        pool.release(blocks)
+
+
 def test_least_recently_released_block_is_reused_first() -> None:
     pool = BlockPool(3)
     blocks = pool.take(3) or []

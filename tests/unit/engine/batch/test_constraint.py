@@ -1,7 +1,7 @@
 import pytest
 
 from tessera.core.generation import Grammar
-from tessera.engine.batch.constraint import BUDGET_PER_MASK_S, BUDGET_S, KEPT_BYTES, Effort, Grammars
+from tessera.engine.batch.constraint import BUDGET_PER_MASK_S, BUDGET_S, WORN_S, Effort, Grammars
 from tessera.errors import GrammarFailed, GrammarTooSlow
 from tessera.grammars.bytewise import ByteTokenizer
 
@@ -24,13 +24,51 @@ def test_what_does_not_compile_fails_alone(lark: str, grammars: Grammars) -> Non
     assert sound.result().forced() == [*b"ab"]
 
 
-def test_the_compiled_are_kept_but_not_without_end(grammars: Grammars) -> None:
-    comment = "// " + "x" * (KEPT_BYTES // 4)
-    for i in range(8):
-        assert grammars.constrain(Grammar(f'start: "{i}"\n{comment}\n')).result().forced() == [ord(str(i))]
-    assert sum(map(len, grammars._kept)) <= KEPT_BYTES
-    again = grammars.constrain(Grammar(f'start: "7"\n{comment}\n')).result()
-    assert again.forced() == [ord("7")]
+def numbered(i: int, n_text: int = 0) -> Grammar:
+    return Grammar(f'start: "{i:04}"\n// {"x" * n_text}\n')
+
+
+def test_the_compiled_are_kept_but_not_without_end() -> None:
+    most_bytes = 2**20
+    grammars = Grammars(TOKENIZER, [END], SIZE, most_bytes=most_bytes)
+    n_kept: list[int] = []
+    for i in range(400):
+        follower = grammars.constrain(numbered(i)).result()
+        assert follower.forced() == [*b"%04d" % i]
+        follower.compiled.wear(0.002 * (i % 3))
+        assert grammars.kept_bytes <= most_bytes + follower.compiled.n_bytes
+        n_kept.append(grammars.n_kept)
+    assert 1 < max(n_kept) < 300
+    last = grammars.constrain(numbered(399)).result()
+    assert last.compiled is follower.compiled
+    assert grammars.constrain(numbered(0)).result().forced() == [*b"0000"]
+
+
+@pytest.mark.parametrize("n_text", [10, 2**14])
+def test_one_that_is_too_large_by_itself_is_followed_and_not_kept(n_text: int) -> None:
+    grammars = Grammars(TOKENIZER, [END], SIZE, most_bytes=2**20)
+    follower = grammars.constrain(numbered(1, n_text)).result()
+    assert follower.forced() == [*b"0001"]
+    assert grammars.n_kept == (n_text == 10)
+
+
+def test_what_is_worn_by_its_followers_is_compiled_anew_for_the_next(grammars: Grammars) -> None:
+    first = grammars.constrain(numbered(7)).result()
+    second = grammars.constrain(numbered(7)).result()
+    assert second.compiled is first.compiled, "they share its automata"
+    for follower in (first, second):
+        follower.compiled.wear(WORN_S * 0.6)
+    third = grammars.constrain(numbered(7)).result()
+    assert third.compiled is not first.compiled
+    assert not third.compiled.is_worn
+    assert grammars.constrain(numbered(7)).result().compiled is third.compiled
+
+
+def test_dropped_grammars_are_followed_on(grammars: Grammars) -> None:
+    follower = grammars.constrain(numbered(8)).result()
+    grammars.drop()
+    assert (grammars.n_kept, grammars.kept_bytes) == (0, 0)
+    assert follower.forced() == [*b"0008"]
 
 
 def test_without_a_token_that_ends_there_is_no_following() -> None:

@@ -5,7 +5,7 @@ from llguidance import LLMatcher
 
 from tessera.core.generation import EngineFinish, Sampling, ThinkingBudget
 from tessera.engine.batch import growth
-from tessera.engine.batch.constraint import Constraint
+from tessera.engine.batch.constraint import Compiled, Constraint
 from tessera.engine.batch.sampling import Sampler
 from tessera.engine.batch.sequence import Sequence
 from tessera.errors import GrammarFailed
@@ -22,7 +22,8 @@ CONTEXT = 1000
 
 
 def constraint(lark: str) -> Constraint:
-    return Constraint(LLMatcher(LLG, LLMatcher.grammar_from_lark(lark), log_level=0, limits=LIMITS))
+    matcher = LLMatcher(LLG, LLMatcher.grammar_from_lark(lark), log_level=0, limits=LIMITS)
+    return Constraint(Compiled(matcher, len(lark)), matcher)
 
 
 def sequence(

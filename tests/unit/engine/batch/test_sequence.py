@@ -30,6 +30,55 @@ def test_only_what_is_of_the_prompt_counts_as_cached(n_prompt: int, n_forced: in
     assert len(one.tokens) // BLOCK_TOKENS == pool.n_kept
 
 
+def compute(one: Sequence, pool: BlockPool, *counts: int) -> None:
+    blocks = pool.take(one.n_missing_blocks(one.n_computed + sum(counts)))
+    assert blocks is not None
+    one.blocks += blocks
+    for count in counts:
+        one.advance(count, pool)
+
+
+@pytest.mark.parametrize(
+    ("counts", "n_taken"),
+    [
+        ((90,), 64),
+        ((32, 58), 64),
+        ((31, 2, 57), 64),
+        ((1, 89), 0),
+        ((32, 1, 57), 32),
+        ((63, 1, 26), 32),
+        ((64, *[1] * 26), 64),
+    ],
+)
+def test_a_reproducible_sequence_takes_what_was_not_computed_token_by_token(
+    counts: tuple[int, ...], n_taken: int
+) -> None:
+    pool = BlockPool(12)
+    other, one, again = make(90, 0), make(90, 0), make(90, 0)
+    compute(other, pool, *counts)
+    one.reproducible = again.reproducible = True
+    one.reuse(pool)
+    assert one.n_computed == n_taken
+    compute(one, pool, *[1] * one.n_pending)
+    again.reuse(pool)
+    assert again.n_computed == 64, "what it computes itself is reproducible"
+    plain = make(90, 0)
+    plain.reuse(pool)
+    assert plain.n_computed == plain.n_reproducible == 64
+
+
+def test_what_follows_other_blocks_is_not_reproducible() -> None:
+    pool = BlockPool(12)
+    first, second, third = make(40, 0), make(96, 0), make(96, 0)
+    compute(first, pool, *[1] * 40)
+    second.reuse(pool)
+    assert second.n_computed == 32
+    compute(second, pool, second.n_pending)
+    third.reproducible = True
+    third.reuse(pool)
+    assert third.n_computed == 0
+
+
 @pytest.mark.parametrize(
     ("n_output", "end", "ends"),
     [

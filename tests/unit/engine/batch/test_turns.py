@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.unit.engine.batch.test_scheduler import make
 
 from tessera.engine.batch.blocks import BlockPool
-from tessera.engine.batch.pace import PROMPT_TOKENS_AT_LEAST
+from tessera.engine.batch.pace import DECODING_AT_LEAST, PROMPT_TOKENS_AT_LEAST
 from tessera.engine.batch.scheduler import Scheduler
 from tessera.engine.batch.sequence import Sequence
 from tessera.engine.batch.turns import Turns
@@ -46,7 +46,7 @@ class Machine:
         running = [*self.scheduler.running]
         decoding = [sequence for sequence in running if sequence.decodes]
         self.last = dict(self.scheduler.plan())
-        assert self.last.keys() >= {*decoding}, "a stream was left out"
+        assert self.last.keys() >= {*decoding} - {*self.scheduler.waiting}, "a stream was left out"
         n_prompt = sum(count - sequence.decodes for sequence, count in self.last.items())
         assert n_prompt <= self.scheduler.prompt_budget()
         self._check_use(n_prompt)
@@ -99,6 +99,7 @@ def test_streams_go_on_prompts_share_and_accounts_take_turns(
             if at == n_step:
                 machine.add(request, length, account, priority=PRIORITIES[account], output=output)
         machine.step()
+        assert not any(each.preempted for each in machine.scheduler.waiting)
         running = {each.salt for each in machine.scheduler.running if each not in machine.last}
         served = {each.salt for each, count in machine.last.items() if count > 1}
         # A step of which the highest priority takes something is no turn of the others.
@@ -110,6 +111,7 @@ def test_streams_go_on_prompts_share_and_accounts_take_turns(
     raise AssertionError("some are never done")
 
 
+@settings(deadline=None)
 @given(st.floats(0.001, 0.15), st.floats(0.0001, 0.02), st.integers(0, 31))
 def test_long_prompts_in_a_loop_leave_a_stream_its_gaps(step_s: float, token_s: float, n_forced: int) -> None:
     machine = Machine(step_s, token_s, n_forced=n_forced)
@@ -160,16 +162,59 @@ def test_prompts_alone_take_whole_steps() -> None:
     assert prompt.n_output == 1
 
 
-def test_a_place_that_is_free_goes_to_the_account_with_the_fewest() -> None:
+def test_a_place_goes_to_the_account_with_the_fewest() -> None:
     machine = Machine(0.01, 0.001, max_sequences=2)
-    first, second, third = (machine.add(each, 10, b"greedy", output=4 + 9 * each) for each in range(3))
+    first, second, third = (machine.add(each, 10, b"greedy", output=8 + 9 * each) for each in range(3))
     machine.step()
-    honest = machine.add(9, 10, b"honest", output=4)
+    honest = machine.add(9, 10, b"honest", output=40)
+    machine.step()
+    assert {*machine.scheduler.running} == {first, honest}
     while first in machine.scheduler.running:
         machine.step()
     machine.step()
     assert {*machine.scheduler.running} == {second, honest}
     assert third in machine.scheduler.waiting
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n_greedy=st.integers(1, 60),
+    n_others=st.integers(0, 3),
+    fixed_s=st.floats(0.001, 0.05),
+    row_s=st.floats(0.0005, 0.008),
+    has_prompts=st.booleans(),
+)
+def test_many_streams_of_one_account_do_not_slow_down_those_of_others(
+    n_greedy: int, n_others: int, fixed_s: float, row_s: float, has_prompts: bool
+) -> None:
+    scheduler = Scheduler(BlockPool(4_000), max_sequences=64, step_tokens=STEP_TOKENS, gap_s=GAP_S)
+    accounts = [b"greedy"] * n_greedy + [b"%d" % i for i in range(n_others)]
+    streams = [make(i, [i], salt=account, max_tokens=10**6) for i, account in enumerate(accounts)]
+    for each in streams:
+        scheduler.add(each)
+    waited: Counter[Sequence] = Counter()
+    for n_step in range(150):
+        if has_prompts and n_step % 20 == 0:
+            scheduler.add(make(1000 + n_step, [n_step] * 100, salt=b"prompts", max_tokens=10**6))
+        planned = dict(scheduler.plan())
+        duration_s = fixed_s + row_s * sum(planned.values())
+        scheduler.measure(duration_s)
+        for each, n_tokens in planned.items():
+            each.advance(n_tokens, scheduler.pool)
+            if not each.n_pending:
+                each.tokens.append(1)
+                each.report(None)
+                if each.salt == b"prompts":
+                    scheduler.remove(each)
+        waited = Counter({each: waited[each] + 1 for each in scheduler.running if each not in planned})
+        if n_step < 100:
+            continue
+        assert not any(each in waited for each in streams[n_greedy:])
+        # All turns of an account are taken before one comes again.
+        assert max(waited.values(), default=0) <= n_greedy
+        least_s = fixed_s + row_s * (DECODING_AT_LEAST + PROMPT_TOKENS_AT_LEAST + len({*accounts}))
+        assert n_others == 0 or duration_s <= max(1.3 * GAP_S, least_s)
+        assert n_others or has_prompts or len(planned) == n_greedy
 
 
 @given(st.lists(st.sets(st.sampled_from([b"a", b"b", b"c", b"d"]), min_size=1), max_size=60), st.data())

@@ -139,6 +139,8 @@ def test_caps_hold_to_the_last_one() -> None:
     last = b"0\r\n\r\n"
     small = b"1\r\nx\r\n" * (MAX_SMALL_CHUNKS - 1)
     assert len(read(ChunkedBody(), [small + last])[0]) == MAX_SMALL_CHUNKS - 1
+    with pytest.raises(InvalidHttp, match="too many small chunks"):
+        read(ChunkedBody(), [small + small + last])
     # Chunks of a usual size are as many as a body needs.
     n_chunks = 3 * MAX_SMALL_CHUNKS
     usual = (b"80\r\n" + b"x" * 128 + b"\r\n") * n_chunks

@@ -2,7 +2,13 @@ import itertools
 
 import pytest
 
-from tessera.server.http1.framing import MAX_HEAD_BYTES, MAX_HEADERS, ChunkedBody, InvalidHttp
+from tessera.server.http1.framing import (
+    MAX_HEAD_BYTES,
+    MAX_HEADERS,
+    MAX_TARGET_PARTS,
+    ChunkedBody,
+    InvalidHttp,
+)
 from tessera.server.http1.head import SINGLE, Head
 
 REST = b'{"a": 1}\r\n\r\nGET /next HTTP/1.1\r\n\r\n'
@@ -31,6 +37,25 @@ def test_a_head_ends_at_its_empty_line_wherever_packets_end(wish: bytes, blank: 
         assert dict(head.headers)[b"host"] == b"x"
         assert not head.body().complete
         assert head.should_keep_alive() is True
+
+
+@pytest.mark.parametrize("part", [b"%61", b"%", b"&", b"a=1&", b"%zz", b"%&", b"&&"])
+@pytest.mark.parametrize("form", ["/%b", "/?%b", "http://x/%b", "/a?b=%b#c"])
+def test_a_target_has_parts_up_to_a_cap(form: str, part: bytes) -> None:
+    n = part.count(b"%") + part.count(b"&")
+
+    def sent(n_parts: int) -> bytes:
+        return b"GET " + form.encode() % (part * (n_parts // n)) + b" HTTP/1.1\r\nHost: x\r\n\r\n"
+
+    assert begun(sent(MAX_TARGET_PARTS)).body().complete
+    for n_parts in (MAX_TARGET_PARTS + n, 7 * MAX_TARGET_PARTS):
+        with pytest.raises(InvalidHttp, match="target of the request has too many"):
+            begun(sent(n_parts)).body()
+
+
+def test_a_long_path_without_them_is_taken() -> None:
+    path = b"/" + b"a" * 20_000
+    assert begun(b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n\r\n").url == path
 
 
 @pytest.mark.parametrize("name", sorted(SINGLE))

@@ -3,7 +3,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tessera.engine.batch.lanes import Lane
+from tessera.processes.lanes import Lane
 
 PATIENCE_S = 30
 
@@ -40,7 +40,7 @@ class Jobs:
 
 @pytest.mark.parametrize("n_threads", [2, 3, 5])
 def test_an_account_leaves_a_thread_to_the_others(n_threads: int) -> None:
-    lane, jobs = Lane(n_threads), Jobs()
+    lane, jobs = Lane(n_threads, "test"), Jobs()
     for number in range(20):
         lane.submit(b"greedy", jobs.held(f"greedy {number}"))
     jobs.until(lambda: len(jobs.begun) == n_threads - 1)
@@ -53,7 +53,7 @@ def test_an_account_leaves_a_thread_to_the_others(n_threads: int) -> None:
 
 
 def test_accounts_take_turns_at_a_single_thread() -> None:
-    lane, jobs = Lane(1), Jobs()
+    lane, jobs = Lane(1, "test"), Jobs()
     lane.submit(b"a", jobs.held("a0"))
     jobs.until(lambda: jobs.begun == ["a0"])
     for name in ("a1", "a2", "a3", "b1", "b2", "c1"):

@@ -3,14 +3,18 @@
 import threading
 from collections import Counter, deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+Result = TypeVar("Result")
 
 
 class Lane:
     """Threads that do jobs. Accounts take turns; no account has all threads at once, if there are several."""
 
-    def __init__(self, n_threads: int, initializer: Callable[[], None] | None = None) -> None:
-        self._threads = ThreadPoolExecutor(n_threads, "grammars", initializer)
+    def __init__(self, n_threads: int, name: str, initializer: Callable[[], None] | None = None) -> None:
+        """`name` is the threads'; each calls `initializer` when it starts."""
+        self._threads = ThreadPoolExecutor(n_threads, name, initializer)
         self._most = max(1, n_threads - 1)
         self._lock = threading.Lock()
         self._waiting: dict[bytes, deque[Callable[[], None]]] = {}  # by account, the next to be served first
@@ -21,6 +25,20 @@ class Lane:
         with self._lock:
             self._waiting.setdefault(account, deque()).append(job)
         self._threads.submit(self._work)
+
+    def call(self, account: bytes, work: Callable[[], Result]) -> Future[Result]:
+        """Queue a job with a result. If the future is cancelled before its turn, it is not done."""
+        future: Future[Result] = Future()
+
+        def job() -> None:
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(work())
+                except Exception as error:
+                    future.set_exception(error)
+
+        self.submit(account, job)
+        return future
 
     def _work(self) -> None:
         """Do jobs as long as there are any. A job is left only to a thread that runs for its account."""

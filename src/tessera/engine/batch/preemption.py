@@ -1,0 +1,95 @@
+"""Which sequences give way when blocks, or places in a step, run out.
+
+The lowest priority gives way first. Within a priority it is the account with the largest load: its share of
+all places or of all blocks, whichever is larger (dominant resource fairness: Ghodsi et al. 2011). Blocks that
+a running sequence still needs for its tokens count as its own. Of an account, the sequence that came last
+gives way.
+
+A running sequence that needs another block takes it from whoever is first in this order, which may be itself.
+A sequence that is to start displaces lower priorities, and accounts of its own priority whose load is larger
+than that of its own account with the newcomer. So accounts cannot displace each other in turn: each time, the
+larger of two loads becomes smaller. With k accounts of one priority, one that needs less than a k-th of all
+does not wait.
+
+So that large sequences are served, too, one is spared in each priority: the first of those that are due
+(`Sequence.is_due`).
+"""
+
+from collections import Counter
+from collections.abc import Callable, Collection
+
+from tessera.engine.batch.sequence import Sequence
+
+
+class Loads:
+    """What the running sequences of each account need, of so many places and blocks in all."""
+
+    def __init__(self, running: Collection[Sequence], n_places: int, n_blocks: int) -> None:
+        self._n_places, self._n_blocks = n_places, n_blocks
+        self._places: Counter[bytes] = Counter()
+        self._blocks: Counter[bytes] = Counter()
+        for sequence in running:
+            self._places[sequence.salt] += 1
+            self._blocks[sequence.salt] += _n_needed(sequence)
+
+    def of(self, account: bytes) -> int:
+        """The account's load; 0 if it runs nothing."""
+        return self._load(self._places[account], self._blocks[account])
+
+    def with_newcomer(self, sequence: Sequence) -> int:
+        """What the load of its account would be if that sequence ran, too."""
+        account = sequence.salt
+        return self._load(self._places[account] + 1, self._blocks[account] + _n_needed(sequence))
+
+    def _load(self, places: int, blocks: int) -> int:
+        return max(places * self._n_blocks, blocks * self._n_places)
+
+
+def find_victim(running: Collection[Sequence], loads: Loads) -> Sequence:
+    """Which sequence gives its blocks to another one that is running. There must be one."""
+    spared = _spared(running)
+    return max(running, key=lambda each: (each.rank[0], each not in spared, loads.of(each.salt), each.rank))
+
+
+def find_displaced(newcomer: Sequence, running: Collection[Sequence], loads: Loads) -> Sequence | None:
+    """Which of the running sequences gives way first to one that is to start, if any does."""
+    after, spared = loads.with_newcomer(newcomer), _spared(running)
+
+    def gives_way(each: Sequence) -> bool:
+        if each.rank[0] != newcomer.rank[0]:
+            return each.rank[0] > newcomer.rank[0]
+        return each.salt != newcomer.salt and each not in spared and loads.of(each.salt) > after
+
+    candidates = filter(gives_way, running)
+    return max(candidates, key=lambda each: (each.rank[0], loads.of(each.salt), each.rank), default=None)
+
+
+def make_way(
+    newcomer: Sequence,
+    running: Collection[Sequence],
+    loads_of: Callable[[Collection[Sequence]], Loads],
+    is_room: Callable[[list[Sequence]], bool],
+) -> list[Sequence] | None:
+    """The sequences that give way to a newcomer, or None if it must wait. `is_room` says whether there is
+    room for it beside these.
+    """
+    rest, victims = [*running], list[Sequence]()
+    while not is_room(rest):
+        victim = find_displaced(newcomer, rest, loads_of(rest))
+        if victim is None:
+            return None
+        rest.remove(victim)
+        victims.append(victim)
+    return victims
+
+
+def _spared(running: Collection[Sequence]) -> Collection[Sequence]:
+    """The first sequence of each priority that is due."""
+    spared: dict[int, Sequence] = {}
+    for sequence in sorted(filter(lambda each: each.is_due, running), key=lambda each: each.rank):
+        spared.setdefault(sequence.rank[0], sequence)
+    return spared.values()
+
+
+def _n_needed(sequence: Sequence) -> int:
+    return len(sequence.blocks) + sequence.n_missing_blocks(len(sequence.tokens))

@@ -1,0 +1,67 @@
+"""A child that has ended before it is written to: its owner hears how it ended, on both event loops."""
+
+import asyncio
+import socket
+import sys
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+import uvloop
+from tests.conformance.engines.fake_worker import CONFIG
+
+from tessera.engine.host import process
+from tessera.errors import EngineOverloaded, StartupError
+from tessera.processes import children
+from tessera.processes.pool import ProcessPool
+from tessera.server.api import Plan
+from tessera.server.workers import Workers
+from tessera.settings import Settings
+
+ENDED = (sys.executable, "-c", "raise SystemExit(3)")
+start = children.start
+
+
+async def start_ended(command: Any, environment: Any, **others: Any) -> asyncio.subprocess.Process:
+    """A child whose end the event loop knows of already: what a race may come to, made certain."""
+    child = await start(ENDED, environment, **others)
+    await child.wait()
+    assert child.stdin is not None
+    while not child.stdin.is_closing():  # noqa: ASYNC110 - there is no event for it
+        await asyncio.sleep(0.005)
+    return child
+
+
+@pytest.fixture(params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(children, "start", start_ended)
+    return request.param
+
+
+async def wait(child: Coroutine[Any, Any, asyncio.subprocess.Process]) -> int:
+    return await (await child).wait()
+
+
+def test_an_engine_that_has_ended(run: Any) -> None:
+    with socket.socket() as listener:
+        assert run(wait(process._spawn(CONFIG, ENDED, listener))) == 3
+
+
+def test_an_api_process_that_has_ended(run: Any) -> None:
+    async def code(listener: socket.socket) -> int:
+        return await Workers(Plan(Settings(), b"", None, None), [listener])._live(listener, asyncio.Event())
+
+    with socket.socket() as listener:
+        assert run(code(listener)) == 3
+
+
+def test_a_child_of_a_pool_that_has_ended(run: Any) -> None:
+    async def work() -> None:
+        pool = ProcessPool("tessera.nothing", b"", purpose="tests")
+        with pytest.raises(StartupError, match="ended with exit code 3"):
+            await pool.start()
+        with pytest.raises(EngineOverloaded):
+            await pool.ask(b"")
+        await pool.aclose()
+
+    run(work())
