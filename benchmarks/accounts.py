@@ -27,7 +27,7 @@ from tessera.access.keys import Keys
 from tessera.access.limits import MemoryLimiter
 from tessera.core.chat import ChatRequest, Mode
 from tessera.core.events import FinishReason
-from tessera.core.record import RequestRecord, Step
+from tessera.core.record import RequestRecord, RequestStep
 from tessera.observe.metrics import Metrics
 from tessera.observe.requests import RequestMetrics
 from tessera.store.database import open_database
@@ -99,7 +99,7 @@ class _Books:
         record = RequestRecord("req", who.account, who.key_id, readers=readers)
         reply_id = new_id(time.time())
         record.ask(ChatRequest(()), reply_id=reply_id, model=MODEL, streamed=self.kind.streamed)
-        record.reach(Step.RECEIVED)
+        record.reach(RequestStep.RECEIVED)
         async with OpenEntry(self.ledger, record) as entry:
             await self.kind.begin()
             if self.kind.streamed:

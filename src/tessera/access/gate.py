@@ -6,7 +6,7 @@ A request is a `Permit`: it is admitted once, left once, and tells where its acc
 from collections.abc import Set
 
 from tessera.access.keys import Identity
-from tessera.access.limits import Allowance, Lease, Limiter, Refusal
+from tessera.access.limits import Allowance, Lease, Limiter, LimitRefusal
 from tessera.core.chat import Mode
 from tessera.errors import (
     LimitExceeded,
@@ -44,7 +44,7 @@ class Permit:
         self._gate = gate
         self._who = Allowance(identity.account, identity.tier, identity.rate)
         self._lease: Lease | None = None
-        self._refusal: Refusal | None = None
+        self._refusal: LimitRefusal | None = None
 
     async def admit(self, names: Set[str], mode: Mode, n_choices: int = 1) -> None:
         """Let it in, to the model of these names; whoever got in must `leave`.
@@ -57,7 +57,7 @@ class Permit:
             self._gate.count_refusal("concurrency", self.identity)
             raise TooManyChoices(f"'n' is {n_choices}, and {most} choices at once are allowed.", param="n")
         decided = await limiter.admit(self._who, thinks=mode is Mode.THINKING, n_choices=n_choices)
-        if isinstance(decided, Refusal):
+        if isinstance(decided, LimitRefusal):
             self._refusal = decided
             self._gate.count_refusal(decided.limit, self.identity)
             raise _explained(decided, self._who)
@@ -108,7 +108,7 @@ def check_models(identity: Identity, names: Set[str]) -> None:
         raise PermissionDenied(f"This key may not use that model. Send one of: {allowed}.", param="model")
 
 
-def _explained(refusal: Refusal, who: Allowance) -> LimitExceeded:
+def _explained(refusal: LimitRefusal, who: Allowance) -> LimitExceeded:
     wait_s = refusal.retry_after_s
     match refusal.limit:
         case "rate":

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tessera.access.capacity import Capacity
-from tessera.access.turns import Turns
+from tessera.access.fair_queue import FairQueue
 from tessera.errors import EngineOverloaded
 from tessera.observe.metrics import Metrics
 
@@ -36,7 +36,7 @@ _WEIGHT = 0.1  # of the last request in the mean time that one holds its place
 
 
 @dataclass(slots=True, eq=False)
-class Place:
+class Places:
     """A request's place: `n` choices, which count as running from the moment it is granted until `leave`."""
 
     account: str
@@ -59,10 +59,10 @@ class EngineQueue:
     ) -> None:
         self.capacity = capacity
         self._limits = tuple(capacity.limits())
-        self._queues: dict[int, Turns[Place]] = {}
+        self._queues: dict[int, FairQueue[Places]] = {}
         self._held: Counter[int] = Counter()
         self._held_by: Counter[str] = Counter()
-        self._kept_for: Place | None = None
+        self._kept_for: Places | None = None
         self._numbers, self._n_turns = itertools.count(), 0
         self._mean_s, self._clock = 1.0, clock
         self._shown = (metrics or Metrics()).places
@@ -81,28 +81,28 @@ class EngineQueue:
         """Raise `EngineOverloaded` if a request would be refused: cheap enough to be asked before its body is
         read.
         """
-        queue = self._queues.get(priority) or Turns[Place]()
+        queue = self._queues.get(priority) or FairQueue[Places]()
         if len(queue) < self.capacity.max_queued or self._is_free(priority):
             return
         if not queue or queue.n_of(queue.largest()[0]) <= queue.n_of(account) + 1:
             raise self._overloaded(f"{len(queue)} requests are waiting already.")
 
-    def join(self, account: str, priority: int, n_choices: int) -> Place:
+    def join(self, account: str, priority: int, n_choices: int) -> Places:
         """A place, granted at once or to be waited for, and to be left in any case. Raises
         `EngineOverloaded` if the queue is full.
         """
         decided = asyncio.get_running_loop().create_future()
         # More choices than there are places run when they have all that the priority may have.
         n = min(n_choices, self._most(priority))
-        place = Place(account, priority, n, next(self._numbers), decided)
-        queue = self._queues.setdefault(priority, Turns())
+        place = Places(account, priority, n, next(self._numbers), decided)
+        queue = self._queues.setdefault(priority, FairQueue())
         queue.add(account, place)
         self._grant_places()
         if place.state == "waiting" and len(queue) > self.capacity.max_queued:
             self._refuse_one(queue, place)
         return place
 
-    async def wait(self, place: Place) -> None:
+    async def wait(self, place: Places) -> None:
         """Return when the place is granted. Raises `EngineOverloaded` if that takes too long, or if the place
         in the queue is given to an account that has fewer.
         """
@@ -115,7 +115,7 @@ class EngineQueue:
         if place.state == "refused":
             raise self._overloaded("Your account has the most requests that wait.")
 
-    def leave(self, place: Place) -> None:
+    def leave(self, place: Places) -> None:
         """Give the place back, whatever became of it; the first call counts."""
         if place.state == "waiting":
             self._remove(place)
@@ -134,7 +134,7 @@ class EngineQueue:
             place.state, place.granted_s = "granted", self._clock()
             place.decided.set_result(None)
 
-    def _next(self) -> Place | None:
+    def _next(self) -> Places | None:
         """The request whose turn it is. If that of the longest wait has come and there is no room for it yet,
         it is remembered, and others go on with what it does not need.
         """
@@ -147,11 +147,11 @@ class EngineQueue:
             return kept_for
         return self._queues[max(self._queues)].next(self._held_by)
 
-    def _of_longest_wait(self) -> Place | None:
+    def _of_longest_wait(self) -> Places | None:
         """The next place of the queue whose first request has waited longest. Only queues that higher
         priorities hold up count: nothing is kept free for a priority that has all it may have.
         """
-        found: Place | None = None
+        found: Places | None = None
         longest = math.inf
         for priority, queue in self._queues.items():
             place, oldest = queue.next(self._held_by), min(place.number for place in queue.first_items())
@@ -164,7 +164,7 @@ class EngineQueue:
         """The most places that this priority and lower ones may hold together."""
         return next(most for below, most in self._limits if below > priority)
 
-    def _has_room(self, priority: int, n: int, place: Place | None = None) -> bool:
+    def _has_room(self, priority: int, n: int, place: Places | None = None) -> bool:
         """Whether so many places are free now, but for those that are kept for another than `place`."""
         kept_for = None if self._kept_for is place else self._kept_for
         for below, most in self._limits:
@@ -190,14 +190,14 @@ class EngineQueue:
     def _reserved_within(self, low: float, below: float) -> int:
         return sum(n for priority, n in self.capacity.reserved.items() if low <= priority < below)
 
-    def _hold(self, place: Place, n: int) -> None:
+    def _hold(self, place: Places, n: int) -> None:
         self._held[place.priority] += n
         self._held_by[place.account] += n
         if not self._held_by[place.account]:
             del self._held_by[place.account]
         self._shown.labels(str(place.priority)).set(self._held[place.priority])
 
-    def _refuse_one(self, queue: Turns[Place], newcomer: Place) -> None:
+    def _refuse_one(self, queue: FairQueue[Places], newcomer: Places) -> None:
         """Raises if it is the newcomer: then its account has as many waiting as any other."""
         account, latest = queue.largest()
         if queue.n_of(account) <= queue.n_of(newcomer.account):
@@ -208,12 +208,12 @@ class EngineQueue:
         latest.state = "refused"
         latest.decided.set_result(None)
 
-    def _remove(self, place: Place) -> None:
+    def _remove(self, place: Places) -> None:
         """Take it out of its queue."""
         self._queues[place.priority].remove(place.account, place)
         self._forget(place)
 
-    def _forget(self, place: Place) -> None:
+    def _forget(self, place: Places) -> None:
         """It waits no more."""
         if not self._queues[place.priority]:
             del self._queues[place.priority]

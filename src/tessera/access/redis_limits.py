@@ -20,7 +20,7 @@ from redis.backoff import NoBackoff
 from redis.commands.core import AsyncScript
 from redis.exceptions import RedisError
 
-from tessera.access.limits import Allowance, Limit, MemoryLease, MemoryLimiter, Refusal
+from tessera.access.limits import Allowance, Limit, LimitRefusal, MemoryLease, MemoryLimiter
 from tessera.access.redis_scripts import ADMIT, SETTLE
 from tessera.access.window import Standing
 from tessera.observe.logs import log
@@ -76,7 +76,7 @@ class RedisLimiter:
 
     async def admit(
         self, who: Allowance, *, thinks: bool, n_choices: int = 1
-    ) -> "RedisLease | MemoryLease | Refusal":
+    ) -> "RedisLease | MemoryLease | LimitRefusal":
         """See `Limiter`."""
         lease = f"{self._name}-{next(self._numbers)}"
         leases = (lease, *(f"{lease}:{i}" for i in range(1, n_choices)))
@@ -90,7 +90,7 @@ class RedisLimiter:
         limit, wait_s, remaining, reset_s = reply
         standing = Standing(who.rate.sustained, remaining, reset_s)
         if limit:
-            return Refusal(_LIMITS[limit - 1], standing, wait_s)
+            return LimitRefusal(_LIMITS[limit - 1], standing, wait_s)
         self._held.setdefault(who.account_id, set()).update(leases)
         if self._renewing is None:
             self._renewing = asyncio.create_task(self._renew())

@@ -25,7 +25,7 @@ CLIENT_GONE = "client_gone"
 _MOST_TELLING = (FinishReason.LENGTH, FinishReason.TOOL_CALLS, FinishReason.STOP)
 
 
-class Step(StrEnum):
+class RequestStep(StrEnum):
     """The steps of a request, in their order. Code, metrics, logs and spans call them by these words."""
 
     AUTHENTICATED = "authenticated"
@@ -71,7 +71,7 @@ class Asked:
 class RecordReader(Protocol):
     """Whoever follows the records of requests. Its methods do not wait and do not raise."""
 
-    def reached(self, record: "RequestRecord", step: Step) -> None:
+    def reached(self, record: "RequestRecord", step: RequestStep) -> None:
         """Called for every step after `authenticated`."""
         ...
 
@@ -105,10 +105,10 @@ class RequestRecord:
         self.tally = Tally()
         self.failure: str | None = None
         self.is_our_fault = False
-        self.step = Step.AUTHENTICATED
+        self.step = RequestStep.AUTHENTICATED
         self.begun_ns = time.time_ns()
         self._begun_s = time.monotonic()
-        self._after_s = {Step.AUTHENTICATED: 0.0}
+        self._after_s = {RequestStep.AUTHENTICATED: 0.0}
         self._readers = tuple(readers)
 
     def ask(self, request: ChatRequest, *, reply_id: str, model: str, streamed: bool) -> None:
@@ -125,7 +125,7 @@ class RequestRecord:
             wants_json=not isinstance(request.answer_format, FreeText),
         )
 
-    def reach(self, step: Step) -> None:
+    def reach(self, step: RequestStep) -> None:
         self.step = step
         self._after_s[step] = self.age_s
         for reader in self._readers:
@@ -145,15 +145,15 @@ class RequestRecord:
     @property
     def whole_s(self) -> float | None:
         """Seconds from `received` until now; None before."""
-        received_s = self._after_s.get(Step.RECEIVED)
+        received_s = self._after_s.get(RequestStep.RECEIVED)
         return None if received_s is None else self.age_s - received_s
 
-    def after_s(self, step: Step) -> float | None:
+    def after_s(self, step: RequestStep) -> float | None:
         """Seconds from `received` to `step`; None if the request has not got there."""
-        received_s, reached_s = self._after_s.get(Step.RECEIVED), self._after_s.get(step)
+        received_s, reached_s = self._after_s.get(RequestStep.RECEIVED), self._after_s.get(step)
         return None if received_s is None or reached_s is None else reached_s - received_s
 
-    def times_ns(self) -> dict[Step, int]:
+    def times_ns(self) -> dict[RequestStep, int]:
         """The Unix times of the steps that were reached, in their order."""
         return {step: self.begun_ns + round(after_s * 1e9) for step, after_s in self._after_s.items()}
 
@@ -174,11 +174,11 @@ class RequestRecord:
             model=asked.model,
             mode=asked.mode.value,
             streamed=asked.streamed,
-            begun_s=self.times_ns()[Step.RECEIVED] / 1e9,
+            begun_s=self.times_ns()[RequestStep.RECEIVED] / 1e9,
             usage=self.tally.usage,
             finish=self.outcome if ended else OPEN,
-            waited_s=self.after_s(Step.STARTED),
-            first_token_s=self.after_s(Step.FIRST_TOKEN),
+            waited_s=self.after_s(RequestStep.STARTED),
+            first_token_s=self.after_s(RequestStep.FIRST_TOKEN),
             whole_s=self.whole_s if ended else None,
         )
 

@@ -13,7 +13,7 @@ from tessera.access.gate import Permit
 from tessera.catalog import Model
 from tessera.core.chat import ChatRequest
 from tessera.core.events import ChatEvent, Completed
-from tessera.core.record import RequestRecord, Step
+from tessera.core.record import RequestRecord, RequestStep
 from tessera.core.result import fold
 from tessera.http.context import RequestContext
 from tessera.http.errors import presentable
@@ -89,7 +89,7 @@ async def _collect(batches: Batches, to: Exchange, entry: OpenEntry) -> list[Cha
     async with to.deadline, aclosing(batches):
         async for batch in batches:
             if not events:
-                to.record.reach(Step.FIRST_TOKEN)
+                to.record.reach(RequestStep.FIRST_TOKEN)
             events += batch
     await entry.settle()
     return events
@@ -109,7 +109,7 @@ async def _write(
             async for events in batches:
                 if not begun:
                     begun = True
-                    to.record.reach(Step.FIRST_TOKEN)
+                    to.record.reach(RequestStep.FIRST_TOKEN)
                 frames = writer.write(events)
                 if isinstance(events[-1], Completed):
                     last = frames

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeAlias, TypeVar
 
-from tessera.access.turns import Turns
+from tessera.access.fair_queue import FairQueue
 from tessera.errors import BodyTimeout, EngineOverloaded, RequestError, TooManyBytes
 from tessera.http.decoding import Decoding
 from tessera.http.limits import HttpLimits
@@ -75,7 +75,7 @@ class Bodies:
         self._n_bodies: Counter[str] = Counter()
         self._owed: Counter[str] = Counter()
         self._shared: Counter[int] = Counter()
-        self._wishes: Turns[_Wish] = Turns()
+        self._wishes: FairQueue[_Wish] = FairQueue()
         self._bytes, self._waiting = metrics.body_bytes, metrics.bodies_waiting
         self._later = later
         self.decoding = Decoding(metrics)
@@ -90,9 +90,9 @@ class Bodies:
         """Bodies that wait for bytes or for their turn to be decoded."""
         return len(self._wishes) + self.decoding.n_waiting
 
-    def of(self, account: str, priority: int) -> "Body":
+    def of(self, account: str, priority: int) -> "RequestBody":
         """The body of one request, entered around all that is done with it."""
-        return Body(self, Owner(account, priority))
+        return RequestBody(self, Owner(account, priority))
 
     def begin(self, owner: Owner) -> None:
         """A body begins to arrive; raises `TooManyBytes`."""
@@ -184,7 +184,7 @@ class Bodies:
         self._grant()
 
 
-class Body:
+class RequestBody:
     """One body and the bytes that are set aside for it. Entered around all that is done with its request."""
 
     def __init__(self, bodies: Bodies, owner: Owner) -> None:

@@ -8,13 +8,13 @@ from dataclasses import replace
 from starlette.types import Receive, Scope, Send
 
 from tessera.access.gate import Permit
-from tessera.access.queue import Place
+from tessera.access.queue import Places
 from tessera.catalog import Model
 from tessera.core.chat import Caller
-from tessera.core.record import RequestRecord, Step
+from tessera.core.record import RequestRecord, RequestStep
 from tessera.errors import EngineUnavailable, RequestError
 from tessera.http.answers import Exchange, send_reply, stream_reply
-from tessera.http.bodies import Body
+from tessera.http.bodies import RequestBody
 from tessera.http.body import read_body
 from tessera.http.context import RequestContext, context_of
 from tessera.http.presence import while_present
@@ -72,7 +72,14 @@ class ChatCompletions:
         )
 
     async def _receive(
-        self, scope: Scope, receive: Receive, send: Send, *, caller: Caller, record: RequestRecord, body: Body
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        caller: Caller,
+        record: RequestRecord,
+        body: RequestBody,
     ) -> Exchange:
         """Receives and decodes the body. What would be refused anyway is refused before it costs anything."""
         service = self._service
@@ -85,7 +92,7 @@ class ChatCompletions:
         _require_ready(model)
         check_length(request, model, caller)
         service.queue.check(record.account, caller.priority)
-        record.reach(Step.RECEIVED)
+        record.reach(RequestStep.RECEIVED)
         return Exchange(
             scope=scope,
             receive=receive,
@@ -107,7 +114,7 @@ class ChatCompletions:
         """
         names = self._service.catalog.names_of(to.model)
         await to.visit.admit(names, to.request.mode, to.request.n)
-        to.record.reach(Step.ADMITTED)
+        to.record.reach(RequestStep.ADMITTED)
         try:
             with self._service.watch.over(to.visit.authorization, names, to.deadline.end):
                 yield
@@ -118,21 +125,21 @@ class ChatCompletions:
             await to.leave()
 
     @asynccontextmanager
-    async def _place(self, to: Exchange, caller: Caller, body: Body) -> AsyncGenerator[None]:
+    async def _place(self, to: Exchange, caller: Caller, body: RequestBody) -> AsyncGenerator[None]:
         """Holds a place at the engine for each choice, after a wait if need be."""
         queue = self._service.queue
         place = queue.join(to.record.account, caller.priority, to.request.n)
-        to.record.reach(Step.QUEUED)
+        to.record.reach(RequestStep.QUEUED)
         try:
             if place.state == "waiting":
                 await while_present(to.receive, self._wait(to, place))
             body.release()
-            to.record.reach(Step.STARTED)
+            to.record.reach(RequestStep.STARTED)
             yield
         finally:
             queue.leave(place)
 
-    async def _wait(self, to: Exchange, place: Place) -> None:
+    async def _wait(self, to: Exchange, place: Places) -> None:
         async with to.deadline:
             await self._service.queue.wait(place)
 

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from tessera.access.turns import Turns
+from tessera.access.fair_queue import FairQueue
 from tessera.observe.metrics import Metrics
 
 T = TypeVar("T")
@@ -24,7 +24,7 @@ the worst. It is values that cost, not bytes: 30 kB of them can take 20 ms.
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Turn:
+class _DecodingTurn:
     account: str
     came: asyncio.Future[None]
 
@@ -34,7 +34,7 @@ class Decoding:
 
     def __init__(self, metrics: Metrics) -> None:
         self._is_busy = False
-        self._turns: Turns[_Turn] = Turns()
+        self._turns: FairQueue[_DecodingTurn] = FairQueue()
         self._thread = ThreadPoolExecutor(1, "decoding")
         self._waiting = metrics.bodies_waiting
 
@@ -57,14 +57,14 @@ class Decoding:
     @asynccontextmanager
     async def _turn(self, account: str) -> AsyncGenerator[None]:
         if self._is_busy:
-            await self._wait(_Turn(account, asyncio.get_running_loop().create_future()))
+            await self._wait(_DecodingTurn(account, asyncio.get_running_loop().create_future()))
         self._is_busy = True
         try:
             yield
         finally:
             self._pass_on()
 
-    async def _wait(self, turn: _Turn) -> None:
+    async def _wait(self, turn: _DecodingTurn) -> None:
         self._turns.add(turn.account, turn)
         try:
             with self._waiting.track_inprogress():

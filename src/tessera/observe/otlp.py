@@ -18,7 +18,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from tessera import __version__
-from tessera.core.record import RequestRecord, Step
+from tessera.core.record import RequestRecord, RequestStep
 from tessera.observe.logs import log
 from tessera.observe.metrics import Metrics
 from tessera.observe.spans import span_of
@@ -41,7 +41,7 @@ class OtlpTraces:
         self._tracer = provider.get_tracer("tessera", __version__)
         self._parents = TraceContextTextMapPropagator()
 
-    def reached(self, record: RequestRecord, step: Step) -> None:
+    def reached(self, record: RequestRecord, step: RequestStep) -> None:
         pass
 
     def closed(self, record: RequestRecord) -> None:

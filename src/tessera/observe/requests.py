@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass
 
-from tessera.core.record import RequestRecord, Step
+from tessera.core.record import RequestRecord, RequestStep
 from tessera.observe.logs import log
 from tessera.observe.metrics import Metrics, ModelMetrics
 
@@ -16,22 +16,22 @@ class RequestMetrics:
 
     metrics: Metrics
 
-    def reached(self, record: RequestRecord, step: Step) -> None:
+    def reached(self, record: RequestRecord, step: RequestStep) -> None:
         counts = self._counts(record)
-        if step is Step.RECEIVED:
+        if step is RequestStep.RECEIVED:
             counts.waiting.inc()
-        elif step is Step.STARTED:
+        elif step is RequestStep.STARTED:
             counts.waiting.dec()
             counts.running.inc()
             counts.queue_s.observe(record.after_s(step) or 0.0)
-        elif step is Step.FIRST_TOKEN:
+        elif step is RequestStep.FIRST_TOKEN:
             counts.first_token_s.observe(record.after_s(step) or 0.0)
 
     def closed(self, record: RequestRecord) -> None:
         if (whole_s := record.whole_s) is None:
             return
         counts = self._counts(record)
-        (counts.waiting if record.after_s(Step.STARTED) is None else counts.running).dec()
+        (counts.waiting if record.after_s(RequestStep.STARTED) is None else counts.running).dec()
         self._count_tokens(record)
         self._count_outcome(record, whole_s)
         self._log(record, whole_s)
@@ -58,7 +58,7 @@ class RequestMetrics:
             self.metrics.successes.labels(model, reason.value).inc()
         counts = self._counts(record)
         counts.whole_s.observe(whole_s)
-        first_token_s = record.after_s(Step.FIRST_TOKEN)
+        first_token_s = record.after_s(RequestStep.FIRST_TOKEN)
         n_tokens = record.tally.completion_tokens
         if first_token_s is not None and n_tokens > 1:
             counts.per_token_s.observe((whole_s - first_token_s) / (n_tokens - 1))
@@ -76,8 +76,8 @@ class RequestMetrics:
             prompt_tokens=tally.prompt_tokens,
             cached_tokens=tally.cached_tokens,
             completion_tokens=tally.completion_tokens,
-            waited_s=_rounded(record.after_s(Step.STARTED)),
-            first_token_s=_rounded(record.after_s(Step.FIRST_TOKEN)),
+            waited_s=_rounded(record.after_s(RequestStep.STARTED)),
+            first_token_s=_rounded(record.after_s(RequestStep.FIRST_TOKEN)),
             whole_s=_rounded(whole_s),
         )
 

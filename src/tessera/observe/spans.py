@@ -8,15 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from tessera.core.record import Asked, RecordReader, RequestRecord, Step
+from tessera.core.record import Asked, RecordReader, RequestRecord, RequestStep
 
 Attribute: TypeAlias = str | int | float | bool | Sequence[str]
 
-_EVENTS = tuple(step for step in Step if step not in (Step.AUTHENTICATED, Step.RECEIVED))
+_EVENTS = tuple(step for step in RequestStep if step not in (RequestStep.AUTHENTICATED, RequestStep.RECEIVED))
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class RequestSpan:
     """Times are Unix time in nanoseconds. `traceparent` is what the client sent under that name; `failed`
     says that it was the service's fault.
     """
@@ -41,7 +41,7 @@ class Traces(RecordReader, Protocol):
 class Untraced:
     """`Traces` that go nowhere."""
 
-    def reached(self, record: RequestRecord, step: Step) -> None:
+    def reached(self, record: RequestRecord, step: RequestStep) -> None:
         pass
 
     def closed(self, record: RequestRecord) -> None:
@@ -51,7 +51,7 @@ class Untraced:
         pass
 
 
-def span_of(record: RequestRecord) -> Span:
+def span_of(record: RequestRecord) -> RequestSpan:
     """The span of a request that ends now."""
     attributes: dict[str, Attribute | None] = {
         "gen_ai.operation.name": "chat",
@@ -65,7 +65,7 @@ def span_of(record: RequestRecord) -> Span:
         attributes |= _of_request(asked)
         if record.whole_s is not None:
             attributes |= _of_reply(asked, record)
-    return Span(
+    return RequestSpan(
         name=name,
         begun_ns=record.begun_ns,
         ended_ns=record.begun_ns + round(record.age_s * 1e9),
@@ -95,12 +95,15 @@ def _of_request(asked: Asked) -> dict[str, Attribute | None]:
 
 def _of_reply(asked: Asked, record: RequestRecord) -> dict[str, Attribute | None]:
     tally = record.tally
+    first_token_s = record.after_s(RequestStep.FIRST_TOKEN)
     reasons = [str(reason) for _, reason in sorted(tally.finished.items())]
     return {
         "gen_ai.response.id": asked.reply_id,
         "gen_ai.response.model": asked.model,
         "gen_ai.response.finish_reasons": reasons or None,
-        "gen_ai.response.time_to_first_chunk": (record.after_s(Step.FIRST_TOKEN) if asked.streamed else None),
+        "gen_ai.response.time_to_first_chunk": (
+            record.after_s(RequestStep.FIRST_TOKEN) if asked.streamed else None
+        ),
         "gen_ai.usage.input_tokens": tally.prompt_tokens,
         "gen_ai.usage.output_tokens": tally.completion_tokens,
         "gen_ai.usage.cache_read.input_tokens": tally.cached_tokens,

@@ -19,7 +19,7 @@ from tessera.operator.forms import (
 )
 from tessera.operator.rows import Report, Row, account_row, change_row, key_row, usage_report
 from tessera.store import accounts, audit, keys, usage
-from tessera.store.audit import Search
+from tessera.store.audit import AuditSearch
 from tessera.store.database import Transaction
 from tessera.store.keys import Terms
 
@@ -97,7 +97,7 @@ def add_up(store: Transaction, query: UsageQuery) -> Report:
 
 def show_audit(store: Transaction, query: AuditQuery) -> list[Row]:
     """Who changed what, the latest first."""
-    wanted = Search(
+    wanted = AuditSearch(
         account_id=None if query.account is None else accounts.find(store, query.account).id,
         key_id=None if query.key is None else keys.find(store, query.key).id,
         since_s=None if query.since is None else read_time(query.since, "since"),

@@ -2,10 +2,10 @@
 
     python -m tessera.server.api FD
 
-FD is an inherited, bound socket. Standard input begins with a `Plan`; after that it is the lifeline: its end
-means that the parent has exited, or wants this process to stop now. The first byte on standard output says
-that the model can answer; from then on one byte a second says that the process is not stuck. SIGTERM begins
-the shutdown, and SIGUSR1 writes the stacks of all threads to standard error.
+FD is an inherited, bound socket. Standard input begins with an `ApiPlan`; after that it is the lifeline: its
+end means that the parent has exited, or wants this process to stop now. The first byte on standard output
+says that the model can answer; from then on one byte a second says that the process is not stuck. SIGTERM
+begins the shutdown, and SIGUSR1 writes the stacks of all threads to standard error.
 """
 
 import asyncio
@@ -56,7 +56,7 @@ _LENGTH_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ApiPlan:
     """What an API process gets from its parent. `settings` hold a key; `secret` is the pepper;
     without a `folder` the engine is a scripted one of the process's own.
     """
@@ -67,17 +67,17 @@ class Plan:
     engine_path: str | None
 
 
-def pack(plan: Plan) -> bytes:
+def pack(plan: ApiPlan) -> bytes:
     """As `read_plan` expects it."""
     payload = msgspec.msgpack.encode(plan, enc_hook=str)  # of paths
     return len(payload).to_bytes(_LENGTH_BYTES, "big") + payload
 
 
-def read_plan(fd: int) -> Plan:
+def read_plan(fd: int) -> ApiPlan:
     """Reads the plan, and not a byte more: what follows is the lifeline's."""
     with os.fdopen(fd, "rb", buffering=0, closefd=False) as pipe:
         payload = _exactly(pipe.read, int.from_bytes(_exactly(pipe.read, _LENGTH_BYTES), "big"))
-    return msgspec.msgpack.decode(payload, type=Plan, dec_hook=lambda _, text: Path(text))
+    return msgspec.msgpack.decode(payload, type=ApiPlan, dec_hook=lambda _, text: Path(text))
 
 
 def _exactly(read: Callable[[int], bytes | None], n_bytes: int) -> bytes:
@@ -140,7 +140,7 @@ class Api:
         started()
 
 
-async def _work(plan: Plan, listener: socket.socket) -> None:
+async def _work(plan: ApiPlan, listener: socket.socket) -> None:
     model = read_blueprint(plan.settings, plan.folder).model(plan.engine_path)
     api = Api(model, plan.settings, plan.secret, listener)
     loop = asyncio.get_running_loop()

@@ -32,7 +32,7 @@ from tessera.models.progress import Progress
 from tessera.observe.logs import configure, log
 from tessera.observe.metrics import exposition
 from tessera.server.admin import serving_admin
-from tessera.server.api import Api, Plan
+from tessera.server.api import Api, ApiPlan
 from tessera.server.blueprints import find_folder, read_blueprint
 from tessera.server.migrating import prepared
 from tessera.server.sockets import address, bind, shared
@@ -103,7 +103,7 @@ async def _serve(
             records = api.records
             shown = exposition(api.metrics, lambda: _counts(engine))
         else:
-            plan = Plan(settings, secret, folder, path)
+            plan = ApiPlan(settings, secret, folder, path)
             front = Workers(plan, shared(listener, settings.workers), metrics_directory)
             records = None
             shown = exposition(None, lambda: _counts(engine), metrics_directory)

@@ -20,7 +20,7 @@ from tessera.observe.logs import log
 from tessera.observe.metrics import forget
 from tessera.processes import children
 from tessera.processes.supervision import Pauses, patiently
-from tessera.server.api import BEAT_S, Plan, pack
+from tessera.server.api import BEAT_S, ApiPlan, pack
 from tessera.server.sockets import listen
 
 _logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class Workers:
     """As many API processes as there are sockets."""
 
     def __init__(
-        self, plan: Plan, listeners: Sequence[socket.socket], metrics_directory: Path | None = None
+        self, plan: ApiPlan, listeners: Sequence[socket.socket], metrics_directory: Path | None = None
     ) -> None:
         """Nothing runs before `run`. `metrics_directory` is where prometheus_client keeps their metrics."""
         self._plan = pack(plan)

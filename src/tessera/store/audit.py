@@ -22,7 +22,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
+class AuditSearch:
     """Which changes; None is all. `account_id` is of an account and its keys; `before` is the id of a change,
     that one not included.
     """
@@ -42,7 +42,7 @@ def record(
     connection.execute(insert(AUDIT).values(**row, detail=dict(detail or {})))
 
 
-def search(connection: Connection, wanted: Search) -> list[Change]:
+def search(connection: Connection, wanted: AuditSearch) -> list[Change]:
     """The latest first."""
     query = select(AUDIT).order_by(AUDIT.c.id.desc()).limit(wanted.limit)
     if wanted.account_id is not None:

@@ -26,9 +26,9 @@ from tessera.store.database import Database, WriteConnection, transaction
 from tessera.store.threads import call_within
 from tessera.usage.base import CurrentEntry, Written, resolved
 from tessera.usage.heartbeat import Heartbeat
-from tessera.usage.journal.journal import Journal
+from tessera.usage.journal.journal import UsageJournal
 from tessera.usage.retention import keep_rolling_up
-from tessera.usage.state import Event, State
+from tessera.usage.state import Event, LedgerState
 from tessera.usage.thread import Done, Work, WriterThread
 
 MAX_WAITING = 10_000
@@ -68,10 +68,10 @@ class SqlLedger:
         self._connection = WriteConnection(store)
         self._metrics = metrics
         self._retention_days = retention_days
-        self._journal = Journal(folder)
+        self._journal = UsageJournal(folder)
         self._heartbeat = Heartbeat(store, folder, self._journal.instance, retention_days)
         self._heartbeat_s = heartbeat_s
-        self._state = State.RECORDING
+        self._state = LedgerState.RECORDING
         self._waiting: list[_Waiting] = []
         # The entries that are being written; empty while a write is about to begin, None while none is.
         self._batch: list[_Waiting] | None = None

@@ -7,7 +7,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from tessera.core.record import RequestRecord, Step
+from tessera.core.record import RequestRecord, RequestStep
 from tessera.errors import StoreUnavailable
 from tessera.usage.base import Ledger, Written
 
@@ -36,11 +36,11 @@ class OpenEntry:
 
     async def settle(self) -> None:
         """Returns when the end is durable; raises `StoreUnavailable`."""
-        self._record.reach(Step.FINISHED)
+        self._record.reach(RequestStep.FINISHED)
         self._settling = self._ledger.settle(self._record.entry(ended=True))
         if failure := await self._settling:
             raise failure
-        self._record.reach(Step.SETTLED)
+        self._record.reach(RequestStep.SETTLED)
 
     async def settle_anyway(self) -> None:
         """Returns when the end is durable, or cannot be."""

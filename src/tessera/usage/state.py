@@ -17,7 +17,7 @@ Event: TypeAlias = Literal["store answered", "store failed", "recorded", "lost"]
 """A call of the store succeeded or failed; entries became durable, or could not."""
 
 
-class State(Enum):
+class LedgerState(Enum):
     """See the table above. `after` is the one way from a state to another."""
 
     RECORDING = auto()
@@ -27,27 +27,27 @@ class State(Enum):
 
     @property
     def reaches_store(self) -> bool:
-        return self in (State.RECORDING, State.RECOVERING)
+        return self in (LedgerState.RECORDING, LedgerState.RECOVERING)
 
     @property
     def records(self) -> bool:
         """Whether the end of a request that starts now can be expected to be recorded."""
-        return self in (State.RECORDING, State.SPOOLING)
+        return self in (LedgerState.RECORDING, LedgerState.SPOOLING)
 
-    def after(self, event: Event) -> "State":
+    def after(self, event: Event) -> "LedgerState":
         """The next state; an event that changes nothing is not in the table."""
         return _AFTER.get((self, event), self)
 
 
-_AFTER: Mapping[tuple[State, Event], State] = MappingProxyType(
+_AFTER: Mapping[tuple[LedgerState, Event], LedgerState] = MappingProxyType(
     {
-        (State.RECORDING, "store failed"): State.SPOOLING,
-        (State.RECORDING, "lost"): State.RECOVERING,
-        (State.SPOOLING, "store answered"): State.RECORDING,
-        (State.SPOOLING, "lost"): State.FAILING,
-        (State.FAILING, "store answered"): State.RECOVERING,
-        (State.FAILING, "recorded"): State.SPOOLING,
-        (State.RECOVERING, "recorded"): State.RECORDING,
-        (State.RECOVERING, "store failed"): State.FAILING,
+        (LedgerState.RECORDING, "store failed"): LedgerState.SPOOLING,
+        (LedgerState.RECORDING, "lost"): LedgerState.RECOVERING,
+        (LedgerState.SPOOLING, "store answered"): LedgerState.RECORDING,
+        (LedgerState.SPOOLING, "lost"): LedgerState.FAILING,
+        (LedgerState.FAILING, "store answered"): LedgerState.RECOVERING,
+        (LedgerState.FAILING, "recorded"): LedgerState.SPOOLING,
+        (LedgerState.RECOVERING, "recorded"): LedgerState.RECORDING,
+        (LedgerState.RECOVERING, "store failed"): LedgerState.FAILING,
     }
 )

@@ -14,7 +14,7 @@ from tessera.engine.host import process
 from tessera.errors import EngineOverloaded, StartupError
 from tessera.processes import children
 from tessera.processes.pool import ProcessPool
-from tessera.server.api import Plan
+from tessera.server.api import ApiPlan
 from tessera.server.workers import Workers
 from tessera.settings import Settings
 
@@ -49,7 +49,9 @@ def test_an_engine_that_has_ended(run: Any) -> None:
 
 def test_an_api_process_that_has_ended(run: Any) -> None:
     async def code(listener: socket.socket) -> int:
-        return await Workers(Plan(Settings(), b"", None, None), [listener])._live(listener, asyncio.Event())
+        return await Workers(ApiPlan(Settings(), b"", None, None), [listener])._live(
+            listener, asyncio.Event()
+        )
 
     with socket.socket() as listener:
         assert run(code(listener)) == 3

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tessera.access.capacity import Capacity, reserve
-from tessera.access.queue import FAIR_EVERY, MAX_RETRY_AFTER_S, EngineQueue, Place
+from tessera.access.queue import FAIR_EVERY, MAX_RETRY_AFTER_S, EngineQueue, Places
 from tessera.errors import EngineOverloaded
 
 pytestmark = pytest.mark.anyio
@@ -28,7 +28,7 @@ class Crowd:
     def __init__(self, capacity: Capacity) -> None:
         self.now_s = 0.0
         self.door = EngineQueue(capacity, clock=lambda: self.now_s)
-        self.places: dict[int, Place] = {}
+        self.places: dict[int, Places] = {}
         self.tasks: dict[int, asyncio.Task[None]] = {}
         self.order: list[int] = []
         self.refused: dict[int, EngineOverloaded] = {}
@@ -327,7 +327,7 @@ async def test_every_account_that_goes_on_asking_is_answered(
 ) -> None:
     """Accounts of a priority and an `n` each, all of which always have two requests that wait."""
     door = EngineQueue(Capacity(max_running, reserved=reserved))
-    running: list[Place] = []
+    running: list[Places] = []
     waiting = [(i, door.join(str(i), *accounts[i])) for i in range(len(accounts)) for _ in range(2)]
     granted: Counter[int] = Counter()
     for _ in range(len(accounts) * FAIR_EVERY * 8):

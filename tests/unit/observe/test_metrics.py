@@ -43,13 +43,13 @@ def test_an_engine_that_says_nothing_shows_nothing() -> None:
 
 WORKER = """
 from tessera.core.chat import ChatRequest
-from tessera.core.record import RequestRecord, Step
+from tessera.core.record import RequestRecord, RequestStep
 from tessera.observe.metrics import Metrics
 from tessera.observe.requests import RequestMetrics
 with RequestRecord("t", "a", "k", readers=[RequestMetrics(Metrics())]) as record:
     record.ask(ChatRequest(()), reply_id="r", model="m", streamed=False)
-    record.reach(Step.RECEIVED)
-    record.reach(Step.STARTED)
+    record.reach(RequestStep.RECEIVED)
+    record.reach(RequestStep.STARTED)
     record.tally.prompt_tokens = 5
 """
 ASK = """

@@ -6,7 +6,7 @@ import pytest
 
 from tessera.core.chat import ChatRequest
 from tessera.core.events import FinishReason
-from tessera.core.record import CLIENT_GONE, RequestRecord, Step
+from tessera.core.record import CLIENT_GONE, RequestRecord, RequestStep
 from tessera.errors import EngineTimeout
 from tessera.http.errors import ClientGone
 from tessera.observe.metrics import Metrics
@@ -21,7 +21,7 @@ def metrics() -> Metrics:
 def received(metrics: Metrics) -> RequestRecord:
     record = RequestRecord("req_7", "acc_1", "key_1", readers=[RequestMetrics(metrics)])
     record.ask(ChatRequest(()), reply_id="chatcmpl-1", model="m", streamed=True)
-    record.reach(Step.RECEIVED)
+    record.reach(RequestStep.RECEIVED)
     return record
 
 
@@ -32,9 +32,9 @@ def count(metrics: Metrics, name: str, **labels: str) -> float | None:
 def test_a_whole_reply_is_counted(metrics: Metrics) -> None:
     with received(metrics) as record:
         assert (count(metrics, "num_requests_waiting"), count(metrics, "num_requests_running")) == (1, 0)
-        record.reach(Step.STARTED)
+        record.reach(RequestStep.STARTED)
         assert (count(metrics, "num_requests_waiting"), count(metrics, "num_requests_running")) == (0, 1)
-        record.reach(Step.FIRST_TOKEN)
+        record.reach(RequestStep.FIRST_TOKEN)
         tally = record.tally
         tally.prompt_tokens, tally.cached_tokens = 10, 4
         tally.completion_tokens, tally.reasoning_tokens = 7, 3
@@ -58,11 +58,11 @@ def test_a_whole_reply_is_counted(metrics: Metrics) -> None:
 def test_what_is_cut_short_is_counted_with_its_tokens(metrics: Metrics) -> None:
     for error in (EngineTimeout("late"), RuntimeError()):
         with suppress(type(error)), received(metrics) as record:
-            record.reach(Step.STARTED)
+            record.reach(RequestStep.STARTED)
             record.tally.completion_tokens = 3
             raise error
     with received(metrics) as record:
-        record.reach(Step.STARTED)
+        record.reach(RequestStep.STARTED)
         record.fail(ClientGone())
     codes = ("engine_timeout", "internal_error", CLIENT_GONE)
     assert [count(metrics, "request_failure_total", code=code) for code in codes] == [1, 1, 1]
@@ -73,7 +73,7 @@ def test_what_is_cut_short_is_counted_with_its_tokens(metrics: Metrics) -> None:
 
 def test_a_request_is_one_line_in_the_log(metrics: Metrics, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "tessera.observe"), received(metrics) as record:
-        record.reach(Step.STARTED)
+        record.reach(RequestStep.STARTED)
         record.tally.prompt_tokens = 5
         record.tally.finished[0] = FinishReason.STOP
     (line,) = caplog.records

@@ -5,7 +5,7 @@ import pytest
 import uvicorn
 
 from tessera.models.folder import GenerationConfig, ModelFolder
-from tessera.server.api import UVICORN, Plan, pack, read_plan
+from tessera.server.api import UVICORN, ApiPlan, pack, read_plan
 from tessera.settings import Settings
 
 FOLDER = ModelFolder(
@@ -24,7 +24,7 @@ FOLDER = ModelFolder(
 @pytest.mark.parametrize("folder", [None, FOLDER])
 def test_a_plan_crosses_a_pipe_and_leaves_the_rest_in_it(folder: ModelFolder | None) -> None:
     settings = Settings(api_key="sk-tessera-" + "a" * 40, cache_dir=Path("/cache"), aliases=("a", "b"))
-    plan = Plan(settings, b"\0" * 32, folder, "/run/engine")
+    plan = ApiPlan(settings, b"\0" * 32, folder, "/run/engine")
     receiving, sending = os.pipe()
     os.write(sending, pack(plan) + b"!")
     os.close(sending)

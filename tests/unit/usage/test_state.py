@@ -4,13 +4,13 @@ from typing import get_args
 
 import pytest
 
-from tessera.usage.state import Event, State
+from tessera.usage.state import Event, LedgerState
 
 FACTS = {
-    State.RECORDING: (True, True),
-    State.SPOOLING: (False, True),
-    State.FAILING: (False, False),
-    State.RECOVERING: (True, False),
+    LedgerState.RECORDING: (True, True),
+    LedgerState.SPOOLING: (False, True),
+    LedgerState.FAILING: (False, False),
+    LedgerState.RECOVERING: (True, False),
 }
 CHANGES: dict[Event, dict[int, bool]] = {
     "store answered": {0: True},
@@ -20,9 +20,9 @@ CHANGES: dict[Event, dict[int, bool]] = {
 }
 
 
-@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("state", LedgerState)
 @pytest.mark.parametrize("event", get_args(Event))
-def test_an_event_changes_what_it_says_and_nothing_else(state: State, event: Event) -> None:
+def test_an_event_changes_what_it_says_and_nothing_else(state: LedgerState, event: Event) -> None:
     facts = list(FACTS[state])
     for fact, is_so in CHANGES[event].items():
         facts[fact] = is_so

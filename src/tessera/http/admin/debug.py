@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tessera.core.record import RequestRecord, Step
+from tessera.core.record import RequestRecord, RequestStep
 from tessera.errors import EndpointNotFound
 
 Shown: TypeAlias = Mapping[str, str | int | float | None]
@@ -46,7 +46,7 @@ def _answer(name: str, rows: list[Shown]) -> Response:
 
 
 def _request(record: RequestRecord) -> Shown:
-    started_s = record.after_s(Step.STARTED)
+    started_s = record.after_s(RequestStep.STARTED)
     return {
         "request_id": record.request_id,
         "account": record.account,

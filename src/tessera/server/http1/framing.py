@@ -35,7 +35,7 @@ class InvalidHttp(Exception):
     """The connection cannot be read any further; the message is for the client."""
 
 
-class Body(Protocol):
+class BodyReader(Protocol):
     """A body as it arrives."""
 
     @property

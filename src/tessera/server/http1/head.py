@@ -13,7 +13,7 @@ from tessera.server.http1.framing import (
     MAX_HEAD_BYTES,
     MAX_HEADERS,
     MAX_TARGET_PARTS,
-    Body,
+    BodyReader,
     ChunkedBody,
     InvalidHttp,
     SizedBody,
@@ -40,7 +40,7 @@ _LENGTH = re.compile(rb"[0-9]{1,18}")
 _TARGET = re.compile(rb"/|https?://", re.IGNORECASE)
 
 
-class Head:
+class RequestHead:
     """The head of one request as it arrives. uvicorn takes it for its parser."""
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class Head:
             raise InvalidHttp(_NO_HTTP)  # llhttp and we disagree about the end of the head
         return self._complete
 
-    def body(self) -> Body:
+    def body(self) -> BodyReader:
         """Reads what follows the head. Raises `InvalidHttp` for a head that is not to be answered."""
         self._check()
         fields = dict(self.headers)

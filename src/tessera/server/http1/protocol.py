@@ -26,9 +26,9 @@ from tessera.server.http1.crowd import make_room, most_connections
 from tessera.server.http1.cycles import chunk_writer, write_unchunked
 from tessera.server.http1.framing import MAX_HEAD_BYTES as MAX_HEAD_BYTES
 from tessera.server.http1.framing import MAX_HEADERS as MAX_HEADERS
-from tessera.server.http1.framing import Body, InvalidHttp
+from tessera.server.http1.framing import BodyReader, InvalidHttp
 from tessera.server.http1.half_closed import PROBES_S, send_ahead
-from tessera.server.http1.head import Head
+from tessera.server.http1.head import RequestHead
 from tessera.wire.reply import encode_error
 
 HEAD_DEADLINE_S = 15.0
@@ -74,8 +74,8 @@ class GuardedProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self.idle_since_s: float | None = self.loop.time()
         self._unread = bytearray()
-        self._head = Head()
-        self._body: Body | None = None
+        self._head = RequestHead()
+        self._body: BodyReader | None = None
         self._is_discarding = self._client_ended = False
         self._deadline: asyncio.TimerHandle | None = None
         self._behind: asyncio.TimerHandle | None = None
@@ -167,11 +167,11 @@ class GuardedProtocol(HttpToolsProtocol):
             return False
         if not self._head.feed(self._unread):
             return False
-        head, self._head = self._head, Head()
+        head, self._head = self._head, RequestHead()
         self._begin(head, head.body())
         return True
 
-    def _begin(self, head: Head, body: Body) -> None:
+    def _begin(self, head: RequestHead, body: BodyReader) -> None:
         """Start the application on a request. uvicorn asks its parser, and calls these methods from it."""
         self._head_arrived()
         self.idle_since_s = None

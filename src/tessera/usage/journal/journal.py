@@ -10,7 +10,7 @@ from tessera.usage.journal.running import RunningRequests, Slots
 from tessera.usage.journal.spool import Spool
 
 
-class Journal:
+class UsageJournal:
     """`running` is used in the event loop; the other methods block, and are for threads. A journal that could
     not be opened remembers what runs, but has no spool.
     """
