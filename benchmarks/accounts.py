@@ -92,9 +92,9 @@ class _Books:
 
     async def keep(self, number: int) -> None:
         """One request: its key, its limits, the headers that tell of them, its entry."""
-        visit = self.gate.visit(await self.keys.identify(f"Bearer {KEY}"))
-        await visit.admit(_NAMES, Mode.DIRECT)
-        who = visit.identity
+        permit = self.gate.permit(await self.keys.identify(f"Bearer {KEY}"))
+        await permit.admit(_NAMES, Mode.DIRECT)
+        who = permit.identity
         readers = (RequestMetrics(self.metrics),)
         record = RequestRecord("req", who.account, who.key_id, readers=readers)
         reply_id = new_id(time.time())
@@ -104,14 +104,14 @@ class _Books:
             await self.kind.begin()
             if self.kind.streamed:
                 await entry.opened()
-            await visit.headers()
+            await permit.headers()
             await self.kind.go_on()
             record.tally.completion_tokens = 40
             record.tally.finished[0] = FinishReason.STOP
             begun_s = time.perf_counter()
             await entry.settle()
             self.settled_s.append(time.perf_counter() - begun_s)
-        await visit.leave()
+        await permit.leave()
 
 
 async def _cpu_s(rate: float, n: int, work: Callable[[int], Awaitable[None]]) -> float:

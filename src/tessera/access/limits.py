@@ -17,7 +17,7 @@ from tessera.access.window import WINDOW_S, Rate, Standing, Window
 DAY_S = 86_400
 
 CONCURRENCY_WAIT_S = 1
-"""LimitRefusal of an account that has too many choices at once. When one will end is not known."""
+"""`retry_after_s` for an account that has too many choices at once: when one will end is not known."""
 
 Limit: TypeAlias = Literal["rate", "concurrency", "thinking"]
 

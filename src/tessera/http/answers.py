@@ -48,14 +48,14 @@ class Exchange:
     limits: HttpLimits
 
     @property
-    def visit(self) -> Permit:
-        return self.context.caller
+    def permit(self) -> Permit:
+        return self.context.required_permit
 
     async def leave(self) -> None:
         """Gives the lease back: the account may ask the next before its client can know that this reply is
         whole.
         """
-        await self.visit.leave(self.record.tally.reasoning_tokens)
+        await self.permit.leave(self.record.tally.reasoning_tokens)
 
 
 async def stream_reply(to: Exchange, entry: OpenEntry, batches: Batches) -> None:

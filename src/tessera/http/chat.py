@@ -37,7 +37,7 @@ class ChatCompletions:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         context = context_of(scope)
         service = self._service
-        caller = _caller(context.caller, context.request_id)
+        caller = _caller(context.required_permit, context.request_id)
         # All that a request holds, in the order in which it is taken. Wherever it ends, what it has taken by
         # then is released in reverse.
         #
@@ -61,7 +61,7 @@ class ChatCompletions:
             await answer(to, entry, run(to.request, to.model, caller, record.tally))
 
     def _record(self, scope: Scope, context: RequestContext) -> RequestRecord:
-        identity = context.caller.identity
+        identity = context.required_permit.identity
         sent = next((value for name, value in scope["headers"] if name == _TRACEPARENT), None)
         return RequestRecord(
             context.request_id,
@@ -113,13 +113,13 @@ class ChatCompletions:
         request that is refused later is not counted.
         """
         names = self._service.catalog.names_of(to.model)
-        await to.visit.admit(names, to.request.mode, to.request.n)
+        await to.permit.admit(names, to.request.mode, to.request.n)
         to.record.reach(RequestStep.ADMITTED)
         try:
-            with self._service.watch.over(to.visit.authorization, names, to.deadline.end):
+            with self._service.watch.over(to.permit.authorization, names, to.deadline.end):
                 yield
         except RequestError:
-            await to.visit.withdraw()
+            await to.permit.withdraw()
             raise
         finally:
             await to.leave()
@@ -144,9 +144,9 @@ class ChatCompletions:
             await self._service.queue.wait(place)
 
 
-def _caller(visit: Permit, trace_id: str) -> Caller:
-    tier = visit.identity.tier
-    return replace(visit.identity.caller, trace_id=trace_id, context_tokens=tier.context_tokens)
+def _caller(permit: Permit, trace_id: str) -> Caller:
+    tier = permit.identity.tier
+    return replace(permit.identity.caller, trace_id=trace_id, context_tokens=tier.context_tokens)
 
 
 def _require_ready(model: Model) -> None:

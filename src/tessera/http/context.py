@@ -29,13 +29,13 @@ class RequestContext:
     write_now: WriteNow | None = None
     request_id: str = ""
     cors_headers: list[tuple[bytes, bytes]] = field(default_factory=list[tuple[bytes, bytes]])
-    visit: Permit | None = None
+    permit: Permit | None = None
 
     @property
-    def caller(self) -> Permit:
-        """The visit of a request behind `KeyRequired`."""
-        assert self.visit is not None, "KeyRequired lets nobody through without a key"
-        return self.visit
+    def required_permit(self) -> Permit:
+        """The permit of a request behind `KeyRequired`."""
+        assert self.permit is not None, "KeyRequired lets nobody through without a key"
+        return self.permit
 
 
 def context_of(scope: Scope) -> RequestContext:

@@ -66,13 +66,13 @@ class KeyRequired:
         if scope["type"] == "http" and scope["path"] not in PUBLIC_PATHS:
             authorization = Headers(scope=scope).get("authorization")
             identity = await self._keys.identify(authorization)
-            context_of(scope).visit = self._gate.visit(identity, authorization)
+            context_of(scope).permit = self._gate.permit(identity, authorization)
         await self._app(scope, receive, send)
 
 
 async def _headers(context: RequestContext) -> list[tuple[bytes, bytes]]:
     own = [(b"x-request-id", context.request_id.encode()), *context.cors_headers]
-    return [*own, *await context.visit.headers()] if context.visit else own
+    return [*own, *await context.permit.headers()] if context.permit else own
 
 
 def new_request_id() -> str:

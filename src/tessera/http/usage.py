@@ -13,7 +13,7 @@ def usage_route(ledger: Ledger) -> Route:
     """The route of the caller's own usage."""
 
     async def own_usage(request: Request) -> Response:
-        identity = context_of(request.scope).caller.identity
+        identity = context_of(request.scope).required_permit.identity
         question = read_question(request.query_params, identity.account)
         body = encode_usage(question, await ledger.add_up(question))
         return Response(body, media_type="application/json")

@@ -101,9 +101,7 @@ def _of_reply(asked: Asked, record: RequestRecord) -> dict[str, Attribute | None
         "gen_ai.response.id": asked.reply_id,
         "gen_ai.response.model": asked.model,
         "gen_ai.response.finish_reasons": reasons or None,
-        "gen_ai.response.time_to_first_chunk": (
-            record.after_s(RequestStep.FIRST_TOKEN) if asked.streamed else None
-        ),
+        "gen_ai.response.time_to_first_chunk": first_token_s if asked.streamed else None,
         "gen_ai.usage.input_tokens": tally.prompt_tokens,
         "gen_ai.usage.output_tokens": tally.completion_tokens,
         "gen_ai.usage.cache_read.input_tokens": tally.cached_tokens,

@@ -73,12 +73,12 @@ async def through_key(path: str, headers: list[tuple[bytes, bytes]]) -> Permit |
     seen: list[Permit | None] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        seen.append(context_of(scope).visit)
+        seen.append(context_of(scope).permit)
 
     scope = {"type": "http", "path": path, "headers": headers}
     await KeyRequired(app, Keys(["good-key-1"]), Gate(MemoryLimiter(), Metrics()))(scope, app, app)
-    (visit,) = seen
-    return visit
+    (permit,) = seen
+    return permit
 
 
 @pytest.mark.parametrize("path", sorted(PUBLIC_PATHS))
@@ -90,6 +90,6 @@ async def test_public_paths_need_no_key(path: str) -> None:
 async def test_all_other_paths_need_one(path: str) -> None:
     with pytest.raises(AuthenticationError):
         await through_key(path, [])
-    visit = await through_key(path, [(b"authorization", b"Bearer good-key-1")])
-    assert visit is not None
-    assert visit.identity.account == "operator"
+    permit = await through_key(path, [(b"authorization", b"Bearer good-key-1")])
+    assert permit is not None
+    assert permit.identity.account == "operator"
