@@ -1,1 +1,3 @@
-"""HTTP: the only package, with `app`, that knows Starlette."""
+"""HTTP: the endpoints, and what they need between ASGI and the pipeline. Only it and `server` know
+Starlette.
+"""

@@ -16,7 +16,7 @@ from tessera.http.context import context_of
 
 METHODS = "GET, POST"
 PREFLIGHT_S = 600
-"""How long a browser need not ask again."""
+"""A browser may cache the answer to a preflight for so long."""
 
 EXPOSED = (
     "Retry-After",
@@ -72,7 +72,7 @@ def _is_preflight(scope: Scope, asked: Headers) -> bool:
 
 
 def _preflight_headers(asked: Headers) -> dict[str, str]:
-    """Whatever headers the page wants to send are allowed: clients add many of their own."""
+    """All headers that the page wants to send are allowed: client libraries add many of their own."""
     headers = {"Access-Control-Allow-Methods": METHODS, "Access-Control-Max-Age": str(PREFLIGHT_S)}
     if _HEADER_NAMES.fullmatch(names := asked.get("access-control-request-headers", "")):
         headers["Access-Control-Allow-Headers"] = names

@@ -1,7 +1,7 @@
 """Bodies that take long are decoded one at a time, in a thread, and accounts take turns.
 
-Decoding is work for the interpreter, which one thread has at a time: more of them would only contend with the
-event loop, which between two bodies gets on with everything else.
+Decoding holds the interpreter's lock: several threads would only contend for it with the event loop. With
+one, the event loop gets its turn between two bodies.
 """
 
 import asyncio
@@ -18,8 +18,8 @@ T = TypeVar("T")
 
 INLINE_BYTES = 32 * 1024
 INLINE_VALUES = 512
-"""Bodies of up to this size, with about so many values, are decoded in the event loop: a few milliseconds at
-the worst. It is values that cost, not bytes: 30 kB of them can take 20 ms.
+"""Bodies of up to `INLINE_BYTES` with up to about `INLINE_VALUES` values are decoded in the event loop, in a
+few milliseconds at the worst. Values cost more than bytes: 30 kB of short ones can take 20 ms.
 """
 
 
@@ -30,7 +30,7 @@ class _DecodingTurn:
 
 
 class Decoding:
-    """What one event loop decodes."""
+    """The decoding of one event loop's bodies."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._is_busy = False
@@ -44,14 +44,13 @@ class Decoding:
         return len(self._turns)
 
     async def decode(self, account: str, body: bytes, decode: Callable[[bytes], T]) -> T:
-        """What `decode` gives for the body, when it is the account's turn; of a small one at once."""
+        """The result of `decode`: for a small body at once, else when it is the account's turn."""
         if len(body) <= INLINE_BYTES and sum(map(body.count, b",[{")) <= INLINE_VALUES:
             return decode(body)
         async with self._turn(account):
             return await asyncio.get_running_loop().run_in_executor(self._thread, decode, body)
 
     def close(self) -> None:
-        """Decode nothing more."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     @asynccontextmanager
@@ -77,7 +76,7 @@ class Decoding:
             raise
 
     def _pass_on(self) -> None:
-        """To the next body, for which `_is_busy` stays true, or to none."""
+        """Gives the turn to the next body, for which `_is_busy` stays true, if there is one."""
         self._is_busy = bool(self._turns)
         if self._turns:
             turn = self._turns.next({})

@@ -1,4 +1,4 @@
-"""What surrounds every request: an id, an answer to every error, and the key."""
+"""Middleware around all requests: their ids, errors as answers, and keys."""
 
 import re
 import secrets

@@ -10,7 +10,7 @@ from tessera.wire.cards import encode_card, encode_cards
 
 
 def model_routes(catalog: Catalog) -> list[Route]:
-    """The routes of the model list: it shows what the caller may use, and how much of it."""
+    """The routes of the models that the caller may use, with the context that its tier allows."""
 
     async def list_models(request: Request) -> Response:
         permit = context_of(request.scope).required_permit

@@ -1,4 +1,4 @@
-"""What the HTTP application is made of: the parts that outlive a request, with their start and end."""
+"""The parts of the HTTP application that outlive a request, with their start and shutdown."""
 
 import asyncio
 from collections.abc import Collection
@@ -21,9 +21,9 @@ from tessera.usage.base import Ledger, Unrecorded
 
 
 class Service:
-    """Only a catalog and keys are needed; the other parts have defaults that suit a program of one process.
+    """Only `catalog` and `keys` are required; the defaults of the other parts suit a program of one process.
 
-    It owns what it is given: `aclose` closes the models, the limiter, the ledger and the traces.
+    The service owns its parts: `aclose` closes the models, the limiter, the ledger and the traces.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Service:
         resources: AsyncExitStack | None = None,
     ) -> None:
         """Without a `ledger` no usage is recorded. Web pages of the `origins` may use the service. The keys
-        of running requests are looked up again every `watch_s`. `resources` are closed last.
+        of running requests are checked every `watch_s`. `resources` are closed last.
         """
         self.catalog = catalog
         self.keys = keys
@@ -62,12 +62,12 @@ class Service:
         self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Must be called in the event loop that requests are answered in."""
+        """Called in the event loop that answers requests."""
         await self.ledger.start()
         self._watching = asyncio.create_task(self.watch.run())
 
     async def aclose(self) -> None:
-        """Usage is written first, then everything else is closed."""
+        """Writes the usage first, then closes everything else."""
         if self._watching:
             self._watching.cancel()
         self.bodies.decoding.close()

@@ -41,21 +41,21 @@ class EventStream:
         self._abort = abort
         self._write_now = write_now
         self._before = before
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._now = asyncio.get_running_loop().time
         self._sending_since_s: float | None = None
         self._silent_since_s = self._now()
 
     def write_now(self, frames: bytes) -> bool:
-        """Send frames if that needs no wait, else return False: use `write`."""
+        """Sends frames if that needs no wait, else returns False: use `write`."""
         if self._write_now is None or not self._write_now(frames):
             return False
         self._silent_since_s = self._now()
         return True
 
     async def write(self, frames: bytes, *, more: bool = True) -> None:
-        """Send frames together; waits while the client is slow to read."""
-        async with self._turn:
+        """Sends frames together; waits while the client is slow to read."""
+        async with self._lock:
             self._sending_since_s = self._now()
             if not self.started:
                 if self._before:
@@ -66,7 +66,7 @@ class EventStream:
             self._silent_since_s, self._sending_since_s = self._now(), None
 
     async def beat(self) -> float:
-        """Break a silence that lasts, give up on a client that does not read (`ClientGone`)."""
+        """Sends a comment after a long silence; raises `ClientGone` if the client does not read."""
         if self._sending_since_s is not None:
             left_s = self._sending_since_s + self._limits.send_deadline_s - self._now()
             if left_s <= 0:

@@ -1,11 +1,11 @@
-"""What is counted, in Prometheus' terms.
+"""Metrics for Prometheus.
 
-Names are vLLM's, with our prefix, where it has one. Labels are a model, an outcome, a status: never a key, a
-request or anything that a client wrote.
+Names are vLLM's, with our prefix, where vLLM has one. Labels are a model, an outcome, a status: never a key,
+an id or anything that a client wrote.
 
-With several API processes, each writes its counts into a shared directory (the client library's
-multiprocess mode, which the variable PROMETHEUS_MULTIPROC_DIR switches on before its import), and whoever
-is asked adds them up.
+With several API processes, each writes its counts into a shared directory: that is the client library's
+multiprocess mode, which the variable PROMETHEUS_MULTIPROC_DIR switches on before the library is imported. The
+parent process adds the counts up.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +24,7 @@ from prometheus_client.registry import Collector
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 StoreCall: TypeAlias = Literal["key", "usage", "round"]
-"""A key is looked up; entries are written; what is done every few seconds."""
+"""The look-up of a key, the writing of entries, and the heartbeat."""
 
 _REQUEST_BOUNDS_S = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 600)
 _WAIT_BOUNDS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -50,7 +50,7 @@ ENGINE_COUNTERS = (
 
 @dataclass(frozen=True, slots=True)
 class ModelMetrics:
-    """Of one model, looked up once: to find a metric by its labels takes longer than to count."""
+    """The metrics of one model, cached: looking a metric up by its labels takes longer than counting."""
 
     running: Gauge
     waiting: Gauge
@@ -171,7 +171,7 @@ class Metrics:
         )
 
     def of(self, model_id: str) -> ModelMetrics:
-        """Those that have no other label."""
+        """The metrics whose only label is the model."""
         known = self._of_models.get(model_id)
         if known is None:
             known = self._of_models[model_id] = ModelMetrics(
@@ -189,7 +189,7 @@ class Metrics:
         return known
 
     def _gauge(self, name: str, about: str) -> Gauge:
-        # Those of a process that has died must not count.
+        # livesum: the gauges of a process that has died must not count.
         return Gauge(f"tessera_{name}", about, ["model"], registry=self.registry, multiprocess_mode="livesum")
 
     def _counter(self, name: str, about: str, *labels: str) -> Counter:
@@ -200,14 +200,13 @@ class Metrics:
 
 
 class EngineCounts(Collector):
-    """The engine's own gauges and counters, read when somebody asks for them."""
+    """The engine's own gauges and counters, read when the metrics are scraped."""
 
     def __init__(self, read: Callable[[], Mapping[str, int]]) -> None:
-        """`read` gives them by the engine's names; what it does not count is not shown."""
+        """`read` returns them by the engine's names; those that it does not count are not shown."""
         self._read = read
 
     def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
-        """See `Collector`."""
         counts = self._read()
         for key, name, about in ENGINE_GAUGES:
             if key in counts:
@@ -223,8 +222,8 @@ class EngineCounts(Collector):
 def exposition(
     metrics: Metrics | None, engine: Callable[[], Mapping[str, int]], shared: Path | None = None
 ) -> Callable[[], bytes]:
-    """What gives all counts as Prometheus reads them: those of this process, or those that several wrote
-    into `shared`, and the engine's.
+    """Returns a function that renders all metrics for Prometheus: those of this process, or those that
+    several processes wrote into `shared`, and the engine's.
     """
     registry = metrics.registry if metrics and not shared else CollectorRegistry()
     registry.register(EngineCounts(engine))
@@ -234,5 +233,5 @@ def exposition(
 
 
 def forget(pid: int, shared: Path) -> None:
-    """A process has ended: its gauges count no more, its counters still do."""
+    """Drops the gauges of a process that has ended; its counters still count."""
     mark_process_dead(pid, str(shared))

@@ -32,7 +32,7 @@ def create_account(store: Transaction, form: NewAccount, tiers: Tiers, *, by: st
 
 def list_accounts(store: Transaction) -> list[Row]:
     """All of them, by name."""
-    return [account_row(account) for account in accounts.everyone(store)]
+    return [account_row(account) for account in accounts.all_accounts(store)]
 
 
 def show_account(store: Transaction, name_or_id: str) -> Row:
@@ -63,7 +63,7 @@ def create_key(store: Transaction, form: NewKey, hasher: KeyHasher, *, by: str) 
 def list_keys(store: Transaction, account: str | None) -> list[Row]:
     """Of an account, or of all, in the order in which they were made."""
     owner_id = None if account is None else accounts.find(store, account).id
-    names = {owner.id: owner.name for owner in accounts.everyone(store)}
+    names = {owner.id: owner.name for owner in accounts.all_accounts(store)}
     return [key_row(key, names[key.account_id]) for key in keys.of_account(store, owner_id)]
 
 

@@ -1,6 +1,6 @@
-"""The store with the tables of this version: made, or brought up to date, before it is used.
+"""Migrates the store to this version's schema before it is used.
 
-API processes need none of this, and start without the library that it takes.
+API processes do not need this, and start without alembic, which takes long to import.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ _logger = logging.getLogger(__name__)
 
 @contextmanager
 def changing(settings: Settings) -> Generator[Transaction]:
-    """One transaction on the store that the settings name; an empty one gets its tables first.
+    """A transaction on the configured store; an empty database gets its tables first.
 
-    Raises `StartupError` if it is at another revision than this version's.
+    Raises `StartupError` if the store is at another revision than this version's.
     """
     with opened(settings) as store:
         if (found := current(store)) is None:
@@ -40,8 +40,8 @@ def changing(settings: Settings) -> Generator[Transaction]:
 
 @asynccontextmanager
 async def prepared(settings: Settings) -> AsyncGenerator[Database]:
-    """The store, which is brought up to date before, or, if it is a PostgreSQL that cannot be reached now, as
-    soon as it can be. Raises `StartupError` for an SQLite file that cannot be used.
+    """The migrated store. A PostgreSQL that cannot be reached now is migrated as soon as it can be. Raises
+    `StartupError` for an SQLite file that cannot be used.
     """
     own = str(spool_folder(settings))
     for folder in spools_of_others(settings):
@@ -69,7 +69,7 @@ async def _upgrade_later(store: Database, reason: str) -> None:
         await asyncio.sleep(RETRY_S)
         try:
             await asyncio.to_thread(upgrade, store)
-        except Exception as error:  # whatever it is, somebody may set it right
+        except Exception as error:  # of any class: an operator may solve the problem
             if (other := reason_of(error)) != reason:
                 reason = other
                 log(_logger, "error", "store still unavailable", reason=reason, retry_in_s=RETRY_S)

@@ -34,7 +34,7 @@ def wire_service(settings: Settings, catalog: Catalog, secret: bytes) -> Service
         known, KeyHasher(secret), Holders(accounts), named, metrics=metrics, fresh_s=settings.key_cache_s
     )
     resources.push_async_callback(keys.aclose)
-    # The ledger's connections may lose the last commits in a power cut: its own files have them too.
+    # In a power cut the ledger's connections may lose the last commits: that makes commits much cheaper.
     usage = open_database(database_url(settings), survives_power_cut=False)
     resources.callback(usage.dispose)
     ledger = SqlLedger(usage, spool_folder(settings), metrics, settings.usage_retention_days)
@@ -55,7 +55,7 @@ def wire_service(settings: Settings, catalog: Catalog, secret: bytes) -> Service
 
 
 def limits(settings: Settings) -> HttpLimits:
-    """What a connection may cost; raises `StartupError` if a body of the largest size would never fit."""
+    """The limits of requests; raises `StartupError` if a body of the largest size would never fit."""
     most = settings.max_body_bytes
     account_bytes = settings.account_body_bytes or 2 * most
     priority_bytes = settings.priority_body_bytes or 4 * most
@@ -74,7 +74,9 @@ def limits(settings: Settings) -> HttpLimits:
 
 
 def capacity(settings: Settings, model: Model) -> Capacity:
-    """Of one API process. A few more than the engine computes at once: as one ends, the next is there."""
+    """The places of one API process: a few more than the engine computes at once, so that when a sequence
+    ends the next one is in the engine already.
+    """
     at_once = settings.max_running or math.ceil(1.25 * model.engine.info.max_sequences)
     n_places, named = math.ceil(at_once / settings.workers), tiers(settings)
     priorities = {named[name].priority for name in named.names()}
@@ -87,12 +89,12 @@ def capacity(settings: Settings, model: Model) -> Capacity:
 
 
 def tiers(settings: Settings) -> Tiers:
-    """The defaults and what the settings say; raises `StartupError`."""
+    """The default tiers with the changes of the settings; raises `StartupError`."""
     return configured(settings.tiers or {})
 
 
 def limiter(settings: Settings, metrics: Metrics) -> Limiter:
-    """Of one API process: together in Redis, or its share of each account's limits."""
+    """The limiter of one API process: all of them count in Redis, or each grants its share of the limits."""
     if settings.redis_url is None:
         return MemoryLimiter(settings.workers)
     try:
@@ -111,8 +113,8 @@ def limiter(settings: Settings, metrics: Metrics) -> Limiter:
 
 
 def traces(settings: Settings, metrics: Metrics) -> Traces:
-    """Of one API process; raises `StartupError` if the library for them is not there, or what its variables
-    say cannot be.
+    """The traces of one API process; raises `StartupError` if their library is missing, or its variables are
+    invalid.
     """
     if settings.otlp_endpoint is None:
         return Untraced()

@@ -1,1 +1,1 @@
-"""What is kept: accounts, keys and usage, in SQLite or PostgreSQL. The only package that knows SQL."""
+"""The database of accounts, keys, usage and the audit: SQLite or PostgreSQL. Only this package knows SQL."""

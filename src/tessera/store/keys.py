@@ -18,8 +18,8 @@ _MAX_MODELS, _MAX_MODEL_NAME = 100, 200
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What can be changed of a key. `models` None allows all of them; `burst_rpm` is another limit of bursts
-    than the tier's, until `burst_until_s`; `expires_s` None is never.
+    """What can be changed of a key. `models` None allows all models. Until `burst_until_s`, `burst_rpm`
+    replaces the tier's limit of bursts. `expires_s` None is never.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Key:
 def create(
     connection: Connection, account: Account, terms: Terms, *, digest: bytes, last4: str, by: str
 ) -> Key:
-    """`digest` is all that is kept of the secret; raises `OperatorError` for terms that make no sense."""
+    """`digest` is all that is stored of the secret. Raises `OperatorError` for invalid terms."""
     _check(terms)
     key = Key("key_" + secrets.token_hex(10), account.id, last4, terms, time.time())
     row = {"id": key.id, "account_id": account.id, "digest": digest, "last4": last4}
@@ -62,7 +62,7 @@ def create(
 
 
 def find(connection: Connection, key_id: str, *, to_change: bool = False) -> Key:
-    """Raises `NotThere`. One that is to be changed nobody else changes meanwhile."""
+    """Raises `NotThere`. With `to_change`, the row is locked until the transaction has ended."""
     if can_be_name(key_id):
         rows = select(KEYS).where(KEYS.c.id == key_id)
         row = connection.execute(locked(connection, rows) if to_change else rows).mappings().first()
@@ -73,7 +73,7 @@ def find(connection: Connection, key_id: str, *, to_change: bool = False) -> Key
 
 
 def of_account(connection: Connection, account_id: str | None) -> list[Key]:
-    """In the order in which they were made; of all accounts, for None."""
+    """The account's keys, or all keys, in the order of their creation."""
     query = select(KEYS).order_by(KEYS.c.created_s, KEYS.c.id)
     if account_id is not None:
         query = query.where(KEYS.c.account_id == account_id)
@@ -81,7 +81,7 @@ def of_account(connection: Connection, account_id: str | None) -> list[Key]:
 
 
 def update(connection: Connection, key_id: str, terms: Terms, *, by: str) -> Key:
-    """Give it other terms; raises `NotThere`, or `OperatorError` if they make no sense."""
+    """Gives a key other terms; raises `NotThere`, or `OperatorError` for invalid terms."""
     key = find(connection, key_id, to_change=True)
     _check(terms)
     before, after = _columns(key.terms), _columns(terms)
@@ -93,7 +93,7 @@ def update(connection: Connection, key_id: str, terms: Terms, *, by: str) -> Key
 
 
 def revoke(connection: Connection, key_id: str, *, by: str) -> Key:
-    """For good; a second time changes nothing. Raises `NotThere`."""
+    """Revokes a key for ever; idempotent. Raises `NotThere`."""
     if find(connection, key_id, to_change=True).revoked_s is None:
         connection.execute(update_rows(KEYS).where(KEYS.c.id == key_id).values(revoked_s=time.time()))
         audit.record(connection, by, "key.revoke", key_id)
@@ -101,7 +101,7 @@ def revoke(connection: Connection, key_id: str, *, by: str) -> Key:
 
 
 def key_of(row: RowMapping) -> Key:
-    """Of a row that has the table's columns, perhaps among others."""
+    """The key of a row, which may have other tables' columns too."""
     column = KEYS.c
     models = row[column.models]
     terms = Terms(

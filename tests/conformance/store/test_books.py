@@ -46,7 +46,7 @@ def test_an_account_is_found_by_its_name_and_by_its_id(opened: Database) -> None
     assert made.id.startswith("acc_")
     with transaction(opened) as store:
         assert accounts.find(store, "acme") == accounts.find(store, made.id) == made
-        assert {account.name for account in accounts.everyone(store)} == {"acme", "Zebra & söhne"}
+        assert {account.name for account in accounts.all_accounts(store)} == {"acme", "Zebra & söhne"}
         with pytest.raises(OperatorError, match="nobody"):
             accounts.find(store, "nobody")
 

@@ -75,7 +75,7 @@ def test_a_store_that_can_only_be_read_is_unavailable_for_changes(usable: Base) 
     usable.order("ALTER DATABASE {name} SET default_transaction_read_only = on")
     usable.store.dispose()
     with transaction(usable.store) as store:
-        assert accounts.everyone(store) == []
+        assert accounts.all_accounts(store) == []
     with pytest.raises(StoreUnavailable), transaction(usable.store) as store:
         accounts.create(store, "acme", "lite", by="test")
 
