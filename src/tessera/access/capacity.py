@@ -29,7 +29,8 @@ def reserve(n_places: int, share: float, priorities: Iterable[int]) -> dict[int,
     half of the places are not reserved; if that leaves too few, higher priorities get theirs first.
     """
     _, *higher = sorted(set(priorities)) or [0]
-    each, left = math.ceil(n_places * share), n_places // 2
+    each = math.ceil(n_places * share)
+    left = n_places // 2
     reserved: dict[int, int] = {}
     for priority in reversed(higher):
         reserved[priority] = min(each, left)

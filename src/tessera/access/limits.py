@@ -178,7 +178,8 @@ class MemoryLimiter:
         now_s = self._calendar()
         today = int(now_s // DAY_S)
         if today > account.day or now_s < account.day * DAY_S - WINDOW_S:
-            account.day, account.thinking_tokens = today, 0
+            account.day = today
+            account.thinking_tokens = 0
         return account.thinking_tokens
 
     def _think(self, account: _Account, thinking_tokens: int) -> None:
@@ -211,11 +212,13 @@ class MemoryLease:
         self._accepted_s = account.window.latest_s
 
     async def release(self, thinking_tokens: int = 0) -> None:
-        account, self._account = self._account, None
+        account = self._account
+        self._account = None
         if account:
             self._limiter.leave(account, self._n_choices, thinking_tokens)
 
     async def withdraw(self) -> None:
-        account, self._account = self._account, None
+        account = self._account
+        self._account = None
         if account:
             self.standing = self._limiter.withdraw(account, self._n_choices, self._accepted_s, self._rate)

@@ -135,7 +135,8 @@ class EngineQueue:
             self._forget(place)
             self._n_turns += 1
             self._hold(place, place.n)
-            place.state, place.granted_s = "granted", self._clock()
+            place.state = "granted"
+            place.granted_s = self._clock()
             place.decided.set_result(None)
 
     def _next(self) -> Places | None:
@@ -161,7 +162,8 @@ class EngineQueue:
             place, oldest = queue.next(self._held_by), min(place.number for place in queue.first_items())
             held = self._held_within(-math.inf, priority + 1)
             if oldest < longest and held + place.n <= self._most(priority):
-                found, longest = place, oldest
+                found = place
+                longest = oldest
         return found
 
     def _most(self, priority: int) -> int:

@@ -35,8 +35,10 @@ ANSWER_S = 0.5
 reply in time, Redis and this process would both count the request.
 """
 
-LEASE_S, RENEWAL_S = 60.0, 20.0
-FIRST_PAUSE_S, LAST_PAUSE_S = 0.5, 15.0
+LEASE_S = 60.0
+RENEWAL_S = 20.0
+FIRST_PAUSE_S = 0.5
+LAST_PAUSE_S = 15.0
 _MAX_CONNECTIONS = 32
 _LIMITS: tuple[Limit, ...] = ("rate", "concurrency", "thinking")
 
@@ -64,15 +66,20 @@ class RedisLimiter:
             self._settle = self._redis.register_script(SETTLE)
         except Exception:  # of any class; its message may hold parts of a password
             raise ValueError("not the URL of a Redis") from None
-        self._lease_us, self._renewal_s, self._clock = round(lease_s * 1e6), renewal_s, clock
+        self._lease_us = round(lease_s * 1e6)
+        self._renewal_s = renewal_s
+        self._clock = clock
         self._answer_s = answer_s
-        self._name, self._numbers = secrets.token_hex(8), itertools.count()
+        self._name = secrets.token_hex(8)
+        self._numbers = itertools.count()
         self._held: dict[str, set[str]] = {}
         self._renewing: asyncio.Task[None] | None = None
         self._ending: set[asyncio.Task[Any]] = set()
-        self._local, self._fallback = MemoryLimiter(n), metrics.limiter_fallback
+        self._local = MemoryLimiter(n)
+        self._fallback = metrics.limiter_fallback
         self._down = False
-        self._ask_at_s, self._pause_s = 0.0, FIRST_PAUSE_S
+        self._ask_at_s = 0.0
+        self._pause_s = FIRST_PAUSE_S
 
     async def admit(
         self, who: Allowance, *, thinks: bool, n_choices: int = 1
@@ -194,7 +201,8 @@ class RedisLimiter:
 
     def _turn(self, *, down: bool) -> None:
         self._down = down
-        self._ask_at_s, self._pause_s = 0.0, FIRST_PAUSE_S
+        self._ask_at_s = 0.0
+        self._pause_s = FIRST_PAUSE_S
         self._fallback.set(int(down))
 
 
@@ -211,13 +219,15 @@ class RedisLease:
 
     async def release(self, thinking_tokens: int = 0) -> None:
         """A `Lease` that Redis counts."""
-        leases, self._leases = self._leases, ()
+        leases = self._leases
+        self._leases = ()
         if leases:
             await self._limiter.release(self._who.account_id, leases, thinking_tokens)
 
     async def withdraw(self) -> None:
         """A `Lease` that Redis counts."""
-        leases, self._leases = self._leases, ()
+        leases = self._leases
+        self._leases = ()
         if leases:
             self.standing = await self._limiter.withdraw(self._who, leases) or self.standing
 

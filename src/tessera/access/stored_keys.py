@@ -91,8 +91,13 @@ class StoredKeys:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Every `noting_s` the store is told when keys were last used."""
-        self._known, self._hasher, self._store, self._tiers = known, hasher, store, tiers
-        self._fresh_s, self._noting_s, self._clock = fresh_s, noting_s, clock
+        self._known = known
+        self._hasher = hasher
+        self._store = store
+        self._tiers = tiers
+        self._fresh_s = fresh_s
+        self._noting_s = noting_s
+        self._clock = clock
         self._metrics = metrics or Metrics()
         self._found: dict[bytes, _Found] = {}
         self._absent: dict[bytes, float] = {}
@@ -197,7 +202,9 @@ class StoredKeys:
 
     def _judge(self, found: _Found) -> Identity:
         """The key's identity; raises if it may not be used now."""
-        key, account, now_s = found.holder.key, found.holder.account, time.time()
+        key = found.holder.key
+        account = found.holder.account
+        now_s = time.time()
         if (state := key.state(now_s)) != "active":
             how = "was revoked" if state == "revoked" else "has expired"
             raise InvalidApiKey(f"Incorrect API key provided: sk-…{key.last4} {how}. Use another key.")
@@ -212,7 +219,8 @@ class StoredKeys:
                 f"The tier of this account, {account.tier}, is not configured. Ask the operator."
             ) from error
         self._use(key.id, now_s)
-        terms, rate = key.terms, tier.rate
+        terms = key.terms
+        rate = tier.rate
         if terms.burst_rpm is not None and now_s < (terms.burst_until_s or 0):
             rate = Rate(tier.sustained_rpm, terms.burst_rpm)
         models = None if terms.models is None else frozenset(terms.models)
@@ -229,7 +237,8 @@ class StoredKeys:
         await self._note()
 
     async def _note(self) -> None:
-        used, self._used = self._used, {}
+        used = self._used
+        self._used = {}
         # Losing this is harmless: the usage has the requests.
         with suppress(Exception):
             await call_within(self._threads, lambda: self._store.touch(used), ANSWER_S)

@@ -12,7 +12,8 @@ OPERATOR_TIER = "operator"
 """The tier of the key that the service is started with; unless configured, its limits are out of reach."""
 
 MAX_RPM = 10**6
-MAX_CONTEXT_TOKENS, MAX_CONCURRENCY = 2**24, 2**20
+MAX_CONTEXT_TOKENS = 2**24
+MAX_CONCURRENCY = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,8 @@ def configured(tables: Mapping[str, Mapping[str, int | str]]) -> "Tiers":
     """The default tiers, changed by the tables of the same names, and new tiers, whose tables must be
     complete. Raises `StartupError` with a line for each problem.
     """
-    tiers, problems = dict(DEFAULTS), list[str]()
+    tiers = dict(DEFAULTS)
+    problems = list[str]()
     for name, table in tables.items():
         known = asdict(DEFAULTS[name]) if name in DEFAULTS else {"name": name}
         wrong = [*_wrong_fields(name, table), *_missing(name, known.keys() | table.keys())]

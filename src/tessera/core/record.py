@@ -150,7 +150,8 @@ class RequestRecord:
 
     def after_s(self, step: RequestStep) -> float | None:
         """Seconds from `received` to `step`; None if the request has not got there."""
-        received_s, reached_s = self._after_s.get(RequestStep.RECEIVED), self._after_s.get(step)
+        received_s = self._after_s.get(RequestStep.RECEIVED)
+        reached_s = self._after_s.get(step)
         return None if received_s is None or reached_s is None else reached_s - received_s
 
     def times_ns(self) -> dict[RequestStep, int]:

@@ -76,7 +76,8 @@ class Bodies:
         self._owed: Counter[str] = Counter()
         self._shared: Counter[int] = Counter()
         self._queue: FairQueue[_Reservation] = FairQueue()
-        self._bytes, self._waiting = metrics.body_bytes, metrics.bodies_waiting
+        self._bytes = metrics.body_bytes
+        self._waiting = metrics.bodies_waiting
         self._later = later
         self.decoding = Decoding(metrics)
 
@@ -214,10 +215,12 @@ class RequestBody:
         if not self._has_begun:
             self._bodies.begin(self._owner)
             self._has_begun = True
-        more, large = n - self._n, max(0, n - SMALL_BYTES) - self._large
+        more = n - self._n
+        large = max(0, n - SMALL_BYTES) - self._large
         if more > 0:
             await self._bodies.reserve(self._owner, more, large)
-            self._n, self._large = self._n + more, self._large + large
+            self._n += more
+            self._large += large
             self._n_received = self._n
 
     async def decode(self, body: bytes, decode: Callable[[bytes], T]) -> T:
@@ -229,7 +232,8 @@ class RequestBody:
         """Releases the bytes, before the request ends."""
         if self._n:
             self._bodies.give_back(self._owner, self._n, self._large)
-            self._n = self._large = 0
+            self._n = 0
+            self._large = 0
         if self._has_begun:
             self._bodies.end(self._owner)
             self._has_begun = False

@@ -53,10 +53,9 @@ class Cors:
         return origin is not None and not self._origins.isdisjoint((origin, "*"))
 
     def _headers(self, origin: str | None) -> list[tuple[bytes, bytes]]:
-        if "*" in self._origins:
-            vary, shown = [], "*"
-        else:
-            vary, shown = [(b"vary", b"Origin")], origin
+        is_any = "*" in self._origins
+        vary = [] if is_any else [(b"vary", b"Origin")]
+        shown = "*" if is_any else origin
         if shown is None or not self._allows(origin):
             return vary
         exposed = ", ".join(EXPOSED).encode()

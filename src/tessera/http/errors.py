@@ -60,7 +60,8 @@ def refusing_routes(what_is_there: str) -> Callable[[Request, Exception], Awaita
 
     async def refuse(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException), "registered for this class"
-        path, method = request.scope["path"][:200], request.method
+        path = request.scope["path"][:200]
+        method = request.method
         refusal: RequestError
         if error.status_code == 405:
             allowed = (error.headers or {}).get("Allow", "")

@@ -82,7 +82,8 @@ class Deadline:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        timeout, self._timeout = self._timeout, None
+        timeout = self._timeout
+        self._timeout = None
         self._entered.discard(self)
         assert timeout is not None, "entered"
         try:

@@ -63,7 +63,8 @@ class EventStream:
                 self.started = True
                 await self._send({"type": "http.response.start", "status": 200, "headers": self._headers})
             await self._send({"type": "http.response.body", "body": frames, "more_body": more})
-            self._silent_since_s, self._sending_since_s = self._now(), None
+            self._silent_since_s = self._now()
+            self._sending_since_s = None
 
     async def beat(self) -> float:
         """Sends a comment after a long silence; raises `ClientGone` if the client does not read."""

@@ -70,7 +70,9 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._of_models: dict[str, ModelMetrics] = {}
-        gauge, counter, histogram = self._gauge, self._counter, self._histogram
+        gauge = self._gauge
+        counter = self._counter
+        histogram = self._histogram
         self.running = gauge("num_requests_running", "Chat requests that are being answered.")
         self.waiting = gauge("num_requests_waiting", "Chat requests that wait for their turn.")
         self.queue_s = histogram("request_queue_time_seconds", "Time before a turn came.", _WAIT_BOUNDS_S)

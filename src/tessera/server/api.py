@@ -51,7 +51,8 @@ UVICORN: Mapping[str, Any] = {
     "timeout_keep_alive": 75,
 }
 BEAT_S = 1.0
-_STDIN, _STDOUT = 0, 1
+_STDIN = 0
+_STDOUT = 1
 _LENGTH_BYTES = 4
 
 

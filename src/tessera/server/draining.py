@@ -69,7 +69,8 @@ class DrainingServer(SignalFreeServer):
         """Ends the shutdown now; replies that still run end with an error."""
         self._in_flight.drain()
         self._in_flight.end()
-        self.should_exit = self.force_exit = True
+        self.should_exit = True
+        self.force_exit = True
 
     async def on_tick(self, counter: int) -> bool:
         """Uvicorn calls this ten times a second; True ends the server."""

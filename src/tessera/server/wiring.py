@@ -24,7 +24,9 @@ from tessera.usage.ledger import SqlLedger
 
 def wire_service(settings: Settings, catalog: Catalog, secret: bytes) -> Service:
     """The service of one API process; `secret` is the pepper. Raises `StartupError`."""
-    resources, metrics, named = AsyncExitStack(), Metrics(), tiers(settings)
+    resources = AsyncExitStack()
+    metrics = Metrics()
+    named = tiers(settings)
     known = Keys(secret=secret)
     if settings.api_key:
         known.add(settings.api_key, OPERATOR, named[OPERATOR_TIER])
@@ -78,7 +80,8 @@ def capacity(settings: Settings, model: Model) -> Capacity:
     ends the next one is in the engine already.
     """
     at_once = settings.max_running or math.ceil(1.25 * model.engine.info.max_sequences)
-    n_places, named = math.ceil(at_once / settings.workers), tiers(settings)
+    n_places = math.ceil(at_once / settings.workers)
+    named = tiers(settings)
     priorities = {named[name].priority for name in named.names()}
     return Capacity(
         max_running=n_places,

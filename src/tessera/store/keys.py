@@ -13,7 +13,8 @@ from tessera.store.accounts import MAX_NAME, Account, can_be_name, require_name
 from tessera.store.database import locked
 from tessera.store.tables import KEYS
 
-_MAX_MODELS, _MAX_MODEL_NAME = 100, 200
+_MAX_MODELS = 100
+_MAX_MODEL_NAME = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,8 @@ def update(connection: Connection, key_id: str, terms: Terms, *, by: str) -> Key
     """Gives a key other terms; raises `NotThere`, or `OperatorError` for invalid terms."""
     key = find(connection, key_id, to_change=True)
     _check(terms)
-    before, after = _columns(key.terms), _columns(terms)
+    before = _columns(key.terms)
+    after = _columns(terms)
     changed = {name: value for name, value in after.items() if value != before[name]}
     if changed:
         connection.execute(update_rows(KEYS).where(KEYS.c.id == key_id).values(**changed))

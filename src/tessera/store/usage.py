@@ -168,8 +168,10 @@ def _row(instance: str, entry: LedgerEntry) -> dict[str, object]:
 def _writing(dialect: Dialect) -> str:
     """The statement in the driver's form, cached: compiling it would take as long as a commit."""
     insert = _insert(dialect.name, USAGE)
-    was, becomes = USAGE.c.finish, insert.excluded.finish
-    is_open, interrupted = text(f"'{OPEN}'"), text(f"'{INTERRUPTED}'")
+    was = USAGE.c.finish
+    becomes = insert.excluded.finish
+    is_open = text(f"'{OPEN}'")
+    interrupted = text(f"'{INTERRUPTED}'")
     n_before, n_after = (
         tokens.prompt_tokens + tokens.completion_tokens for tokens in (USAGE.c, insert.excluded)
     )

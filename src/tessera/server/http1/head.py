@@ -47,7 +47,8 @@ class RequestHead:
         self.url = b""
         self.headers: list[tuple[bytes, bytes]] = []
         self._parser = HttpRequestParser(self)
-        self._complete = self._keep_alive = False
+        self._complete = False
+        self._keep_alive = False
         self._n_bytes = 0
         self._last = b""
 
@@ -79,7 +80,8 @@ class RequestHead:
         """Reads what follows the head. Raises `InvalidHttp` for a head that is not to be answered."""
         self._check()
         fields = dict(self.headers)
-        coding, length = fields.get(b"transfer-encoding"), fields.get(b"content-length")
+        coding = fields.get(b"transfer-encoding")
+        length = fields.get(b"content-length")
         if coding is None:
             if length is not None and not _LENGTH.fullmatch(length.strip()):
                 raise InvalidHttp("Content-Length is not a number of bytes.")

@@ -76,7 +76,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._unread = bytearray()
         self._head = RequestHead()
         self._body: BodyReader | None = None
-        self._is_discarding = self._client_ended = False
+        self._is_discarding = False
+        self._client_ended = False
         self._deadline: asyncio.TimerHandle | None = None
         self._behind: asyncio.TimerHandle | None = None
         self._probe: asyncio.TimerHandle | None = None
@@ -167,7 +168,8 @@ class GuardedProtocol(HttpToolsProtocol):
             return False
         if not self._head.feed(self._unread):
             return False
-        head, self._head = self._head, RequestHead()
+        head = self._head
+        self._head = RequestHead()
         self._begin(head, head.body())
         return True
 
