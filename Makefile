@@ -4,7 +4,9 @@ BIN := .venv/bin
 HOST ?= 127.0.0.1
 PORT ?= 8000
 
-.PHONY: setup serve test test-full check fmt unit clients clients-full bench lock clean
+COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
+.PHONY: help setup serve dev test test-full unit cov check fmt clients clients-full bench profile lock clean
 
 help:  ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1  — /p' Makefile
@@ -21,11 +23,9 @@ setup: .venv/.ready  ## make .venv with everything that development needs
 serve: setup  ## serve the embedded model
 	$(BIN)/tessera serve --host $(HOST) --port $(PORT)
 
-clients: setup  ## add LangChain and pydantic-ai; without them their tests are skipped
-	-$(BIN)/python -m pip install -q --require-hashes -r requirements/clients.txt
-
-clients-full: setup  ## try 17 clients and agents, each in an environment of its own: ten minutes or more
-	$(BIN)/python -m tests.clients
+dev: setup  ## serve the scripted engine with a store in .dev, and start again on every change of src
+	XDG_DATA_HOME=$(CURDIR)/.dev TESSERA_API_KEY=$${TESSERA_API_KEY:-sk-dev-only} $(BIN)/watchfiles --filter python \
+		"$(BIN)/tessera serve --engine scripted --log-format console --shutdown-grace-s 1 --port $(PORT)" src
 
 test: setup  ## run the tests
 	$(BIN)/python -m pytest -m "not full" -n 2 --dist loadfile
@@ -34,7 +34,10 @@ test-full: clients  ## run all tests, in their full counts
 	$(BIN)/python -m pytest
 
 unit: setup  ## run the fast tests only
-	$(BIN)/python -m pytest tests/unit tests/architecture
+	$(BIN)/python -m pytest -n 2 -m "not slow" --hypothesis-profile quick tests/unit tests/architecture
+
+cov: setup  ## what the fast tests reach, by branches; fails below the floor in pyproject.toml
+	$(BIN)/python -m pytest -n 2 --cov --cov-report term:skip-covered tests/unit tests/architecture
 
 check: setup  ## format, lint, types, imports
 	$(BIN)/ruff format --check .
@@ -46,15 +49,24 @@ fmt: setup  ## format and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+clients: setup  ## add LangChain and pydantic-ai; without them their tests are skipped
+	-$(BIN)/python -m pip install -q --require-hashes -r requirements/clients.txt
+
+clients-full: setup  ## try 17 clients and agents, each in an environment of its own: ten minutes or more
+	$(BIN)/python -m tests.clients
+
 bench: setup  ## measure the chat and HTTP layers, structured output, and streams against llama.cpp's server
 	$(BIN)/python -m pip install -q --require-hashes -r requirements/bench.txt
 	for each in chat_layer http_layer structured streams; do $(BIN)/python -m benchmarks.$$each || exit 1; done
 
+profile: setup  ## where the scripted engine's server spends its time under `tessera bench`
+	$(BIN)/python -m benchmarks.profile
+
 lock: setup  ## compile the pins anew
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml requirements/dev.in -o requirements/dev.txt
-	for each in bench clients; do $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/$$each.in -c requirements/dev.txt -o requirements/$$each.txt || exit 1; done
+	$(COMPILE) pyproject.toml requirements/dev.in -o requirements/dev.txt
+	for each in bench clients; do $(COMPILE) requirements/$$each.in -c requirements/dev.txt -o requirements/$$each.txt || exit 1; done
 	$(BIN)/python -m tests.clients --lock
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml requirements/serve.in -c requirements/dev.txt -o requirements/serve.txt
+	$(COMPILE) pyproject.toml requirements/serve.in -c requirements/dev.txt -o requirements/serve.txt
 
 clean:
-	rm -rf .venv .clients .pytest_cache .ruff_cache
+	rm -rf .venv .clients .dev .pytest_cache .ruff_cache

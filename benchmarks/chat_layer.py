@@ -110,7 +110,9 @@ def conversation(n_turns: int) -> tuple[Message, ...]:
     sources = cycle(paragraphs(_CODE))
     messages: list[Message] = [SystemMessage("You are a careful programmer.\n" + next(texts))]
     for i in range(n_turns):
-        call = ToolCall(f"call_{i}", "write_file", {"path": f"a/{i}.py", "content": next(sources)})
+        call = ToolCall(
+            f"call_{i}", "write_file", json.dumps({"path": f"a/{i}.py", "content": next(sources)})
+        )
         result = json.dumps({"ok": True, "turn": i, "text": next(texts)})
         messages += [
             UserMessage(f"Question {i}: {next(texts)[:400]}"),

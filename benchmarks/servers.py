@@ -33,6 +33,17 @@ def tessera() -> Generator[Target]:
 
 
 @contextmanager
+def scripted_under(profiler: list[str]) -> Generator[tuple[Target, subprocess.Popen[str]]]:
+    """`tessera serve` with the scripted engine, at once and in one process, under a profiler for modules."""
+    port = free_port()
+    command = [sys.executable, *profiler, "-m", "tessera", "serve", "--engine", "scripted"]
+    command += ["--scripted-tokens-per-s", "0", "--host", "127.0.0.1", "--port", str(port)]
+    with TemporaryDirectory() as folder, _running(command, TESSERA_DATABASE_URL=store_in(folder)) as process:
+        key = _wait_for(process, r"export TESSERA_API_KEY=([\w-]+)")
+        yield Target(f"http://127.0.0.1:{port}", key), process
+
+
+@contextmanager
 def llama(gguf: Path, slots: int, context_tokens: int) -> Generator[Target]:
     """llama.cpp's own server with the same weights and a slot of so many tokens for every stream."""
     port = free_port()

@@ -18,7 +18,7 @@ from benchmarks import servers
 from benchmarks.direct import direct
 
 from tessera.bench.machine import machine
-from tessera.bench.plan import Findings, Plan, measure
+from tessera.bench.plan import Findings, Workload, measure
 from tessera.bench.report import Setting
 from tessera.bench.rounds import Limits
 from tessera.bench.server import find
@@ -38,7 +38,7 @@ def embedded_gguf() -> Path:
     return entry.path / Path(EMBEDDED.member).name
 
 
-async def compare(plan: Plan, ours: servers.Target, theirs: servers.Target, findings: Findings) -> None:
+async def compare(plan: Workload, ours: servers.Target, theirs: servers.Target, findings: Findings) -> None:
     """Run the plan with all three; Ctrl-C leaves what there is in `findings`."""
     async with direct("engine") as engine:
         tessera = await find("tessera", ours.url, ours.api_key)
@@ -75,7 +75,9 @@ def main() -> None:
     chosen = arguments()
     streams, limits = tuple(chosen.streams), Limits(chosen.requests, deadline_s=_REPLY_S)
     shapes = tuple(SHAPES[name] for name in chosen.shapes)
-    plan = Plan(shapes, streams, chosen.rounds, limits, chosen.seed, chosen.max_tokens, chosen.prompt_tokens)
+    plan = Workload(
+        shapes, streams, chosen.rounds, limits, chosen.seed, chosen.max_tokens, chosen.prompt_tokens
+    )
     context_tokens = 1024 + 2 * chosen.prompt_tokens  # of a slot: room for the longest prompt and its reply
     findings, began = Findings(), datetime.now(UTC).isoformat(timespec="seconds")
     with (

@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 import uvicorn
 from blockbuster import blockbuster_ctx
+from hypothesis import settings
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.in_process import InProcess
 from tests.postgres import Postgres, cluster
+from tests.waiting import wait_for
 
 from tessera.access.capacity import Capacity
 from tessera.access.keys import OPERATOR, Identity, KeyRing, Keys
@@ -43,6 +45,11 @@ from tessera.text.tokenizer import Tokenizer
 from tessera.usage.base import Ledger
 
 KEY = "sk-tessera-" + "k" * 40
+
+# No example fails because the machine is slow. `make unit` tries fewer: --hypothesis-profile quick.
+settings.register_profile("all", deadline=None)
+settings.register_profile("quick", deadline=None, max_examples=15)
+settings.load_profile("all")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -160,16 +167,8 @@ class Served:
         """Call it where the server runs."""
         self.loop.call_soon_threadsafe(call)
 
-    def wait_for(self, condition: Callable[[], bool], within_s: float = 10.0) -> float:
-        """Seconds until the condition held."""
-        begun = time.monotonic()
-        while not condition():
-            assert time.monotonic() - begun < within_s, "it never came to be"
-            time.sleep(0.002)
-        return time.monotonic() - begun
-
     def wait_until_idle(self, within_s: float = 10.0) -> float:
-        return self.wait_for(self._is_idle, within_s)
+        return wait_for(self._is_idle, within_s)
 
     def _is_idle(self) -> bool:
         busy = self.engine.n_running or self.in_flight.n or self.queue.n_running

@@ -114,7 +114,8 @@ def recorded(database: str) -> dict[str, tuple[int, int, str]]:
     columns = (USAGE.c[name] for name in ("id", "prompt_tokens", "completion_tokens", "finish"))
     with transaction(store) as connection:
         rows = {
-            id: (n_prompt, n_out, end) for id, n_prompt, n_out, end in connection.execute(select(*columns))
+            row.id: (row.prompt_tokens, row.completion_tokens, row.finish)
+            for row in connection.execute(select(*columns))
         }
     store.dispose()
     return rows

@@ -12,7 +12,7 @@ from tests.error_codes import error_codes
 from tessera import errors
 from tessera.core.events import FinishReason
 from tessera.engine.host.client import Reason
-from tessera.errors import OperatorError, StartupError, TesseraError
+from tessera.errors import CommandError, OperatorError, StartupError, TesseraError
 from tessera.wire import cards, reply, usage
 from tessera.wire.cards import Card, CardList
 from tessera.wire.decode import REFUSED, WITHOUT_EFFECT
@@ -37,7 +37,7 @@ _SENT = {
 }
 """What is part of responses: what has a default there is sent all the same."""
 
-NEVER_SENT = (OperatorError, StartupError)
+NEVER_SENT = (CommandError, OperatorError, StartupError)
 
 _STANDING: Json = {
     f"X-RateLimit-{name}-Requests": {"schema": {"type": "integer", "minimum": 0}}

@@ -92,7 +92,7 @@ class Postgres:
         import psycopg
 
         with psycopg.connect(self.url(database), autocommit=True) as connection:
-            connection.execute(statement)
+            connection.execute(statement.encode())
 
     def _is_ready(self) -> int:
         found = subprocess.run(

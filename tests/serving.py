@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,13 +109,6 @@ def announced(process: "subprocess.Popen[str]", api_key: str | None = None) -> S
 
 def ask(**fields: Any) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 5, **fields}
-
-
-def wait_for(condition: Callable[[], bool], within_s: float = 5.0) -> None:
-    begun = time.monotonic()
-    while not condition():
-        assert time.monotonic() - begun < within_s
-        time.sleep(0.01)
 
 
 def free_port() -> int:

@@ -4,11 +4,19 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, TypeVar
 
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from tessera.core.chat import Json, Tool
 
 _T = TypeVar("_T")
+
+
+def examples(n: int) -> settings:
+    """Try `n` examples, and a part of them under a profile with fewer than usual."""
+    usual = settings.default.max_examples if settings.default else 100
+    return settings(max_examples=max(1, n * usual // 100))
+
 
 MARKUP = [
     "<tool_call>",

@@ -25,7 +25,8 @@
     │   ├── EngineUnavailable        503  overloaded_error
     │   ├── EngineOverloaded         503  overloaded_error
     │   └── EngineTimeout            504  api_error
-    ├── StartupError            the process does not start; never seen by a client
+    ├── StartupError            a service does not start; never seen by a client
+    ├── CommandError            a command cannot do what it was asked; never seen by a client
     └── (anything else)         500  a bug: logged with the request id, message not shown
 
 Before the first byte an error becomes the HTTP status; after it, one `data: {"error": …}` and the end of the
@@ -278,4 +279,8 @@ class NameTaken(OperatorError):
 
 
 class StartupError(TesseraError):
-    """The process cannot start: a bad setting, a model that is not there."""
+    """The service cannot start: a bad setting, a model that is not there. Mend what the message names."""
+
+
+class CommandError(TesseraError):
+    """A command cannot do what it was asked, and nothing was changed. Give it what the message asks for."""

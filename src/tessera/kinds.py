@@ -5,7 +5,10 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeAlias, TypeVar, cast
+from typing import Annotated, Any, Generic, Literal, TypeAlias, TypeVar
+
+import msgspec
+from msgspec import Meta
 
 T = TypeVar("T")
 
@@ -14,16 +17,22 @@ VARIABLE_PREFIX = "TESSERA_"
 Tables: TypeAlias = Mapping[str, Mapping[str, int | str]]
 
 _UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-_ORIGIN = (
-    r"\*|null|[a-z][a-z0-9+.-]*://[^\s/,?#@A-Z]+"  # as browsers write it: in small letters, without a path
-)
-_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+_SWITCH = {
+    "1": True,
+    "true": True,
+    "yes": True,
+    "on": True,
+    "0": False,
+    "false": False,
+    "no": False,
+    "off": False,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[T]):
-    """What a setting may be. `parse` reads text, `check` takes the TOML value or what `parse` returned; both
-    raise `ValueError`.
+    """`parse` reads the text of a flag or a variable; `check` takes the TOML value, or what `parse` returned.
+    Both raise `ValueError`.
     """
 
     expects: str
@@ -31,39 +40,44 @@ class Kind(Generic[T]):
     check: Callable[[object], T]
 
 
-def _require(is_right: bool) -> None:
-    if not is_right:
-        raise ValueError
+def converts(to: object) -> Callable[[object], Any]:
+    """A check that a value is of this type, as msgspec understands it with its `Meta`."""
+
+    def check(value: object) -> object:
+        try:
+            return msgspec.convert(value, to)
+        except msgspec.ValidationError as error:
+            raise ValueError(str(error)) from error
+
+    return check
+
+
+def matching(pattern: str) -> Any:  # noqa: ANN401 - a type with a condition
+    """A text that matches the pattern from end to end."""
+    return Annotated[str, Meta(pattern=rf"\A(?:{pattern})\Z")]
 
 
 def integer(low: int, high: int) -> Kind[int]:
     """A whole number within bounds."""
-
-    def check(value: object) -> int:
-        _require(type(value) is int and low <= value <= high)
-        return cast("int", value)
-
-    return Kind(f"a whole number from {low} to {high}", int, check)
+    return Kind(f"a whole number from {low} to {high}", int, converts(Annotated[int, Meta(ge=low, le=high)]))
 
 
 def number(low: float, high: float) -> Kind[float]:
     """A number within bounds."""
-
-    def check(value: object) -> float:
-        _require(type(value) in (int, float) and low <= cast("float", value) <= high)
-        return float(cast("float", value))
-
-    return Kind(f"a number from {low:g} to {high:g}", float, check)
+    return Kind(
+        f"a number from {low:g} to {high:g}", float, converts(Annotated[float, Meta(ge=low, le=high)])
+    )
 
 
 def size(low: int) -> Kind[int]:
     """A number of bytes, or a text such as 512MiB."""
+    written = converts(int | matching(rf"\d+ ?(?:{'|'.join(_UNITS)})"))
 
     def check(value: object) -> int:
-        found = re.fullmatch(r"(\d+) ?(|KiB|MiB|GiB)", str(value)) if type(value) in (int, str) else None
-        _require(found is not None)
-        n_bytes = int(found[1]) * _UNITS[found[2]] if found else 0
-        _require(n_bytes >= low)
+        digits, unit = re.findall(r"(\d+) ?(.*)", str(written(value)))[0]
+        n_bytes = int(digits) * _UNITS[unit]
+        if n_bytes < low:
+            raise ValueError
         return n_bytes
 
     return Kind(f"a size of at least {show_size(low)}, such as 512MiB or 2GiB", str, check)
@@ -77,80 +91,46 @@ def show_size(n_bytes: int) -> str:
 
 def choice(*names: str) -> Kind[str]:
     """One of a few words."""
-
-    def check(value: object) -> str:
-        _require(value in names)
-        return str(value)
-
-    return Kind(f"one of {', '.join(names)}", str, check)
+    return Kind(f"one of {', '.join(names)}", str, converts(Literal[names]))
 
 
 def text(expects: str, pattern: str) -> Kind[str]:
     """A text that matches the pattern from end to end."""
-
-    def check(value: object) -> str:
-        _require(isinstance(value, str) and re.fullmatch(pattern, value) is not None)
-        return str(value)
-
-    return Kind(expects, str, check)
+    return Kind(expects, str, converts(matching(pattern)))
 
 
 def _parse_switch(value: str) -> bool:
-    _require(value.lower() in _TRUE + _FALSE)
-    return value.lower() in _TRUE
+    if value.lower() not in _SWITCH:
+        raise ValueError
+    return _SWITCH[value.lower()]
 
 
-def _check_switch(value: object) -> bool:
-    _require(isinstance(value, bool))
-    return bool(value)
-
-
-def _check_names(value: object) -> tuple[str, ...]:
-    _require(isinstance(value, list))
-    names = cast("list[object]", value)
-    _require(all(isinstance(name, str) and name and not name.isspace() for name in names))
-    return tuple(str(name) for name in names)
-
-
-def _check_origins(value: object) -> tuple[str, ...]:
-    origins = _check_names(value)
-    _require(all(re.fullmatch(_ORIGIN, origin) for origin in origins))
-    return origins
+def _parse_names(value: str) -> list[str]:
+    return [name.strip() for name in value.split(",") if name.strip()]
 
 
 def _check_folder(value: object) -> Path:
-    _require(isinstance(value, str) and bool(value))
-    return Path(str(value)).expanduser().absolute()
+    return Path(converts(Annotated[str, Meta(min_length=1)])(value)).expanduser().absolute()
 
 
-def _check_tables(value: object) -> Tables:
-    _require(isinstance(value, Mapping))
-    tables = cast("Mapping[object, object]", value)
-    for name, table in tables.items():
-        _require(isinstance(name, str) and re.fullmatch(r"[a-z0-9_-]{1,32}", name) is not None)
-        _require(isinstance(table, Mapping))
-        fields_of = cast("Mapping[object, object]", table)
-        _require(all(type(field_value) in (int, str) for field_value in fields_of.values()))
-    return cast("Tables", tables)
-
-
-SWITCH = Kind("true or false", _parse_switch, _check_switch)
+SWITCH = Kind("true or false", _parse_switch, converts(bool))
 NAMES = Kind(
     "names, in TOML a list of texts, elsewhere separated by commas",
-    lambda value: [name.strip() for name in value.split(",") if name.strip()],
-    _check_names,
+    _parse_names,
+    converts(tuple[Annotated[str, Meta(pattern=r"\S")], ...]),
 )
+# A browser writes an origin in small letters and without a path.
 ORIGINS = Kind(
     "origins such as https://chat.example.com, without a path, or * for any; in TOML a list of texts, "
     "elsewhere separated by commas",
-    NAMES.parse,
-    _check_origins,
+    _parse_names,
+    converts(tuple[matching(r"\*|null|[a-z][a-z0-9+.-]*://[^\s/,?#@A-Z]+"), ...]),
 )
 TABLES = Kind(
     "in TOML a table for each name, elsewhere one such as {lite = {concurrency = 8}}; names have 1 to 32 "
     "small letters, digits, - and _, values are whole numbers or texts",
     lambda value: tomllib.loads(f"tables = {value}")["tables"],
-    _check_tables,
+    converts(dict[matching(r"[a-z0-9_-]{1,32}"), dict[str, int | str]]),
 )
 FOLDER = Kind("a path", str, _check_folder)
 SPEC = text("a path, or ORGANISATION/NAME of a hub", r"\S.*")
@@ -165,8 +145,8 @@ KEY = text("8 to 256 printable characters without spaces", r"[\x21-\x7e]{8,256}"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One setting, as the command line and the documentation show it. A secret has no flag: flags are seen
-    by every process of the machine.
+    """One setting, as the command line and the documentation show it. A secret has no flag: every process of
+    the machine sees flags.
     """
 
     name: str
@@ -177,12 +157,10 @@ class Row:
 
     @property
     def variable(self) -> str:
-        """Its environment variable."""
         return VARIABLE_PREFIX + self.name.upper()
 
     @property
     def flag(self) -> str:
-        """Its flag."""
         return "--" + self.name.replace("_", "-")
 
 

@@ -37,7 +37,7 @@ from tessera.kinds import (
     size,
 )
 
-# Variables that are no settings: the file to read, and the server that `tessera chat` talks to.
+# Variables that are no settings: the TOML file, and the server that `tessera chat` and `bench` ask.
 OTHER_VARIABLES = ("TESSERA_CONFIG", "TESSERA_URL")
 
 
@@ -170,6 +170,8 @@ class Settings:
     )
 
 
+DEFAULTS = Settings()
+
 ROWS: tuple[Row, ...] = tuple(
     Row(row.name, row.metadata["kind"], row.default, row.metadata["help"], row.metadata["secret"])
     for row in fields(Settings)
@@ -179,9 +181,10 @@ _BY_VARIABLE: Mapping[str, Row] = {row.variable: row for row in ROWS}
 
 
 def load(flags: Mapping[str, str], environment: Mapping[str, str], config: Path | None = None) -> Settings:
-    """Read everything; `flags` by setting name, `config` or TESSERA_CONFIG the TOML file.
+    """Load the settings. `flags` has texts by the names of settings; the TOML file is `config`, or else what
+    TESSERA_CONFIG names.
 
-    Raises `StartupError` with a line for every name and value that is wrong.
+    Raises `StartupError` with a line for each wrong name or value.
     """
     problems: list[str] = []
     values: dict[str, object] = {}
@@ -216,7 +219,7 @@ def _accept(
     *,
     parse: bool = False,
 ) -> None:
-    """Put the value into `values`, or what is wrong with it into `problems`."""
+    """Add the checked value to `values`, or a line about it to `problems`."""
     where = f" {where}" if where else ""
     if row is None:
         problems.append(f"{given_as}{where} is not a setting{_suggestion(given_as)}.")

@@ -2,16 +2,14 @@
 
 import ast
 import re
-import types
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-import tessera
-
 SOURCE = Path(__file__).parents[2] / "src" / "tessera"
-MODULES = sorted(SOURCE.rglob("*.py"))
+TREES = {path: ast.parse(path.read_text()) for path in sorted(SOURCE.rglob("*.py"))}
 
 BANNED = re.compile(
     r"(utils?|helpers?|common|misc|data|info)"
@@ -19,6 +17,14 @@ BANNED = re.compile(
     r"|_?(process|handle)_.*"
     r"|base_.*_impl"
 )
+# OpenAI's structs and our own types of the same thing.
+WIRE_AND_CORE = {"ToolCall", "ToolChoice"}
+# To be renamed: remove a name when it is unique.
+NOT_YET_UNIQUE = {
+    *("Answer", "Body", "Call", "CalledFunction", "Compiled", "Connection", "Entry", "Grammars", "Head"),
+    *("Parameters", "Place", "Question", "Reply", "Round", "Search", "Span", "Tag", "Turns"),
+    *("_Generation", "_Request", "_Turn"),
+}
 # `Engine.info` is the protocol's own word for what is served.
 ALLOWED_IN_CLASSES = {"info"}
 
@@ -51,27 +57,24 @@ def test_the_pattern_finds(name: str) -> None:
     assert BANNED.fullmatch(name)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=in_source)
-def test_no_name_is_banned(path: Path) -> None:
-    names = {path.stem, *bound_names(ast.parse(path.read_text()))}
-    assert sorted(name for name in names if BANNED.fullmatch(name)) == []
+def test_no_name_is_banned() -> None:
+    names = {in_source(path): {path.stem, *bound_names(tree)} for path, tree in TREES.items()}
+    banned = {path: sorted(filter(BANNED.fullmatch, found)) for path, found in names.items()}
+    assert {path: found for path, found in banned.items() if found} == {}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=in_source)
-def test_a_module_opens_by_saying_what_it_is_for(path: Path) -> None:
-    assert ast.get_docstring(ast.parse(path.read_text()))
+def test_a_module_opens_by_saying_what_it_is_for() -> None:
+    assert [in_source(path) for path, tree in TREES.items() if not ast.get_docstring(tree)] == []
+
+
+def test_a_class_name_is_unique() -> None:
+    classes = Counter(
+        node.name for tree in TREES.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)
+    )
+    shared = {name for name, n in classes.items() if n > 1}
+    assert sorted(shared - WIRE_AND_CORE - NOT_YET_UNIQUE) == []
 
 
 def test_no_module_is_private() -> None:
-    named = (part for path in MODULES for part in path.relative_to(SOURCE).with_suffix("").parts)
+    named = (part for path in TREES for part in path.relative_to(SOURCE).with_suffix("").parts)
     assert sorted({part for part in named if part.startswith("_")} - {"__init__", "__main__"}) == []
-
-
-def test_the_public_names_are_few_and_meant() -> None:
-    public = {
-        name
-        for name, value in vars(tessera).items()
-        if not name.startswith("_") and not isinstance(value, types.ModuleType)
-    }
-    assert public == set(getattr(tessera, "__all__", ())) - {"__version__"}
-    assert len(public) <= 6

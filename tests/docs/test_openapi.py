@@ -9,9 +9,8 @@ import jsonschema_rs
 import pytest
 from starlette.routing import Route
 from tests import openapi
-from tests.error_codes import error_codes
+from tests.conftest import Served
 
-from tessera.errors import ErrorType
 from tessera.wire.decode import REFUSED, WITHOUT_EFFECT
 from tessera.wire.request import Request
 
@@ -29,7 +28,7 @@ def test_the_file_is_what_the_code_makes() -> None:
     assert FILE.read_text() == openapi.text(), "run: python -m tests.openapi > docs/openapi.json"
 
 
-def test_every_route_is_in_it_and_no_other(served: Any) -> None:
+def test_every_route_is_in_it_and_no_other(served: Served) -> None:
     routes = {
         (route.path.replace(":path", ""), method.lower())
         for route in served.app.routes
@@ -65,12 +64,23 @@ def test_bounds_are_in_it(field: str, bounds: dict[str, int]) -> None:
     assert {name: kind.get(name) for name in bounds} == bounds
 
 
-def test_every_error_is_in_it() -> None:
-    error = SCHEMAS["Error"]["properties"]["error"]["properties"]
-    assert set(error_codes()) <= set(error["code"]["enum"])
-    assert set(error["type"]["enum"]) == set(ErrorType.__args__)
-    shown = {int(status) for status in DOCUMENT["paths"]["/v1/chat/completions"]["post"]["responses"]}
-    assert shown == {200, *openapi.statuses()} - {405}
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/v1/chat/completions", {}, 400),
+        ("/v1/chat/completions", {"messages": [], "model": "absent"}, 400),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "Hi"}], "model": "absent"}, 404),
+        ("/v1/nowhere", {}, 404),
+    ],
+)
+def test_errors_are_what_it_says(served: Served, path: str, body: dict[str, Any], status: int) -> None:
+    headers = {"Authorization": f"Bearer {served.key}"}
+    with httpx2.Client(base_url=served.url, headers=headers, trust_env=False) as client:
+        reply = client.post(path, json=body)
+    assert reply.status_code == status
+    assert str(status) in DOCUMENT["paths"]["/v1/chat/completions"]["post"]["responses"]
+    validator("Error").validate(reply.json())
+    assert not validator("Error").is_valid({"error": {**reply.json()["error"], "code": "of_nothing"}})
 
 
 def test_every_reference_leads_somewhere() -> None:
@@ -82,7 +92,7 @@ def test_every_reference_leads_somewhere() -> None:
     [{}, {"logprobs": True, "top_logprobs": 2}, {"n": 2, "stream_options": {"include_usage": True}}],
     ids=["plain", "logprobs", "usage"],
 )
-def test_chunks_and_replies_are_what_it_says(served: Any, fields: dict[str, Any]) -> None:
+def test_chunks_and_replies_are_what_it_says(served: Served, fields: dict[str, Any]) -> None:
     asked = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 3, **fields}
     headers = {"Authorization": f"Bearer {served.key}"}
     with httpx2.Client(base_url=served.url, headers=headers, trust_env=False) as client:

@@ -6,12 +6,13 @@ import random
 import signal
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from functools import partial
 
 import pytest
 from tests.load import Told, load, recorded, require_recorded
-from tests.serving import Server, wait_for
+from tests.serving import Server
+from tests.waiting import wait_for
 
 KEY = "sk-tessera-" + "c" * 40
 ENDS = frozenset({"length", "stop", "interrupted", "client_gone"})
@@ -43,7 +44,7 @@ def begin(stack: ExitStack, server: Server) -> str:
     asked = {"messages": [{"role": "user", "content": "Hello"}], "stream": True}
     client = stack.enter_context(server.client())
     reply = stack.enter_context(client.stream("POST", "/v1/chat/completions", json=asked))
-    lines = stack.enter_context(closing(reply.iter_lines()))
+    lines = reply.iter_lines()
     return json.loads(next(lines).removeprefix("data: "))["id"]
 
 

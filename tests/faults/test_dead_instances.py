@@ -14,7 +14,8 @@ from sqlalchemy import select
 from tests.postgres import Postgres
 from tests.redis_server import RedisServer
 from tests.redis_server import redis_server as redis_server
-from tests.serving import Server, ask, wait_for
+from tests.serving import Server, ask
+from tests.waiting import wait_for
 
 from tessera.store.database import open_database, transaction
 from tessera.store.tables import INSTANCES, USAGE

@@ -111,7 +111,8 @@ def test_a_server_that_cannot_write_its_log_serves_on(
     finally:
         process.kill()
         process.wait()
-        process.stdout and process.stdout.close()
+        if process.stdout:
+            process.stdout.close()
         for descriptor in {target, writing}:
             os.close(descriptor)
 

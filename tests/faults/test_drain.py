@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager, suppress
 
 import httpx2
 import pytest
-from tests.serving import Server, ask, wait_for
+from tests.serving import Server, ask
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.anyio
 

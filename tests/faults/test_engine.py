@@ -17,6 +17,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.conformance.engines import fake_worker
+from tests.waiting import until
 
 from tessera.access.keys import Keys
 from tessera.catalog import Catalog, Model
@@ -115,12 +116,6 @@ async def subject(
 
 def body(**fields: Any) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": "Tell me of the sea."}], **fields}
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(WITHIN_S):
-        while not condition():  # noqa: ASYNC110 - what is waited for is in another thread
-            await asyncio.sleep(0.005)
 
 
 async def stream(subject: Subject, begun: asyncio.Semaphore) -> str:

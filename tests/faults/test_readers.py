@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conftest import Served
+from tests.waiting import wait_for
 
 from tessera.engine.scripted.engine import ScriptedTokenizer, cycling
 from tessera.http.limits import HttpLimits
@@ -36,7 +38,7 @@ def slow_server(serve: Any) -> Any:
     return serve(limits, script=ENDLESS, context_tokens=2**30, tokens_per_chunk=64)
 
 
-def one_more_is_answered(served: Any, connect: Any) -> None:
+def one_more_is_answered(served: Served, connect: Any) -> None:
     raw = connect(served)
     raw.ask(stream=True, max_tokens=640)
     raw.read_until(b"data: [DONE]\n\n")
@@ -50,7 +52,7 @@ def test_clients_that_do_not_read_are_cut_off_and_hold_little(serve: Any, connec
     stuck = [connect(served, receive_buffer=4096) for _ in range(n)]
     for raw in stuck:
         raw.ask(stream=True)
-    served.wait_for(lambda: served.engine.n_aborted > 0, within_s=30)
+    wait_for(lambda: served.engine.n_aborted > 0, within_s=30)
     one_more_is_answered(served, connect)
     served.wait_until_idle(within_s=30)
     assert served.engine.n_aborted == n
@@ -72,7 +74,7 @@ def test_the_buffer_of_a_client_that_does_not_read_is_bounded(serve: Any, connec
 
     served.engine.timing = counted
     raw.ask(stream=True)
-    served.wait_for(lambda: steps > 0)
+    wait_for(lambda: steps > 0)
     seen = -1
     while seen != steps:  # until the generation stands still
         seen = steps
@@ -80,7 +82,7 @@ def test_the_buffer_of_a_client_that_does_not_read_is_bounded(serve: Any, connec
     assert served.engine.n_running == 1
     assert seen * N_FRAME_BYTES < 2**20
     raw.read_until(b"data: ")
-    served.wait_for(lambda: len(raw.socket.recv(65536)) and steps > seen)
+    wait_for(lambda: bool(raw.socket.recv(65536)) and steps > seen)
     raw.leave()
     served.wait_until_idle()
 
@@ -106,9 +108,9 @@ def test_a_slow_reader_gets_all_it_can_take_until_a_write_takes_too_long(serve: 
     reader = threading.Thread(target=trickle)
     reader.start()
     try:
-        served.wait_for(lambda: served.engine.n_running == 1)
+        wait_for(lambda: served.engine.n_running == 1)
         one_more_is_answered(served, connect)
-        served.wait_for(lambda: served.engine.n_aborted == 1, within_s=20)
+        wait_for(lambda: served.engine.n_aborted == 1, within_s=20)
         served.wait_until_idle()
         assert b"data: " in read
     finally:

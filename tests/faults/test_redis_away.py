@@ -9,7 +9,8 @@ import pytest
 from tests.load import load
 from tests.redis_server import RedisServer
 from tests.redis_server import redis_server as redis_server
-from tests.serving import Server, wait_for
+from tests.serving import Server
+from tests.waiting import wait_for
 
 KEY = "sk-tessera-" + "r" * 40
 N_WORKERS = 2

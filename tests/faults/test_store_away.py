@@ -10,7 +10,8 @@ import httpx2
 import pytest
 from tests.load import Load, load, recorded, require_recorded
 from tests.postgres import Postgres
-from tests.serving import Server, wait_for
+from tests.serving import Server
+from tests.waiting import wait_for
 
 from tessera.access.keys import KeyHasher, generate_key
 from tessera.access.pepper import find_pepper

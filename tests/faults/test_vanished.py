@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conftest import Served
 from tests.security.test_clients import STAGES, leave_in
 
 from tessera.engine.scripted.engine import paced
@@ -16,7 +17,7 @@ from tessera.engine.scripted.engine import paced
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs Linux's /proc")
 
 
-def held(served: Any) -> tuple[int, int]:
+def held(served: Served) -> tuple[int, int]:
     """Descriptors of this process, in which the server runs, and tasks of the server's loop."""
     return len(os.listdir("/proc/self/fd")), len(asyncio.all_tasks(served.loop))
 

@@ -4,6 +4,9 @@ Ends with a code other than 0 when it finds an input that breaks the target. The
 make a test of it.
 """
 
+# pyright: reportAttributeAccessIssue=false
+# (atheris makes its names when it is imported.)
+
 import argparse
 import sys
 import tempfile

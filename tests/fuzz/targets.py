@@ -1,5 +1,8 @@
 """What the coverage-guided fuzzer calls: a target takes any bytes and raises when something does not hold."""
 
+# pyright: reportAttributeAccessIssue=false
+# (atheris makes its names when it is imported.)
+
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping

@@ -6,11 +6,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx2
 import pytest
+from tests.waiting import wait_for
 
 from tessera.models.cache import Cache, Entry
 from tessera.models.embedded import EMBEDDED
@@ -62,7 +62,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Entry:
     """A cache of its own, filled by two processes that start together; one of three is killed meanwhile."""
     root = tmp_path_factory.mktemp("cache")
     killed = tessera(root, "models", "pull")
-    wait_for((root / "models" / f".{EMBEDDED.model_id}.partial" / "download").is_dir)
+    wait_for((root / "models" / f".{EMBEDDED.model_id}.partial" / "download").is_dir, 60)
     both = [tessera(root, "models", "pull") for _ in range(2)]
     with killed:
         killed.kill()
@@ -72,13 +72,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Entry:
     assert sum("Converting" in errors for _, errors, _ in ended) == 1
     (entry,) = Cache(root).entries()
     return entry
-
-
-def wait_for(condition: Callable[[], bool], within_s: float = 60) -> None:
-    begun = time.monotonic()
-    while not condition():
-        assert time.monotonic() - begun < within_s
-        time.sleep(0.01)
 
 
 def test_it_is_what_was_pinned_and_nothing_else_is_left(made: Entry) -> None:
@@ -139,8 +132,8 @@ def test_the_second_start_needs_no_network_and_a_dead_engine_comes_back(made: En
             with httpx2.Client(base_url=url, headers=headers, timeout=60) as client:
                 assert answer(client) == answer(client)
                 os.kill(worker_of(server.pid), signal.SIGKILL)
-                wait_for(lambda: client.get("/readyz").status_code == 503)
-                wait_for(lambda: client.get("/readyz").status_code == 200)
+                wait_for(lambda: client.get("/readyz").status_code == 503, 60)
+                wait_for(lambda: client.get("/readyz").status_code == 200, 60)
                 assert "Madrid" in answer(client)
             worker = worker_of(server.pid)
             server.terminate()

@@ -21,7 +21,8 @@ from tests.canary_run import run as run
 from tests.canary_run import serve as serve
 from tests.otlp_receiver import receiver as receiver
 from tests.redis_server import redis_server as redis_server
-from tests.serving import children, command, wait_for
+from tests.serving import children, command
+from tests.waiting import wait_for
 
 from tessera.models.folder import ModelFolder
 from tessera.text.hf import HfTokenizer

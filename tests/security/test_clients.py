@@ -11,6 +11,8 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from tests.conftest import Served
+from tests.waiting import wait_for
 
 from tessera.engine.scripted.engine import cycling, paced
 from tessera.http.limits import HttpLimits
@@ -21,7 +23,7 @@ counts = pytest.mark.parametrize(
 )
 
 
-def taken_s(connect: Callable[..., Any], served: Any) -> float:
+def taken_s(connect: Callable[..., Any], served: Served) -> float:
     """Seconds that a client of good will waits for its answer."""
     begun = time.monotonic()
     raw = connect(served)
@@ -68,7 +70,7 @@ def test_slow_readers_of_streams_are_cut_off_and_cost_nothing(serve: Any, connec
     slow = [connect(served, receive_buffer=4096) for _ in range(5)]
     for raw in slow:
         raw.ask(stream=True)
-    served.wait_for(lambda: served.engine.n_running == 5)
+    wait_for(lambda: served.engine.n_running == 5)
     served.wait_until_idle(within_s=20)
     assert served.engine.n_aborted == 5
     served.engine.script = cycling(served.tokenizer)
@@ -130,7 +132,7 @@ def test_CVE_2026_9540_whatever_is_aborted_in_whatever_stage_gives_everything_ba
     served.wait_until_idle()
 
 
-def test_compressed_bombs_many_at_once_are_refused_unread(served: Any, connect: Any) -> None:
+def test_compressed_bombs_many_at_once_are_refused_unread(served: Served, connect: Any) -> None:
     """What a bomb would swell to is never known: its encoding is enough to refuse it."""
     for encoding in ("gzip", "deflate", "br", "zstd", "gzip, identity", "x-gzip"):
         raws = [connect(served) for _ in range(5)]

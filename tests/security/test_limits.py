@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from tests.conftest import Served
 
 from tessera.access.keys import well_formed
 from tessera.core.chat import ChatRequest, JsonSchema, UserMessage
@@ -183,7 +184,7 @@ def test_oversized_bodies_the_cap_holds_to_the_last_byte(serve: Any, connect: An
 
 @pytest.mark.parametrize(("over", "good"), [(0, True), (1, False)])
 def test_CVE_2025_48956_the_number_of_headers_holds_to_the_last_one(
-    served: Any, connect: Any, over: int, good: bool
+    served: Served, connect: Any, over: int, good: bool
 ) -> None:
     raw = connect(served)
     raw.send("GET /healthz", **{f"X_{i}": "y" for i in range(MAX_HEADERS - 2 + over)})
@@ -192,7 +193,7 @@ def test_CVE_2025_48956_the_number_of_headers_holds_to_the_last_one(
 
 
 @pytest.mark.parametrize(("n", "kept"), [(128, True), (129, False)])
-def test_log_injection_a_request_id_has_a_length(served: Any, connect: Any, n: int, kept: bool) -> None:
+def test_log_injection_a_request_id_has_a_length(served: Served, connect: Any, n: int, kept: bool) -> None:
     raw = connect(served)
     raw.send("GET /healthz", X_Request_Id="i" * n)
     assert (b"x-request-id: " + b"i" * n + b"\r\n" in raw.read_until(b"\r\n\r\n")) is kept

@@ -5,11 +5,11 @@ import json
 import logging
 import socket
 from collections.abc import Iterator
-from typing import Any
 
 import httpx2
 import pytest
 from starlette.routing import Route
+from tests.conftest import Served
 
 from tessera.engine.scripted.engine import failing, saying
 from tessera.http.middleware import PUBLIC_PATHS
@@ -18,7 +18,7 @@ BODY = {"messages": [{"role": "user", "content": "canary-prompt"}], "max_tokens"
 
 
 @pytest.fixture
-def client(served: Any) -> Iterator[httpx2.Client]:
+def client(served: Served) -> Iterator[httpx2.Client]:
     headers = {"Authorization": f"Bearer {served.key}"}
     with httpx2.Client(base_url=served.url, headers=headers, trust_env=False) as client:
         yield client
@@ -27,7 +27,7 @@ def client(served: Any) -> Iterator[httpx2.Client]:
 CLOSE = "Connection: close\r\n\r\n"
 
 
-def speak(served: Any, request: bytes) -> bytes:
+def speak(served: Served, request: bytes) -> bytes:
     """What the server says to raw bytes, until it closes or is silent."""
     with socket.create_connection(("127.0.0.1", served.port), timeout=1) as sock:
         said = b""
@@ -40,7 +40,7 @@ def speak(served: Any, request: bytes) -> bytes:
         return said
 
 
-def test_every_route_needs_a_key_but_health(served: Any) -> None:
+def test_every_route_needs_a_key_but_health(served: Served) -> None:
     routes = [route for route in served.app.routes if isinstance(route, Route)]
     assert len(routes) == len(served.app.routes) >= 5
     with httpx2.Client(base_url=served.url, trust_env=False) as client:
@@ -64,7 +64,7 @@ def test_every_route_needs_a_key_but_health(served: Any) -> None:
         "/HEALTHZ",
     ],
 )
-def test_vLLMs_open_routes_no_path_is_open_by_its_prefix(served: Any, path: str) -> None:
+def test_vLLMs_open_routes_no_path_is_open_by_its_prefix(served: Served, path: str) -> None:
     assert speak(served, f"GET {path} HTTP/1.1\r\nHost: x\r\n{CLOSE}".encode()).startswith(b"HTTP/1.1 401")
 
 
@@ -72,7 +72,7 @@ def test_vLLMs_open_routes_no_path_is_open_by_its_prefix(served: Any, path: str)
 @pytest.mark.parametrize(
     "target", ["/v1/models", "http://x/v1/models", "/v1/models?x=/healthz", "/v1/models#/healthz"]
 )
-def test_CVE_2026_48710_the_host_header_opens_nothing(served: Any, host: str, target: str) -> None:
+def test_CVE_2026_48710_the_host_header_opens_nothing(served: Served, host: str, target: str) -> None:
     said = speak(served, f"GET {target} HTTP/1.1\r\nHost: {host}\r\n{CLOSE}".encode())
     assert said.split(b" ")[1] in {b"401", b"400"}
 
@@ -91,7 +91,7 @@ def test_a_decompression_bomb_is_refused_unread(client: httpx2.Client) -> None:
     assert client.post("/v1/chat/completions", content=bomb, headers=headers).status_code == 415
 
 
-def test_CVE_2025_48956_heads_are_capped(served: Any, client: httpx2.Client) -> None:
+def test_CVE_2025_48956_heads_are_capped(served: Served, client: httpx2.Client) -> None:
     for head in (
         b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Big: " + b"a" * 1_000_000 + b"\r\n\r\n",
         b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + b"X-A: b\r\n" * 10_000 + b"\r\n",
@@ -117,7 +117,7 @@ def test_CVE_2025_48956_heads_are_capped(served: Any, client: httpx2.Client) -> 
     ],
 )
 @pytest.mark.parametrize("wish", ["", "Upgrade: h2c\r\nConnection: Upgrade\r\n"])
-def test_CVE_2025_43859_ambiguous_framing_is_refused(served: Any, wish: str, framing: bytes) -> None:
+def test_CVE_2025_43859_ambiguous_framing_is_refused(served: Served, wish: str, framing: bytes) -> None:
     head = (
         f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {served.key}\r\n"
         f"Content-Type: application/json\r\n{wish}"
@@ -128,7 +128,7 @@ def test_CVE_2025_43859_ambiguous_framing_is_refused(served: Any, wish: str, fra
 
 
 @pytest.mark.parametrize("sent", [b"a\x0bb", b"a b", b"<x>", b"x" * 500, b"\xff\xfe"])
-def test_log_injection_a_strange_request_id_is_replaced(served: Any, sent: bytes) -> None:
+def test_log_injection_a_strange_request_id_is_replaced(served: Served, sent: bytes) -> None:
     said = speak(
         served,
         b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Request-Id: " + sent + b"\r\n\r\n",
@@ -153,7 +153,7 @@ def test_header_injection_names_of_ignored_fields_are_made_harmless(client: http
 
 
 def test_CVE_2024_9606_CVE_2025_0330_CVE_2025_11203_neither_keys_nor_content_are_logged_or_shown(
-    served: Any, client: httpx2.Client, caplog: pytest.LogCaptureFixture
+    served: Served, client: httpx2.Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     canaries = ["canary-prompt", "canary-reply", "canary-bug", served.key]
     shown: list[str] = []

@@ -6,10 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.in_process import InProcess
 from tests.scripts import CAN_ALL
+from tests.strategies import examples
 
 from tessera.catalog import Model
 from tessera.core.chat import Caller
@@ -130,14 +131,14 @@ def written(turn: dict[str, Any], call: Callable[[dict[str, Any]], str], *, gap:
 
 
 @given(turn=turns)
-@settings(max_examples=50)
+@examples(50)
 async def test_a_loop_of_hermes(turn: dict[str, Any]) -> None:
     model = model_of(HERMES, ScriptedTokenizer())
     await check_loop(model, written(turn, hermes, gap="\n"), turn["thinking"], len(turn["calls"]))
 
 
 @given(turn=turns)
-@settings(max_examples=50)
+@examples(50)
 async def test_a_loop_of_qwen3(turn: dict[str, Any], qwen: TiktokenTokenizer) -> None:
     model = model_of(QWEN3, qwen)
     await check_loop(model, written(turn, qwen3, gap="\n\n"), turn["thinking"], len(turn["calls"]))

@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from tessera.settings import DEFAULTS
+
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
@@ -12,8 +14,8 @@ class Capacity:
     """
 
     max_running: int = 2**20
-    max_queued: int = 256
-    queue_deadline_s: float = 60.0
+    max_queued: int = DEFAULTS.max_queued
+    queue_deadline_s: float = DEFAULTS.queue_deadline_s
     reserved: Mapping[int, int] = field(default_factory=dict[int, int])
 
     def limits(self) -> Iterator[tuple[float, int]]:

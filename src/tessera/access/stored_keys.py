@@ -25,13 +25,14 @@ from tessera.core.chat import Caller
 from tessera.errors import InvalidApiKey, OperatorError, PermissionDenied, StoreUnavailable
 from tessera.observe.logs import log
 from tessera.observe.metrics import Metrics
+from tessera.settings import DEFAULTS
 from tessera.store.failures import reason_of
 from tessera.store.holders import Holder
 from tessera.store.threads import call_within
 
 T = TypeVar("T")
 
-FRESH_S = 30.0
+FRESH_S = DEFAULTS.key_cache_s
 NOTING_S = 60.0
 GRACE_S = 3600.0
 """A cached key works for so long while the store cannot answer."""

@@ -1,11 +1,11 @@
-"""Where a server listens. Only this machine will do: a load is for one's own servers."""
+"""Where a server listens. Only loopback addresses are allowed: nobody should load somebody else's server."""
 
 import ipaddress
 import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from tessera.errors import StartupError
+from tessera.errors import CommandError
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,19 +20,19 @@ class Address:
 
 
 def locate(url: str) -> Address:
-    """Resolve the URL of a server, with or without `/v1`. Raises `StartupError` for any host but this one."""
+    """Resolve the URL of a server, with or without `/v1`. Raises `CommandError` for any other machine."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise StartupError(f"{url!r} is no URL: {error}.") from error
+        raise CommandError(f"{url!r} is no URL: {error}.") from error
     if parts.scheme != "http" or not host:
-        raise StartupError(f"{url!r} is not of the form http://host:port.")
+        raise CommandError(f"{url!r} is not of the form http://host:port.")
     if parts.username is not None or parts.query or parts.fragment:
-        raise StartupError("A URL to measure has neither a user, a query nor a fragment.")
+        raise CommandError("A URL to measure has neither a user, a query nor a fragment.")
     hosts = _resolve(host, port or 80)
     if foreign := [each for each in hosts if not _is_loopback(each)]:
-        raise StartupError(
+        raise CommandError(
             f"{host} is {', '.join(foreign)}, which is not this machine: only loopback addresses are "
             "measured (127.0.0.1, ::1, localhost)."
         )
@@ -44,7 +44,7 @@ def _resolve(host: str, port: int) -> tuple[str, ...]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise StartupError(f"{host} cannot be resolved: {error}.") from error
+        raise CommandError(f"{host} cannot be resolved: {error}.") from error
     return tuple(dict.fromkeys(str(address[0]) for *_, address in found))
 
 

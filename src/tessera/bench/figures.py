@@ -1,4 +1,4 @@
-"""The statistics: outcomes of rounds to figures. Pure."""
+"""The statistics: from the outcomes of rounds to figures. Pure functions."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,7 +14,7 @@ Counting = Literal["usage", "events", "both"]
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Half, nine tenths and 99 hundredths of the values are not above these."""
+    """Percentiles."""
 
     p50: float
     p90: float
@@ -23,10 +23,11 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """What a round shows, or the median of what several do. Durations in seconds, None without any value.
+    """The figures of a round, or their medians over several. Durations are in seconds; None means no value.
 
-    `ttft_s` is the time to the first token, `tpot_s` that per further token of a reply, `gap_s` between two
-    events of a stream, `total_s` from end to end. Only replies that ended well count; `errors` has the rest.
+    `ttft_s` is the time to the first token, `tpot_s` the time per further token of a reply, `gap_s` the time
+    between two events of a stream, `total_s` the time of the whole reply. Only replies that ended well count;
+    `errors` counts the others by reason.
     """
 
     tokens_per_s: float
@@ -44,7 +45,7 @@ class Measures:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One server in one shape at one number of streams."""
+    """One server with one shape at one number of streams."""
 
     server: str
     shape: str
@@ -53,12 +54,12 @@ class Figure:
 
     @property
     def measures(self) -> Measures:
-        """Medians over the rounds; replies and errors of all of them."""
+        """Medians over the rounds; the sum of their replies and errors."""
         return combine(self.rounds)
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """Of values in order, the one at `share` (0 to 1), linearly between the two that are nearest."""
+    """The value at `share` (0 to 1) of sorted values, interpolated between the two nearest."""
     place = share * (len(ordered) - 1)
     low = int(place)
     high = min(low + 1, len(ordered) - 1)
@@ -66,7 +67,7 @@ def percentile(ordered: Sequence[float], share: float) -> float:
 
 
 def spread(values: Iterable[float | None]) -> Spread | None:
-    """Of those values that are there."""
+    """The percentiles of the values that are not None; None if there are none."""
     ordered = sorted(value for value in values if value is not None)
     if not ordered:
         return None
@@ -74,7 +75,7 @@ def spread(values: Iterable[float | None]) -> Spread | None:
 
 
 def measure_round(round: Round) -> Measures:
-    """The figures of one round."""
+    """Compute the figures of one round."""
     samples = [outcome for outcome in round.outcomes if isinstance(outcome, Sample)]
     failures = [outcome for outcome in round.outcomes if isinstance(outcome, Failure)]
     prompts = [sample.n_prompt_tokens for sample in samples if sample.n_prompt_tokens is not None]
@@ -112,13 +113,13 @@ def combine(rounds: Sequence[Measures]) -> Measures:
 
 
 def ratio(main: Figure, other: Figure, of: Callable[[Measures], float | None]) -> float | None:
-    """How many times as much the first is; None if one of them has nothing to compare."""
+    """The quotient of a measure of `main` and of `other`; None if one of them lacks it."""
     above, below = of(main.measures), of(other.measures)
     return above / below if above is not None and below else None
 
 
 def first_token(measures: Measures) -> float | None:
-    """The median time to it."""
+    """The median time to the first token."""
     return measures.ttft_s.p50 if measures.ttft_s else None
 
 

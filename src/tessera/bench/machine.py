@@ -1,4 +1,4 @@
-"""What figures depend on."""
+"""The machine that figures were measured on."""
 
 import os
 import platform
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def machine() -> dict[str, str | int]:
-    """Processor, cores, memory, system and Python of this machine."""
+    """Describe the processor, memory, system and Python of this machine."""
     memory = _field("/proc/meminfo", "MemTotal")
     return {
         "cpu": _field("/proc/cpuinfo", "model name") or platform.processor(),
@@ -18,6 +18,6 @@ def machine() -> dict[str, str | int]:
 
 
 def _field(path: str, name: str) -> str:
-    """The first line of that name; nothing where there is no such file."""
+    """The value of the first line of that name; empty if there is no such file."""
     lines = Path(path).read_text().splitlines() if Path(path).exists() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")

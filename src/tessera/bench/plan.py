@@ -1,4 +1,4 @@
-"""A run: every shape at every number of streams, the contestants in turns, round by round."""
+"""A run: every shape at every number of streams. The servers take turns, round by round."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,12 +7,12 @@ from typing import Protocol
 from tessera.bench.figures import Figure, Measures, measure_round
 from tessera.bench.rounds import Contestant, Limits, Round, run_round
 from tessera.bench.sample import Failure
-from tessera.bench.shapes import Place, Shape
+from tessera.bench.shapes import Position, Shape
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What is measured. `rounds` of each count; one before them warms up."""
+class Workload:
+    """What is measured: `rounds` rounds of each case, after one that warms up."""
 
     shapes: tuple[Shape, ...]
     streams: tuple[int, ...]
@@ -24,8 +24,8 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """A server does not do a shape, and why."""
+class UnsupportedShape:
+    """A server that does not support a shape, and its reason."""
 
     server: str
     shape: str
@@ -42,12 +42,12 @@ class Case:
 
 @dataclass(slots=True)
 class Findings:
-    """What is known so far: a run that is broken off leaves its whole rounds here."""
+    """What has been measured so far. An interrupted run leaves its complete rounds here."""
 
     measured: dict[tuple[str, int, str], list[Measures]] = field(
         default_factory=dict[tuple[str, int, str], list[Measures]]
     )
-    refusals: list[Refusal] = field(default_factory=list[Refusal])
+    refusals: list[UnsupportedShape] = field(default_factory=list[UnsupportedShape])
 
     @property
     def figures(self) -> list[Figure]:
@@ -59,27 +59,29 @@ class Findings:
 
 
 class Watch(Protocol):
-    """Who is told how far a run is."""
+    """Shows the progress of a run."""
 
     def expect(self, n_rounds: int) -> None:
-        """So many rounds will be run."""
+        """Called first, with the number of rounds, warm-ups included."""
         ...
 
     def begin(self, text: str) -> None:
-        """A round begins."""
+        """A round begins; `text` says which."""
         ...
 
     def advance(self, n_rounds: float) -> None:
-        """So many rounds, or such a part of one, are over since the last call."""
+        """So many rounds, or such a part of one, have finished since the last call."""
         ...
 
     def note(self, text: str) -> None:
-        """Something to know."""
+        """Print a line."""
         ...
 
 
-async def measure(plan: Plan, contestants: Sequence[Contestant], findings: Findings, watch: Watch) -> None:
-    """Run the plan; `findings` grows as it goes."""
+async def measure(
+    plan: Workload, contestants: Sequence[Contestant], findings: Findings, watch: Watch
+) -> None:
+    """Run all cases, and add each round to `findings` as it finishes."""
     cases = [Case(shape, n) for shape in plan.shapes for n in plan.streams]
     watch.expect(len(cases) * len(contestants) * (plan.rounds + 1))
     for case in cases:
@@ -89,7 +91,7 @@ async def measure(plan: Plan, contestants: Sequence[Contestant], findings: Findi
 
 
 async def _take_turn(
-    plan: Plan, case: Case, turn: int, contestant: Contestant, findings: Findings, watch: Watch
+    plan: Workload, case: Case, turn: int, contestant: Contestant, findings: Findings, watch: Watch
 ) -> None:
     name, shape = contestant.name, case.shape.name
     if any((refusal.server, refusal.shape) == (name, shape) for refusal in findings.refusals):
@@ -104,11 +106,11 @@ async def _take_turn(
         findings.measured.setdefault((shape, case.n_streams, name), []).append(measures)
         watch.note(f"{label}: {measures.tokens_per_s:.1f} tokens/s")
     elif refusal := _refusal(round):
-        findings.refusals.append(Refusal(name, shape, refusal))
+        findings.refusals.append(UnsupportedShape(name, shape, refusal))
         watch.note(f"{name} does not do {shape}: {refusal}")
 
 
-async def _run(plan: Plan, case: Case, turn: int, contestant: Contestant, watch: Watch) -> Round:
+async def _run(plan: Workload, case: Case, turn: int, contestant: Contestant, watch: Watch) -> Round:
     reached = 0.0
 
     def progress(share: float) -> None:
@@ -117,10 +119,10 @@ async def _run(plan: Plan, case: Case, turn: int, contestant: Contestant, watch:
         reached = share
 
     def question(stream: int, index: int) -> Mapping[str, object]:
-        place = Place(plan.seed, case.n_streams, turn, stream, index)
+        place = Position(plan.seed, case.n_streams, turn, stream, index)
         return case.shape.body(place, plan.prompt_tokens, plan.max_tokens)
 
-    # A warm-up need not last: one request of each stream makes what is made at a first time.
+    # One request of each stream is warm-up enough: it creates what a server creates at its first use.
     limits = plan.limits if turn else Limits(1, deadline_s=plan.limits.deadline_s)
     round = await run_round(contestant, question, case.n_streams, limits, progress)
     progress(1.0)
@@ -128,6 +130,6 @@ async def _run(plan: Plan, case: Case, turn: int, contestant: Contestant, watch:
 
 
 def _refusal(round: Round) -> str | None:
-    """Why the server does not do such requests at all; None if it does, or might."""
+    """Why the server supports no such requests at all; None if it does, or might."""
     refused = [each for each in round.outcomes if isinstance(each, Failure) and each.refused]
     return f"{refused[0].reason}: {refused[0].message}" if len(refused) == len(round.outcomes) else None

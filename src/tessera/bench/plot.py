@@ -1,4 +1,8 @@
-"""Figures as an SVG: a row of two panels for each shape, tokens per second and time to the first token."""
+"""Figures as an SVG: a row of two panels for each shape, tokens per second and time to the first token.
+
+It draws by hand because no library is both small and maintained: matplotlib is many times the size of the
+service, pygal draws one chart to a file and links a script of another site, svgwrite is given up.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -63,7 +67,7 @@ class _Panel:
 
 
 def plot(figures: Sequence[Figure]) -> str:
-    """The document; figures of servers and numbers of streams in any order."""
+    """Return the document. Figures may be in any order."""
     shapes = list(dict.fromkeys(figure.shape for figure in figures))
     servers = list(dict.fromkeys(figure.server for figure in figures))
     height = _TOP + _ROW * len(shapes) - 40
@@ -82,7 +86,7 @@ def plot(figures: Sequence[Figure]) -> str:
 
 
 def ticks(most: float) -> tuple[float, float]:
-    """The step of an axis from 0 and its end: 1, 2 or 5 times a power of ten, four to six steps."""
+    """The step and the end of an axis that begins at 0: 1, 2 or 5 times a power of ten, four to six steps."""
     if most <= 0:
         return 0.25, 1.0
     power = 10.0 ** math.floor(math.log10(most / 5))

@@ -1,4 +1,4 @@
-"""A run as JSON: what was measured, on what, by which command."""
+"""A run as JSON: what was measured, on which machine, by which command."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import msgspec
 
 from tessera.bench.figures import Figure, Measures, Spread, first_token, ratio
-from tessera.bench.plan import Plan, Refusal
+from tessera.bench.plan import UnsupportedShape, Workload
 
 Json = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What a run depends on beside its plan. `servers` are their names and addresses, the main one first."""
+    """What a run depends on beside its workload. `servers` have names and addresses, the main one first."""
 
     command: str
     began: str
@@ -27,7 +27,9 @@ class Setting:
         return self.servers[0]["name"]
 
 
-def report(plan: Plan, setting: Setting, figures: Sequence[Figure], refusals: Sequence[Refusal]) -> bytes:
+def report(
+    plan: Workload, setting: Setting, figures: Sequence[Figure], refusals: Sequence[UnsupportedShape]
+) -> bytes:
     """The whole run, indented. Durations are in milliseconds."""
     whole: Json = {
         "command": setting.command,
@@ -43,14 +45,14 @@ def report(plan: Plan, setting: Setting, figures: Sequence[Figure], refusals: Se
 
 
 def main_of(figure: Figure, figures: Sequence[Figure], main: str | None) -> Figure | None:
-    """What a peer's figure is compared with: that of the main server in the same case, if there is one."""
+    """The main server's figure in the same case, which a peer's figure is compared with, if there is one."""
     if figure.server == main:
         return None
     wanted = (main, figure.shape, figure.n_streams)
     return next((each for each in figures if (each.server, each.shape, each.n_streams) == wanted), None)
 
 
-def _plan(plan: Plan) -> Json:
+def _plan(plan: Workload) -> Json:
     return {
         "shapes": [shape.name for shape in plan.shapes],
         "streams": plan.streams,

@@ -1,4 +1,4 @@
-"""One round: so many streams at once, each asking one question after the other."""
+"""One round: several streams at once, each of which sends one request after the other."""
 
 import asyncio
 import time
@@ -11,45 +11,47 @@ from tessera.bench.sample import Outcome
 _PAUSE_AFTER_FAILURE_S = 0.1
 
 
-class Reply(Protocol):
-    """What came, unread. `ended` is when its last byte did, by `time.perf_counter`."""
+class RawReply(Protocol):
+    """A response as it arrived, not parsed yet. Times are those of `time.perf_counter`."""
 
     @property
     def ended(self) -> float:
-        """When the last of it came."""
+        """When its last byte arrived."""
         ...
 
     @property
     def failed(self) -> bool:
-        """Whether it went wrong, as far as that is known unread."""
+        """Whether it failed, as far as that is known without parsing it."""
         ...
 
     def outcome(self) -> Outcome:
-        """Read it."""
+        """Parse it."""
         ...
 
 
-Ask: TypeAlias = Callable[[], Awaitable[Reply]]
+Ask: TypeAlias = Callable[[], Awaitable[RawReply]]
 
 
 class Contestant(Protocol):
-    """Whoever can be asked: a server over HTTP, or anything that takes the same bodies."""
+    """What is measured: a server over HTTP, or anything that takes the same bodies."""
 
     @property
     def name(self) -> str:
-        """What tables call it."""
+        """Its name in tables."""
         ...
 
     async def prepare(self, body: Mapping[str, object], deadline_s: float) -> Ask:
-        """Do all that can be done before the clock starts. The result asks; it raises nothing."""
+        """Do everything that can be done before the clock starts. The returned function sends the request and
+        never raises.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When a stream stops asking: after `n_requests`, or, with `seconds`, when they are over.
+    """When a stream stops: after `n_requests`, or after so many `seconds` if they are given.
 
-    A reply that runs is finished, for at most `deadline_s`.
+    A running reply may still finish, within `deadline_s` of its beginning.
     """
 
     n_requests: int
@@ -57,7 +59,7 @@ class Limits:
     deadline_s: float = 300.0
 
     def share(self, n_done: int, n_streams: int, took_s: float) -> float:
-        """How much of the round is over, 0 to 1."""
+        """How much of the round has passed, 0 to 1."""
         return min(
             1.0, n_done / (n_streams * self.n_requests) if self.seconds is None else took_s / self.seconds
         )
@@ -65,7 +67,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What became of every request. `took_s` runs from the first request to the last byte."""
+    """The outcome of every request. `took_s` runs from the first request to the last byte."""
 
     took_s: float
     outcomes: tuple[Outcome, ...]
@@ -78,14 +80,16 @@ async def run_round(
     limits: Limits,
     progress: Callable[[float], None],
 ) -> Round:
-    """`question(stream, index)` is a body; `progress` is told how much is over, 0 to 1."""
+    """Run a round. `question(stream, index)` returns a body; `progress` is called with the share that has
+    passed, 0 to 1.
+    """
 
     async def prepare(stream: int, index: int) -> Ask:
         return await contestant.prepare(question(stream, index), limits.deadline_s)
 
     n_prepared = limits.n_requests if limits.seconds is None else 1
     prepared = [[await prepare(stream, i) for i in range(n_prepared)] for stream in range(n_streams)]
-    replies: list[Reply] = []
+    replies: list[RawReply] = []
     begun = time.perf_counter()
 
     async def run(stream: int) -> None:

@@ -1,4 +1,4 @@
-"""What became of one request: a sample, or a failure."""
+"""The outcome of one request: a sample or a failure."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -9,7 +9,7 @@ Counted = Literal["usage", "events"]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A reply that ended well. Times are seconds since the request was begun.
+    """A reply that ended well. Times are seconds since the request was sent.
 
     `times_s` has an entry for each event with text, reasoning or a part of a call. `counted_by` says whether
     `n_tokens` is the server's own count or that of such events.
@@ -23,27 +23,26 @@ class Sample:
 
     @property
     def first_s(self) -> float | None:
-        """Until the first event with something in it; None for an empty reply."""
+        """The time of the first event with content; None for an empty reply."""
         return self.times_s[0] if self.times_s else None
 
     @property
     def per_token_s(self) -> float | None:
-        """Between two tokens, on average; None if there were no two."""
+        """The mean time between two tokens; None if there are fewer than two."""
         if self.n_tokens < 2 or not self.times_s:
             return None
         return (self.times_s[-1] - self.times_s[0]) / (self.n_tokens - 1)
 
     @property
     def gaps_s(self) -> list[float]:
-        """Between each event and the next."""
+        """The times between consecutive events."""
         return [later - earlier for earlier, later in pairwise(self.times_s)]
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A reply that did not come, or not to its end. `reason` is short and the same for all of its kind.
-
-    `status` is that of the response, None if there was none.
+    """A reply that did not arrive, or not completely. `reason` is a short name that failures are grouped by;
+    `status` is None if there was no response.
     """
 
     reason: str
@@ -52,7 +51,7 @@ class Failure:
 
     @property
     def refused(self) -> bool:
-        """The server does not do what was asked, and would not the next time either."""
+        """Whether the server does not support the request, so that sending it again is useless."""
         return self.status in (400, 404, 405, 415, 422, 501)
 
 

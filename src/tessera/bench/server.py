@@ -1,7 +1,7 @@
 """A server that is measured, and the client that measures it: raw bytes and times, nothing else.
 
-The client shares the cores with what it measures. So a request is written before the clock starts, blocks
-are kept as they arrive, and nothing is parsed before the round is over. One request is one connection.
+The client shares the cores with the server. So requests are encoded before the clock starts, blocks are kept
+as they arrive, and nothing is parsed before the round has ended. Each request has its own connection.
 """
 
 import asyncio
@@ -14,9 +14,9 @@ from typing import cast
 import msgspec
 
 from tessera.bench.address import Address, locate
-from tessera.bench.recording import Recording
+from tessera.bench.capture import Capture
 from tessera.bench.rounds import Ask
-from tessera.errors import StartupError
+from tessera.errors import CommandError
 
 _HELLO_S = 10.0
 _LAST_CHUNK = b"0\r\n\r\n"
@@ -32,7 +32,7 @@ class _Models(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One that answered. `host` is the address that did."""
+    """A server that has answered, at the address `host`."""
 
     name: str
     address: Address
@@ -41,25 +41,27 @@ class Server:
     model: str | None = None
 
     async def prepare(self, body: Mapping[str, object], deadline_s: float) -> Ask:
-        """The request, written out; awaiting what the result returns sends it."""
+        """Encode the request. Awaiting the returned function sends it."""
         named = {"model": self.model, **body} if self.model else body
         request = self._request("POST", "/chat/completions", msgspec.json.encode(named))
 
-        async def ask() -> Recording:
+        async def ask() -> Capture:
             return await exchange(self.host, self.address.port, request, deadline_s)
 
         return ask
 
     async def first_model(self) -> str | None:
-        """What it lists first, if anything. Raises `StartupError` if it does not answer or take the key."""
+        """The first model that the server lists, if any. Raises `CommandError` if it does not answer or
+        rejects the key.
+        """
         request = self._request("GET", "/models", b"")
         recording = await exchange(self.host, self.address.port, request, _HELLO_S)
         if recording.problem:
-            raise StartupError(f"No server answers at {self.address.url}: {recording.problem}.")
+            raise CommandError(f"No server answers at {self.address.url}: {recording.problem}.")
         try:
             status, body = recording.whole()
             if status in (401, 403):
-                raise StartupError(
+                raise CommandError(
                     f"{self.name} does not take the key ({status}): set TESSERA_API_KEY to one that it takes."
                 )
             cards = msgspec.json.decode(body, type=_Models).cards if status == 200 else []
@@ -81,19 +83,21 @@ class Server:
 
 
 async def find(name: str, url: str, api_key: str | None, model: str | None = None) -> Server:
-    """The server at that URL, with the model it is asked for. Raises `StartupError` if none answers."""
+    """Return the server at that URL, with the model that requests will name. Raises `CommandError` if none
+    answers.
+    """
     address = locate(url)
     problem = ""
     for host in address.hosts:
         server = Server(name, address, host, api_key, model)
         try:
             return replace(server, model=await server.first_model() if model is None else model)
-        except StartupError as error:
+        except CommandError as error:
             problem = problem or error.message
-    raise StartupError(problem)
+    raise CommandError(problem)
 
 
-async def exchange(host: str, port: int, request: bytes, deadline_s: float) -> Recording:
+async def exchange(host: str, port: int, request: bytes, deadline_s: float) -> Capture:
     """Send the request and keep what comes until the response ends or the deadline passes."""
     loop = asyncio.get_running_loop()
     recorder = _Recorder(request, loop.create_future())
@@ -112,11 +116,11 @@ async def exchange(host: str, port: int, request: bytes, deadline_s: float) -> R
         if transport is not None:
             transport.abort()
     ended = recorder.times[-1] if recorder.times else time.perf_counter()
-    return Recording(begun, recorder.times, recorder.blocks, ended, problem)
+    return Capture(begun, recorder.times, recorder.blocks, ended, problem)
 
 
 class _Recorder(asyncio.Protocol):
-    """Two lists of what the garbage collector need not look at."""
+    """Keeps blocks and times in two flat lists, which cost the garbage collector nothing."""
 
     def __init__(self, request: bytes, ended: "asyncio.Future[None]") -> None:
         self.times: list[float] = []

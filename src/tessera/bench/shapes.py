@@ -1,6 +1,6 @@
-"""What is asked: a table of kinds of requests.
+"""The kinds of requests, as a table.
 
-Equal seeds give equal questions, and no two of a run are equal.
+The same seed gives the same questions; within a run, no two questions are equal.
 """
 
 import random
@@ -90,8 +90,8 @@ _ORDER_SCHEMA = {
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where in a run a question stands; no two questions stand in the same place."""
+class Position:
+    """The position of a question in a run; it is unique."""
 
     seed: int
     n_streams: int
@@ -101,11 +101,11 @@ class Place:
 
     @property
     def label(self) -> str:
-        """Begins the question with digits that differ from the first on: caches of beginnings hold blocks."""
+        """Begins the question. Its first digits are random, so that no prefix cache has them."""
         return f"{self.dice().randrange(10**6):06}-{self._path}"
 
     def dice(self) -> random.Random:
-        """The same ones every time."""
+        """Random numbers that are the same in every run with this seed."""
         return random.Random(f"{self.seed} {self._path}")  # noqa: S311 - prompts are no secrets
 
     @property
@@ -115,18 +115,18 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A kind of request. `ask` takes the place and about how many tokens a long prompt is to have.
+    """A kind of request. `ask` takes the position and the approximate number of tokens of a long prompt.
 
-    `max_tokens` bounds the reply unless the run does.
+    `max_tokens` bounds the reply, unless the run has a bound of its own.
     """
 
     name: str
     meaning: str
     max_tokens: int
-    ask: Callable[[Place, int], Body]
+    ask: Callable[[Position, int], Body]
 
-    def body(self, place: Place, prompt_tokens: int, max_tokens: int | None) -> Mapping[str, object]:
-        """The whole body but for the model; greedy and streamed, with the usage at the end."""
+    def body(self, place: Position, prompt_tokens: int, max_tokens: int | None) -> Mapping[str, object]:
+        """The whole body without the model: greedy, streamed, with the usage at the end."""
         return {
             **self.ask(place, prompt_tokens),
             "max_tokens": max_tokens or self.max_tokens,
@@ -136,7 +136,7 @@ class Shape:
         }
 
 
-def _chat(place: Place, prompt_tokens: int) -> Body:
+def _chat(place: Position, prompt_tokens: int) -> Body:
     dice = place.dice()
     return _said(
         f"Story {place.label}. Tell a very long story in twelve chapters about a "
@@ -145,19 +145,19 @@ def _chat(place: Place, prompt_tokens: int) -> Body:
     )
 
 
-def _long(place: Place, prompt_tokens: int) -> Body:
+def _long(place: Position, prompt_tokens: int) -> Body:
     report = _report(place.dice(), prompt_tokens)
     return _said(f"Report {place.label}.\n\n{report}\n\nSum up the report in one sentence.")
 
 
-def _prefix(place: Place, prompt_tokens: int) -> Body:
+def _prefix(place: Position, prompt_tokens: int) -> Body:
     shared = _shared_report(place.seed, prompt_tokens)
     dice = place.dice()
     question = f"Question {place.label}: who {dice.choice(_VERBS)} the {dice.choice(_GOODS)}? One sentence."
     return _said(question, system=f"You answer from this report, number {place.seed}.\n\n{shared}")
 
 
-def _tools(place: Place, prompt_tokens: int) -> Body:
+def _tools(place: Position, prompt_tokens: int) -> Body:
     dice = place.dice()
     asked = _said(
         f"Task {place.label}. I travel to {dice.choice(_CITIES)} for {dice.randint(2, 9)} days: "
@@ -166,7 +166,7 @@ def _tools(place: Place, prompt_tokens: int) -> Body:
     return {**asked, "tools": _TOOLS, "tool_choice": "required"}
 
 
-def _schema(place: Place, prompt_tokens: int) -> Body:
+def _schema(place: Position, prompt_tokens: int) -> Body:
     dice = place.dice()
     asked = _said(
         f"Message {place.label}: please send {dice.randint(2, 90)} {dice.choice(_GOODS)} and "

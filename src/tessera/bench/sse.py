@@ -1,10 +1,10 @@
-"""Bytes of a response, however they were cut, to the events in it. No I/O, no clock."""
+"""From the bytes of a response, however they were cut, to its events. No I/O and no clock."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class ResponseHead:
     """The status of a response and whether its body comes in chunks."""
 
     status: int
@@ -12,16 +12,16 @@ class Head:
 
 
 class ResponseReader:
-    """The head of one response, then its body without the framing of chunks. Raises `ValueError`."""
+    """Reads the head of one response, then its body without the framing of chunks. Raises `ValueError`."""
 
     def __init__(self) -> None:
-        self.head: Head | None = None
+        self.head: ResponseHead | None = None
         self._held = bytearray()
         self._left = 0  # of the current chunk, with the line break that ends it
         self._ended = False
 
     def feed(self, block: bytes) -> bytes:
-        """What of the body is known by now and was not given before."""
+        """Return the further bytes of the body."""
         self._held += block
         if self.head is None:
             head, found, rest = self._held.partition(b"\r\n\r\n")
@@ -54,14 +54,14 @@ class ResponseReader:
 
 
 class EventReader:
-    """A body to what its events say: the `data` lines of each, joined. Comments and other fields are left."""
+    """Reads events from a body: the joined `data` lines of each. It skips comments and other fields."""
 
     def __init__(self) -> None:
         self._held = b""
         self._lines: list[bytes] = []
 
     def feed(self, body: bytes) -> list[bytes]:
-        """The events that are complete by now and were not before."""
+        """Return the events that have become complete."""
         *lines, self._held = (self._held + body).split(b"\n")
         events: list[bytes] = []
         for line in lines:
@@ -74,12 +74,12 @@ class EventReader:
         return events
 
 
-def _head(head: bytes) -> Head:
+def _head(head: bytes) -> ResponseHead:
     first, *fields = head.split(b"\r\n")
     words = first.split(b" ", 2)
     if len(words) < 2 or not words[0].startswith(b"HTTP/1.") or not words[1].isdigit():
         raise ValueError(f"no HTTP response: {first[:80]!r}")
     named = [field.lower().partition(b":") for field in fields]
-    return Head(
+    return ResponseHead(
         int(words[1]), any(name == b"transfer-encoding" and b"chunked" in value for name, _, value in named)
     )

@@ -14,7 +14,7 @@ import uvloop
 
 from tessera import __version__
 from tessera.bench.machine import machine
-from tessera.bench.plan import Findings, Plan, measure
+from tessera.bench.plan import Findings, Workload, measure
 from tessera.bench.report import Setting
 from tessera.bench.rounds import Limits
 from tessera.bench.server import Server, find
@@ -154,7 +154,7 @@ def bench(
     """
     limits = Limits(n_requests, seconds, deadline)
     seed = secrets.randbelow(10**6) if seed is None else seed
-    plan = Plan(shapes, streams, rounds, limits, seed, max_tokens, prompt_tokens)
+    plan = Workload(shapes, streams, rounds, limits, seed, max_tokens, prompt_tokens)
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     began = datetime.now(UTC).isoformat(timespec="seconds")
     api_key = os.environ.get("TESSERA_API_KEY", "").strip() or None

@@ -14,22 +14,22 @@ from tessera.errors import TesseraError
 _HELP = "/new starts over, /exit or Ctrl-D ends, Ctrl-C stops a reply."
 
 
-class _Delta(msgspec.Struct):
+class _ReplyDelta(msgspec.Struct):
     content: str | None = None
     reasoning_content: str | None = None
 
 
-class _Choice(msgspec.Struct):
-    delta: _Delta
+class _ReplyChoice(msgspec.Struct):
+    delta: _ReplyDelta
 
 
-class _Problem(msgspec.Struct):
+class _ReplyError(msgspec.Struct):
     message: str = "no reason given"
 
 
-class _Chunk(msgspec.Struct):
-    choices: list[_Choice] = []
-    error: _Problem | None = None
+class _ReplyChunk(msgspec.Struct):
+    choices: list[_ReplyChoice] = []
+    error: _ReplyError | None = None
 
 
 class ChatFailed(TesseraError):
@@ -76,15 +76,15 @@ def chat(
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     timeout = httpx2.Timeout(10.0, read=None)  # the first token of a long prompt takes its time
     with httpx2.Client(base_url=url, headers=headers, timeout=timeout) as client:
-        conversation = Conversation(client, given, system)
+        conversation = ChatSession(client, given, system)
         if message:
             conversation.say(" ".join(message))
         else:
             _converse(conversation)
 
 
-class Conversation:
-    """Everything said so far, and the server that continues it."""
+class ChatSession:
+    """The conversation so far, and the server that continues it."""
 
     def __init__(self, client: httpx2.Client, options: Mapping[str, object], system: str | None) -> None:
         self._client = client
@@ -94,13 +94,12 @@ class Conversation:
         self._said: list[dict[str, str]] = []
 
     def start_over(self) -> None:
-        """Forget everything but the instructions."""
         self._said.clear()
 
     def say(self, text: str) -> None:
-        """Print the reply as it comes, and remember both. Ctrl-C keeps what came until then.
+        """Print the reply as it arrives, and keep both messages. Ctrl-C stops it and keeps its beginning.
 
-        Raises `ChatFailed`; what was said is then as if it had not been.
+        Raises `ChatFailed`; the conversation is then unchanged.
         """
         question = {"role": "user", "content": text}
         reply: list[str] = []
@@ -115,7 +114,7 @@ class Conversation:
             self._console.print()
         self._said += [question, {"role": "assistant", "content": "".join(reply)}]
 
-    def _stream(self, messages: list[dict[str, str]]) -> Iterator[_Delta]:
+    def _stream(self, messages: list[dict[str, str]]) -> Iterator[_ReplyDelta]:
         body = {"messages": messages, "stream": True, **self._options}
         try:
             with self._client.stream("POST", "/v1/chat/completions", json=body) as response:
@@ -123,7 +122,7 @@ class Conversation:
                     raise ChatFailed(_reason(response))
                 for line in response.iter_lines():
                     if line.startswith("data: {"):
-                        chunk = msgspec.json.decode(line.removeprefix("data: "), type=_Chunk)
+                        chunk = msgspec.json.decode(line.removeprefix("data: "), type=_ReplyChunk)
                         if chunk.error:
                             raise ChatFailed(f"The reply broke off: {chunk.error.message}")
                         yield from (choice.delta for choice in chunk.choices)
@@ -133,13 +132,13 @@ class Conversation:
 
 def _reason(response: httpx2.Response) -> str:
     problem = None
-    with suppress(msgspec.DecodeError):  # not one of ours: the status has to do
-        problem = msgspec.json.decode(response.read(), type=_Chunk).error
-    problem = problem or _Problem()
+    with suppress(msgspec.DecodeError):  # another program answered: its status is all there is
+        problem = msgspec.json.decode(response.read(), type=_ReplyChunk).error
+    problem = problem or _ReplyError()
     return f"The server answered {response.status_code}: {problem.message}"
 
 
-def _converse(conversation: Conversation) -> None:
+def _converse(conversation: ChatSession) -> None:
     if os.isatty(0):
         import readline  # noqa: F401  # pyright: ignore[reportUnusedImport] - it changes `input`: editing, history
 

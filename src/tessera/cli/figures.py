@@ -1,4 +1,4 @@
-"""What a measurement shows on the terminal: how far it is, and a table of figures."""
+"""A benchmark on the terminal: its progress, and a table of its figures."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from rich.table import Table
 
 from tessera.bench.figures import Figure, Measures, Spread, first_token, ratio
-from tessera.bench.plan import Findings, Plan
+from tessera.bench.plan import Findings, Workload
 from tessera.bench.plot import plot
 from tessera.bench.report import Setting, main_of, report
 
@@ -19,7 +19,7 @@ _LEGEND = "Medians over the rounds; times are p50 / p90 / p99. Tokens: of a repl
 
 
 class RoundsProgress:
-    """A bar with the time that is left on standard error; where nobody looks, a line for each round."""
+    """A bar with the remaining time on standard error; if that is no terminal, a line for each round."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False)
@@ -45,26 +45,22 @@ class RoundsProgress:
         self._bar.stop()
 
     def expect(self, n_rounds: int) -> None:
-        """Rounds of all servers, warm-ups included."""
         self._bar.update(self._task, total=n_rounds)
 
     def begin(self, text: str) -> None:
-        """What is measured now."""
         self._bar.update(self._task, description=text)
 
     def advance(self, n_rounds: float) -> None:
-        """Nearer to the end."""
         self._bar.advance(self._task, n_rounds)
 
     def note(self, text: str) -> None:
-        """A line that stays."""
         self._console.print(text, markup=False, soft_wrap=True)
 
 
 def publish(
-    plan: Plan, setting: Setting, findings: Findings, json_file: Path | None, svg_file: Path | None
+    plan: Workload, setting: Setting, findings: Findings, json_file: Path | None, svg_file: Path | None
 ) -> None:
-    """Print the table, as Markdown if the output goes elsewhere, and write the files that are asked for."""
+    """Print the table, as Markdown if the output is no terminal, and write the files that are asked for."""
     figures = findings.figures
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -128,13 +124,12 @@ def _ratio(main: Figure | None, other: Figure, of: Callable[[Measures], float | 
 
 
 def _spread(spread: Spread | None, scale: float) -> str:
-    """Of p50, p90 and p99."""
     if spread is None:
         return ""
     return " / ".join(_number(value * scale) for value in (spread.p50, spread.p90, spread.p99))
 
 
 def _number(value: float) -> str:
-    """With three digits that count."""
+    """With three significant digits."""
     n_digits = 2 - math.floor(math.log10(value)) if value > 0 else 0
     return f"{value:,.{min(max(n_digits, 0), 3)}f}"

@@ -13,6 +13,7 @@ import click
 from tessera.catalog import Model
 from tessera.cli.options import with_settings
 from tessera.cli.progress import TerminalProgress
+from tessera.cli.walk import CallTrace, walk
 from tessera.core.chat import Caller, ChatRequest
 from tessera.core.tally import Tally
 from tessera.engine.host.private import PrivateEngine
@@ -27,16 +28,24 @@ from tessera.wire.decode import decode_request
 @click.command()
 @click.argument("request_file", metavar="REQUEST", type=click.File("rb"))
 @click.option("--run", "start", is_flag=True, help="Start the engine and show the events of its reply.")
+@click.option("--trace", is_flag=True, help="Answer it, and show the functions that it passes, with times.")
 @click.option("--output", type=click.File(), help="Show the events that the text of this file would become.")
 @with_settings("model", "engine", "cache_dir", "offline", "context_tokens")
-def inspect(settings: Settings, request_file: BinaryIO, start: bool, output: TextIO | None) -> None:
+def inspect(
+    settings: Settings, request_file: BinaryIO, start: bool, trace: bool, output: TextIO | None
+) -> None:
     """Show what becomes of a request. REQUEST is a file with its JSON body; - is standard input.
 
     Prints the segments of the rendered prompt, the token ids with their text, and the sampling. With --output
     or --run also the events of a reply, a line for each: of a text that is given, in which control tokens are
-    written by name, or of what the model writes.
+    written by name, or of what the model writes. With --trace instead the functions of Tessera that the
+    request passes on its way through the HTTP application, in the order of their first call.
     """
-    request, _ = decode_request(request_file.read())
+    body = request_file.read()
+    if trace:
+        show_walk(*asyncio.run(walk(settings, body)))
+        return
+    request, _ = decode_request(body)
     model = private_model(settings, TerminalProgress())
     asyncio.run(_inspect(request, model, output.read() if output else None, start=start))
 
@@ -87,6 +96,17 @@ async def _show_events(request: ChatRequest, model: Model) -> None:
         async for batch in batches:
             for event in batch:
                 click.echo(repr(event))
+
+
+def show_walk(walked: CallTrace, answer: bytes) -> None:
+    """Print the functions in order, and then the answer."""
+    _title("Functions, in the order of their first call")
+    calls = list(walked.first_calls())
+    for call in calls:
+        click.echo(f"{call.at_s * 1000:9.2f} ms  {'  ' * call.depth}{call.function}")
+    click.echo(f"\n{len(calls)} functions in {len(walked.files())} files, called {len(walked.calls)} times.")
+    _title("Answer")
+    click.echo(answer.decode())
 
 
 def _spelling(model: Model, token_id: int) -> str:

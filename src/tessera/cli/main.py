@@ -1,4 +1,4 @@
-"""`tessera`: the commands, each imported only when it is used."""
+"""`tessera`: the table of commands, and how their errors are shown. A command is imported when it is used."""
 
 import importlib
 import sys
@@ -8,7 +8,7 @@ from io import TextIOWrapper
 import click
 
 from tessera import __version__
-from tessera.errors import StartupError, TesseraError
+from tessera.errors import CommandError, StartupError, TesseraError
 
 COMMANDS: Mapping[str, str] = {
     "serve": "Serve a model behind OpenAI's API.",
@@ -24,8 +24,8 @@ COMMANDS: Mapping[str, str] = {
 }
 
 
-class CannotStart(click.ClickException):
-    """What was asked for cannot be done as it was asked: a wrong setting, a model that is not there."""
+class Unusable(click.ClickException):
+    """The command cannot do what it was given: a wrong setting, a model or a server that is not there."""
 
     exit_code = 2
 
@@ -34,29 +34,26 @@ class Commands(click.Group):
     """A group whose commands live in modules of their names."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order of the table."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the command's module."""
         if cmd_name not in COMMANDS:
             return None
         return getattr(importlib.import_module(f"tessera.cli.{cmd_name}"), cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """From the table: a list of commands imports none of them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> object:
-        """Errors that are meant for the operator are lines, not tracebacks."""
+        """Run the command; an error that is meant for the operator becomes a line, not a traceback."""
         stdout: object = sys.stdout
-        if isinstance(stdout, TextIOWrapper):  # what it cannot encode is no reason to say nothing
+        if isinstance(stdout, TextIOWrapper):  # a character that the terminal lacks must not end the command
             stdout.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(ctx)
-        except StartupError as error:
-            raise CannotStart(error.message) from error
+        except (StartupError, CommandError) as error:
+            raise Unusable(error.message) from error
         except TesseraError as error:
             raise click.ClickException(error.message) from error
 

@@ -4,7 +4,7 @@ import click
 
 from tessera.cli.options import with_settings
 from tessera.cli.progress import TerminalProgress
-from tessera.errors import StartupError
+from tessera.errors import CommandError
 from tessera.models.cache import Cache, Entry
 from tessera.models.manifest import Damaged
 from tessera.models.resolve import resolve
@@ -59,7 +59,7 @@ def verify(settings: Settings, names: tuple[str, ...]) -> None:
             n_damaged += 1
             click.echo(f"{entry.name}\tdamaged: {damage.message}")
     if n_damaged:
-        raise StartupError(f"{n_damaged} damaged; remove and pull again.")
+        raise CommandError(f"{n_damaged} damaged; remove and pull again.")
 
 
 @models.command()
@@ -77,5 +77,5 @@ def _chosen(cache: Cache, names: tuple[str, ...]) -> list[Entry]:
     entries = {entry.name: entry for entry in cache.entries()}
     if unknown := [name for name in names if name not in entries]:
         known = ", ".join(entries) or "none"
-        raise StartupError(f"{', '.join(unknown)} is not in the cache; there are: {known}.")
+        raise CommandError(f"{', '.join(unknown)} is not in the cache; there are: {known}.")
     return [entries[name] for name in names or entries]

@@ -1,4 +1,4 @@
-"""Settings as flags: made from the one table."""
+"""Flags of commands, made from the table of settings."""
 
 import os
 from collections.abc import Callable
@@ -15,8 +15,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def with_settings(*names: str) -> Callable[[F], F]:
-    """Give the command a flag for each of the settings (all if none is named), and `settings` to its
-    function.
+    """Give the command a flag for each of these settings (all if none is named). Its function gets the loaded
+    `settings`.
     """
     rows = [row for row in ROWS if not row.secret and (not names or row.name in names)]
 
@@ -57,5 +57,11 @@ def _default(row: Row) -> str:
 
 
 def _text(value: object) -> str | None:
-    """What the setting's own parser reads; None where the flag was not given."""
-    return None if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    """The text for the setting's own parser; None if the flag was not given."""
+    match value:
+        case None:
+            return None
+        case bool():
+            return str(value).lower()
+        case _:
+            return str(value)

@@ -1,4 +1,4 @@
-"""Long work on the terminal: bars where somebody looks, plain lines where the output goes elsewhere."""
+"""Progress of long work on standard error: bars on a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Generator
@@ -17,12 +17,11 @@ class TerminalProgress:
         self._console = console or Console(stderr=True, highlight=False)
 
     def note(self, text: str) -> None:
-        """A line."""
         self._console.print(text, markup=False, soft_wrap=True)
 
     @contextmanager
     def stage(self, text: str, total_bytes: int | None = None) -> Generator[Report]:
-        """A bar or a spinner until the work is done; then a line that says how long it took."""
+        """Show a bar or a spinner until the work is done, then print how long it took."""
         begun = time.monotonic()
         if self._console.is_terminal:
             with self._bar(total_bytes) as bar:

@@ -1,4 +1,4 @@
-"""Rows of the store on the terminal: as tables for a person, as JSON for programs."""
+"""Rows of the database on the terminal: tables for people, JSON for programs."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for 
 
 
 def show(rows: Sequence[Row], as_json: bool, nothing: str) -> None:
-    """Several, as a table or as a JSON list; `nothing` says that there are none."""
+    """Print rows as a table or as a JSON list; print `nothing` to standard error if there are none."""
     if as_json:
         click.echo(msgspec.json.encode(rows))
     elif rows:
@@ -24,7 +24,7 @@ def show(rows: Sequence[Row], as_json: bool, nothing: str) -> None:
 
 
 def show_one(row: Row, as_json: bool) -> None:
-    """One, as lines or as a JSON object."""
+    """Print one row as lines or as a JSON object."""
     if as_json:
         click.echo(msgspec.json.encode(row))
         return
@@ -44,7 +44,7 @@ def _print_table(rows: Sequence[Row]) -> None:
 
 
 def _console() -> Console:
-    """As wide as the terminal; into a file or a pipe, as wide as what is said."""
+    """As wide as the terminal; a file or a pipe gets so many columns that no cell is cut."""
     console = Console(highlight=False, markup=False, emoji=False)
     return console if console.is_terminal else Console(highlight=False, markup=False, emoji=False, width=400)
 

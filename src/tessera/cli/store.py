@@ -51,7 +51,7 @@ def check(settings: Settings, as_json: bool) -> None:
 
 
 def _show(found: Database, settings: Settings, as_json: bool) -> bool:
-    """Whether it is up to date."""
+    """Print the state of the store; return whether it is up to date."""
     revision, differences = migration.current(found), migration.differences(found)
     row = {
         "url": without_passwords(database_url(settings)),

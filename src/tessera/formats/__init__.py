@@ -1,1 +1,8 @@
-"""One module per model family: how its prompts are written and its output is read."""
+"""Model families: how a family's prompts are written and how its output is marked up.
+
+A family is a `ChatFormat` value: a renderer, which yields segments, and a `Syntax`, which the parser reads.
+Text of the conversation and control tokens are different segments, so that no user can write a control
+token. A model of an unknown family is rendered by its own Jinja template, in a sandbox in another process.
+
+Reading order: `base`, `chatml`, `qwen3`, `registry`, `template`.
+"""

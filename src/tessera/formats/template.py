@@ -122,8 +122,8 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         super().__init__(
             trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, "jinja2.ext.loopcontrols"]
         )
-        self.filters["tojson"] = _tojson
-        self.globals.pop("lipsum")
+        self.filters["tojson"] = _tojson  # pyright: ignore[reportUnknownMemberType]
+        self.globals.pop("lipsum")  # pyright: ignore[reportUnknownMemberType]
 
     def call_binop(self, context: Context, operator: str, left: object, right: object) -> object:
         """Refuse products that would not fit."""

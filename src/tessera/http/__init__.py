@@ -1,3 +1,7 @@
-"""HTTP: the endpoints, and what they need between ASGI and the pipeline. Only it and `server` know
-Starlette.
+"""The API over HTTP: routes, middleware, bodies and streams.
+
+With `tessera.server` the only package that knows Starlette. An endpoint reads a request, calls the packages
+below, and writes an answer; whatever is raised becomes an error body in `errors`, in one place.
+
+Reading order: `app`, `middleware`, `chat`, `body`, `sse`, `presence`, `errors`.
 """

@@ -2,6 +2,12 @@
 
 from dataclasses import dataclass
 
+from tessera.settings import DEFAULTS
+
+BODIES_PER_ACCOUNT = 2
+BODIES_PER_PRIORITY = 4
+"""Of the largest size: so many have room where no other budget is set."""
+
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
@@ -11,10 +17,10 @@ class HttpLimits:
     priority.
     """
 
-    max_body_bytes: int = 8 * 2**20
-    account_body_bytes: int = 16 * 2**20
-    priority_body_bytes: int = 32 * 2**20
-    body_deadline_s: float = 30.0
-    keep_alive_s: float = 10.0
-    send_deadline_s: float = 30.0
-    deadline_s: float = 600.0
+    max_body_bytes: int = DEFAULTS.max_body_bytes
+    account_body_bytes: int = BODIES_PER_ACCOUNT * DEFAULTS.max_body_bytes
+    priority_body_bytes: int = BODIES_PER_PRIORITY * DEFAULTS.max_body_bytes
+    body_deadline_s: float = DEFAULTS.body_deadline_s
+    keep_alive_s: float = DEFAULTS.keep_alive_s
+    send_deadline_s: float = DEFAULTS.send_deadline_s
+    deadline_s: float = DEFAULTS.deadline_s

@@ -1,1 +1,6 @@
-"""What operators see of a running service: logs, metrics, spans."""
+"""What operators see of a running service: logs, metrics, and spans of traces.
+
+None of them holds a word of a request or a reply.
+
+Reading order: `logs`, `metrics`, `spans`, `otlp`.
+"""

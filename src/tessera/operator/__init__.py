@@ -1,1 +1,6 @@
-"""What an operator does with accounts, keys, usage and the audit, by a command or by the admin API."""
+"""What an operator does with accounts, keys, usage and the audit.
+
+The commands and the admin API are two faces of this package: a form in, a row out, within one transaction.
+
+Reading order: `forms`, `actions`, `rows`.
+"""

@@ -1,7 +1,7 @@
-"""What can be done with accounts and keys, within one transaction: a form in, a row out.
+"""What an operator does with accounts, keys, usage and the audit: a form in, a row out.
 
-`by` is who does it, for the audit. All raise `OperatorError`, or what follows from it, for what cannot be
-done.
+Each function works within the caller's transaction. `by` is the operator's name for the audit. All of them
+raise `OperatorError` or a subclass of it.
 """
 
 from msgspec import UNSET
@@ -25,25 +25,25 @@ from tessera.store.keys import Terms
 
 
 def create_account(store: Transaction, form: NewAccount, tiers: Tiers, *, by: str) -> Row:
-    """A new account, of one of the tiers."""
+    """Create an account of one of the tiers."""
     tier = tiers[form.tier].name
     return account_row(accounts.create(store, form.name, tier, by=by))
 
 
 def list_accounts(store: Transaction) -> list[Row]:
-    """All of them, by name."""
+    """All accounts, by name."""
     return [account_row(account) for account in accounts.all_accounts(store)]
 
 
 def show_account(store: Transaction, name_or_id: str) -> Row:
-    """One of them."""
+    """Show one account."""
     return account_row(accounts.find(store, name_or_id))
 
 
 def change_account(
     store: Transaction, name_or_id: str, form: AccountChanges, tiers: Tiers, *, by: str
 ) -> Row:
-    """Move it to another tier, disable or enable it."""
+    """Move an account to another tier, disable it or enable it."""
     account = accounts.find(store, name_or_id)
     if form.tier is not UNSET:
         account = accounts.set_tier(store, account.id, tiers[form.tier].name, by=by)
@@ -53,7 +53,7 @@ def change_account(
 
 
 def create_key(store: Transaction, form: NewKey, hasher: KeyHasher, *, by: str) -> Row:
-    """A new key. Its secret is in this row, and nowhere else."""
+    """Make a key. The returned row is the only place that has its secret."""
     owner = accounts.find(store, form.account)
     terms, secret = form.applied_to(Terms(form.name)), generate_key()
     key = keys.create(store, owner, terms, digest=hasher.digest(secret), last4=secret[-4:], by=by)
@@ -61,33 +61,33 @@ def create_key(store: Transaction, form: NewKey, hasher: KeyHasher, *, by: str) 
 
 
 def list_keys(store: Transaction, account: str | None) -> list[Row]:
-    """Of an account, or of all, in the order in which they were made."""
+    """The keys of an account, or of all accounts, oldest first."""
     owner_id = None if account is None else accounts.find(store, account).id
     names = {owner.id: owner.name for owner in accounts.all_accounts(store)}
     return [key_row(key, names[key.account_id]) for key in keys.of_account(store, owner_id)]
 
 
 def show_key(store: Transaction, key_id: str) -> Row:
-    """One key."""
+    """Show one key."""
     key = keys.find(store, key_id)
     return key_row(key, accounts.find(store, key.account_id).name)
 
 
 def change_key(store: Transaction, key_id: str, form: KeyChanges, *, by: str) -> Row:
-    """What the form does not say stays."""
+    """Change a key; a field that was not sent keeps its value."""
     before = keys.find(store, key_id, to_change=True).terms
     keys.update(store, key_id, form.applied_to(before), by=by)
     return show_key(store, key_id)
 
 
 def revoke_key(store: Transaction, key_id: str, *, by: str) -> Row:
-    """End it for good."""
+    """Revoke a key for good."""
     keys.revoke(store, key_id, by=by)
     return show_key(store, key_id)
 
 
 def add_up(store: Transaction, query: UsageQuery) -> Report:
-    """What was used. Nothing was by an account that is none: whoever names one has mistyped."""
+    """Add up usage. An account without usage must exist: the name may be mistyped. Raises `NotThere`."""
     question = query.question()
     sums = usage.add_up(store, question)
     if not sums and query.account not in (None, *accounts.RESERVED):
@@ -96,7 +96,7 @@ def add_up(store: Transaction, query: UsageQuery) -> Report:
 
 
 def show_audit(store: Transaction, query: AuditQuery) -> list[Row]:
-    """Who changed what, the latest first."""
+    """Transaction of accounts and keys, the latest first."""
     wanted = AuditSearch(
         account_id=None if query.account is None else accounts.find(store, query.account).id,
         key_id=None if query.key is None else keys.find(store, query.key).id,

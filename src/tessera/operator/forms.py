@@ -1,6 +1,7 @@
-"""What an operator asks for: the bodies and queries of the admin API, which the commands fill in themselves.
+"""What an operator asks for: bodies and queries of the admin API. The commands fill in the same structs.
 
-Fields have the names of the rows that they change. What is not sent stays as it is; null takes a limit away.
+A field has the name of the row's field that it changes. A field that is not sent keeps its value; null
+removes a limit.
 """
 
 import time
@@ -34,21 +35,23 @@ class Form(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NewAccount(Form, frozen=True, kw_only=True):
-    """An account to make."""
+    """An account that is to be made."""
 
     name: str
     tier: str
 
 
 class AccountChanges(Form, frozen=True, kw_only=True):
-    """Of an account."""
+    """Changes of an account."""
 
     tier: str | UnsetType = UNSET
     disabled: bool | UnsetType = UNSET
 
 
 class KeyTerms(Form, frozen=True, kw_only=True):
-    """Of a key, but for its name. Dates are Unix seconds; null is no expiry, all models, no own burst."""
+    """The terms of a key, without its name. Dates are Unix seconds; null means no expiry, all models, no own
+    burst.
+    """
 
     expires_s: float | UnsetType | None = UNSET
     models: list[str] | UnsetType | None = UNSET
@@ -56,7 +59,9 @@ class KeyTerms(Form, frozen=True, kw_only=True):
     burst_until_s: float | UnsetType | None = UNSET
 
     def applied_to(self, terms: Terms) -> Terms:
-        """With what was sent; raises `OperatorError` for a date that is over, also of a burst that stays."""
+        """Return the terms with the sent fields. Raises `OperatorError` for a date in the past, even if it is
+        the kept date of a burst.
+        """
         _require_to_come("expires_s", self.expires_s)
         keeps_date = self.burst_until_s is UNSET and isinstance(self.burst_rpm, int)
         _require_to_come("burst_until_s", terms.burst_until_s if keeps_date else self.burst_until_s)
@@ -68,13 +73,13 @@ class KeyTerms(Form, frozen=True, kw_only=True):
 
 
 class KeyChanges(KeyTerms, frozen=True, kw_only=True):
-    """Of a key."""
+    """Changes of a key."""
 
     name: str | UnsetType = UNSET
 
 
 class NewKey(KeyTerms, frozen=True, kw_only=True):
-    """A key to make, for an account by its name or id."""
+    """A key that is to be made for an account, given by name or id."""
 
     account: str
     name: str
@@ -85,13 +90,13 @@ class Query(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class KeysQuery(Query, frozen=True, kw_only=True):
-    """Which keys to list: those of an account."""
+    """Which keys to list: those of one account, or all."""
 
     account: str | None = None
 
 
 class UsageQuery(Query, frozen=True, kw_only=True):
-    """Which requests to add up: of an account, of a key; days, the last one included; a row for each what."""
+    """Which requests to add up: of an account, of a key, from day to day (both included), grouped `by`."""
 
     account: str | None = None
     key: str | None = None
@@ -100,7 +105,7 @@ class UsageQuery(Query, frozen=True, kw_only=True):
     by: GroupBy = "day"
 
     def question(self) -> UsageQuestion:
-        """As the store answers it; raises `RequestError`."""
+        """The question for the database; raises `RequestError`."""
         for param, name in (("account", self.account), ("key", self.key)):
             if name is not None and not can_be_name(name):
                 raise OperatorError(f"{param} is {name[:50]!r}, which is nobody's name or id.", param=param)
@@ -110,7 +115,9 @@ class UsageQuery(Query, frozen=True, kw_only=True):
 
 
 class AuditQuery(Query, frozen=True, kw_only=True):
-    """Which changes to show: of an account and its keys, of a key; since when; before which one; how many."""
+    """Which changes to show: of an account and its keys, or of a key; since a date; older than the change
+    `before`; at most `limit`.
+    """
 
     account: str | None = None
     key: str | None = None
@@ -120,12 +127,12 @@ class AuditQuery(Query, frozen=True, kw_only=True):
 
 
 def read_form(kind: type[F], body: bytes) -> F:
-    """Raises `RequestError`."""
+    """Decode a body; raises `RequestError`."""
     return decode(msgspec.json.Decoder(kind), body)
 
 
 def read_query(kind: type[Q], asked: Mapping[str, str]) -> Q:
-    """Raises `RequestError`."""
+    """Convert a query; raises `RequestError`."""
     return convert(dict(asked), kind, "", strict=False)
 
 
@@ -140,7 +147,7 @@ def read_time(asked: str, param: str) -> float:
 
 
 def read_models(asked: str) -> list[str]:
-    """Names that are separated by commas."""
+    """Read names that are separated by commas."""
     return [name.strip() for name in asked.split(",")]
 
 

@@ -1,4 +1,4 @@
-"""What an operator is shown: the rows that the commands print with --json, and the admin API answers with."""
+"""What an operator sees: rows that the commands print and the admin API returns."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -18,19 +18,19 @@ COUNTED = UsageTotals.__struct_fields__
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A row for each group of requests, and all of them added up."""
+    """A row for each group of requests, and the totals of all."""
 
     rows: list[Row]
     totals: Mapping[str, int]
 
 
 def account_row(account: Account) -> Row:
-    """Of an account."""
+    """The row of an account."""
     return asdict(account)
 
 
 def key_row(key: Key, account: str, secret: str | None = None) -> Row:
-    """Of a key of the account of that name; its secret is there once, when it is made."""
+    """The row of a key; `account` is its owner's name. The `secret` is known only when the key is made."""
     terms = key.terms
     return {
         "id": key.id,
@@ -51,12 +51,12 @@ def key_row(key: Key, account: str, secret: str | None = None) -> Row:
 
 
 def change_row(change: Change) -> Row:
-    """Of the audit."""
+    """The row of a change in the audit."""
     return asdict(change)
 
 
 def usage_report(by: GroupBy, sums: Sequence[UsageSum]) -> Report:
-    """What was used."""
+    """Sums of usage as rows, with their totals."""
     return Report([{by: each.group, **_named(counts(each))} for each in sums], _named(total(sums)))
 
 

@@ -1,1 +1,7 @@
-"""Python children: how they are started and ended, and pools of them that answer questions."""
+"""Child processes: how they are started, watched and ended; pools of them that answer questions.
+
+Everything that a client's input can make slow runs in a child with limits of processor time and memory.
+Children hold a pipe of the process that started them and exit when it does.
+
+Reading order: `children`, `pool`, `answering`, `supervision`.
+"""

@@ -1,1 +1,6 @@
-"""From a chat request to the tokens that an engine continues."""
+"""From a chat request to what an engine continues: token ids, grammar, complete sampling.
+
+It also refuses what the model cannot do, in the request's own words.
+
+Reading order: `compile`, `support`, `encode`, `sampling`.
+"""

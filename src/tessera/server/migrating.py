@@ -8,7 +8,7 @@ import logging
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 
-from tessera.errors import StartupError, StoreUnavailable
+from tessera.errors import CommandError, StartupError, StoreUnavailable
 from tessera.observe.logs import log
 from tessera.server.storage import database_url, opened, spool_folder, spools_of_others
 from tessera.settings import Settings
@@ -24,13 +24,13 @@ _logger = logging.getLogger(__name__)
 def changing(settings: Settings) -> Generator[Transaction]:
     """A transaction on the configured store; an empty database gets its tables first.
 
-    Raises `StartupError` if the store is at another revision than this version's.
+    Raises `CommandError` if it is at another revision than this version's.
     """
     with opened(settings) as store:
         if (found := current(store)) is None:
             upgrade(store)
         elif found != latest():
-            raise StartupError(
+            raise CommandError(
                 f"The store is at revision {found}, and this version needs {latest()}. Run `tessera store "
                 "upgrade`."
             )

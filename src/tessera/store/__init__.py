@@ -1,1 +1,7 @@
-"""The database of accounts, keys, usage and the audit: SQLite or PostgreSQL. Only this package knows SQL."""
+"""The database: accounts, keys, usage and the audit, in SQLite or PostgreSQL.
+
+The only package that knows SQL. Every change of an account or a key is written with its row of the audit,
+in one transaction.
+
+Reading order: `tables`, `database`, `accounts`, `keys`, `audit`, `usage`, `migration`.
+"""

@@ -1,1 +1,4 @@
-"""Text to token ids and back."""
+"""Tokenizers, and the way back: token ids to whole characters and control tokens.
+
+Reading order: `tokenizer`, `hf`, `pieces`, `detokenizer`.
+"""

@@ -13,7 +13,8 @@ import httpx2
 import pytest
 from click.testing import CliRunner
 from tests.postgres import Postgres
-from tests.serving import TESSERA, Server, ask, wait_for
+from tests.serving import TESSERA, Server, ask
+from tests.waiting import wait_for
 
 from tessera.cli.main import main
 

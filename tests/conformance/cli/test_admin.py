@@ -9,7 +9,8 @@ from typing import Any
 
 import httpx2
 import pytest
-from tests.serving import Server, ask, wait_for
+from tests.serving import Server, ask
+from tests.waiting import wait_for
 
 Run = Callable[..., tuple[int, str, str]]
 Serve = Callable[..., Server]

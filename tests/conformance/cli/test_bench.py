@@ -18,13 +18,13 @@ import jsonschema_rs
 import pytest
 
 from tessera.bench.figures import measure_round
-from tessera.bench.plan import Findings, Plan, measure
+from tessera.bench.plan import Findings, Workload, measure
 from tessera.bench.rounds import Limits, Round, run_round
 from tessera.bench.sample import Failure, Sample
 from tessera.bench.server import Server, find
 from tessera.bench.shapes import SHAPES
 from tessera.engine.scripted.engine import paced
-from tessera.errors import StartupError
+from tessera.errors import CommandError
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -250,7 +250,7 @@ def test_questions_are_the_same_for_all_and_never_repeated(serve: Any) -> None:
 
     async def run() -> None:
         servers = [await find(f"s{i}", each.url, each.key) for i, each in enumerate(served)]
-        plan = Plan((SHAPES["chat"], SHAPES["long"]), (1, 4), 2, Limits(2), 3, 4, 50)
+        plan = Workload((SHAPES["chat"], SHAPES["long"]), (1, 4), 2, Limits(2), 3, 4, 50)
         await measure(plan, servers, Findings(), Silent())
 
     asyncio.run(run())
@@ -282,7 +282,7 @@ def test_progress_ends_where_it_was_expected(serve: Any) -> None:
 
     async def run() -> None:
         server = await find("it", served.url, served.key)
-        plan = Plan((SHAPES["chat"], SHAPES["tools"]), (1, 2), 2, Limits(1, seconds=0.1), 3, 4)
+        plan = Workload((SHAPES["chat"], SHAPES["tools"]), (1, 2), 2, Limits(1, seconds=0.1), 3, 4)
         await measure(plan, [server], Findings(), watch)
 
     asyncio.run(run())
@@ -371,7 +371,7 @@ def test_another_host_is_refused_and_nothing_is_sent(tessera: Run) -> None:
 
 @contextmanager
 def refused(message: str) -> Iterator[None]:
-    with pytest.raises(StartupError) as caught:
+    with pytest.raises(CommandError) as caught:
         yield
     assert message in caught.value.message
 

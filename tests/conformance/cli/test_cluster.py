@@ -13,7 +13,8 @@ from tests.load import load
 from tests.postgres import Postgres
 from tests.redis_server import RedisServer
 from tests.redis_server import redis_server as redis_server
-from tests.serving import TESSERA, Server, Start, announced, ask, starting, wait_for
+from tests.serving import TESSERA, Server, Start, announced, ask, starting
+from tests.waiting import wait_for
 
 from tessera.store.database import open_database
 from tessera.store.migration import differences

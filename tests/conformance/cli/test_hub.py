@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.serving import wait_for
+from tests.waiting import wait_for
 
 COMMIT = "c" * 40
 WEIGHTS = bytes(range(256)) * (64 * 1024)

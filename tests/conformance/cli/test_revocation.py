@@ -10,7 +10,8 @@ from typing import Any
 import httpx2
 import pytest
 from tests.conformance.cli.test_accounts import result, run
-from tests.serving import Server, ask, wait_for
+from tests.serving import Server, ask
+from tests.waiting import wait_for
 
 __all__ = ["result", "run"]
 

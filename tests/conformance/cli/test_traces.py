@@ -10,7 +10,8 @@ import httpx2
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from tests.otlp_receiver import Receiver, attributes, plain
-from tests.serving import Server, ask, free_port, wait_for
+from tests.serving import Server, ask, free_port
+from tests.waiting import wait_for
 
 from tessera.errors import StartupError
 from tessera.observe.metrics import Metrics

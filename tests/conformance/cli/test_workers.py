@@ -10,13 +10,14 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from tests.serving import Server, Start, ask, wait_for
+from tests.serving import Server, Start, ask
+from tests.waiting import wait_for
 
 N_STREAMS = 16
 Serve = Callable[..., Server]
 
 
-async def stream(server: Server, begun: Callable[[], None], **fields: object) -> str:
+async def stream(server: Server, begun: Callable[[], None] = lambda: None, **fields: object) -> str:
     """The last line of a stream, or `cut`."""
     line = ""
     try:
@@ -52,7 +53,7 @@ async def test_one_dies_the_other_goes_on_and_a_new_one_comes(service: Serve) ->
     second = server.workers()
     assert first[1] in second
     assert first[0] not in second
-    assert set(await asyncio.gather(*(stream(server, int) for _ in range(N_STREAMS)))) == {"data: [DONE]"}
+    assert set(await asyncio.gather(*(stream(server) for _ in range(N_STREAMS)))) == {"data: [DONE]"}
     code, log = server.stop()
     assert code == 0
     assert log.count("api process died") == 1
@@ -63,7 +64,7 @@ async def test_one_that_is_stuck_is_replaced(service: Serve) -> None:
     server = service("--workers", 2, "--worker-hang-s", 2)
     stuck, sound = server.workers()
     os.kill(stuck, signal.SIGSTOP)
-    waiting = [asyncio.create_task(stream(server, int)) for _ in range(N_STREAMS)]
+    waiting = [asyncio.create_task(stream(server)) for _ in range(N_STREAMS)]
     await asyncio.to_thread(
         wait_for, lambda: stuck not in server.workers() and len(server.workers()) == 2, within_s=20
     )
@@ -71,7 +72,7 @@ async def test_one_that_is_stuck_is_replaced(service: Serve) -> None:
     ends = await asyncio.gather(*waiting)
     assert "data: [DONE]" in ends
     assert set(ends) <= {"cut", "data: [DONE]"}, "what the stuck one had accepted is cut, nothing hangs"
-    assert set(await asyncio.gather(*(stream(server, int) for _ in range(N_STREAMS)))) == {"data: [DONE]"}
+    assert set(await asyncio.gather(*(stream(server) for _ in range(N_STREAMS)))) == {"data: [DONE]"}
     code, log = server.stop()
     assert code == 0
     assert log.count("api process hangs, killed") == log.count("api process died") == 1

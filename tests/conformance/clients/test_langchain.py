@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import pytest
 from pydantic import BaseModel
+from tests.conftest import Served
 from tests.scripts import answering, called
 
 from tessera.engine.scripted.engine import saying
@@ -34,13 +35,13 @@ def weather(city: str, days: int) -> str:
 
 
 @pytest.fixture
-def llm(served: Any) -> Iterator[Any]:
+def llm(served: Served) -> Iterator[Any]:
     llm = ChatOpenAI(model="alias", base_url=f"{served.url}/v1", api_key=served.key, max_retries=0)
     with llm.root_client:
         yield llm
 
 
-def test_a_reply(served: Any, llm: Any) -> None:
+def test_a_reply(served: Served, llm: Any) -> None:
     served.engine.script = saying(served.tokenizer, "¡Sol! 👋")
     reply = llm.invoke("Weather?")
     assert reply.content == "¡Sol! 👋"
@@ -48,7 +49,7 @@ def test_a_reply(served: Any, llm: Any) -> None:
     assert reply.usage_metadata["output_tokens"] == len("¡Sol! 👋".encode()) + 1
 
 
-def test_a_streamed_reply(served: Any, llm: Any) -> None:
+def test_a_streamed_reply(served: Served, llm: Any) -> None:
     served.engine.script = saying(served.tokenizer, "¡Sol! 👋")
     chunks = list(llm.stream("Weather?", stream_usage=True))
     assert len(chunks) > 3
@@ -57,7 +58,7 @@ def test_a_streamed_reply(served: Any, llm: Any) -> None:
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
-def test_a_tool_loop(served: Any, llm: Any, streamed: bool) -> None:
+def test_a_tool_loop(served: Served, llm: Any, streamed: bool) -> None:
     served.engine.script = answering(served.tokenizer, f"I look.\n{CALL}\n{CALL}", CALL, CALL, "Sun.")
     model = llm.bind_tools([weather])
     history: list[Any] = [messages.SystemMessage("Be brief."), messages.HumanMessage("Weather in León?")]
@@ -66,7 +67,9 @@ def test_a_tool_loop(served: Any, llm: Any, streamed: bool) -> None:
         reply = model.invoke(history)
         if streamed:
             first, *rest = model.stream(history)
-            reply = sum(rest, start=first)
+            for chunk in rest:
+                first += chunk
+            reply = first
         history.append(reply)
         for call in reply.tool_calls:
             assert (call["name"], call["args"]) == ("weather", {"city": "León", "days": 3})
@@ -85,7 +88,7 @@ def test_a_tool_loop(served: Any, llm: Any, streamed: bool) -> None:
         ("json_mode", REPORT.model_dump_json()),
     ],
 )
-def test_structured_output(served: Any, llm: Any, method: str, said: str) -> None:
+def test_structured_output(served: Served, llm: Any, method: str, said: str) -> None:
     served.engine.script = saying(served.tokenizer, said)
     model = llm.with_structured_output(Report, method=method)
     assert model.invoke("Weather? As JSON.") == REPORT
@@ -93,7 +96,7 @@ def test_structured_output(served: Any, llm: Any, method: str, said: str) -> Non
 
 
 @pytest.mark.anyio
-async def test_the_async_client(served: Any, llm: Any) -> None:
+async def test_the_async_client(served: Served, llm: Any) -> None:
     served.engine.script = saying(served.tokenizer, "Sol")
     async with llm.root_async_client:
         assert (await llm.ainvoke("Weather?")).content == "Sol"

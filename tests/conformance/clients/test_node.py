@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conftest import Served
 from tests.scripts import answering, called
 
 from tessera.engine.scripted.engine import Script, saying
@@ -45,11 +46,12 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[
         ["node", "scenarios.mjs"], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         yield process
+        assert process.stdin is not None
         process.stdin.close()
 
 
 @pytest.fixture
-def play(node: subprocess.Popen[str], served: Any) -> Callable[..., Any]:
+def play(node: subprocess.Popen[str], served: Served) -> Callable[..., Any]:
     """Plays a scenario against an engine that says what is given; returns what came of it."""
 
     def run(scenario: str, script: Script | None = None) -> Any:
@@ -63,7 +65,7 @@ def play(node: subprocess.Popen[str], served: Any) -> Callable[..., Any]:
     return run
 
 
-def test_a_whole_reply(served: Any, play: Any) -> None:
+def test_a_whole_reply(served: Served, play: Any) -> None:
     reply = play("whole", saying(served.tokenizer, "¡Sol! 👋"))
     assert [choice["message"]["content"] for choice in reply["choices"]] == ["¡Sol! 👋"] * 2
     assert [choice["finish_reason"] for choice in reply["choices"]] == ["stop", "stop"]
@@ -75,7 +77,7 @@ def test_a_whole_reply(served: Any, play: Any) -> None:
     )
 
 
-def test_a_streamed_reply(served: Any, play: Any) -> None:
+def test_a_streamed_reply(served: Served, play: Any) -> None:
     *chunks, last = play("streamed", saying(served.tokenizer, "¡Sol! 👋"))
     assert "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks) == "¡Sol! 👋"
     assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
@@ -83,19 +85,19 @@ def test_a_streamed_reply(served: Any, play: Any) -> None:
     assert last["usage"]["completion_tokens"] == len("¡Sol! 👋".encode()) + 1
 
 
-def test_leaving_a_stream_ends_the_generation(served: Any, play: Any) -> None:
+def test_leaving_a_stream_ends_the_generation(served: Served, play: Any) -> None:
     assert play("abandoned")["choices"][0]["delta"]["role"] == "assistant"
     served.wait_until_idle()
 
 
-def test_calls(served: Any, play: Any) -> None:
+def test_calls(served: Served, play: Any) -> None:
     choice = play("calls", saying(served.tokenizer, CALL))
     assert (choice["finish_reason"], choice["message"]["content"]) == ("tool_calls", None)
     (call,) = choice["message"]["tool_calls"]
     assert call["function"] == {"name": "weather", "arguments": LEON}
 
 
-def test_streamed_calls(served: Any, play: Any) -> None:
+def test_streamed_calls(served: Served, play: Any) -> None:
     heard = play("streamedCalls", saying(served.tokenizer, f"I look.\n{CALL}\n{CALL}"))
     assert heard["choice"]["message"]["content"] == "I look."
     assert [call["function"]["arguments"] for call in heard["choice"]["message"]["tool_calls"]] == [
@@ -106,7 +108,7 @@ def test_streamed_calls(served: Any, play: Any) -> None:
 
 
 @pytest.mark.parametrize("scenario", ["toolLoop", "streamedToolLoop"])
-def test_a_tool_loop(served: Any, play: Any, scenario: str) -> None:
+def test_a_tool_loop(served: Served, play: Any, scenario: str) -> None:
     loop = play(scenario, answering(served.tokenizer, CALL, CALL, "Sun."))
     assert loop["content"] == "Sun."
     assert loop["wanted"] == [json.loads(LEON)] * 2
@@ -115,7 +117,7 @@ def test_a_tool_loop(served: Any, play: Any, scenario: str) -> None:
 
 
 @pytest.mark.parametrize("scenario", ["parsed", "streamedParsed"])
-def test_a_schema(served: Any, play: Any, scenario: str) -> None:
+def test_a_schema(served: Served, play: Any, scenario: str) -> None:
     assert play(scenario, saying(served.tokenizer, REPORT)) == json.loads(REPORT)
 
 

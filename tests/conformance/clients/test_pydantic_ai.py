@@ -6,6 +6,7 @@ from typing import Any, Literal
 import openai
 import pytest
 from pydantic import BaseModel
+from tests.conftest import Served
 from tests.scripts import answering, called
 
 from tessera.engine.scripted.engine import saying
@@ -35,13 +36,13 @@ def weather(city: str, days: int) -> str:
 
 
 @pytest.fixture
-async def model(served: Any) -> AsyncIterator[Any]:
+async def model(served: Served) -> AsyncIterator[Any]:
     async with openai.AsyncOpenAI(base_url=f"{served.url}/v1", api_key=served.key, max_retries=0) as client:
         provider = openai_providers.OpenAIProvider(openai_client=client)
         yield openai_models.OpenAIChatModel("alias", provider=provider)
 
 
-async def test_a_tool_loop(served: Any, model: Any) -> None:
+async def test_a_tool_loop(served: Served, model: Any) -> None:
     served.engine.script = answering(served.tokenizer, f"I look.\n{CALL}\n{CALL}", CALL, CALL, "Sun.")
     result = await ai.Agent(model, instructions="Be brief.", tools=[weather]).run("Weather in León?")
     assert result.output == "Sun."
@@ -53,7 +54,7 @@ async def test_a_tool_loop(served: Any, model: Any) -> None:
     assert result.usage.tool_calls == 3
 
 
-async def test_a_streamed_tool_loop(served: Any, model: Any) -> None:
+async def test_a_streamed_tool_loop(served: Served, model: Any) -> None:
     served.engine.script = answering(served.tokenizer, CALL, "Sun and more sun.")
     async with ai.Agent(model, tools=[weather]).run_stream("Weather in León?") as stream:
         deltas = [delta async for delta in stream.stream_text(delta=True, debounce_by=None)]
@@ -70,7 +71,7 @@ async def test_a_streamed_tool_loop(served: Any, model: Any) -> None:
     ],
     ids=["native", "tool", "prompted"],
 )
-async def test_structured_output(served: Any, model: Any, output: Any, said: str) -> None:
+async def test_structured_output(served: Served, model: Any, output: Any, said: str) -> None:
     served.engine.script = answering(served.tokenizer, CALL, said)
     agent = ai.Agent(model, output_type=output, tools=[weather])
     assert (await agent.run("Weather in León?")).output == REPORT
@@ -78,7 +79,7 @@ async def test_structured_output(served: Any, model: Any, output: Any, said: str
         assert await stream.get_output() == REPORT
 
 
-async def test_reasoning_is_read(served: Any, model: Any) -> None:
+async def test_reasoning_is_read(served: Served, model: Any) -> None:
     served.engine.script = saying(served.tokenizer, "Let me see.\n</think>\n\nSun.")
     thinking = {"extra_body": {"chat_template_kwargs": {"enable_thinking": True}}}
     result = await ai.Agent(model, model_settings=thinking).run("Weather?")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 from tests.conformance.engines import fake_worker
+from tests.waiting import until
 
 from tessera.core.generation import Prompt, Sampling, TokenChunk
 from tessera.engine.base import Engine
@@ -97,12 +98,6 @@ async def tokens_of(chunks: AsyncGenerator[TokenChunk]) -> dict[int, list[int]]:
         async for chunk in chunks:
             tokens[chunk.sequence] += chunk.token_ids
     return dict(tokens)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 (another process has no event to wait for)
-            await asyncio.sleep(0.005)
 
 
 async def test_every_sequence_finishes_exactly_once_and_then_the_generation_ends(subject: Subject) -> None:

@@ -8,13 +8,14 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.conformance.engines.fake_worker import COMMAND, CONFIG, CRASHES, POISONS, PRIVATE, STALLS
+from tests.waiting import until
 
 from tessera.core.generation import Prompt, Sampling, TokenChunk
 from tessera.engine.host import process
@@ -42,12 +43,6 @@ async def engine(anyio_backend: str) -> AsyncIterator[PrivateEngine]:
     await engine.start()
     yield engine
     await engine.aclose()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 (another process has no event to wait for)
-            await asyncio.sleep(0.005)
 
 
 async def tokens(engine: OpenVinoEngine, prompt: Prompt, sampling: Sampling) -> list[int]:

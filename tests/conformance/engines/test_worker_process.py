@@ -8,7 +8,7 @@ import socket
 import stat
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from tests.conformance.engines import fake_worker
 from tests.conformance.engines.fake_worker import COMMAND, CONFIG
+from tests.waiting import until
 
 from tessera.core.generation import Prompt, Sampling
 from tessera.engine.host.frames import FROM_WORKER, FrameReader, Hello, Ping, Step, Submit, pack
@@ -45,12 +46,6 @@ async def engine(sockets: Path, anyio_backend: str) -> AsyncIterator[PrivateEngi
     await engine.start()
     yield engine
     await engine.aclose()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 (another process has no event to wait for)
-            await asyncio.sleep(0.005)
 
 
 def directories(sockets: Path) -> list[int]:

@@ -141,7 +141,7 @@ def defused(value: object) -> object:
             return {defused(key): defused(item) for key, item in value.items()}
         case list() | tuple():
             return type(value)(map(defused, value))
-        case _ if is_dataclass(value):
+        case _ if is_dataclass(value) and not isinstance(value, type):
             return replace(
                 value, **{field.name: defused(getattr(value, field.name)) for field in fields(value)}
             )

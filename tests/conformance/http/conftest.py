@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from tests.conftest import Served
 
 
 class Raw:
     """A socket that speaks HTTP by hand, so that tests see bytes when they arrive."""
 
-    def __init__(self, served: Any, receive_buffer: int | None = None) -> None:
+    def __init__(self, served: Served, receive_buffer: int | None = None) -> None:
         self.key = served.key
         self.socket = socket.socket()
         if receive_buffer is not None:
@@ -84,7 +85,7 @@ def connect() -> Iterator[Callable[..., Raw]]:
     """Open raw connections; they are closed at the end."""
     opened: list[Raw] = []
 
-    def open_one(served: Any, **options: Any) -> Raw:
+    def open_one(served: Served, **options: Any) -> Raw:
         opened.append(Raw(served, **options))
         return opened[-1]
 

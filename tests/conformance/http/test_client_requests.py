@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from tests.conftest import Served
 from tests.scripts import CAN_ALL, called
 
 from tessera.engine.scripted.engine import saying
@@ -46,7 +47,7 @@ class Case:
     ignored: tuple[str, ...] = field(default=())
 
 
-NULLS = dict.fromkeys(
+NULLS: Body = dict.fromkeys(
     (
         *("audio", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs", "max_tokens"),
         *(
@@ -428,7 +429,7 @@ def served(serve: Callable[..., Any], family: ChatFormat) -> Any:
     return serve(features=CAN_ALL, chat_format=family)
 
 
-def test_each_is_answered(served: Any) -> None:
+def test_each_is_answered(served: Served) -> None:
     """One server for all of them."""
     headers = {"Authorization": f"Bearer {served.key}"}
     wrong: list[str] = []
@@ -454,7 +455,7 @@ SPOKEN = {
 }
 
 
-def test_our_own_reply_is_taken_back_wherever_it_was_cut(served: Any, family: ChatFormat) -> None:
+def test_our_own_reply_is_taken_back_wherever_it_was_cut(served: Served, family: ChatFormat) -> None:
     spoken = SPOKEN[family.name]
     parameters = {"type": "object", "properties": {"place": {"type": "string"}, "at": {"type": "number"}}}
     tools = [{"type": "function", "function": {"name": "look", "parameters": parameters}}]
@@ -513,7 +514,7 @@ REFUSED = [
 ]
 
 
-def test_what_would_be_answered_with_something_else_is_refused(served: Any) -> None:
+def test_what_would_be_answered_with_something_else_is_refused(served: Served) -> None:
     headers = {"Authorization": f"Bearer {served.key}"}
     with httpx2.Client(base_url=served.url, headers=headers, trust_env=False) as client:
         for body in REFUSED:

@@ -7,6 +7,8 @@ import time
 from typing import Any
 
 import pytest
+from tests.conftest import Served
+from tests.waiting import wait_for
 
 from tessera.engine.scripted.engine import cycling
 from tessera.server.http1.protocol import MAX_BEHIND_BYTES
@@ -64,7 +66,7 @@ def test_whatever_is_sent_behind_a_request_a_client_that_leaves_is_noticed(
     raw.socket.settimeout(0.2)
     with caplog.at_level(logging.INFO):
         raw.socket.sendall(chat(raw, stream=stream))
-        served.wait_for(lambda: served.engine.n_running == 1)
+        wait_for(lambda: served.engine.n_running == 1)
         if stream and begun:
             raw.read_until(b"data: ")
         try:
@@ -96,7 +98,7 @@ def test_a_client_that_closes_its_side_gets_its_reply(
     whole.socket.sendall(chat(whole, stream=stream, max_tokens=6))
     half = connect(served)
     half.socket.sendall(chat(half, stream=stream, max_tokens=6))
-    served.wait_for(lambda: served.engine.n_running == 2)
+    wait_for(lambda: served.engine.n_running == 2)
     half.socket.shutdown(socket.SHUT_WR)
     time.sleep(0.2)  # some bytes are sent ahead
     assert served.engine.n_running == 2
@@ -128,7 +130,7 @@ def unchunked(body: bytes) -> bytes:
 )
 @pytest.mark.parametrize("pause_s", [0, 0.05])
 def test_a_client_that_closes_its_side_gets_every_status(
-    served: Any, connect: Any, fields: dict[str, Any], pause_s: float
+    served: Served, connect: Any, fields: dict[str, Any], pause_s: float
 ) -> None:
     raw = connect(served)
     raw.socket.sendall(chat(raw, **fields))
@@ -143,7 +145,7 @@ def test_a_client_that_closes_its_side_gets_every_status(
 
 
 def test_requests_that_were_sent_before_a_client_closed_its_side_are_all_answered(
-    served: Any, connect: Any
+    served: Served, connect: Any
 ) -> None:
     raw = connect(served)
     raw.socket.sendall(chat(raw, max_tokens=3) + HEALTH + chat(raw, max_tokens=2))
@@ -157,7 +159,7 @@ def test_a_client_that_closes_its_side_and_leaves_later_is_noticed(
     served = serve(timing=gate(0))
     raw = connect(served)
     raw.socket.sendall(chat(raw))
-    served.wait_for(lambda: served.engine.n_running == 1)
+    wait_for(lambda: served.engine.n_running == 1)
     raw.socket.shutdown(socket.SHUT_WR)
     time.sleep(0.2)
     assert served.engine.n_running == 1
@@ -166,7 +168,7 @@ def test_a_client_that_closes_its_side_and_leaves_later_is_noticed(
     assert served.engine.n_aborted == 1
 
 
-def test_half_a_request_ends_with_its_connection(served: Any, connect: Any) -> None:
+def test_half_a_request_ends_with_its_connection(served: Served, connect: Any) -> None:
     for n_left in (1, 60, 200):
         raw = connect(served)
         raw.socket.sendall(chat(raw)[:-n_left])
@@ -180,7 +182,7 @@ def test_half_a_request_ends_with_its_connection(served: Any, connect: Any) -> N
     "garbage", [b"\x00", b"garbage\r\n\r\n", b"GET / HTTP/9\r\n\r\n", b"{}" * 100, b"\x16\x03\x01"]
 )
 def test_a_request_with_garbage_behind_it_is_answered_first(
-    served: Any, connect: Any, stream: bool, garbage: bytes
+    served: Served, connect: Any, stream: bool, garbage: bytes
 ) -> None:
     for pause_s in (0, 0.02):
         raw = connect(served)
@@ -207,7 +209,7 @@ def test_what_waits_behind_a_request_is_bounded_and_the_reply_is_whole(
     served.engine.script = cycling(served.tokenizer, n_tokens=5)
     raw = connect(served)
     raw.socket.sendall(chat(raw))
-    served.wait_for(lambda: served.engine.n_running == 1)
+    wait_for(lambda: served.engine.n_running == 1)
     raw.socket.sendall(b"GET /healthz HTTP/1.1\r\nX: " + b"a" * 40_000_000)
     hold.opened.set()
     assert raw.read_response()[0] == 200

@@ -7,6 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 from starlette.types import ASGIApp
+from tests.conftest import Served
 
 from tessera.access.keys import Keys
 from tessera.catalog import Catalog, Model
@@ -86,7 +87,7 @@ def test_other_pages_get_no_permission(http: httpx2.Client) -> None:
     assert (preflight.status_code, "access-control-allow-origin" in preflight.headers) == (401, False)
 
 
-def test_by_default_no_page_is_allowed(served: Any) -> None:
+def test_by_default_no_page_is_allowed(served: Served) -> None:
     headers = {"Origin": PAGE, "Access-Control-Request-Method": "POST"}
     with httpx2.Client(base_url=served.url, headers=headers, trust_env=False) as client:
         answer = client.request("OPTIONS", "/v1/models")

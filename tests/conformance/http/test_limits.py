@@ -12,6 +12,7 @@ from prometheus_client import generate_latest
 from tests.conftest import KEY, Served
 from tests.redis_server import RedisServer
 from tests.redis_server import redis_server as redis_server
+from tests.waiting import wait_for
 
 from tessera.access.limits import MemoryLimiter
 from tessera.access.redis_limits import RedisLimiter
@@ -204,7 +205,7 @@ def test_clients_that_vanish_leave_no_lease_in_redis(
     served = serve(tier=MANY, limiter=RedisLimiter(redis_server.url, 1, metrics), timing=slow)
     vanish(served, connect, n)
     with redis.Redis.from_url(redis_server.url) as watch:
-        served.wait_for(lambda: not watch.zcard("tessera:{operator}:leases"), 5)
+        wait_for(lambda: not watch.zcard("tessera:{operator}:leases"), 5)
         assert watch.zcard("tessera:{operator}:accepted") > n / 4
         watch.flushall()
     assert metrics.registry.get_sample_value("tessera_limiter_fallback") == 0

@@ -10,6 +10,7 @@ import httpx2
 import pytest
 from tests.conformance.http.conftest import Gate, Raw
 from tests.conftest import KEY, Served
+from tests.waiting import wait_for
 
 from tessera.access.capacity import Capacity
 from tessera.access.keys import AccountId, Keys
@@ -66,11 +67,11 @@ def test_the_highest_priority_has_a_place_whatever_lower_ones_hold(
     low = [connect_as(served, KEY) for _ in range(12)]
     for each in low:
         each.ask(n=n, max_tokens=2)
-    served.wait_for(lambda: served.engine.n_running == n_fit)
-    served.wait_for(lambda: served.queue.n_waiting == 12 - n_fit)
+    wait_for(lambda: served.engine.n_running == n_fit)
+    wait_for(lambda: served.queue.n_waiting == 12 - n_fit)
     high = connect_as(served, OTHER)
     high.ask(n=2, max_tokens=2)
-    served.wait_for(lambda: (served.engine.n_running, served.queue.n_running) == (n_fit + 1, n_fit * n + 2))
+    wait_for(lambda: (served.engine.n_running, served.queue.n_running) == (n_fit + 1, n_fit * n + 2))
     assert served.queue.n_running <= 12
     hold.opened.set()
     assert [each.read_response()[0] for each in (high, *low)] == [200] * 13
@@ -84,13 +85,13 @@ def test_choices_count_against_the_tier_s_concurrency(
     held = [connect_as(served, KEY) for _ in range(2)]
     for each, n in zip(held, (5, 2), strict=True):
         each.ask(n=n, max_tokens=2)
-    served.wait_for(lambda: served.queue.n_running == 7)
+    wait_for(lambda: served.queue.n_running == 7)
     refused = post(served, KEY, n=2)
     assert (refused.status_code, code(refused)) == (429, "concurrency_limit_exceeded")
     assert "x-should-retry" not in refused.headers
     last = connect_as(served, KEY)
     last.ask(n=1, max_tokens=2)
-    served.wait_for(lambda: served.queue.n_running == 8)
+    wait_for(lambda: served.queue.n_running == 8)
     hold.opened.set()
     assert [each.read_response()[0] for each in (*held, last)] == [200] * 3
     assert post(served, KEY, n=8).status_code == 200
@@ -130,7 +131,7 @@ def test_bodies_that_are_held_back_keep_no_other_account_waiting(
 ) -> None:
     served = serve(SMALL_LIMITS, keys=two())
     held = [held_back(served, KEY, connect_as) for _ in range(40)]
-    served.wait_for(lambda: served.bodies.n_waiting == 38)
+    wait_for(lambda: served.bodies.n_waiting == 38)
     assert served.bodies.n_bytes <= SMALL_LIMITS.account_body_bytes
     # The other account's largest body goes first, though the one's have waited longer.
     assert post(served, OTHER, user="u" * 200_000).status_code == 200
@@ -147,7 +148,7 @@ def test_bodies_that_wait_too_long_are_429_and_those_that_stall_408(
 ) -> None:
     served = serve(replace(SMALL_LIMITS, body_deadline_s=0.5), keys=two())
     held = [held_back(served, KEY, connect_as) for _ in range(2)]
-    served.wait_for(lambda: served.bodies.n_bytes == SMALL_LIMITS.account_body_bytes)
+    wait_for(lambda: served.bodies.n_bytes == SMALL_LIMITS.account_body_bytes)
     waiting, _ = held_back(served, KEY, connect_as)
     statuses = []
     for raw in (waiting, *(raw for raw, _ in held)):

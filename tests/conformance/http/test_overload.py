@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+from tests.waiting import wait_for
+
 from tessera.access.capacity import Capacity
 from tessera.http.limits import HttpLimits
 
@@ -12,9 +14,9 @@ def test_one_too_many_is_refused_at_once_and_the_next_waits(serve: Any, connect:
     served = serve(capacity=Capacity(max_running=1, max_queued=1), timing=hold)
     first, second, third = (connect(served) for _ in range(3))
     first.ask(max_tokens=2)
-    served.wait_for(lambda: served.engine.n_running == 1)
+    wait_for(lambda: served.engine.n_running == 1)
     second.ask(max_tokens=2)
-    served.wait_for(lambda: served.queue.n_waiting == 1)
+    wait_for(lambda: served.queue.n_waiting == 1)
     third.ask(max_tokens=2)
     status, headers, body = third.read_response()
     assert status == 503
@@ -30,7 +32,7 @@ def test_a_full_line_refuses_before_the_body_is_read(serve: Any, connect: Any, g
     hold = gate(0)
     served = serve(capacity=Capacity(max_running=1, max_queued=0), timing=hold)
     connect(served).ask(max_tokens=2)
-    served.wait_for(lambda: served.engine.n_running == 1)
+    wait_for(lambda: served.engine.n_running == 1)
     refused = connect(served)
     head = "POST /v1/chat/completions"
     refused.send(head, b"{", Content_Type="application/json", Content_Length="1000000")
@@ -41,13 +43,13 @@ def test_whoever_leaves_the_line_is_forgotten(serve: Any, connect: Any, gate: An
     hold = gate(0)
     served = serve(capacity=Capacity(max_running=1), timing=hold)
     connect(served).ask(max_tokens=2)
-    served.wait_for(lambda: served.engine.n_running == 1)
+    wait_for(lambda: served.engine.n_running == 1)
     for _ in range(20):
         raw = connect(served)
         raw.ask(stream=True)
-        served.wait_for(lambda: served.queue.n_waiting == 1)
+        wait_for(lambda: served.queue.n_waiting == 1)
         raw.socket.close()
-        served.wait_for(lambda: served.queue.n_waiting == 0)
+        wait_for(lambda: served.queue.n_waiting == 0)
     hold.opened.set()
     served.wait_until_idle()
     assert served.engine.n_finished == 1
@@ -57,7 +59,7 @@ def test_whoever_leaves_the_line_is_forgotten(serve: Any, connect: Any, gate: An
 def test_a_wait_that_lasts_too_long_is_503(serve: Any, connect: Any, gate: Any) -> None:
     served = serve(capacity=Capacity(max_running=1, queue_deadline_s=0.05), timing=gate(0))
     connect(served).ask(max_tokens=2)
-    served.wait_for(lambda: served.engine.n_running == 1)
+    wait_for(lambda: served.engine.n_running == 1)
     late = connect(served)
     late.ask(stream=True)
     status, _, body = late.read_response()
@@ -92,7 +94,7 @@ def test_what_is_left_at_the_end_gets_an_error(serve: Any, connect: Any, gate: A
     streamed.ask(stream=True)
     streamed.read_until(b'"content":"the "')
     waiting.ask()
-    served.wait_for(lambda: served.queue.n_waiting == 1)
+    wait_for(lambda: served.queue.n_waiting == 1)
     served.call_soon(served.in_flight.end)
     assert b'"code":"draining"' in streamed.read_until(b"\r\n0\r\n\r\n")
     status, _, body = waiting.read_response()

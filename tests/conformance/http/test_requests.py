@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 import pytest
+from tests.conftest import Served
 
 from tessera.http.limits import HttpLimits
 from tessera.server.http1.protocol import GuardedProtocol
@@ -42,7 +43,7 @@ def ask(raw: Any, head: str, body: bytes = b"", **headers: str) -> tuple[int, di
     ],
 )
 def test_what_is_not_there(
-    served: Any, connect: Any, head: str, status: int | None, code: str | None
+    served: Served, connect: Any, head: str, status: int | None, code: str | None
 ) -> None:
     raw = connect(served)
     raw.send(head)
@@ -58,7 +59,7 @@ def test_what_is_not_there(
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/v1/models", "/v1/models/alias"])
-def test_get_and_head(served: Any, connect: Any, path: str) -> None:
+def test_get_and_head(served: Served, connect: Any, path: str) -> None:
     raw = connect(served)
     assert ask(raw, f"GET {path}")[0] == 200
     raw.send(f"HEAD {path}")
@@ -69,7 +70,7 @@ def test_get_and_head(served: Any, connect: Any, path: str) -> None:
 @pytest.mark.parametrize(
     "head", ["GET /v1/models", CHAT, "GET /nothing", "OPTIONS /v1/models", "GET /readyz/", "GET //healthz"]
 )
-def test_without_a_key_everything_else_is_401(served: Any, connect: Any, head: str) -> None:
+def test_without_a_key_everything_else_is_401(served: Served, connect: Any, head: str) -> None:
     raw = connect(served)
     raw.key = ""
     status, headers, body = ask(raw, head, b"{}", Content_Type="application/json")
@@ -78,7 +79,7 @@ def test_without_a_key_everything_else_is_401(served: Any, connect: Any, head: s
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-def test_health_needs_no_key_and_says_little(served: Any, connect: Any, path: str) -> None:
+def test_health_needs_no_key_and_says_little(served: Served, connect: Any, path: str) -> None:
     raw = connect(served)
     raw.key = ""
     status, _, body = ask(raw, f"GET {path}")
@@ -86,7 +87,7 @@ def test_health_needs_no_key_and_says_little(served: Any, connect: Any, path: st
     assert set(json.loads(body)) == {"status"}
 
 
-def test_readiness_gives_its_reason_and_chat_is_503_meanwhile(served: Any, connect: Any) -> None:
+def test_readiness_gives_its_reason_and_chat_is_503_meanwhile(served: Served, connect: Any) -> None:
     served.engine.reason = "engine_starting"
     raw = connect(served)
     status, _, body = ask(raw, "GET /readyz")
@@ -128,7 +129,7 @@ def test_draining_takes_no_more_and_finishes_what_runs(serve: Any, connect: Any,
         ({"Content_Type": "application/json; charset=utf-8"}, 400),
     ],
 )
-def test_types_and_encodings(served: Any, connect: Any, headers: dict[str, str], status: int) -> None:
+def test_types_and_encodings(served: Served, connect: Any, headers: dict[str, str], status: int) -> None:
     got, _, body = ask(connect(served), CHAT, b"{}", **headers)
     assert got == status
     assert error(body)["type"] == "invalid_request_error"
@@ -155,7 +156,7 @@ def test_a_body_that_dribbles_is_408_and_closed(serve: Any, connect: Any) -> Non
     served.wait_until_idle()
 
 
-def test_a_large_body_is_read_in_a_thread(served: Any, connect: Any) -> None:
+def test_a_large_body_is_read_in_a_thread(served: Served, connect: Any) -> None:
     raw = connect(served)
     raw.ask(
         messages=[{"role": "system", "content": "x"}] * 2000 + [{"role": "user", "content": "Hi"}],
@@ -168,7 +169,7 @@ def test_a_large_body_is_read_in_a_thread(served: Any, connect: Any) -> None:
 @pytest.mark.parametrize(("sent", "kept"), [("my-id.1_A", True), ("x" * 129, False), ("a b", False)])
 @pytest.mark.parametrize("stream", [True, False])
 def test_every_response_has_a_request_id(
-    served: Any, connect: Any, sent: str, kept: bool, stream: bool
+    served: Served, connect: Any, sent: str, kept: bool, stream: bool
 ) -> None:
     raw = connect(served)
     body = json.dumps(
@@ -180,7 +181,7 @@ def test_every_response_has_a_request_id(
 
 
 def test_a_fresh_connection_that_says_nothing_is_closed(
-    served: Any, connect: Any, monkeypatch: pytest.MonkeyPatch
+    served: Served, connect: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(GuardedProtocol, "head_deadline_s", 0.1)
     silent, dribbling, good = connect(served), connect(served), connect(served)

@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from tests.conftest import Served
+from tests.waiting import wait_for
 
 from tessera.engine.scripted.engine import cycling, failing, paced
 from tessera.errors import GenerationFailed
@@ -69,7 +71,9 @@ def test_the_tokens_of_one_step_travel_together(serve: Any, connect: Any, gate: 
     hold.opened.set()
 
 
-def test_the_end_is_sent_with_its_last_frame_and_the_connection_lives_on(served: Any, connect: Any) -> None:
+def test_the_end_is_sent_with_its_last_frame_and_the_connection_lives_on(
+    served: Served, connect: Any
+) -> None:
     raw = connect(served)
     for _ in range(3):
         raw.ask(stream=True, max_tokens=2)
@@ -85,7 +89,7 @@ def test_leaving_before_the_first_token_aborts(serve: Any, connect: Any, gate: A
     served = serve(timing=gate(0))
     raw = connect(served)
     raw.ask(stream=stream)
-    served.wait_for(lambda: served.engine.n_running == 1)
+    wait_for(lambda: served.engine.n_running == 1)
     assert served.in_flight.n == 1
     raw.leave()
     assert served.wait_until_idle() < PROMISED_S
@@ -99,13 +103,13 @@ def test_leaving_between_tokens_aborts(serve: Any, connect: Any, gate: Any, stre
     raw.ask(stream=stream)
     if stream:
         raw.read_until(b"burned")
-    served.wait_for(lambda: served.engine.n_running == 1)
+    wait_for(lambda: served.engine.n_running == 1)
     raw.leave()
     assert served.wait_until_idle() < PROMISED_S
     assert served.engine.n_aborted == 1
 
 
-def test_leaving_while_tokens_flow_aborts(served: Any, connect: Any) -> None:
+def test_leaving_while_tokens_flow_aborts(served: Served, connect: Any) -> None:
     served.engine.script = cycling(served.tokenizer, n_tokens=10**9)
     raw = connect(served)
     raw.ask(stream=True)
@@ -115,10 +119,10 @@ def test_leaving_while_tokens_flow_aborts(served: Any, connect: Any) -> None:
     assert served.engine.n_aborted == 1
 
 
-def test_leaving_within_the_body_starts_nothing(served: Any, connect: Any) -> None:
+def test_leaving_within_the_body_starts_nothing(served: Served, connect: Any) -> None:
     raw = connect(served)
     raw.send("POST /v1/chat/completions", b'{"mess', Content_Type="application/json", Content_Length="99")
-    served.wait_for(lambda: served.in_flight.n == 1)
+    wait_for(lambda: served.in_flight.n == 1)
     raw.leave()
     assert served.wait_until_idle() < PROMISED_S
     assert served.engine.n_aborted == served.engine.n_finished == 0
@@ -129,7 +133,7 @@ def test_a_client_that_does_not_read_is_cut_off(serve: Any, connect: Any) -> Non
     served.engine.script = cycling(served.tokenizer, n_tokens=10**9)
     raw = connect(served, receive_buffer=4096)
     raw.ask(stream=True)
-    served.wait_for(lambda: served.engine.n_running == 1)
+    wait_for(lambda: served.engine.n_running == 1)
     served.wait_until_idle(within_s=10)
     assert served.engine.n_aborted == 1
     assert b"[DONE]" not in raw.read_to_the_end()
@@ -157,7 +161,7 @@ def test_a_thousand_clients_vanish_and_nothing_stays(serve: Any, connect: Callab
     assert 100 < served.engine.n_aborted <= 1000
 
 
-def test_a_whole_reply_says_how_long_it_is(served: Any, connect: Any) -> None:
+def test_a_whole_reply_says_how_long_it_is(served: Served, connect: Any) -> None:
     raw = connect(served)
     raw.ask(max_tokens=2)
     status, headers, body = raw.read_response()
@@ -168,7 +172,7 @@ def test_a_whole_reply_says_how_long_it_is(served: Any, connect: Any) -> None:
 @pytest.mark.parametrize("extra", ["", "Connection: keep-alive\r\n", "Expect: 100-continue\r\n"])
 @pytest.mark.parametrize("version", ["1.0", "0.9"])
 def test_http_1_0_gets_no_chunks_and_the_end_is_that_of_the_connection(
-    served: Any, connect: Any, version: str, extra: str
+    served: Served, connect: Any, version: str, extra: str
 ) -> None:
     for stream in (True, False):
         raw = connect(served)

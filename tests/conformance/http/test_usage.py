@@ -15,7 +15,9 @@ import httpx2
 import pytest
 from sqlalchemy import Engine, select
 from tests.conformance.http.conftest import Gate, Raw
+from tests.conftest import Served
 from tests.scripts import CAN_ALL, called
+from tests.waiting import wait_for
 
 from tessera.access.capacity import Capacity
 from tessera.core.usage import LedgerEntry, Usage
@@ -64,7 +66,7 @@ def books(tmp_path: Path) -> Iterator[Books]:
     store.dispose()
 
 
-def post(served: Any, **fields: Any) -> httpx2.Response:
+def post(served: Served, **fields: Any) -> httpx2.Response:
     asked = {"messages": [{"role": "user", "content": CANARY}], **fields}
     headers = {"Authorization": f"Bearer {served.key}"}
     url = f"{served.url}/v1/chat/completions"
@@ -137,7 +139,7 @@ def test_the_beginning_is_on_record_before_the_first_byte(
     assert entry.finish == "open"
     assert entry.id.encode() in first
     # What runs is written down while it runs.
-    served.wait_for(lambda: [row.completion_tokens for row in books.rows()] == [2])
+    wait_for(lambda: [row.completion_tokens for row in books.rows()] == [2])
     assert [(row.id, row.finish) for row in books.rows()] == [(entry.id, "open")]
     held.opened.set()
     raw.read_until(b"[DONE]")
@@ -215,7 +217,7 @@ def test_what_is_abandoned_costs_what_the_engine_said(
         for thread in threads:
             thread.join()
     served.wait_until_idle()
-    served.wait_for(lambda: all(row.finish != "open" for row in books.rows()))
+    wait_for(lambda: all(row.finish != "open" for row in books.rows()))
     rows = books.rows()
     assert 0 < len(rows) <= n_requests
     assert {row.finish for row in rows} <= {"client_gone", "length"}
@@ -234,13 +236,13 @@ def test_without_the_store_the_spool_takes_it_and_the_store_gets_it_later(serve:
         (spool,) = (books.path / "spool").glob("*.usage.jsonl")
         assert spool.read_bytes().count(b"\n") == 2
         assert CANARY.encode() not in spool.read_bytes()
-        served.wait_for(lambda: (books.shown("store_up"), books.shown("spool_entries")) == (0, 2))
+        wait_for(lambda: (books.shown("store_up"), books.shown("spool_entries")) == (0, 2))
         other.execute("ROLLBACK")
     other.close()
-    served.wait_for(lambda: len(books.rows()) == 3 and not spool.stat().st_size, within_s=15)
+    wait_for(lambda: len(books.rows()) == 3 and not spool.stat().st_size, within_s=15)
     rows = {row.id: row for row in books.rows()}
     assert [(rows[id].finish, rows[id].completion_tokens) for id in ids] == [("length", 3), ("length", 4)]
-    served.wait_for(lambda: (books.shown("store_up"), books.shown("spool_entries")) == (1, 0))
+    wait_for(lambda: (books.shown("store_up"), books.shown("spool_entries")) == (1, 0))
     assert books.shown("ledger_failures_total") >= 1
     assert books.shown("store_call_seconds_sum", call="usage") > 2  # until it was given up
 

@@ -77,7 +77,7 @@ async def refused(limiter: Limiter, who: Allowance, *, thinks: bool = False, n: 
     return decided
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(RATES, st.lists(st.tuples(GAPS, st.none() | st.integers(0, 9)), max_size=60))
 def test_it_accepts_what_the_rule_accepts(
     run: Run, rate: Rate, steps: list[tuple[float, int | None]]
@@ -155,7 +155,7 @@ def test_no_more_at_once_than_the_tier_and_the_refused_count_for_nothing(run: Ru
 CHOICES = st.lists(st.tuples(st.sampled_from(["admit", "admit", "release", "withdraw"]), st.integers(1, 8)))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 @given(CHOICES, st.integers(1, 16))
 def test_choices_at_once_are_no_more_than_the_tier(
     run: Run, steps: list[tuple[str, int]], concurrency: int

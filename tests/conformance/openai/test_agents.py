@@ -7,6 +7,7 @@ from typing import Any, Literal
 import openai
 import pytest
 from pydantic import BaseModel
+from tests.conftest import Served
 from tests.scripts import CAN_ALL, answering, called, written
 
 from tessera.core.generation import Prompt
@@ -41,28 +42,29 @@ def served(serve: Callable[..., Any]) -> Any:
 
 
 @pytest.fixture
-async def caller(served: Any) -> Any:
+async def caller(served: Served) -> Any:
     async with openai.AsyncOpenAI(base_url=f"{served.url}/v1", api_key=served.key, max_retries=0) as caller:
         yield caller
 
 
-def test_parse_a_response_format(served: Any, client: openai.OpenAI) -> None:
+def test_parse_a_response_format(served: Served, client: openai.OpenAI) -> None:
     served.engine.script = saying(served.tokenizer, SPOKEN)
     reply = client.chat.completions.parse(model="alias", messages=HELLO, response_format=Report)
     assert reply.choices[0].message.parsed == REPORT
     assert reply.choices[0].finish_reason == "stop"
 
 
-def test_parse_a_call(served: Any, client: openai.OpenAI) -> None:
+def test_parse_a_call(served: Served, client: openai.OpenAI) -> None:
     served.engine.script = saying(served.tokenizer, called("Weather", city="León", days=3))
     message = client.chat.completions.parse(**ASKED).choices[0].message
     assert message.content is None
-    (call,) = message.tool_calls or ()
+    assert message.tool_calls is not None
+    (call,) = message.tool_calls
     assert call.function.parsed_arguments == Weather(city="León", days=3)
     assert call.function.arguments == LEON
 
 
-def test_parse_the_answer_of_a_request_with_both(served: Any, client: openai.OpenAI) -> None:
+def test_parse_the_answer_of_a_request_with_both(served: Served, client: openai.OpenAI) -> None:
     both = {**ASKED, "response_format": Report}
     served.engine.script = saying(served.tokenizer, SPOKEN)
     assert client.chat.completions.parse(**both).choices[0].message.parsed == REPORT
@@ -72,21 +74,21 @@ def test_parse_the_answer_of_a_request_with_both(served: Any, client: openai.Ope
     assert message.tool_calls
 
 
-def test_a_reply_that_was_cut_is_said_to_be(served: Any, client: openai.OpenAI) -> None:
+def test_a_reply_that_was_cut_is_said_to_be(served: Served, client: openai.OpenAI) -> None:
     served.engine.script = saying(served.tokenizer, SPOKEN)
     asked: dict[str, Any] = {"model": "alias", "messages": HELLO, "response_format": Report, "max_tokens": 5}
     with pytest.raises(openai.LengthFinishReasonError):
         client.chat.completions.parse(**asked)
 
 
-def test_an_engine_that_disobeys_gives_an_error_and_no_reply(served: Any, client: openai.OpenAI) -> None:
+def test_an_engine_that_disobeys_gives_an_error_and_no_reply(served: Served, client: openai.OpenAI) -> None:
     served.engine.script = saying(served.tokenizer, '{"sky": "green"}')
     with pytest.raises(openai.InternalServerError, match="did not fit the schema") as caught:
         client.chat.completions.parse(model="alias", messages=HELLO, response_format=Report)
     assert (caught.value.status_code, caught.value.code) == (502, "generation_failed")
 
 
-def test_stream_events_of_an_answer(served: Any, client: openai.OpenAI) -> None:
+def test_stream_events_of_an_answer(served: Served, client: openai.OpenAI) -> None:
     served.engine.script = saying(served.tokenizer, SPOKEN)
     with client.chat.completions.stream(model="alias", messages=HELLO, response_format=Report) as stream:
         events = list(stream)
@@ -100,7 +102,7 @@ def test_stream_events_of_an_answer(served: Any, client: openai.OpenAI) -> None:
     assert final.choices[0].message.parsed == REPORT
 
 
-def test_stream_events_of_calls(served: Any, client: openai.OpenAI) -> None:
+def test_stream_events_of_calls(served: Served, client: openai.OpenAI) -> None:
     first, second = called("Weather", city="León", days=3), called("Weather", city="Ávila", days=1)
     served.engine.script = saying(served.tokenizer, f"I look.\n{first}\n{second}")
     with client.chat.completions.stream(**ASKED) as stream:
@@ -120,14 +122,14 @@ def test_stream_events_of_calls(served: Any, client: openai.OpenAI) -> None:
     assert len({call.id for call in calls}) == 2
 
 
-def test_stream_events_of_logprobs(served: Any, client: openai.OpenAI) -> None:
+def test_stream_events_of_logprobs(served: Served, client: openai.OpenAI) -> None:
     served.engine.script = saying(served.tokenizer, "ab")
     with client.chat.completions.stream(model="alias", messages=HELLO, logprobs=True) as stream:
         (done,) = [event for event in stream if event.type == "logprobs.content.done"]
     assert [score.token for score in done.content] == ["a", "b"]
 
 
-def test_a_tool_loop(served: Any, client: openai.OpenAI) -> None:
+def test_a_tool_loop(served: Served, client: openai.OpenAI) -> None:
     served.engine.script = answering(
         served.tokenizer,
         "Two days.\n" + called("Weather", city="León", days=2),
@@ -149,7 +151,7 @@ def test_a_tool_loop(served: Any, client: openai.OpenAI) -> None:
     assert finishes == ["tool_calls", "tool_calls", "stop"]
 
 
-def test_what_the_model_reads_of_a_loop(served: Any, client: openai.OpenAI) -> None:
+def test_what_the_model_reads_of_a_loop(served: Served, client: openai.OpenAI) -> None:
     """The second prompt is the first, what was said to it, and the result."""
     prompts: list[Prompt] = []
     said = called("Weather", city="León", days=2)
@@ -168,7 +170,7 @@ def test_what_the_model_reads_of_a_loop(served: Any, client: openai.OpenAI) -> N
     assert second.startswith(f"{first}{said}<|im_end|>\n<|im_start|>user\n<tool_response>\nsun\n")
 
 
-def test_reasoning_is_beside_the_answer(served: Any, client: openai.OpenAI) -> None:
+def test_reasoning_is_beside_the_answer(served: Served, client: openai.OpenAI) -> None:
     served.engine.script = saying(
         served.tokenizer, "Let me see.\n</think>\n\n" + called("Weather", city="L", days=1)
     )
@@ -193,22 +195,24 @@ def test_reasoning_is_beside_the_answer(served: Any, client: openai.OpenAI) -> N
     ],
     ids=str,
 )
-def test_finish_reasons_of_calls(served: Any, client: openai.OpenAI, choice: Any, finish: str) -> None:
+def test_finish_reasons_of_calls(served: Served, client: openai.OpenAI, choice: Any, finish: str) -> None:
     served.engine.script = saying(served.tokenizer, called("Weather", city="León", days=3))
     assert client.chat.completions.create(**ASKED, tool_choice=choice).choices[0].finish_reason == finish
 
 
 @pytest.mark.anyio
-async def test_the_async_client_parses(served: Any, caller: openai.AsyncOpenAI) -> None:
+async def test_the_async_client_parses(served: Served, caller: openai.AsyncOpenAI) -> None:
     served.engine.script = saying(served.tokenizer, SPOKEN)
     reply = await caller.chat.completions.parse(model="alias", messages=HELLO, response_format=Report)
     assert reply.choices[0].message.parsed == REPORT
 
 
 @pytest.mark.anyio
-async def test_the_async_client_streams_a_tool_loop(served: Any, caller: openai.AsyncOpenAI) -> None:
+async def test_the_async_client_streams_a_tool_loop(served: Served, caller: openai.AsyncOpenAI) -> None:
     served.engine.script = answering(served.tokenizer, called("Weather", city="León", days=3), "Sun.")
     messages: list[Any] = list(HELLO)
+    events: list[Any] = []
+    message: Any = None
     for _ in range(2):
         async with caller.chat.completions.stream(**{**ASKED, "messages": messages}) as stream:
             events = [event async for event in stream]

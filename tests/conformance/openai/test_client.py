@@ -6,6 +6,7 @@ from typing import Any
 import openai
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from tests.conftest import Served
 
 from tessera.access.tiers import Tier
 from tessera.engine.scripted.engine import cycling, failing, saying
@@ -28,7 +29,7 @@ def text(chunks: list[ChatCompletionChunk], index: int = 0) -> str:
     return "".join(choice.delta.content or "" for choice in choices)
 
 
-def test_a_whole_reply(served: Any, client: openai.OpenAI) -> None:
+def test_a_whole_reply(served: Served, client: openai.OpenAI) -> None:
     served.engine.script = saying(served.tokenizer, "¡Hola! 👋")
     reply: ChatCompletion = create(client)
     assert reply.id.startswith("chatcmpl-")
@@ -44,7 +45,7 @@ def test_a_whole_reply(served: Any, client: openai.OpenAI) -> None:
     assert reply.usage.total_tokens == reply.usage.prompt_tokens + reply.usage.completion_tokens
 
 
-def test_a_streamed_reply(served: Any, client: openai.OpenAI) -> None:
+def test_a_streamed_reply(served: Served, client: openai.OpenAI) -> None:
     served.engine.script = saying(served.tokenizer, "¡Hola! 👋")
     chunks = streamed(client, stream_options={"include_usage": True})
     assert text(chunks) == "¡Hola! 👋"
@@ -57,7 +58,7 @@ def test_a_streamed_reply(served: Any, client: openai.OpenAI) -> None:
     assert chunks[-1].usage == whole.usage
 
 
-def test_the_clients_own_accumulator_reads_the_stream(served: Any, client: openai.OpenAI) -> None:
+def test_the_clients_own_accumulator_reads_the_stream(served: Served, client: openai.OpenAI) -> None:
     served.engine.script = saying(served.tokenizer, "one two three")
     with client.chat.completions.stream(model="alias", messages=HELLO) as stream:
         reply = stream.get_final_completion()
@@ -72,7 +73,7 @@ def test_the_token_limit_ends_with_length(client: openai.OpenAI) -> None:
     assert reply.usage.completion_tokens == 3
 
 
-def test_several_choices(served: Any, client: openai.OpenAI) -> None:
+def test_several_choices(served: Served, client: openai.OpenAI) -> None:
     served.engine.script = lambda prompt, sequence: served.tokenizer.encode("abc"[sequence:])
     reply = create(client, n=3)
     assert [(choice.index, choice.message.content) for choice in reply.choices] == [
@@ -84,7 +85,7 @@ def test_several_choices(served: Any, client: openai.OpenAI) -> None:
     assert [text(chunks, index) for index in range(3)] == ["abc", "bc", "c"]
 
 
-def test_stop_strings(served: Any, client: openai.OpenAI) -> None:
+def test_stop_strings(served: Served, client: openai.OpenAI) -> None:
     served.engine.script = saying(served.tokenizer, "one END two")
     assert create(client, stop="END").choices[0].message.content == "one "
     assert text(streamed(client, stop=["xx", "END"])) == "one "
@@ -92,7 +93,7 @@ def test_stop_strings(served: Any, client: openai.OpenAI) -> None:
 
 @pytest.mark.parametrize(("said", "stop"), [("", None), ("END of it", "END")])
 def test_an_empty_reply_may_be_sent_back(
-    said: str, stop: str | None, served: Any, client: openai.OpenAI
+    said: str, stop: str | None, served: Served, client: openai.OpenAI
 ) -> None:
     served.engine.script = saying(served.tokenizer, said)
     (choice,) = create(client, stop=stop).choices
@@ -101,7 +102,7 @@ def test_an_empty_reply_may_be_sent_back(
     assert again.choices[0].finish_reason == "stop"
 
 
-def test_logprobs(served: Any, client: openai.OpenAI) -> None:
+def test_logprobs(served: Served, client: openai.OpenAI) -> None:
     served.engine.script = saying(served.tokenizer, "ab")
     (choice,) = create(client, logprobs=True, top_logprobs=2).choices
     assert [score.token for score in choice.logprobs.content] == ["a", "b"]
@@ -118,7 +119,7 @@ def test_logprobs(served: Any, client: openai.OpenAI) -> None:
 
 
 @pytest.mark.anyio
-async def test_the_async_client(served: Any) -> None:
+async def test_the_async_client(served: Served) -> None:
     served.engine.script = saying(served.tokenizer, "async")
     async with openai.AsyncOpenAI(base_url=f"{served.url}/v1", api_key=served.key, max_retries=0) as client:
         reply = await client.chat.completions.create(model="alias", messages=HELLO)
@@ -127,7 +128,7 @@ async def test_the_async_client(served: Any) -> None:
         assert text([chunk async for chunk in stream]) == "async"
 
 
-def test_closing_a_stream_aborts_the_generation(served: Any, client: openai.OpenAI) -> None:
+def test_closing_a_stream_aborts_the_generation(served: Served, client: openai.OpenAI) -> None:
     stream = create(client, stream=True)
     next(stream)
     stream.close()
@@ -179,7 +180,7 @@ def test_errors_are_the_clients_classes(
     assert caught.value.response.headers["x-should-retry"] == "false"
 
 
-def test_a_wrong_key(served: Any) -> None:
+def test_a_wrong_key(served: Served) -> None:
     with (
         openai.OpenAI(
             base_url=f"{served.url}/v1", api_key="sk-tessera-" + "w" * 36 + "1234", max_retries=0
@@ -200,7 +201,7 @@ def test_a_wrong_key(served: Any) -> None:
     ],
 )
 def test_failure_before_the_first_token_has_its_status(
-    served: Any, client: openai.OpenAI, raised: Exception, status: int, type_: str, stream: bool
+    served: Served, client: openai.OpenAI, raised: Exception, status: int, type_: str, stream: bool
 ) -> None:
     served.engine.script = failing(cycling(served.tokenizer), raised, after=0)
     with pytest.raises(openai.InternalServerError) as caught:
@@ -213,7 +214,7 @@ def test_failure_before_the_first_token_has_its_status(
 
 
 def test_failure_after_the_first_token_ends_the_stream_with_an_error(
-    served: Any, client: openai.OpenAI
+    served: Served, client: openai.OpenAI
 ) -> None:
     served.engine.script = failing(cycling(served.tokenizer), GenerationFailed("It broke."), after=2)
     stream = create(client, stream=True)
@@ -224,7 +225,7 @@ def test_failure_after_the_first_token_ends_the_stream_with_an_error(
     served.wait_until_idle()
 
 
-def test_the_client_tries_again_when_it_may(served: Any) -> None:
+def test_the_client_tries_again_when_it_may(served: Served) -> None:
     attempts: list[int] = []
 
     def script(prompt: Any, sequence: int) -> list[int]:
@@ -247,7 +248,7 @@ def test_fields_without_meaning_are_named_in_a_header(client: openai.OpenAI) -> 
     assert raw.headers["x-tessera-ignored-params"] == "foo, ?"
 
 
-def test_a_stream_is_its_whole_reply_for_random_requests(served: Any, client: openai.OpenAI) -> None:
+def test_a_stream_is_its_whole_reply_for_random_requests(served: Served, client: openai.OpenAI) -> None:
     chance = random.Random(5)
     alphabet = 'ab é👋\n<|im_end>"\\\u2028'
     for _ in range(40):

@@ -5,6 +5,7 @@ from typing import Any
 
 import openai
 import pytest
+from tests.conftest import Served
 from tests.scripts import CAN_ALL
 
 from tessera.core.generation import Prompt
@@ -25,7 +26,7 @@ DEAR, CHEAP = ('{"a": ' * n + "{}" + "}" * n for n in (40, 1))
 
 
 @pytest.fixture
-def retrying(served: Any) -> Iterator[openai.OpenAI]:
+def retrying(served: Served) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(base_url=f"{served.url}/v1", api_key=served.key, max_retries=2) as client:
         yield client
 
@@ -48,7 +49,7 @@ class Counted:
 @FAILURES
 @pytest.mark.parametrize("stream", [False, True])
 def test_it_is_422_and_the_client_does_not_try_again(
-    served: Any, retrying: openai.OpenAI, error: Exception, code: str, stream: bool
+    served: Served, retrying: openai.OpenAI, error: Exception, code: str, stream: bool
 ) -> None:
     served.engine.script = counted = Counted(failing(cycling(served.tokenizer), error, after=0))
     with pytest.raises(openai.UnprocessableEntityError) as caught:
@@ -62,7 +63,7 @@ def test_it_is_422_and_the_client_does_not_try_again(
 @FAILURES
 @pytest.mark.parametrize("stream", [False, True])
 def test_it_is_the_same_after_the_first_token(
-    served: Any, retrying: openai.OpenAI, error: Exception, code: str, stream: bool
+    served: Served, retrying: openai.OpenAI, error: Exception, code: str, stream: bool
 ) -> None:
     served.engine.script = counted = Counted(failing(cycling(served.tokenizer), error, after=2))
     with pytest.raises(openai.APIError) as caught:

@@ -14,6 +14,7 @@ import pytest
 from openai.types import ErrorObject, Model
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from pydantic import BaseModel
+from tests.conftest import Served
 from tests.scripts import CAN_ALL, called
 
 from tessera.engine.scripted.engine import failing, saying
@@ -214,7 +215,7 @@ def served(serve: Callable[..., Any]) -> Any:
 
 
 @pytest.fixture
-def http(served: Any) -> Iterator[httpx2.Client]:
+def http(served: Served) -> Iterator[httpx2.Client]:
     headers = {"Authorization": f"Bearer {served.key}"}
     with httpx2.Client(base_url=served.url, headers=headers, trust_env=False) as client:
         yield client
@@ -225,7 +226,7 @@ def body_of(case: Case) -> Schema:
 
 
 @every_case
-def test_whole_replies_are_openais(case: Case, served: Any, http: httpx2.Client) -> None:
+def test_whole_replies_are_openais(case: Case, served: Served, http: httpx2.Client) -> None:
     served.engine.script = saying(served.tokenizer, case.says)
     response = http.post("/v1/chat/completions", json=body_of(case))
     assert response.status_code == 200
@@ -234,7 +235,7 @@ def test_whole_replies_are_openais(case: Case, served: Any, http: httpx2.Client)
 
 @every_case
 @pytest.mark.parametrize("usage", [False, True], ids=["", "usage"])
-def test_chunks_are_openais(case: Case, usage: bool, served: Any, http: httpx2.Client) -> None:
+def test_chunks_are_openais(case: Case, usage: bool, served: Served, http: httpx2.Client) -> None:
     served.engine.script = saying(served.tokenizer, case.says)
     options = {"stream_options": {"include_usage": True}} if usage else {}
     response = http.post("/v1/chat/completions", json={**body_of(case), "stream": True, **options})
@@ -256,7 +257,7 @@ def check_error(envelope: Any) -> None:
     assert not ErrorObject.model_validate(envelope["error"], strict=True).model_extra
 
 
-def test_errors_are_openais(served: Any, http: httpx2.Client) -> None:
+def test_errors_are_openais(served: Served, http: httpx2.Client) -> None:
     user = [{"role": "user", "content": "x" * 200_000}]
     for path, sent, status in (
         ("/v1/chat/completions", {}, 400),
@@ -273,7 +274,7 @@ def test_errors_are_openais(served: Any, http: httpx2.Client) -> None:
     check_error(response.json())
 
 
-def test_an_error_in_a_stream_is_openais(served: Any, http: httpx2.Client) -> None:
+def test_an_error_in_a_stream_is_openais(served: Served, http: httpx2.Client) -> None:
     served.engine.script = failing(
         saying(served.tokenizer, "a b c d"), GenerationFailed("It broke."), after=3
     )

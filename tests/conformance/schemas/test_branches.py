@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.strategies import examples
 
 from tessera.core.chat import ChatRequest, Tool, ToolChoice
 from tessera.core.events import ToolCallDelta
@@ -32,7 +33,7 @@ _members = st.dictionaries(st.sampled_from("abc"), st.sampled_from(KINDS), min_s
 
 
 @pytest.mark.parametrize("keyword", ["anyOf", "oneOf"])
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.lists(_members, min_size=1, max_size=3), st.booleans())
 def test_what_a_branch_allows_can_be_written(
     vocabulary: Any, keyword: str, branches: list[dict[str, Any]], within: bool

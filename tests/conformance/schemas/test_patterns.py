@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.strategies import examples
 
 from tessera.errors import InvalidSchema
 from tessera.schemas.check import check_schema
@@ -57,7 +58,7 @@ def admits(vocabulary: Any, json_lark: Callable[..., str], spell: Callable[[obje
     return follow
 
 
-def check(schema: Any, value: Callable[[str], object], admits: Follow) -> None:
+def check(schema: Any, value: Callable[[str], Any], admits: Follow) -> None:
     admitted, validator = admits(schema), Validator(schema)
     for text in TEXTS:
         fits = validator.validate(json.dumps(value(text))) is None
@@ -89,14 +90,14 @@ def agree(pattern: str, admits: Follow) -> None:
             raise
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(_patterns)
 def test_generated(admits: Follow, pattern: str) -> None:
     agree(pattern, admits)
 
 
 @pytest.mark.full
-@settings(max_examples=3_000, deadline=None)
+@settings(max_examples=3_000)
 @given(_patterns)
 def test_many_generated(admits: Follow, pattern: str) -> None:
     agree(pattern, admits)
@@ -111,7 +112,7 @@ _constants = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(_constants, min_size=1, max_size=3))
 def test_constants_are_written_whole_or_refused(admits: Follow, values: list[Any]) -> None:
     try:

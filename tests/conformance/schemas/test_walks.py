@@ -6,7 +6,14 @@ from typing import Any
 import pytest
 
 from tessera.core.chat import AnyJsonObject, ChatRequest, FreeText, JsonSchema, Mode, Tool, ToolChoice
-from tessera.core.events import FinishReason, ReasoningDelta, TextDelta, ToolCallDelta, ToolCallStarted
+from tessera.core.events import (
+    Finished,
+    FinishReason,
+    ReasoningDelta,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+)
 from tessera.core.generation import EngineFinish, TokenChunk
 from tessera.core.result import Choice, fold
 from tessera.core.tally import Tally
@@ -173,7 +180,9 @@ def check_reply(chat: ChatRequest, syntax: Syntax, tokenizer: Any, ids: Sequence
     assert len(names) <= 1 or not chat.one_call
     assert names or choice.mode != "required"
     assert not names or choice.mode != "none"
-    assert events[-1].reason is (FinishReason.TOOL_CALLS if names and not choice.named else FinishReason.STOP)
+    end = events[-1]
+    assert isinstance(end, Finished)
+    assert end.reason is (FinishReason.TOOL_CALLS if names and not choice.named else FinishReason.STOP)
     text = "".join(event.text for event in events if isinstance(event, TextDelta))
     assert chat.mode is Mode.THINKING or not any(isinstance(event, ReasoningDelta) for event in events)
     if not names and not isinstance(form := chat.answer_format, FreeText):

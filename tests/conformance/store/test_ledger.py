@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select, text
 from tests.postgres import Postgres
-from tests.serving import wait_for
+from tests.waiting import wait_for
 
 from tessera.core.usage import OPEN, LedgerEntry, Usage, UsageQuestion
 from tessera.errors import StoreUnavailable

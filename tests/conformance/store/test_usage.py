@@ -126,7 +126,7 @@ entries = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(entries, st.integers(0, 6)), max_size=4))
 def test_nothing_is_lost_or_counted_twice_by_rolling_up(
     opened: Database, steps: list[tuple[list[LedgerEntry], int]]

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
@@ -52,7 +53,7 @@ class Shelf:
         if self.is_down:
             raise self.failure
 
-    def put(self, tier: str = "lite", account: str = "acc_1", **terms: object) -> str:
+    def put(self, tier: str = "lite", account: str = "acc_1", **terms: Any) -> str:
         """A new key."""
         secret = generate_key()
         digest = SEAL.digest(secret)
@@ -192,7 +193,7 @@ CHANGES = [
 
 @pytest.mark.parametrize(("change", "said"), CHANGES, ids=[said for _, said in CHANGES])
 async def test_what_ends_a_key_acts_within_half_a_minute_and_says_so(
-    keys: StoredKeys, shelf: Shelf, clock: Clock, change: dict[str, float], said: str
+    keys: StoredKeys, shelf: Shelf, clock: Clock, change: dict[str, Any], said: str
 ) -> None:
     secret = shelf.put()
     await keys.identify(header(secret))

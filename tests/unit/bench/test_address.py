@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from tessera.bench.address import locate
-from tessera.errors import StartupError
+from tessera.errors import CommandError
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_loopback_is_found(url: str, port: int, path: str) -> None:
     "url", ["http://192.0.2.1:8000", "http://0.0.0.0:8000", "http://[2001:db8::1]:80", "http://10.0.0.1"]
 )
 def test_another_host_is_refused_by_name_and_reason(url: str) -> None:
-    with pytest.raises(StartupError, match="only loopback addresses are measured"):
+    with pytest.raises(CommandError, match="only loopback addresses are measured"):
         locate(url)
 
 
@@ -38,7 +38,7 @@ def test_a_name_with_one_foreign_address_is_refused(monkeypatch: pytest.MonkeyPa
         return [(socket.AF_INET, 1, 6, "", (ip, port)) for ip in ("127.0.0.1", "192.0.2.7")]
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    with pytest.raises(StartupError, match=r"mixed is 192\.0\.2\.7, which is not this machine"):
+    with pytest.raises(CommandError, match=r"mixed is 192\.0\.2\.7, which is not this machine"):
         locate("http://mixed:8000")
 
 
@@ -48,5 +48,5 @@ def test_a_name_with_one_foreign_address_is_refused(monkeypatch: pytest.MonkeyPa
      "http://user@127.0.0.1", "http://127.0.0.1/?a=1", "http://[::1", "http://\udcff:80"],
 )  # fmt: skip
 def test_what_is_no_such_url_is_refused(url: str) -> None:
-    with pytest.raises(StartupError):
+    with pytest.raises(CommandError):
         locate(url)

@@ -7,19 +7,19 @@ from typing import Any
 
 import pytest
 
-from tessera.bench.shapes import SHAPES, Place, Shape
+from tessera.bench.shapes import SHAPES, Position, Shape
 from tessera.schemas.check import check_schema
 from tessera.wire.decode import decode_request
 
 ALL = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
 
 
-def places(seed: int) -> list[Place]:
+def places(seed: int) -> list[Position]:
     counts = itertools.product((1, 8, 16), range(3), range(8), range(2))
-    return [Place(seed, *each) for each in counts]
+    return [Position(seed, *each) for each in counts]
 
 
-def body(shape: Shape, place: Place, prompt_tokens: int = 100) -> Mapping[str, Any]:
+def body(shape: Shape, place: Position, prompt_tokens: int = 100) -> Mapping[str, Any]:
     return shape.body(place, prompt_tokens, None)
 
 

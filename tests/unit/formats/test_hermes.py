@@ -1,6 +1,7 @@
 """Hermes: what the reference template of the conformance tests does not show."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ LOOP: tuple[Message, ...] = (
 )
 
 
-def written(messages: tuple[Message, ...], chat_format: ChatFormat = HERMES, **changes: object) -> str:
+def written(messages: tuple[Message, ...], chat_format: ChatFormat = HERMES, **changes: Any) -> str:
     segments = chat_format.render(ChatRequest(messages=messages, **changes))
     return "".join(segment.token if isinstance(segment, Control) else segment.text for segment in segments)
 

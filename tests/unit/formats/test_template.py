@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,7 +20,7 @@ from tessera.core.chat import (
     UserMessage,
 )
 from tessera.errors import RequestError, StartupError
-from tessera.formats.base import ChatFormat, Control, Plain, SamplingDefaults
+from tessera.formats.base import ChatFormat, Control, Plain, SamplingDefaults, Segment
 from tessera.formats.template import MAX_CHARACTERS, template_format
 from tessera.parsing.syntax import Syntax, Tags
 
@@ -32,9 +33,13 @@ def made(source: str, control: tuple[str, ...] = CONTROL) -> ChatFormat:
     return template_format(source, control_tokens=control, bos="<s>", eos="</s>", sampling=sampling)
 
 
-def written(source: str, messages: tuple[Message, ...] = HELLO, **changes: object) -> str:
+def written(source: str, messages: tuple[Message, ...] = HELLO, **changes: Any) -> str:
     segments = made(source).render(ChatRequest(messages=messages, **changes))
-    return "".join(s.token if isinstance(s, Control) else s.text for s in segments)
+    return "".join(map(text_of, segments))
+
+
+def text_of(segment: Segment) -> str:
+    return segment.token if isinstance(segment, Control) else segment.text
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class Case:
     source: str
     written: str
     messages: tuple[Message, ...] = HELLO
-    changes: dict[str, object] = field(default_factory=dict)
+    changes: dict[str, Any] = field(default_factory=dict)
 
 
 CALLS = AssistantMessage("", "because", (ToolCall("call_1", "f", '{"b": "<é&>", "a": [1, null, true]}'),))
@@ -127,7 +132,7 @@ def test_markup_in_names_and_arguments_is_plain_text() -> None:
     call = ToolCall("<|end|>", "<s>", '{"<|user|>": ["</s>", {"x": "<|end|>"}]}')
     segments = made(SOURCE).render(ChatRequest(messages=(AssistantMessage("", None, (call,)),)))
     assert [s for s in segments if isinstance(s, Control)] == OURS
-    assert '"arguments": {"<|user|>": ["</s>", {"x": "<|end|>"}]}' in segments[2].text
+    assert '"arguments": {"<|user|>": ["</s>", {"x": "<|end|>"}]}' in text_of(segments[2])
 
 
 def test_the_longest_control_token_is_cut_out() -> None:

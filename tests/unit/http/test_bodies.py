@@ -62,6 +62,7 @@ class Server:
         return self.metrics.registry.get_sample_value(f"tessera_request_{name}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("declared", [True, False], ids=["declared", "chunked"])
 @pytest.mark.parametrize("n_accounts", [1, 10])
 async def test_bodies_that_are_held_back_hold_no_more_than_the_budgets(

@@ -3,6 +3,7 @@ from contextlib import suppress
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.types import Message
 
 from tessera.errors import StartupError
 from tessera.http.cors import EXPOSED, Cors
@@ -15,7 +16,7 @@ Headers = dict[str, str]
 
 async def asked(origins: tuple[str, ...], method: str = "GET", **sent: str) -> tuple[int, Headers, bool]:
     """The status and the headers of the answer, and whether the application was asked."""
-    starts: list[dict[str, object]] = []
+    starts: list[Message] = []
     reached = False
 
     async def app(scope: object, receive: object, send: object) -> None:
@@ -23,12 +24,15 @@ async def asked(origins: tuple[str, ...], method: str = "GET", **sent: str) -> t
         reached = True
         raise RuntimeError
 
-    async def send(message: dict[str, object]) -> None:
+    async def receive() -> Message:
+        raise AssertionError
+
+    async def send(message: Message) -> None:
         starts.append(message)
 
     headers = [(name.replace("_", "-").encode(), value.encode()) for name, value in sent.items()]
     scope = {"type": "http", "method": method, "path": "/v1/models", "headers": headers}
-    await Envelope(Cors(app, origins))(scope, send, send)
+    await Envelope(Cors(app, origins))(scope, receive, send)
     found = {name.decode().lower(): value.decode() for name, value in starts[0]["headers"]}
     return starts[0]["status"], found, reached
 

@@ -76,7 +76,8 @@ async def through_key(path: str, headers: list[tuple[bytes, bytes]]) -> Permit |
         seen.append(context_of(scope).permit)
 
     scope = {"type": "http", "path": path, "headers": headers}
-    await KeyRequired(app, Keys(["good-key-1"]), Gate(MemoryLimiter(), Metrics()))(scope, app, app)
+    unused: Any = None
+    await KeyRequired(app, Keys(["good-key-1"]), Gate(MemoryLimiter(), Metrics()))(scope, unused, unused)
     (permit,) = seen
     return permit
 

@@ -13,6 +13,8 @@ from tessera.models.embedded import EMBEDDED, PackagedModel
 from tessera.models.folder import GenerationConfig
 from tessera.models.progress import Quiet
 
+pytestmark = pytest.mark.slow
+
 CONTENT = b"GGUF" + bytes(range(256)) * 1000
 TINY = PackagedModel(
     model_id="tiny",

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.conservation import is_accounted_for
 from tests.families import ASKED, FAMILIES, TIME, WEATHER, Family, recut
@@ -125,6 +125,7 @@ CUTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "output", "mode"), CUTS)
 def test_nothing_is_lost_at_any_cut(family: Family, output: str, mode: Mode) -> None:
     request = replace(REQUEST, mode=mode)
@@ -180,7 +181,6 @@ def json_calls() -> st.SearchStrategy[str]:
 
 
 @every_family
-@settings(deadline=None)
 @given(
     before=st.sampled_from(["", "", "", "<think>\n", "a\n</think>\n\n"]),
     output=st.data(),

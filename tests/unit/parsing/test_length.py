@@ -40,6 +40,7 @@ def cuts(family: Family, text: str) -> list[list[str]]:
     return [parts[:n] for n in range(len(parts) + 1)]
 
 
+@pytest.mark.slow
 @every_family
 @pytest.mark.parametrize("mode", Mode)
 @pytest.mark.parametrize("asked", ONLY_CALLS.values(), ids=ONLY_CALLS)

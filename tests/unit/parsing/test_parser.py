@@ -160,6 +160,7 @@ WITHIN = {
 }
 
 
+@pytest.mark.slow
 @every_family
 @pytest.mark.parametrize("within", WITHIN)
 @pytest.mark.parametrize("hostile", [*HOSTILE, "closers", "parameters", "quotes"])

@@ -84,7 +84,7 @@ class TestVectors:
         started = [event.call for event in events if isinstance(event, ToolCallStarted)]
         assert started == list(range(len(started)))
 
-    @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(cuts=st.data())
     def test_cut_anyhow(self, vector: dict[str, Any], qwen: TiktokenTokenizer, cuts: st.DataObject) -> None:
         whole = fold(read(vector, qwen, [vector["token_ids"]]))

@@ -2,8 +2,9 @@ import json
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.strategies import examples
 
 from tessera.schemas.patterns import Malformed, Unsupported, full_match
 from tessera.schemas.validation import Validator, schema_problem
@@ -121,7 +122,7 @@ _parts = st.builds(
 _patterns = st.builds("{0}{1}{2}".format, st.sampled_from(["", "^"]), _parts, st.sampled_from(["", "$"]))
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(_patterns, st.text("ab1-\n", max_size=6))
 def test_it_matches_what_the_validator_matches(pattern: str, text: str) -> None:
     matches = re.fullmatch(python_form(full_match(pattern)), text) is not None

@@ -9,9 +9,10 @@ from functools import cache
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.format_values import ANNOTATIONS, DRAFTS, FORMAT_VALUES
+from tests.strategies import examples
 
 from tessera.schemas.pattern_classes import UNWRITABLE
 from tessera.schemas.string_formats import FORMATS, VALIDATED
@@ -76,6 +77,7 @@ def matches(name: str, text: str) -> bool:
     return all(re.fullmatch(expression, text) for expression in FORMATS[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 def test_whatever_matches_is_valid_in_every_draft(name: str) -> None:
     choose, n_matching = random.Random(name), 0
@@ -109,7 +111,7 @@ def test_hosts_in_every_letter_beyond_ascii() -> None:
                 assert validators("idn-email")[-1].validate(f'"a@{host}"') is None, host
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.lists(st.text(st.sampled_from("aZ9é-縮힣яऍ"), min_size=14, max_size=61), min_size=1, max_size=4))
 def test_hosts_beyond_ascii_keep_to_the_lengths_of_punycode(labels: list[str]) -> None:
     address = f"a@{'.'.join(labels)}"

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from tessera.access.capacity import Capacity
@@ -37,5 +39,5 @@ def test_budgets_of_bodies_follow_the_largest_body() -> None:
 @pytest.mark.parametrize("name", ["account_body_bytes", "priority_body_bytes"])
 def test_a_budget_without_room_for_the_largest_body_stops_the_start(name: str) -> None:
     with pytest.raises(StartupError) as caught:
-        limits(Settings(max_body_bytes=MIB, **{name: MIB - 1}))
+        limits(replace(Settings(max_body_bytes=MIB), **{name: MIB - 1}))
     assert caught.value.message == f"{name} is {MIB - 1}, less than max_body_bytes, which is {MIB}."

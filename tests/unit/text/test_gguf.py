@@ -1,6 +1,7 @@
 """Tokenizers from GGUF metadata, small synthetic ones of both kinds."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import tokenizers
@@ -110,7 +111,7 @@ def test_it_survives_tokenizer_json(metadata: dict[str, object]) -> None:
         ({"tokenizer.ggml.merges": ["zz zz"]}, "tokenizer.ggml.merges"),
     ],
 )
-def test_what_is_wrong_is_named(changes: dict[str, object], named: str) -> None:
+def test_what_is_wrong_is_named(changes: dict[str, Any], named: str) -> None:
     with pytest.raises(StartupError, match=named):
         tokenizer_from_gguf(byte_level(**changes))
 

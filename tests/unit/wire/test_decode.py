@@ -3,8 +3,9 @@ from dataclasses import dataclass
 from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.strategies import examples
 
 from tessera.core.chat import (
     AnyJsonObject,
@@ -196,7 +197,7 @@ def test_what_is_not_json_is_400(text: bytes) -> None:
 @given(
     st.binary(max_size=200) | st.recursive(st.none() | st.text(), st.lists).map(json.dumps).map(str.encode)
 )
-@settings(max_examples=200)
+@examples(200)
 def test_any_bytes_decode_or_are_refused(text: bytes) -> None:
     with pytest.raises(RequestError):
         decode_request(text)
@@ -222,7 +223,7 @@ FIELDS = sorted(
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=4))
-@settings(max_examples=300)
+@examples(300)
 def test_any_fields_decode_or_are_refused(fields: dict[str, Any]) -> None:
     error = outcome(fields)
     assert error is None or error.status == 400
@@ -303,6 +304,7 @@ def test_what_is_ignored_is_not_huge() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [99_000, 101_000])
 def test_many_fields_without_effect_are_counted_together(n: int) -> None:
     error = outcome({f"field-{i}": [] for i in range(n // 2)})

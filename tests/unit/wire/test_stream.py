@@ -3,10 +3,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from openai._streaming import SSEDecoder
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from tests.strategies import examples
 
 from tessera.core.events import (
     ChatEvent,
@@ -228,7 +229,7 @@ def joined(sent: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
 
 
 @given(replies(), st.booleans())
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_a_stream_decodes_to_the_whole_reply(events: list[ChatEvent], include_usage: bool) -> None:
     sent = chunks(events, include_usage=include_usage)
     reply = whole(events)

@@ -29,7 +29,7 @@ _N_COMPILERS = 2
 _BYTES_OF_TEXT, _BYTES_PER_S = 128, 128 * 2**20
 
 WORN_S = 0.5
-"""After so much processor time of masks the next request with the same grammar has it compiled anew.
+"""After so much processor time of masks, the next request with the same grammar has it compiled anew.
 Followers share its automata, which have a limit, so a request could fail for what others did.
 """
 

@@ -11,7 +11,7 @@ tokens and more are reproducible: however a prompt is cut, whatever runs beside 
 before were computed by this sequence or by another one.
 """
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 # (OpenVINO's own type stubs are partial.)
 
 from collections.abc import Sequence
@@ -109,10 +109,8 @@ class PagedGraph:
         """Begin a forward pass, which goes on in other threads until `logits`."""
         n_rows = sum(len(span.token_ids) for span in spans)
         filling = Span([0] * (padded(n_rows) - n_rows), 0, [self.n_blocks], n_sampled=0)
-        inputs = _inputs([*spans, filling] if filling.token_ids else spans)
-        if 0 < len(sampled := inputs["sampled"]) < self._least_sampled:
-            inputs["sampled"] = np.resize(sampled, self._least_sampled).astype(np.int64)
-        for name, value in inputs.items():
+        filled = [*spans, filling] if filling.token_ids else spans
+        for name, value in _inputs(filled, self._least_sampled).items():
             self._request.set_tensor(name, ov.Tensor(value))
         self._request.start_async()
 
@@ -159,7 +157,7 @@ def _output_head(model: "Model") -> "Node":
     return node
 
 
-def _inputs(spans: Sequence[Span]) -> dict[str, NDArray[np.int64] | NDArray[np.int32]]:
+def _inputs(spans: Sequence[Span], least_sampled: int) -> dict[str, NDArray[np.int64] | NDArray[np.int32]]:
     token_ids: list[int] = []
     positions: list[int] = []
     past: list[int] = []
@@ -178,6 +176,8 @@ def _inputs(spans: Sequence[Span]) -> dict[str, NDArray[np.int64] | NDArray[np.i
         block_begins.append(len(blocks))
         longest = max(longest, length)
         rows += range(len(token_ids) - span.n_sampled, len(token_ids))
+    if len(rows) == 1:
+        rows *= least_sampled
     return {
         "input_ids": np.array(token_ids, np.int64),
         "position_ids": np.array(positions, np.int64),

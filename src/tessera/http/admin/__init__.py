@@ -1,1 +1,4 @@
-"""The admin listener: metrics, and the admin API."""
+"""The admin listener: metrics for everyone who reaches it, the admin API for its key.
+
+Reading order: `app`, `routes`.
+"""

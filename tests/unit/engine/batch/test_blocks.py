@@ -58,7 +58,7 @@ class Pool(RuleBasedStateMachine):
         assert self.pool.n_kept == len(set(self.keys) - set(self.held))
 
 
-Pool.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+Pool.TestCase.settings = settings(max_examples=40, stateful_step_count=30)
 TestPool = Pool.TestCase
 
 

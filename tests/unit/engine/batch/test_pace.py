@@ -1,8 +1,9 @@
 """Steps as long as a target, on machines of any speed: durations are computed, never measured."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.strategies import examples
 
 from tessera.engine.batch.pace import PROMPT_TOKENS_AT_LEAST, Pace
 
@@ -12,7 +13,7 @@ STEPS = st.floats(0.001, 0.3)
 TOKENS = st.floats(0.0001, 0.02)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(STEPS, TOKENS, STEPS, TOKENS)
 def test_steps_come_to_keep_the_target_whatever_the_machine_did_before(
     old_step_s: float, old_token_s: float, step_s: float, token_s: float
@@ -29,7 +30,7 @@ def test_steps_come_to_keep_the_target_whatever_the_machine_did_before(
     assert n_prompt == PROMPT_TOKENS_AT_LEAST or step_s + token_s * n_prompt <= 1.1 * GAP_S
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.floats(0.001, GAP_S / 2), TOKENS, st.integers(0, 3))
 def test_what_the_target_allows_is_used(step_s: float, token_s: float, n_without_prompts: int) -> None:
     pace = Pace(GAP_S)

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from itertools import count
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.strategies import examples
 from tests.unit.engine.batch.test_scheduler import make
 
 from tessera.engine.batch.blocks import BLOCK_TOKENS, BlockPool
@@ -85,7 +86,7 @@ def asked(
     return st.lists(each, min_size=1, max_size=n_most)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(asked(["a", "b"], 6), st.integers(1, 4 * BLOCK_TOKENS), st.integers(1, 3 * BLOCK_TOKENS))
 def test_an_account_within_its_share_starts_at_once_and_is_not_preempted(
     others: list[Asked], n_prompt: int, n_output: int
@@ -107,7 +108,7 @@ def test_an_account_within_its_share_starts_at_once_and_is_not_preempted(
             mine = None
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     asked(["a", "b", "mine"], 12, (0, 2)), st.integers(1, 20 * BLOCK_TOKENS), st.integers(1, 3 * BLOCK_TOKENS)
 )
@@ -129,7 +130,7 @@ def test_the_highest_priority_starts_at_once_and_is_not_preempted(
             mine = None
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     small=st.lists(
         st.tuples(

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, reject, settings
+from hypothesis import given, reject
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from tests.strategies import examples
 
 from tessera.core.generation import Sampling
 from tessera.engine.batch.sampling import Sampler
@@ -27,7 +28,7 @@ def certain(clear: bool) -> None:
         raise Borderline
 
 
-def bits(allowed: Sequence[bool]) -> NDArray[np.uint32]:
+def bits(allowed: Sequence[bool] | NDArray[np.bool_]) -> NDArray[np.uint32]:
     """A mask as llguidance writes it."""
     packed = np.packbits(np.asarray(allowed, bool), bitorder="little")
     return np.pad(packed, (0, -packed.size % 4)).view(np.uint32)
@@ -124,7 +125,7 @@ def samplings(draw: st.DrawFn) -> Sampling:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(logits=logit_rows(), sampling=samplings(), data=st.data())
 def test_sample_equals_the_plain_definition(
     logits: NDArray[np.float32], sampling: Sampling, data: st.DataObject
@@ -168,6 +169,7 @@ def test_a_tie_at_the_edge_of_top_k_and_top_p_keeps_the_lower_ids() -> None:
         assert drawn == set(range(7))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sampling",
     [
@@ -262,7 +264,7 @@ def test_penalties_keep_counting_beyond_the_first_buffer() -> None:
     assert sampler.sample(row) == 0
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(logits=logit_rows(), k=st.integers(0, 20), data=st.data())
 def test_logprobs_are_the_log_softmax_of_the_row(
     logits: NDArray[np.float32], k: int, data: st.DataObject

@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.strategies import examples
 
 from tessera.core.generation import Sampling
 from tessera.engine.batch.blocks import BLOCK_TOKENS, BlockPool
@@ -91,7 +92,7 @@ ARRIVALS = st.tuples(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(st.lists(ARRIVALS, max_size=10))
 def test_every_sequence_is_served_exactly(
     arrivals: list[tuple[int, int, int, int, bytes, int, int | None]],
@@ -109,7 +110,7 @@ def test_every_sequence_is_served_exactly(
             sequence = make(request, prompt, priority=priority, salt=salt, max_tokens=output)
             alive[sequence] = abort
             scheduler.add(sequence)
-        queue = [(request, (wait - 1, *rest)) for request, (wait, *rest) in queue if wait]
+        queue = [(request, (given[0] - 1, *given[1:])) for request, given in queue if given[0]]
         for sequence in run_step(scheduler, cache):
             scheduler.remove(sequence)
             del alive[sequence]

@@ -3,8 +3,9 @@
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.strategies import examples
 from tests.unit.engine.batch.test_scheduler import make
 
 from tessera.engine.batch.blocks import BlockPool
@@ -87,7 +88,7 @@ ARRIVALS = st.lists(
 PRIORITIES = {b"a": 1, b"b": 1, b"c": 1, b"d": 2}
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(ARRIVALS, st.floats(0.001, 0.3), st.floats(0.0001, 0.02), st.sampled_from([0, 3, 31, 60]))
 def test_streams_go_on_prompts_share_and_accounts_take_turns(
     arrivals: list[tuple[int, int, bytes, int]], step_s: float, token_s: float, n_forced: int
@@ -111,7 +112,6 @@ def test_streams_go_on_prompts_share_and_accounts_take_turns(
     raise AssertionError("some are never done")
 
 
-@settings(deadline=None)
 @given(st.floats(0.001, 0.15), st.floats(0.0001, 0.02), st.integers(0, 31))
 def test_long_prompts_in_a_loop_leave_a_stream_its_gaps(step_s: float, token_s: float, n_forced: int) -> None:
     machine = Machine(step_s, token_s, n_forced=n_forced)
@@ -176,7 +176,7 @@ def test_a_place_goes_to_the_account_with_the_fewest() -> None:
     assert third in machine.scheduler.waiting
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     n_greedy=st.integers(1, 60),
     n_others=st.integers(0, 3),

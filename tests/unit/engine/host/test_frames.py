@@ -2,8 +2,9 @@ import itertools
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.strategies import examples
 
 from tessera.core.generation import Grammar, Prompt, Sampling, ThinkingBudget, TokenChunk, TokenLogprob
 from tessera.engine.host.frames import (
@@ -60,7 +61,7 @@ FRAMES: list[Frame] = [
 ]
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(cuts=st.lists(st.integers(0, 2**18), max_size=12), order=st.permutations(FRAMES))
 def test_frames_survive_any_cutting(cuts: list[int], order: list[Frame]) -> None:
     stream = b"".join(map(pack, order))

@@ -1,5 +1,8 @@
 """Fused products are the products."""
 
+# pyright: reportGeneralTypeIssues=false, reportCallIssue=false
+# (OpenVINO's own type stubs bind no `Model`.)
+
 from collections.abc import Callable
 
 import numpy as np

@@ -2,8 +2,9 @@ import math
 from contextlib import aclosing
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.strategies import examples
 
 from tessera.core.generation import Prompt, Sampling, ThinkingBudget, TokenChunk
 from tessera.engine.base import Engine
@@ -37,7 +38,7 @@ def text(chunks: list[TokenChunk], sequence: int = 0) -> str:
 
 
 @given(st.text())
-@settings(max_examples=200)
+@examples(200)
 def test_tokenizer_spells_back_what_it_encoded_and_never_yields_a_control_token(string: str) -> None:
     encoded = TOKENIZER.encode(string)
     assert b"".join(map(TOKENIZER.token_bytes, encoded)) == string.encode()

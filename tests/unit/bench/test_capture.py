@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tessera.bench.recording import Recording
+from tessera.bench.capture import Capture
 from tessera.bench.sample import Failure, Sample
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
@@ -76,9 +76,9 @@ REPLIES = [
 ]
 
 
-def recorded(blocks: list[bytes], problem: str | None = None) -> Recording:
+def recorded(blocks: list[bytes], problem: str | None = None) -> Capture:
     times = [100 + 0.01 * (i + 1) for i in range(len(blocks))]
-    return Recording(100.0, times, blocks, times[-1] if times else 100.5, problem)
+    return Capture(100.0, times, blocks, times[-1] if times else 100.5, problem)
 
 
 @pytest.mark.parametrize("case", REPLIES, ids=lambda case: case.id)

@@ -10,7 +10,7 @@ from tessera.bench.sample import Failure, Outcome, Sample
 from tessera.bench.sse import EventReader, ResponseReader
 
 
-class _Delta(msgspec.Struct):
+class _StreamDelta(msgspec.Struct):
     content: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
@@ -21,8 +21,8 @@ class _Delta(msgspec.Struct):
         return bool(self.content or self.reasoning_content or self.reasoning or self.tool_calls)
 
 
-class _Choice(msgspec.Struct):
-    delta: _Delta = msgspec.field(default_factory=_Delta)
+class _StreamChoice(msgspec.Struct):
+    delta: _StreamDelta = msgspec.field(default_factory=_StreamDelta)
     finish_reason: str | None = None
 
 
@@ -42,17 +42,17 @@ class _Problem(msgspec.Struct):
         return self.code if isinstance(self.code, str) else self.type or ""
 
 
-class _Chunk(msgspec.Struct):
-    choices: list[_Choice] = []
+class _StreamChunk(msgspec.Struct):
+    choices: list[_StreamChoice] = []
     usage: _Usage | None = None
     error: _Problem | str | None = None
 
 
-_chunk = msgspec.json.Decoder(_Chunk).decode
+_chunk = msgspec.json.Decoder(_StreamChunk).decode
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
+class Capture:
     """One exchange: `blocks[i]` arrived at `times[i]`. All times are of `time.perf_counter`.
 
     `problem` says why there is no more, if the end of the response is not the reason.

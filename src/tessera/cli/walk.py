@@ -1,0 +1,142 @@
+"""Which of our functions one request passes, in order and with times.
+
+A `CallTrace` is recorded by the interpreter's profile hook, so it sees whatever runs in its own thread: the
+ASGI application, the pipeline, and a scripted engine. It does not see other threads and processes. The hook
+costs time itself: compare times with each other only.
+"""
+
+import asyncio
+import dataclasses
+import sys
+import time
+from collections.abc import Iterator, MutableMapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import CodeType, FrameType, TracebackType
+from typing import Any, NamedTuple, Self
+
+import tessera
+from tessera.access.keys import generate_key
+from tessera.server.asgi import create_app
+from tessera.settings import Settings
+
+_SOURCE = str(Path(tessera.__file__).parent) + "/"
+
+
+class FunctionCall(NamedTuple):
+    """One call of a function: when it came, how deep in our own code, and what was called. A coroutine and a
+    generator are called anew each time they go on.
+    """
+
+    at_s: float
+    depth: int
+    code: CodeType
+
+    @property
+    def file(self) -> str:
+        """Such as `http/chat.py`."""
+        return self.code.co_filename.removeprefix(_SOURCE)
+
+    @property
+    def function(self) -> str:
+        """Such as `http/chat.py:ChatCompletions.__call__`."""
+        return f"{self.file}:{self.code.co_qualname}"
+
+
+class CallTrace:
+    """The calls while it is entered, of functions that have a name."""
+
+    def __init__(self) -> None:
+        self.calls: list[FunctionCall] = []
+        self._begun_s = 0.0
+        self._depth = 0
+
+    def __enter__(self) -> Self:
+        self._begun_s = time.perf_counter()
+        sys.setprofile(self._note)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        sys.setprofile(None)
+
+    def first_calls(self) -> Iterator[FunctionCall]:
+        """The first call of each function, in order."""
+        seen: set[CodeType] = set()
+        for call in self.calls:
+            if call.code not in seen:
+                seen.add(call.code)
+                yield call
+
+    def files(self) -> list[str]:
+        """In the order in which they are reached."""
+        return list(dict.fromkeys(call.file for call in self.calls))
+
+    def files_before(self, function: str) -> list[str]:
+        """The files that are reached before that function."""
+        before = next(n for n, call in enumerate(self.calls) if call.function == function)
+        return list(dict.fromkeys(call.file for call in self.calls[:before]))
+
+    def _note(self, frame: FrameType, event: str, _: object) -> None:
+        code = frame.f_code
+        is_ours = code.co_filename.startswith(_SOURCE) and code.co_filename != __file__
+        if not is_ours or code.co_name.startswith("<"):
+            return
+        if event == "call":
+            self.calls.append(FunctionCall(time.perf_counter() - self._begun_s, self._depth, code))
+            self._depth += 1
+        elif event == "return":
+            self._depth = max(0, self._depth - 1)
+
+
+async def walk(settings: Settings, body: bytes) -> tuple[CallTrace, bytes]:
+    """Send one chat request to the service of these settings, with an empty store of its own and without a
+    socket; return the walk and the body of the answer. Raises `StartupError`.
+    """
+    with TemporaryDirectory(prefix="tessera-walk-") as folder:
+        store = f"sqlite:///{folder}/tessera.db"
+        key = generate_key()
+        app = create_app(dataclasses.replace(settings, database_url=store, api_key=key, pepper=None))
+        async with app.router.lifespan_context(app):
+            client = _Client(body)
+            with CallTrace() as walked:
+                await app(_scope(body, key), client.receive, client.send)
+    return walked, b"".join(client.received)
+
+
+class _Client:
+    """Sends a body, and stays until it has its answer."""
+
+    def __init__(self, body: bytes) -> None:
+        self._unsent = [body]
+        self.received: list[bytes] = []
+
+    async def receive(self) -> dict[str, Any]:
+        if not self._unsent:
+            await asyncio.Event().wait()
+        return {"type": "http.request", "body": self._unsent.pop(), "more_body": False}
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        self.received.append(message.get("body", b""))
+
+
+def _scope(body: bytes, key: str) -> dict[str, Any]:
+    headers = {
+        "authorization": f"Bearer {key}",
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+    }
+    path = "/v1/chat/completions"
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "root_path": "",
+        "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }
