@@ -99,7 +99,7 @@ class _Books:
         record = RequestRecord("req", who.account, who.key_id, readers=readers)
         reply_id = new_id(time.time())
         record.ask(ChatRequest(()), reply_id=reply_id, model=MODEL, streamed=self.kind.streamed)
-        record.reach(RequestStep.RECEIVED)
+        record.reach(RequestStep.READ)
         async with OpenEntry(self.ledger, record) as entry:
             await self.kind.begin()
             if self.kind.streamed:

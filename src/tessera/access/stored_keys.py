@@ -203,8 +203,7 @@ class StoredKeys:
 
     def _judge(self, found: _Found) -> Identity:
         """The key's identity; raises if it may not be used now."""
-        key = found.holder.key
-        account = found.holder.account
+        key, account = found.holder.key, found.holder.account
         now_s = time.time()
         if (state := key.state(now_s)) != "active":
             how = "was revoked" if state == "revoked" else "has expired"
@@ -220,8 +219,7 @@ class StoredKeys:
                 f"The tier of this account, {account.tier}, is not configured. Ask the operator."
             ) from error
         self._use(key.id, now_s)
-        terms = key.terms
-        rate = tier.rate
+        terms, rate = key.terms, tier.rate
         if terms.burst_rpm is not None and now_s < (terms.burst_until_s or 0):
             rate = Rate(tier.sustained_rpm, terms.burst_rpm)
         models = None if terms.models is None else frozenset(terms.models)
@@ -238,8 +236,7 @@ class StoredKeys:
         await self._note()
 
     async def _note(self) -> None:
-        used = self._used
-        self._used = {}
+        used, self._used = self._used, {}
         # Losing this is harmless: the usage has the requests.
         with suppress(Exception):
             await call_within(self._threads, lambda: self._store.touch(used), ANSWER_S)

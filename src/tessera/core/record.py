@@ -28,11 +28,14 @@ _MOST_TELLING = (FinishReason.LENGTH, FinishReason.TOOL_CALLS, FinishReason.STOP
 class RequestStep(StrEnum):
     """The steps of a request, in their order. Code, metrics, logs and spans call them by these words."""
 
+    RECEIVED = "received"
+    """The head is there."""
+
     AUTHENTICATED = "authenticated"
     """The key is valid. The body is still to come."""
 
-    RECEIVED = "received"
-    """The whole request is there and can be answered. Durations count from here."""
+    READ = "read"
+    """The whole request is there and was understood. Durations count from here."""
 
     ADMITTED = "admitted"
     """The limits of its account allow it."""
@@ -93,10 +96,13 @@ class RequestRecord:
         account: str,
         key_id: str,
         *,
+        received_s: float | None = None,
         traceparent: str | None = None,
         readers: Iterable[RecordReader] = (),
     ) -> None:
-        """`traceparent` is what the client sent under that name."""
+        """`received_s` is the monotonic time of the first step, by default now. `traceparent` is what the
+        client sent under that name.
+        """
         self.request_id = request_id
         self.account = account
         self.key_id = key_id
@@ -106,9 +112,10 @@ class RequestRecord:
         self.failure: str | None = None
         self.is_our_fault = False
         self.step = RequestStep.AUTHENTICATED
-        self.begun_ns = time.time_ns()
-        self._begun_s = time.monotonic()
-        self._after_s = {RequestStep.AUTHENTICATED: 0.0}
+        now_s = time.monotonic()
+        self._received_s = now_s if received_s is None else received_s
+        self.received_ns = time.time_ns() - round((now_s - self._received_s) * 1e9)
+        self._after_s = {RequestStep.RECEIVED: 0.0, RequestStep.AUTHENTICATED: now_s - self._received_s}
         self._readers = tuple(readers)
 
     def ask(self, request: ChatRequest, *, reply_id: str, model: str, streamed: bool) -> None:
@@ -139,24 +146,24 @@ class RequestRecord:
 
     @property
     def age_s(self) -> float:
-        """Seconds since the key was known."""
-        return time.monotonic() - self._begun_s
+        """Seconds since the request was received."""
+        return time.monotonic() - self._received_s
 
     @property
     def whole_s(self) -> float | None:
-        """Seconds from `received` until now; None before."""
-        received_s = self._after_s.get(RequestStep.RECEIVED)
-        return None if received_s is None else self.age_s - received_s
+        """Seconds from `read` until now; None before."""
+        read_s = self._after_s.get(RequestStep.READ)
+        return None if read_s is None else self.age_s - read_s
 
     def after_s(self, step: RequestStep) -> float | None:
-        """Seconds from `received` to `step`; None if the request has not got there."""
-        received_s = self._after_s.get(RequestStep.RECEIVED)
+        """Seconds from `read` to `step`; None if the request has not got there."""
+        read_s = self._after_s.get(RequestStep.READ)
         reached_s = self._after_s.get(step)
-        return None if received_s is None or reached_s is None else reached_s - received_s
+        return None if read_s is None or reached_s is None else reached_s - read_s
 
     def times_ns(self) -> dict[RequestStep, int]:
         """The Unix times of the steps that were reached, in their order."""
-        return {step: self.begun_ns + round(after_s * 1e9) for step, after_s in self._after_s.items()}
+        return {step: self.received_ns + round(after_s * 1e9) for step, after_s in self._after_s.items()}
 
     @property
     def outcome(self) -> str:
@@ -165,9 +172,9 @@ class RequestRecord:
         return self.failure or next((reason for reason in _MOST_TELLING if reason in reasons), INTERRUPTED)
 
     def entry(self, *, ended: bool) -> LedgerEntry:
-        """The ledger's view of a request that was received, as it is now."""
+        """The ledger's view of a request that was read, as it is now."""
         asked = self.asked
-        assert asked is not None, "received"
+        assert asked is not None, "read"
         return LedgerEntry(
             id=asked.reply_id,
             account=self.account,
@@ -175,7 +182,7 @@ class RequestRecord:
             model=asked.model,
             mode=asked.mode.value,
             streamed=asked.streamed,
-            begun_s=self.times_ns()[RequestStep.RECEIVED] / 1e9,
+            begun_s=self.times_ns()[RequestStep.READ] / 1e9,
             usage=self.tally.usage,
             finish=self.outcome if ended else OPEN,
             waited_s=self.after_s(RequestStep.STARTED),

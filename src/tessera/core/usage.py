@@ -35,7 +35,7 @@ class Usage:
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
     """What the ledger keeps of one request. `id` is that of the reply, and no two entries have the same.
-    `begun_s` is the Unix time at which the request was received; the other times are seconds since then, None
+    `begun_s` is the Unix time at which the request was read; the other times are seconds since then, None
     for a step that it did not reach.
     """
 

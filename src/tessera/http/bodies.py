@@ -1,14 +1,12 @@
 """Memory budgets for the bodies of requests, so that no account's bodies keep other accounts waiting.
 
-Bytes are reserved before they are received: from the account's budget, and from the budget that accounts of
-one priority share. If there are not enough, the body waits unread on its connection, which slows the client
-down; accounts take turns. The first `SMALL_BYTES` of a body belong to no budget: small requests do not wait
-for large ones.
+Bytes are reserved before they are received, from the account's budget and from that which accounts of one
+priority share. If there are not enough, the body waits unread on its connection; accounts take turns. The
+first `SMALL_BYTES` of a body belong to no budget: small requests do not wait for large ones.
 
 Bytes are released when the request has its places at the engine, whose number is bounded. Those of a refused
 request (400, 413) are charged to the account for a while: refused requests do not count against its rate, and
-it could otherwise keep a processor busy without a limit. An account that owes its whole budget waits with
-small requests too.
+it could otherwise keep a processor busy without a limit. An account that owes its whole budget must wait.
 """
 
 import asyncio
@@ -36,9 +34,7 @@ MAX_WAITING = 64
 """Waiting bodies of one account; each costs a connection and the part that was received already."""
 
 MAX_BODIES = 1024
-"""Bodies of one account that arrive, or whose requests wait for places: each costs a connection, however
-small it is.
-"""
+"""Bodies of one account that arrive, or whose requests wait for places: each costs a connection."""
 
 REFUSED_BYTES_PER_S = 4 * 2**20
 """The rate at which bytes charged for refused requests become free again."""

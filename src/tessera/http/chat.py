@@ -67,6 +67,7 @@ class ChatCompletions:
             context.request_id,
             identity.account,
             identity.key_id,
+            received_s=context.received_s,
             traceparent=sent.decode("latin-1") if sent is not None else None,
             readers=self._service.record_readers,
         )
@@ -92,7 +93,7 @@ class ChatCompletions:
         _require_ready(model)
         check_length(request, model, caller)
         service.queue.check(record.account, caller.priority)
-        record.reach(RequestStep.RECEIVED)
+        record.reach(RequestStep.READ)
         return Exchange(
             scope=scope,
             receive=receive,

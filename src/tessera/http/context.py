@@ -4,6 +4,7 @@ Each layer sets its part: the server's protocol class the connection, `Envelope`
 `KeyRequired` the caller. Servers other than ours set nothing; then `Envelope` makes the context.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -23,11 +24,12 @@ _KEY = "tessera.context"
 
 @dataclass(slots=True)
 class RequestContext:
-    """`abort` and `write_now` are None where the server does not offer them."""
+    """`abort` and `write_now` are None where the server does not offer them. `received_s` is monotonic."""
 
     abort: Abort | None = None
     write_now: WriteNow | None = None
     request_id: str = ""
+    received_s: float = field(default_factory=time.monotonic)
     cors_headers: list[tuple[bytes, bytes]] = field(default_factory=list[tuple[bytes, bytes]])
     permit: Permit | None = None
 

@@ -16,7 +16,7 @@ from tessera.http.inflight import InFlight
 from tessera.http.limits import HttpLimits
 from tessera.observe.metrics import Metrics
 from tessera.observe.requests import RequestMetrics
-from tessera.observe.spans import Traces, Untraced
+from tessera.observe.spans import Traces
 from tessera.usage.base import Ledger, Unrecorded
 
 
@@ -51,8 +51,8 @@ class Service:
         self.limiter = limiter or MemoryLimiter()
         self.gate = Gate(self.limiter, self.metrics)
         self.ledger = ledger or Unrecorded()
-        self.traces = traces or Untraced()
-        self.record_readers = (RequestMetrics(self.metrics), self.traces)
+        self._traces = traces
+        self.record_readers = tuple(filter(None, (RequestMetrics(self.metrics), traces)))
         self.origins = origins
         self.in_flight = InFlight()
         self.queue = EngineQueue(capacity or Capacity(), self.metrics)
@@ -75,5 +75,6 @@ class Service:
         for model in {id(model): model for _, model in self.catalog.names()}.values():
             await model.aclose()
         await self.limiter.aclose()
-        await self.traces.aclose()
+        if self._traces:
+            await self._traces.aclose()
         await self._resources.aclose()

@@ -70,32 +70,44 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._of_models: dict[str, ModelMetrics] = {}
-        gauge = self._gauge
-        counter = self._counter
-        histogram = self._histogram
-        self.running = gauge("num_requests_running", "Chat requests that are being answered.")
-        self.waiting = gauge("num_requests_waiting", "Chat requests that wait for their turn.")
-        self.queue_s = histogram("request_queue_time_seconds", "Time before a turn came.", _WAIT_BOUNDS_S)
-        self.first_token_s = histogram(
+        self._meter_requests()
+        self._meter_bodies()
+        self._meter_store()
+        self._meter_limits()
+
+    def _meter_requests(self) -> None:
+        self.running = self._gauge("num_requests_running", "Chat requests that are being answered.")
+        self.waiting = self._gauge("num_requests_waiting", "Chat requests that wait for their turn.")
+        self.queue_s = self._histogram(
+            "request_queue_time_seconds", "Time before a turn came.", _WAIT_BOUNDS_S
+        )
+        self.first_token_s = self._histogram(
             "time_to_first_token_seconds", "From a request's arrival to its first token.", _WAIT_BOUNDS_S
         )
-        self.per_token_s = histogram(
+        self.per_token_s = self._histogram(
             "request_time_per_output_token_seconds",
             "A request's mean time between tokens after the first.",
             _TOKEN_BOUNDS_S,
         )
-        self.whole_s = histogram(
+        self.whole_s = self._histogram(
             "e2e_request_latency_seconds", "From a request's arrival to its end.", _REQUEST_BOUNDS_S
         )
-        self.prompt_tokens = counter("prompt_tokens", "Prompt tokens.")
-        self.cached_tokens = counter("prompt_tokens_cached", "Those of them that the prefix cache held.")
-        self.generation_tokens = counter("generation_tokens", "Tokens generated, reasoning included.")
-        self.reasoning_tokens = counter("reasoning_tokens", "Those of them that are reasoning.")
-        self.successes = counter("request_success", "Choices that were finished.", "finished_reason")
-        self.failures = counter("request_failure", "Requests without a whole reply, by error.", "code")
+        self.prompt_tokens = self._counter("prompt_tokens", "Prompt tokens.")
+        self.cached_tokens = self._counter(
+            "prompt_tokens_cached", "Those of them that the prefix cache held."
+        )
+        self.generation_tokens = self._counter("generation_tokens", "Tokens generated, reasoning included.")
+        self.reasoning_tokens = self._counter("reasoning_tokens", "Those of them that are reasoning.")
+        self.successes = self._counter("request_success", "Choices that were finished.", "finished_reason")
+        self.failures = self._counter("request_failure", "Requests without a whole reply, by error.", "code")
         self.responses = Counter(
             "tessera_http_responses", "Responses by status.", ["status"], registry=self.registry
         )
+        self.spans_lost = Counter(
+            "tessera_spans_lost", "Spans that the traces' collector did not take.", registry=self.registry
+        )
+
+    def _meter_limits(self) -> None:
         self.refused = Counter(
             "tessera_requests_refused",
             "Requests that a limit or a key's permissions refused.",
@@ -109,26 +121,12 @@ class Metrics:
             registry=self.registry,
             multiprocess_mode="livesum",
         )
-        self._meter_bodies()
         self.limiter_fallback = Gauge(
             "tessera_limiter_fallback",
             "API processes that count by themselves because Redis does not answer.",
             registry=self.registry,
             multiprocess_mode="livesum",
         )
-        self.ledger_lag_s = Histogram(
-            "tessera_ledger_lag_seconds",
-            "From a request's end until that is on record.",
-            registry=self.registry,
-            buckets=_TOKEN_BOUNDS_S,
-        )
-        self.ledger_failures = Counter(
-            "tessera_ledger_failures", "Times that usage could not be written.", registry=self.registry
-        )
-        self.spans_lost = Counter(
-            "tessera_spans_lost", "Spans that the traces' collector did not take.", registry=self.registry
-        )
-        self._meter_store()
 
     def _meter_bodies(self) -> None:
         self.body_bytes = Gauge(
@@ -145,6 +143,15 @@ class Metrics:
         )
 
     def _meter_store(self) -> None:
+        self.ledger_lag_s = Histogram(
+            "tessera_ledger_lag_seconds",
+            "From a request's end until that is on record.",
+            registry=self.registry,
+            buckets=_TOKEN_BOUNDS_S,
+        )
+        self.ledger_failures = Counter(
+            "tessera_ledger_failures", "Times that usage could not be written.", registry=self.registry
+        )
         self.store_up = Gauge(
             "tessera_store_up",
             "Whether every API process reaches the store: 1, or 0.",

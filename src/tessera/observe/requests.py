@@ -12,13 +12,13 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RequestMetrics:
-    """A `RecordReader`. Requests that were refused before they were received are not counted."""
+    """A `RecordReader`. Requests that were refused before they were read are not counted."""
 
     metrics: Metrics
 
     def reached(self, record: RequestRecord, step: RequestStep) -> None:
         counts = self._counts(record)
-        if step is RequestStep.RECEIVED:
+        if step is RequestStep.READ:
             counts.waiting.inc()
         elif step is RequestStep.STARTED:
             counts.waiting.dec()
@@ -37,7 +37,7 @@ class RequestMetrics:
         self._log(record, whole_s)
 
     def _counts(self, record: RequestRecord) -> ModelMetrics:
-        assert record.asked is not None, "received"
+        assert record.asked is not None, "read"
         return self.metrics.of(record.asked.model)
 
     def _count_tokens(self, record: RequestRecord) -> None:
@@ -49,7 +49,7 @@ class RequestMetrics:
         counts.reasoning_tokens.inc(tally.reasoning_tokens)
 
     def _count_outcome(self, record: RequestRecord, whole_s: float) -> None:
-        assert record.asked is not None, "received"
+        assert record.asked is not None, "read"
         model = record.asked.model
         if record.failure is not None:
             self.metrics.failures.labels(model, record.failure).inc()
@@ -64,7 +64,7 @@ class RequestMetrics:
             counts.per_token_s.observe((whole_s - first_token_s) / (n_tokens - 1))
 
     def _log(self, record: RequestRecord, whole_s: float) -> None:
-        assert record.asked is not None, "received"
+        assert record.asked is not None, "read"
         tally = record.tally
         log(
             _logger,

@@ -12,7 +12,7 @@ from tessera.core.record import Asked, RecordReader, RequestRecord, RequestStep
 
 Attribute: TypeAlias = str | int | float | bool | Sequence[str]
 
-_EVENTS = tuple(step for step in RequestStep if step not in (RequestStep.AUTHENTICATED, RequestStep.RECEIVED))
+_BEFORE_ADMITTED = (RequestStep.RECEIVED, RequestStep.AUTHENTICATED, RequestStep.READ)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +38,6 @@ class Traces(RecordReader, Protocol):
         ...
 
 
-class Untraced:
-    """`Traces` that go nowhere."""
-
-    def reached(self, record: RequestRecord, step: RequestStep) -> None:
-        pass
-
-    def closed(self, record: RequestRecord) -> None:
-        pass
-
-    async def aclose(self) -> None:
-        pass
-
-
 def span_of(record: RequestRecord) -> RequestSpan:
     """The span of a request that ends now."""
     attributes: dict[str, Attribute | None] = {
@@ -67,11 +54,15 @@ def span_of(record: RequestRecord) -> RequestSpan:
             attributes |= _of_reply(asked, record)
     return RequestSpan(
         name=name,
-        begun_ns=record.begun_ns,
-        ended_ns=record.begun_ns + round(record.age_s * 1e9),
+        begun_ns=record.received_ns,
+        ended_ns=record.received_ns + round(record.age_s * 1e9),
         traceparent=record.traceparent,
         attributes={key: value for key, value in attributes.items() if value is not None},
-        events=[(f"tessera.{step}", at_ns) for step, at_ns in record.times_ns().items() if step in _EVENTS],
+        events=[
+            (f"tessera.{step}", at_ns)
+            for step, at_ns in record.times_ns().items()
+            if step not in _BEFORE_ADMITTED
+        ],
         failed=record.is_our_fault,
     )
 

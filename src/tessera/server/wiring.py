@@ -14,7 +14,7 @@ from tessera.errors import StartupError
 from tessera.http.limits import BODIES_PER_ACCOUNT, BODIES_PER_PRIORITY, HttpLimits
 from tessera.http.service import Service
 from tessera.observe.metrics import Metrics
-from tessera.observe.spans import Traces, Untraced
+from tessera.observe.spans import Traces
 from tessera.server.storage import database_url, spool_folder
 from tessera.settings import Settings
 from tessera.store.database import open_database
@@ -115,12 +115,12 @@ def limiter(settings: Settings, metrics: Metrics) -> Limiter:
         ) from error
 
 
-def traces(settings: Settings, metrics: Metrics) -> Traces:
+def traces(settings: Settings, metrics: Metrics) -> Traces | None:
     """The traces of one API process; raises `StartupError` if their library is missing, or its variables are
     invalid.
     """
     if settings.otlp_endpoint is None:
-        return Untraced()
+        return None
     try:
         from tessera.observe.otlp import OtlpTraces
     except ModuleNotFoundError as error:

@@ -24,7 +24,7 @@ class OpenEntry:
 
     async def __aenter__(self) -> Self:
         asked = self._record.asked
-        assert asked is not None, "received"
+        assert asked is not None, "read"
         self._opening = self._ledger.open(asked.reply_id, lambda: self._record.entry(ended=False))
         return self
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import httpx2
 import pytest
-from tests.serving import Server, ask, free_port, wait_for
+from tests.serving import Server, ask, free_port
+from tests.waiting import wait_for
 
 Serve = Callable[..., Server]
 

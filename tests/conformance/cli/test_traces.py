@@ -15,7 +15,6 @@ from tests.waiting import wait_for
 
 from tessera.errors import StartupError
 from tessera.observe.metrics import Metrics
-from tessera.observe.spans import Untraced
 from tessera.server import wiring as assembly
 from tessera.settings import Settings
 
@@ -180,7 +179,7 @@ def test_a_collector_that_is_silent_does_not_hold_up_the_end(service: Serve) -> 
 
 
 def test_a_missing_library_is_named_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert isinstance(assembly.traces(Settings(), Metrics()), Untraced)
+    assert assembly.traces(Settings(), Metrics()) is None
     monkeypatch.setitem(sys.modules, "tessera.observe.otlp", None)
     with pytest.raises(StartupError, match=r"pip install 'tessera-serve\[otel\]'"):
         assembly.traces(Settings(otlp_endpoint="http://127.0.0.1:1"), Metrics())

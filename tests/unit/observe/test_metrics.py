@@ -48,7 +48,7 @@ from tessera.observe.metrics import Metrics
 from tessera.observe.requests import RequestMetrics
 with RequestRecord("t", "a", "k", readers=[RequestMetrics(Metrics())]) as record:
     record.ask(ChatRequest(()), reply_id="r", model="m", streamed=False)
-    record.reach(RequestStep.RECEIVED)
+    record.reach(RequestStep.READ)
     record.reach(RequestStep.STARTED)
     record.tally.prompt_tokens = 5
 """

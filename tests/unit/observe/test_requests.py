@@ -21,7 +21,7 @@ def metrics() -> Metrics:
 def received(metrics: Metrics) -> RequestRecord:
     record = RequestRecord("req_7", "acc_1", "key_1", readers=[RequestMetrics(metrics)])
     record.ask(ChatRequest(()), reply_id="chatcmpl-1", model="m", streamed=True)
-    record.reach(RequestStep.RECEIVED)
+    record.reach(RequestStep.READ)
     return record
 
 
