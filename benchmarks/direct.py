@@ -18,7 +18,7 @@ from tessera.engine.host.private import PrivateEngine
 from tessera.errors import TesseraError
 from tessera.models.progress import Quiet
 from tessera.prompt.compile import compile_prompt
-from tessera.server.blueprints import private_model
+from tessera.server.models import private_model
 from tessera.settings import Settings
 from tessera.wire.decode import decode_request
 

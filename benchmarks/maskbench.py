@@ -24,10 +24,11 @@ from tessera.core.chat import ChatRequest, JsonObject, JsonSchema
 from tessera.core.generation import Grammar
 from tessera.errors import InvalidSchema
 from tessera.formats.hermes import HERMES
+from tessera.grammars.bytewise import ByteTokenizer
 from tessera.grammars.ladder import admitted_grammar
-from tessera.grammars.llg import LIMITS
+from tessera.grammars.llg import LIMITS, llg_tokenizer
 from tessera.grammars.process import Attempts
-from tessera.grammars.trial import Trial, byte_tokenizer
+from tessera.grammars.trial import Trial
 from tessera.schemas.validation import Validator
 
 END = {"<|im_end|>": 256}
@@ -84,7 +85,7 @@ def judge(path: Path) -> Outcome:
 def follow(outcome: Outcome, schema: JsonObject | bool, lark: str, tests: Iterable[Any]) -> None:
     """Judge the instances: by the grammar, byte by byte, and by the final check."""
     validator = Validator(schema)
-    tokenizer = byte_tokenizer(257, END)
+    tokenizer = llg_tokenizer(ByteTokenizer(257, END), [min(END.values())])
     for test in tests:
         text = json.dumps(test["data"], ensure_ascii=False)
         matcher = LLMatcher(tokenizer, LLMatcher.grammar_from_lark(lark), log_level=0, limits=LIMITS)

@@ -29,7 +29,7 @@ from tessera.core.chat import (
 from tessera.core.generation import TokenChunk
 from tessera.models.progress import Quiet
 from tessera.prompt.compile import compile_prompt
-from tessera.server.blueprints import private_model
+from tessera.server.models import private_model
 from tessera.settings import Settings
 
 SCHEMAS: dict[str, JsonObject] = json.loads(Path(__file__).with_name("schemas.json").read_text())

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 import uvicorn
@@ -15,6 +15,7 @@ from blockbuster import blockbuster_ctx
 from hypothesis import settings
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
+from tests import hosted
 from tests.in_process import InProcess
 from tests.postgres import Postgres, cluster
 from tests.waiting import wait_for
@@ -25,7 +26,8 @@ from tessera.access.limits import Limiter
 from tessera.access.queue import EngineQueue
 from tessera.access.tiers import DEFAULTS, OPERATOR_TIER, Tier
 from tessera.catalog import Catalog, Model
-from tessera.engine.openvino.config import WorkerConfig
+from tessera.engine.host.frames import Start
+from tessera.engine.openvino.convert import IR
 from tessera.engine.scripted.engine import ScriptedEngine, ScriptedTokenizer
 from tessera.formats.base import ChatFormat
 from tessera.formats.hermes import HERMES
@@ -36,9 +38,9 @@ from tessera.http.inflight import InFlight
 from tessera.http.limits import HttpLimits
 from tessera.http.service import Service
 from tessera.models.cache import Cache, default_root
-from tessera.models.folder import ModelFolder
 from tessera.models.progress import Quiet
 from tessera.models.resolve import resolve
+from tessera.models.source import ModelSource
 from tessera.observe.metrics import Metrics
 from tessera.server.http1.protocol import GuardedProtocol
 from tessera.text.tokenizer import Tokenizer
@@ -94,25 +96,15 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def model_folder() -> ModelFolder:
+def model_folder() -> ModelSource:
     """The embedded model, in the user's cache; fetched and converted by the first test run ever."""
-    return resolve(None, Cache(default_root()), Quiet())
+    return resolve(None, Cache(default_root()), Quiet(), IR)
 
 
 @pytest.fixture(scope="session")
-def worker_config(model_folder: ModelFolder) -> WorkerConfig:
+def openvino_start(model_folder: ModelSource) -> Start:
     """The CPU engine on the embedded model."""
-    return WorkerConfig(
-        model_xml=str(model_folder.model_xml),
-        model_id=model_folder.model_id,
-        context_tokens=model_folder.context_tokens,
-        vocabulary_size=49_152,
-        eos_token_ids=model_folder.eos_token_ids,
-        kv_cache_bytes=2**28,
-        max_sequences=8,
-        step_tokens=64,
-        tokenizer_json=str(model_folder.tokenizer_json),
-    )
+    return hosted.openvino_start(model_folder, 49_152)
 
 
 @pytest.fixture
@@ -175,6 +167,9 @@ class Served:
         return not busy and self.bodies.n_waiting == 0
 
 
+Serve: TypeAlias = Callable[..., Served]
+
+
 @pytest.fixture(scope="session")
 def stopping() -> Iterator[list[threading.Thread]]:
     """Servers take a moment to stop; they do so while the next test runs."""
@@ -218,7 +213,7 @@ def run_app(stopping: list[threading.Thread]) -> Callable[[ASGIApp], AbstractCon
 
 
 @pytest.fixture
-def serve(stopping: list[threading.Thread]) -> Iterator[Callable[..., Served]]:
+def serve(stopping: list[threading.Thread]) -> Iterator[Serve]:
     """Serve a `ScriptedEngine` made with the given arguments."""
     with ExitStack() as stack:
         stack.enter_context(blockbuster_ctx())
@@ -267,5 +262,5 @@ def serve(stopping: list[threading.Thread]) -> Iterator[Callable[..., Served]]:
 
 
 @pytest.fixture
-def served(serve: Callable[..., Served]) -> Served:
+def served(serve: Serve) -> Served:
     return serve()

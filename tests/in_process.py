@@ -6,7 +6,7 @@ from tessera.core.chat import ChatRequest
 from tessera.core.generation import Grammar
 from tessera.errors import GenerationFailed
 from tessera.formats.base import ChatFormat
-from tessera.grammars.base import Written
+from tessera.grammars.base import FinishedPart
 from tessera.grammars.turn import build_grammar
 from tessera.schemas.validation import Validator
 
@@ -23,7 +23,7 @@ class InProcess:
     async def grammar(self, request: ChatRequest) -> Grammar | None:
         return build_grammar(request, self._syntax, self._control_tokens)
 
-    async def validate(self, parts: Sequence[Written]) -> None:
+    async def validate(self, parts: Sequence[FinishedPart]) -> None:
         for part in parts:
             if problem := Validator(part.schema).validate(part.text):
                 raise GenerationFailed(f"{part.what} did not fit the schema ({problem}).")

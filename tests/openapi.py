@@ -12,7 +12,7 @@ from tests.error_codes import error_codes
 from tessera import errors
 from tessera.core.events import FinishReason
 from tessera.engine.host.client import Reason
-from tessera.errors import CommandError, OperatorError, StartupError, TesseraError
+from tessera.errors import CommandError, ModelError, OperatorError, StartupError, TesseraError
 from tessera.wire import cards, reply, usage
 from tessera.wire.cards import Card, CardList
 from tessera.wire.decode import REFUSED, WITHOUT_EFFECT
@@ -23,21 +23,19 @@ from tessera.wire.usage import OwnBy, UsageReport
 Json = dict[str, Any]
 PLACE = "#/components/schemas/"
 RENAMED = {
-    "tessera.wire.request.CalledFunction": "CalledFunction",
-    "tessera.wire.reply.CalledFunction": "FunctionOfCall",
     "Request": "ChatRequest",
     "Completion": "ChatCompletion",
 }
 
 _SENT = {
-    RENAMED.get(f"{kind.__module__}.{kind.__name__}", RENAMED.get(kind.__name__, kind.__name__)): kind
+    RENAMED.get(kind.__name__, kind.__name__): kind
     for module in (cards, reply, usage)
     for kind in vars(module).values()
     if isinstance(kind, type) and issubclass(kind, Struct) and kind is not Struct
 }
 """What is part of responses: what has a default there is sent all the same."""
 
-NEVER_SENT = (CommandError, OperatorError, StartupError)
+NEVER_SENT = (CommandError, ModelError, OperatorError, StartupError)
 
 _STANDING: Json = {
     f"X-RateLimit-{name}-Requests": {"schema": {"type": "integer", "minimum": 0}}

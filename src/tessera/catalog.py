@@ -1,4 +1,4 @@
-"""A served model: an engine, the tokenizer and format that go with it, and the names it answers to."""
+"""A served model: an engine, its tokenizer and format, and the names that it answers to."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ class Renderer(Protocol):
     """Renders conversations by a template that is not trusted."""
 
     async def start(self) -> None:
-        """Has all that is needed ready; calling it is optional. Raises `StartupError`."""
+        """Prepares for the first conversation; calling it is optional. Raises `StartupError`."""
         ...
 
     async def render(self, request: ChatRequest) -> tuple[Segment, ...]:
@@ -29,15 +29,17 @@ class Renderer(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """End its processes."""
+        """Ends its processes."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """Everything a request needs of a model. `sampling` are its defaults per mode; `created_s` is Unix
-    time; `encoded` are texts that its tokenizer has encoded, and `encoding` are the threads that encode long
-    ones. Without a `renderer`, the format renders.
+    """Everything that a request needs of a model.
+
+    `sampling` are its defaults per mode; `created_s` is Unix time; `encoded` remembers texts that the
+    tokenizer has encoded, and `encoding` are the threads that encode long ones. Without a `renderer`, the
+    format renders.
     """
 
     id: str
@@ -54,21 +56,25 @@ class Model:
 
     @property
     def context_tokens(self) -> int:
-        """Prompt and output of a request together stay within it."""
+        """The most tokens of a request's prompt and output together."""
         return self.engine.info.context_tokens
 
     def window_tokens(self, most: int | None) -> int:
-        """The context of somebody who may use `most` tokens of it."""
+        """The context of a caller who may use `most` tokens of it."""
         return self.context_tokens if most is None else min(self.context_tokens, most)
 
     async def start(self) -> None:
-        """Has its processes ready, but for the engine's; raises `StartupError` if one cannot work."""
+        """Returns when the engine and the model's processes are ready.
+
+        Raises `StartupError` if one of the processes cannot work, and `EngineUnavailable`.
+        """
+        await self.engine.start()
         for each in (self.grammars, self.renderer):
             if each:
                 await each.start()
 
     async def aclose(self) -> None:
-        """End its processes."""
+        """Closes the engine and ends the model's processes."""
         await self.engine.aclose()
         for each in (self.grammars, self.renderer):
             if each:
@@ -76,7 +82,7 @@ class Model:
 
 
 class Catalog:
-    """The models by name. Aliases map inside; replies name the model that answered."""
+    """The models by name. Requests may give an alias; replies give the id of the model that answered."""
 
     def __init__(self, models: Iterable[Model], aliases: Mapping[str, str], default: str) -> None:
         """`aliases` maps a name to a model id; `default` answers requests that name no model."""
@@ -104,8 +110,12 @@ class Catalog:
         """The model that answers requests which name none."""
         return self.find(None)
 
+    def models(self) -> tuple[Model, ...]:
+        """Every model, once."""
+        return tuple(self._models.values())
+
     def names(self) -> list[tuple[str, Model]]:
-        """Every name that `find` takes, models first."""
+        """Every name that `find` takes, ids before aliases."""
         aliases = [(alias, self._models[id]) for alias, id in self._aliases.items()]
         return [
             *self._models.items(),

@@ -15,6 +15,7 @@ T = TypeVar("T")
 VARIABLE_PREFIX = "TESSERA_"
 
 Tables: TypeAlias = Mapping[str, Mapping[str, int | str]]
+ModelTables: TypeAlias = Mapping[str, Mapping[str, object]]
 
 _UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _SWITCH = {
@@ -27,6 +28,7 @@ _SWITCH = {
     "no": False,
     "off": False,
 }
+_NAME = r"[\x21-\x7e]{1,200}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +134,15 @@ TABLES = Kind(
     lambda value: tomllib.loads(f"tables = {value}")["tables"],
     converts(dict[matching(r"[a-z0-9_-]{1,32}"), dict[str, int | str]]),
 )
+MODELS = Kind(
+    "in TOML a table for each name without spaces, elsewhere one such as "
+    '{small = {model = "/models/small.gguf"}}',
+    TABLES.parse,
+    converts(Annotated[dict[matching(_NAME), dict[str, object]], Meta(min_length=1)]),
+)
 FOLDER = Kind("a path", str, _check_folder)
 SPEC = text("a path, or ORGANISATION/NAME of a hub", r"\S.*")
-NAME = text("a name without spaces", r"[\x21-\x7e]{1,200}")
+NAME = text("a name without spaces", _NAME)
 URL = text("sqlite:///path or postgresql://…", r"(sqlite|postgres(ql)?)://\S.*")
 PEPPER = text("32 to 1024 printable characters", r"[\x20-\x7e]{32,1024}")
 REDIS_URL = text("a URL such as redis://host:6379/0", r"(rediss?|unix)://\S+")

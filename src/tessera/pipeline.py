@@ -1,8 +1,22 @@
 """A request's way from messages to events. Read this first.
 
-    ChatRequest ──compile──▶ Prompt, Sampling ──engine──▶ TokenChunks ──reader──▶ ChatEvents ──check──▶
+    http.chat               receives the request, and has it decoded (wire.decode) and admitted (access)
+    ── this page ──
+    prompt.compile          ChatRequest → Prompt, Sampling
+        prompt.support          refuses what the model cannot do
+        grammars.checker        builds the grammar of the reply, in a process (grammars.process)
+        formats                 renders the conversation: segments of text and control tokens
+        prompt.encode           segments → token ids
+        prompt.sampling         completes the sampling by the model's defaults
+    engine.base             Prompt, Sampling → TokenChunks
+    parsing.reader          TokenChunks → ChatEvents
+        text.detokenizer        token ids → pieces of text and control tokens
+        parsing.parser          pieces → reasoning, text and tool calls (parsing.states)
+    grammars.reply_check    validates what has finished, in a process (schemas.validation_process)
+    ── end of this page ──
+    wire.stream, wire.reply ChatEvents → SSE frames, or one JSON body (core.result.fold)
 
-The engine yields what each of its steps added; so does this. A whole reply is `fold` of the same events.
+The engine yields what each of its steps added, and so does `run`. A whole reply is `fold` of the same events.
 Whoever iterates owns the generation: closing the iterator, in any phase, aborts it within one engine step.
 """
 
@@ -14,27 +28,27 @@ from tessera.core.chat import Caller, ChatRequest
 from tessera.core.events import ChatEvent
 from tessera.core.tally import Tally
 from tessera.grammars.reply_check import ReplyCheck
-from tessera.parsing.reader import Reader
+from tessera.parsing.reader import ReplyReader
 from tessera.prompt.compile import compile_prompt
-from tessera.prompt.token_memory import Spoken
+from tessera.prompt.token_memory import TokenRecorder
 
 
 async def run(
     request: ChatRequest, model: Model, caller: Caller, tally: Tally
 ) -> AsyncGenerator[tuple[ChatEvent, ...]]:
-    """Yield the events of the reply, those of one engine step together; the last one is `Completed`.
-    `tally` is right at every moment: what is cut short is counted too.
+    """Yields the events of the reply, those of one engine step together; the last one is `Completed`.
+    `tally` is up to date at every moment, so that a reply which is cut short is counted too.
 
-    Raises `RequestError` before the first batch and `EngineError` at any moment.
+    Raises `RequestError` before the first events and `EngineError` at any moment.
     """
     compiled = await compile_prompt(request, model, caller)
     tally.prompt_tokens = len(compiled.prompt.token_ids)
-    reader = Reader(request, model.format.syntax, model.tokenizer, tally)
+    reader = ReplyReader(request, model.format.syntax, model.tokenizer, tally)
     check = ReplyCheck(request, model.grammars)
-    spoken = Spoken(compiled.prompt, model)
+    recorder = TokenRecorder(compiled.prompt, model)
     async with aclosing(model.engine.generate(compiled.prompt, compiled.sampling)) as chunks:
         async for chunk in chunks:
-            spoken.feed(chunk)
+            recorder.feed(chunk)
             if events := reader.feed(chunk):
                 await check.feed(events)
                 yield events

@@ -8,7 +8,7 @@ stops the start, and the message names it, what it may be, and where it came fro
 import difflib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -18,6 +18,7 @@ from tessera.kinds import (
     FOLDER,
     HTTP_URL,
     KEY,
+    MODELS,
     NAME,
     NAMES,
     ORIGINS,
@@ -28,6 +29,7 @@ from tessera.kinds import (
     TABLES,
     URL,
     VARIABLE_PREFIX,
+    ModelTables,
     Row,
     Tables,
     choice,
@@ -72,10 +74,16 @@ class Settings:
     aliases: tuple[str, ...] = setting(
         ("Qwen/Qwen3.6-35B-A3B",), NAMES, "Other names that requests may give for the model."
     )
-    engine: Literal["openvino", "scripted"] = setting(
+    models: ModelTables | None = setting(  # noqa: RUF009 - a dataclass field
+        None, MODELS, "Several models in place of one, each with settings of its own: see Several models."
+    )
+    engine: str = setting(
         "openvino",
-        choice("openvino", "scripted"),
+        NAME,
         "What computes; scripted answers without a model: a sentence, or the shortest reply of a schema.",
+    )
+    engine_python: Path | None = setting(  # noqa: RUF009 - a dataclass field
+        None, FOLDER, "Python of the environment that the engine runs in; without one, the server's own."
     )
     offline: bool = setting(False, SWITCH, "Never use the network to get a model.")
     cache_dir: Path | None = setting(  # noqa: RUF009 - a dataclass field
@@ -172,6 +180,24 @@ class Settings:
 
 DEFAULTS = Settings()
 
+MODEL_SETTINGS = (
+    "model",
+    "aliases",
+    "engine",
+    "engine_python",
+    "context_tokens",
+    "kv_cache_bytes",
+    "grammar_bytes",
+    "max_sequences",
+    "step_tokens",
+    "step_gap_s",
+    "precision",
+    "threads",
+    "scripted_tokens_per_s",
+    "engine_hang_s",
+)
+"""Those that a model's table may hold."""
+
 ROWS: tuple[Row, ...] = tuple(
     Row(row.name, row.metadata["kind"], row.default, row.metadata["help"], row.metadata["secret"])
     for row in fields(Settings)
@@ -197,9 +223,35 @@ def load(flags: Mapping[str, str], environment: Mapping[str, str], config: Path 
             _accept(row, variable, environment[variable], "", values, problems, parse=True)
     for name, value in flags.items():
         _accept(_BY_NAME[name], _BY_NAME[name].flag, value, "", values, problems, parse=True)
+    if "models" in values:
+        values["models"] = _read_models(values, problems)
     if problems:
         raise StartupError("\n".join(problems))
     return Settings(**cast("dict[str, Any]", values))
+
+
+def model_settings(settings: Settings) -> tuple[Settings, ...]:
+    """The settings of each model: of several, each has its own table over the rest."""
+    if settings.models is None:
+        return (settings,)
+    return tuple(
+        replace(settings, **cast("dict[str, Any]", {"aliases": (), **table}), models=None, model_name=name)
+        for name, table in settings.models.items()
+    )
+
+
+def _read_models(values: Mapping[str, object], problems: list[str]) -> ModelTables:
+    """The tables of `models`, their values checked."""
+    for name in ("model", "model_name", "aliases"):
+        if name in values:
+            problems.append(f"{name} and models cannot both be set: put {name} into the table of a model.")
+    tables: dict[str, Mapping[str, object]] = {}
+    for name, table in cast("ModelTables", values["models"]).items():
+        tables[name] = checked = dict[str, object]()
+        for key, value in table.items():
+            row = _BY_NAME[key] if key in MODEL_SETTINGS else None
+            _accept(row, key, value, f"of models.{name}", checked, problems)
+    return tables
 
 
 def _read_toml(path: Path) -> dict[str, object]:

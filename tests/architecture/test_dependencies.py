@@ -7,9 +7,11 @@ import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 # Imported where it is used only, with a message for whoever lacks it.
-OPTIONAL = {"tiktoken", "redis", "psycopg", "opentelemetry"}
+OPTIONAL = {"redis", "psycopg", "opentelemetry"}
 
 
 def canonical(name: str) -> str:
@@ -39,3 +41,11 @@ def test_every_imported_package_is_declared() -> None:
     sources = packages_distributions()
     wanted = {canonical(sources.get(name, [name])[0]) for name in imported() - OPTIONAL}
     assert wanted - declared() == set()
+
+
+@pytest.mark.parametrize("pins", ["serve.txt", "dev.txt"])
+def test_every_declared_package_is_pinned(pins: str) -> None:
+    """A range that is added to `pyproject.toml` needs `make lock`."""
+    lines = (ROOT / "requirements" / pins).read_text().splitlines()
+    pinned = {canonical(re.split(r"[=\[]", line)[0]) for line in lines if re.match(r"[a-z0-9]", line)}
+    assert declared() - pinned == set()

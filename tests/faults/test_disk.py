@@ -9,7 +9,8 @@ import pytest
 from tests.serving import TESSERA, Server, ask
 from tests.tiny_model import byte_words, write_gguf
 
-from tessera.errors import StartupError
+from tessera.engine.openvino.convert import IR
+from tessera.errors import ModelError
 from tessera.models.cache import Cache, Origin
 from tessera.models.progress import Quiet
 from tessera.models.resolve import resolve
@@ -44,7 +45,7 @@ def test_a_model_that_does_not_fit_is_no_model_and_is_made_when_there_is_room(
     tiny_disk: Callable[[int], Path],
 ) -> None:
     cache = Cache(tiny_disk(512))
-    with pytest.raises(StartupError, match="No space left"):
+    with pytest.raises(ModelError, match="No space left"):
         cache.ensure("tiny", build, Quiet())
     assert cache.entries() == []
     assert cache.find("tiny") is None
@@ -58,8 +59,8 @@ def test_a_conversion_that_does_not_fit_says_so(n_kib: int, tiny_disk: Callable[
     disk = tiny_disk(n_kib)
     source = disk.parent / "tiny.gguf"
     write_gguf(source, byte_words(tags_are_tokens=True))
-    with pytest.raises(StartupError) as refused:
-        resolve(str(source), Cache(disk), Quiet())
+    with pytest.raises(ModelError) as refused:
+        resolve(str(source), Cache(disk), Quiet(), IR)
     assert "space" in refused.value.message
     assert Cache(disk).entries() == []
     done = subprocess.run(

@@ -17,6 +17,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.conformance.engines import fake_worker
+from tests.hosted import private
 from tests.waiting import until
 
 from tessera.access.keys import Keys
@@ -99,13 +100,13 @@ async def subject(
         tokenizer = ScriptedTokenizer()
         size = tokenizer.vocabulary_size
         config = replace(
-            fake_worker.CONFIG, vocabulary_size=size, eos_token_ids=(size - 1,), context_tokens=2**16
+            fake_worker.START, vocabulary_size=size, eos_token_ids=(size - 1,), context_tokens=2**16
         )
-        engine = PrivateEngine(config, hang_s=1.0, command=fake_worker.COMMAND)
+        engine = private(config, hang_s=1.0, command=fake_worker.COMMAND)
     else:
-        config = request.getfixturevalue("worker_config")
-        tokenizer = HfTokenizer.from_file(Path(config.tokenizer_json))
-        engine = PrivateEngine(config, hang_s=3.0)
+        config = request.getfixturevalue("openvino_start")
+        tokenizer = HfTokenizer.from_file(Path(config.options["tokenizer_json"]))
+        engine = private(config, hang_s=3.0)
     with serving(engine, tokenizer, run_app) as (app, port):
         headers = {"Authorization": f"Bearer {KEY}"}
         async with httpx2.AsyncClient(

@@ -12,16 +12,17 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from tests.conformance.engines.fake_worker import COMMAND, START
 from tests.serving import ask
 
-from tessera.catalog import Model
-from tessera.engine.host.client import OpenVinoEngine
+from tessera.catalog import Catalog, Model
+from tessera.engine.host.client import HostedEngine
 from tessera.engine.host.process import EngineProcess
-from tessera.engine.openvino.config import HOMELESS, WorkerConfig
 from tessera.engine.scripted.engine import ScriptedTokenizer
 from tessera.errors import EngineUnavailable, StartupError
 from tessera.formats.hermes import HERMES
 from tessera.processes import supervision
+from tessera.processes.children import HOMELESS
 from tessera.server.api import Api
 from tessera.server.parent import run
 from tessera.settings import Settings
@@ -29,8 +30,6 @@ from tessera.settings import Settings
 pytestmark = pytest.mark.anyio
 
 KEY = "sk-tessera-" + "g" * 40
-CONFIG = WorkerConfig("fake", "fake", 4096, 1000, (2,), 0, 8, 64, "")
-FAKE_WORKER = Path(__file__).parents[1] / "conformance/engines/fake_worker.py"
 
 
 @pytest.fixture
@@ -41,15 +40,15 @@ def listener() -> Iterator[socket.socket]:
 
 
 def api(engine: EngineProcess, listener: socket.socket) -> Api:
-    client = OpenVinoEngine(engine.path, CONFIG.served())
+    client = HostedEngine(engine.path, START.served)
     model = Model("fake", client, ScriptedTokenizer(), HERMES, HERMES.sampling, created_s=1)
-    return Api(model, Settings(api_key=KEY, max_running=1), b"s" * 32, listener)
+    return Api(Catalog([model], {}, "fake"), Settings(api_key=KEY, max_running=1), b"s" * 32, listener)
 
 
 async def test_an_engine_that_never_starts_is_a_failed_start(listener: socket.socket) -> None:
-    engine = EngineProcess(CONFIG, command=(sys.executable, "-c", "raise SystemExit(3)"))
+    engine = EngineProcess(START, command=(sys.executable, "-c", "raise SystemExit(3)"))
     with pytest.raises(StartupError, match="exit code 3"):
-        await asyncio.wait_for(run(api(engine, listener), engine, lambda: None), 10)
+        await asyncio.wait_for(run(api(engine, listener), [engine], lambda: None), 10)
 
 
 async def test_an_engine_that_cannot_be_kept_alive_ends_the_service(
@@ -58,9 +57,9 @@ async def test_an_engine_that_cannot_be_kept_alive_ends_the_service(
     monkeypatch.setattr(supervision, "FIRST_DELAY_S", 0.01)
     monkeypatch.setattr(supervision, "LAST_DELAY_S", 0.01)
     monkeypatch.setattr(supervision, "MOST_RESTARTS", 2)
-    engine = EngineProcess(CONFIG, command=(sys.executable, str(FAKE_WORKER)))
+    engine = EngineProcess(START, command=COMMAND)
     ready = asyncio.Event()
-    service = asyncio.create_task(run(api(engine, listener), engine, ready.set))
+    service = asyncio.create_task(run(api(engine, listener), [engine], ready.set))
     await asyncio.wait_for(ready.wait(), 10)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1/chat/completions"
     headers = {"Authorization": f"Bearer {KEY}"}
@@ -86,10 +85,10 @@ async def test_an_engine_that_cannot_be_kept_alive_ends_the_service(
 
 
 async def test_the_engine_has_no_home_and_reports_to_nobody(listener: socket.socket) -> None:
-    engine = EngineProcess(CONFIG, command=(sys.executable, str(FAKE_WORKER)))
+    engine = EngineProcess(START, command=COMMAND)
     ready = asyncio.Event()
     front = api(engine, listener)
-    service = asyncio.create_task(run(front, engine, ready.set))
+    service = asyncio.create_task(run(front, [engine], ready.set))
     await asyncio.wait_for(ready.wait(), 10)
     environment = Path(f"/proc/{engine.pid}/environ").read_text().split("\0")  # noqa: ASYNC240
     assert "HOME=/dev/null" in environment

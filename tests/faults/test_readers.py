@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import Served
+from tests.conformance.http.conftest import Connect
+from tests.conftest import Serve, Served
 from tests.waiting import wait_for
 
 from tessera.engine.scripted.engine import ScriptedTokenizer, cycling
@@ -32,20 +33,20 @@ def resident_kib() -> int:
     return pages * os.sysconf("SC_PAGESIZE") // 1024
 
 
-def slow_server(serve: Any) -> Any:
+def slow_server(serve: Serve) -> Any:
     """Makes tokens for ever, far faster than its slow clients read, and gives up on them soon."""
     limits = HttpLimits(send_deadline_s=SEND_DEADLINE_S, keep_alive_s=0.2)
     return serve(limits, script=ENDLESS, context_tokens=2**30, tokens_per_chunk=64)
 
 
-def one_more_is_answered(served: Served, connect: Any) -> None:
+def one_more_is_answered(served: Served, connect: Connect) -> None:
     raw = connect(served)
     raw.ask(stream=True, max_tokens=640)
     raw.read_until(b"data: [DONE]\n\n")
 
 
 @pytest.mark.parametrize("n", COUNTS)
-def test_clients_that_do_not_read_are_cut_off_and_hold_little(serve: Any, connect: Any, n: int) -> None:
+def test_clients_that_do_not_read_are_cut_off_and_hold_little(serve: Serve, connect: Connect, n: int) -> None:
     served = slow_server(serve)
     one_more_is_answered(served, connect)
     before_kib = resident_kib()
@@ -62,7 +63,7 @@ def test_clients_that_do_not_read_are_cut_off_and_hold_little(serve: Any, connec
         assert b"[DONE]" not in raw.read_to_the_end()
 
 
-def test_the_buffer_of_a_client_that_does_not_read_is_bounded(serve: Any, connect: Any) -> None:
+def test_the_buffer_of_a_client_that_does_not_read_is_bounded(serve: Serve, connect: Connect) -> None:
     served = serve(HttpLimits(send_deadline_s=60), script=ENDLESS, context_tokens=2**30)
     raw = connect(served, receive_buffer=4096)
     steps = 0
@@ -87,7 +88,9 @@ def test_the_buffer_of_a_client_that_does_not_read_is_bounded(serve: Any, connec
     served.wait_until_idle()
 
 
-def test_a_slow_reader_gets_all_it_can_take_until_a_write_takes_too_long(serve: Any, connect: Any) -> None:
+def test_a_slow_reader_gets_all_it_can_take_until_a_write_takes_too_long(
+    serve: Serve, connect: Connect
+) -> None:
     """1 KiB a second is less than a chunk per deadline: it is as good as stuck. Others do not notice."""
     served = slow_server(serve)
     slow = connect(served, receive_buffer=4096)
@@ -119,7 +122,7 @@ def test_a_slow_reader_gets_all_it_can_take_until_a_write_takes_too_long(serve: 
         reader.join()
 
 
-def test_a_reader_that_is_slow_but_reads_gets_it_all(serve: Any, connect: Any) -> None:
+def test_a_reader_that_is_slow_but_reads_gets_it_all(serve: Serve, connect: Connect) -> None:
     served = slow_server(serve)
     raw = connect(served, receive_buffer=4096)
     raw.ask(stream=True, max_tokens=64 * 300)

@@ -6,10 +6,10 @@ import random
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tests.conftest import Served
+from tests.conformance.http.conftest import Connect
+from tests.conftest import Serve, Served
 from tests.security.test_clients import STAGES, leave_in
 
 from tessera.engine.scripted.engine import paced
@@ -29,7 +29,7 @@ def memory_bytes() -> int:
 @pytest.mark.parametrize(
     "n", [pytest.param(300, id="some"), pytest.param(10_000, id="many", marks=pytest.mark.full)]
 )
-def test_vanished_clients_leave_nothing(n: int, serve: Any, connect: Any) -> None:
+def test_vanished_clients_leave_nothing(n: int, serve: Serve, connect: Connect) -> None:
     served = serve(timing=paced(500, first_s=0.005))
     chance = random.Random(11)
     stages = [chance.choice(STAGES) for _ in range(n)]

@@ -40,7 +40,7 @@ from tessera.formats.hermes import HERMES
 from tessera.formats.qwen3 import QWEN3
 from tessera.formats.template import template_format
 from tessera.grammars.turn import build_grammar
-from tessera.parsing.reader import Reader
+from tessera.parsing.reader import ReplyReader
 from tessera.schemas import patterns
 from tessera.schemas.keywords import KEYWORDS
 from tessera.schemas.validation import Validator
@@ -304,7 +304,7 @@ def reply(data: bytes) -> None:
     request = replace(source.PickValueInList([*_REQUESTS]), n=source.ConsumeIntInRange(1, 2))
     chat_format = source.PickValueInList([HERMES, QWEN3])
     header, spell, ids = Header("chatcmpl-x", 1, "m"), _TOKENIZER.token_bytes, count()
-    reader = Reader(request, chat_format.syntax, _TOKENIZER, Tally(1), lambda: f"call_{next(ids)}")
+    reader = ReplyReader(request, chat_format.syntax, _TOKENIZER, Tally(1), lambda: f"call_{next(ids)}")
     writer = ChunkWriter(header, spell, include_usage=True)
     events, frames = list[Any](), b""
     open_choices = [*range(request.n)]

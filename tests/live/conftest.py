@@ -1,24 +1,24 @@
 import inspect
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractContextManager, aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import openai
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
+from tests.hosted import changed, private, tokenizer_of
 
 from tessera.access.keys import Keys
 from tessera.catalog import Catalog, Model
 from tessera.core.generation import EngineInfo, Prompt, Sampling, TokenChunk
+from tessera.engine.host.frames import Start
 from tessera.engine.host.private import PrivateEngine
-from tessera.engine.openvino.config import WorkerConfig
 from tessera.formats.registry import choose_format
 from tessera.grammars.checker import GrammarCheck
 from tessera.http.app import build_app
 from tessera.http.service import Service
-from tessera.models.folder import ModelFolder
-from tessera.text.hf import HfTokenizer
+from tessera.models.source import ModelSource
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,9 @@ class Recorded:
                 generation.output.extend(chunk.token_ids)
                 yield chunk
 
+    async def start(self) -> None:
+        await self.engine.start()
+
     def unready(self) -> str | None:
         return self.engine.unready()
 
@@ -74,16 +77,16 @@ class LiveService:
 
 @pytest.fixture(scope="session")
 def service(
-    worker_config: WorkerConfig,
-    model_folder: ModelFolder,
+    openvino_start: Start,
+    model_folder: ModelSource,
     run_app: Callable[[ASGIApp], AbstractContextManager[int]],
 ) -> Iterator[LiveService]:
     """In f32: a sequence must not depend on what was cached of it."""
-    tokenizer = HfTokenizer.from_file(model_folder.tokenizer_json)
+    tokenizer = tokenizer_of(model_folder)
     chat_format = choose_format(
         model_folder.chat_template, control_tokens=tokenizer.control_tokens.keys(), eos=model_folder.eos_token
     )
-    engine = Recorded(PrivateEngine(replace(worker_config, precision="f32")))
+    engine = Recorded(private(changed(openvino_start, precision="f32")))
     grammars = GrammarCheck(tokenizer.control_tokens, tokenizer.vocabulary_size, chat_format.syntax)
     model = Model(
         engine.info.model_id, engine, tokenizer, chat_format, chat_format.sampling, 1, grammars=grammars
@@ -93,7 +96,7 @@ def service(
 
     async def starting(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await engine.engine.start()
+            await engine.start()
         await app(scope, receive, send)
 
     with (

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import openai
 import pytest
 from pydantic import BaseModel, Field
+from tests.live.conftest import LiveService
 
 pytestmark = [pytest.mark.live, pytest.mark.full]
 BLOCK = 32
@@ -36,7 +37,7 @@ class Search(BaseModel):
 TOOLS: list[Any] = [openai.pydantic_function_tool(Weather), openai.pydantic_function_tool(Search)]
 
 
-def converse(service: Any, streamed: bool, **fields: Any) -> list[Any]:
+def converse(service: LiveService, streamed: bool, **fields: Any) -> list[Any]:
     """Two calls and the beginning of an answer; the replies."""
     messages: list[Any] = [{"role": "user", "content": QUESTION}]
     asked = {"model": service.model.id, "messages": messages, "tools": TOOLS, **fields}
@@ -64,7 +65,7 @@ def converse(service: Any, streamed: bool, **fields: Any) -> list[Any]:
     ids=["greedy", "sampled"],
 )
 def test_a_loops_prompts_begin_with_what_was_generated(
-    service: Any, streamed: bool, extra: dict[str, Any], sampled: dict[str, Any]
+    service: LiveService, streamed: bool, extra: dict[str, Any], sampled: dict[str, Any]
 ) -> None:
     service.engine.generations.clear()
     replies = converse(service, streamed, extra_body=extra, **sampled)
@@ -78,7 +79,7 @@ def test_a_loops_prompts_begin_with_what_was_generated(
         assert reply.usage.prompt_tokens == len(after.prompt.token_ids)
 
 
-def test_calls_are_what_pydantic_says(service: Any) -> None:
+def test_calls_are_what_pydantic_says(service: LiveService) -> None:
     for seed in range(3):
         message = converse(service, streamed=False, temperature=1.5, seed=seed)[0].choices[0].message
         (call,) = message.tool_calls
@@ -92,7 +93,7 @@ class Report(BaseModel):
 
 
 @pytest.mark.parametrize("extra", [{}, THINKING], ids=["direct", "thinking"])
-def test_structured_output_parses(service: Any, extra: dict[str, Any]) -> None:
+def test_structured_output_parses(service: LiveService, extra: dict[str, Any]) -> None:
     for seed in range(2):
         asked: dict[str, Any] = {
             "model": service.model.id,
@@ -108,7 +109,7 @@ def test_structured_output_parses(service: Any, extra: dict[str, Any]) -> None:
         assert [type(event.parsed) for event in done] == [Report]
 
 
-def test_json_objects(service: Any) -> None:
+def test_json_objects(service: LiveService) -> None:
     reply = service.ask(
         "A JSON object, please.", response_format={"type": "json_object"}, max_tokens=60, seed=1
     )
@@ -135,7 +136,7 @@ def test_json_objects(service: Any) -> None:
     ],
     ids=["required", "named", "allowed"],
 )
-def test_tool_choice(service: Any, choice: Any, finish: str) -> None:
+def test_tool_choice(service: LiveService, choice: Any, finish: str) -> None:
     parallel = finish == "stop"  # the named one needs no field to be one
     reply = service.ask(
         QUESTION, tools=TOOLS, tool_choice=choice, parallel_tool_calls=parallel, temperature=0

@@ -10,14 +10,15 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from tests.hosted import tokenizer_of
 from tests.waiting import wait_for
 
-from tessera.models.cache import Cache, Entry
+from tessera.engine.openvino.convert import IR
+from tessera.models.cache import Cache, CachedModel
 from tessera.models.embedded import EMBEDDED
 from tessera.models.manifest import Damaged
 from tessera.models.progress import Quiet
 from tessera.models.resolve import resolve
-from tessera.text.hf import HfTokenizer
 
 pytestmark = [pytest.mark.live, pytest.mark.full, pytest.mark.timeout(300)]
 
@@ -58,7 +59,7 @@ def tessera(root: Path, *arguments: str, **variables: str) -> "subprocess.Popen[
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Entry:
+def made(tmp_path_factory: pytest.TempPathFactory) -> CachedModel:
     """A cache of its own, filled by two processes that start together; one of three is killed meanwhile."""
     root = tmp_path_factory.mktemp("cache")
     killed = tessera(root, "models", "pull")
@@ -74,7 +75,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Entry:
     return entry
 
 
-def test_it_is_what_was_pinned_and_nothing_else_is_left(made: Entry) -> None:
+def test_it_is_what_was_pinned_and_nothing_else_is_left(made: CachedModel) -> None:
     made.verify()
     record = made.manifest.files[Path(EMBEDDED.member).name]
     assert (record.size, record.sha256) == (EMBEDDED.size, EMBEDDED.sha256)
@@ -83,26 +84,26 @@ def test_it_is_what_was_pinned_and_nothing_else_is_left(made: Entry) -> None:
     assert left == [made.name]
 
 
-def test_its_folder_is_like_any_other(made: Entry) -> None:
-    folder = resolve(None, Cache(made.path.parents[1]), Quiet(), offline=True)
+def test_its_folder_is_like_any_other(made: CachedModel) -> None:
+    folder = resolve(None, Cache(made.path.parents[1]), Quiet(), IR, offline=True)
     assert (folder.model_id, folder.context_tokens) == ("SmolLM2-135M-Instruct", 8192)
     assert (folder.eos_token, folder.eos_token_ids) == ("<|im_end|>", (2,))
     assert folder.chat_template is not None
-    tokenizer = HfTokenizer.from_file(folder.tokenizer_json)
+    tokenizer = tokenizer_of(folder)
     assert tokenizer.control_tokens["<|im_end|>"] == 2
     assert tokenizer.encode("Hello world") == [19556, 905]
 
 
-def test_its_file_can_be_served_by_its_path(made: Entry, tmp_path: Path) -> None:
+def test_its_file_can_be_served_by_its_path(made: CachedModel, tmp_path: Path) -> None:
     gguf = made.path / Path(EMBEDDED.member).name
-    folder = resolve(str(gguf), Cache(tmp_path), Quiet(), offline=True)
+    folder = resolve(str(gguf), Cache(tmp_path), Quiet(), IR, offline=True)
     own = made.path / "openvino_model.bin"
     assert folder.model_id == gguf.stem
     assert (folder.path / "openvino_model.bin").read_bytes() == own.read_bytes()
-    assert resolve(str(gguf), Cache(tmp_path), Quiet(), offline=True) == folder
+    assert resolve(str(gguf), Cache(tmp_path), Quiet(), IR, offline=True) == folder
 
 
-def test_a_flipped_bit_of_the_weights_is_noticed_and_mended(made: Entry) -> None:
+def test_a_flipped_bit_of_the_weights_is_noticed_and_mended(made: CachedModel) -> None:
     weights = made.path / "openvino_model.bin"
     with weights.open("r+b") as file:
         file.seek(EMBEDDED.size // 2)
@@ -112,12 +113,12 @@ def test_a_flipped_bit_of_the_weights_is_noticed_and_mended(made: Entry) -> None
     cache, notes = Cache(made.path.parents[1]), Notes()
     with pytest.raises(Damaged, match=r"openvino_model\.bin"):
         cache.find(made.name)
-    resolve(None, cache, notes)
+    resolve(None, cache, notes, IR)
     assert "damaged" in notes.said[0]
     assert cache.find(made.name) is not None
 
 
-def test_the_second_start_needs_no_network_and_a_dead_engine_comes_back(made: Entry) -> None:
+def test_the_second_start_needs_no_network_and_a_dead_engine_comes_back(made: CachedModel) -> None:
     begun = time.monotonic()
     root = made.path.parents[1]
     with tessera(root, "serve", "--port", "0", "--log-format", "json", **UNREACHABLE) as server:

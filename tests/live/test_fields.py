@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from tests.live.conftest import LiveService
 
 pytestmark = [pytest.mark.live, pytest.mark.full]
 SHORT: dict[str, Any] = {"max_tokens": 10}
@@ -16,13 +17,13 @@ def words(reply: Any) -> list[str]:
     return text(reply).split()
 
 
-def ids_of(service: Any, word: str) -> int:
+def ids_of(service: LiveService, word: str) -> int:
     """The id of a text that is one token."""
     (token_id,) = service.model.tokenizer.encode(word)
     return token_id
 
 
-def test_seed(service: Any) -> None:
+def test_seed(service: LiveService) -> None:
     first, again, other, none, none_again = (
         text(service.ask(seed=seed, temperature=1, **SHORT)) for seed in (1, 1, 2, None, None)
     )
@@ -30,18 +31,18 @@ def test_seed(service: Any) -> None:
     assert len({first, other, none, none_again}) == 4
 
 
-def test_temperature_0_is_greedy(service: Any) -> None:
+def test_temperature_0_is_greedy(service: LiveService) -> None:
     assert len({text(service.ask(seed=seed, temperature=0, **SHORT)) for seed in range(3)}) == 1
 
 
 @pytest.mark.parametrize("narrow", [{"top_k": 1}, {"top_p": 0.01}, {"min_p": 1.0}], ids=str)
-def test_cuts_that_leave_the_best_token(service: Any, narrow: dict[str, float]) -> None:
+def test_cuts_that_leave_the_best_token(service: LiveService, narrow: dict[str, float]) -> None:
     greedy = text(service.ask(temperature=0, **SHORT))
     assert text(service.ask(temperature=2, seed=1, **narrow, **SHORT)) == greedy
     assert text(service.ask(temperature=2, seed=1, **SHORT)) != greedy
 
 
-def test_logit_bias(service: Any) -> None:
+def test_logit_bias(service: LiveService) -> None:
     sea = ids_of(service, " sea")
     assert text(service.ask(logit_bias={str(sea): 100}, temperature=0, **SHORT)) == " sea" * 10
     usual = service.ask(temperature=0, **SHORT)
@@ -49,7 +50,7 @@ def test_logit_bias(service: Any) -> None:
     assert " sea" not in text(service.ask(logit_bias={str(sea): -100}, temperature=0, **SHORT))
 
 
-def test_n_is_many_replies_to_one_prompt(service: Any) -> None:
+def test_n_is_many_replies_to_one_prompt(service: LiveService) -> None:
     one, three = (service.ask(n=n, seed=7, temperature=1, **SHORT) for n in (1, 3))
     assert [choice.index for choice in three.choices] == [0, 1, 2]
     assert len({text(three, index) for index in range(3)}) == 3
@@ -63,7 +64,7 @@ def test_n_is_many_replies_to_one_prompt(service: Any) -> None:
     [("presence_penalty", 2, -2), ("frequency_penalty", 2, -2), ("repetition_penalty", 1.5, 0.7)],
 )
 def test_penalties_make_words_come_less_or_more_often(
-    service: Any, name: str, less: float, more: float
+    service: LiveService, name: str, less: float, more: float
 ) -> None:
     varied, repeated = (
         words(service.ask(temperature=0, max_tokens=24, **{name: value})) for value in (less, more)
@@ -71,7 +72,7 @@ def test_penalties_make_words_come_less_or_more_often(
     assert len(set(varied)) > len(set(repeated))
 
 
-def test_stop_strings_end_the_reply(service: Any) -> None:
+def test_stop_strings_end_the_reply(service: LiveService) -> None:
     usual = text(service.ask(temperature=0, max_tokens=24))
     stop = usual.split()[3]
     stopped = service.ask(temperature=0, max_tokens=24, stop=["no such text", stop])
@@ -81,7 +82,7 @@ def test_stop_strings_end_the_reply(service: Any) -> None:
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == text(stopped)
 
 
-def test_stop_strings_do_not_act_in_the_reasoning(service: Any) -> None:
+def test_stop_strings_do_not_act_in_the_reasoning(service: LiveService) -> None:
     asked: dict[str, Any] = {
         "temperature": 0,
         "thinking_token_budget": 24,
@@ -96,7 +97,7 @@ def test_stop_strings_do_not_act_in_the_reasoning(service: Any) -> None:
 
 
 @pytest.mark.parametrize("top", [0, 3, 20])
-def test_logprobs(service: Any, top: int) -> None:
+def test_logprobs(service: LiveService, top: int) -> None:
     (choice,) = service.ask(logprobs=True, top_logprobs=top, temperature=0, **SHORT).choices
     scores = choice.logprobs.content
     assert bytes(byte for score in scores for byte in score.bytes).decode() == choice.message.content
@@ -113,7 +114,7 @@ def test_logprobs(service: Any, top: int) -> None:
         )
 
 
-def test_logprobs_come_with_the_visible_text_only(service: Any) -> None:
+def test_logprobs_come_with_the_visible_text_only(service: LiveService) -> None:
     (choice,) = service.ask(
         logprobs=True,
         max_tokens=48,
@@ -134,13 +135,13 @@ def test_logprobs_come_with_the_visible_text_only(service: Any) -> None:
     ],
     ids=str,
 )
-def test_limits(service: Any, limits: dict[str, int], n_tokens: int) -> None:
+def test_limits(service: LiveService, limits: dict[str, int], n_tokens: int) -> None:
     reply = service.ask(**limits)
     assert reply.choices[0].finish_reason == "length"
     assert reply.usage.completion_tokens == n_tokens
 
 
-def test_thinking_is_off_unless_asked_for(service: Any) -> None:
+def test_thinking_is_off_unless_asked_for(service: LiveService) -> None:
     for extra in ({}, {"chat_template_kwargs": {"enable_thinking": False}}):
         reply = service.ask(**extra, **SHORT)
         assert not hasattr(reply.choices[0].message, "reasoning")
@@ -148,7 +149,7 @@ def test_thinking_is_off_unless_asked_for(service: Any) -> None:
 
 
 @pytest.mark.parametrize("budget", [8, 24])
-def test_the_thinking_budget(service: Any, budget: int) -> None:
+def test_the_thinking_budget(service: LiveService, budget: int) -> None:
     thinking = {"chat_template_kwargs": {"enable_thinking": True}, "thinking_token_budget": budget}
     reply = service.ask(**thinking, temperature=0, max_tokens=64)
     message, usage = reply.choices[0].message, reply.usage
@@ -161,7 +162,7 @@ def test_the_thinking_budget(service: Any, budget: int) -> None:
     assert cut.usage.completion_tokens_details.reasoning_tokens == 2
 
 
-def test_fields_without_effect(service: Any) -> None:
+def test_fields_without_effect(service: LiveService) -> None:
     usual = service.ask(temperature=0, **SHORT)
     fields: dict[str, Any] = {
         "reasoning_effort": "high",
@@ -177,7 +178,7 @@ def test_fields_without_effect(service: Any) -> None:
     assert reply.usage.prompt_tokens == usual.usage.prompt_tokens
 
 
-def test_usage_of_a_stream_is_that_of_the_reply(service: Any) -> None:
+def test_usage_of_a_stream_is_that_of_the_reply(service: LiveService) -> None:
     asked: dict[str, Any] = {"temperature": 0, "n": 2, **SHORT}
     whole = service.ask(**asked)
     *_, last = service.ask(**asked, stream=True, stream_options={"include_usage": True})
@@ -185,7 +186,7 @@ def test_usage_of_a_stream_is_that_of_the_reply(service: Any) -> None:
     assert last.usage.total_tokens == last.usage.prompt_tokens + last.usage.completion_tokens
 
 
-def test_cards_say_what_the_model_can_do(service: Any) -> None:
+def test_cards_say_what_the_model_can_do(service: LiveService) -> None:
     card: Any = service.client.models.retrieve(service.model.id)
     assert card.modes == ["direct", "thinking"]
     assert card.features == ["logprobs", "n", "structured_output", "thinking_budget", "tools"]

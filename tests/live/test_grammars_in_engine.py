@@ -4,19 +4,21 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import count
-from pathlib import Path
 
 import pytest
+from tests.hosted import core_of, openvino_start, tokenizer_of
 from tests.tiny_model import byte_words, write_gguf
 
 from tessera.core.generation import Grammar, Prompt, Sampling, ThinkingBudget, TokenChunk
-from tessera.engine.openvino.config import WorkerConfig
-from tessera.engine.openvino.core import EngineCore
+from tessera.engine.batch.core import BatchCore
+from tessera.engine.host.frames import Start
+from tessera.engine.openvino.convert import IR
 from tessera.errors import TesseraError
 from tessera.grammars.lark import json_value
 from tessera.models.cache import Cache
 from tessera.models.progress import Quiet
 from tessera.models.resolve import resolve
+from tessera.models.source import ModelSource
 from tessera.schemas.validation import Validator
 from tessera.text.hf import HfTokenizer
 
@@ -38,41 +40,37 @@ SLOW = Grammar(f"start: {json_value({'enum': [f'{i:05}' * 9 for i in range(5_000
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory) -> ModelSource:
     root = tmp_path_factory.mktemp("tiny")
     write_gguf(root / "tiny.gguf", byte_words(tags_are_tokens=True))
-    return resolve(str(root / "tiny.gguf"), Cache(root), Quiet()).path
+    return resolve(str(root / "tiny.gguf"), Cache(root), Quiet(), IR)
 
 
 @pytest.fixture(scope="module")
-def tokenizer(folder: Path) -> HfTokenizer:
-    return HfTokenizer.from_file(folder / "tokenizer.json")
+def tokenizer(made: ModelSource) -> HfTokenizer:
+    return tokenizer_of(made)
 
 
 @pytest.fixture(scope="module")
-def config(folder: Path, tokenizer: HfTokenizer) -> WorkerConfig:
-    return WorkerConfig(
-        model_xml=str(folder / "openvino_model.xml"),
-        model_id="tiny",
+def config(made: ModelSource, tokenizer: HfTokenizer) -> Start:
+    return openvino_start(
+        made,
+        tokenizer.vocabulary_size,
         context_tokens=1_000,
-        vocabulary_size=tokenizer.vocabulary_size,
-        eos_token_ids=(tokenizer.control_tokens["<|im_end|>"],),
+        eos_token_ids=frozenset({tokenizer.control_tokens["<|im_end|>"]}),
         kv_cache_bytes=2**24,
-        max_sequences=8,
-        step_tokens=64,
-        tokenizer_json=str(folder / "tokenizer.json"),
         precision="f32",
         step_gap_s=60,
     )
 
 
 @pytest.fixture(scope="module")
-def core(config: WorkerConfig) -> EngineCore:
-    return EngineCore(config)
+def core(config: Start) -> BatchCore:
+    return core_of(config)
 
 
 @pytest.fixture(scope="module")
-def sampling(core: EngineCore) -> Sampling:
+def sampling(core: BatchCore) -> Sampling:
     return Sampling(200, core.info.eos_token_ids, temperature=2, seed=1)
 
 
@@ -84,7 +82,7 @@ def prompt(tokenizer: HfTokenizer) -> Prompt:
 class Run:
     """What some requests gave: chunks by request and sequence, failures, and the steps it took."""
 
-    def __init__(self, core: EngineCore, requests: Iterable[tuple[Prompt, Sampling]]) -> None:
+    def __init__(self, core: BatchCore, requests: Iterable[tuple[Prompt, Sampling]]) -> None:
         self.ids = [next(REQUESTS) for _ in requests]
         self.chunks: dict[tuple[int, int], list[TokenChunk]] = defaultdict(list)
         self.failures: dict[int, str] = {}
@@ -118,7 +116,7 @@ def whole(tokenizer: HfTokenizer, tokens: list[int]) -> bool:
 
 
 def test_forced_tokens_take_no_steps(
-    core: EngineCore, tokenizer: HfTokenizer, prompt: Prompt, sampling: Sampling
+    core: BatchCore, tokenizer: HfTokenizer, prompt: Prompt, sampling: Sampling
 ) -> None:
     run = Run(core, [(prompt, sampling)])
     assert whole(tokenizer, run.tokens())
@@ -132,7 +130,7 @@ def test_forced_tokens_take_no_steps(
 
 @pytest.mark.parametrize("most", [1, 2, 19, 20, 21, 40])
 def test_the_length_is_exact_where_tokens_are_forced(
-    most: int, core: EngineCore, prompt: Prompt, sampling: Sampling
+    most: int, core: BatchCore, prompt: Prompt, sampling: Sampling
 ) -> None:
     run = Run(core, [(prompt, replace(sampling, max_tokens=most, n=2))])
     for sequence in (0, 1):
@@ -144,7 +142,7 @@ BAD = ("start: nothing", "", 'start: "a" x\nx: "b" x', "start: <[9999]>")
 
 
 def test_a_bad_grammar_ends_its_own_request_only(
-    core: EngineCore, tokenizer: HfTokenizer, prompt: Prompt, sampling: Sampling
+    core: BatchCore, tokenizer: HfTokenizer, prompt: Prompt, sampling: Sampling
 ) -> None:
     requests = [(replace(prompt, grammar=Grammar(bad)), replace(sampling, n=2)) for bad in BAD]
     run = Run(
@@ -158,7 +156,7 @@ def test_a_bad_grammar_ends_its_own_request_only(
 
 
 def test_sequences_of_a_request_share_the_prompt_and_each_follows_the_grammar(
-    core: EngineCore, tokenizer: HfTokenizer, prompt: Prompt, sampling: Sampling
+    core: BatchCore, tokenizer: HfTokenizer, prompt: Prompt, sampling: Sampling
 ) -> None:
     long = replace(prompt, token_ids=prompt.token_ids * 4)
     one, four = Run(core, [(long, sampling)]), Run(core, [(long, replace(sampling, n=4))])
@@ -170,14 +168,14 @@ def test_sequences_of_a_request_share_the_prompt_and_each_follows_the_grammar(
 
 
 def test_more_sequences_than_there_is_room_for(
-    core: EngineCore, tokenizer: HfTokenizer, prompt: Prompt, sampling: Sampling
+    core: BatchCore, tokenizer: HfTokenizer, prompt: Prompt, sampling: Sampling
 ) -> None:
     run = Run(core, [(prompt, replace(sampling, n=8)), (prompt, replace(sampling, n=8))])
     assert all(whole(tokenizer, run.tokens(request, i)) for request in (0, 1) for i in range(8))
 
 
 def test_with_logprobs_every_token_has_its_own(
-    core: EngineCore, tokenizer: HfTokenizer, prompt: Prompt, sampling: Sampling
+    core: BatchCore, tokenizer: HfTokenizer, prompt: Prompt, sampling: Sampling
 ) -> None:
     run = Run(core, [(prompt, replace(sampling, top_logprobs=3, n=2))])
     for sequence in (0, 1):
@@ -204,7 +202,7 @@ def test_the_reasoning_is_closed_at_its_budget(
     kind: str,
     n_tokens: int,
     logprobs: int | None,
-    core: EngineCore,
+    core: BatchCore,
     tokenizer: HfTokenizer,
     prompt: Prompt,
     sampling: Sampling,
@@ -236,7 +234,7 @@ def place(wanted: tuple[int, ...], tokens: list[int]) -> int:
 
 
 def test_a_request_may_go_while_its_grammar_is_compiled(
-    core: EngineCore, tokenizer: HfTokenizer, prompt: Prompt, sampling: Sampling
+    core: BatchCore, tokenizer: HfTokenizer, prompt: Prompt, sampling: Sampling
 ) -> None:
     gone = [next(REQUESTS) for _ in range(4)]
     for id in gone:

@@ -10,7 +10,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any, Literal
@@ -22,17 +22,16 @@ from openai.lib._pydantic import to_strict_json_schema
 from openai.types.chat import ChatCompletion
 from pydantic import BaseModel, Field
 from starlette.types import ASGIApp, Receive, Scope, Send
+from tests.hosted import changed, private, tokenizer_of
 
 from tessera.access.keys import Keys
 from tessera.catalog import Catalog, Model
-from tessera.engine.host.private import PrivateEngine
-from tessera.engine.openvino.config import WorkerConfig
+from tessera.engine.host.frames import Start
 from tessera.formats.registry import choose_format
 from tessera.grammars.checker import GrammarCheck
 from tessera.http.app import build_app
 from tessera.http.service import Service
-from tessera.models.folder import ModelFolder
-from tessera.text.hf import HfTokenizer
+from tessera.models.source import ModelSource
 
 pytestmark = pytest.mark.live
 
@@ -241,17 +240,17 @@ class Said:
 
 @pytest.fixture(scope="module")
 def base_url(
-    worker_config: WorkerConfig,
-    model_folder: ModelFolder,
+    openvino_start: Start,
+    model_folder: ModelSource,
     run_app: Callable[[ASGIApp], AbstractContextManager[int]],
 ) -> Iterator[str]:
     """The service as it is run, but for the patience of the grammar check: 16 clients come at once."""
-    tokenizer = HfTokenizer.from_file(model_folder.tokenizer_json)
+    tokenizer = tokenizer_of(model_folder)
     control = tokenizer.control_tokens
     chat_format = choose_format(
         model_folder.chat_template, control_tokens=control.keys(), eos=model_folder.eos_token
     )
-    engine = PrivateEngine(replace(worker_config, max_sequences=N_AT_ONCE))
+    engine = private(changed(openvino_start, max_sequences=N_AT_ONCE))
     check = GrammarCheck(control, tokenizer.vocabulary_size, chat_format.syntax, deadline_s=200, wait_s=100)
     model = Model("tessera", engine, tokenizer, chat_format, chat_format.sampling, 1, grammars=check)
     app = build_app(Service(catalog=Catalog([model], {}, model.id), keys=Keys([KEY])))

@@ -11,11 +11,12 @@ from itertools import count
 import numpy as np
 import openvino as ov
 import pytest
+from tests.hosted import changed, core_of
 
 from tessera.core.generation import Prompt, Sampling, TokenChunk
+from tessera.engine.batch.core import BatchCore
 from tessera.engine.batch.drafts import Lookup
-from tessera.engine.openvino.config import WorkerConfig
-from tessera.engine.openvino.core import EngineCore
+from tessera.engine.host.frames import Start
 from tessera.engine.openvino.graph import PROPERTIES
 
 pytestmark = pytest.mark.live
@@ -43,11 +44,12 @@ PROMPTS = make_prompts()
 
 
 @pytest.fixture(scope="module")
-def reference(worker_config: WorkerConfig) -> Reference:
+def reference(openvino_start: Start) -> Reference:
     """Greedy continuations of the first prompts by the stateful model, each computed once."""
     core = ov.Core()
     properties = {**PROPERTIES["f32"], "PERFORMANCE_HINT": "LATENCY"}
-    request = core.compile_model(worker_config.model_xml, "CPU", properties).create_infer_request()
+    model_xml = openvino_start.options["model_xml"]
+    request = core.compile_model(model_xml, "CPU", properties).create_infer_request()
     outputs: list[tuple[int, ...]] = []
 
     def first(n_prompts: int) -> list[tuple[int, ...]]:
@@ -75,21 +77,17 @@ def continued(request: ov.InferRequest, prompt: tuple[int, ...]) -> tuple[int, .
     return tuple(tokens[len(prompt) :])
 
 
-def start(config: WorkerConfig, step_tokens: int, kv_cache_bytes: int = KV_CACHE_BYTES) -> EngineCore:
-    return EngineCore(
-        replace(
-            config, precision="f32", step_tokens=step_tokens, max_sequences=8, kv_cache_bytes=kv_cache_bytes
-        )
-    )
+def start(config: Start, step_tokens: int, kv_cache_bytes: int = KV_CACHE_BYTES) -> BatchCore:
+    return core_of(changed(config, precision="f32", step_tokens=step_tokens, kv_cache_bytes=kv_cache_bytes))
 
 
 @pytest.fixture(scope="module")
-def core(worker_config: WorkerConfig) -> EngineCore:
+def core(openvino_start: Start) -> BatchCore:
     """An engine that cuts prompts at odd places."""
-    return start(worker_config, 101)
+    return start(openvino_start, 101)
 
 
-def generate(core: EngineCore, prompts: list[tuple[int, ...]], salt: bytes) -> dict[int, list[TokenChunk]]:
+def generate(core: BatchCore, prompts: list[tuple[int, ...]], salt: bytes) -> dict[int, list[TokenChunk]]:
     """All prompts at once, greedily; the chunks by the prompt's position in the list."""
     requests = {next(REQUESTS): index for index in range(len(prompts))}
     for request, index in requests.items():
@@ -108,7 +106,7 @@ def tokens(chunks: list[TokenChunk]) -> tuple[int, ...]:
 
 
 @pytest.mark.full
-def test_alone(core: EngineCore, reference: Reference) -> None:
+def test_alone(core: BatchCore, reference: Reference) -> None:
     for index, prompt in enumerate(PROMPTS):
         chunks = generate(core, [prompt], salt=str(index).encode())[0]
         assert tokens(chunks) == reference(N_PROMPTS)[index], index
@@ -117,7 +115,7 @@ def test_alone(core: EngineCore, reference: Reference) -> None:
 
 @pytest.mark.parametrize("n_prompts", [16, pytest.param(N_PROMPTS, marks=pytest.mark.full)])
 def test_in_mixed_batches_with_and_without_prefix_hits(
-    n_prompts: int, core: EngineCore, reference: Reference
+    n_prompts: int, core: BatchCore, reference: Reference
 ) -> None:
     prompts, salt = PROMPTS[:n_prompts], str(n_prompts).encode()
     for attempt in ("cold", "warm"):
@@ -133,20 +131,20 @@ def test_in_mixed_batches_with_and_without_prefix_hits(
 
 @pytest.mark.full
 @pytest.mark.parametrize("step_tokens", [32, 57, 256])
-def test_under_other_chunkings(step_tokens: int, worker_config: WorkerConfig, reference: Reference) -> None:
-    all_chunks = generate(start(worker_config, step_tokens), PROMPTS, salt=b"")
+def test_under_other_chunkings(step_tokens: int, openvino_start: Start, reference: Reference) -> None:
+    all_chunks = generate(start(openvino_start, step_tokens), PROMPTS, salt=b"")
     assert [tokens(all_chunks[index]) for index in range(N_PROMPTS)] == reference(N_PROMPTS)
 
 
 @pytest.mark.full
-def test_when_blocks_run_out(core: EngineCore, worker_config: WorkerConfig, reference: Reference) -> None:
+def test_when_blocks_run_out(core: BatchCore, openvino_start: Start, reference: Reference) -> None:
     block_bytes = KV_CACHE_BYTES // core.gauges()["blocks_total"]
-    small = start(worker_config, 64, kv_cache_bytes=13 * block_bytes)
+    small = start(openvino_start, 64, kv_cache_bytes=13 * block_bytes)
     all_chunks = generate(small, PROMPTS, salt=b"")
     assert [tokens(all_chunks[index]) for index in range(N_PROMPTS)] == reference(N_PROMPTS)
 
 
-def test_sequences_of_one_request_share_the_prompt_and_differ_by_seed(core: EngineCore) -> None:
+def test_sequences_of_one_request_share_the_prompt_and_differ_by_seed(core: BatchCore) -> None:
     sampling = Sampling(8, temperature=1.0, seed=5, n=4)
     for length in (40, 64):
         chunks: list[TokenChunk] = []
@@ -196,15 +194,15 @@ def wild_draft(lookup: Lookup) -> list[int]:
 PLAIN_DRAFT = Lookup.draft
 
 
-Spoken = dict[tuple[int, int], tuple[list[int], list[float]]]
+TokenRecorder = dict[tuple[int, int], tuple[list[int], list[float]]]
 
 
-def speak(core: EngineCore, n_requests: int, sampling: Sampling) -> tuple[Spoken, int]:
+def speak(core: BatchCore, n_requests: int, sampling: Sampling) -> tuple[TokenRecorder, int]:
     """Tokens and logprobs of every sequence of all requests; how many chunks they came in."""
     requests = [next(REQUESTS) for _ in range(n_requests)]
     for index, request in enumerate(requests):
         core.submit(request, Prompt(PROMPTS[index * 7 + 6][:9] * 6), sampling)
-    spoken: Spoken = {}
+    spoken: TokenRecorder = {}
     n_chunks = 0
     while core.busy:
         for request, chunk in core.step():
@@ -219,7 +217,7 @@ def speak(core: EngineCore, n_requests: int, sampling: Sampling) -> tuple[Spoken
 @pytest.mark.parametrize("sampling", SAMPLINGS)
 @pytest.mark.parametrize("n_requests", [1, 3])
 def test_drafts_change_no_token_and_no_logprob(
-    n_requests: int, sampling: Sampling, core: EngineCore, monkeypatch: pytest.MonkeyPatch
+    n_requests: int, sampling: Sampling, core: BatchCore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Lookup, "draft", no_draft)
     expected, n_expected = speak(core, n_requests, sampling)

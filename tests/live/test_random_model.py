@@ -17,6 +17,7 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
+from tests.hosted import openvino_start, private, tokenizer_of
 from tests.tiny_model import Words, byte_words, words_of, write_gguf
 
 from tessera.catalog import Model
@@ -37,16 +38,15 @@ from tessera.core.events import ChatEvent, FinishReason
 from tessera.core.result import Choice, fold
 from tessera.core.tally import Tally
 from tessera.engine.host.private import PrivateEngine
-from tessera.engine.openvino.config import WorkerConfig
 from tessera.formats.base import ChatFormat
 from tessera.formats.hermes import HERMES
 from tessera.formats.qwen3 import QWEN3
 from tessera.grammars.checker import GrammarCheck
 from tessera.models.cache import Cache
-from tessera.models.folder import ModelFolder
 from tessera.models.gguf import read_metadata
 from tessera.models.progress import Quiet
 from tessera.models.resolve import resolve
+from tessera.models.source import ModelSource
 from tessera.pipeline import run
 from tessera.text.hf import HfTokenizer
 
@@ -196,7 +196,7 @@ class Setup:
     tags_are_tokens: bool
     embedded: bool = False
 
-    def words(self, folder: ModelFolder) -> Words:
+    def words(self, folder: ModelSource) -> Words:
         if self.embedded:
             return words_of(read_metadata(next(folder.path.glob("*.gguf"))).fields)
         return byte_words(tags_are_tokens=self.tags_are_tokens)
@@ -213,23 +213,20 @@ SETUPS = (
 
 
 @asynccontextmanager
-async def started(setup: Setup, embedded: ModelFolder, folder: Path) -> AsyncIterator[Model]:
+async def started(setup: Setup, embedded: ModelSource, folder: Path) -> AsyncIterator[Model]:
     """A model of random weights in an engine process of its own, grammars tried before as in the service."""
     write_gguf(folder / "tiny.gguf", setup.words(embedded))
     made = await asyncio.to_thread(resolve, str(folder / "tiny.gguf"), Cache(folder / "cache"), Quiet())
-    tokenizer = HfTokenizer.from_file(made.tokenizer_json)
-    config = WorkerConfig(
-        model_xml=str(made.model_xml),
+    tokenizer = tokenizer_of(made)
+    config = openvino_start(
+        made,
+        tokenizer.vocabulary_size,
         model_id="tiny",
-        context_tokens=made.context_tokens,
-        vocabulary_size=tokenizer.vocabulary_size,
-        eos_token_ids=made.eos_token_ids,
         kv_cache_bytes=2**26,
         max_sequences=N_AT_ONCE * N_CHOICES,
         step_tokens=512,
-        tokenizer_json=str(made.tokenizer_json),
     )
-    engine = PrivateEngine(config)
+    engine = private(config)
     check = GrammarCheck(
         tokenizer.control_tokens, tokenizer.vocabulary_size, setup.format.syntax, deadline_s=200, wait_s=100
     )
@@ -247,7 +244,7 @@ FEW = [pytest.param(setup, SMOKE, id=setup.id) for setup in SETUPS if not setup.
 
 @pytest.mark.parametrize(("setup", "sets"), FEW + EVERY)
 async def test_every_finished_reply_is_what_was_asked_for(
-    setup: Setup, sets: slice, model_folder: ModelFolder, tmp_path: Path
+    setup: Setup, sets: slice, model_folder: ModelSource, tmp_path: Path
 ) -> None:
     found: Counter[str] = Counter()
     async with started(setup, model_folder, tmp_path) as model:

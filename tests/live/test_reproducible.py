@@ -6,18 +6,18 @@ others unless it is alone: the last test shows that of the kernels, the others o
 
 import random
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import count
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.hosted import changed, core_of
 
 from tessera.core.generation import Prompt, Sampling, TokenChunk
 from tessera.engine.batch.blocks import BLOCK_TOKENS
-from tessera.engine.openvino.config import WorkerConfig
-from tessera.engine.openvino.core import EngineCore
-from tessera.engine.openvino.graph import Span
+from tessera.engine.batch.core import BatchCore
+from tessera.engine.host.frames import Start
+from tessera.engine.openvino.graph import TokenSpan
 
 pytestmark = pytest.mark.live
 
@@ -26,9 +26,9 @@ N_OUTPUT = 12
 
 
 @pytest.fixture(scope="module", params=["auto", pytest.param("f32", marks=pytest.mark.full)])
-def core(request: pytest.FixtureRequest, worker_config: WorkerConfig) -> EngineCore:
+def core(request: pytest.FixtureRequest, openvino_start: Start) -> BatchCore:
     """One that cuts prompts, and whose cache is soon full."""
-    return EngineCore(replace(worker_config, precision=request.param, max_sequences=16))
+    return core_of(changed(openvino_start, precision=request.param, max_sequences=16))
 
 
 def prompts(n: int, seed: int) -> list[tuple[int, ...]]:
@@ -49,7 +49,7 @@ def sampling(index: int) -> Sampling:
 Reply = list[tuple[int, ...]]
 
 
-def finish(core: EngineCore, wanted: set[int]) -> dict[int, Reply]:
+def finish(core: BatchCore, wanted: set[int]) -> dict[int, Reply]:
     """Step until these requests have ended: the tokens of their sequences."""
     tokens: dict[int, dict[int, list[int]]] = {request: {} for request in wanted}
     while wanted & core._requests.keys():
@@ -60,13 +60,13 @@ def finish(core: EngineCore, wanted: set[int]) -> dict[int, Reply]:
     return {request: [tuple(each) for _, each in sorted(said.items())] for request, said in tokens.items()}
 
 
-def ask(core: EngineCore, prompt: tuple[int, ...], salt: bytes, sampling: Sampling) -> int:
+def ask(core: BatchCore, prompt: tuple[int, ...], salt: bytes, sampling: Sampling) -> int:
     request = next(REQUESTS)
     core.submit(request, Prompt(prompt, cache_salt=salt), sampling)
     return request
 
 
-def alone(core: EngineCore, asked: list[tuple[int, ...]], salt: bytes, *, shared: bool) -> list[Reply]:
+def alone(core: BatchCore, asked: list[tuple[int, ...]], salt: bytes, *, shared: bool) -> list[Reply]:
     replies: list[Reply] = []
     for index, prompt in enumerate(asked):
         request = ask(core, prompt, salt if shared else salt + bytes([index]), sampling(index))
@@ -74,14 +74,14 @@ def alone(core: EngineCore, asked: list[tuple[int, ...]], salt: bytes, *, shared
     return replies
 
 
-def noise(core: EngineCore, chance: random.Random, salt: bytes) -> int:
+def noise(core: BatchCore, chance: random.Random, salt: bytes) -> int:
     """A request without a seed, which draws and caches as it likes; some say what the others are asked."""
     length = chance.choice([1, 5, 40, 90, 200])
     prompt = tuple(chance.randrange(1_000, 20_000) for _ in range(length))
     return ask(core, prompt, salt, Sampling(chance.randint(1, 30), temperature=0.7, n=chance.choice([1, 2])))
 
 
-def in_batches(core: EngineCore, asked: list[tuple[int, ...]], salt: bytes, seed: int) -> list[Reply]:
+def in_batches(core: BatchCore, asked: list[tuple[int, ...]], salt: bytes, seed: int) -> list[Reply]:
     """Together, in a random order, coming and going, beside others that come, go, and are aborted."""
     chance = random.Random(seed)
     order = list(range(len(asked)))
@@ -115,7 +115,7 @@ def differing(one: list[Reply], other: list[Reply]) -> list[int]:
 
 
 @pytest.mark.parametrize("n_requests", [5, pytest.param(200, marks=pytest.mark.full)])
-def test_a_seeded_reply_depends_on_nothing_else(n_requests: int, core: EngineCore) -> None:
+def test_a_seeded_reply_depends_on_nothing_else(n_requests: int, core: BatchCore) -> None:
     asked = prompts(n_requests, seed=n_requests)
     cold = alone(core, asked, b"c%d" % n_requests, shared=False)
     assert len({str(reply) for reply in cold}) > n_requests * 0.9
@@ -128,7 +128,7 @@ def test_a_seeded_reply_depends_on_nothing_else(n_requests: int, core: EngineCor
 
 
 def test_what_an_unseeded_reply_left_in_the_cache_is_not_taken_unless_it_is_the_same(
-    core: EngineCore,
+    core: BatchCore,
 ) -> None:
     prompt = tuple(random.Random(4).randrange(1_000, 20_000) for _ in range(50))
     request = ask(core, prompt, b"u", Sampling(100, temperature=0))
@@ -140,28 +140,28 @@ def test_what_an_unseeded_reply_left_in_the_cache_is_not_taken_unless_it_is_the_
     assert after_it == alone(core, [longer], b"u", shared=True)[0]
 
 
-def logits(core: EngineCore, spans: list[Span], row: int) -> NDArray[np.float32]:
-    core._graph.start(spans)
-    return core._graph.logits()[row].copy()
+def logits(core: BatchCore, spans: list[TokenSpan], row: int) -> NDArray[np.float32]:
+    core._forward.graph.start(spans)
+    return core._forward.graph.logits()[row].copy()
 
 
-def ways(tokens: list[int], blocks: range, free: range) -> Iterator[list[Span]]:
+def ways(tokens: list[int], blocks: range, free: range) -> Iterator[list[TokenSpan]]:
     """Passes that compute the last token, whose keys and values before it are there; it is row 0."""
     for n_again in (1, 2, 7, 31, 40):
         n_past = len(tokens) - 1 - n_again
-        mine = Span(tokens[n_past:], n_past, blocks, 1)
+        mine = TokenSpan(tokens[n_past:], n_past, blocks, 1)
         yield [mine]
         for n_others in (1, 2, 7, 15, 33, 63):
-            yield [mine, *(Span([5 + i], 0, [free[i % len(free)]], 1) for i in range(n_others))]
-        yield [mine, Span(list(range(9, 73)), 0, free[:2], 0)]
-        yield [mine, Span([8], 60, free[:2], 1), Span([7] * 20, 40, free[2:4], 1)]
+            yield [mine, *(TokenSpan([5 + i], 0, [free[i % len(free)]], 1) for i in range(n_others))]
+        yield [mine, TokenSpan(list(range(9, 73)), 0, free[:2], 0)]
+        yield [mine, TokenSpan([8], 60, free[:2], 1), TokenSpan([7] * 20, 40, free[2:4], 1)]
 
 
-def test_a_row_does_not_depend_on_the_others_to_the_last_bit(core: EngineCore) -> None:
+def test_a_row_does_not_depend_on_the_others_to_the_last_bit(core: BatchCore) -> None:
     for n_tokens in (61, 150):
         tokens = [random.Random(n_tokens).randrange(1_000, 20_000) for _ in range(n_tokens)]
         n_blocks = -(-n_tokens // BLOCK_TOKENS)
         blocks, free = range(n_blocks), range(n_blocks, n_blocks + 20)
-        expected = logits(core, [Span(tokens, 0, blocks, 1)], 0)
+        expected = logits(core, [TokenSpan(tokens, 0, blocks, 1)], 0)
         for spans in ways(tokens, blocks, free):
             assert np.array_equal(logits(core, spans, 0), expected), [len(each.token_ids) for each in spans]

@@ -8,23 +8,23 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import openai
 import pytest
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
+from tests.hosted import changed, private, tokenizer_of
 
 from tessera.access.keys import Keys
 from tessera.catalog import Catalog, Model
+from tessera.engine.host.frames import Start
 from tessera.engine.host.private import PrivateEngine
-from tessera.engine.openvino.config import WorkerConfig
 from tessera.formats.registry import choose_format
 from tessera.http.app import build_app
 from tessera.http.service import Service
-from tessera.models.folder import ModelFolder
-from tessera.text.hf import HfTokenizer
+from tessera.models.source import ModelSource
 
 pytestmark = pytest.mark.live
 
@@ -61,16 +61,16 @@ class Live:
 
 @pytest.fixture(scope="module")
 def live(
-    worker_config: WorkerConfig,
-    model_folder: ModelFolder,
+    openvino_start: Start,
+    model_folder: ModelSource,
     run_app: Callable[[ASGIApp], AbstractContextManager[int]],
 ) -> Iterator[Live]:
     """In f32: what a batch holds beside a sequence must not change the sequence."""
-    tokenizer = HfTokenizer.from_file(model_folder.tokenizer_json)
+    tokenizer = tokenizer_of(model_folder)
     chat_format = choose_format(
         model_folder.chat_template, control_tokens=tokenizer.control_tokens.keys(), eos=model_folder.eos_token
     )
-    engine = PrivateEngine(replace(worker_config, precision="f32", max_sequences=16))
+    engine = private(changed(openvino_start, precision="f32", max_sequences=16))
     model = Model(engine.info.model_id, engine, tokenizer, chat_format, chat_format.sampling, created_s=1)
     app = build_app(Service(catalog=Catalog([model], {ALIAS: model.id}, model.id), keys=Keys([KEY])))
 
@@ -92,7 +92,7 @@ def ask(text: str, **options: Any) -> dict[str, Any]:
     return {"model": ALIAS, "messages": [{"role": "user", "content": text}], **options}
 
 
-def test_whole_reply(client: openai.OpenAI, model_folder: ModelFolder) -> None:
+def test_whole_reply(client: openai.OpenAI, model_folder: ModelSource) -> None:
     reply = client.chat.completions.create(
         **ask("What is the capital of France?", temperature=0, max_tokens=40)
     )

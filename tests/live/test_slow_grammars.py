@@ -10,12 +10,13 @@ from dataclasses import replace
 
 import pytest
 from llguidance import LLMatcher
-from tests.live.test_grammars_in_engine import config, folder, prompt, tokenizer  # noqa: F401
+from tests.hosted import core_of
+from tests.live.test_grammars_in_engine import config, made, prompt, tokenizer  # noqa: F401
 
 from tessera.core.generation import Prompt, Sampling, ThinkingBudget
+from tessera.engine.batch.core import BatchCore
 from tessera.engine.batch.masks import Bits, compute_mask
-from tessera.engine.openvino.config import WorkerConfig
-from tessera.engine.openvino.core import EngineCore
+from tessera.engine.host.frames import Start
 from tessera.errors import GrammarTooSlow, TesseraError
 from tessera.text.hf import HfTokenizer
 
@@ -51,7 +52,7 @@ class Machine:
 class Runs:
     """Requests on a core, step by step."""
 
-    def __init__(self, core: EngineCore, requests: list[tuple[Prompt, Sampling]]) -> None:
+    def __init__(self, core: BatchCore, requests: list[tuple[Prompt, Sampling]]) -> None:
         self.core = core
         self.tokens: dict[tuple[int, int], list[int]] = defaultdict(list)
         self.failures: dict[int, TesseraError] = {}
@@ -81,8 +82,8 @@ def machine() -> Machine:
 
 
 @pytest.fixture(scope="module")
-def core(config: WorkerConfig, machine: Machine) -> EngineCore:
-    return EngineCore(config, compute=machine.compute, clock=machine.clock)
+def core(config: Start, machine: Machine) -> BatchCore:
+    return core_of(config, compute=machine.compute, clock=machine.clock)
 
 
 @pytest.fixture(autouse=True)
@@ -93,12 +94,12 @@ def reset(machine: Machine) -> Iterator[None]:
 
 
 @pytest.fixture
-def sampling(core: EngineCore) -> Sampling:
+def sampling(core: BatchCore) -> Sampling:
     return Sampling(120, core.info.eos_token_ids, temperature=2, seed=1)
 
 
 def test_a_mask_that_is_not_ready_holds_up_its_own_sequence_only(
-    core: EngineCore,
+    core: BatchCore,
     machine: Machine,
     prompt: Prompt,
     sampling: Sampling,
@@ -122,7 +123,7 @@ def test_a_mask_that_is_not_ready_holds_up_its_own_sequence_only(
 @pytest.mark.parametrize("seed", range(4))
 def test_no_reply_depends_on_when_masks_are_ready(
     seed: int,
-    core: EngineCore,
+    core: BatchCore,
     machine: Machine,
     prompt: Prompt,
     sampling: Sampling,
@@ -151,7 +152,7 @@ def test_no_reply_depends_on_when_masks_are_ready(
 
 
 def test_a_request_may_go_while_its_mask_is_computed(
-    core: EngineCore,
+    core: BatchCore,
     machine: Machine,
     prompt: Prompt,
     sampling: Sampling,
@@ -170,7 +171,7 @@ def test_a_request_may_go_while_its_mask_is_computed(
 @pytest.mark.parametrize("n", [1, 8])
 def test_a_request_whose_masks_cost_too_much_ends_with_an_error_of_its_own(
     n: int,
-    core: EngineCore,
+    core: BatchCore,
     machine: Machine,
     prompt: Prompt,
     sampling: Sampling,

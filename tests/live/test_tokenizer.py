@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.hosted import tokenizer_of
 
-from tessera.models.folder import ModelFolder
+from tessera.models.source import ModelSource
 from tessera.text.hf import HfTokenizer
 
 pytestmark = pytest.mark.live
@@ -13,8 +14,8 @@ CASES = json.loads((Path(__file__).parents[1] / "data" / "smollm2_tokens.json").
 
 
 @pytest.fixture(scope="module")
-def tokenizer(model_folder: ModelFolder) -> HfTokenizer:
-    return HfTokenizer.from_file(model_folder.tokenizer_json)
+def tokenizer(model_folder: ModelSource) -> HfTokenizer:
+    return tokenizer_of(model_folder)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: ascii(case["text"][:20]))

@@ -19,13 +19,13 @@ from tests.canary import assert_found, search
 from tests.canary_run import ACCOUNT, CHAT, Run, Server
 from tests.canary_run import run as run
 from tests.canary_run import serve as serve
+from tests.hosted import tokenizer_of
 from tests.otlp_receiver import receiver as receiver
 from tests.redis_server import redis_server as redis_server
 from tests.serving import children, command
 from tests.waiting import wait_for
 
-from tessera.models.folder import ModelFolder
-from tessera.text.hf import HfTokenizer
+from tessera.models.source import ModelSource
 
 
 def says(secret: str) -> dict[str, Any]:
@@ -183,7 +183,7 @@ def kill_workers(server: Server) -> None:
     assert server.post(server.run.question).status_code == 200
 
 
-def serve_model(run: Run, serve: Callable[..., Server], model_folder: ModelFolder) -> None:
+def serve_model(run: Run, serve: Callable[..., Server], model_folder: ModelSource) -> None:
     folder = run.home / "model"
     folder.mkdir()
     for path in model_folder.path.iterdir():
@@ -216,14 +216,14 @@ def serve_script(run: Run, serve: Callable[..., Server]) -> None:
 
 @pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.full)])
 def test_nothing_of_what_was_said_is_anywhere(
-    run: Run, serve: Callable[..., Server], model_folder: ModelFolder, whole: bool
+    run: Run, serve: Callable[..., Server], model_folder: ModelSource, whole: bool
 ) -> None:
     serve_model(run, serve, model_folder)
     if whole:
         serve_script(run, serve)
     assert len(run.seen) > 20
     assert len(run.receiver.spans()) > 15
-    tokenizer = HfTokenizer.from_file(model_folder.tokenizer_json)
+    tokenizer = tokenizer_of(model_folder)
     patterns = run.secrets.patterns(lambda text: tuple(tokenizer.encode(text)))
     assert search(run.seen, patterns) == set()
     # What only the store may know.

@@ -11,7 +11,8 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from tests.conftest import Served
+from tests.conformance.http.conftest import Connect
+from tests.conftest import Serve, Served
 from tests.waiting import wait_for
 
 from tessera.engine.scripted.engine import cycling, paced
@@ -41,7 +42,7 @@ HEADS = {
 
 @pytest.mark.parametrize("head", HEADS)
 def test_slowloris_a_good_client_is_served_beside_two_hundred_that_dribble(
-    head: str, serve: Any, connect: Any, monkeypatch: pytest.MonkeyPatch
+    head: str, serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And those are cut off at the deadline, however they go on dribbling."""
     monkeypatch.setattr(GuardedProtocol, "head_deadline_s", 1.0)
@@ -63,7 +64,7 @@ def test_slowloris_a_good_client_is_served_beside_two_hundred_that_dribble(
     served.wait_until_idle()
 
 
-def test_slow_readers_of_streams_are_cut_off_and_cost_nothing(serve: Any, connect: Any) -> None:
+def test_slow_readers_of_streams_are_cut_off_and_cost_nothing(serve: Serve, connect: Connect) -> None:
     served = serve(HttpLimits(send_deadline_s=1, keep_alive_s=0.5), context_tokens=10**9)
     served.engine.script = cycling(served.tokenizer, n_tokens=10**9)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -114,7 +115,7 @@ def leave_in(stage: str, raw: Any, chance: random.Random) -> None:
 
 @counts
 def test_CVE_2026_9540_whatever_is_aborted_in_whatever_stage_gives_everything_back(
-    n: int, serve: Any, connect: Any
+    n: int, serve: Serve, connect: Connect
 ) -> None:
     served = serve(timing=paced(400, first_s=0.01))
     chance = random.Random(9)
@@ -132,7 +133,7 @@ def test_CVE_2026_9540_whatever_is_aborted_in_whatever_stage_gives_everything_ba
     served.wait_until_idle()
 
 
-def test_compressed_bombs_many_at_once_are_refused_unread(served: Served, connect: Any) -> None:
+def test_compressed_bombs_many_at_once_are_refused_unread(served: Served, connect: Connect) -> None:
     """What a bomb would swell to is never known: its encoding is enough to refuse it."""
     for encoding in ("gzip", "deflate", "br", "zstd", "gzip, identity", "x-gzip"):
         raws = [connect(served) for _ in range(5)]

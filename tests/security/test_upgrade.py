@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
+from tests.conformance.http.conftest import Connect
 from tests.conftest import Served
 
 from tessera.server.http1.protocol import MAX_HEAD_BYTES
@@ -123,7 +124,7 @@ def test_what_is_read_at_once_from_one_head_into_another_is_not_a_large_head(por
     assert said_to(port, [sent[:20], sent[20:]], pause_s=0.05) == [meant for _, meant in requests]
 
 
-def test_a_tunnel_is_refused_and_nothing_is_read_of_it(served: Served, connect: Any) -> None:
+def test_a_tunnel_is_refused_and_nothing_is_read_of_it(served: Served, connect: Connect) -> None:
     for target in ("x:1", "http://x/healthz", "/healthz"):
         raw = connect(served)
         raw.send(f"CONNECT {target}", INSIDE)
@@ -134,7 +135,7 @@ def test_a_tunnel_is_refused_and_nothing_is_read_of_it(served: Served, connect: 
 
 @pytest.mark.parametrize("wish", WISHES)
 def test_a_chat_request_with_a_wish_is_answered_and_the_connection_goes_on(
-    served: Served, connect: Any, wish: str
+    served: Served, connect: Connect, wish: str
 ) -> None:
     """`curl --http2` and Java's HttpClient ask for h2c with every first request."""
     raw = connect(served)

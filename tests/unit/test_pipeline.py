@@ -1,6 +1,8 @@
 """Tool loops through the whole chat layer, wire to wire: a prompt begins with the last one and its output."""
 
 import json
+import pkgutil
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -9,9 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.in_process import InProcess
+from tests.qwen import QwenTokenizer
 from tests.scripts import CAN_ALL
 from tests.strategies import examples
 
+from tessera import pipeline
 from tessera.catalog import Model
 from tessera.core.chat import Caller
 from tessera.core.generation import Prompt
@@ -23,7 +27,6 @@ from tessera.formats.hermes import HERMES
 from tessera.formats.qwen3 import QWEN3
 from tessera.pipeline import run
 from tessera.text.encoded import EncodedTexts
-from tessera.text.tiktoken import TiktokenTokenizer
 from tessera.text.tokenizer import Tokenizer
 from tessera.wire.decode import decode_request
 from tessera.wire.reply import Header, encode_reply
@@ -139,12 +142,12 @@ async def test_a_loop_of_hermes(turn: dict[str, Any]) -> None:
 
 @given(turn=turns)
 @examples(50)
-async def test_a_loop_of_qwen3(turn: dict[str, Any], qwen: TiktokenTokenizer) -> None:
+async def test_a_loop_of_qwen3(turn: dict[str, Any], qwen: QwenTokenizer) -> None:
     model = model_of(QWEN3, qwen)
     await check_loop(model, written(turn, qwen3, gap="\n\n"), turn["thinking"], len(turn["calls"]))
 
 
-async def test_qwen3s_own_cut_needs_no_memory(qwen: TiktokenTokenizer) -> None:
+async def test_qwen3s_own_cut_needs_no_memory(qwen: QwenTokenizer) -> None:
     """What a tokenizer would cut alike is found by every server, a new one too."""
     model = model_of(QWEN3, qwen)
     said = "Let me see.\n</think>\n\n" + qwen3(
@@ -157,3 +160,10 @@ async def test_qwen3s_own_cut_needs_no_memory(qwen: TiktokenTokenizer) -> None:
     after, _, _ = await ask(forgetful, "Sol.", [*asked, message, result], thinking=True)
     begun = [*before.token_ids, *output]
     assert [*after.token_ids[: len(begun)]] == begun
+
+
+def test_every_step_that_the_page_names_exists() -> None:
+    named = re.findall(r"\b[a-z_0-9]+(?:\.[a-z_0-9]+)+\b", pipeline.__doc__ or "")
+    assert len(named) > 15
+    for name in named:
+        pkgutil.resolve_name(f"tessera.{name}")

@@ -16,11 +16,10 @@ from tessera.cli.progress import TerminalProgress
 from tessera.cli.walk import CallTrace, walk
 from tessera.core.chat import Caller, ChatRequest
 from tessera.core.tally import Tally
-from tessera.engine.host.private import PrivateEngine
 from tessera.engine.scripted.engine import ScriptedEngine, saying
 from tessera.pipeline import run
 from tessera.prompt.compile import compile_prompt
-from tessera.server.blueprints import private_model
+from tessera.server.models import private_model
 from tessera.settings import Settings
 from tessera.wire.decode import decode_request
 
@@ -57,8 +56,7 @@ async def _inspect(request: ChatRequest, model: Model, output: str | None, *, st
             _title("Events of the output")
             await _show_events(request, _writing(output, model))
         if start:
-            if isinstance(model.engine, PrivateEngine):
-                await model.engine.start()
+            await model.engine.start()
             _title(f"Events of {model.id}")
             await _show_events(request, model)
     finally:

@@ -8,7 +8,7 @@ from io import TextIOWrapper
 import click
 
 from tessera import __version__
-from tessera.errors import CommandError, StartupError, TesseraError
+from tessera.errors import CommandError, ModelError, StartupError, TesseraError
 
 COMMANDS: Mapping[str, str] = {
     "serve": "Serve a model behind OpenAI's API.",
@@ -52,7 +52,7 @@ class Commands(click.Group):
             stdout.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(ctx)
-        except (StartupError, CommandError) as error:
+        except (StartupError, ModelError, CommandError) as error:
             raise Unusable(error.message) from error
         except TesseraError as error:
             raise click.ClickException(error.message) from error

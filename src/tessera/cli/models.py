@@ -1,14 +1,15 @@
 """`tessera models`: what is in the cache, and what should be."""
 
+import dataclasses
+
 import click
 
 from tessera.cli.options import with_settings
 from tessera.cli.progress import TerminalProgress
 from tessera.errors import CommandError
-from tessera.models.cache import Cache, Entry
+from tessera.models.cache import Cache, CachedModel
 from tessera.models.manifest import Damaged
-from tessera.models.resolve import resolve
-from tessera.server.blueprints import open_cache
+from tessera.server.models import open_cache, prepare_models
 from tessera.settings import Settings
 
 
@@ -38,10 +39,9 @@ def pull(settings: Settings, model: str | None) -> None:
 
     Prints the folder that `tessera serve` would serve.
     """
-    folder = resolve(
-        model or settings.model, open_cache(settings), TerminalProgress(), offline=settings.offline
-    )
-    click.echo(folder.path)
+    named = dataclasses.replace(settings, model=model, models=None) if model else settings
+    for plan in prepare_models(named, TerminalProgress()):
+        click.echo(plan.source.path)
 
 
 @models.command()
@@ -73,7 +73,7 @@ def remove(settings: Settings, names: tuple[str, ...]) -> None:
         click.echo(f"Removed {entry.name}.")
 
 
-def _chosen(cache: Cache, names: tuple[str, ...]) -> list[Entry]:
+def _chosen(cache: Cache, names: tuple[str, ...]) -> list[CachedModel]:
     entries = {entry.name: entry for entry in cache.entries()}
     if unknown := [name for name in names if name not in entries]:
         known = ", ".join(entries) or "none"

@@ -118,7 +118,9 @@ AnswerFormat: TypeAlias = FreeText | AnyJsonObject | JsonSchema
 
 @dataclass(frozen=True, slots=True)
 class SamplingOptions:
-    """What the client asked of sampling; None means the model's default for the mode."""
+    """The fields of `generation.Sampling` that a client may send. None means the model's default for the
+    mode.
+    """
 
     temperature: float | None = None
     top_p: float | None = None

@@ -42,18 +42,12 @@ class ThinkingBudget:
     end: int | str
 
 
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """How to choose tokens, complete: no field has a hidden default in an engine.
-
-    temperature 0 is greedy. top_k 0, top_p 1, min_p 0, the penalties at 0 / 0 / 1 are off. `max_tokens`
-    bounds the tokens of each sequence. Sequence i of n is seeded with seed + i; a seed of None is a random
-    one. `top_logprobs` None: no logprobs; k: that of the token and the k best. Generation ends at a token of
-    `stop_token_ids`, which is the last one reported.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingDefaults:
+    """How the next token is chosen; here, where a request does not say. Temperature 0 is greedy. top_k 0,
+    top_p 1, min_p 0, and the penalties at 0 / 0 / 1 are off.
     """
 
-    max_tokens: int
-    stop_token_ids: frozenset[int] = frozenset()
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0
@@ -61,6 +55,19 @@ class Sampling:
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     repetition_penalty: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling(SamplingDefaults):
+    """How a request's tokens are chosen, complete: no field has a hidden default in an engine.
+
+    `max_tokens` bounds the tokens of each sequence. Generation ends at a token of `stop_token_ids`, which is
+    the last one reported. Sequence i of n is seeded with seed + i; a seed of None is a random one.
+    `top_logprobs` None: no logprobs; k: that of the token and the k best.
+    """
+
+    max_tokens: int
+    stop_token_ids: frozenset[int] = frozenset()
     logit_bias: Mapping[int, float] = field(default_factory=dict[int, float])
     seed: int | None = None
     n: int = 1

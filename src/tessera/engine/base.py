@@ -9,9 +9,9 @@ The contract, which `tests/conformance/engines` holds every implementation to:
 - Closing the generator at any moment, before the first chunk too, aborts the work within one engine step and
   frees everything it held.
 - The same prompt, sampling and seed give the same tokens.
-- Failure of one generation is `GenerationFailed` from that generator alone. An engine that dies is
-  `EngineUnavailable` from all that have begun; those that have not may wait until it is there again. A closed
-  engine is `EngineUnavailable` from all.
+- If one generation fails, its generator alone raises `GenerationFailed`. If the engine dies, all generators
+  that have begun raise `EngineUnavailable`; the others may wait until it is ready again. Once the engine is
+  closed, all of them raise `EngineUnavailable`.
 - What an engine cannot do is not in `info.features`, and callers do not ask for it.
 """
 
@@ -30,15 +30,23 @@ class Engine(Protocol):
         ...
 
     def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[TokenChunk]:
-        """Continue the prompt; raises `EngineError`s. Lengths are the caller's duty: prompt + max_tokens ≤
-        context.
+        """Continues the prompt; raises `EngineError`s. The caller sees to it that the prompt and `max_tokens`
+        fit the context together.
+        """
+        ...
+
+    async def start(self) -> None:
+        """Returns when the engine is ready. A generation that is asked for earlier may wait until then.
+
+        Called at most once, in the event loop of the generations. Raises `EngineUnavailable` if the engine
+        cannot start or is closed before it is ready.
         """
         ...
 
     def unready(self) -> str | None:
-        """None while tokens can flow, else a reason code such as `engine_starting` or `engine_dead`."""
+        """None while the engine can generate, else a reason such as `engine_starting` or `engine_dead`."""
         ...
 
     async def aclose(self) -> None:
-        """End all generations and free everything. Safe to call twice."""
+        """Ends all generations and frees everything. Safe to call twice."""
         ...

@@ -1,9 +1,8 @@
-"""The arguments of calls in the history: JSON text, of which nothing is certain.
+"""Spells the arguments of calls in the history, which should be JSON text.
 
-A renderer writes them as the model wrote them. So numbers keep their spelling, and the rest gets the one
-spelling that replies have: `", "` and `": "` between the parts, and no escapes but those that JSON needs. A
-call that its token limit cut comes back cut, and clients send all sorts of other texts: everything here
-takes any text.
+A renderer writes them as the model wrote them: numbers keep their spelling, and the rest gets the spelling of
+replies, with `", "` and `": "` between the parts and no escapes but those that JSON needs. A call that the
+token limit cut comes back cut, and clients send other texts too: every function here takes any text.
 """
 
 import json
@@ -14,7 +13,7 @@ from json.encoder import encode_basestring
 from tessera.core.chat import Json
 
 MAX_DEPTH = 64
-"""Templates get values that are nested more deeply as text: they, and what they call, recurse."""
+"""Templates get more deeply nested values as text, since they recurse."""
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"?|[{}\[\],:]|\s+', re.DOTALL)
 _PLAIN_STRING = re.compile(r'"[^"\\\x00-\x1f]*"')
@@ -29,18 +28,18 @@ _NO_MORE = re.compile(r'\s*(?:\}|(?:"(?:[^"\\]|\\.)*["\\]?\s*)?\Z)', re.DOTALL)
 _AFTER_VALUE = re.compile(r"\s*(?:[,}]|\Z)")
 _HALF_ESCAPE = re.compile(r"(?<!\\)((?:\\\\)*)\\(?:u[0-9a-fA-F]{0,3})?\Z")
 _JSON = json.JSONDecoder(strict=False)
-# Only the end of a value is looked for: numbers need not be made, however long they are.
+# It only finds the end of a value: numbers, which may be long, are not converted.
 _SCANNER = json.JSONDecoder(parse_float=str, parse_int=str, strict=False)
 
 
 def respelled(text: str) -> str:
-    """JSON text, whole or cut, as replies spell it; text that is no JSON at all becomes a JSON string."""
+    """JSON text, whole or cut, in the spelling of replies. Text that is no JSON becomes a JSON string."""
     return _spaced(text) if _OBJECT.match(text) or _is_json(text) else encode_basestring(text)
 
 
 def members(text: str) -> Mapping[str, str] | None:
-    """The members of an object, by their names: the JSON text of each value, of which the last may be cut.
-    None if the text is not the beginning of an object, or not one that can be read.
+    """The JSON text of each member of an object, by name; the last one may be cut. None if the text is not
+    an object, or the beginning of one, that can be read.
     """
     begin = _OBJECT.match(text)
     if begin is None:
@@ -54,7 +53,7 @@ def members(text: str) -> Mapping[str, str] | None:
 
 
 def as_text(value: str) -> str:
-    """The text of a member where no JSON is written: strings as they are, all else as JSON."""
+    """The raw text of a member's JSON: strings without quotes, other values as JSON."""
     if not value.startswith('"'):
         return _spaced(value)
     if _PLAIN_STRING.fullmatch(value):
@@ -67,7 +66,7 @@ def as_text(value: str) -> str:
 
 
 def as_mapping(text: str) -> Mapping[str, Json]:
-    """For templates, which expect an object: what is none becomes the member `arguments` of one."""
+    """The arguments as an object for templates. Text that is no object becomes its member `arguments`."""
     found = members(text)
     if found is None or _depth(text) > MAX_DEPTH:
         return {"arguments": text}
@@ -83,7 +82,8 @@ def _respelled(found: re.Match[str]) -> str:
     if token[0] in _PUNCTUATION:
         return _SPACED.get(token, token)
     if token.isspace():
-        before, after = found.string[max(found.start() - 1, 0)], found.string[found.end() : found.end() + 1]
+        before = found.string[max(found.start() - 1, 0)]
+        after = found.string[found.end() : found.end() + 1]
         return "" if before in _PUNCTUATION or after in _PUNCTUATION else token
     if _PLAIN_STRING.fullmatch(token):
         return token

@@ -1,4 +1,4 @@
-"""What a model family is to us: one `ChatFormat` value.
+"""The values that describe a model family: one `ChatFormat`, and the segments of its prompts.
 
 A renderer yields segments, not a string: only a `Control` becomes a control token, and every text of the
 conversation goes into a `Plain`, which is encoded as ordinary text. Adjacent plain segments are joined
@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from tessera.core.chat import ChatRequest, Mode
+from tessera.core.generation import SamplingDefaults
 from tessera.parsing.syntax import Syntax
 
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A control token, by its text in `Tokenizer.control_tokens`."""
+    """A control token, named by its text in `Tokenizer.control_tokens`."""
 
     token: str
 
@@ -29,7 +30,7 @@ class Plain:
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """Markup of the family's own: a control token where the tokenizer has it as one, plain text elsewhere."""
+    """Markup of the family: a control token if the tokenizer has it as one, else plain text."""
 
     text: str
 
@@ -38,24 +39,10 @@ Segment: TypeAlias = Control | Plain | Tag
 
 
 @dataclass(frozen=True, slots=True)
-class SamplingDefaults:
-    """What absent sampling fields mean."""
-
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
-    min_p: float = 0.0
-    presence_penalty: float = 0.0
-    frequency_penalty: float = 0.0
-    repetition_penalty: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
 class ChatFormat:
-    """A family. `render` raises `RequestError` for a conversation its template refuses, naming `messages`.
-
-    `sampling` has an entry for each mode that the family supports. `tools` says whether definitions can be
-    rendered.
+    """A family. `render` raises `RequestError`, naming `messages`, for a conversation that its template
+    refuses. `sampling` has an entry for each mode that the family supports. With `tools`, it can render the
+    definitions of functions.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What the families of ChatML share: its markup, and how tools' results and JSON are written."""
+"""What the ChatML families share: the markup, and the form of tools' results and of JSON."""
 
 import json
 import re
@@ -12,7 +12,7 @@ _MARKUP = re.compile(r"(<\|im_(?:start|end)\|>|</?(?:think|tool_call|tool_respon
 
 
 def chatml_syntax(calls: CallStyle) -> Syntax:
-    """The output syntax: only what stands inside a call differs between families."""
+    """The output syntax. Families differ only in the form of their calls."""
     return Syntax(
         ends=("<|im_end|>", "<|endoftext|>"),
         reasoning=Tags("<think>", "</think>"),
@@ -22,7 +22,7 @@ def chatml_syntax(calls: CallStyle) -> Syntax:
 
 
 def markup(literal: str) -> Iterator[Segment]:
-    """The family's own text, never the client's: markup in it counts."""
+    """Segments of the family's own text, in which markup counts. Never pass text of a client."""
     for i, part in enumerate(_MARKUP.split(literal)):
         if i % 2:
             yield Control(part) if part.startswith("<|im_") else Tag(part)
@@ -31,7 +31,7 @@ def markup(literal: str) -> Iterator[Segment]:
 
 
 def result_turn(messages: Sequence[Message], i: int, text: str) -> Iterator[Segment]:
-    """The result `text` of the tool message `i`: those that follow one another are one user turn."""
+    """The result `text` of the tool message `i`. Consecutive results form one user turn."""
     if not (i and isinstance(messages[i - 1], ToolMessage)):
         yield from markup("<|im_start|>user")
     yield from markup("\n<tool_response>\n")
@@ -42,5 +42,5 @@ def result_turn(messages: Sequence[Message], i: int, text: str) -> Iterator[Segm
 
 
 def json_text(value: Json) -> str:
-    """As templates' `tojson` writes it."""
+    """The value as the `tojson` of templates writes it."""
     return json.dumps(value, ensure_ascii=False)

@@ -1,8 +1,8 @@
-"""A conversation as a model's own template takes it, and what the template wrote as segments.
+"""The input of a model's own template, and its output as segments. Nothing here runs a template.
 
-The conversation cannot write markup: whatever its strings spell of control tokens is replaced by stand-ins
-before the template runs, and put back as plain text after the rendering was cut at the control tokens that
-the template wrote. Nothing here runs a template.
+A conversation cannot write markup. Control tokens that its strings spell are replaced by placeholders before
+the template runs. The output is then cut at the control tokens that the template wrote, and the placeholders
+become plain text again.
 """
 
 import re
@@ -20,16 +20,18 @@ from tessera.core.chat import (
     ToolMessage,
     UserMessage,
 )
+from tessera.core.generation import SamplingDefaults
 from tessera.formats.arguments import as_mapping
-from tessera.formats.base import ChatFormat, Control, Plain, SamplingDefaults, Segment
+from tessera.formats.base import ChatFormat, Control, Plain, Segment
 from tessera.parsing.syntax import Syntax, Tags
 
-_FIRST_STAND_IN, _LAST_STAND_IN = 0xF0000, 0x10FFFD  # the private-use planes
+_FIRST_PLACEHOLDER = 0xF0000  # the private-use planes
+_LAST_PLACEHOLDER = 0x10FFFD
 
 
 @dataclass(frozen=True, slots=True)
 class TemplateSource:
-    """A template, and what it is given beside the conversation."""
+    """A template, and its variables besides the conversation."""
 
     source: str
     control_tokens: tuple[str, ...]
@@ -38,7 +40,7 @@ class TemplateSource:
 
     @property
     def syntax(self) -> Syntax:
-        """How its turns end, and whether they reason."""
+        """The output syntax: how turns end, and whether they may reason."""
         reasoning = Tags("<think>", "</think>") if "</think>" in self.source else None
         return Syntax(ends=(self.eos,), reasoning=reasoning)
 
@@ -48,16 +50,16 @@ class TemplateSource:
         sampling: Mapping[Mode, SamplingDefaults],
         render: Callable[[ChatRequest], tuple[Segment, ...]],
     ) -> ChatFormat:
-        """The format that renders by it; tools are not among what it can do."""
-        return ChatFormat(name, render, self.syntax, sampling)
+        """A format with this template's syntax, which renders by `render`. It has no tools."""
+        return ChatFormat(name, render, syntax=self.syntax, sampling=sampling)
 
-    def conversation(self, request: ChatRequest) -> "Conversation":
-        """What the template is given for a request."""
+    def conversation(self, request: ChatRequest) -> "TemplateInput":
+        """The input of the template for a request."""
         longest_first = sorted(self.control_tokens, key=len, reverse=True)
         markup = re.compile(f"({'|'.join(map(re.escape, longest_first)) or '(?!)'})")
-        stand_ins = StandIns(markup)
+        placeholders = Placeholders(markup)
         variables: dict[str, Json] = {
-            "messages": [masked(as_object(message), stand_ins.mask) for message in request.messages],
+            "messages": [masked(as_object(message), placeholders.mask) for message in request.messages],
             "tools": None,
             "add_generation_prompt": True,
             "enable_thinking": request.mode is Mode.THINKING,
@@ -65,28 +67,28 @@ class TemplateSource:
             "bos_token": self.bos,
             "eos_token": self.eos,
         }
-        return Conversation(variables, markup, stand_ins)
+        return TemplateInput(variables, markup, placeholders)
 
 
-class Conversation(NamedTuple):
-    """The variables of a template, and what makes segments of the text that it writes."""
+class TemplateInput(NamedTuple):
+    """The variables of a template, and what it takes to turn its output into segments."""
 
     variables: dict[str, Json]
     markup: re.Pattern[str]
-    stand_ins: "StandIns"
+    placeholders: "Placeholders"
 
     def segments(self, written: str) -> tuple[Segment, ...]:
-        """The text, cut at its control tokens."""
+        """The output of the template, cut at its control tokens."""
         parts = self.markup.split(written)
         return tuple(
-            Control(part) if i % 2 else Plain(self.stand_ins.restore(part))
+            Control(part) if i % 2 else Plain(self.placeholders.restore(part))
             for i, part in enumerate(parts)
             if part
         )
 
 
 def with_user_turn(request: ChatRequest) -> ChatRequest | None:
-    """Many templates want a user's turn: the request with an empty one, if it has none."""
+    """The request with an empty user turn, which many templates require; None if it already has one."""
     messages = request.messages
     if any(isinstance(message, UserMessage) for message in messages):
         return None
@@ -94,29 +96,29 @@ def with_user_turn(request: ChatRequest) -> ChatRequest | None:
     return replace(request, messages=(*messages[:n_leading], UserMessage(""), *messages[n_leading:]))
 
 
-class StandIns:
-    """One private-use character for each control token that the conversation spells, and for each such
-    character that it holds itself, so that `restore` knows them apart.
+class Placeholders:
+    """Private-use characters in place of the control tokens that a conversation spells. A private-use
+    character in the conversation gets one too, so that `restore` cannot mistake it for a placeholder.
     """
 
     def __init__(self, markup: re.Pattern[str]) -> None:
-        self._special = re.compile(f"{markup.pattern}|[{chr(_FIRST_STAND_IN)}-{chr(_LAST_STAND_IN)}]")
+        self._special = re.compile(f"{markup.pattern}|[{chr(_FIRST_PLACEHOLDER)}-{chr(_LAST_PLACEHOLDER)}]")
         self._of: dict[str, str] = {}
 
     def mask(self, text: str) -> str:
-        """The text with stand-ins for what a template must not see."""
+        """The text with placeholders in place of control tokens."""
         return self._special.sub(lambda found: self._stand_in(found[0]), text)
 
     def _stand_in(self, special: str) -> str:
-        return self._of.setdefault(special, chr(_FIRST_STAND_IN + len(self._of)))
+        return self._of.setdefault(special, chr(_FIRST_PLACEHOLDER + len(self._of)))
 
     def restore(self, text: str) -> str:
-        """The text with what they stand for."""
+        """The text with what the placeholders stand for."""
         return text.translate({ord(stand_in): special for special, stand_in in self._of.items()})
 
 
 def masked(value: Json, mask: Callable[[str], str]) -> Json:
-    """The value, all of its texts masked."""
+    """The value with all of its strings masked."""
     match value:
         case str():
             return mask(value)
@@ -129,7 +131,7 @@ def masked(value: Json, mask: Callable[[str], str]) -> Json:
 
 
 def as_object(message: Message) -> dict[str, Json]:
-    """The message as OpenAI's object, which is what templates are written for."""
+    """The message as OpenAI's object, the form that templates expect."""
     match message:
         case SystemMessage():
             return {"role": "system", "content": message.text}

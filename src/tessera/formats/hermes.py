@@ -3,8 +3,8 @@ r"""ChatML with tool calls as JSON: SmolLM2, Qwen2.5, Qwen3 and the Hermes model
     <|im_start|>system\n…<|im_end|>\n<|im_start|>user\n…<|im_end|>\n<|im_start|>assistant\n
 
 Tools are listed in the system turn. A call is `<tool_call>\n{"name": …, "arguments": …}\n</tool_call>`, and
-the results of consecutive calls are one user turn. Reasoning stays in the history only after the last user
-turn, that is inside a running tool loop, unless the request preserves it.
+the results of consecutive calls form one user turn. Reasoning stays in the history only after the last user
+turn, which means inside a running tool loop, unless the request preserves it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,8 +21,9 @@ from tessera.core.chat import (
     ToolMessage,
     UserMessage,
 )
+from tessera.core.generation import SamplingDefaults
 from tessera.formats.arguments import respelled
-from tessera.formats.base import ChatFormat, Plain, SamplingDefaults, Segment
+from tessera.formats.base import ChatFormat, Plain, Segment
 from tessera.formats.chatml import chatml_syntax, json_text, markup, result_turn
 
 _SAMPLING: Mapping[Mode, SamplingDefaults] = MappingProxyType(
@@ -45,10 +46,10 @@ def hermes_format(
     sampling: Mapping[Mode, SamplingDefaults] = _SAMPLING,
     closes_thinking: bool = False,
 ) -> ChatFormat:
-    """A family of this kind.
+    """The format of one model.
 
     `default_system` is the system prompt of conversations without one. `closes_thinking` is for models that
-    would reason by themselves: a direct turn then begins with an empty reasoning block.
+    reason by themselves: a direct turn then begins with an empty reasoning block.
     """
     opening = {
         Mode.THINKING: "<think>\n",
@@ -62,7 +63,7 @@ def hermes_format(
             *markup(f"<|im_start|>assistant\n{opening[request.mode]}"),
         )
 
-    return ChatFormat("hermes", render, chatml_syntax("json"), sampling, tools=True)
+    return ChatFormat("hermes", render, syntax=chatml_syntax("json"), sampling=sampling, tools=True)
 
 
 def _system(request: ChatRequest, default: str | None) -> Iterator[Segment]:

@@ -3,12 +3,12 @@
 import msgspec
 
 from tessera.core.chat import Mode
+from tessera.core.generation import SamplingDefaults
 from tessera.errors import StartupError
-from tessera.formats.base import SamplingDefaults
 from tessera.formats.conversation import TemplateSource
 from tessera.formats.registry import probe
 from tessera.formats.template import template_format
-from tessera.formats.template_question import Probed
+from tessera.formats.template_question import ProbeResult
 from tessera.processes import answering
 
 _MEMORY_BYTES = 2**30
@@ -18,14 +18,15 @@ _QUESTION_S = 10.0
 def _prepare(setup: bytes) -> answering.Answerer:
     def answer(asked: bytes) -> bytes:
         template = msgspec.json.decode(asked, type=TemplateSource)
-        tokens, sampling = template.control_tokens, {Mode.DIRECT: SamplingDefaults()}
+        tokens = template.control_tokens
+        sampling = {Mode.DIRECT: SamplingDefaults()}
         try:
             own = template_format(
                 template.source, control_tokens=tokens, eos=template.eos, bos=template.bos, sampling=sampling
             )
             return msgspec.json.encode(probe(own, tokens))
         except StartupError as error:
-            return msgspec.json.encode(Probed(problem=error.message))
+            return msgspec.json.encode(ProbeResult(problem=error.message))
 
     return answer
 

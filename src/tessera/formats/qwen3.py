@@ -2,9 +2,9 @@ r"""Qwen3.5 and Qwen3.6: ChatML with tool calls in XML, and reasoning that the p
 
     <|im_start|>system\n…<|im_end|>\n<|im_start|>user\n…<|im_end|>\n<|im_start|>assistant\n<think>\n
 
-Tools stand in the system turn, before the client's own instructions. The results of consecutive calls are
-one user turn. Reasoning stays in the history after the last real user turn, that is inside a running tool
-loop, unless the request preserves it everywhere. All texts are trimmed, as the model's template does.
+Tools stand in the system turn, before the client's own instructions. The results of consecutive calls form
+one user turn. Reasoning stays in the history only after the last real user turn, which means inside a running
+tool loop, unless the request preserves it everywhere. All texts are trimmed, as the model's template does.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,9 +22,10 @@ from tessera.core.chat import (
     ToolMessage,
     UserMessage,
 )
+from tessera.core.generation import SamplingDefaults
 from tessera.errors import RequestError
 from tessera.formats.arguments import as_text, members
-from tessera.formats.base import ChatFormat, Control, Plain, SamplingDefaults, Segment, Tag
+from tessera.formats.base import ChatFormat, Control, Plain, Segment, Tag
 from tessera.formats.chatml import chatml_syntax, json_text, markup, result_turn
 
 # From the model card (35B-A3B): general use, with and without thinking.
@@ -54,12 +55,12 @@ _TOOLS_END = (
 
 
 def render(request: ChatRequest) -> tuple[Segment, ...]:
-    """The whole prompt, up to where the model goes on."""
+    """The whole prompt, up to the place where the model continues."""
     return (*conversation(request), *markup(_OPENING[request.mode]))
 
 
 def conversation(request: ChatRequest) -> Iterator[Segment]:
-    """The turns so far. Raises `RequestError` for those that the model's template refuses."""
+    """The turns so far. Raises `RequestError` for a conversation that the model's template refuses."""
     _check(request.messages)
     yield from _system(request)
     last_user = _last_user(request.messages)
@@ -81,9 +82,9 @@ QWEN3_TOKENS = frozenset(
     {"<|im_start|>", "<|im_end|>"}
     | {f"<{end}{tag}>" for tag in ("think", "tool_call", "tool_response") for end in ("", "/")}
 )
-"""The control tokens that its prompts and replies are written with."""
+"""The control tokens of its prompts and replies."""
 
-QWEN3 = ChatFormat("qwen3", render, chatml_syntax("xml"), _SAMPLING, tools=True)
+QWEN3 = ChatFormat("qwen3", render, syntax=chatml_syntax("xml"), sampling=_SAMPLING, tools=True)
 
 
 _TOOLS_END_SEGMENTS = tuple(markup(_TOOLS_END))
@@ -97,7 +98,7 @@ def _check(messages: Sequence[Message]) -> None:
 
 
 def _last_user(messages: Sequence[Message]) -> int:
-    """The last question; a user turn that is wholly a tool's result is none. -1 if there is no other."""
+    """The index of the last user turn that is not wholly a tool's result; -1 if there is none."""
     for i in range(len(messages) - 1, -1, -1):
         if isinstance(message := messages[i], UserMessage):
             text = message.text.strip()
@@ -147,7 +148,7 @@ def _assistant(message: AssistantMessage, *, thinks: bool) -> Iterator[Segment]:
 
 
 def _split(message: AssistantMessage) -> tuple[str, str]:
-    """Reasoning and text; clients that know of no reasoning send it back inside the text."""
+    """Reasoning and text. Clients that do not know reasoning send it back inside the text."""
     text = message.text.strip()
     if message.reasoning is not None:
         return message.reasoning.strip(), text

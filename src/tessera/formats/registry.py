@@ -1,4 +1,4 @@
-"""Which of the known families a model belongs to: that is found out by rendering with its own template."""
+"""Finds the family of a model by rendering conversations with its own template."""
 
 from collections.abc import Collection, Iterator
 
@@ -11,12 +11,13 @@ from tessera.core.chat import (
     ToolMessage,
     UserMessage,
 )
+from tessera.core.generation import SamplingDefaults
 from tessera.errors import RequestError, StartupError
-from tessera.formats.base import ChatFormat, Control, Plain, SamplingDefaults
+from tessera.formats.base import ChatFormat, Control, Plain
 from tessera.formats.families import FORMATS, NO_TEMPLATE, known_format
 from tessera.formats.qwen3 import QWEN3_TOKENS
 from tessera.formats.template import template_format
-from tessera.formats.template_question import Probed
+from tessera.formats.template_question import ProbeResult
 
 __all__ = ["FORMATS", "choose_format", "probe"]
 
@@ -26,7 +27,7 @@ _PROBES = (
     ChatRequest(messages=(SystemMessage("Be brief."), UserMessage("Hello"))),
     ChatRequest(messages=(UserMessage("Hello"), AssistantMessage("Hi."), UserMessage("Bye"))),
 )
-# Only families whose templates know of calls can be told apart by them.
+# Calls tell families apart only if their templates render calls.
 _CALL = ChatRequest(
     messages=(
         UserMessage("Hello"),
@@ -44,10 +45,9 @@ def choose_format(
     bos: str = "",
     defaults: SamplingDefaults = SamplingDefaults(),  # noqa: B008 - frozen
 ) -> ChatFormat:
-    """The family of a model, by its chat template; a template of no known family renders itself, in this
-    process.
+    """The format of a model, by its chat template. A template of no known family renders in this process.
 
-    `defaults` are the model's own sampling defaults. Raises `StartupError` when there is no template, or it
+    `defaults` are the model's own sampling defaults. Raises `StartupError` if there is no template, or if it
     cannot be used.
     """
     if template is None:
@@ -57,29 +57,29 @@ def choose_format(
     return known_format(probe(own, control_tokens), defaults) or own
 
 
-def probe(own: ChatFormat, control_tokens: Collection[str]) -> Probed:
-    """The known family that writes as a model's own template does."""
+def probe(own: ChatFormat, control_tokens: Collection[str]) -> ProbeResult:
+    """The known family that renders the same text as a model's own template."""
     for candidate, probes in _candidates(own, control_tokens):
         known = known_format(candidate, SamplingDefaults())
         if known and all(_text(known, asked) == _text(own, asked) for asked in probes):
             return candidate
-    return Probed()
+    return ProbeResult()
 
 
 def _candidates(
     own: ChatFormat, control_tokens: Collection[str]
-) -> Iterator[tuple[Probed, tuple[ChatRequest, ...]]]:
-    """The known families that could be written in these control tokens, and what they must write alike."""
+) -> Iterator[tuple[ProbeResult, tuple[ChatRequest, ...]]]:
+    """The families that could use these control tokens, with the conversations that must render alike."""
     if QWEN3_TOKENS.issubset(control_tokens):
-        yield Probed("qwen3"), (*_PROBES, _CALL)
+        yield ProbeResult("qwen3"), (*_PROBES, _CALL)
     if {"<|im_start|>", "<|im_end|>"}.issubset(control_tokens):
         system = _default_system(own)
         for closes_thinking in (False, True):
-            yield Probed("hermes", system, closes_thinking), _PROBES
+            yield ProbeResult("hermes", system, closes_thinking), _PROBES
 
 
 def _default_system(own: ChatFormat) -> str | None:
-    """The system prompt that a ChatML template puts before a conversation without one."""
+    """The system prompt that a ChatML template adds to a conversation without one."""
     try:
         segments = own.render(_GREETING)
     except RequestError:

@@ -1,4 +1,4 @@
-"""A model's own template, rendered in processes that can be killed."""
+"""Renders by a model's own template in processes that can be killed."""
 
 import asyncio
 import json
@@ -8,30 +8,31 @@ from typing import NoReturn
 import msgspec
 
 from tessera.core.chat import ChatRequest, Mode
+from tessera.core.generation import SamplingDefaults
 from tessera.errors import RequestError, StartupError
-from tessera.formats.base import ChatFormat, SamplingDefaults, Segment
+from tessera.formats.base import ChatFormat, Segment
 from tessera.formats.conversation import TemplateSource, with_user_turn
 from tessera.formats.families import NO_TEMPLATE, known_format
-from tessera.formats.template_question import Probed, Rendering
+from tessera.formats.template_question import ProbeResult, Rendering
 from tessera.processes import once
 from tessera.processes.pool import ProcessPool, TooMuch
 
-_PROBES = msgspec.json.Decoder(Probed)
+_PROBES = msgspec.json.Decoder(ProbeResult)
 _RENDERINGS = msgspec.json.Decoder(Rendering)
 
 
 def find_format(
     source: str | None, *, control_tokens: Collection[str], eos: str, bos: str, defaults: SamplingDefaults
 ) -> tuple[ChatFormat, TemplateSource | None]:
-    """The format of a model, by its chat template. One of no known family is returned, too: it has to
-    render by itself, with `RemoteTemplate`.
+    """The format of a model, by its chat template. A template of no known family is returned too: it has to
+    render in a `RemoteTemplate`.
 
-    `defaults` are the model's own sampling defaults. Raises `StartupError` when there is no template, or it
+    `defaults` are the model's own sampling defaults. Raises `StartupError` if there is no template, or if it
     cannot be used.
     """
     if source is None:
         raise StartupError(NO_TEMPLATE)
-    template = TemplateSource(source, tuple(control_tokens), eos, bos)
+    template = TemplateSource(source, tuple(control_tokens), eos=eos, bos=bos)
     try:
         asked = msgspec.json.encode(template)
         answer = once.ask("tessera.formats.probe_process", asked, purpose="the chat template")
@@ -50,7 +51,7 @@ def _elsewhere(request: ChatRequest) -> NoReturn:
 
 
 class RemoteTemplate:
-    """The processes of one template, started by `start` or when first needed."""
+    """The processes that render by one template, started by `start` or when first needed."""
 
     def __init__(self, template: TemplateSource) -> None:
         self._template = template
@@ -61,14 +62,11 @@ class RemoteTemplate:
         )
 
     async def start(self) -> None:
-        """Has a process ready; raises `StartupError`."""
         await self._pool.start()
 
     async def render(self, request: ChatRequest) -> tuple[Segment, ...]:
-        """The segments of the prompt.
-
-        Raises `RequestError` for a conversation that the template refuses, or that costs it too much, and
-        `EngineOverloaded` while others keep all processes busy.
+        """Raises `RequestError` for a conversation that the template refuses or that costs it too much, and
+        `EngineOverloaded` if no process could answer.
         """
         problem, segments = await self._rendered(request)
         if problem is not None and (completed := with_user_turn(request)):
@@ -92,5 +90,4 @@ class RemoteTemplate:
         return None, await asyncio.to_thread(conversation.segments, rendering.text)
 
     async def aclose(self) -> None:
-        """Ends the processes."""
         await self._pool.aclose()

@@ -1,8 +1,8 @@
-"""Any model's own Jinja template, rendered as `transformers` renders it.
+"""Renders by a model's own Jinja template, as `transformers` does.
 
-The template is not trusted. It runs in a sandbox, without the insides of Python objects, and what it renders
-or makes by repetition is bounded in size. Nothing else of its time and memory is: the service runs it in
-processes that can be killed (`formats.template_process`), and nowhere else.
+The template is not trusted. It runs in a sandbox without access to the internals of Python objects, and the
+size of what it renders or repeats is bounded. Its time and its other memory are not: the service runs it only
+in processes that can be killed (`formats.template_process`).
 """
 
 import json
@@ -18,12 +18,13 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from tessera.core.chat import ChatRequest, Json, Mode, UserMessage
+from tessera.core.generation import SamplingDefaults
 from tessera.errors import RequestError, StartupError
-from tessera.formats.base import ChatFormat, SamplingDefaults, Segment
+from tessera.formats.base import ChatFormat, Segment
 from tessera.formats.conversation import TemplateSource, with_user_turn
 
 MAX_CHARACTERS = 16 * 2**20
-"""Bounds a rendering, and whatever a template makes by repetition."""
+"""The most characters of a rendering, and of a text that a template repeats."""
 
 
 class Template:
@@ -37,7 +38,7 @@ class Template:
             raise StartupError(f"The chat template does not compile: {error}") from error
 
     def text(self, variables: Mapping[str, Json]) -> str:
-        """What it writes; raises `RequestError`, with whatever the template raised as its cause."""
+        """Renders. Raises `RequestError`, whose cause is what the template raised."""
         try:
             return _bounded(self._template.generate(variables))
         except Refused as error:
@@ -59,10 +60,10 @@ def template_format(
 ) -> ChatFormat:
     """A format that renders with the template `source`, in this process.
 
-    Raises `StartupError` for a template that does not compile, reaches for what the sandbox denies or cannot
-    render a greeting.
+    Raises `StartupError` for a template that does not compile, does something that the sandbox forbids or
+    cannot render a greeting.
     """
-    given = TemplateSource(source, tuple(control_tokens), eos, bos)
+    given = TemplateSource(source, tuple(control_tokens), eos=eos, bos=bos)
     template = Template(source)
 
     def render(request: ChatRequest) -> tuple[Segment, ...]:
@@ -83,7 +84,7 @@ def check_greeting(given: TemplateSource, template: Template) -> None:
     try:
         template.text(given.conversation(ChatRequest(messages=(UserMessage("Hello"),))).variables)
     except RequestError as error:
-        if not isinstance(error.__cause__, Refused):  # that wants more than a greeting, and says so
+        if not isinstance(error.__cause__, Refused):  # it asks for more than a greeting
             raise StartupError(f"The chat template cannot be used: {error.__cause__}") from error
 
 
@@ -102,8 +103,8 @@ class Refused(TemplateError):
     """The template called `raise_exception`."""
 
 
-class _Generation(Extension):
-    """`{% generation %}…{% endgeneration %}` marks the model's words, for training: it is its body."""
+class _GenerationBlock(Extension):
+    """`{% generation %}…{% endgeneration %}` marks what to train on. Here it only renders its body."""
 
     tags: set[str] = {"generation"}  # noqa: RUF012 - declared so by the library
 
@@ -120,13 +121,13 @@ class _Sandbox(ImmutableSandboxedEnvironment):
 
     def __init__(self) -> None:
         super().__init__(
-            trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, "jinja2.ext.loopcontrols"]
+            trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationBlock, "jinja2.ext.loopcontrols"]
         )
         self.filters["tojson"] = _tojson  # pyright: ignore[reportUnknownMemberType]
         self.globals.pop("lipsum")  # pyright: ignore[reportUnknownMemberType]
 
     def call_binop(self, context: Context, operator: str, left: object, right: object) -> object:
-        """Refuse products that would not fit."""
+        """Refuses products that would be too large."""
         lengths = [len(x) for x in (left, right) if isinstance(x, Sized)]
         times = [x for x in (left, right) if isinstance(x, int)]
         if operator == "**" and times and max(times) > 64:
@@ -154,7 +155,7 @@ def _tojson(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    """Unlike Jinja's own: keys stay in order, and nothing is escaped for HTML."""
+    """Unlike Jinja's own filter, keeps the order of keys and escapes nothing for HTML."""
     return json.dumps(
         value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
     )

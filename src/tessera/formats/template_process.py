@@ -1,6 +1,6 @@
 """The process that renders by a model's own template: `python -m tessera.formats.template_process`.
 
-The set-up is the template, and a question the JSON of its variables.
+The set-up is the template. A question is the JSON of its variables.
 """
 
 import json

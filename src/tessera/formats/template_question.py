@@ -1,17 +1,17 @@
-"""What processes answer about a model's own template."""
+"""The answers of the processes that run a model's own template."""
 
 import msgspec
 
 
 class Rendering(msgspec.Struct):
-    """What a template wrote, or why it did not."""
+    """The text that a template rendered, or why it could not."""
 
     text: str = ""
     problem: str | None = None
 
 
-class Probed(msgspec.Struct):
-    """Which family writes as a template does; a problem if the template cannot be used."""
+class ProbeResult(msgspec.Struct):
+    """The family that renders as a template does, or the problem if the template cannot be used."""
 
     family: str = "template"
     default_system: str | None = None

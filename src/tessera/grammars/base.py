@@ -1,4 +1,4 @@
-"""What builds, tries and checks grammars, as the rest of the service sees it."""
+"""The protocol of what builds and tries grammars, and validates replies."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -7,8 +7,8 @@ from tessera.core.chat import ChatRequest, JsonObject
 from tessera.core.generation import Grammar
 
 
-class Written(NamedTuple):
-    """A part of a reply that has ended: its JSON text, the schema it must fit, and its name in messages."""
+class FinishedPart(NamedTuple):
+    """A finished part of a reply: its name in messages, the schema it must fit, and its JSON text."""
 
     what: str
     schema: JsonObject | bool
@@ -16,25 +16,25 @@ class Written(NamedTuple):
 
 
 class Grammars(Protocol):
-    """Works on clients' schemas: builds and tries the grammars of replies, and validates what was written."""
+    """Builds and tries the grammars of replies, and validates what was written."""
 
     async def start(self) -> None:
-        """Has all that is needed ready; calling it is optional. Raises `StartupError`."""
+        """Makes ready what the first request would wait for; optional. Raises `StartupError`."""
         ...
 
     async def grammar(self, request: ChatRequest) -> Grammar | None:
-        """The grammar of the reply to a request; None if anything may be said.
+        """The grammar of the reply to a request; None if it may be any text.
 
         Raises `InvalidSchema` and `EngineOverloaded`.
         """
         ...
 
-    async def validate(self, parts: Sequence[Written]) -> None:
-        """Raises `GenerationFailed` for a part that breaks its schema, `GrammarFailed` where finding that
-        out costs too much, and `EngineOverloaded`.
+    async def validate(self, parts: Sequence[FinishedPart]) -> None:
+        """Raises `GenerationFailed` for a part that does not fit its schema, `GrammarFailed` if validation
+        costs too much, and `EngineOverloaded`.
         """
         ...
 
     async def aclose(self) -> None:
-        """End its processes."""
+        """Ends its processes."""
         ...

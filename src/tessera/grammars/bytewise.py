@@ -17,20 +17,18 @@ class ByteTokenizer:
         self.control_tokens = control_tokens
 
     def encode(self, text: str) -> list[int]:
-        """One token for each byte."""
         return self.of_bytes(text.encode())
 
     def of_bytes(self, spelled: bytes) -> list[int]:
-        """The same for what need not be whole characters."""
+        """The tokens of bytes, which need not be whole characters."""
         return [self.byte_ids[byte] for byte in spelled]
 
     def token_bytes(self, token_id: int) -> bytes:
-        """The byte, or the control token's text."""
         return self._spelled.get(token_id, b"")
 
 
 class WordTokenizer(ByteTokenizer):
-    """The same, and words, whose ids follow all others."""
+    """A `ByteTokenizer` that also has words; their ids follow all others."""
 
     def __init__(self, vocabulary_size: int, control_tokens: Mapping[str, int], words: Sequence[str]) -> None:
         super().__init__(vocabulary_size, control_tokens)

@@ -1,13 +1,9 @@
-r"""What stands between the tags of a call.
+r"""The rules for what stands between the tags of a call.
 
 As JSON (Hermes): {"name": "NAME", "arguments": {…}}, on a line of its own.
 
 As XML (Qwen): <function=NAME>, then parameter by parameter `<parameter=KEY>\nVALUE\n</parameter>`, then
-</function>, each on a line of its own. The parameters that the schema names come in its order, then others,
-where the schema says something of others. Values: `prompt/parameter_values.py`.
-
-What cannot be written so is refused with `strict`. Without, it is left out, and the final validation has the
-last word.
+</function>, each on a line of its own (`xml_calls`). Values are raw text (`parameter_values`).
 """
 
 import json
@@ -24,8 +20,8 @@ from tessera.schemas.references import AnySchema, Document
 def call_body(
     rules: Rules, tool: Tool, document: Document, *, param: str, style: CallStyle, spelled_close: str | None
 ) -> str:
-    """The rule for a call of `tool`, whose checked schema is `document`. `param` names it in errors, and
-    `spelled_close` is the tag that ends calls, if that is ordinary text.
+    """The rule for a call of `tool`, whose checked schema is `document`. Errors name the schema by `param`.
+    `spelled_close` is the tag that ends calls, if that tag is ordinary text.
     """
     match style:
         case "json":
@@ -39,7 +35,7 @@ def call_body(
 
 
 def opening_without_tag(style: CallStyle, names: Iterable[str]) -> list[str]:
-    """The expressions of what the parser takes for a call though its tag is missing."""
+    """Expressions for text that the parser takes for a call although the call tag is missing."""
     functions = "|".join(map(quoted, names))
     if style != "xml" or not functions:
         return []

@@ -1,9 +1,8 @@
-"""Work on clients' schemas, in processes that can be killed: before a request is admitted, its grammar is
-built and tried; before a reply ends, it is validated.
+"""Builds grammars and validates replies in processes that can be killed.
 
-A thread could not be killed: there are schemas of a hundred bytes over which a compiler computes for minutes.
-The processes have no secrets in their environment, bounded memory, and bounded processor time for every
-question. Replies that end have processes of their own: they do not wait behind new schemas.
+A thread could not be killed, and a schema of a hundred bytes can keep a compiler busy for minutes. The
+processes have no secrets in their environment, bounded memory, and bounded processor time for each question.
+Validation has processes of its own, so that replies which end do not wait behind new schemas.
 """
 
 import hashlib
@@ -15,19 +14,19 @@ import msgspec
 from tessera.core.chat import ChatRequest
 from tessera.core.generation import Grammar
 from tessera.errors import GenerationFailed, GrammarFailed, InvalidSchema
-from tessera.grammars.base import Written
-from tessera.grammars.question import TOO_MUCH, Answer, Setup, question
+from tessera.grammars.base import FinishedPart
+from tessera.grammars.question import TOO_MUCH, GrammarAnswer, GrammarSetup, question
 from tessera.parsing.syntax import Syntax
 from tessera.processes.pool import ProcessPool, TooMuch
-from tessera.schemas.validation_question import Check, Checks, Problem
+from tessera.schemas.validation_question import Validation, ValidationProblem, Validations
 
 _KEPT_BYTES = 4 * 2**20
-_ANSWERS = msgspec.json.Decoder(Answer)
-_PROBLEMS = msgspec.json.Decoder(Problem)
+_ANSWERS = msgspec.json.Decoder(GrammarAnswer)
+_PROBLEMS = msgspec.json.Decoder(ValidationProblem)
 
 
 class GrammarCheck:
-    """The processes that work on the schemas of one model, started by `start` or when first needed."""
+    """The processes of one model, started by `start` or when first needed."""
 
     def __init__(
         self,
@@ -39,8 +38,8 @@ class GrammarCheck:
         wait_s: float = 5.0,
         n_processes: int = 2,
     ) -> None:
-        """For the deadlines see `ProcessPool`; there are `n_processes` for grammars, and two for replies."""
-        setup = msgspec.json.encode(Setup(vocabulary_size, dict(control_tokens), syntax))
+        """`n_processes` build grammars, and two validate replies. `ProcessPool` explains the deadlines."""
+        setup = msgspec.json.encode(GrammarSetup(vocabulary_size, dict(control_tokens), syntax))
         self._grammars = ProcessPool(
             "tessera.grammars.process",
             setup,
@@ -56,19 +55,16 @@ class GrammarCheck:
             wait_s=deadline_s,
             deadline_s=deadline_s,
         )
-        self._kept: OrderedDict[bytes, Answer] = OrderedDict()
+        self._kept: OrderedDict[bytes, GrammarAnswer] = OrderedDict()
         self._kept_bytes = 0
 
     async def start(self) -> None:
-        """Has processes ready, so that no request waits for their start; raises `StartupError`."""
         await self._grammars.start()
         await self._validators.start()
 
     async def grammar(self, request: ChatRequest) -> Grammar | None:
-        """The grammar of the reply; None if anything may be said.
-
-        Raises `InvalidSchema`, naming the parameter, for schemas that cannot be enforced, and
-        `EngineOverloaded` while others keep all processes busy.
+        """Raises `InvalidSchema`, naming the parameter, for schemas that cannot be enforced, and
+        `EngineOverloaded` if no process could answer: that is no verdict on the schema.
         """
         try:
             asked = msgspec.json.encode(question(request))
@@ -85,27 +81,24 @@ class GrammarCheck:
             raise InvalidSchema(answer.problem, param=answer.param)
         return Grammar(answer.lark) if answer.lark is not None else None
 
-    async def _ask(self, asked: bytes) -> Answer:
+    async def _ask(self, asked: bytes) -> GrammarAnswer:
         try:
             return _ANSWERS.decode(await self._grammars.ask(asked))
         except TooMuch:
-            return Answer(problem=f"The schema cannot be enforced: at #: {TOO_MUCH}.")
+            return GrammarAnswer(problem=f"The schema cannot be enforced: at #: {TOO_MUCH}.")
 
-    def _keep(self, key: bytes, answer: Answer) -> None:
-        if key in self._kept:  # another request with the same schemas was quicker
+    def _keep(self, key: bytes, answer: GrammarAnswer) -> None:
+        if key in self._kept:  # a request with the same schemas was answered meanwhile
             return
         self._kept[key] = answer
         self._kept_bytes += _size(answer)
         while self._kept_bytes > _KEPT_BYTES:
             self._kept_bytes -= _size(self._kept.popitem(last=False)[1])
 
-    async def validate(self, parts: Sequence[Written]) -> None:
-        """Raises `GenerationFailed` for a part that breaks its schema, `GrammarFailed` where finding that
-        out costs too much, and `EngineOverloaded` while others keep all processes busy.
-        """
-        checks = [Check(msgspec.Raw(msgspec.json.encode(part.schema)), part.text) for part in parts]
+    async def validate(self, parts: Sequence[FinishedPart]) -> None:
+        checks = [Validation(msgspec.Raw(msgspec.json.encode(part.schema)), part.text) for part in parts]
         try:
-            answer = _PROBLEMS.decode(await self._validators.ask(msgspec.json.encode(Checks(checks))))
+            answer = _PROBLEMS.decode(await self._validators.ask(msgspec.json.encode(Validations(checks))))
         except TooMuch:
             raise GrammarFailed("The reply could not be validated: its schema takes too much time.") from None
         if answer.problem is not None:
@@ -115,10 +108,9 @@ class GrammarCheck:
             )
 
     async def aclose(self) -> None:
-        """Ends the processes."""
         await self._grammars.aclose()
         await self._validators.aclose()
 
 
-def _size(answer: Answer) -> int:
+def _size(answer: GrammarAnswer) -> int:
     return len(answer.lark or "") + len(answer.problem or "") + 200

@@ -1,11 +1,12 @@
-"""The grammar of a reply, decided by trying.
+"""Finds the narrowest grammar of a reply that can be used, by trying.
 
-Whether a grammar compiles, and what it then costs, only an attempt shows. If all schemas together fail, each
-is tried alone. One that is not strict then goes down the `RUNGS` of `keywords` until it can be used; the last
-rung, any JSON of the schema's type, always can. What the grammar leaves out, the final check still knows.
+Only an attempt shows whether a grammar compiles and what it then costs. If all schemas together fail, each is
+tried alone. One that is not strict then goes down the `RUNGS` of `keywords` until its grammar can be used;
+that of the last rung, any JSON of the schema's type, always can. The final validation still checks what the
+grammar leaves out.
 
-All of it takes a bounded number of steps, which are counted: where they do not suffice, a schema that is not
-strict goes down to the last rung, whatever time there would be.
+All of this takes a bounded number of steps (`schemas.work`). Where they do not suffice, a schema that is not
+strict goes down to the last rung, even if there is time.
 """
 
 import json
@@ -26,7 +27,7 @@ Attempt: TypeAlias = Callable[[Grammar], str | None]
 
 _LAST = len(RUNGS) - 1
 _LARGE_BYTES = 64 * 2**10
-"""A larger schema goes down to the last rung at once: to build a grammar on every rung would take long."""
+"""A larger schema goes from the first rung to the last: building a grammar on each would take too long."""
 
 MOST_STEPS = 60_000
 """For the first grammar, and as many for each of the two searches that follow if it fails."""
@@ -35,7 +36,7 @@ MOST_STEPS = 60_000
 def admitted_grammar(
     request: ChatRequest, syntax: Syntax, control_tokens: Mapping[str, int], attempt: Attempt
 ) -> Grammar | None:
-    """The narrowest grammar of the reply that can be used; None if anything may be said.
+    """The narrowest grammar of the reply that can be used; None if it may be any text.
 
     Raises `InvalidSchema`, naming the schema at fault.
     """
@@ -47,15 +48,17 @@ def admitted_grammar(
 
 
 class _Ladder:
-    """The grammars of one request on rungs, built and tried."""
+    """Builds and tries the grammars of one request."""
 
     def __init__(self, syntax: Syntax, control_tokens: Mapping[str, int], attempt: Attempt) -> None:
-        self._syntax, self._control_tokens, self._attempt = syntax, control_tokens, attempt
+        self._syntax = syntax
+        self._control_tokens = control_tokens
+        self._attempt = attempt
 
     def tried(
         self, request: ChatRequest, rungs: Mapping[str, int], work: Work, failed: Grammar | None = None
     ) -> tuple[Grammar | None, str | None]:
-        """The grammar, and why it cannot be used, if it cannot. What has `failed` is not tried again."""
+        """The grammar, and why it cannot be used (None if it can). One that `failed` is not tried again."""
         try:
             grammar = self._built(request, rungs, work)
         except TooMuchWork:
@@ -65,9 +68,9 @@ class _Ladder:
         return grammar, TOO_MUCH if grammar == failed else self._attempt(grammar)
 
     def rungs(self, request: ChatRequest) -> dict[str, int]:
-        """The first rung of each schema, by its parameter, on which it can be used by itself.
+        """By parameter, the first rung on which a grammar with its schema alone can be used.
 
-        Schemas that are strict come first: others do not use up the steps that they need.
+        Strict schemas come first, so that others do not use up the steps that they need.
         """
         work = Work(MOST_STEPS)
         schemas = sorted(single_schemas(request), key=lambda each: not each.strict)
@@ -77,7 +80,7 @@ class _Ladder:
         failed: Grammar | None = None
         is_large = sum(len(json.dumps(each)) for _, each in schemas_of(schema.alone)) > _LARGE_BYTES
         for rung in range(1 if is_large else _LAST):
-            grammar, problem = self.tried(schema.alone, {schema.alone_param: rung}, work, failed)
+            grammar, problem = self.tried(schema.alone, {schema.alone_param: rung}, work, failed=failed)
             if problem is None:
                 return rung
             if schema.strict:
@@ -88,7 +91,7 @@ class _Ladder:
         return _LAST
 
     def together(self, request: ChatRequest, rungs: dict[str, int]) -> Grammar | None:
-        """The grammar with each schema on its rung, or on lower ones if they only fail together."""
+        """The grammar with each schema on its rung, or on lower ones if the schemas fail only together."""
         schemas = [*single_schemas(request)]
         lenient = [each.param for each in schemas if not each.strict]
         work = Work(MOST_STEPS)
@@ -98,14 +101,14 @@ class _Ladder:
                 return grammar
             step = _LAST if work.is_used_up else 1
             rungs |= {param: min(rungs[param] + step, _LAST) for param in lenient}
-        # Each strict schema was built by itself within the bounds, and what is left of the others is nothing.
+        # Each strict schema was built alone within the bounds, and nothing is left of the others.
         grammar = self._built(request, rungs, Work())
         if grammar is None or len(lenient) == len(schemas) or (problem := self._attempt(grammar)) is None:
             return grammar
         raise _refusal(problem, "tools" if request.tools else schemas[0].param)
 
     def _built(self, request: ChatRequest, rungs: Mapping[str, int], work: Work) -> Grammar | None:
-        return build_grammar(request, self._syntax, self._control_tokens, rungs, work)
+        return build_grammar(request, self._syntax, self._control_tokens, rungs=rungs, work=work)
 
 
 def _refusal(problem: str, param: str) -> InvalidSchema:

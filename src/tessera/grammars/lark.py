@@ -37,7 +37,7 @@ def literal(text: str) -> str:
 
 
 def expression(regex: str) -> str:
-    """A regular expression that matches the whole, whose slashes may be escaped or not."""
+    """A terminal for a regular expression, whose slashes may be escaped or not."""
     spelled = _ESCAPED_OR_BARE.sub(lambda found: _AS_LARK.get(found[0], found[0]), regex)
     return f"/{spelled or '(?:)'}/"
 
@@ -72,11 +72,10 @@ def json_value(schema: JsonObject) -> str:
 
 
 def _counted(schema: JsonObject) -> JsonObject:
-    """The schema with "at least one property" put as branches: one for each name that may be the first of
-    those present, and one for any other name. By itself llguidance counts properties only where all that are
-    named are required.
+    """Rewrites `minProperties: 1` as branches: one for each listed name that may be the first one present,
+    and one for any other name. llguidance counts properties only where all listed ones are required.
     """
-    counted = {name: with_schemas(name, value, _counted_schema) for name, value in schema.items()}
+    counted = {name: with_schemas(name, value, _counted_part) for name, value in schema.items()}
     names = [*as_object(schema.get("properties"))]
     if schema.get("minProperties") != 1 or set(names) <= set(as_list(schema.get("required"))):
         return counted
@@ -89,13 +88,13 @@ def _counted(schema: JsonObject) -> JsonObject:
     return {**counted, "allOf": [*as_list(counted.get("allOf")), {"anyOf": branches}]}
 
 
-def _counted_schema(schema: Json) -> Json:
+def _counted_part(schema: Json, _: str) -> Json:
     return _counted(schema) if isinstance(schema, Mapping) else schema
 
 
 class Rules:
-    """The grammar in the making: every rule and terminal under a name of its own. `work` bounds its length
-    and the steps to make it.
+    """Collects the rules and terminals of a grammar, each under a name of its own. `work` bounds their length
+    and the steps to make them.
     """
 
     def __init__(self, work: Work | None = None) -> None:
@@ -103,7 +102,7 @@ class Rules:
         self._lines: list[str] = []
 
     def add(self, name: str, body: str, *, options: str = "") -> str:
-        """Add a rule, or a terminal if `name` is upper case; `name` is completed to the name returned.
+        """Adds a rule, or a terminal if `name` is upper case. Returns the name, made unique by a number.
 
         Raises `TooMuchWork`.
         """

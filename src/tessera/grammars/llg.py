@@ -1,7 +1,7 @@
-"""Our tokenizers as llguidance needs them: to check grammars, and to follow them in an engine.
+"""Adapts our tokenizers to llguidance, which tries grammars and follows them in an engine.
 
-llguidance works on bytes. It is told what every token spells, which tokens are control tokens (no text
-matches those) and which end a turn (allowed where the grammar is complete).
+llguidance works on bytes. It needs to know which bytes each token spells, which tokens are control tokens (no
+text matches those) and which end a turn (allowed where the grammar is complete).
 """
 
 from collections.abc import Collection
@@ -11,7 +11,7 @@ from llguidance import LLParserLimits, LLTokenizer, TokenizerWrapper
 from tessera.text.tokenizer import Tokenizer
 
 LIMITS = LLParserLimits(max_items_in_row=10_000, step_lexer_fuel=500_000, verbose_errors=False)
-"""What grammars may cost, the same where they are checked and where they are followed: a thousand optional
+"""The most that a grammar may cost, the same where it is tried and where it is followed. A thousand optional
 properties are within it. Errors do not quote the grammar.
 """
 
@@ -19,15 +19,15 @@ properties are within it. Errors do not quote the grammar.
 def llg_tokenizer(
     tokenizer: Tokenizer, end_ids: Collection[int], vocabulary_size: int | None = None
 ) -> LLTokenizer:
-    """About a second for 250,000 tokens: make one per model. `vocabulary_size` pads up to the model's rows,
-    so that bit masks fit its logits; the rows without a token are never allowed.
+    """Takes about a second for 250,000 tokens: make one per model. `vocabulary_size` is that of the model's
+    logits, which bit masks must fit; ids without a token are never allowed.
     """
     spelled = _Spelled(tokenizer, sorted(end_ids), vocabulary_size or tokenizer.vocabulary_size)
     return LLTokenizer(TokenizerWrapper(spelled), eos_token=sorted(end_ids))
 
 
 class _Spelled:
-    """The attributes that `TokenizerWrapper` reads, and a call that encodes."""
+    """Has the attributes that `TokenizerWrapper` reads, and encodes when it is called."""
 
     def __init__(self, tokenizer: Tokenizer, end_ids: list[int], size: int) -> None:
         self.eos_token_id = end_ids[0]
@@ -40,8 +40,8 @@ class _Spelled:
         self._longest = min(max(map(len, self._ids), default=1), 64)
 
     def __call__(self, text: str | bytes) -> list[int]:
-        """Ids that spell `text` exactly. Tokenizers that compose characters, or put a blank first, may not;
-        then the longest token is taken at each place.
+        """Ids that spell `text` exactly. Where the tokenizer does not, because it composes characters or puts
+        a blank first, the longest token is taken at each position.
         """
         spelled = text.encode() if isinstance(text, str) else text
         ids = self._encode(spelled.decode("utf-8", "ignore"))
@@ -53,7 +53,7 @@ class _Spelled:
         ids: list[int] = []
         while spelled:
             token = next((spelled[:n] for n in range(self._longest, 0, -1) if spelled[:n] in self._ids), None)
-            if token is None:  # a vocabulary without this byte: it cannot be written at all
+            if token is None:  # the vocabulary has no token for this byte
                 break
             ids.append(self._ids[token])
             spelled = spelled[len(token) :]

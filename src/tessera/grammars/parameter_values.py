@@ -1,12 +1,12 @@
-r"""The values of parameters that are written as raw text: `<parameter=KEY>\nVALUE\n</parameter>`.
+r"""The rules for values of parameters that are raw text: `<parameter=KEY>\nVALUE\n</parameter>`.
 
-A replayed call shows strings as they are and all else as JSON, so that is how the grammar admits them, in
-any mixture. What a text is read as, `parsing.schema.Signature` decides by what is valid: a text that is
-admitted as one thing is never read as another that is invalid. Two things are left to do here:
+The grammar admits strings as they are and other values as JSON, which is how a replayed call shows them.
+`schemas.signature` reads a text in a way that is valid: a text that is admitted as one thing is never read as
+another that is invalid. Two rules are added here:
 
-- Where JSON may stand that has rules of its own, a string does not begin as that JSON does, such as with
-  `{"`. The lexer follows the longest text that may go on, and would not turn to the JSON otherwise.
-- Raw text holds any markup but what would end it for the parser.
+- Where the value may be JSON that is restricted by its schema, a string must not begin as that JSON does,
+  such as with `{"`: the lexer follows the longest text that may continue, and would never choose the JSON.
+- Raw text may contain any markup that does not end it for the parser.
 """
 
 import json
@@ -16,29 +16,32 @@ from collections.abc import Callable, Mapping
 from tessera.core.chat import Json
 from tessera.grammars.lark import ANY_TEXT, Rules, either, expression, json_value, literal, quoted, without
 from tessera.schemas.references import AnySchema, Document, definition_name, subschemas
-from tessera.schemas.value_kinds import DEEPEST, ValueKinds, admits, kinds_of
+from tessera.schemas.types import types_of
+from tessera.schemas.value_kinds import DEEPEST, ValueKinds, admits
 from tessera.schemas.work import A_GLANCE, CHARACTERS_PER_STEP
 
 _END = "\n</parameter>\n"
-# What ends a raw value for the parser, besides `_END`.
+# What else ends a raw value for the parser.
 _ENDINGS = (r"</parameter>\s*(?:<parameter=|</function>)", r"\n<parameter=")
 _ENDING_AT_START = "<parameter="
-# How JSON of each type begins, as part of a class of characters.
+# The characters with which JSON of each type begins, as part of a class.
 _FIRST = {"string": '"', "object": r"\{", "array": r"\[", "boolean": "tf", "null": "n"} | dict.fromkeys(
     ("integer", "number"), r"0-9\-"
 )
-# Longer lists of constants are taken to fit; the final validation has the last word.
+# The constants of longer lists are not checked here; the final validation has the last word.
 _MOST_CHECKED = 64
-_WRITING = 0.1
-"""Steps for each constant."""
+_STEPS_PER_CONSTANT = 0.1
+"""For writing a constant."""
 
 
 class ParameterValues:
-    """The rules for the values of one tool. Equal rules are made once."""
+    """Makes the rules for the values of one tool. Equal rules are made once."""
 
     def __init__(self, rules: Rules, document: Document, spelled_close: str | None) -> None:
-        """`spelled_close` is the tag that ends calls, if that is ordinary text."""
-        self._rules, self._document, self._kinds = rules, document, ValueKinds(document, rules.work)
+        """`spelled_close` is the tag that ends calls, if that tag is ordinary text."""
+        self._rules = rules
+        self._document = document
+        self._kinds = ValueKinds(document, rules.work)
         self._endings = [*_ENDINGS, *([rf"</function>\s*{quoted(spelled_close)}"] if spelled_close else [])]
         self._names: dict[tuple[str, str], str] = {}
         self._texts: dict[str, str | None] = {}
@@ -47,9 +50,9 @@ class ParameterValues:
         self._depth = 0
 
     def rule(self, schema: AnySchema, fits: Callable[[Json], bool], *, only_text: bool) -> str | None:
-        """The rule for a value and what ends it; None if no value fits.
+        """The rule for a value and the tag that ends it; None if no value is valid.
 
-        `fits` says whether a constant is valid. With `only_text` the parser reads nothing but strings.
+        `fits` tells whether a constant is valid. With `only_text`, the parser reads every text as a string.
         """
         text = self._text(schema)
         kinds = set[str]() if only_text else self._kinds.open_kinds(schema)
@@ -64,14 +67,14 @@ class ParameterValues:
             strings.append(text or ANY_TEXT)
         if not strings:
             return self._json(schema, set()) if kinds or others else None
-        words = [literal(_replayed(value)) for value in others if not kinds & kinds_of(value)]
+        words = [literal(_replayed(value)) for value in others if not kinds & types_of(value)]
         raw = self._raw(strings, words, self._beginning(schema, kinds))
         if not kinds or not isinstance(schema, Mapping):
             return raw
         return self._once("value", f"{raw} | {self._json(schema, kinds)}")
 
     def _json(self, schema: AnySchema, kinds: set[str]) -> str:
-        """The rule for JSON of these types, or of any. Parameters may share a schema."""
+        """The rule for JSON of these types, or of any if there are none. Parameters may share a schema."""
         key = (id(self._document.resolve(schema)), *sorted(kinds))
         if key not in self._jsons:
             if kinds and isinstance(schema, Mapping):
@@ -97,7 +100,7 @@ class ParameterValues:
         return self._names[body, options]
 
     def _text(self, schema: AnySchema) -> str | None:
-        """The terminal for the strings that fit, constants aside: "" for any, None for none."""
+        """The terminal for the valid strings that are no constants: "" if all are valid, None if none is."""
         if isinstance(schema, bool):
             return "" if schema else None
         self._rules.work.spend()
@@ -129,15 +132,15 @@ class ParameterValues:
         return self._texts[name]
 
     def _constants(self, schema: AnySchema, fits: Callable[[Json], bool]) -> list[Json]:
-        """The constants that fit and can be written."""
+        """The constants that are valid and can be written."""
         found = self._writable(self._document.resolve(schema))
         listed = len(found) <= _MOST_CHECKED
         checked = [listed or value is None or isinstance(value, bool) for value in found]
-        self._rules.work.spend(sum(checked) + _WRITING * len(found))
+        self._rules.work.spend(sum(checked) + _STEPS_PER_CONSTANT * len(found))
         return [value for value, check in zip(found, checked, strict=True) if not check or fits(value)]
 
     def _writable(self, schema: AnySchema) -> list[Json]:
-        """The constants that can be written, of a schema that parameters may share."""
+        """The constants of a schema that can be written. Parameters may share the schema."""
         if id(schema) not in self._found:
             found = {json.dumps(value): value for value in self._kinds.constants(schema)}
             self._found[id(schema)] = [
@@ -151,11 +154,12 @@ class ParameterValues:
         return (text + _END).index(_END) == len(text)
 
     def _beginning(self, schema: AnySchema, kinds: set[str]) -> str:
-        """The terminal of the texts that do not begin as JSON of these types; "" for any text.
+        """The terminal for texts that do not begin as JSON of these types does; "" if any text may stand.
 
-        It says what may follow the first characters: the automaton of a complement would be too large.
+        It spells out what may follow the first characters: the automaton of a complement would be too large.
         """
-        first, texts = "", list[str]()
+        first = ""
+        texts = list[str]()
         if "object" in kinds:
             first += r"\{"
             texts.append(r'\{(?:[^"}].*)?')
@@ -176,5 +180,5 @@ def _of_length(least: Json, most: Json) -> str:
 
 
 def _replayed(value: Json) -> str:
-    """As a replayed call shows a value."""
+    """A value as a replayed call shows it."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,8 +1,8 @@
 """The process that builds grammars and tries them: `python -m tessera.grammars.process`.
 
-Each attempt at a grammar is made in a fork of this process, which is limited in memory and processor time:
-llguidance cannot be interrupted, and its limits bound only part of what a hostile pattern costs. What this
-process itself does is limited in the same way; it is then started anew.
+Each attempt is made in a fork of this process, with bounded memory and processor time: llguidance cannot be
+interrupted, and its own limits bound only part of what a hostile pattern costs. This process itself is
+bounded in the same way; the pool starts a new one when it exceeds its limits.
 """
 
 import os
@@ -15,10 +15,11 @@ import msgspec
 from tessera.core.generation import Grammar
 from tessera.errors import InvalidSchema
 from tessera.grammars.ladder import admitted_grammar
-from tessera.grammars.question import TOO_MUCH, Answer, Question, Setup
+from tessera.grammars.question import TOO_MUCH, GrammarAnswer, GrammarQuestion, GrammarSetup
 from tessera.grammars.trial import Trial
 from tessera.grammars.turn import schemas_of
 from tessera.processes import answering
+from tessera.processes.pool import OVER_LIMITS
 from tessera.schemas.references import AnySchema
 from tessera.schemas.validation import Validator
 
@@ -27,13 +28,13 @@ _ATTEMPT_S = 1.0
 _ALL_ATTEMPTS_S = 4.0
 _SAMPLES = ("{}", "[]", '""', "0")
 _QUESTION_S = 20.0
-"""Processor time for one question, attempts not counted: several times what the most steps take, which decide
-(`prompt.ladder`).
+"""Processor time for one question, without its attempts: several times that of the most steps, whose number
+normally decides (`ladder`).
 """
 
 
 class Attempts:
-    """Tries what one question needs, within a common limit."""
+    """Tries what one question needs. All attempts share one limit of processor time."""
 
     def __init__(self, trial: Trial) -> None:
         self._trial = trial
@@ -41,7 +42,7 @@ class Attempts:
 
     @property
     def used_s(self) -> float:
-        """The processor time of all attempts."""
+        """The processor time of all attempts so far."""
         return _children_s() - self._begun_s
 
     def attempt(self, grammar: Grammar) -> str | None:
@@ -49,8 +50,8 @@ class Attempts:
         return self._try(lambda: self._trial.problem(grammar.lark))
 
     def validation(self, schema: AnySchema) -> str | None:
-        """Why values cannot be validated by the schema; None if they can. References that fan out, say, take
-        validators exponential time.
+        """Why values cannot be validated by the schema; None if they can. References that fan out, for
+        example, cost a validator exponential time.
         """
 
         def validate_samples() -> None:
@@ -61,6 +62,9 @@ class Attempts:
         return self._try(validate_samples)
 
     def _try(self, work: Callable[[], str | None]) -> str | None:
+        """Returns what `work` returns. Raises `OSError` if the attempt could not be made or was killed from
+        outside, which is no verdict on the schema.
+        """
         if self.used_s > _ALL_ATTEMPTS_S:
             return TOO_MUCH
         read, write = os.pipe()
@@ -71,9 +75,10 @@ class Attempts:
         with os.fdopen(read, "rb") as pipe:
             said = pipe.read()
         _, status = os.waitpid(child, 0)
-        if not os.WIFEXITED(status) or os.WEXITSTATUS(status):
-            return TOO_MUCH
-        return said.decode() or None
+        code = os.waitstatus_to_exitcode(status)
+        if code < 0 and code not in OVER_LIMITS:
+            raise ChildProcessError(f"an attempt was ended by signal {-code}")
+        return TOO_MUCH if code else said.decode() or None
 
 
 def _in_child(work: Callable[[], str | None], write: int) -> None:
@@ -91,27 +96,27 @@ def _children_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _answer(setup: Setup, asked: Question, trial: Trial) -> Answer:
+def _answer(setup: GrammarSetup, asked: GrammarQuestion, trial: Trial) -> GrammarAnswer:
     attempts = Attempts(trial)
     request = asked.request()
     try:
-        grammar = admitted_grammar(request, setup.syntax, setup.control_tokens, attempts.attempt)
+        grammar = admitted_grammar(request, setup.syntax, setup.control_tokens, attempt=attempts.attempt)
         validations = Attempts(trial)
         for param, schema in schemas_of(request):
             if problem := validations.validation(schema):
                 problem = f"The schema cannot be enforced: at #: {problem}."
                 raise InvalidSchema(problem, param=param)
     except InvalidSchema as error:
-        return Answer(problem=error.message, param=error.param)
+        return GrammarAnswer(problem=error.message, param=error.param)
     except RecursionError:
-        return Answer(problem="The schema cannot be enforced: at #: it is nested too deeply.", param=None)
-    return Answer(lark=grammar.lark if grammar else None)
+        return GrammarAnswer(problem="The schema cannot be enforced: at #: it is nested too deeply.")
+    return GrammarAnswer(lark=grammar.lark if grammar else None)
 
 
 def _prepare(payload: bytes) -> answering.Answerer:
-    setup = msgspec.json.decode(payload, type=Setup)
+    setup = msgspec.json.decode(payload, type=GrammarSetup)
     trial = Trial(setup.vocabulary_size, setup.control_tokens)
-    questions = msgspec.json.Decoder(Question)
+    questions = msgspec.json.Decoder(GrammarQuestion)
     return lambda asked: msgspec.json.encode(_answer(setup, questions.decode(asked), trial))
 
 

@@ -1,4 +1,4 @@
-"""What a process is asked for a grammar, what is known of all its questions, and its answer."""
+"""The question for a grammar, the set-up that all questions share, and the answer of the process."""
 
 from typing import Any
 
@@ -19,15 +19,15 @@ from tessera.parsing.syntax import Syntax
 TOO_MUCH = "it takes too much time or memory to compile"
 
 
-class Setup(msgspec.Struct):
-    """What one model's grammars have in common."""
+class GrammarSetup(msgspec.Struct):
+    """What all grammars of one model have in common."""
 
     vocabulary_size: int
     control_tokens: dict[str, int]
     syntax: Syntax
 
 
-class Question(msgspec.Struct):
+class GrammarQuestion(msgspec.Struct):
     """The parts of a `ChatRequest` that its grammar depends on."""
 
     tools: list[tuple[str, dict[str, Any], bool, str]]
@@ -38,24 +38,27 @@ class Question(msgspec.Struct):
     answer: tuple[dict[str, Any] | bool, bool, str] | None
 
     def request(self) -> ChatRequest:
-        """A request with the same grammar."""
+        """A request that has the same grammar."""
         form: AnswerFormat = AnyJsonObject() if self.any_object else FreeText()
         if self.answer is not None:
             form = JsonSchema("answer", *self.answer)
         return ChatRequest(
             messages=(),
             mode=Mode.THINKING if self.thinking else Mode.DIRECT,
-            tools=tuple(Tool(name, schema, {}, strict, param) for name, schema, strict, param in self.tools),
+            tools=tuple(
+                Tool(name, schema, definition={}, strict=strict, param=param)
+                for name, schema, strict, param in self.tools
+            ),
             tool_choice=self.tool_choice,
             parallel_tool_calls=not self.one_call,
             answer_format=form,
         )
 
 
-def question(request: ChatRequest) -> Question:
-    """What is to be asked for a request's grammar."""
+def question(request: ChatRequest) -> GrammarQuestion:
+    """The question for the grammar of a request."""
     form = request.answer_format
-    return Question(
+    return GrammarQuestion(
         tools=[(tool.name, dict(tool.parameters), tool.strict, tool.param) for tool in request.tools],
         tool_choice=request.tool_choice,
         one_call=request.one_call,
@@ -67,8 +70,8 @@ def question(request: ChatRequest) -> Question:
     )
 
 
-class Answer(msgspec.Struct):
-    """The grammar, or why there can be none; neither if anything may be said."""
+class GrammarAnswer(msgspec.Struct):
+    """The grammar, or why there can be none; neither if the reply may be any text."""
 
     lark: str | None = None
     problem: str | None = None

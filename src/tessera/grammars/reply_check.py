@@ -1,22 +1,22 @@
-"""The last word on a reply: what is finished is valid, or it is not delivered as finished."""
+"""The final check of a reply: it is not delivered as finished unless it is valid."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from tessera.core.chat import AnyJsonObject, ChatRequest, FreeText, JsonObject, JsonSchema
 from tessera.core.events import ChatEvent, Finished, FinishReason, TextDelta, ToolCallDelta, ToolCallStarted
-from tessera.grammars.base import Grammars, Written
+from tessera.grammars.base import FinishedPart, Grammars
 
 _ANY_OBJECT: JsonObject = {"type": "object"}
 
 
 class ReplyCheck:
-    """Follows the events of one reply. The grammar has done the work: this only ever fails where an engine
-    does not keep to it, or a rule was relaxed.
+    """Follows the events of one reply. A reply under a grammar fails it only if a keyword was relaxed, or if
+    the engine does not keep to the grammar.
     """
 
     def __init__(self, request: ChatRequest, grammars: Grammars | None) -> None:
-        """`grammars` validates what was written; a request without schemas needs none."""
+        """`grammars` validates the parts; it may be None for a request without schemas."""
         self._answer = _answer_schema(request)
         self._parameters = {tool.name: tool.parameters for tool in request.tools}
         self._grammars = grammars if request.tools or self._answer is not None else None
@@ -24,9 +24,7 @@ class ReplyCheck:
         self._calls: dict[int, list[tuple[str, list[str]]]] = defaultdict(list)
 
     async def feed(self, events: Iterable[ChatEvent]) -> None:
-        """Raises what `Grammars.validate` raises when a choice that counts as finished is not what was asked
-        for.
-        """
+        """Raises what `Grammars.validate` raises, if a choice has finished and is not valid."""
         if self._grammars is None:
             return
         for event in events:
@@ -43,12 +41,12 @@ class ReplyCheck:
                 case _:
                     pass
 
-    def _written(self, choice: int) -> Iterator[Written]:
+    def _written(self, choice: int) -> Iterator[FinishedPart]:
         calls = self._calls[choice]
         for name, written in calls:
-            yield Written(f"The arguments of a call to {name}", self._parameters[name], "".join(written))
+            yield FinishedPart(f"The arguments of a call to {name}", self._parameters[name], "".join(written))
         if self._answer is not None and not calls:
-            yield Written("The answer", self._answer, "".join(self._texts[choice]))
+            yield FinishedPart("The answer", self._answer, "".join(self._texts[choice]))
 
 
 def _answer_schema(request: ChatRequest) -> JsonObject | bool | None:

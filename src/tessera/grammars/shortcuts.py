@@ -1,8 +1,8 @@
-"""Shortcuts make a reply shorter that a search found among too many others.
+"""Shortens a reply that a search has found.
 
-A shortcut leaves the reply somewhere, by one token and what that forces, or by nothing, and comes back to it
-further on, where the rest still fits. Since grammars are free of context, another value in the same place is
-such a shortcut.
+A shortcut leaves the reply at some token, adds nothing or one other token with those that it forces, and
+comes back further on, where the rest still fits. Since grammars are context-free, another value in the same
+place is such a shortcut.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,10 +22,11 @@ class Shortcuts:
         self._n_steps = n_steps
 
     def shorten(self, begun: LLMatcher, reply: Sequence[int]) -> list[int]:
-        """A reply that is no longer; `begun` has followed what is before it."""
+        """Returns a reply that is at most as long. `begun` has followed what comes before it."""
         ids = [*reply]
         masks = _masks(begun, ids)
-        at, here = 0, begun.deep_copy()
+        at = 0
+        here = begun.deep_copy()
         while at < len(ids) and self._n_steps > 0:
             shorter = self._shortcut(here, ids, at, masks)
             if shorter is None:
@@ -51,7 +52,7 @@ class Shortcuts:
         return None
 
     def _ways(self, here: LLMatcher, mask: bytes, taken: int) -> Iterator[tuple[list[int], LLMatcher]]:
-        """Nothing, and every token that leads elsewhere than the others, with what it forces."""
+        """Adds nothing, or one token with those that it forces; of tokens that lead alike, only the first."""
         yield [], here
         known: set[tuple[int, bytes]] = set()
         for id in self._moves.readable(self._moves.allowed(mask)):
@@ -71,7 +72,7 @@ class Shortcuts:
 
 
 def _places_ahead(first: int, end: int) -> Iterator[int]:
-    """All that are near, and distances that double; the far ones first."""
+    """All near places, and far ones at distances that double; the far ones first."""
     distance = 1
     while first + 2 * distance <= end:
         distance *= 2
@@ -82,7 +83,7 @@ def _places_ahead(first: int, end: int) -> Iterator[int]:
 
 
 def _masks(begun: LLMatcher, ids: Sequence[int]) -> list[bytes]:
-    """What may follow each beginning of `ids`."""
+    """The masks of what may follow each prefix of `ids`."""
     matcher = begun.deep_copy()
     masks = [matcher.compute_bitmask()]
     for id in ids:

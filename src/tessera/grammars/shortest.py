@@ -1,7 +1,7 @@
-"""The shortest reply that a grammar admits: what an engine without a model answers where a grammar holds.
+"""Finds the shortest reply that a grammar admits, which is what the scripted engine answers under a grammar.
 
-How it is found, and when it is the shortest one for certain, stands in `walk`. The same grammar
-always gives the same reply, since the budget counts steps; time only decides on giving up.
+`walk` explains the search, and when its result is the shortest reply for certain. The same grammar always
+gives the same reply, since the budget counts steps; only giving up depends on time.
 """
 
 import time
@@ -18,7 +18,7 @@ from tessera.grammars.walk import Moves, Walk, Width
 from tessera.grammars.words import words_of
 
 # The width of each search, the most bytes of a reply, and the most steps while no reply is known. A step
-# takes some 10 µs. The narrowest search is there for replies of thousands of bytes.
+# takes about 10 µs. The narrowest search finds replies of thousands of bytes.
 _SEARCHES = (
     (Width(2, 12, quick=True), 256, 8_000),
     (Width(8, 24, quick=True), 256, 12_000),
@@ -31,9 +31,9 @@ _FURTHER_STEPS = 3_000
 """The most steps of a search once a reply is known."""
 _SHORTCUT_STEPS = 40_000
 _DEADLINE_S = 20.0
-"""Of the thread's own time, however busy the machine is."""
+"""In processor time of the thread, so that it does not depend on how busy the machine is."""
 
-# Of several bytes that would do, those that read well come first.
+# Bytes that read well are preferred.
 _READABLE = b"abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _PLAIN = bytes(dict.fromkeys(_READABLE + bytes(range(32, 127)).replace(b"\\", b"") + b"\n"))
 _CLOSING = b'"}]\n<,'
@@ -48,7 +48,8 @@ class ShortestReplies:
 
     def __init__(self, control_tokens: Mapping[str, int], vocabulary_size: int) -> None:
         self.tokenizer = ByteTokenizer(vocabulary_size, control_tokens)
-        byte_ids, end = self.tokenizer.byte_ids, min(control_tokens.values(), default=0)
+        byte_ids = self.tokenizer.byte_ids
+        end = min(control_tokens.values(), default=0)
         self._llg = llg_tokenizer(self.tokenizer, [end])
         odd = [id for byte, id in enumerate(byte_ids) if byte not in _PLAIN]
         control = [id for id in control_tokens.values() if id != end]
@@ -61,10 +62,10 @@ class ShortestReplies:
     def complete(
         self, lark: str, parts: Sequence[Sequence[int]], *, whole: bool
     ) -> tuple[int, Sequence[int]]:
-        """How many of `parts` a reply can begin with, and the shortest way from there to its end.
+        """How many of `parts` a reply can begin with, and the shortest continuation from there to its end.
 
-        Nothing needs to follow if all of them fit, unless they are the `whole` of what is to be said and the
-        grammar demands more. Raises `GenerationFailed` if no end is found within the bounds of the search.
+        If all parts fit and are not the `whole` reply, the continuation is empty. Raises `GenerationFailed`
+        if no end is found within the bounds of the search.
         """
         matcher = LLMatcher(self._llg, LLMatcher.grammar_from_lark(lark), log_level=0, limits=LIMITS)
         if matcher.is_error():
@@ -84,8 +85,11 @@ class ShortestReplies:
         best: list[int] | None = None
         for width, longest, n_steps in _SEARCHES:
             if best is not None:
-                longest, n_steps = len(best) - 1, _FURTHER_STEPS
-            found = Walk(moves, width, longest, n_steps, deadline).find(begun.deep_copy())
+                longest = len(best) - 1
+                n_steps = _FURTHER_STEPS
+            found = Walk(moves, width, longest=longest, n_steps=n_steps, deadline=deadline).find(
+                begun.deep_copy()
+            )
             best = best if found is None else found
         if best is None:
             raise GenerationFailed("No reply was found that the grammar of this request admits.")

@@ -1,74 +1,75 @@
-"""Grammars are tried out before they are used: compiled, and followed along a few walks.
+"""Tries grammars before they are used: compiles them, and follows them along a few random walks.
 
-Compiling depends on the vocabulary's control tokens only. What a mask costs depends on how far tokens reach:
-each of them is tried, byte by byte, and automata grow on the way. So the vocabulary here is made of all bytes
-and of words that look like any language's, always the same ones: a verdict depends on the grammar alone.
+Compiling depends on the vocabulary's control tokens only. What a mask costs depends on how long tokens are:
+llguidance follows each of them byte by byte, and its automata grow on the way. The vocabulary here is made of
+all bytes and of words as in a real one. They are always the same, so a verdict depends on the grammar alone.
 """
 
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from llguidance import LLMatcher, LLTokenizer
+from llguidance import LLMatcher
 
-from tessera.grammars.bytewise import ByteTokenizer, WordTokenizer
+from tessera.grammars.bytewise import WordTokenizer
 from tessera.grammars.llg import LIMITS, llg_tokenizer
 
 _LETTERS = "etaoinshrdlucmfwypvbgkjqxz"
-_DIGITS, _MARKS = "0123456789", '"{}[],:\\ \n./-_'
-_LONGEST_WORD, _WORDS_OF_A_LENGTH, _TRIED_WORDS = 12, 800, 64
+_DIGITS = "0123456789"
+_MARKS = '"{}[],:\\ \n./-_'
+_LONGEST_WORD = 12
+_WORDS_OF_A_LENGTH = 800
+_TRIED_WORDS = 64
 _STEPS = 48
 _WALKS = 3
 
 
-def problem(
-    lark: str, tokenizer: LLTokenizer, control_ids: Collection[int], word_ids: Sequence[int] = ()
-) -> str | None:
-    """Why a grammar cannot be used: it does not compile, has no reply, or leads where it cannot be followed.
+class Trial:
+    """Tries grammars that name the control tokens of one vocabulary."""
 
-    The last is found by walking: llguidance builds its automata as it goes, within limits that a pattern
-    can exceed long after it compiled.
-    """
-    matcher = LLMatcher(tokenizer, LLMatcher.grammar_from_lark(lark), log_level=0, limits=LIMITS)
-    for seed in range(_WALKS):
-        if matcher.is_error() or not matcher.reset():
-            return _first_line(matcher.get_error())
-        choose = random.Random(seed)  # noqa: S311 - a walk, not a secret
-        for _ in range(_STEPS):
-            allowed = _allowed(
-                matcher, control_ids, choose.sample(word_ids, min(_TRIED_WORDS, len(word_ids)))
-            )
-            if matcher.is_error():
+    def __init__(self, vocabulary_size: int, control_tokens: Mapping[str, int]) -> None:
+        tokenizer = WordTokenizer(vocabulary_size, control_tokens, _words())
+        self._tokenizer = llg_tokenizer(tokenizer, [min(control_tokens.values() or [0])])
+        self._control_ids = sorted(control_tokens.values())
+        self._word_ids = tokenizer.word_ids
+
+    def problem(self, lark: str) -> str | None:
+        """Why the grammar cannot be used; None if it can. It may not compile, admit no reply, or exceed
+        llguidance's limits while it is followed. The walks find the last: automata are built on the way, long
+        after the grammar compiled.
+        """
+        grammar = LLMatcher.grammar_from_lark(lark)
+        matcher = LLMatcher(self._tokenizer, grammar, log_level=0, limits=LIMITS)
+        for seed in range(_WALKS):
+            if matcher.is_error() or not matcher.reset():
                 return _first_line(matcher.get_error())
-            if not allowed and not matcher.is_accepting():
-                return "nothing can be written that fits"
-            if not allowed or not matcher.consume_token(choose.choice(allowed)):
-                break
-    return None
+            choose = random.Random(seed)  # noqa: S311 - no secret depends on it
+            for _ in range(_STEPS):
+                allowed = self._allowed(matcher, choose.sample(self._word_ids, _TRIED_WORDS))
+                if matcher.is_error():
+                    return _first_line(matcher.get_error())
+                if not allowed and not matcher.is_accepting():
+                    return "nothing can be written that fits"
+                if not allowed or not matcher.consume_token(choose.choice(allowed)):
+                    break
+        return None
 
-
-def _allowed(matcher: LLMatcher, control_ids: Collection[int], word_ids: Collection[int]) -> list[int]:
-    """The tokens that may come next: control tokens if any, for they lead out of free text."""
-    mask = matcher.compute_bitmask()
-    control = [id for id in control_ids if mask[id // 8] >> id % 8 & 1]
-    others = (*range(256 + len(control_ids)), *word_ids)
-    return control or [id for id in others if mask[id // 8] >> id % 8 & 1]
+    def _allowed(self, matcher: LLMatcher, word_ids: Sequence[int]) -> list[int]:
+        """The tokens that may come next. If control tokens are among them, only those: they end free text."""
+        mask = matcher.compute_bitmask()
+        control = [id for id in self._control_ids if mask[id // 8] >> id % 8 & 1]
+        others = (*range(256 + len(self._control_ids)), *word_ids)
+        return control or [id for id in others if mask[id // 8] >> id % 8 & 1]
 
 
 def _first_line(error: str) -> str:
-    """The reason without its position, and without the grammar that is quoted below it."""
+    """The reason, without its position and without the grammar that is quoted below it."""
     line = error.split("\n", 1)[0].split("<non-verbose", 1)[0].strip()
     return line.split("JSON schema: ", 1)[-1][:200] or "it cannot be compiled"
 
 
-def byte_tokenizer(vocabulary_size: int, control_tokens: Mapping[str, int]) -> LLTokenizer:
-    """For trials of grammars that name those control tokens."""
-    ends = control_tokens.values() or [0]
-    return llg_tokenizer(ByteTokenizer(vocabulary_size, control_tokens), [min(ends)])
-
-
 def _words() -> list[str]:
-    """Words of every length that tokens have, their letters as frequent as in English, and marks of JSON."""
-    choose = random.Random(0)  # noqa: S311 - the same words everywhere
+    """Words of all usual lengths, with letters as frequent as in English, and the marks of JSON."""
+    choose = random.Random(0)  # noqa: S311 - no secret depends on it
     weights = range(len(_LETTERS) + 4, 4, -1)
     words = {
         "".join(choose.choices(_LETTERS, weights, k=length))
@@ -79,16 +80,3 @@ def _words() -> list[str]:
     words |= {" " + word for word in plain[::2]} | {word.capitalize() for word in plain[::5]}
     words |= {a + b for marks in (_DIGITS, _MARKS) for a in marks for b in marks}
     return sorted(words)
-
-
-class Trial:
-    """Tries grammars that name the control tokens of one vocabulary."""
-
-    def __init__(self, vocabulary_size: int, control_tokens: Mapping[str, int]) -> None:
-        tokenizer = WordTokenizer(vocabulary_size, control_tokens, _words())
-        self._tokenizer = llg_tokenizer(tokenizer, [min(control_tokens.values() or [0])])
-        self._control_ids, self._word_ids = sorted(control_tokens.values()), tokenizer.word_ids
-
-    def problem(self, lark: str) -> str | None:
-        """Why the grammar cannot be used; None if it can."""
-        return problem(lark, self._tokenizer, self._control_ids, self._word_ids)

@@ -1,15 +1,15 @@
 r"""The whole assistant turn as one grammar, reasoning included, so that engines need no notion of modes.
 
     turn   = [ reasoning "\n\n" ] answer
-    answer = text                                  without a schema, or calls not wanted
-           | JSON                                  response_format
-           | [ text ] call { "\n" call }           tools
-    call   = <tool_call> "\n" … "\n" </tool_call>   what stands between: prompt/grammar_calls.py
+    answer = text                                   without a schema, or calls not wanted
+           | JSON                                   response_format
+           | [ text ] call { "\n" call }            tools
+    call   = <tool_call> "\n" … "\n" </tool_call>   what stands between: calls.py
 
-Text never holds a call: where the tags are control tokens, text cannot match them; where they are spelled,
-they are excluded, and so is the opening of a call that the parser would accept without its tag. Reasoning is
-such text too: a call cannot hide in it, and since something must follow, the turn cannot end in it. The
-grammar is complete where the turn may end; the token that ends it is the engine's.
+Text never contains a call. Control tokens cannot be matched by text; tags that are ordinary text are
+excluded, and so is the opening of a call that the parser would accept without its tag. The same holds for
+reasoning: no call can hide in it. Since an answer must follow, the turn cannot end in the reasoning. The
+grammar is complete where the turn may end; the engine adds the token that ends it.
 """
 
 import json
@@ -38,31 +38,35 @@ def build_grammar(
     rungs: Mapping[str, int] = MappingProxyType({}),
     work: Work | None = None,
 ) -> Grammar | None:
-    """The grammar of the reply; None if anything may be said.
+    """The grammar of the reply; None if it may be any text.
 
-    `rungs` names the rung of `keywords.RUNGS` for the schema of each parameter that is not on the first.
-    Raises `InvalidSchema` for schemas that cannot be enforced, and `TooMuchWork`. Whether the grammar
-    compiles within bounds is for `prompt.ladder` to find out.
+    `rungs` has the rung of `keywords.RUNGS` for each parameter whose schema is not on the first. Raises
+    `InvalidSchema` for schemas that cannot be enforced, and `TooMuchWork`. `ladder` finds out whether the
+    grammar can be used.
     """
     if not request.tools and isinstance(request.answer_format, FreeText):
         return None
-    turn = _Turn(request, syntax, control_tokens, rungs, Rules(work))
+    turn = _TurnGrammar(request, syntax, control_tokens, rungs=rungs, rules=Rules(work))
     return Grammar(turn.rules.text(turn.reasoning() + turn.answer()))
 
 
-class _Turn:
-    """The parts of one turn's grammar; each method returns what stands in its place in the start rule."""
+class _TurnGrammar:
+    """Builds the grammar of one turn. Each method returns what stands in its place in the start rule."""
 
     def __init__(
         self,
         request: ChatRequest,
         syntax: Syntax,
         control_tokens: Mapping[str, int],
+        *,
         rungs: Mapping[str, int],
         rules: Rules,
     ) -> None:
-        self._request, self._syntax, self._control = request, syntax, control_tokens
-        self._rungs, self.rules = rungs, rules
+        self._request = request
+        self._syntax = syntax
+        self._control = control_tokens
+        self._rungs = rungs
+        self.rules = rules
         self._documents = _checked_parameters(request, rungs, rules.work)
         self._callable = _callable_names(request) if syntax.call else []
         self._openings = opening_without_tag(syntax.calls, self._callable)
@@ -104,7 +108,7 @@ class _Turn:
                 assert_never(self._request.answer_format)
 
     def _body(self, tags: Tags) -> str:
-        """All of a call but its opening tag."""
+        """A call without its opening tag."""
         calls = " | ".join(
             call_body(
                 self.rules,
@@ -120,13 +124,13 @@ class _Turn:
         return self.rules.add("body", f'"\\n" ({calls}) {self._tag(tags.close)}')
 
     def _text_until(self, tag: str, text: str) -> str:
-        """Text and the tag where it first occurs: of a spelled one, the text may hold the beginnings."""
+        """Text, up to and including the first occurrence of the tag."""
         if self._spelled(tag):
             return self.rules.add("until", text, options=f"suffix={literal(tag)}")
         return f"{text} {self._tag(tag)}"
 
     def _spelled(self, tag: str) -> str | None:
-        """The tag, if it is ordinary text."""
+        """The tag, if that tag is ordinary text."""
         return None if tag in self._control else tag
 
     def _tag(self, tag: str) -> str:
@@ -134,7 +138,7 @@ class _Turn:
 
 
 def _checked_parameters(request: ChatRequest, rungs: Mapping[str, int], work: Work) -> dict[str, Document]:
-    """The schemas of all tools, callable or not, by name."""
+    """The checked schemas of all tools by name, whether they may be called or not."""
     documents: dict[str, Document] = {}
     n_bytes = 0
     for i, tool in enumerate(request.tools):
@@ -151,7 +155,7 @@ def _checked_parameters(request: ChatRequest, rungs: Mapping[str, int], work: Wo
 
 
 def schemas_of(request: ChatRequest) -> Iterator[tuple[str, AnySchema]]:
-    """Every schema that the parts of a reply are validated by, and its parameter."""
+    """The schemas by which a reply is validated, with the parameter of each."""
     if isinstance(form := request.answer_format, JsonSchema):
         yield form.param, form.schema
     yield from ((_param(tool, i), tool.parameters) for i, tool in enumerate(request.tools))
@@ -159,8 +163,8 @@ def schemas_of(request: ChatRequest) -> Iterator[tuple[str, AnySchema]]:
 
 @dataclass(frozen=True, slots=True)
 class SingleSchema:
-    """One schema of a request's grammar: its parameter, and the request with no other. That names the tool
-    by its place in there, `alone_param`.
+    """One schema of a request's grammar, with its parameter. `alone` is the request with no other schema, in
+    which its parameter is `alone_param`.
     """
 
     param: str
@@ -170,14 +174,14 @@ class SingleSchema:
 
 
 def single_schemas(request: ChatRequest) -> Iterator[SingleSchema]:
-    """Each schema of the request's grammar by itself."""
+    """The schemas of the request's grammar, one by one."""
     if isinstance(form := request.answer_format, JsonSchema):
-        yield SingleSchema(form.param, form.strict, replace(request, tools=()), form.param)
+        yield SingleSchema(form.param, form.strict, alone=replace(request, tools=()), alone_param=form.param)
     names = _callable_names(request)
     for i, tool in enumerate(request.tools):
         if tool.name in names:
             alone = replace(request, tools=(tool,), answer_format=FreeText())
-            yield SingleSchema(_param(tool, i), tool.strict, alone, _param(tool, 0))
+            yield SingleSchema(_param(tool, i), tool.strict, alone=alone, alone_param=_param(tool, 0))
 
 
 def _param(tool: Tool, index: int) -> str:

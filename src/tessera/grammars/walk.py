@@ -1,17 +1,16 @@
-"""A walk through llguidance to the shortest reply that a grammar admits.
+"""A breadth-first search for the shortest reply that a grammar admits.
 
-The walk is a breadth-first search over the bytes of a reply: level n holds beginnings of n bytes, and the
-first level with a complete reply ends the search. A control token counts as one byte. Bytes that are forced
-are taken together.
+It searches over the bytes of a reply: level n holds prefixes of n bytes, and the first level with a complete
+reply ends the search. A control token counts as one byte. Bytes that are forced are added together.
 
-A matcher cannot be asked whether two beginnings lead to the same state. Beginnings of equal length that look
-alike (the same may follow, and the same after the likeliest byte) are therefore taken to be completed alike,
-and a level keeps few of them. A search is wide if it keeps many.
+A matcher cannot tell whether two prefixes lead to the same state. Two prefixes of equal length are therefore
+taken for equivalent if they look alike: the same tokens may follow, and the same after the likeliest byte. A
+level keeps few prefixes that look alike. A search is wide if it keeps many.
 
-What is found is always a complete reply. It is the shortest one if look-alikes are alike, or if a level has
-room for all of them and the search ends within its steps. That holds for objects, arrays, enumerations,
-bounds, lengths and common patterns of moderate size. The reply may be longer where only a distant byte tells
-states apart, as under `multipleOf` with a large number.
+The result is always a complete reply. It is the shortest one if prefixes that look alike are equivalent, or
+if a level has room for all of them and the search ends within its steps. That holds for objects, arrays,
+enumerations, bounds, lengths and common patterns of moderate size. The reply may be longer where only a
+distant byte tells states apart, as under `multipleOf` with a large number.
 """
 
 import heapq
@@ -28,11 +27,11 @@ _FREE_TEXT = 8
 
 
 class Width(NamedTuple):
-    """How many look-alikes a level keeps, and of how many groups.
+    """How many prefixes that look alike a level keeps, and how many groups of them.
 
-    A `quick` search remembers where the bytes lead: from what looks alike it tries only a few bytes that lead
-    to different places. It also drops a beginning that comes for the first time to a place where a shorter
-    one has been.
+    A `quick` search remembers where bytes lead: from prefixes that look alike it tries only a few bytes,
+    which lead to different places. It also drops a prefix that first reaches a place where a shorter one has
+    been.
     """
 
     n_alike: int
@@ -44,17 +43,17 @@ _Looks: TypeAlias = tuple[bytes, bytes]
 
 
 @dataclass(slots=True)
-class Beginning:
+class Prefix:
     """The beginning of a reply: the tokens `added` after those of `before`.
 
-    Two numbers estimate which of several look-alikes of the same length is further on. `run` is the number of
-    bytes at its end that did not change its looks. `sameness` is the sum of the squares of `visits`, which
-    count how often it had each of its looks: it grows fastest for a beginning that goes in circles.
-    `is_odd` says that a byte of it is not readable ASCII, `is_word` that it ends with a word of the grammar.
+    Two numbers estimate which of several prefixes that look alike is further on. `run` is the number of bytes
+    at its end that did not change its looks. `sameness` is the sum of the squares of `visits`, which count
+    how often it had each of its looks: it grows fastest for a prefix that goes in circles. An `is_odd` prefix
+    has a byte that is not readable ASCII; an `is_word` prefix ends with a word of the grammar.
     """
 
     matcher: LLMatcher
-    before: "Beginning | None" = None
+    before: "Prefix | None" = None
     added: Sequence[int] = ()
     length: int = 0
     run: int = 0
@@ -65,21 +64,20 @@ class Beginning:
     is_word: bool = False
 
     def ids(self) -> list[int]:
-        """All of its tokens."""
         parts: list[Sequence[int]] = []
-        beginning: Beginning | None = self
+        beginning: Prefix | None = self
         while beginning is not None:
             parts.append(beginning.added)
             beginning = beginning.before
         return list(itertools.chain.from_iterable(reversed(parts)))
 
 
-_Level: TypeAlias = dict[_Looks, list[Beginning]]
+_Level: TypeAlias = dict[_Looks, list[Prefix]]
 
 
 @dataclass(frozen=True, slots=True)
 class Moves:
-    """What may be added to a beginning: tokens, the preferred ones first, and words."""
+    """What may be added to a prefix: tokens, the preferred ones first, and words."""
 
     ids: Sequence[int]
     closing: Sequence[int]
@@ -88,7 +86,7 @@ class Moves:
     _by_mask: dict[bytes, list[int]] = field(default_factory=dict[bytes, list[int]], init=False)
 
     def allowed(self, mask: bytes) -> list[int]:
-        """The tokens of a mask, of which a grammar has few different ones."""
+        """The tokens that a mask allows. A grammar has few different masks, so each is read once."""
         found = self._by_mask.get(mask)
         if found is None:
             found = self._by_mask[mask] = [id for id in self.ids if mask[id // 8] >> id % 8 & 1]
@@ -99,15 +97,15 @@ class Moves:
         return [id for id in ids if id not in self.odd] or ids
 
     def likely(self, mask: bytes) -> int | None:
-        """The token that is most likely on the shortest way to the end."""
+        """The token that most likely begins the shortest way to the end."""
         closing = (id for id in self.closing if mask[id // 8] >> id % 8 & 1)
         return next(itertools.chain(closing, self.allowed(mask)), None)
 
 
 @dataclass(slots=True)
 class Walk:
-    """One search, for replies of at most `longest` tokens. It gives up after `n_steps`, or at `deadline` on
-    the thread's own clock.
+    """One search for a reply of at most `longest` tokens. It gives up after `n_steps`, or at `deadline` in
+    the thread's processor time.
     """
 
     moves: Moves
@@ -121,9 +119,9 @@ class Walk:
     _leading: dict[_Looks, list[int]] = field(default_factory=dict[_Looks, list[int]])
 
     def find(self, matcher: LLMatcher) -> list[int] | None:
-        """What completes the reply that `matcher` has followed so far; None if nothing was found."""
+        """The tokens that complete the reply which `matcher` has followed so far; None if none were found."""
         if self.longest >= 0:
-            self._add(Beginning(matcher))
+            self._add(Prefix(matcher))
         while self._lengths and self.n_steps > 0 and time.thread_time() < self.deadline:
             level = self._levels.pop(heapq.heappop(self._lengths))
             for beginning in itertools.chain.from_iterable(level.values()):
@@ -133,15 +131,15 @@ class Walk:
                 self._go_on(beginning)
         return None
 
-    def _kept(self, level: _Level) -> list[Beginning]:
-        """If there are too many groups, first those that have been to most places."""
+    def _kept(self, level: _Level) -> list[Prefix]:
+        """The prefixes to continue. Of too many groups, those are kept that have been to most places."""
         ranked = sorted(
             level.values(), key=lambda group: (group[0].is_odd, -len(group[0].visits), group[0].sameness)
         )
         return [beginning for group in ranked[: self.width.n_groups] for beginning in group]
 
-    def _go_on(self, beginning: Beginning) -> None:
-        """Add what is longer by one word, or by one token."""
+    def _go_on(self, beginning: Prefix) -> None:
+        """Adds the prefixes that are longer by one word, or by one token."""
         looks = beginning.looks
         allowed = self.moves.allowed(looks[0])
         if beginning.is_word or len(allowed) > _FREE_TEXT:
@@ -156,7 +154,7 @@ class Walk:
                 led_by.setdefault((longer.looks, len(longer.added)), []).append(id)
         self._leading.setdefault(looks, [id for alike in led_by.values() for id in alike[:2]])
 
-    def _lengthen(self, before: Beginning, ids: list[int], *, is_word: bool = False) -> Beginning | None:
+    def _lengthen(self, before: Prefix, ids: list[int], *, is_word: bool = False) -> Prefix | None:
         self.n_steps -= 1
         matcher = before.matcher.deep_copy()
         if not matcher.consume_tokens(ids):
@@ -165,7 +163,7 @@ class Walk:
         if forced and not matcher.consume_tokens(forced):
             return None
         added = [*ids, *forced]
-        longer = Beginning(
+        longer = Prefix(
             matcher,
             before,
             added,
@@ -181,8 +179,7 @@ class Walk:
         self._add(longer)
         return longer
 
-    def _add(self, beginning: Beginning) -> None:
-        """Put it on its level."""
+    def _add(self, beginning: Prefix) -> None:
         beginning.looks = looks = self._looks(beginning.matcher)
         if beginning.before and looks != beginning.before.looks:
             beginning.run = 0
@@ -201,7 +198,7 @@ class Walk:
             _drop_one(group)
 
     def _looks(self, matcher: LLMatcher) -> _Looks:
-        """What may follow, and what may follow the byte that is likely to be on the shortest way."""
+        """The tokens that may follow, and those that may follow the likeliest of them."""
         mask = matcher.compute_bitmask()
         likely = self.moves.likely(mask)
         if likely is None:
@@ -211,8 +208,8 @@ class Walk:
         return mask, repr(ahead.compute_ff_tokens()).encode() + ahead.compute_bitmask()
 
 
-def _drop_one(group: list[Beginning]) -> None:
-    """Half of those that stay are furthest on by `run`, the others by `sameness`; of equals, the older."""
+def _drop_one(group: list[Prefix]) -> None:
+    """Drops one prefix. Half of those kept are furthest on by `run`, the others by `sameness`."""
     group.sort(key=lambda each: (each.is_odd, -each.run))
     half = (len(group) - 1) // 2
     group[half:] = sorted(group[half:], key=lambda each: (each.is_odd, each.sameness))

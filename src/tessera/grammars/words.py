@@ -1,7 +1,7 @@
-"""The words of a grammar: text that stands in it and that a reply may have to contain.
+"""The words of a grammar: literal text in it that a reply may have to contain.
 
-Where any text may be written, nothing shows that only `.csv` leads on; but the pattern that demands it spells
-it out.
+Where any text may stand, a search cannot see that only `.csv` leads to the end; but the pattern that demands
+`.csv` spells it out.
 """
 
 import json
@@ -19,7 +19,7 @@ _RUN = re.compile(r"(?:\\+[^\w\s\\]|[^\s.\\|()\[\]{}?*+^$\"])+")
 
 
 def words_of(lark: str) -> list[str]:
-    """At most 64: what ends a text first, then what its patterns spell out."""
+    """At most 64 words: first the ends of texts, then what patterns spell out."""
     words = dict.fromkeys(word for word in _words(lark) if len(word) <= _MOST_CHARACTERS)
     return [*words][:_MOST_WORDS]
 

@@ -1,7 +1,8 @@
-"""The rules of calls that are written parameter by parameter.
+"""The rules for calls that are written parameter by parameter.
 
-What cannot be written so is refused with `strict`. Without, it is left out: the final validation has the
-last word.
+The parameters that the schema lists come in its order, then others, where the schema has a rule for others.
+With `strict`, a schema that cannot be enforced in this way is refused. Without, what cannot be enforced is
+left out; the final validation has the last word.
 """
 
 from collections.abc import Sequence
@@ -16,12 +17,13 @@ from tessera.schemas.short_check import ShortCheck, TooLong
 from tessera.schemas.signature import Signature
 
 _MOST_PATTERNS = 32
-"""The name of a parameter that fits one pattern excludes all others. If there are more, any name may come."""
+"""A name that fits one pattern must fit no other. With more patterns, any name may come."""
 _NOT_ONE_BY_ONE = ("patternProperties", "enum", "const")
 _ONE_BY_ONE = "this model writes parameters one by one"
-# A name stands on one line, without blanks around it, which the parser drops.
-_EDGE, _INNER = r"[^<>\s\x00-\x1f]", r"[^<>\n\x00-\x1f]"
-# No parameter has this name, since the parser drops blanks.
+# A name stands on one line. The parser drops blanks around it.
+_EDGE = r"[^<>\s\x00-\x1f]"
+_INNER = r"[^<>\n\x00-\x1f]"
+# No parameter can have this name, since the parser drops blanks.
 _UNLISTED = "\n"
 _NAME = expression(f"{_EDGE}(?:{_INNER}*{_EDGE})?")
 
@@ -32,16 +34,18 @@ class XmlCall:
     def __init__(
         self, rules: Rules, tool: Tool, document: Document, *, param: str, spelled_close: str | None
     ) -> None:
-        """`param` names the schema in errors, and `spelled_close` is the tag that ends calls, if that is
+        """Errors name the schema by `param`. `spelled_close` is the tag that ends calls, if that tag is
         ordinary text.
         """
-        self._rules, self._tool, self._param = rules, tool, param
+        self._rules = rules
+        self._tool = tool
+        self._param = param
         self._signature = Signature(tool.parameters)
         self._values = ParameterValues(rules, document, spelled_close)
         self._parameters = parameters_of(document, rules.work)
 
     def rule(self) -> str:
-        """The rule for all that stands between the tags of the call."""
+        """The rule for what stands between the tags of the call."""
         if self._signature.is_union:
             self._relax(f"`anyOf`: {_ONE_BY_ONE}")
         for keyword in _NOT_ONE_BY_ONE:
@@ -57,7 +61,8 @@ class XmlCall:
         if not named and not any(others) and not self._may_be_empty():
             self._relax("`properties`: this model's calls hold what it names, and nothing that fits is named")
             others = [] if self._parameters.closed or required else [self._other("", True)]
-        begin, end = literal(f"<function={self._tool.name}>\n"), literal("</function>\n")
+        begin = literal(f"<function={self._tool.name}>\n")
+        end = literal("</function>\n")
         parameters = self._sequence(named, " | ".join(filter(None, others)))
         return self._rules.add("call", f"{begin} {parameters} {end}")
 
@@ -78,7 +83,7 @@ class XmlCall:
             raise InvalidSchema(f"The schema cannot be enforced: at #: {problem}.", param=self._param)
 
     def _named(self, name: str, schema: AnySchema) -> str | None:
-        """The rule of a parameter; None if nothing can be written for it."""
+        """The rule for a parameter; None if no value can be written."""
         if not name or any(c in name for c in "<>\n") or name != name.strip():
             self._relax(
                 f"`properties`: a parameter named {name[:50]!r} cannot be written in this model's calls"
@@ -97,7 +102,7 @@ class XmlCall:
         return self._rules.add("parameter", f"{opening} {value}")
 
     def _other(self, pattern: str, schema: AnySchema) -> str | None:
-        """The rule of a parameter whose name the model chooses."""
+        """The rule for a parameter whose name the model chooses; None if no value can be written."""
         value = self._values.rule(schema, lambda _: True, only_text=self._signature.only_text(_UNLISTED))
         if value is None:
             return None
@@ -106,14 +111,16 @@ class XmlCall:
             name.append(f"~{expression(f'(?:{listed})')}")
         if len(self._parameters.others) <= _MOST_PATTERNS:
             name += [f"~{_expression(each)}" for each in self._parameters.others if each not in ("", pattern)]
-        # One terminal to its end: the lexer could not tell it from the openings of the others halfway.
+        # One terminal for the whole opening: halfway, the lexer could not tell it from those of listed
+        # parameters.
         opening = self._rules.add("OPENING", f'"<parameter=" ({" & ".join(name)}) ">\\n"')
         return self._rules.add("parameter", f"{opening} {value}")
 
     def _sequence(self, named: Sequence[tuple[str, bool]], other: str) -> str:
-        """The named parameters in their order, then any `other`, within the bounds on their number."""
+        """The named parameters in their order, then any number of `other` within the bounds."""
         n_required = sum(required for _, required in named)
-        n_optional, least = len(named) - n_required, max(self._signature.least - n_required, 0)
+        n_optional = len(named) - n_required
+        least = max(self._signature.least - n_required, 0)
         most = self._parameters.most
         if least > 1 and n_optional:
             self._relax("`minProperties`: above 1, only with every property required")
@@ -128,7 +135,7 @@ class XmlCall:
         return " ".join([*(rule if required else f"{rule}?" for rule, required in named), other])
 
     def _one_at_least(self, optional: Sequence[str], other: str) -> str:
-        """The parameters in their order, of which one must come and none need to."""
+        """Optional parameters in their order, of which at least one must come."""
         rest, some = (f"{other}*", f"{other}+") if other else ("", "")
         for rule in reversed(optional):
             some = self._rules.add("some", f"{rule} {rest}" + (f" | {some}" if some else ""))

@@ -17,8 +17,9 @@ def ops_routes(catalog: Catalog, in_flight: InFlight) -> list[Route]:
         return Response(b'{"status":"ok"}', media_type="application/json")
 
     async def readyz(request: Request) -> Response:
-        reasons = (model.engine.unready() for _, model in catalog.names())
-        reason = "draining" if in_flight.leaving else next(filter(None, reasons), None)
+        # Ready if any model is: a balancer must not give up the others for one whose engine has died.
+        reasons = [model.engine.unready() for model in catalog.models()]
+        reason = "draining" if in_flight.leaving else reasons[0] if all(reasons) else None
         if reason:  # returned, not raised: probes come every second, and must not fill the log
             return error_response(EngineUnavailable(f"Not ready: {reason}.", code=reason, retry_after_s=2))
         return Response(b'{"status":"ready"}', media_type="application/json")

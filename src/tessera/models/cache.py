@@ -19,7 +19,7 @@ from pathlib import Path
 
 import platformdirs
 
-from tessera.errors import StartupError
+from tessera.errors import ModelError
 from tessera.models import manifest
 from tessera.models.manifest import Damaged, Manifest
 from tessera.models.progress import Progress
@@ -35,7 +35,7 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CachedModel:
     """A whole model in the cache."""
 
     name: str
@@ -76,24 +76,24 @@ class Cache:
     def _models(self) -> Path:
         return self.root / "models"
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[CachedModel]:
         """Every model there is, by name."""
         if not self._models.is_dir():
             return []
         names = sorted(path.name for path in self._models.iterdir() if not path.name.startswith("."))
         return [entry for name in names if (entry := self._read(name))]
 
-    def find(self, name: str) -> Entry | None:
+    def find(self, name: str) -> CachedModel | None:
         """The model of that name if it is there; raises `Damaged` if it is not what it was."""
         entry = self._read(name)
         if entry:
             manifest.check(entry.path, entry.manifest, whole=False)
         return entry
 
-    def ensure(self, name: str, build: Build, progress: Progress) -> Entry:
+    def ensure(self, name: str, build: Build, progress: Progress) -> CachedModel:
         """The model of that name, made by `build` if it is not there whole.
 
-        Raises `StartupError` if it cannot be made.
+        Raises `ModelError` if it cannot be made.
         """
         try:
             if entry := self._usable(name, progress):
@@ -102,9 +102,7 @@ class Cache:
                 return self._usable(name, progress) or self._make(name, build)
         except OSError as error:
             where = error.filename or self.root
-            raise StartupError(
-                f"The model cache cannot be used: {where}: {error.strerror or error}"
-            ) from error
+            raise ModelError(f"The model cache cannot be used: {where}: {error.strerror or error}") from error
 
     def remove(self, name: str, progress: Progress) -> None:
         """Delete a model. A process that serves it goes on: it holds the files open."""
@@ -115,19 +113,19 @@ class Cache:
     def _partial(self, name: str) -> Path:
         return self._models / f".{name}.partial"
 
-    def _read(self, name: str) -> Entry | None:
+    def _read(self, name: str) -> CachedModel | None:
         path = self._models / name
         found = manifest.read(path)
-        return Entry(name, path, found) if found else None
+        return CachedModel(name, path, found) if found else None
 
-    def _usable(self, name: str, progress: Progress) -> Entry | None:
+    def _usable(self, name: str, progress: Progress) -> CachedModel | None:
         try:
             return self.find(name)
         except Damaged as damage:
             progress.note(f"A cached model is damaged and will be made again: {damage}")
             return None
 
-    def _make(self, name: str, build: Build) -> Entry:
+    def _make(self, name: str, build: Build) -> CachedModel:
         partial, final = self._partial(name), self._models / name
         partial.mkdir(exist_ok=True)
         (partial / manifest.NAME).unlink(missing_ok=True)
@@ -138,7 +136,7 @@ class Cache:
         shutil.rmtree(final, ignore_errors=True)
         partial.rename(final)
         manifest.sync(self._models)
-        return Entry(name, final, written)
+        return CachedModel(name, final, written)
 
     @contextmanager
     def _lock(self, name: str, progress: Progress) -> Generator[None]:

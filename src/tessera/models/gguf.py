@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from tessera.errors import StartupError
+from tessera.errors import ModelError
 
 # Tokens that end a turn, by the metadata key that names them.
 _ENDS = ("eos_token_id", "eot_token_id", "eom_token_id")
@@ -28,12 +28,12 @@ class GgufMetadata:
 
 
 def read_metadata(path: Path) -> GgufMetadata:
-    """Read a whole and well-formed GGUF file; raises `StartupError` if it is not one."""
+    """Read a whole and well-formed GGUF file; raises `ModelError` if it is not one."""
     fields = _fields(path)
     architecture = str(fields.get("general.architecture", ""))
     length = fields.get(f"{architecture}.context_length")
     if not architecture or not isinstance(length, int):
-        raise StartupError(f"{path} does not say its architecture and its context length.")
+        raise ModelError(f"{path} does not say its architecture and its context length.")
     template = fields.get("tokenizer.chat_template")
     ids = (fields.get(f"tokenizer.ggml.{name}") for name in _ENDS)
     return GgufMetadata(
@@ -55,7 +55,7 @@ def _fields(path: Path) -> dict[str, object]:
         reader = gguf.GGUFReader(path)
         return {name: cast("object", field.contents()) for name, field in reader.fields.items()}
     except Exception as error:  # the library trusts what it reads: anything may go wrong on a broken file
-        raise StartupError(f"{path} is not a GGUF file, or not a whole one: {error}") from error
+        raise ModelError(f"{path} is not a GGUF file, or not a whole one: {error}") from error
 
 
 def _token(fields: Mapping[str, object], key: str) -> str | None:

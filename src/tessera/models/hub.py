@@ -1,8 +1,8 @@
 """Models from a Hugging Face hub: `ORGANISATION/NAME[@REVISION][:GGUF]`.
 
-Only the files that serving needs are fetched, all of one commit. A broken connection is gone on with where it
-broke; after a killed process, files that were whole are not fetched again. The endpoint, the token and the
-offline mode are those of `huggingface_hub`'s own variables.
+Only the files that serving needs are fetched, all of one commit. A broken connection is resumed where it
+broke; after a killed process, whole files are not fetched again. The endpoint, the token and the offline mode
+are set by `huggingface_hub`'s own variables.
 """
 
 import re
@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from tessera.errors import StartupError
-from tessera.models.folder import MODEL_FILES
+from tessera.errors import ModelError
+from tessera.models.folder import SERVED_FILES
 from tessera.models.progress import Progress, watching
+from tessera.models.source import WeightsForm
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
@@ -25,7 +26,7 @@ _SYNTAX = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?(?::([\w.-]+))?")
 
 @dataclass(frozen=True, slots=True)
 class HubId:
-    """A repository, what revision of it, and a part of the name of the GGUF file that is meant."""
+    """A repository, its revision, and a part of the name of the GGUF file that is meant."""
 
     repository: str
     revision: str | None = None
@@ -40,25 +41,25 @@ class HubId:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What was fetched: all of `commit`; `gguf` is the file's name, None for an IR folder."""
+    """What was fetched, all of `commit`; `gguf` names the file that is still to be converted, if any."""
 
     commit: str
     gguf: str | None
 
 
-def fetch(hub_id: HubId, folder: Path, progress: Progress) -> Fetched:
-    """Put the model's files into `folder`; raises `StartupError`."""
+def fetch(hub_id: HubId, folder: Path, progress: Progress, form: WeightsForm) -> Fetched:
+    """Puts the model's files into `folder`; raises `ModelError`."""
     import httpx2
     from huggingface_hub import HfApi, snapshot_download  # pyright: ignore[reportUnknownVariableType] - bare generics
     from huggingface_hub.utils import disable_progress_bars
 
-    disable_progress_bars()  # there is one of ours
+    disable_progress_bars()  # we show our own
     for stale in folder.rglob("*.incomplete"):
         stale.unlink()  # the client never reads another process's halves
     try:
         found = HfApi().model_info(hub_id.repository, revision=hub_id.revision, files_metadata=True)
         sizes = _sizes(found)
-        names = choose_files(hub_id, sizes)
+        names = choose_files(hub_id, sizes, form)
         total = sum(sizes[name] for name in names)
         with (
             progress.stage(f"Fetching {hub_id.repository}", total) as report,
@@ -74,22 +75,22 @@ def fetch(hub_id: HubId, folder: Path, progress: Progress) -> Fetched:
     return Fetched(found.sha or "", ggufs[0] if ggufs else None)
 
 
-def choose_files(hub_id: HubId, names: Collection[str]) -> set[str]:
-    """What to fetch of a repository that has these files: its IR, or the one GGUF file that is meant."""
-    if hub_id.gguf is None and {"openvino_model.xml", "openvino_model.bin"}.issubset(names):
-        return {name for name in MODEL_FILES if name in names}
+def choose_files(hub_id: HubId, names: Collection[str], form: WeightsForm) -> set[str]:
+    """Which of a repository's files to fetch: weights of that form, or the one GGUF file that is meant."""
+    if hub_id.gguf is None and set(form.files).issubset(names):
+        return {name for name in form.files + SERVED_FILES if name in names}
     wanted = (hub_id.gguf or "").lower()
     found = sorted(name for name in names if name.endswith(".gguf") and wanted in name.lower())
     if not found:
-        meant = f"GGUF file with '{hub_id.gguf}' in its name" if wanted else "OpenVINO IR and no GGUF file"
-        raise StartupError(f"{hub_id.repository} has no {meant}, so it cannot be served.")
+        meant = f"GGUF file with '{hub_id.gguf}' in its name" if wanted else f"{form.name} and no GGUF file"
+        raise ModelError(f"{hub_id.repository} has no {meant}, so it cannot be served.")
     if len(found) > 1:
-        raise StartupError(
+        raise ModelError(
             f"{hub_id.repository} has several GGUF files: {', '.join(found)}. "
             f"Name a part of one, as in {hub_id.repository}:Q4_K_M."
         )
     if re.search(r"-\d{5}-of-\d{5}\.gguf$", found[0]):
-        raise StartupError(f"{found[0]} of {hub_id.repository} is split; only whole GGUF files can be read.")
+        raise ModelError(f"{found[0]} of {hub_id.repository} is split; only whole GGUF files can be read.")
     return set(found)
 
 
@@ -120,4 +121,4 @@ def _refuse(hub_id: HubId, error: Exception) -> NoReturn:
             reason = "there is no such revision"
         case _:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
-    raise StartupError(f"{what} could not be fetched: {reason}.") from error
+    raise ModelError(f"{what} could not be fetched: {reason}.") from error

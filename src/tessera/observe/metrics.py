@@ -23,6 +23,9 @@ from prometheus_client.registry import Collector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
+EngineReadings: TypeAlias = Mapping[str, Mapping[str, int]]
+"""What engines count, by the id of their model and the engine's name of the count."""
+
 StoreCall: TypeAlias = Literal["key", "usage", "round"]
 """The look-up of a key, the writing of entries, and the heartbeat."""
 
@@ -209,33 +212,41 @@ class Metrics:
 
 
 class EngineCounts(Collector):
-    """The engine's own gauges and counters, read when the metrics are scraped."""
+    """The engines' own gauges and counters, read at every scrape."""
 
-    def __init__(self, read: Callable[[], Mapping[str, int]]) -> None:
-        """`read` returns them by the engine's names; those that it does not count are not shown."""
+    def __init__(self, read: Callable[[], EngineReadings]) -> None:
         self._read = read
 
     def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
-        counts = self._read()
-        for key, name, about in ENGINE_GAUGES:
-            if key in counts:
-                yield GaugeMetricFamily(name, about, counts[key])
-        for key, name, about in ENGINE_COUNTERS:
-            if key in counts:
-                yield CounterMetricFamily(name, about, counts[key])
-        if total := counts.get("blocks_total"):
-            about = "Share of the KV cache that running sequences hold, from 0 to 1."
-            yield GaugeMetricFamily("tessera_kv_cache_usage_perc", about, counts["blocks_used"] / total)
+        """One family for each count that at least one engine has."""
+        readings = self._read()
+        by = ("model",)
+        gauges = [(key, GaugeMetricFamily(name, about, labels=by)) for key, name, about in ENGINE_GAUGES]
+        counters = [
+            (key, CounterMetricFamily(name, about, labels=by)) for key, name, about in ENGINE_COUNTERS
+        ]
+        families = [*gauges, *counters]
+        about = "Share of the KV cache that running sequences hold, from 0 to 1."
+        usage = GaugeMetricFamily("tessera_kv_cache_usage_perc", about, labels=by)
+        for model_id, counts in readings.items():
+            for key, family in families:
+                if key in counts:
+                    family.add_metric([model_id], counts[key])
+            if total := counts.get("blocks_total"):
+                usage.add_metric([model_id], counts["blocks_used"] / total)
+        yield from (family for _, family in families if family.samples)
+        if usage.samples:
+            yield usage
 
 
 def exposition(
-    metrics: Metrics | None, engine: Callable[[], Mapping[str, int]], shared: Path | None = None
+    metrics: Metrics | None, engines: Callable[[], EngineReadings], shared: Path | None = None
 ) -> Callable[[], bytes]:
     """Returns a function that renders all metrics for Prometheus: those of this process, or those that
-    several processes wrote into `shared`, and the engine's.
+    several processes wrote into `shared`, and the engines'.
     """
     registry = metrics.registry if metrics and not shared else CollectorRegistry()
-    registry.register(EngineCounts(engine))
+    registry.register(EngineCounts(engines))
     if shared:
         MultiProcessCollector(registry, str(shared))
     return lambda: generate_latest(registry)

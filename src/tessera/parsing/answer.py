@@ -1,7 +1,7 @@
-"""The visible text of a choice: what may be shown of it, and when.
+"""The visible text of a choice: which of it is shown, and when.
 
-    text ──▶ white space that separates it from markup is dropped ──▶ stop strings ──▶ white space that a call
-    may follow is held ──▶ shown
+    text ──▶ drop white space that separates it from markup ──▶ look for stop strings ──▶ hold white space
+    that a call may follow ──▶ show
 
 White space between a reply and its calls belongs to the markup: newlines after the reasoning, white space
 before a call, and white space after one unless it separates two visible texts.
@@ -18,13 +18,13 @@ Show = Callable[[str, tuple[TokenLogprob, ...]], None]
 
 
 class Answer:
-    """Shows text, without the stop string that ends it.
+    """Shows text up to a stop string.
 
-    `blank` says that no visible character has come yet, `stopped` that a stop string was found.
+    It is `blank` until a visible character comes, and `stopped` once a stop string was found.
     """
 
     def __init__(self, show: Show, stop: tuple[str, ...], *, calls: bool) -> None:
-        """`calls` says whether calls may come, so that white space must wait."""
+        """With `calls`, a call may follow, so that white space must wait."""
         self._out = show
         self._stops = Matcher(Automaton(stop))
         self._calls = calls
@@ -37,23 +37,22 @@ class Answer:
 
     @property
     def after_call(self) -> bool:
-        """Nothing but white space came since the last call."""
+        """Whether only white space came since the last call."""
         return self._after == "call"
 
     @property
     def at_paragraph(self) -> bool:
-        """The next text begins a paragraph."""
+        """Whether the next text begins a paragraph."""
         return self.blank or self.after_call or self._tail == "\n\n"
 
     def text(self, piece: TextPiece) -> None:
-        """More text of the answer."""
         for each in self._without_separators(piece):
             self.blank = self.blank and each.text.isspace()
             self._tail = (self._tail + each.text[-2:])[-2:]
             self._search(each)
 
     def passes(self, text: str) -> bool:
-        """Whether the text is shown as it is; it then counts as shown."""
+        """Whether the text can be shown as it is. If so, it counts as shown."""
         if self.blank or self._after != "text" or not self._stops.passes(text):
             return False
         if self._calls:
@@ -81,11 +80,11 @@ class Answer:
         return kept
 
     def reasoning_ended(self) -> None:
-        """Newlines that follow are no text."""
+        """The newlines that follow belong to the markup."""
         self._after = "reasoning"
 
     def call_markup(self) -> None:
-        """The markup of a call: white space before and after it is no text."""
+        """Markup of a call stands here: white space before and after it belongs to the markup."""
         for piece in self._stops.flush():
             self._show(piece)
         self._trailing.clear()
@@ -94,7 +93,7 @@ class Answer:
         self._after = "call"
 
     def end(self) -> None:
-        """Nothing follows: show what was held."""
+        """Shows what was held, since nothing follows."""
         for piece in self._stops.flush():
             self._show(piece)
         self._release()

@@ -1,8 +1,8 @@
-"""The arguments of a call as JSON text, written while raw values are read.
+"""Writes the arguments of a call as JSON text while their raw values are read.
 
 The value of a parameter that can only be a string is written as it comes. Any other is written once it is
-whole: as the model's own JSON, or as the string that the text is (`parsing.schema`). A number is never made
-of a string, nor `true` of a 1: the schema is what the tool will check against.
+whole, as the model's own JSON or as a string (`schemas.signature`). A string is never converted to a number,
+nor a 1 to `true`: the tool will check the arguments by its schema.
 """
 
 import json
@@ -22,27 +22,32 @@ class Arguments:
     """Writes one object. A parameter that comes twice keeps its first value."""
 
     def __init__(self, signature: Signature, write: Callable[[str], None]) -> None:
-        """`signature` is that of the whole object."""
+        """`signature` is that of the whole object; `write` takes more of its text."""
         self._signature = signature
         self._write = write
         self._written: dict[str, Json] = {}
         self._name = ""
-        self._is_text = self._repeated = False
+        self._is_text = False
+        self._repeated = False
         self._parts: list[str] = []
-        self._leading = self._newline = False
+        self._leading = False
+        self._newline = False
         self.line_begins = False
 
     @property
     def missing(self) -> list[str]:
-        """The parameters of the schema that did not come yet."""
+        """The parameters of the schema that have not come yet."""
         return [name for name in self._signature.names if name not in self._written]
 
     def begin(self, name: str) -> None:
-        """The value of `name` follows; `line_begins` then says whether it ends with a newline so far."""
+        """Begins the value of `name`. `line_begins` then tells whether it ends with a newline so far."""
         self._repeated = name in self._written
         self._is_text = not self._repeated and self._signature.only_text(name)
-        self._name, self._parts = name, []
-        self._leading, self._newline, self.line_begins = True, False, False
+        self._name = name
+        self._parts = []
+        self._leading = True
+        self._newline = False
+        self.line_begins = False
         if not self._repeated:
             self._write(
                 (", " if self._written else "{") + encode_basestring(name) + ": " + '"' * self._is_text
@@ -50,10 +55,11 @@ class Arguments:
             self._written[name] = None
 
     def add(self, text: str) -> None:
-        """More of the value, in which one newline at either end is markup."""
+        """Adds to the value. One newline at each end of it belongs to the markup."""
         self.line_begins = text.endswith("\n")
         if self._leading:
-            self._leading, text = False, text.removeprefix("\n")
+            self._leading = False
+            text = text.removeprefix("\n")
         if not text:
             return
         text = "\n" * self._newline + text
@@ -66,7 +72,6 @@ class Arguments:
             self._parts.append(text)
 
     def end(self) -> None:
-        """The value is whole."""
         if self._repeated:
             return
         text = "".join(self._parts)
@@ -79,18 +84,17 @@ class Arguments:
         self._write(value)
 
     def cut(self) -> None:
-        """The length cut the value: write what came of it, of a string without the closing quote."""
+        """Writes what came of a value that the token limit cut; of a string, without the closing quote."""
         text = "".join(self._parts)
         if text and not (self._is_text or self._repeated):
             self._write(text.lstrip() if _may_be_json(text) else encode_basestring(text)[:-1])
 
     def close(self) -> None:
-        """The object is whole."""
         self._write("}" if self._written else "{}")
 
 
 def _may_be_json(text: str) -> bool:
-    """Whether the text looks like JSON or the beginning of it."""
+    """Whether the text may be JSON or the beginning of it."""
     text = text.strip()
     if _SCALAR_BEGINS(text):
         return True

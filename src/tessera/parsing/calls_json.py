@@ -1,11 +1,11 @@
-r"""Calls as Hermes models write them.
+r"""Reads calls as Hermes models write them.
 
     <tool_call>\n{"name": "NAME", "arguments": {…}}\n</tool_call>
 
-The name comes first; that it is known is what makes it a call. The object of the arguments is passed on in
-the model's own spelling while it is scanned. Nothing in it is a tag as long as a string is open; outside of
-strings a tag ends the call, and brackets that are still open are closed. Whatever else the call's object
-holds goes to the answer (`Strays`), without the commas between members.
+The name comes first; only a known name makes it a call. The object of the arguments is passed on in the
+model's own spelling while it is scanned. Inside a string nothing is a tag; outside of strings a tag ends the
+call, and brackets that are still open are closed. Other members of the call's object become part of the
+answer (`StrayText`), without the commas between them.
 """
 
 import json
@@ -13,10 +13,11 @@ import re
 from collections.abc import Callable, Iterable
 
 from tessera.core.generation import EngineFinish
-from tessera.parsing.matcher import Tag, cut, span
-from tessera.parsing.opening import SPACE, Head, ended
-from tessera.parsing.strays import Strays
-from tessera.parsing.turn import Call, State, Turn
+from tessera.parsing.matcher import FoundTag, cut, span
+from tessera.parsing.opening import SPACE, CallHead, ended
+from tessera.parsing.states import State
+from tessera.parsing.strays import StrayText
+from tessera.parsing.turn import OpenCall, PieceReader, Turn
 from tessera.text.pieces import TextPiece
 
 _CLOSERS = {"{": "}", "[": "]"}
@@ -27,11 +28,11 @@ _ARGUMENTS = '"arguments"'
 _VALUE = re.compile(r"[^\s:]")
 
 
-def head(names: Iterable[str]) -> Head:
+def head(names: Iterable[str]) -> CallHead:
     """What follows the call tag."""
     quoted = ended(names, '"')
     steps = (SPACE, ("{",), SPACE, ('"name"',), SPACE, (":",), SPACE, ('"',), quoted, SPACE, (",", "}"))
-    return Head(steps, name=8)
+    return CallHead(steps, name=8)
 
 
 class _Scanner:
@@ -44,13 +45,13 @@ class _Scanner:
         self._open: list[str] = []
 
     def scan(self, text: str, at: int) -> int:
-        """Read on from `at`; returns where the value ends, or the end of the text."""
+        """Reads on from `at`; returns where the value ends, or the end of the text."""
         while at < len(text) and not self.ended:
             at = self._string(text, at) if self.in_string else self._structure(text, at)
         return at
 
     def missing(self) -> str:
-        """What closes everything that is open."""
+        """The text that closes everything that is open."""
         return '"' * self.in_string + "".join(reversed(self._open))
 
     def _string(self, text: str, at: int) -> int:
@@ -85,35 +86,41 @@ class _Scanner:
         return found.end()
 
 
-class Members(State):
-    """The members of a call's object, after the name."""
+class JsonCallReader(PieceReader):
+    """Reads the members of a call's object, after the name."""
 
-    def __init__(self, turn: Turn, call: Call, then: Callable[[], None]) -> None:
-        self._turn, self._call, self._then = turn, call, then
-        self._strays = Strays(turn.answer)
+    state = State.CALL
+
+    def __init__(self, turn: Turn, call: OpenCall, then: Callable[[], None]) -> None:
+        self._turn = turn
+        self._call = call
+        self._then = then
+        self._strays = StrayText(turn.answer)
         self._read: Callable[[TextPiece, int], int] = self._member
         self._scanner = _Scanner()
         self._key: list[TextPiece] = []
         self._value: list[str] = []
-        self._is_arguments = self._streams = self._written = self._closed = False
+        self._is_arguments = False
+        self._streams = False
+        self._written = False
+        self._closed = False
 
     def text(self, piece: TextPiece) -> None:
-        """Read members; what follows the object is not the call's."""
         at = 0
         while at < len(piece.text) and not self._closed:
             at = self._read(piece, at)
         if self._closed and at < len(piece.text):
             self._turn.again([cut(piece, at)[1]])
 
-    def tag(self, tag: Tag) -> bool:
-        """A control token: text within a string, else the end of the call."""
+    def tag(self, tag: FoundTag) -> bool:
+        """A control token is text within a string, else the end of the call."""
         if self._scanner.in_string:
             return False
         self._close()
-        return self._turn.state.tag(tag)
+        return self._turn.reader.tag(tag)
 
     def end(self, finish: EngineFinish) -> None:
-        """The arguments of a call that its length cut stay as they are."""
+        """The arguments of a call that the token limit cut stay as they are."""
         if finish == "stop":
             self._close()
             return
@@ -124,13 +131,15 @@ class Members(State):
         self._strays.show()
 
     def _member(self, piece: TextPiece, at: int) -> int:
-        """Look for the next key, or for the end of the object."""
+        """Looks for the next key, or for the end of the object."""
         found = _MEMBER.search(piece.text, at)
         until = found.start() if found else len(piece.text)
         self._strays.add(span(piece, at, until))
         match found and found[0]:
             case '"':
-                self._scanner, self._key, self._read = _Scanner(), [], self._name
+                self._scanner = _Scanner()
+                self._key = []
+                self._read = self._name
             case ",":
                 self._strays.separate()
                 return until + 1
@@ -161,7 +170,9 @@ class Members(State):
         if not self._is_arguments:
             self._strays.add(span(piece, at, until))
         if found:
-            self._scanner, self._value, self._read = _Scanner(), [], self._add_value
+            self._scanner = _Scanner()
+            self._value = []
+            self._read = self._add_value
             self._streams = self._is_arguments and found[0] == "{"
         return until
 
@@ -183,7 +194,8 @@ class Members(State):
             self._call.write(missing)
         if self._is_arguments and not self._written:
             self._write_value()
-        self._streams, self._read = False, self._member
+        self._streams = False
+        self._read = self._member
 
     def _write_value(self) -> None:
         self._written = True
@@ -206,8 +218,8 @@ def _joined(pieces: Iterable[TextPiece]) -> str:
 
 
 def _arguments(text: str, missing: str) -> str:
-    """Arguments that are no object: none, or an object that was written into a string. `missing` closes what
-    is open in the text.
+    """Reads arguments that are not an object: null, or an object inside a string. `missing` closes what is
+    open in the text.
     """
     try:
         value = json.loads(text + missing)

@@ -1,7 +1,7 @@
-"""Literals found in a stream of text, however it is cut.
+"""Finds literals in a stream of text, however it is cut into pieces.
 
-An Aho-Corasick automaton reads every character once. Text is held back exactly as long as it could still
-become one of the literals, and given out in the pieces it came in, so that logprobs stay with their text.
+An Aho-Corasick automaton reads every character once. Text is held exactly as long as it could still become
+one of the literals. It is returned in the pieces in which it came, so that logprobs stay with their text.
 """
 
 import re
@@ -14,15 +14,15 @@ from tessera.text.pieces import TextPiece
 
 
 @dataclass(frozen=True, slots=True)
-class Tag:
-    """A literal that was found, or a control token; `pieces` are its text."""
+class FoundTag:
+    """A literal that was found, or a control token. `pieces` hold its text."""
 
     text: str
     pieces: tuple[TextPiece, ...]
 
 
 def cut(piece: TextPiece, at: int) -> tuple[TextPiece, TextPiece]:
-    """The piece in two; the logprobs are those of tokens that end in it, so they go with its end."""
+    """Cuts a piece in two. Its logprobs are those of tokens that end in it, so they go with its end."""
     if at == len(piece.text):
         return piece, TextPiece("")
     return TextPiece(piece.text[:at]), TextPiece(piece.text[at:], piece.logprobs)
@@ -34,7 +34,7 @@ def span(piece: TextPiece, at: int, until: int) -> TextPiece:
 
 
 class Automaton:
-    """The states of a search for some literals: the longest suffix of the text that begins one of them."""
+    """An automaton whose state is the longest suffix of the text that is a prefix of a literal."""
 
     def __init__(self, literals: Iterable[str]) -> None:
         self._next: list[dict[str, int]] = [{}]
@@ -48,12 +48,12 @@ class Automaton:
         self.first = re.compile(f"[{firsts}]") if firsts else None
 
     def start(self, text: str, at: int) -> int:
-        """Where from `at` on a literal may begin."""
+        """The first place from `at` on where a literal may begin."""
         begin = self.first.search(text, at) if self.first else None
         return begin.start() if begin else len(text)
 
     def step(self, state: int, character: str) -> int:
-        """The state after one more character; the steps back are paid for by the steps forward."""
+        """The state after one more character. Takes constant time on average over a text."""
         while state and character not in self._next[state]:
             state = self._shorter[state]
         return self._next[state].get(character, 0)
@@ -83,12 +83,12 @@ class Automaton:
 
 @lru_cache(maxsize=64)
 def markup_automaton(literals: tuple[str, ...]) -> Automaton:
-    """The automaton of a family's own literals; those of a client are never kept."""
+    """The automaton for a family's own literals. Those of clients are not cached."""
     return Automaton(literals)
 
 
 class Matcher:
-    """One search through a stream."""
+    """One search through one stream."""
 
     def __init__(self, automaton: Automaton) -> None:
         self._automaton = automaton
@@ -97,17 +97,19 @@ class Matcher:
         self._n_held = 0
 
     def passes(self, text: str) -> bool:
-        """Whether the text is certain as a whole; then there is no need to scan it."""
+        """Whether no part of the text can belong to a literal, so that it need not be scanned."""
         first = self._automaton.first
         return not self._state and (first is None or first.search(text) is None)
 
-    def scan(self, piece: TextPiece, start: int = 0) -> tuple[list[TextPiece], Tag | None, int]:
-        """Read `piece` from `start` to the end of the first literal, or to its own end.
+    def scan(self, piece: TextPiece, start: int = 0) -> tuple[list[TextPiece], FoundTag | None, int]:
+        """Reads `piece` from `start` to the end of the first literal, or to its own end.
 
-        Returns the text before the literal that is now certain, the literal if one was found, and how far
-        was read. The literal that ends first is found, and nothing is held after it.
+        Returns the text that is now known to belong to no literal, the literal if one was found, and the
+        place up to which the piece was read. The literal that ends first is found; nothing is held after it.
         """
-        text, automaton, state = piece.text, self._automaton, self._state
+        text = piece.text
+        automaton = self._automaton
+        state = self._state
         at = start
         if not start and self.passes(text):
             return [piece], None, len(text)  # nearly always
@@ -120,13 +122,13 @@ class Matcher:
                 self._hold(span(piece, start, at))
                 self._state = 0
                 before = self._take(self._n_held - len(literal))
-                return before, Tag(literal, tuple(self._take(len(literal)))), at
+                return before, FoundTag(literal, tuple(self._take(len(literal)))), at
         self._state = state
         self._hold(cut(piece, start)[1] if start else piece)
         return self._take(self._n_held - automaton.depth[state]), None, at
 
     def flush(self) -> list[TextPiece]:
-        """What is held, which will not become a literal."""
+        """Returns what is held, since nothing follows that could complete a literal."""
         self._state = 0
         return self._take(self._n_held)
 

@@ -1,22 +1,22 @@
-"""What looks like the opening of a call is held until it is one, or else is text after all."""
+"""Holds what looks like the opening of a call until it is one, or turns out to be text."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from tessera.core.generation import EngineFinish
-from tessera.parsing.matcher import Tag, cut
-from tessera.parsing.turn import State, Turn
+from tessera.parsing.matcher import FoundTag, cut
+from tessera.parsing.turn import PieceReader, Turn
 from tessera.text.pieces import TextPiece
 
 SPACE = None
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
-    """What must follow an opening tag, step by step: `SPACE`, any white space, or one of some strings.
+class CallHead:
+    """What must follow an opening tag, step by step: any white space (`SPACE`), or one of several strings.
 
-    Step number `name` holds the names that are known, each with the character that ends it. Steps after it
-    are looked at, but left to be read again.
+    Step number `name` has the known names, each with the character that ends it. What matches later steps is
+    read again afterwards.
     """
 
     steps: tuple[tuple[str, ...] | None, ...]
@@ -24,35 +24,41 @@ class Head:
 
 
 def ended(names: Iterable[str], by: str) -> tuple[str, ...]:
-    """The names as a step of a `Head`."""
+    """The names as a step of a `CallHead`."""
     return tuple(name + by for name in names)
 
 
-class Opening(State):
-    """A tag that may open something, and what followed it."""
+class OpeningReader(PieceReader):
+    """Reads what follows a tag that may open something, as the `opening` of its turn until that is decided.
+    The state stays as it is.
+    """
 
     def __init__(
         self,
         turn: Turn,
-        tag: Tag,
-        head: Head,
+        tag: FoundTag,
+        head: CallHead,
         confirmed: Callable[[str], None],
         cut_short: Callable[[], None] | None = None,
     ) -> None:
-        """`confirmed` is called with the name. An output cut short by its length in here is given to
-        `cut_short`, instead of being shown, where there is such a thing.
+        """`confirmed` is called with the name. If the token limit cuts the output in here and `cut_short` is
+        given, it is called, and what is held is dropped instead of being shown.
         """
-        self._turn, self._tag, self._head = turn, tag, head
-        self._before = turn.state
-        self._confirmed, self._cut_short = confirmed, cut_short
+        self.state = turn.reader.state
+        self._turn = turn
+        self._tag = tag
+        self._head = head
+        self._confirmed = confirmed
+        self._cut_short = cut_short
         self._held: list[TextPiece] = []
-        self._step = self._n_matched = self._n_read = self._n_named = 0
+        self._step = 0
+        self._n_matched = 0
+        self._n_read = 0
+        self._n_named = 0
         self._candidates = head.steps[0] or ()
         self._name = ""
-        self.reasoning = self._before.reasoning
 
     def text(self, piece: TextPiece) -> None:
-        """Follow the head; give everything back as soon as it is not one."""
         self._held.append(piece)
         for character in piece.text:
             if not self._follows(character):
@@ -62,15 +68,14 @@ class Opening(State):
                 self._confirm()
                 return
 
-    def tag(self, tag: Tag) -> bool:
-        """A control token: no head has one."""
-        self._give_back(tag)
+    def tag(self, tag: FoundTag) -> bool:
+        self._give_back(tag)  # a control token, which no head has
         return True
 
     def end(self, finish: EngineFinish) -> None:
-        """Half an opening is text, unless the length cut it where it can only be markup."""
+        """Half an opening is text, unless the token limit cut it where it can only be markup."""
         if finish == "length" and self._cut_short:
-            self._turn.state = self._before
+            self._turn.opening = None
             self._cut_short()
         else:
             self._give_back()
@@ -87,7 +92,8 @@ class Opening(State):
         whole = next((each for each in self._candidates if len(each) == self._n_matched), None)
         if whole is not None:
             if self._step == self._head.name:
-                self._name, self._n_named = whole[:-1], self._n_read
+                self._name = whole[:-1]
+                self._n_named = self._n_read
             self._next_step()
         return bool(self._candidates) or whole is not None
 
@@ -98,19 +104,19 @@ class Opening(State):
         self._candidates = (steps[self._step] or ()) if self._step < len(steps) else ()
 
     def _confirm(self) -> None:
-        self._turn.state = self._before
+        self._turn.opening = None
         self._turn.again(_after(self._n_named, self._held))
         self._confirmed(self._name)
 
-    def _give_back(self, *tags: Tag) -> None:
-        self._turn.state = self._before
+    def _give_back(self, *tags: FoundTag) -> None:
+        self._turn.opening = None
         for piece in self._tag.pieces:
-            self._before.text(piece)
+            self._turn.reader.text(piece)
         self._turn.again([*self._held, *tags])
 
 
 def _after(n: int, pieces: list[TextPiece]) -> Iterator[TextPiece]:
-    """What follows the first `n` characters."""
+    """The pieces after the first `n` characters."""
     for piece in pieces:
         if n < len(piece.text):
             yield cut(piece, n)[1]

@@ -1,4 +1,4 @@
-"""Engine chunks in, events out: one detokenizer and one parser for each choice, and the count of tokens."""
+"""Turns engine chunks into events: a detokenizer and a parser for each choice, and the counts of tokens."""
 
 import secrets
 import string
@@ -12,6 +12,7 @@ from tessera.core.events import ChatEvent, Completed, Finished, ReasoningDelta, 
 from tessera.core.generation import EngineFinish, TokenChunk
 from tessera.core.tally import Tally
 from tessera.parsing.parser import Parser
+from tessera.parsing.states import State
 from tessera.parsing.syntax import Syntax
 from tessera.text.detokenizer import Detokenizer
 from tessera.text.tokenizer import Tokenizer
@@ -26,17 +27,17 @@ def new_call_id() -> str:
 
 
 @dataclass(slots=True)
-class _Choice:
+class _ChoiceReader:
     detokenizer: Detokenizer
     parser: Parser
     finished: bool = False
 
 
-class Reader:
+class ReplyReader:
     """Reads all choices of one reply.
 
-    What a choice is does not depend on how the engine cuts it: tokens are read one by one, and those that
-    come after a stop string are neither read nor counted.
+    The events do not depend on how the engine cuts a choice into chunks: tokens are read one by one, and
+    those after a stop string are neither read nor counted.
     """
 
     def __init__(
@@ -47,10 +48,10 @@ class Reader:
         tally: Tally,
         new_call_id: Callable[[], str] = new_call_id,
     ) -> None:
-        """`tally` knows the length of the prompt; the rest is counted into it."""
+        """`tally` already has the tokens of the prompt; all others are counted into it."""
         control = tokenizer.control_tokens
         self._choices = [
-            _Choice(Detokenizer(tokenizer), Parser(choice, request, syntax, control, new_call_id))
+            _ChoiceReader(Detokenizer(tokenizer), Parser(choice, request, syntax, control, new_call_id))
             for choice in range(request.n)
         ]
         self._n_open = request.n
@@ -58,16 +59,16 @@ class Reader:
 
     @property
     def done(self) -> bool:
-        """All choices have finished: the engine may stop."""
+        """Whether all choices have finished, so that the engine may stop."""
         return not self._n_open
 
     def feed(self, chunk: TokenChunk) -> tuple[ChatEvent, ...]:
-        """The events of what the engine added; deltas that follow one another are joined."""
+        """The events of what the engine added. Deltas that continue one another are joined."""
         if chunk.cached_tokens:
             self._tally.cached_tokens = chunk.cached_tokens
         choice = self._choices[chunk.sequence]
         if not (chunk.logprobs or chunk.finish or choice.finished):
-            # Nearly every token: text that is shown as it is.
+            # The common case: text that can be shown as it is.
             text = choice.detokenizer.plain(chunk.token_ids)
             if text and choice.parser.passes(text):
                 self._tally.completion_tokens += len(chunk.token_ids)
@@ -79,14 +80,16 @@ class Reader:
         """The last event, once all choices are done."""
         return (Completed(self._tally.usage),)
 
-    def _read(self, choice: _Choice, chunk: TokenChunk) -> list[ChatEvent]:
-        detokenizer, parser, tally = choice.detokenizer, choice.parser, self._tally
+    def _read(self, choice: _ChoiceReader, chunk: TokenChunk) -> list[ChatEvent]:
+        detokenizer = choice.detokenizer
+        parser = choice.parser
+        tally = self._tally
         events: list[ChatEvent] = []
         for i, token_id in enumerate(chunk.token_ids):
             if choice.finished:
                 return events
             tally.completion_tokens += 1
-            tally.reasoning_tokens += parser.in_reasoning
+            tally.reasoning_tokens += parser.state is State.REASONING
             logprob = chunk.logprobs[i] if chunk.logprobs else None
             events += parser.feed(detokenizer.feed(token_id, logprob))
             if parser.stopped:
@@ -97,7 +100,7 @@ class Reader:
             events += self._finish(choice, chunk.finish)
         return events
 
-    def _finish(self, choice: _Choice, finish: EngineFinish) -> list[ChatEvent]:
+    def _finish(self, choice: _ChoiceReader, finish: EngineFinish) -> list[ChatEvent]:
         choice.finished = True
         self._n_open -= 1
         events = choice.parser.finish(finish)
@@ -106,7 +109,7 @@ class Reader:
 
 
 def _joined(events: Iterable[ChatEvent]) -> Iterator[ChatEvent]:
-    """The events, neighbours that continue one another as one."""
+    """The events, with neighbours that continue one another joined."""
     for _, group in groupby(events, _continued):
         yield _join([*group])
 

@@ -1,186 +1,66 @@
-"""The two states outside of calls: the reasoning, and the visible answer."""
+"""The states of the parser, and every way from one to another.
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+    REASONING ⇄ ANSWER ⇄ CALL → PARAMETER_NAME → PARAMETER_VALUE → CALL
 
-from tessera.core.generation import EngineFinish
-from tessera.parsing import calls_json, calls_xml
-from tessera.parsing.matcher import Tag
-from tessera.parsing.opening import Head, Opening
-from tessera.parsing.syntax import CallStyle, Tags
-from tessera.parsing.turn import Call, State, Turn
-from tessera.text.pieces import TextPiece
+A tag that may open a call, or the next parameter, changes nothing by itself: what follows it is held until it
+decides (`opening`). Calls in JSON are read in the state CALL alone; calls in XML have states for their
+parameters.
+"""
 
-
-@dataclass(frozen=True, slots=True)
-class _Style:
-    """How calls are written: the head that confirms the call tag, and what reads the rest.
-
-    `bare` is a literal that models write when they forget the tag, and its head.
-    """
-
-    head: Callable[[Iterable[str]], Head]
-    body: Callable[[Turn, Call, Callable[[], None]], State]
-    bare: tuple[str, Callable[[Iterable[str]], Head]] | None = None
+from collections.abc import Mapping
+from enum import Enum, auto
+from types import MappingProxyType
 
 
-_STYLES: dict[CallStyle, _Style] = {
-    "xml": _Style(calls_xml.head, calls_xml.Parameters, (calls_xml.FUNCTION, calls_xml.bare_head)),
-    "json": _Style(calls_json.head, calls_json.Members),
-}
+class State(Enum):
+    """What the text that comes next belongs to."""
+
+    REASONING = auto()
+    ANSWER = auto()
+    CALL = auto()
+    PARAMETER_NAME = auto()
+    PARAMETER_VALUE = auto()
 
 
-class Reasoning(State):
-    """Text up to the closing tag, or up to a call: models forget to close before they call."""
+class Event(Enum):
+    """What the parser found in the output."""
 
-    reasoning = True
-
-    def __init__(self, turn: Turn, tags: Tags) -> None:
-        self._turn, self._tags = turn, tags
-        self._call = turn.call_tags.open if turn.call_tags else None
-        self.literals = turn.spelled(filter(None, [tags.open, tags.close, self._call]))
-        self._after_tag = self._begun = self._newline = False
-
-    def text(self, piece: TextPiece) -> None:
-        """Show the text but for its last newline, which may belong to the closing tag."""
-        text = piece.text.lstrip("\n") if self._after_tag else piece.text
-        if not text:
-            return
-        self._after_tag = False
-        self._begun = self._begun or not text.isspace()
-        text = "\n" * self._newline + text
-        self._newline = text.endswith("\n")
-        if shown := text[:-1] if self._newline else text:
-            self._turn.think(shown)
-
-    def tag(self, tag: Tag) -> bool:
-        """The opening tag is the model's own when nothing came before it, else a quotation."""
-        if tag.text == self._tags.close:
-            self._turn.answer.reasoning_ended()
-            self._turn.state = Content(self._turn)
-        elif tag.text == self._tags.open and not self._begun:
-            self._after_tag, self._newline = True, False
-        elif tag.text == self._call:
-            _open_call(self._turn, tag, self._call_begun)
-        else:
-            return False
-        return True
-
-    def end(self, finish: EngineFinish) -> None:
-        """The reasoning was never closed."""
-        if self._newline:
-            self._turn.think("\n")
-            self._newline = False
-
-    def _call_begun(self) -> None:
-        self._newline = False
-        self._turn.answer.call_markup()
+    REASONING_OPENED = auto()
+    REASONING_CLOSED = auto()
+    ANSWER_BEGUN = auto()
+    """The first visible character: from here on, reasoning tags are text."""
+    CALL_CONFIRMED = auto()
+    """A call tag and the name of a tool that may be called."""
+    CALL_ENDED = auto()
+    PARAMETER_OPENED = auto()
+    PARAMETER_NAMED = auto()
+    PARAMETER_DROPPED = auto()
+    """It has no name, or was given before."""
+    VALUE_ENDED = auto()
 
 
-class Content(State):
-    """The visible answer. Stray reasoning tags are dropped before it, and are text within it. Call tags that
-    are spelled are text within the JSON that a request asked for.
-
-    If the length cuts the reply in the head of a call, the call's tag and what follows it are dropped. If it
-    cuts the tag itself, the half is dropped where only a call may stand: between calls, and at the beginning
-    of an answer that is calls (`tool_choice` is "required" or a named function) or JSON. Elsewhere the half
-    may be text, and is shown.
-    """
-
-    shows_text = True
-
-    def __init__(self, turn: Turn) -> None:
-        self._turn = turn
-        self._actions: dict[str, Callable[[Tag], bool]] = {}
-        if (reasoning := turn.syntax.reasoning) and turn.answer.blank:
-            self._actions[reasoning.open] = self._think
-            self._actions[reasoning.close] = self._close_again
-        self._bare = None
-        call = turn.call_tags
-        if call and not (turn.answers_json and not turn.answer.blank and turn.spelled([call.open])):
-            self._actions[call.open] = self._call
-            self._actions[call.close] = self._close_call
-            self._bare = _STYLES[turn.syntax.calls].bare
-        if self._bare:
-            self._actions[self._bare[0]] = self._call_bare
-        self._for_blank = turn.answer.blank
-        self.literals = turn.spelled(self._actions)
-
-    def text(self, piece: TextPiece) -> None:
-        """Text of the answer."""
-        self._turn.answer.text(piece)
-        if self._for_blank and not self._turn.answer.blank:
-            self._turn.state = Content(self._turn)
-
-    @property
-    def half_tag_is_text(self) -> bool:
-        """Not where only a call can stand."""
-        answer = self._turn.answer
-        return not (answer.after_call or (answer.blank and self._turn.begins_with_call))
-
-    def tag(self, tag: Tag) -> bool:
-        """Look the tag up."""
-        action = self._actions.get(tag.text)
-        return action is not None and action(tag)
-
-    def end(self, finish: EngineFinish) -> None:
-        """Nothing is open."""
-
-    def _think(self, tag: Tag) -> bool:
-        tags = self._turn.syntax.reasoning
-        if tags is None or not self._turn.answer.blank:
-            return False
-        self._turn.state = reasoning = Reasoning(self._turn, tags)
-        return reasoning.tag(tag)
-
-    def _close_again(self, _: Tag) -> bool:
-        blank = self._turn.answer.blank
-        if blank:
-            self._turn.answer.reasoning_ended()
-        return blank
-
-    def _call(self, tag: Tag) -> bool:
-        _open_call(self._turn, tag, self._turn.answer.call_markup)
-        return True
-
-    def _close_call(self, _: Tag) -> bool:
-        if not (self._turn.unclosed_call or self._turn.answer.after_call):
-            return False
-        self._turn.unclosed_call = False
-        self._turn.answer.call_markup()
-        return True
-
-    def _call_bare(self, tag: Tag) -> bool:
-        # Inside a paragraph, or in a fenced block, it is more likely an example than a call.
-        if self._bare is None or not self._turn.answer.at_paragraph:
-            return False
-        head = self._bare[1](self._turn.tools)
-        call_begun = self._turn.answer.call_markup
-        self._turn.state = Opening(
-            self._turn,
-            tag,
-            head,
-            _beginning(self._turn, call_begun),
-            cut_short=None if self.half_tag_is_text else call_begun,
-        )
-        return True
-
-
-def _open_call(turn: Turn, tag: Tag, call_begun: Callable[[], None]) -> None:
-    head = _STYLES[turn.syntax.calls].head(turn.tools)
-    turn.state = Opening(turn, tag, head, _beginning(turn, call_begun), cut_short=call_begun)
-
-
-def _beginning(turn: Turn, call_begun: Callable[[], None]) -> Callable[[str], None]:
-    """What begins a call once its name is known."""
-
-    def begin(name: str) -> None:
-        call_begun()
-        if call := turn.call(name):
-            turn.state = _STYLES[turn.syntax.calls].body(turn, call, ended)
-
-    def ended() -> None:
-        turn.in_call = False
-        turn.state = Content(turn)
-
-    return begin
+TRANSITIONS: Mapping[State, Mapping[Event, State]] = MappingProxyType(
+    {
+        State.REASONING: {
+            Event.REASONING_CLOSED: State.ANSWER,
+            Event.CALL_CONFIRMED: State.CALL,  # models forget to close the reasoning before they call
+        },
+        State.ANSWER: {
+            Event.REASONING_OPENED: State.REASONING,
+            Event.ANSWER_BEGUN: State.ANSWER,
+            Event.CALL_CONFIRMED: State.CALL,
+        },
+        State.CALL: {
+            Event.CALL_ENDED: State.ANSWER,
+            Event.PARAMETER_OPENED: State.PARAMETER_NAME,
+        },
+        State.PARAMETER_NAME: {
+            Event.PARAMETER_NAMED: State.PARAMETER_VALUE,
+            Event.PARAMETER_DROPPED: State.CALL,
+        },
+        State.PARAMETER_VALUE: {
+            Event.VALUE_ENDED: State.CALL,
+            Event.PARAMETER_NAMED: State.PARAMETER_VALUE,  # models forget to close a value
+        },
+    }
+)

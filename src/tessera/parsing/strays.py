@@ -1,7 +1,7 @@
 """Text within a call that belongs to none of its parameters.
 
-Under a grammar there is none. A model that no grammar holds may write anything, and nothing of it is lost:
-such text is shown as part of the answer once the call is over. Until then a stop string in it could cut the
+Under a grammar there is none. A model without a grammar may write anything, and nothing of it is lost: such
+text is shown as part of the answer once the call has ended. Earlier, a stop string in it could cut the
 arguments.
 """
 
@@ -9,7 +9,7 @@ from tessera.parsing.answer import Answer
 from tessera.text.pieces import TextPiece
 
 
-class Strays:
+class StrayText:
     """The stray text of one call. White space between it and the markup of the call is dropped."""
 
     def __init__(self, answer: Answer) -> None:
@@ -17,16 +17,15 @@ class Strays:
         self._runs: list[list[TextPiece]] = [[]]
 
     def add(self, *pieces: TextPiece) -> None:
-        """More of it."""
         self._runs[-1] += [piece for piece in pieces if piece.text]
 
     def separate(self) -> None:
-        """Markup of the call stands between what came and what comes."""
+        """Markup of the call stands between the text before and the text after."""
         if self._runs[-1]:
             self._runs.append([])
 
     def show(self) -> None:
-        """The call is over."""
+        """Shows the text, since the call has ended."""
         for run in self._runs:
             for piece in run:
                 self._answer.text(piece)

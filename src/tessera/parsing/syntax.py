@@ -1,6 +1,4 @@
-"""How a model family marks up its turns: the tables the parser runs on. A new family is a new value, not new
-code.
-"""
+"""How a model family marks up its turns. The parser runs on these values: a new family is a new value."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -10,8 +8,8 @@ CallStyle: TypeAlias = Literal["none", "json", "xml"]
 
 @dataclass(frozen=True, slots=True)
 class Tags:
-    """An opening and a closing tag. A tag the tokenizer has as a control token is recognised by id only,
-    else by text.
+    """An opening and a closing tag. A tag that is a control token of the tokenizer is recognised by its id
+    only, any other by its text.
     """
 
     open: str
@@ -22,8 +20,8 @@ class Tags:
 class Syntax:
     """The output syntax of a family; None where the family has no such thing.
 
-    `calls` says what stands between the call tags: "json" is Hermes' `{"name": …, "arguments": {…}}`, "xml"
-    is Qwen3.5's `<function=…><parameter=…>`. `ends` are the control tokens that end a turn.
+    `calls` is the form between the call tags: "json" is Hermes' `{"name": …, "arguments": {…}}`, "xml" is
+    Qwen3.5's `<function=…><parameter=…>`. `ends` are the control tokens that end a turn.
     """
 
     ends: tuple[str, ...]

@@ -1,7 +1,7 @@
-"""What the states of the parser share: one choice of one request, being read.
+"""What the readers of the parser's states share: one choice of one request, while it is read.
 
-A state reads the text that is left when its literals are taken out, and the tags: those literals, and
-control tokens. A state that moves on to another in the middle of a text has no literals of its own.
+Each state has a reader. It gets the text between its literals, and the tags: those literals, and control
+tokens. A reader that changes the state in the middle of a text has no literals of its own.
 """
 
 from abc import ABC, abstractmethod
@@ -13,40 +13,41 @@ from tessera.core.chat import ChatRequest, FreeText, Tool
 from tessera.core.events import ChatEvent, ReasoningDelta, TextDelta, ToolCallDelta, ToolCallStarted
 from tessera.core.generation import EngineFinish, TokenLogprob
 from tessera.parsing.answer import Answer
-from tessera.parsing.matcher import Tag
+from tessera.parsing.matcher import FoundTag
+from tessera.parsing.states import TRANSITIONS, Event, State
 from tessera.parsing.syntax import Syntax
 from tessera.schemas.signature import Signature
 from tessera.text.pieces import TextPiece
 
 
-class State(ABC):
-    """Where the parser is in the output."""
+class PieceReader(ABC):
+    """Reads the output while the parser is in one state."""
 
+    state: State
     literals: tuple[str, ...] = ()
-    reasoning = False
-    shows_text = False
-    """Text without literals goes straight to the answer."""
 
     @property
     def half_tag_is_text(self) -> bool:
-        """Whether the beginning of a literal that the length cuts is text, and not markup."""
+        """Whether the beginning of a literal that the token limit cuts is text, and not markup."""
         return True
 
     @abstractmethod
     def text(self, piece: TextPiece) -> None:
-        """Read text that holds none of the literals."""
+        """Reads text that holds none of the literals."""
 
     @abstractmethod
-    def tag(self, tag: Tag) -> bool:
-        """Read a tag. False: it means nothing here, and is text."""
+    def tag(self, tag: FoundTag) -> bool:
+        """Reads a tag. Returns False if the tag means nothing here and is text."""
 
     @abstractmethod
     def end(self, finish: EngineFinish) -> None:
-        """The output is over; what the state leaves to `Turn.again` is still read."""
+        """The output is over. What is left to `Turn.again` is still read; if the state changes, the output
+        ends for the next reader too.
+        """
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class OpenCall:
     """A tool call being read; `write` adds to the JSON text of its arguments."""
 
     tool: Tool
@@ -55,14 +56,15 @@ class Call:
 
 
 class Turn:
-    """One choice: where it is, what is still to be read, and the events so far.
+    """One choice: its state, what is still to be read, and the events so far.
 
-    `stopped` says that nothing more is wanted. `begins_with_call` says that the request allows no `<` at the
-    beginning of the answer but that of a call. A call is `in_call` until its arguments are whole, and
-    `unclosed_call` until its closing tag.
+    `reader` reads in the current state. What follows a tag that may open something goes to `opening` until
+    that is decided. With `begins_with_call`, a `<` at the beginning of the answer can only be that of a call.
+    The turn is `in_call` until the arguments of a call are whole, and has an `unclosed_call` until its
+    closing tag.
     """
 
-    state: State
+    reader: PieceReader
 
     def __init__(
         self,
@@ -80,10 +82,12 @@ class Turn:
             self.answers_json or request.tool_choice.mode == "required"
         )
         self.answer = Answer(self._show, request.stop, calls=bool(self.tools))
+        self.opening: PieceReader | None = None
         self.events: list[ChatEvent] = []
-        self.queue: deque[TextPiece | Tag] = deque()
+        self.queue: deque[TextPiece | FoundTag] = deque()
         self.n_calls = 0
-        self.in_call = self.unclosed_call = False
+        self.in_call = False
+        self.unclosed_call = False
         self._overrun = False
         self._choice = choice
         self._most_calls = 1 if request.one_call else None
@@ -92,40 +96,51 @@ class Turn:
         self._signatures: dict[str, Signature] = {}
 
     @property
+    def current(self) -> PieceReader:
+        """The reader of what comes next."""
+        return self.opening or self.reader
+
+    def move(self, event: Event, reader: PieceReader) -> None:
+        """Changes the state: `reader` is that of the state which follows by the table of `states`."""
+        if TRANSITIONS[self.reader.state].get(event) is not reader.state:
+            raise RuntimeError(f"{event} does not lead from {self.reader.state} to {reader.state}")
+        self.reader = reader
+
+    @property
     def stopped(self) -> bool:
-        """Nothing that follows belongs to the reply."""
+        """Whether nothing that follows belongs to the reply."""
         return self.answer.stopped or self._overrun
 
     def spelled(self, tags: Iterable[str]) -> tuple[str, ...]:
-        """Those of the tags that are recognised by their text."""
+        """The tags among these that are recognised by their text."""
         return tuple(tag for tag in tags if tag not in self._control_tokens)
 
-    def again(self, items: Iterable[TextPiece | Tag]) -> None:
-        """Let the state that is next read these first."""
+    def again(self, items: Iterable[TextPiece | FoundTag]) -> None:
+        """Has these read before anything else."""
         self.queue.extendleft(reversed([*items]))
 
     def think(self, text: str) -> None:
-        """More of the reasoning."""
         self.events.append(ReasoningDelta(self._choice, text))
 
-    def call(self, name: str) -> Call | None:
-        """Begin a call; None, and the turn is over, when it is one more than the request allows."""
+    def call(self, name: str) -> OpenCall | None:
+        """Begins a call. Returns None if the request allows no more calls; the turn is then over."""
         if self.n_calls == self._most_calls:
             self._overrun = True
             return None
         index = self.n_calls
         self.n_calls += 1
-        self.in_call = self.unclosed_call = True
-        self.events.append(ToolCallStarted(self._choice, index, self._new_call_id(), name))
+        self.in_call = True
+        self.unclosed_call = True
+        self.events.append(ToolCallStarted(self._choice, index, id=self._new_call_id(), name=name))
         tool = self.tools[name]
-        return Call(
+        return OpenCall(
             tool,
-            lambda: self._signature(tool),
-            lambda text: self.events.append(ToolCallDelta(self._choice, index, text)),
+            signature=lambda: self._signature(tool),
+            write=lambda text: self.events.append(ToolCallDelta(self._choice, index, text)),
         )
 
     def _signature(self, tool: Tool) -> Signature:
-        """Made once for all calls of the tool."""
+        """The signature of the tool, made once for all of its calls."""
         if tool.name not in self._signatures:
             self._signatures[tool.name] = Signature(tool.parameters)
         return self._signatures[tool.name]
@@ -135,7 +150,7 @@ class Turn:
 
 
 def _callable_tools(request: ChatRequest, syntax: Syntax) -> Mapping[str, Tool]:
-    """The tools that the reply may call; none when it may not, and then call tags are text."""
+    """The tools that the reply may call, by name. If there are none, call tags are text."""
     choice = request.tool_choice
     if syntax.call is None or syntax.calls == "none" or choice.mode == "none":
         return {}

@@ -1,14 +1,13 @@
 """The child's side of a pool: answers one question after another, within limits.
 
-Frames, four bytes of length and that many bytes, come on standard input. The first one is the set-up, which
-is answered with an empty frame when the child is ready; every other is a question. What libraries write is
-dropped once the child is ready, for they may quote the question; a bug is reported by its type and its place.
+Frames come on standard input. The first one is the set-up, which is answered with an empty frame when the
+child is ready; every other is a question. What libraries write is dropped once the child is ready, because
+they may quote the question; a bug is reported by its type and its place.
 """
 
 import os
 import resource
 import signal
-import struct
 import sys
 import threading
 import traceback
@@ -16,22 +15,23 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO, NoReturn, TextIO, TypeAlias
 
-LENGTH = struct.Struct(">I")
+from tessera.processes.frames import frame, read_frame
+
 TOO_MUCH_CODE, BUG_CODE = 75, 70
 """Exit codes: the memory, or the stack, did not suffice; a bug."""
 
 Answerer: TypeAlias = Callable[[bytes], bytes]
 _STACK_BYTES = 2**28
-"""Libraries recurse: as deep as a chain of thousands of definitions."""
+"""Libraries recurse, as deep as a chain of thousands of definitions."""
 _STDOUT, _STDERR = 1, 2
 
 
 def serve(prepare: Callable[[bytes], Answerer], *, memory_bytes: int, processor_s: float) -> None:
-    """Answers until the input ends. `prepare` makes of the set-up what answers the questions.
+    """Answers until the input ends. `prepare` turns the set-up into the function that answers the questions.
 
     The set-up, and each question, may take `processor_s` of processor time, so that a verdict depends on the
     question and not on what else runs. One that takes more ends the process, as does one that needs more
-    memory.
+    memory than `memory_bytes`.
     """
     resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -44,7 +44,7 @@ def _answer_all(prepare: Callable[[bytes], Answerer], processor_s: float) -> Non
     requests, replies = sys.stdin.buffer, os.fdopen(os.dup(_STDOUT), "wb")
     reports = os.fdopen(os.dup(_STDERR), "w")
     os.dup2(_STDERR, _STDOUT)
-    setup = _read(requests)
+    setup = read_frame(requests.read)
     if setup is None:
         return
     signal.setitimer(signal.ITIMER_PROF, processor_s)
@@ -54,7 +54,7 @@ def _answer_all(prepare: Callable[[bytes], Answerer], processor_s: float) -> Non
     with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), _STDOUT)
         os.dup2(nowhere.fileno(), _STDERR)
-    while (question := _read(requests)) is not None:
+    while (question := read_frame(requests.read)) is not None:
         signal.setitimer(signal.ITIMER_PROF, processor_s)
         try:
             reply = answer(question)
@@ -66,19 +66,14 @@ def _answer_all(prepare: Callable[[bytes], Answerer], processor_s: float) -> Non
         _write(replies, reply)
 
 
-def _read(stream: BinaryIO) -> bytes | None:
-    head = stream.read(LENGTH.size)
-    return stream.read(LENGTH.unpack(head)[0]) if len(head) == LENGTH.size else None
-
-
 def _write(stream: BinaryIO, payload: bytes) -> None:
-    stream.write(LENGTH.pack(len(payload)) + payload)
+    stream.write(frame(payload))
     stream.flush()
 
 
 def _report(error: BaseException, reports: TextIO) -> NoReturn:
     """Writes no message: it may quote the question."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
+    place = traceback.extract_tb(error.__traceback__)[-1]
     name = f"{type(error).__module__}.{type(error).__qualname__}"
-    print(f"{sys.argv[0]} met a bug: {name} at {frame.filename}:{frame.lineno}", file=reports, flush=True)
+    print(f"{sys.argv[0]} met a bug: {name} at {place.filename}:{place.lineno}", file=reports, flush=True)
     os._exit(BUG_CODE)

@@ -1,4 +1,4 @@
-"""How Python children are started and ended: the one place.
+"""The one place in which children are started, written to and ended.
 
 A child imports nothing from the folder that the server was started in: anybody may have left a `json.py`
 there. `-P` keeps that folder out of `sys.path`, and so does dropping the entries of PYTHONPATH that mean it.
@@ -7,6 +7,7 @@ there. `-P` keeps that folder out of `sys.path`, and so does dropping the entrie
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Mapping, Sequence
@@ -16,19 +17,25 @@ _PATH = "PYTHONPATH"
 _SAFE = "PYTHONSAFEPATH"
 _SECRETS = "TESSERA_"
 
+# Some libraries report their imports to their makers, unless they find no home to keep an identifier in; the
+# openvino package is one.
+HOMELESS = {"HOME": os.devnull}
 
-def command(module: str, *arguments: str) -> tuple[str, ...]:
-    """The command line that runs a module."""
-    return (sys.executable, "-P", "-m", module, *arguments)
+
+def command(module: str, *arguments: str, python: str | None = None) -> tuple[str, ...]:
+    """The command line that runs a module with this interpreter, or with that of another environment."""
+    return (python or sys.executable, "-P", "-m", module, *arguments)
 
 
 def chosen(*names: str) -> dict[str, str]:
-    """An environment with those of our variables, PYTHONPATH and nothing else."""
+    """An environment with these of our variables, PYTHONPATH and nothing else."""
     return _safe({name: os.environ[name] for name in (*names, _PATH) if name in os.environ})
 
 
 def without_secrets(*prefixes: str) -> dict[str, str]:
-    """Our environment but for the settings, among which keys are, and what else begins with `prefixes`."""
+    """Our environment without the settings, some of which are keys, and without variables that begin with one
+    of `prefixes`.
+    """
     left_out = (_SECRETS, *prefixes)
     return _safe({name: value for name, value in os.environ.items() if not name.startswith(left_out)})
 
@@ -47,7 +54,9 @@ async def start(
     stdout: int = PIPE,
     pass_fds: Sequence[int] = (),
 ) -> Process:
-    """A child whose standard input is a pipe: it ends when that does, and so when this process dies."""
+    """Starts a child whose standard input is a pipe. The child ends when the pipe does, and so when this
+    process dies.
+    """
     return await asyncio.create_subprocess_exec(
         *command,
         stdin=PIPE,
@@ -58,12 +67,13 @@ async def start(
     )
 
 
-def write(child: Process, payload: bytes) -> None:
-    """Puts bytes on their way to a child; raises `BrokenPipeError` if it has ended."""
+async def send(child: Process, payload: bytes) -> None:
+    """Writes to the child's standard input; raises `OSError` if the child has died."""
     assert child.stdin is not None
     try:
         child.stdin.write(payload)
-    except RuntimeError as error:  # what uvloop raises for a pipe that the other side has closed
+        await child.stdin.drain()
+    except RuntimeError as error:  # uvloop's word for a pipe that the other side has closed
         raise BrokenPipeError(str(error)) from error
 
 
@@ -79,5 +89,23 @@ async def kill(child: Process) -> int:
 
 
 def ending(code: int) -> str:
-    """How a child ended, for people."""
+    """How a child ended, as the end of a sentence."""
     return f"ended with exit code {code}" if code >= 0 else f"was ended: {signal.strsignal(-code)}"
+
+
+def run(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Runs a program to its end, without our settings, and keeps what it writes.
+
+    The program inherits the one inheritable descriptor there is, the lock of the model cache: if this process
+    is killed, no other builds while the orphan still writes.
+    """
+    return subprocess.run(
+        command,
+        env={**without_secrets(), **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        close_fds=False,
+        check=False,
+    )

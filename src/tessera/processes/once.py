@@ -1,10 +1,11 @@
 """One question for a process that answers no other."""
 
+import io
 import subprocess
 
 from tessera.errors import StartupError
 from tessera.processes import children
-from tessera.processes.answering import LENGTH
+from tessera.processes.frames import frame, read_frame
 from tessera.processes.pool import OVER_LIMITS, TooMuch
 
 _DEADLINE_S = 120.0
@@ -19,7 +20,7 @@ def ask(module: str, question: bytes, *, purpose: str) -> bytes:
         done = subprocess.run(
             children.command(module),
             env=children.chosen(),
-            input=LENGTH.pack(0) + LENGTH.pack(len(question)) + question,
+            input=frame(b"") + frame(question),
             stdout=subprocess.PIPE,
             timeout=_DEADLINE_S,
             start_new_session=True,
@@ -27,9 +28,11 @@ def ask(module: str, question: bytes, *, purpose: str) -> bytes:
         )
     except subprocess.TimeoutExpired:
         raise TooMuch from None
-    ready, said = done.stdout[: LENGTH.size], done.stdout[LENGTH.size :]
-    if len(said) >= LENGTH.size and len(said) == LENGTH.size + LENGTH.unpack(said[: LENGTH.size])[0]:
-        return said[LENGTH.size :]
-    if ready and done.returncode in OVER_LIMITS:
+    replies = io.BytesIO(done.stdout)
+    is_ready = read_frame(replies.read) is not None
+    answer = read_frame(replies.read)
+    if answer is not None:
+        return answer
+    if is_ready and done.returncode in OVER_LIMITS:
         raise TooMuch
     raise StartupError(f"The process for {purpose} cannot work: it {children.ending(done.returncode)}.")

@@ -1,4 +1,4 @@
-"""Questions for processes that can be killed, for what no thread could be stopped doing.
+"""Questions for processes that can be killed: a thread could not be stopped.
 
 A pool belongs to one event loop. Its processes are started when they are needed, kept for the next question,
 and started anew after one of them was killed.
@@ -13,18 +13,19 @@ from asyncio.subprocess import Process
 from tessera.errors import EngineOverloaded, StartupError
 from tessera.observe.logs import log
 from tessera.processes import children
-from tessera.processes.answering import BUG_CODE, LENGTH, TOO_MUCH_CODE
+from tessera.processes.answering import BUG_CODE, TOO_MUCH_CODE
+from tessera.processes.frames import frame, receive_frame
 
 _logger = logging.getLogger(__name__)
-# How a process ends that exceeds its limits. A library whose allocation fails aborts; one that recurses too
-# deeply overflows its stack.
+# The exit codes of a process that exceeds its limits. A library whose allocation fails aborts; one that
+# recurses too deeply overflows its stack.
 OVER_LIMITS = frozenset(
     {-signal.SIGPROF, -signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS, TOO_MUCH_CODE, BUG_CODE}
 )
 
 
 class TooMuch(Exception):
-    """A question exceeds the limits of its process, whenever it is asked."""
+    """The question exceeds the limits of its process, and would again."""
 
 
 class ProcessPool:
@@ -42,19 +43,20 @@ class ProcessPool:
     ) -> None:
         """`purpose` completes "too many requests wait for …" in messages.
 
-        A question waits at most `wait_s` for a process. `deadline_s` is for a machine that is too busy: what
-        a question may cost is bounded in processor time.
+        A question waits at most `wait_s` for a process. What it may cost is bounded in processor time, by the
+        child; `deadline_s` is for a machine that is too busy.
         """
         self._purpose = purpose
         self._idle: asyncio.LifoQueue[_Answering] = asyncio.LifoQueue()
         self._processes = [_Answering(module, setup) for _ in range(n_processes)]
         for process in self._processes:
             self._idle.put_nowait(process)
-        self._wait_s, self._deadline_s = wait_s, deadline_s
+        self._wait_s = wait_s
+        self._deadline_s = deadline_s
         self._closed = False
 
     async def start(self) -> None:
-        """Has one process ready, so that no request waits for its start; raises `StartupError`."""
+        """Starts one process, so that no request has to wait for that; raises `StartupError`."""
         process = await self._idle.get()
         try:
             await process.start()
@@ -71,8 +73,8 @@ class ProcessPool:
     async def ask(self, question: bytes) -> bytes:
         """The answer to a question.
 
-        Raises `TooMuch` if the question exceeds the limits, and `EngineOverloaded` while others keep all
-        processes busy.
+        Raises `TooMuch` if the question exceeds the limits. Raises `EngineOverloaded` while others keep all
+        processes busy, and if the process ended for any other reason: that says nothing of the question.
         """
         if self._closed:
             raise self._busy()
@@ -93,7 +95,7 @@ class ProcessPool:
             if was_ready and code in OVER_LIMITS:
                 raise TooMuch from None
             raise self._busy() from None
-        except BaseException:  # cancelled: an answer is still to come, and not for the next one
+        except BaseException:  # cancelled: the answer that is still to come must not reach the next question
             await process.kill()
             raise
         finally:
@@ -113,7 +115,8 @@ class _Answering:
     """One process, restarted after it was killed."""
 
     def __init__(self, module: str, setup: bytes) -> None:
-        self._command, self._setup = children.command(module), setup
+        self._command = children.command(module)
+        self._setup = setup
         self._process: Process | None = None
         self.ready = False
 
@@ -129,12 +132,9 @@ class _Answering:
         return await self._exchange(self._process, question)
 
     async def _exchange(self, process: Process, payload: bytes) -> bytes:
-        assert process.stdin is not None
         assert process.stdout is not None
-        children.write(process, LENGTH.pack(len(payload)) + payload)
-        await process.stdin.drain()
-        length = LENGTH.unpack(await process.stdout.readexactly(LENGTH.size))[0]
-        return await process.stdout.readexactly(length)
+        await children.send(process, frame(payload))
+        return await receive_frame(process.stdout)
 
     async def kill(self, after_s: float = 0.0) -> int | None:
         """Ends the process unless it ends by itself within `after_s`; returns its exit code, negative for a

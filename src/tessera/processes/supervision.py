@@ -1,4 +1,4 @@
-"""What dies is started again: after a pause that grows, and not for ever."""
+"""Restarts of a process that died: after a pause that grows, and not for ever."""
 
 import asyncio
 import logging
@@ -16,31 +16,35 @@ T = TypeVar("T")
 
 _logger = logging.getLogger(__name__)
 
-FIRST_DELAY_S, LAST_DELAY_S = 0.5, 30.0
-# What lived for so long did not die of how it was started.
+FIRST_DELAY_S = 0.5
+LAST_DELAY_S = 30.0
+# A process that lived for so long did not die of how it was started.
 HEALTHY_S = 60.0
-MOST_RESTARTS, WITHIN_S = 5, 600.0
+MOST_RESTARTS = 5
+WITHIN_S = 600.0
 
 
 class Pauses:
-    """Before what died is started again: each twice as long as the last, until something has lived long."""
+    """The pauses before restarts: each twice as long as the last, until a process has lived long."""
 
     def __init__(self, longest_s: float) -> None:
         self._longest_s = longest_s
         self._next_s = FIRST_DELAY_S
 
     def after(self, lived_s: float) -> float:
-        """How many seconds to wait after so many of life."""
+        """How many seconds to wait after a life of `lived_s`."""
         if lived_s > HEALTHY_S:
             self._next_s = FIRST_DELAY_S
-        pause_s, self._next_s = self._next_s, min(2 * self._next_s, self._longest_s)
+        pause_s = self._next_s
+        self._next_s = min(2 * pause_s, self._longest_s)
         return pause_s
 
 
 async def patiently(wait: Callable[[], Awaitable[T]], n_looks: int, look_s: float) -> T:
-    """What `wait` gives, which is begun anew with each look; raises `TimeoutError` if none saw anything.
+    """The result of `wait`, which is called anew for each look; raises `TimeoutError` if all looks time out.
 
-    Silence is counted in looks, not by the clock: while this process does not run itself, nobody is late.
+    Silence is counted in looks and not by the clock: a child is not late while this process itself was
+    suspended.
     """
     for _ in range(n_looks):
         with suppress(TimeoutError):
@@ -50,21 +54,23 @@ async def patiently(wait: Callable[[], Awaitable[T]], n_looks: int, look_s: floa
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """How an engine ended, and for how long it had been ready; None if it never was."""
+    """How an engine's process ended, and for how long it had been ready; None if it never was."""
 
     cause: str
     ready_s: float | None
 
 
 Life: TypeAlias = Callable[[Callable[[], None]], Awaitable[Death]]
-"""Starts an engine, calls what it is given when that is ready, and returns when it has ended."""
+"""Runs an engine's process to its end; calls its argument when the engine is ready."""
 
 
-async def supervise(live: Life, started: Callable[[], None]) -> NoReturn:
-    """Let an engine live again and again; `started` is called once, when it is first ready.
+async def supervise(
+    live: Life, started: Callable[[], None], *, model: str, gives_up: bool = True
+) -> NoReturn:
+    """Runs the process of a model's engine again and again; calls `started` once, when it is first ready.
 
-    Raises `EngineUnavailable` if the first life ends before that, which will not get better by itself, or
-    when so many restarts in so short a time have not helped.
+    Raises `EngineUnavailable` if the first one ends before that, because a restart would not help, and, if it
+    `gives_up`, after MOST_RESTARTS restarts within WITHIN_S.
     """
     death = await live(started)
     if death.ready_s is None:
@@ -72,12 +78,12 @@ async def supervise(live: Life, started: Callable[[], None]) -> NoReturn:
     restarts: deque[float] = deque(maxlen=MOST_RESTARTS)
     pauses = Pauses(LAST_DELAY_S)
     while True:
-        if len(restarts) == MOST_RESTARTS and time.monotonic() - restarts[0] < WITHIN_S:
+        if gives_up and len(restarts) == MOST_RESTARTS and time.monotonic() - restarts[0] < WITHIN_S:
             raise EngineUnavailable(
                 f"The engine {death.cause}, after {MOST_RESTARTS} restarts within {WITHIN_S:g} seconds."
             )
         delay_s = pauses.after(death.ready_s or 0.0)
-        log(_logger, "error", "engine died", cause=death.cause, restart_in_s=delay_s)
+        log(_logger, "error", "engine died", model=model, cause=death.cause, restart_in_s=delay_s)
         await asyncio.sleep(delay_s)
         restarts.append(time.monotonic())
-        death = await live(lambda: log(_logger, "info", "engine restarted"))
+        death = await live(lambda: log(_logger, "info", "engine restarted", model=model))

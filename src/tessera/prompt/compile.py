@@ -1,4 +1,4 @@
-"""A chat request becomes what the engine is asked: token ids, a grammar, and how to continue."""
+"""Compiles a chat request into what the engine needs: token ids, a grammar, and the sampling."""
 
 import asyncio
 from collections.abc import Sequence
@@ -14,24 +14,24 @@ from tessera.prompt.encode import TooManyTokens, encode
 from tessera.prompt.sampling import complete_sampling
 from tessera.prompt.support import check_support
 
-# Encoding less than this is quicker than handing it to a thread.
+# Encoding fewer characters takes less time than handing them to a thread.
 _INLINE_CHARACTERS = 4_000
 
-# No token is longer: the longest of the known vocabularies are runs of 128 blanks, and composing characters
-# (NFC) only ever joins them inside far shorter tokens. A text of more characters cannot fit.
+# No token is longer: the longest tokens of known vocabularies are runs of 128 blanks, and composing
+# characters (NFC) only joins them inside far shorter tokens. A text of more characters cannot fit.
 _TOKEN_CHARACTERS = 128
 
 
 @dataclass(frozen=True, slots=True)
-class Compiled:
-    """What the engine is asked. The prompt leaves room in the context, and `max_tokens` keeps within it."""
+class CompiledPrompt:
+    """A prompt that leaves room in the context, and a sampling whose `max_tokens` keeps within it."""
 
     prompt: Prompt
     sampling: Sampling
 
 
-async def compile_prompt(request: ChatRequest, model: Model, caller: Caller) -> Compiled:
-    """Render and encode the request, describe its reply, and complete its sampling.
+async def compile_prompt(request: ChatRequest, model: Model, caller: Caller) -> CompiledPrompt:
+    """Renders and encodes the request, builds the grammar of its reply, and completes its sampling.
 
     Raises `UnsupportedParameter` for what this model cannot do, `ContextLengthExceeded` for a prompt that
     leaves no room for a token, `InvalidSchema` for a schema that cannot be enforced, and `RequestError` for
@@ -45,27 +45,33 @@ async def compile_prompt(request: ChatRequest, model: Model, caller: Caller) -> 
     else:
         work = partial(_prompt_ids, request, model, caller, segments)
         token_ids = await asyncio.wrap_future(model.encoding.call(caller.cache_salt, work))
-    prompt = Prompt(token_ids, grammar, caller.cache_salt, caller.priority, caller.trace_id)
+    prompt = Prompt(
+        token_ids,
+        grammar,
+        cache_salt=caller.cache_salt,
+        priority=caller.priority,
+        trace_id=caller.trace_id,
+    )
     sampling = complete_sampling(
         request, model, room=model.window_tokens(caller.context_tokens) - len(token_ids)
     )
-    return Compiled(prompt, sampling)
+    return CompiledPrompt(prompt, sampling)
 
 
 def check_length(request: ChatRequest, model: Model, caller: Caller) -> None:
-    """Raise `ContextLengthExceeded` for messages that cannot fit, whatever their tokens: quick enough for
-    requests that have no place yet. Templates may leave out texts, and formats the blanks around them.
+    """Raises `ContextLengthExceeded` for messages that cannot fit, whatever their tokens are. It takes so
+    little time that it runs before a request has a place at the engine. Templates may leave out texts, and
+    formats the blanks around them.
     """
     if model.renderer is not None:
         return
-    said = (each.text.strip() for each in request.messages if not isinstance(each, AssistantMessage))
+    texts = (each.text.strip() for each in request.messages if not isinstance(each, AssistantMessage))
     window = model.window_tokens(caller.context_tokens)
-    if (least := sum(map(len, said)) // _TOKEN_CHARACTERS) >= window:
+    if (least := sum(map(len, texts)) // _TOKEN_CHARACTERS) >= window:
         raise _too_long(least, window, or_more=True)
 
 
 async def _grammar(request: ChatRequest, model: Model) -> Grammar | None:
-    """The grammar of the reply, tried and admitted."""
     if not request.tools and isinstance(request.answer_format, FreeText):
         return None
     assert model.grammars is not None, "a model whose engine follows grammars has them"
@@ -87,8 +93,10 @@ def _prompt_ids(
     if (least := sum(map(_length, segments)) // _TOKEN_CHARACTERS) >= window:
         raise _too_long(least, window, or_more=True)
     try:
-        # Up to twice as many are counted, so that the message can say by how much to shorten the prompt.
-        token_ids = encode(segments, model.tokenizer, model.encoded, caller.cache_salt, most=2 * window)
+        # Up to twice as many are counted, so that the message can tell by how much to shorten the prompt.
+        token_ids = encode(
+            segments, model.tokenizer, known=model.encoded, salt=caller.cache_salt, most=2 * window
+        )
     except TooManyTokens as error:
         raise _too_long(error.n, window, or_more=True) from None
     if len(token_ids) >= window:
@@ -101,8 +109,8 @@ def _length(segment: Segment) -> int:
 
 
 def _too_long(n_tokens: int, window: int, *, or_more: bool = False) -> ContextLengthExceeded:
-    """In OpenAI's words: LiteLLM, LangChain and agents look for them, and then shorten the conversation.
-    LangChain looks for the last four words where the status is not 400.
+    """The error in OpenAI's words. LiteLLM, LangChain and agents look for them, and then shorten the
+    conversation; LangChain looks for the last four words where the status is not 400.
     """
     resulted = f"your messages resulted in {n_tokens} tokens{' or more' if or_more else ''}"
     if n_tokens == window:

@@ -1,17 +1,17 @@
-"""Segments to token ids."""
+"""Encodes segments as token ids."""
 
 import sys
 from collections.abc import Iterable, Sequence
 from typing import assert_never
 
 from tessera.formats.base import Control, Plain, Segment, Tag
-from tessera.prompt.token_memory import Trail
+from tessera.prompt.token_memory import TokenTrail
 from tessera.text.encoded import EncodedTexts
 from tessera.text.tokenizer import Tokenizer
 
 _SLICE_CHARACTERS = 2**16
 _LONG_CHARACTERS = 4 * _SLICE_CHARACTERS
-"""Texts that are longer are counted in slices before they are encoded."""
+"""Longer texts are counted in slices before they are encoded."""
 
 
 class TooManyTokens(Exception):
@@ -30,15 +30,16 @@ def encode(
     *,
     most: int = sys.maxsize,
 ) -> tuple[int, ...]:
-    """The ids of the segments, adjacent texts joined first: their ids are those of the whole text.
+    """The ids of the segments. Adjacent texts are joined first, so that their ids are those of the whole
+    text.
 
-    Texts that are `known` under the salt are not encoded again, and what a model wrote at that very place is
-    cut as it did. A `Control` that the tokenizer does not have is a `KeyError`: the format does not fit the
-    model. Raises `TooManyTokens` as soon as there are more than `most`, or, if a
-    text is long, surely more than half as many.
+    Texts that are `known` under the salt are not encoded again. A text that the model generated at the same
+    place keeps the model's own ids. Raises `KeyError` for a `Control` that the tokenizer does not have: the
+    format does not fit the model. Raises `TooManyTokens` once there are more than `most`, or in a long text
+    certainly more than half as many.
     """
     control = tokenizer.control_tokens
-    recall = _Recall(_Encoder(tokenizer, most), known or EncodedTexts(), salt)
+    recall = _CachingEncoder(_Encoder(tokenizer, most), known or EncodedTexts(), salt)
     ids: list[int] = []
     texts: list[str] = []
     for segment in segments:
@@ -60,10 +61,11 @@ def encode(
 
 
 class _Encoder:
-    """Encodes a text unless it is clearly too long: what cannot be used costs no more than what can."""
+    """Encodes texts, but for one that is clearly too long: it must not cost more than a text that fits."""
 
     def __init__(self, tokenizer: Tokenizer, most: int) -> None:
-        self._tokenizer, self._most = tokenizer, most
+        self._tokenizer = tokenizer
+        self._most = most
 
     def encode(self, text: str) -> list[int]:
         if len(text) > _LONG_CHARACTERS:
@@ -76,19 +78,22 @@ class _Encoder:
         return self._tokenizer.encode(text)
 
 
-class _Recall:
-    """Looks for the ids of texts before it encodes them."""
+class _CachingEncoder:
+    """Looks up the ids of texts before it encodes them."""
 
     def __init__(self, encoder: _Encoder, known: EncodedTexts, salt: bytes) -> None:
-        self._encoder, self._known, self._salt = encoder, known, salt
-        self._trail, self._n_passed = Trail(salt), 0
+        self._encoder = encoder
+        self._known = known
+        self._salt = salt
+        self._trail = TokenTrail(salt)
+        self._n_passed = 0
 
     def ids_of(self, text: str, before: list[int]) -> Sequence[int]:
-        """The ids of a text after all `before` it, which grows from call to call."""
+        """The ids of a text that follows the ids `before` it, to which each call adds."""
         self._trail.go(before[self._n_passed :])
         self._n_passed = len(before)
-        spoken = self._known.find(self._trail.key(text))
-        return self._known.ids(text, self._salt, self._encoder.encode) if spoken is None else spoken
+        generated = self._known.find(self._trail.key(text))
+        return self._known.ids(text, self._salt, self._encoder.encode) if generated is None else generated
 
 
 def _check(n: int, most: int) -> None:

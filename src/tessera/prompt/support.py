@@ -1,4 +1,4 @@
-"""What this engine and this format can do, and what of a request they cannot: one table."""
+"""Which optional parts of the API a model supports, and the refusal of requests for others: one table."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from tessera.errors import RequestError, UnsupportedParameter
 
 
 @dataclass(frozen=True, slots=True)
-class _Need:
-    """A part of the API that not every model has: `feature` is its name on the model's card."""
+class _Requirement:
+    """An optional part of the API. `feature` is its name in the model list."""
 
     feature: str
     param: str
@@ -23,58 +23,58 @@ def _grammar(model: Model) -> bool:
     return "grammar" in model.engine.info.features
 
 
-_NEEDS = (
-    _Need(
-        "tools",
-        "tools",
-        lambda r: bool(r.tools),
-        lambda m: m.format.tools and _grammar(m),
-        "leave it out and describe the functions in a message",
+_REQUIREMENTS = (
+    _Requirement(
+        feature="tools",
+        param="tools",
+        asked=lambda r: bool(r.tools),
+        met=lambda m: m.format.tools and _grammar(m),
+        instead="leave it out and describe the functions in a message",
     ),
-    _Need(
-        "structured_output",
-        "response_format",
-        lambda r: not isinstance(r.answer_format, FreeText),
-        _grammar,
-        'send {"type": "text"} and ask for the form in a message',
+    _Requirement(
+        feature="structured_output",
+        param="response_format",
+        asked=lambda r: not isinstance(r.answer_format, FreeText),
+        met=_grammar,
+        instead='send {"type": "text"} and ask for the form in a message',
     ),
-    _Need(
-        "thinking_budget",
-        "thinking_token_budget",
-        lambda r: r.thinking_budget_tokens is not None and r.mode is Mode.THINKING,
-        lambda m: Mode.THINKING in m.sampling and "thinking_budget" in m.engine.info.features,
-        "leave it out",
+    _Requirement(
+        feature="thinking_budget",
+        param="thinking_token_budget",
+        asked=lambda r: r.thinking_budget_tokens is not None and r.mode is Mode.THINKING,
+        met=lambda m: Mode.THINKING in m.sampling and "thinking_budget" in m.engine.info.features,
+        instead="leave it out",
     ),
-    _Need(
-        "logprobs",
-        "logprobs",
-        lambda r: r.top_logprobs is not None,
-        lambda m: "logprobs" in m.engine.info.features,
-        "send false",
+    _Requirement(
+        feature="logprobs",
+        param="logprobs",
+        asked=lambda r: r.top_logprobs is not None,
+        met=lambda m: "logprobs" in m.engine.info.features,
+        instead="send false",
     ),
-    _Need(
-        "n",
-        "n",
-        lambda r: r.n > 1,
-        lambda m: "n" in m.engine.info.features,
-        "send 1, and as many requests as you need",
+    _Requirement(
+        feature="n",
+        param="n",
+        asked=lambda r: r.n > 1,
+        met=lambda m: "n" in m.engine.info.features,
+        instead="send 1, and as many requests as you need",
     ),
 )
 
 
 def features(model: Model) -> list[str]:
-    """The parts of the API that this model has, of those that not every model has; sorted."""
-    return sorted(need.feature for need in _NEEDS if need.met(model))
+    """The optional parts of the API that this model supports, sorted."""
+    return sorted(need.feature for need in _REQUIREMENTS if need.met(model))
 
 
 def check_support(request: ChatRequest, model: Model) -> None:
-    """Raise `UnsupportedParameter` for what this model cannot do, `RequestError` for what makes no sense."""
+    """Raises `UnsupportedParameter` for what this model cannot do, `RequestError` for what makes no sense."""
     if request.mode not in model.sampling:
         raise UnsupportedParameter(
             "This model does not reason: send `chat_template_kwargs.enable_thinking` false, or leave it out.",
             param="chat_template_kwargs.enable_thinking",
         )
-    for need in _NEEDS:
+    for need in _REQUIREMENTS:
         if need.asked(request) and not need.met(model):
             raise UnsupportedParameter(
                 f"`{need.param}` is not supported by this engine: {need.instead}.", param=need.param

@@ -1,10 +1,10 @@
-"""What a model wrote is read back as it was written.
+"""Remembers the token ids of generated texts, so that a prompt repeats them.
 
-There are many ways to cut a text into tokens, and a model does not always take the tokenizer's own: sampled
-and forced tokens may be shorter. Encoded anew, such a reply would no longer be what the engine has cached.
-So the ids of every text that was generated are kept, under all that stood before it: a prompt that begins
-with an earlier prompt and the reply to it then begins with the very same ids. Elsewhere the same text is
-encoded as ever.
+There are many ways to cut a text into tokens, and a model does not always choose the tokenizer's own: sampled
+and forced tokens may be shorter. If such a reply were encoded anew, its ids would not match the engine's
+prefix cache. The ids of every generated text are therefore kept, keyed by all ids before it: a prompt that
+begins with an earlier prompt and its reply then begins with the very same ids. Elsewhere the same text is
+encoded as usual.
 """
 
 from array import array
@@ -15,31 +15,30 @@ from tessera.catalog import Model
 from tessera.core.generation import Prompt, TokenChunk
 
 
-class Trail:
-    """The ids before a text, as a digest. Different salts, of at most 64 bytes, never meet."""
+class TokenTrail:
+    """A digest of the ids before a text. Digests under different salts (at most 64 bytes) never match."""
 
     def __init__(self, salt: bytes) -> None:
         self._hash = blake2b(key=salt, digest_size=32, person=b"spoken")
 
     def go(self, ids: Iterable[int]) -> None:
-        """Append ids."""
         self._hash.update(array("I", ids))
 
-    def fork(self) -> "Trail":
-        """Another trail, from here on."""
-        trail = Trail(b"")
+    def fork(self) -> "TokenTrail":
+        """A copy that goes on by itself."""
+        trail = TokenTrail(b"")
         trail._hash = self._hash.copy()
         return trail
 
     def key(self, text: str) -> bytes:
-        """Names the text at this place."""
+        """The key of a text that follows these ids."""
         here = self._hash.copy()
         here.update(blake2b(text.encode(errors="surrogatepass")).digest())
         return here.digest()
 
 
-class Spoken:
-    """Follows one generation; keeps in `model.encoded` how each text between two control tokens was cut."""
+class TokenRecorder:
+    """Follows one generation. Keeps the ids of each text between two control tokens in `model.encoded`."""
 
     def __init__(self, prompt: Prompt, model: Model) -> None:
         self._control = frozenset(model.tokenizer.control_tokens.values())
@@ -47,12 +46,13 @@ class Spoken:
         self._known = model.encoded
         ids = prompt.token_ids
         start = next((i + 1 for i in reversed(range(len(ids))) if ids[i] in self._control), 0)
-        self._trail, self._begun = Trail(prompt.cache_salt), ids[start:]
+        self._trail = TokenTrail(prompt.cache_salt)
+        self._begun = ids[start:]
         self._trail.go(ids[:start])
-        self._texts: dict[int, tuple[Trail, list[int]]] = {}
+        self._texts: dict[int, tuple[TokenTrail, list[int]]] = {}
 
     def feed(self, chunk: TokenChunk) -> None:
-        """A text is whole when a control token follows."""
+        """Adds tokens. A text ends where a control token follows."""
         text = self._texts.get(chunk.sequence)
         if text is None:
             text = self._texts[chunk.sequence] = self._trail.fork(), [*self._begun]
@@ -68,7 +68,7 @@ class Spoken:
             else:
                 ids.append(token_id)
 
-    def _keep(self, trail: Trail, ids: list[int]) -> None:
+    def _keep(self, trail: TokenTrail, ids: list[int]) -> None:
         try:
             text = b"".join(map(self._bytes_of, ids)).decode()
         except UnicodeDecodeError:  # no prompt can hold such a text

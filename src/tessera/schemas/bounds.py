@@ -1,4 +1,4 @@
-"""The size of schemas: what is refused before anything that recurses, or compiles, looks at them."""
+"""The size of schemas, which is checked before anything recurses into them or compiles them."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,13 +9,13 @@ from tessera.schemas.references import AnySchema, escaped, walk
 
 MAX_BYTES = 256 * 2**10
 MAX_NESTING = 64
-"""Levels of JSON: 32 schemas inside each other by `properties`."""
+"""Levels of JSON. Two of them are one schema inside another by `properties`."""
 MAX_PROPERTIES = 5_000
 MAX_ENUM_VALUES = 10_000
 MAX_PATTERN_CHARACTERS = 16 * 2**10
-"""Of all patterns together."""
+"""In all patterns together."""
 MAX_SCHEMAS = 20_000
-"""Once references are laid out."""
+"""In the rewritten schema, in which references are laid out."""
 MAX_VALUES: Mapping[str, int] = {
     "minLength": 10_000,
     "maxLength": 1_000_000,
@@ -24,7 +24,7 @@ MAX_VALUES: Mapping[str, int] = {
     "minProperties": 1_000,
     "maxProperties": 100_000,
 }
-"""Beyond these a count is not enforced."""
+"""The largest counts that are enforced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +36,14 @@ class SchemaProblem:
 
 
 def excess(schema: AnySchema) -> SchemaProblem | None:
-    """What is too large in `schema`. Takes any JSON; does not recurse."""
+    """What is too large in `schema`; None if nothing is. Takes any JSON and does not recurse."""
     if too_deep := next(_too_deep(schema), None):
         return too_deep
     if len(json.dumps(schema)) > MAX_BYTES:
         return SchemaProblem("", f"more than {MAX_BYTES} bytes")
-    n_properties = n_values = n_pattern = 0
+    n_properties = 0
+    n_values = 0
+    n_pattern = 0
     for pointer, node in walk(schema):
         n_properties += size(node.get("properties"))
         n_values += size(node.get("enum"))

@@ -1,26 +1,25 @@
-"""The check that every schema of a request goes through, by the table of `keywords`.
+"""Checks the schemas of a request by the table of `keywords`, and rewrites them for a grammar.
 
-The result is a document that a grammar can be built from: annotations gone, references uniform, every draft's
-forms in those of 2020-12, formats and patterns in the one form that grammars take, `oneOf` turned into the
-`anyOf` that it equals.
+The rewritten schema has no annotations. Its references are uniform, the forms of older drafts are those of
+2020-12, formats are patterns, all patterns match whole texts, and `oneOf` is the `anyOf` that it equals.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import NoReturn
 
 from tessera.core.chat import Json
 from tessera.errors import InvalidSchema
 from tessera.schemas import patterns
-from tessera.schemas.bounds import MAX_SCHEMAS, MAX_VALUES, excess
+from tessera.schemas.bounds import MAX_SCHEMAS, MAX_VALUES, SchemaProblem, excess
+from tessera.schemas.builder import SchemaBuilder, unwritable
 from tessera.schemas.drafts import Draft, draft_of
-from tessera.schemas.exclusive import exclusive
+from tessera.schemas.exclusive import Exclusiveness
 from tessera.schemas.forms import in_new_form
-from tessera.schemas.identifiers import Identifiers
-from tessera.schemas.keywords import KEYWORDS, LIMITS, NOTE, RUNGS, Holds
+from tessera.schemas.keywords import KEYWORDS, LIMITS, NOTE, RUNGS
 from tessera.schemas.no_effect import has_no_effect, is_anything, names_allowed
-from tessera.schemas.quantities import Place, enforced_quantity
+from tessera.schemas.quantities import Occurrence, enforced_quantity
 from tessera.schemas.recursion import bottomless, circular
 from tessera.schemas.references import (
     AnySchema,
@@ -31,140 +30,133 @@ from tessera.schemas.references import (
     escaped,
     reference_to,
     subschemas,
-    walk,
+    with_schemas,
 )
-from tessera.schemas.rewritten import Rewritten, unwritable
+from tessera.schemas.resolver import Resolver
 from tessera.schemas.string_formats import FORMATS, VALIDATED
 from tessera.schemas.validation import schema_problem
-from tessera.schemas.work import Work
+from tessera.schemas.work import A_GLANCE, Work
 
 
 def check_schema(
     schema: AnySchema, *, strict: bool, param: str, rung: int = 0, work: Work | None = None
 ) -> Document:
-    """What the grammar is to enforce of `schema`, on a rung of `keywords.RUNGS`.
+    """Returns what the grammar is to enforce of `schema`, on a rung of `keywords.RUNGS`.
 
     Raises `InvalidSchema`, whose message holds the JSON pointer and the keyword, for a schema that is not
-    one, exceeds the bounds, or (with `strict`) holds what cannot be enforced, and `TooMuchWork`.
+    one, exceeds the bounds, or (with `strict`) holds what cannot be enforced. Raises `TooMuchWork`.
     """
-    check = _Check(schema, strict, param, RUNGS[rung], work or Work())
     if problem := excess(schema):
-        check.refuse(problem.pointer, problem.message)
-    check.read()
-    if (pointer := circular(schema, check.find)) is not None:
+        raise _refusal(problem, param)
+    check = _Check(schema, strict=strict, param=param, left_out=RUNGS[rung], work=work or Work())
+    if (pointer := circular(schema, check.resolver)) is not None:
         check.refuse(pointer, "`$ref`: it refers to itself for one and the same value")
     if problem := schema_problem(schema):
-        if not problem.pointer and (lost := next(check.lost_references(), None)):
+        if not problem.pointer and (lost := next(check.resolver.unresolved(), None)):
             check.refuse(lost, "`$ref`: there is no schema at its end")
-        check.refuse(problem.pointer, problem.message)
+        raise _refusal(problem, param)
     document = Document(check.enforced(schema, ""), check.definitions())
-    for pointer in (endless := [*bottomless(document)]):
+    endless = [*bottomless(document)]
+    for pointer in endless:
         check.relax(pointer, "`$ref`: no value that ends can satisfy it")
     return replace(document, definitions={**document.definitions, **dict.fromkeys(endless, True)})
 
 
-@dataclass(slots=True)
+def _refusal(problem: SchemaProblem, param: str) -> InvalidSchema:
+    where = f"at #{problem.pointer[:200]}"
+    return InvalidSchema(f"The schema cannot be enforced: {where}: {problem.message}.", param=param)
+
+
 class _Check:
-    """One schema being checked. `targets` are what `$ref`s point at; `left_out` is not enforced."""
+    """One schema being checked. Keywords that are `left_out` are not enforced."""
 
-    schema: AnySchema
-    strict: bool
-    param: str
-    left_out: frozenset[str]
-    work: Work
-    draft: Draft | None = None
-    identifiers: Identifiers = field(default_factory=lambda: Identifiers("$id"))
-    targets: dict[str, None] = field(default_factory=dict[str, None])
-    n_visited: int = 0
-
-    def read(self) -> None:
-        self.draft = draft_of(self.schema)
-        self.identifiers = Identifiers("id" if self.draft == 4 else "$id")
-        self.identifiers.read(self.schema)
-
-    def find(self, reference: str, at: str) -> str | None:
-        """The pointer of the schema that a reference at the pointer `at` means; None if it is not in here."""
-        pointer = self.identifiers.pointer(reference, at)
-        try:
-            found = None if pointer is None else at_pointer(self.schema, pointer)
-        except LookupError:
-            return None
-        return pointer if isinstance(found, (Mapping, bool)) else None
-
-    def lost_references(self) -> Iterator[str]:
-        """The pointers of references to nothing in this schema."""
-        nodes = ((at, node.get("$ref")) for at, node in walk(self.schema))
-        return (f"{at}/$ref" for at, to in nodes if isinstance(to, str) and self.find(to, at) is None)
+    def __init__(
+        self, schema: AnySchema, *, strict: bool, param: str, left_out: frozenset[str], work: Work
+    ) -> None:
+        self._schema = schema
+        self._strict = strict
+        self._param = param
+        self._left_out = left_out
+        self._work = work
+        self._draft: Draft | None = draft_of(schema)
+        self.resolver = Resolver(schema, self._draft)
+        self._exclusiveness = Exclusiveness(schema, self._draft, self.resolver)
+        self._targets: dict[str, None] = {}
+        """The pointers that references point at, in the order in which they were met."""
+        self._n_visited = 0
 
     def refuse(self, pointer: str, problem: str) -> NoReturn:
-        where = f"at #{pointer[:200]}"
-        raise InvalidSchema(f"The schema cannot be enforced: {where}: {problem}.", param=self.param)
+        raise _refusal(SchemaProblem(pointer, problem), self._param)
 
     def relax(self, pointer: str, problem: str) -> None:
-        if self.strict:
+        if self._strict:
             self.refuse(pointer, f"{problem}: leave it out, or send strict: false to have it only validated")
 
     def definitions(self) -> Mapping[str, AnySchema]:
-        """Rewrites all that references point at, which may bring up more."""
+        """The targets of all references, rewritten. Rewriting one may bring up more."""
         found: dict[str, AnySchema] = {}
-        while len(found) < len(self.targets):
-            for target in [*islice(self.targets, len(found), None)]:
-                found[target] = self.enforced(as_schema(at_pointer(self.schema, target)), target)
+        while len(found) < len(self._targets):
+            for target in [*islice(self._targets, len(found), None)]:
+                found[target] = self.enforced(as_schema(at_pointer(self._schema, target)), target)
         return found
 
     def enforced(self, schema: AnySchema, pointer: str) -> AnySchema:
-        """The schema as the grammar is to have it."""
-        self.n_visited += 1
-        self.work.spend()
-        if self.n_visited > MAX_SCHEMAS:
+        """Rewrites a schema for the grammar."""
+        self._n_visited += 1
+        self._work.spend()
+        if self._n_visited > MAX_SCHEMAS:
             self.refuse(pointer, f"more than {MAX_SCHEMAS} schemas once its references are laid out")
         if isinstance(schema, bool):
             return schema
         if "not" in schema and is_anything(schema["not"]):
             return False
-        rewritten = Rewritten()
-        new = in_new_form(schema, self.draft)
+        rewritten = SchemaBuilder()
+        new = in_new_form(schema, self._draft)
         for name, value in new.items():
             keyword = KEYWORDS.get(name, NOTE)
             here = f"{pointer}/{escaped(name)}"
             if keyword.fate == "annotation" or has_no_effect(name, value, new):
                 continue
-            if name in self.left_out:
+            if name in self._left_out:
                 rewritten.other_names |= name in ("patternProperties", "propertyNames")
             elif keyword.fate == "relaxed":
                 self.relax(here, f"`{name}`: {keyword.why}")
             else:
-                _KEEP.get(name, _Check.keep_as_it_is)(self, rewritten, Place(name, value, here, new))
+                keep = _KEEP.get(name, _Check.keep_as_it_is)
+                keep(self, rewritten, Occurrence(name, value, pointer=here, schema=new))
         return rewritten.finished()
 
-    def keep_reference(self, rewritten: Rewritten, at: Place) -> None:
-        target = self.find(str(at.value), at.pointer.rpartition("/")[0])
-        if target is None:  # a metaschema, which the validator knows
+    def keep_reference(self, rewritten: SchemaBuilder, at: Occurrence) -> None:
+        reference = str(at.value)
+        target = self.resolver.find(reference, at.pointer.rpartition("/")[0])
+        if target is None:  # it refers to a metaschema, which only the validator knows
             self.relax(at.pointer, "`$ref`: what it refers to is not in this schema")
             return
-        self.targets.setdefault(target)
+        self._targets.setdefault(target)
         rewritten.keywords |= reference_to(target)
 
-    def keep_union(self, rewritten: Rewritten, at: Place) -> None:
+    def keep_union(self, rewritten: SchemaBuilder, at: Occurrence) -> None:
         branches = subschemas(at.schema, at.name)
-        if at.name == "oneOf" and self.strict and not exclusive(branches, self._resolved):
-            self.relax(at.pointer, "`oneOf`: a value may fit two branches, which a grammar cannot tell")
+        if at.name == "oneOf" and self._strict:
+            self._work.spend(A_GLANCE * len(branches) ** 2)
+            if not self._exclusiveness.holds(branches, at.pointer):
+                self.relax(at.pointer, "`oneOf`: a value may fit two branches, which a grammar cannot tell")
         rewritten.unions.append(self._each(branches, at.pointer))
 
-    def keep_parts(self, rewritten: Rewritten, at: Place) -> None:
+    def keep_parts(self, rewritten: SchemaBuilder, at: Occurrence) -> None:
         rewritten.parts += self._each(subschemas(at.schema, at.name), at.pointer)
 
-    def keep_pattern(self, rewritten: Rewritten, at: Place) -> None:
+    def keep_pattern(self, rewritten: SchemaBuilder, at: Occurrence) -> None:
         rewritten.texts += self._pattern(str(at.value), at)
 
-    def keep_format(self, rewritten: Rewritten, at: Place) -> None:
+    def keep_format(self, rewritten: SchemaBuilder, at: Occurrence) -> None:
         name = str(at.value)
         if name in VALIDATED:
             self.relax(at.pointer, f"`format`: {name} is only validated")
         rewritten.texts += FORMATS.get(name, ())
 
-    def keep_by_pattern(self, rewritten: Rewritten, at: Place) -> None:
-        """Schemas by pattern, the patterns as grammars take them; two may have become one."""
+    def keep_by_pattern(self, rewritten: SchemaBuilder, at: Occurrence) -> None:
+        """Rewrites the patterns for the grammar. Two of them may become the same."""
         kept: dict[str, Json] = {}
         for pattern, value in as_object(at.value).items():
             here = replace(at, pointer=f"{at.pointer}/{escaped(pattern)}")
@@ -177,8 +169,8 @@ class _Check:
         if kept:
             rewritten.keywords["patternProperties"] = kept
 
-    def keep_names(self, rewritten: Rewritten, at: Place) -> None:
-        """A rule for names, as properties or patterns that equal it."""
+    def keep_names(self, rewritten: SchemaBuilder, at: Occurrence) -> None:
+        """Turns a rule for names into the properties or patterns that equal it."""
         rule = self.enforced(self._resolved(as_schema(at.value)), at.pointer)
         others = self.enforced(as_schema(at.schema.get("additionalProperties", True)), at.pointer)
         listed = names_allowed(rule) if isinstance(rule, Mapping) else None
@@ -192,36 +184,26 @@ class _Check:
         elif not {*rule} <= {"type"}:
             self.relax(at.pointer, f"`propertyNames`: {KEYWORDS['propertyNames'].why}")
 
-    def keep_quantity(self, rewritten: Rewritten, at: Place) -> None:
+    def keep_quantity(self, rewritten: SchemaBuilder, at: Occurrence) -> None:
         enforced_quantity(rewritten, at, self.relax)
 
-    def keep_constants(self, rewritten: Rewritten, at: Place) -> None:
+    def keep_constants(self, rewritten: SchemaBuilder, at: Occurrence) -> None:
         if problem := next(unwritable(at.value), ""):
             self.relax(at.pointer, f"`{at.name}`: {problem}")
         else:
             rewritten.keywords[at.name] = at.value
 
-    def keep_as_it_is(self, rewritten: Rewritten, at: Place) -> None:
-        rewritten.keywords[at.name] = self._inside(KEYWORDS[at.name].holds, at.value, at.pointer)
+    def keep_as_it_is(self, rewritten: SchemaBuilder, at: Occurrence) -> None:
+        def enforced(schema: Json, below: str) -> Json:
+            return self.enforced(as_schema(schema), at.pointer + below)
 
-    def _inside(self, holds: Holds, value: Json, here: str) -> Json:
-        if holds == "value":
-            return value
-        match value:
-            case Mapping() if holds == "named schemas":
-                return {k: self.enforced(as_schema(v), f"{here}/{escaped(k)}") for k, v in value.items()}
-            case Mapping() | bool():
-                return self.enforced(value, here)
-            case [*schemas]:
-                return self._each([as_schema(v) for v in schemas], here)
-            case _:
-                return value
+        rewritten.keywords[at.name] = with_schemas(at.name, at.value, enforced)
 
     def _each(self, schemas: Sequence[AnySchema], here: str) -> list[AnySchema]:
         return [self.enforced(schema, f"{here}/{i}") for i, schema in enumerate(schemas)]
 
-    def _pattern(self, pattern: str, at: Place) -> list[str]:
-        """The expression of the texts that fit a pattern; none if no grammar can hold it."""
+    def _pattern(self, pattern: str, at: Occurrence) -> list[str]:
+        """The expression of the texts that fit a pattern; an empty list if no grammar can hold it."""
         try:
             return [patterns.full_match(pattern)]
         except ValueError as problem:
@@ -230,13 +212,13 @@ class _Check:
 
     def _resolved(self, schema: AnySchema) -> AnySchema:
         while isinstance(schema, Mapping) and isinstance(reference := schema.get("$ref"), str):
-            if (pointer := self.find(reference, "")) is None:
+            if (pointer := self.resolver.find(reference, "")) is None:
                 return True
-            schema = as_schema(at_pointer(self.schema, pointer))
+            schema = as_schema(at_pointer(self._schema, pointer))
         return schema
 
 
-_KEEP: Mapping[str, Callable[[_Check, Rewritten, Place], None]] = {
+_KEEP: Mapping[str, Callable[[_Check, SchemaBuilder, Occurrence], None]] = {
     "$ref": _Check.keep_reference,
     **dict.fromkeys(("anyOf", "oneOf"), _Check.keep_union),
     "allOf": _Check.keep_parts,
@@ -247,4 +229,4 @@ _KEEP: Mapping[str, Callable[[_Check, Rewritten, Place], None]] = {
     **dict.fromkeys((*LIMITS, *MAX_VALUES), _Check.keep_quantity),
     **dict.fromkeys(("const", "enum"), _Check.keep_constants),
 }
-"""How the enforced keywords are kept that are not simply copied."""
+"""How enforced keywords are rewritten. Those that are not listed are copied."""

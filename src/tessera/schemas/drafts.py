@@ -1,4 +1,4 @@
-"""The drafts of JSON Schema, by the names that schemas give them."""
+"""Which draft of JSON Schema a schema is written in."""
 
 import re
 from typing import Literal, TypeAlias
@@ -13,7 +13,7 @@ _DRAFTS: dict[str, Draft] = {"4": 4, "6": 6, "7": 7, "2019": 2019, "2020": 2020}
 
 
 def dialect(value: Json) -> Draft | None:
-    """The draft that a `$schema` names; None for what names none that is known."""
+    """The draft that a `$schema` names; None if it names no known draft."""
     named = _DIALECT.fullmatch(value) if isinstance(value, str) else None
     return _DRAFTS[named[1] or named[2]] if named else None
 

@@ -1,103 +1,85 @@
 """Whether the branches of a `oneOf` exclude each other, so that it equals the `anyOf` a grammar can hold.
 
-Only what can be seen is claimed: branches of different types, of different constants, or objects told apart
-by a property, as discriminated unions are.
+`jsonschema-rs` decides it: it brings two branches into a canonical form and intersects them. Only its certain
+"no value fits both" counts. It leaves a recursive reference at the root of a branch as it is, so such a
+reference is resolved here first.
 """
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import TypeAlias
 
-from tessera.core.chat import Json, JsonObject
-from tessera.schemas.references import AnySchema, as_schema, subschemas, types_named
+import jsonschema_rs
 
-Resolve: TypeAlias = Callable[[AnySchema], AnySchema]
+from tessera.core.chat import Json
+from tessera.schemas.drafts import Draft
+from tessera.schemas.forms import in_new_form
+from tessera.schemas.keywords import KEYWORDS, NOTE
+from tessera.schemas.references import (
+    AnySchema,
+    Document,
+    as_schema,
+    at_pointer,
+    escaped,
+    reference_to,
+    with_schemas,
+)
+from tessera.schemas.resolver import Resolver
 
 _MAX_BRANCHES = 64
-_MAX_DEPTH = 6
-_MAX_PAIRS = 50_000
+_NONE = jsonschema_rs.canonical.Satisfiability.NO
 
 
-def exclusive(branches: Sequence[AnySchema], resolve: Resolve) -> bool:
-    """Whether no value fits two of the branches. `resolve` follows references."""
-    if len(branches) > _MAX_BRANCHES:
-        return False
-    comparison = _Comparison(resolve)
-    return all(comparison.apart(a, b, _MAX_DEPTH) for a, b in combinations(branches, 2))
+class Exclusiveness:
+    """Compares the branches of the unions in one schema."""
 
+    def __init__(self, schema: AnySchema, draft: Draft | None, resolver: Resolver) -> None:
+        self._schema = schema
+        self._draft: Draft | None = draft
+        self._resolver = resolver
+        self._definitions: dict[str, AnySchema] = {}
 
-class _Comparison:
-    """Compares schemas two by two, each pair once; after `_MAX_PAIRS` nothing is seen any more."""
-
-    def __init__(self, resolve: Resolve) -> None:
-        self._resolve = resolve
-        self._known: dict[tuple[int, int, int], bool] = {}
-
-    def apart(self, left: AnySchema, right: AnySchema, depth: int) -> bool:
-        a, b = self._resolve(left), self._resolve(right)
-        if a is False or b is False:
-            return True
-        if isinstance(a, bool) or isinstance(b, bool) or not depth:
+    def holds(self, branches: Sequence[AnySchema], pointer: str) -> bool:
+        """Whether no value fits two of the branches, which stand in a list at `pointer`."""
+        if len(branches) > _MAX_BRANCHES:
             return False
-        pair = (id(a), id(b), depth)
-        if pair not in self._known:
-            if len(self._known) >= _MAX_PAIRS:
-                return False
-            self._known[pair] = False
-            self._known[pair] = self._are_apart(a, b, depth)
-        return self._known[pair]
+        try:
+            forms = [self._canonical(branch, f"{pointer}/{i}") for i, branch in enumerate(branches)]
+            return all(a.intersect(b).satisfiability() == _NONE for a, b in combinations(forms, 2))
+        except (ValueError, jsonschema_rs.ReferencingError):  # a form that it cannot compute
+            return False
 
-    def _are_apart(self, a: JsonObject, b: JsonObject, depth: int) -> bool:
-        if not _types(a) & _types(b):
-            return True
-        constants = _constants(a), _constants(b)
-        if constants[0] is not None and constants[1] is not None and not constants[0] & constants[1]:
-            return True
-        for one, other in ((a, b), (b, a)):
-            options = subschemas(one, "anyOf")
-            if options and all(self.apart(option, other, depth - 1) for option in options):
-                return True
-        if _types(a) & _types(b) == {"object"}:
-            names = sorted(_required(a) | _required(b), key=lambda name: not _is_tag(_property(a, name)))
-            return any(self.apart(_property(a, name), _property(b, name), depth - 1) for name in names)
-        return False
+    def _canonical(self, branch: AnySchema, pointer: str) -> jsonschema_rs.CanonicalSchema:
+        root = self._widened(branch, pointer)
+        document = Document(root, self._definitions)
+        alone = document.standing_alone(document.resolve(root))
+        return jsonschema_rs.canonicalize({**alone}, draft=jsonschema_rs.Draft202012, offline=True)
 
+    def _widened(self, schema: Json, pointer: str) -> AnySchema:
+        """A schema of 2020-12 that admits at least what `schema` does, without what the library may not read:
+        patterns, and what is relaxed. All references name `_definitions`.
+        """
+        if not isinstance(schema, Mapping):
+            return as_schema(schema)
+        kept: dict[str, Json] = {}
+        new = in_new_form(schema, self._draft)
+        for name, value in new.items():
+            here = f"{pointer}/{escaped(name)}"
+            if name == "$ref":
+                kept |= self._reference(str(value), pointer)
+            elif name == "additionalProperties" and "patternProperties" in new:
+                pass  # it speaks of the names that fit no pattern
+            elif name not in ("pattern", "patternProperties") and KEYWORDS.get(name, NOTE).fate == "enforced":
+                widened = with_schemas(
+                    name, value, lambda each, below, at=here: self._widened(each, at + below)
+                )
+                kept["anyOf" if name == "oneOf" else name] = widened
+        return kept
 
-def _is_tag(schema: AnySchema) -> bool:
-    """Whether a property has constants, as the one that tells the branches of a discriminated union apart."""
-    return isinstance(schema, Mapping) and ("const" in schema or "enum" in schema)
-
-
-def _property(schema: JsonObject, name: str) -> AnySchema:
-    properties = schema.get("properties")
-    if isinstance(properties, dict) and name in properties:
-        return as_schema(properties[name])
-    if "patternProperties" in schema:
-        return True
-    return as_schema(schema.get("additionalProperties", True))
-
-
-def _required(schema: JsonObject) -> set[str]:
-    required = schema.get("required")
-    return {str(name) for name in required} if isinstance(required, Sequence) else set()
-
-
-def _types(schema: JsonObject) -> set[str]:
-    """An integer is a number too, and so is 1.0 an integer: they are one type here."""
-    return {"number" if name == "integer" else name for name in types_named(schema)}
-
-
-def _constants(schema: JsonObject) -> set[str] | None:
-    if "const" in schema:
-        return {_key(schema["const"])}
-    if isinstance(values := schema.get("enum"), Sequence):
-        return {_key(value) for value in values}
-    return None
-
-
-def _key(value: Json) -> str:
-    """Equal for equal JSON values: 1 is 1.0, and is not true."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return json.dumps(value, sort_keys=True)
+    def _reference(self, reference: str, pointer: str) -> Mapping[str, Json]:
+        target = self._resolver.find(reference, pointer)
+        if target is None:
+            return {}
+        if target not in self._definitions:
+            self._definitions[target] = True  # its place, for references that come back to it
+            self._definitions[target] = self._widened(at_pointer(self._schema, target), target)
+        return reference_to(target)

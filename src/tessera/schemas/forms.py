@@ -1,4 +1,4 @@
-"""The forms of older drafts, written as 2020-12 has them."""
+"""Rewrites the forms of older drafts as those of 2020-12."""
 
 from collections.abc import Mapping
 
@@ -18,13 +18,14 @@ def modern(schema: Json) -> Json:
     """The whole schema in the forms of 2020-12."""
     if not isinstance(schema, Mapping):
         return schema
-    return {name: with_schemas(name, value, modern) for name, value in in_new_form(schema, None).items()}
+    new = in_new_form(schema, None)
+    return {name: with_schemas(name, value, lambda each, _: modern(each)) for name, value in new.items()}
 
 
 def in_new_form(schema: JsonObject, draft: Draft | None) -> JsonObject:
-    """The keywords of `schema`, which is written in `draft`, in their order and as 2020-12 has them."""
+    """The keywords of `schema`, which is written in `draft`, in the forms of 2020-12 and in their order."""
     if draft in (4, 6, 7) and isinstance(schema.get("$ref"), str):
-        return {"$ref": schema["$ref"]}  # up to draft-07 it stands alone, whatever is beside it
+        return {"$ref": schema["$ref"]}  # up to draft-07, the keywords beside it are ignored
     new: dict[str, Json] = {}
     for name, value in schema.items():
         new |= _in_new_form(name, value, schema)
@@ -40,7 +41,7 @@ def _in_new_form(name: str, value: Json, schema: JsonObject) -> JsonObject:
             rest = {"items": schema["additionalItems"]} if "additionalItems" in schema else {}
             return {"prefixItems": value, **rest}
         case "additionalItems", _:
-            return {}  # beside a list of `items` it is read there; elsewhere it says nothing
+            return {}  # read together with a list of `items`; without one it has no meaning
         case (("exclusiveMinimum" | "exclusiveMaximum"), bool()):
             limit = schema.get("minimum" if name == "exclusiveMinimum" else "maximum")
             return {name: limit} if value and limit is not None else {}

@@ -3,12 +3,13 @@
 - enforced: the grammar admits nothing that breaks it;
 - relaxed: the grammar cannot hold it. With `strict` it is refused; without, the grammar leaves it out and
   the finished value is validated against the whole schema;
-- annotation: says nothing about values.
+- annotation: it restricts no value.
 
-Keywords that JSON Schema does not know are annotations, as its specification has them.
+Keywords that JSON Schema does not know are annotations, as its specification demands.
 
-What each keyword allows alone, a grammar may not be able to hold together. Without `strict` the `RUNGS` of a
-ladder are tried one after the other: each leaves out more, down to any JSON of the schema's type.
+A grammar may be too large although each keyword alone could be enforced. Without `strict`, the `RUNGS` of a
+ladder are then tried one after the other: each leaves out more keywords, and the last one admits any JSON of
+the schema's type.
 """
 
 from collections.abc import Mapping
@@ -37,9 +38,7 @@ _LATER = "a grammar goes from left to right and cannot know what comes later"
 KEYWORDS: Mapping[str, Keyword] = MappingProxyType(
     {
         **dict.fromkeys(("type", "enum", "const"), _ENFORCED),
-        "$ref": Keyword(
-            "enforced", "what is within the schema; a circle must pass through a property or item"
-        ),
+        "$ref": Keyword("enforced", "within the schema; a cycle must pass through a property or an item"),
         **dict.fromkeys(("allOf", "anyOf"), Keyword("enforced", holds="schemas")),
         "oneOf": Keyword("enforced", "when no value can fit two branches; else relaxed", holds="schemas"),
         "properties": Keyword("enforced", "in this order", holds="named schemas"),
@@ -58,7 +57,7 @@ KEYWORDS: Mapping[str, Keyword] = MappingProxyType(
         "additionalItems": Keyword("enforced", holds="schema"),
         "pattern": Keyword("enforced", "what a linear automaton can follow; else relaxed"),
         "format": Keyword(
-            "enforced", "those of prompt/string_formats.py; others relaxed, unknown ones annotations"
+            "enforced", "those of schemas/string_formats.py; others relaxed, unknown ones annotations"
         ),
         **dict.fromkeys(LIMITS, _ENFORCED),
         "uniqueItems": Keyword("relaxed", "a grammar cannot remember the items"),
@@ -99,4 +98,4 @@ RUNGS: tuple[frozenset[str], ...] = (
     _COUNTS | _TEXTS | _SIZES | _PARTS | {"$ref"},
     frozenset(KEYWORDS) - {"type"},
 )
-"""What each rung leaves out."""
+"""The keywords that each rung leaves out."""

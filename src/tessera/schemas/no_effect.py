@@ -1,10 +1,11 @@
-"""Keywords that say nothing where they stand: no reason to refuse a schema, and nothing to enforce."""
+"""Keywords without effect where they stand. They are neither refused nor enforced."""
 
 from collections.abc import Callable, Mapping
 
 from tessera.core.chat import Json, JsonObject
 from tessera.schemas.keywords import KEYWORDS
-from tessera.schemas.references import as_list, as_object, types_named
+from tessera.schemas.references import as_list, as_object
+from tessera.schemas.types import types_named
 
 _TYPE_OF = {
     **dict.fromkeys(

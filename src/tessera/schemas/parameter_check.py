@@ -1,11 +1,10 @@
-"""Whether a value may be given to one parameter of a function, as far as its schema says so in few steps.
+"""Whether a value may be given to one parameter of a function, as far as a short check can tell.
 
-Raw text can often be read in two ways, as JSON and as a string. Which of them is meant is decided by which
-of them is valid, so that a text that a grammar admits for one of its readings is never read as another that
-the tool would refuse.
+Raw text can often be read in two ways, as JSON and as a string. The reading that is valid is taken: a text
+that the grammar admits for one reading is then never given to the tool in the other, which it would refuse.
 
-This runs in the event loop, on schemas that clients send. So it is no validator: every step is counted, and
-what would take long, such as most patterns, leaves a verdict open. What is open is allowed here, and the
+This runs in the event loop, on schemas that clients send. It is therefore no full validator: every step is
+counted, and what could take long, such as most patterns, is not decided. What is not decided is allowed; the
 final validation has the last word.
 """
 
@@ -14,7 +13,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 
 from tessera.core.chat import Json, JsonObject
-from tessera.schemas.short_check import ShortCheck, TooLong, as_items
+from tessera.schemas.references import as_list
+from tessera.schemas.short_check import ShortCheck, TooLong
 
 
 class ParameterCheck:
@@ -24,43 +24,43 @@ class ParameterCheck:
         self._schema = schema
 
     def allows(self, name: str, json_text: str, before: JsonObject) -> bool:
-        """Whether `name` may be what `json_text` says beside the arguments `before` it, whatever follows.
-
-        Everything is allowed where that is not certain.
+        """Whether `name` may have the value `json_text` after the arguments `before` it. True unless it is
+        certain that no arguments which could follow make that valid.
         """
         try:
             arguments = {**before, name: json.loads(json_text, parse_float=Decimal)}
-            return not _Blame(self._schema, arguments).falls_on({name}, self._schema)
+            return not _Faults(self._schema, arguments).falls_on({name}, self._schema)
         except (ValueError, RecursionError, TooLong):
             return True
 
 
-class _Blame:
-    """Whose fault it is that arguments do not fit. What is missing may follow, and is nobody's."""
+class _Faults:
+    """Finds the argument because of which arguments do not fit. A missing argument may still follow."""
 
     def __init__(self, root: JsonObject, arguments: JsonObject) -> None:
-        self._check, self._arguments = ShortCheck(root), arguments
+        self._check = ShortCheck(root)
+        self._arguments = arguments
 
     def falls_on(self, names: set[str], schema: Json) -> bool:
-        """Whether the value of one of `names` is at fault. In a union of whole objects, that is where no
-        branch fits the arguments there are.
+        """Whether the value of one of `names` is at fault. In a union of whole objects, every argument is at
+        fault if no branch fits.
         """
         self._check.step()
         if not isinstance(schema, Mapping):
             return False
         if any(self._check.holds(self._rule(schema, name), self._arguments[name]) is False for name in names):
             return True
-        parts = [*as_items(schema.get("allOf"))]
+        parts = [*as_list(schema.get("allOf"))]
         if isinstance(reference := schema.get("$ref"), str):
             parts.append(self._check.referred_to(reference))
         if any(self.falls_on(names, part) for part in parts):
             return True
-        unions = [as_items(schema.get(keyword)) for keyword in ("anyOf", "oneOf")]
-        everybody = {*self._arguments}
-        return any(all(self.falls_on(everybody, each) for each in union) for union in unions if union)
+        unions = [as_list(schema.get(keyword)) for keyword in ("anyOf", "oneOf")]
+        every_name = {*self._arguments}
+        return any(all(self.falls_on(every_name, each) for each in union) for union in unions if union)
 
     def _rule(self, schema: JsonObject, name: str) -> Json:
-        """What a schema says of the values of `name`."""
+        """The schema for the values of `name`."""
         properties = schema.get("properties")
         if isinstance(properties, Mapping) and name in properties:
             return properties[name]

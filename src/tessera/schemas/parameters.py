@@ -1,10 +1,9 @@
-"""Which parameters a call may hold, when it is written parameter by parameter.
+"""Which parameters a call may have that is written parameter by parameter.
 
-What a schema says of an object as a whole is gathered from the parts of it that hold, by `$ref` and `allOf`,
-and from those that may hold, by `anyOf`.
+The rules for the object are gathered from the schemas that hold (by `$ref` and `allOf`) and from those that
+may hold (by `anyOf`).
 """
 
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +14,6 @@ from tessera.schemas.references import (
     as_list,
     as_object,
     as_schema,
-    definition_name,
     subschemas,
 )
 from tessera.schemas.work import A_GLANCE, Work
@@ -23,10 +21,10 @@ from tessera.schemas.work import A_GLANCE, Work
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """`named` have names of their own, in the order of the schema; `required` are those of them without which
-    nothing fits. `others` are the schemas of any others, by the pattern of their names, which is "" for the
-    names that fit no pattern. There are at most `most` in all. `keywords` are all that the schema says
-    of the object.
+    """`named` are the schemas of the parameters that are listed, in the order of the schema; a call without
+    one of the `required` is invalid. `others` are the schemas of other parameters, by the pattern of their
+    names; the pattern "" stands for names that fit no other. A `closed` schema admits none. There are at most
+    `most` parameters. `keywords` are all those that the schema has for the object.
     """
 
     named: Mapping[str, AnySchema]
@@ -38,50 +36,35 @@ class Parameters:
 
 
 def parameters_of(document: Document, work: Work) -> Parameters:
-    """What the checked schema of a tool says of its parameters. Raises `TooMuchWork`."""
-    holding = _parts(document, document.root, work)
-    possible = _parts(document, document.root, work, "anyOf")
-    named = {**_joined("anyOf", possible), **_joined("allOf", holding)}
+    """The parameters of a tool, by its checked schema. Raises `TooMuchWork`."""
+    holding = [*document.in_place(document.root, work)]
+    possible = [*document.in_place(document.root, work, "anyOf")]
+    named = {**joined("anyOf", possible), **joined("allOf", holding)}
     required = _required(holding)
     for part in holding:
-        branches = [_required(_parts(document, branch, work)) for branch in subschemas(part, "anyOf")]
+        branches = [_required(document.in_place(branch, work)) for branch in subschemas(part, "anyOf")]
         required |= set[str].intersection(*branches) if branches else set()
     others = _others(holding, possible)
     counts = [part.get("maxProperties") for part in holding]
     unlisted = sorted(required - named.keys())
     named |= dict.fromkeys(unlisted, _any_of([*others.values()]))
-    rules = _of_unlisted(holding)
+    rules = _for_unlisted(holding)
     work.spend(A_GLANCE * len(rules) * len(named))
     return Parameters(
-        {
+        named={
             name: _all_of([schema, *(rule for listed, rule in rules if name not in listed)])
             for name, schema in named.items()
         },
-        frozenset(required),
-        others,
-        any(_is_closed(part) for part in holding),
-        min((int(count) for count in counts if isinstance(count, int | float)), default=None),
-        frozenset(keyword for part in holding for keyword in part),
+        required=frozenset(required),
+        others=others,
+        closed=any(_is_closed(part) for part in holding),
+        most=min((int(count) for count in counts if isinstance(count, int | float)), default=None),
+        keywords=frozenset(keyword for part in holding for keyword in part),
     )
 
 
-def _parts(document: Document, root: AnySchema, work: Work, *through: str) -> list[JsonObject]:
-    """The schemas that hold for the arguments as a whole if `root` does, or, with `anyOf`, may hold."""
-    parts: dict[int, JsonObject] = {}
-    todo = deque([root])
-    while todo:
-        part = todo.popleft()
-        if isinstance(part, Mapping) and id(part) not in parts:
-            work.spend(A_GLANCE)
-            parts[id(part)] = part
-            todo += [each for keyword in ("allOf", *through) for each in subschemas(part, keyword)]
-            if "$ref" in part:
-                todo.append(document.definitions[definition_name(part)])
-    return [*parts.values()]
-
-
-def _joined(keyword: str, parts: Iterable[JsonObject], within: str = "properties") -> dict[str, AnySchema]:
-    """By name, the schemas that `parts` have for a property."""
+def joined(keyword: str, parts: Iterable[JsonObject], within: str = "properties") -> dict[str, AnySchema]:
+    """By name, the schemas that `parts` have for a property, joined by `keyword`."""
     found: dict[str, list[AnySchema]] = {}
     for part in parts:
         members = part.get(within)
@@ -95,10 +78,10 @@ def _required(parts: Iterable[JsonObject]) -> set[str]:
 
 
 def _others(holding: list[JsonObject], possible: list[JsonObject]) -> dict[str, AnySchema]:
-    """Nothing is said of others where no part says it: models then invent none."""
+    """Empty where no part has a rule for other parameters: models then invent none."""
     if any(_is_closed(part) for part in holding):
         return {}
-    found = _joined("anyOf", possible, "patternProperties")
+    found = joined("anyOf", possible, "patternProperties")
     rules = _additional(holding)
     if not rules and (allowed := [rule for rule in _additional(possible) if rule is not False]):
         rules = [_any_of(allowed)]
@@ -107,9 +90,9 @@ def _others(holding: list[JsonObject], possible: list[JsonObject]) -> dict[str, 
     return found
 
 
-def _of_unlisted(holding: Iterable[JsonObject]) -> list[tuple[JsonObject, AnySchema]]:
-    """The properties that a part lists, and what it says of all others. Patterns are left to the final
-    validation.
+def _for_unlisted(holding: Iterable[JsonObject]) -> list[tuple[JsonObject, AnySchema]]:
+    """The rules of parts for properties that they do not list, each with those that the part lists. Patterns
+    are left to the final validation.
     """
     return [
         (as_object(part.get("properties")), rule)

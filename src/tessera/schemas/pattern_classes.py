@@ -1,4 +1,4 @@
-"""Characters and classes of regular expressions, and which of them a reply can hold."""
+"""Characters and classes of regular expressions, and which of them a reply can contain."""
 
 import re
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ _SPACE = r"\t\n\x0b\f\r \u{a0}\u{1680}\u{2000}-\u{200a}\u{2028}\u{2029}\u{202f}\
 _CLASSES = {"d": "0-9", "w": "0-9A-Za-z_", "s": _SPACE}
 CONTROLS = r"\x00-\x07\x0b\x0e-\x1f\x7f"
 UNWRITABLE = re.compile(f"[{CONTROLS}]")
-"""What a reply's JSON cannot hold: it has `\\n` and its like, and no `\\u0001`."""
+"""Characters that the JSON of a reply cannot contain: its only escapes are `\\n` and the like."""
 CONTROL = "a control character that replies do not hold"
 _LETTERS = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "v": "\v", "0": "\0"}
 _NO_IDENTITY = frozenset("bBcdDfkknpPrsStuvwWx0123456789")
@@ -22,8 +22,8 @@ class Malformed(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A member of a class, or a class by itself. `code` is that of a single character; `writable` says that
-    replies can hold all of it.
+    """A member of a class, or a class by itself. `code` is that of a single character. Replies can contain
+    all characters of a `writable` item.
     """
 
     text: str
@@ -32,19 +32,21 @@ class Item:
 
     @property
     def is_control(self) -> bool:
-        """Whether it is one character, which replies do not hold."""
+        """Whether it is a single character that replies cannot contain."""
         return self.code is not None and not self.writable
 
 
 def single(character: str) -> Item:
-    """A character by itself, in or out of a class."""
+    """The item for a single character."""
     plain = character.isalnum() and character.isascii()
     text = character if plain else f"\\u{{{ord(character):x}}}"
     return Item(text, ord(character), writable=not UNWRITABLE.match(character))
 
 
 def _range(low: Item, high: Item) -> list[Item]:
-    if low.code is None or high.code is None:  # annex B: beside a class such as `\w` it is a character
+    if (
+        low.code is None or high.code is None
+    ):  # annex B: beside a class such as `\w`, the hyphen is a character
         return [low, single("-"), high]
     if high.code < low.code:
         raise Malformed("a range that ends before it begins")
@@ -53,8 +55,8 @@ def _range(low: Item, high: Item) -> list[Item]:
 
 
 class ClassReader:
-    """Reads characters, escapes and classes. `rest` has not been read yet; `unsupported` is the first thing
-    that no grammar can hold: reading goes on, for the rest may be malformed.
+    """Reads characters, escapes and classes. `rest` has not been read yet. `unsupported` names the first
+    thing that no grammar can follow; reading goes on, since the rest may be malformed.
     """
 
     def __init__(self, pattern: str) -> None:
@@ -62,7 +64,7 @@ class ClassReader:
         self.unsupported = ""
 
     def cannot_hold(self, what: str) -> str:
-        """Notes what no grammar can hold; returns an expression in its place."""
+        """Notes what no grammar can follow; returns an empty expression for it."""
         self.unsupported = self.unsupported or what
         return ""
 
@@ -75,7 +77,7 @@ class ClassReader:
         return ""
 
     def character_class(self) -> str:
-        """The class whose `[` has been read, without the controls that replies do not hold."""
+        """The class whose `[` has been read, without the control characters that replies cannot contain."""
         negated = bool(self.take("^"))
         items: list[Item] = []
         while not self.take("]"):
@@ -100,12 +102,14 @@ class ClassReader:
     def _class_item(self) -> Item:
         if self.take("\\"):
             return self.escape(in_class=True)
-        character, self.rest = self.rest[:1], self.rest[1:]
+        character = self.rest[:1]
+        self.rest = self.rest[1:]
         return single(character)
 
     def escape(self, *, in_class: bool) -> Item:
-        """What the escape stands for whose backslash has been read."""
-        character, self.rest = self.rest[:1], self.rest[1:]
+        """The item that an escape stands for. Its backslash has been read."""
+        character = self.rest[:1]
+        self.rest = self.rest[1:]
         if not character:
             raise Malformed("a `\\` at the end")
         if members := _CLASSES.get(character.lower()):

@@ -2,12 +2,12 @@ r"""Regular expressions of schemas, rewritten into the one form that grammars ta
 
 JSON Schema means ECMAScript's expressions: unanchored, `\d` and `\w` ASCII, `\s` all white space, and the
 lenient spellings of its annex B. They are rewritten so that the whole text must match, in the syntax that
-llguidance and Rust share. Classes lose the control characters that replies do not hold: llguidance would
+llguidance and Rust share. Classes lose the control characters that replies cannot contain: llguidance would
 write others in their place.
 
-An expression that is well-formed and cannot be followed by a linear automaton (look-around, back-references,
-`\b`, inner anchors) is `Unsupported`; one that ECMAScript does not know either is `Malformed`. What a
-well-formed expression costs is not judged here: the grammar that holds it is tried before it is used.
+A well-formed expression that no linear automaton can follow (look-around, back-references, `\b`, inner
+anchors) is `Unsupported`; one that ECMAScript does not know either is `Malformed`. What an expression costs
+is not judged here: a grammar is tried before it is used.
 """
 
 import re
@@ -30,17 +30,17 @@ __all__ = ["Malformed", "Unsupported", "full_match"]
 
 
 class Unsupported(ValueError):
-    """Well-formed, and nothing that a grammar can hold."""
+    """Well-formed, but no grammar can follow it."""
 
 
 def full_match(pattern: str) -> str:
-    """The expression that matches a whole text where `pattern` matches somewhere in it.
+    """The expression that matches the whole of every text in which `pattern` matches somewhere.
 
     Raises `Unsupported` and `Malformed`.
     """
     if len(pattern) > MAX_CHARACTERS:
         raise Unsupported(f"longer than {MAX_CHARACTERS} characters")
-    reader = _Reader(pattern)
+    reader = _PatternReader(pattern)
     variants = reader.alternatives()
     if reader.rest:
         raise Malformed("an unbalanced `)`")
@@ -54,7 +54,9 @@ def full_match(pattern: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Variant:
-    """A way in which a part can match. It `starts` where the text does (`^`), and `ends` there (`$`)."""
+    """One way in which a part can match. `starts` anchors it to the start of the text (`^`), `ends` to its
+    end (`$`).
+    """
 
     text: str = ""
     starts: bool = False
@@ -65,7 +67,7 @@ class _Variant:
         return self.starts or self.ends
 
 
-class _Reader(ClassReader):
+class _PatternReader(ClassReader):
     """Recursive descent over the pattern; its depth is bounded."""
 
     def __init__(self, pattern: str) -> None:
@@ -86,8 +88,9 @@ class _Reader(ClassReader):
         ]
 
     def _sequence(self) -> list[_Variant]:
-        """An anchor may stand before the first part, after the last, and inside either."""
-        starts = ends = False
+        """Anchors may stand before the first part and after the last, or inside these two."""
+        starts = False
+        ends = False
         parts: list[list[_Variant]] = []
         while self.rest and self.rest[0] not in "|)":
             if self.take("^"):
@@ -114,7 +117,8 @@ class _Reader(ClassReader):
             return [_Variant(rf"[^\n{CONTROLS}]")]
         if self.take("\\"):
             return [_Variant(self.alone(self.escape(in_class=False)))]
-        character, self.rest = self.rest[0], self.rest[1:]
+        character = self.rest[0]
+        self.rest = self.rest[1:]
         if character in "*+?":
             raise Malformed(f"nothing before `{character}`")
         return [_Variant(self.alone(single(character)))]
@@ -142,7 +146,7 @@ class _Reader(ClassReader):
         text = self._count()
         if not text:
             return part
-        self.take("?")  # which match is found first does not matter here
+        self.take("?")  # lazy or greedy: the same texts match
         if self.rest[:1] in ("*", "+") or _COUNT.match(self.rest):
             raise Malformed("a repeat of a repeat without a group")
         if any(each.anchored for each in part):
@@ -155,10 +159,11 @@ class _Reader(ClassReader):
         if simple := self.take("*", "+", "?"):
             return simple
         count = _COUNT.match(self.rest)
-        if not count:  # annex B: a brace that is no count is a character
+        if not count:  # annex B: a brace that begins no count is a character
             return ""
         self.rest = self.rest[count.end() :]
-        least, most = int(count[1]), int(count[3] or 0)
+        least = int(count[1])
+        most = int(count[3] or 0)
         if max(least, most) > _MAX_REPEATED:
             self.cannot_hold(f"a repeat of more than {_MAX_REPEATED}")
         if count[3] and most < least:

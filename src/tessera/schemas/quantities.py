@@ -1,4 +1,4 @@
-"""Limits of numbers, and counts of characters, items and properties, as a grammar can hold them."""
+"""Rewrites limits of numbers, and counts of characters, items and properties, for a grammar."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,20 +6,20 @@ from typing import TypeAlias
 
 from tessera.core.chat import Json, JsonObject
 from tessera.schemas.bounds import MAX_VALUES
+from tessera.schemas.builder import MAX_NUMBER, SchemaBuilder
 from tessera.schemas.keywords import KEYWORDS, LIMITS
 from tessera.schemas.references import as_list, as_object
-from tessera.schemas.rewritten import MAX_NUMBER, Rewritten
 
 Relax: TypeAlias = Callable[[str, str], None]
-"""Called with the pointer and the reason when something is not enforced; raises if the schema is strict."""
+"""Called with the pointer and the reason where something is not enforced. Raises if the schema is strict."""
 
 _MAX_ALTERNATIVES = 24
-"""The most optional properties of which "at least one" is spelled out."""
+"""`minProperties: 1` is spelled out, branch by branch, for at most so many optional properties."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A keyword where it stands: in `schema`, at `pointer`."""
+class Occurrence:
+    """A keyword with its value, at `pointer`. `schema` holds it and the keywords beside it."""
 
     name: str
     value: Json
@@ -28,12 +28,12 @@ class Place:
 
     @property
     def number(self) -> float:
-        """The value of a keyword that the metaschema wants to be a number."""
+        """The value of a keyword which the metaschema requires to be a number."""
         return self.value if isinstance(self.value, (int, float)) else 0
 
 
-def enforced_quantity(rewritten: Rewritten, at: Place, relax: Relax) -> None:
-    """Adds what can be enforced of the keyword at `at`."""
+def enforced_quantity(rewritten: SchemaBuilder, at: Occurrence, relax: Relax) -> None:
+    """Adds what can be enforced of a keyword."""
     if at.name in LIMITS:
         _keep_limit(rewritten, at, relax)
     elif at.name in ("minProperties", "maxProperties"):
@@ -42,8 +42,8 @@ def enforced_quantity(rewritten: Rewritten, at: Place, relax: Relax) -> None:
         _keep_count(rewritten, at, relax)
 
 
-def _keep_limit(rewritten: Rewritten, at: Place, relax: Relax) -> None:
-    """A limit beyond `MAX_NUMBER` is drawn in to it, if that leaves any number."""
+def _keep_limit(rewritten: SchemaBuilder, at: Occurrence, relax: Relax) -> None:
+    """A limit beyond `MAX_NUMBER` becomes `MAX_NUMBER`, if that leaves any number."""
     limit = at.number
     if abs(limit) > MAX_NUMBER:
         upper = at.name in ("maximum", "exclusiveMaximum")
@@ -55,8 +55,8 @@ def _keep_limit(rewritten: Rewritten, at: Place, relax: Relax) -> None:
     rewritten.keywords[at.name] = limit
 
 
-def _keep_count(rewritten: Rewritten, at: Place, relax: Relax) -> None:
-    """A count beyond what is enforced is left out, or drawn in if it is the least."""
+def _keep_count(rewritten: SchemaBuilder, at: Occurrence, relax: Relax) -> None:
+    """A maximum that is too large is left out; a minimum is lowered."""
     most = MAX_VALUES[at.name]
     if at.number > most:
         relax(at.pointer, f"`{at.name}`: more than {most}")
@@ -64,8 +64,8 @@ def _keep_count(rewritten: Rewritten, at: Place, relax: Relax) -> None:
         rewritten.keywords[at.name] = min(at.number, most)
 
 
-def _keep_size(rewritten: Rewritten, at: Place, relax: Relax) -> None:
-    """The number of properties, where the grammar can count them."""
+def _keep_size(rewritten: SchemaBuilder, at: Occurrence, relax: Relax) -> None:
+    """Keeps the number of properties where the grammar can count them."""
     required = set(as_list(at.schema.get("required")))
     named = as_object(at.schema.get("properties"))
     closed = at.schema.get("additionalProperties") is False and "patternProperties" not in at.schema

@@ -1,7 +1,6 @@
-"""References that come back to where they stand: which circles are meaningless, and which have no end."""
+"""Cycles of references: those without meaning, and those that no finite value satisfies."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
 
 from tessera.core.chat import Json, JsonObject
 from tessera.schemas.references import (
@@ -12,34 +11,32 @@ from tessera.schemas.references import (
     definition_name,
     held,
     subschemas,
-    types_named,
     walk,
 )
+from tessera.schemas.resolver import Resolver
+from tessera.schemas.types import types_named
 
 _IN_PLACE = frozenset(
     ("allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas", "dependencies")
 )
 
-Find: TypeAlias = Callable[[str, str], str | None]
-"""The pointer of what a reference, which stands at a pointer, points at; None for nothing in the schema."""
 
-
-def circular(schema: AnySchema, find: Find) -> str | None:
-    """The pointer of a schema that holds for a value only if it holds for that very value, as
-    `{"$ref": "#"}` does; or None.
+def circular(schema: AnySchema, resolver: Resolver) -> str | None:
+    """The pointer of a `$ref` cycle that never descends into a property or an item, such as {"$ref": "#"};
+    None if there is none.
     """
     leads: dict[str, set[str]] = {}
     todo = [""]
     while todo:
         if (pointer := todo.pop()) not in leads:
             below = as_schema(at_pointer(schema, pointer))
-            todo += (to for at, node in walk(below, pointer) for to in _references(node, at, find))
-            leads[pointer] = set(_in_place(below, pointer, find))
+            todo += (to for at, node in walk(below, pointer) for to in _references(node, at, resolver))
+            leads[pointer] = set(_in_place(below, pointer, resolver))
     return _on_a_circle(leads)
 
 
 def _on_a_circle(leads: Mapping[str, set[str]]) -> str | None:
-    """The first node, in order, that leads to a circle; or None."""
+    """The first node that leads to a cycle; None if there is no cycle."""
     before: dict[str, list[str]] = {name: [] for name in leads}
     for name, to in leads.items():
         for each in to:
@@ -54,25 +51,28 @@ def _on_a_circle(leads: Mapping[str, set[str]]) -> str | None:
     return next((name for name, n in n_left.items() if n), None)
 
 
-def _references(node: JsonObject, at: str, find: Find) -> Iterator[str]:
-    if isinstance(reference := node.get("$ref"), str) and (pointer := find(reference, at)) is not None:
+def _references(node: JsonObject, at: str, resolver: Resolver) -> Iterator[str]:
+    if (
+        isinstance(reference := node.get("$ref"), str)
+        and (pointer := resolver.find(reference, at)) is not None
+    ):
         yield pointer
 
 
-def _in_place(schema: AnySchema, pointer: str, find: Find) -> Iterator[str]:
-    """What a schema refers to for the very value that it is applied to."""
+def _in_place(schema: AnySchema, pointer: str, resolver: Resolver) -> Iterator[str]:
+    """The references of a schema that apply to the same value as the schema itself."""
     todo: list[tuple[str, Json]] = [(pointer, schema)]
     while todo:
         at, node = todo.pop()
         if isinstance(node, Mapping):
-            yield from _references(node, at, find)
+            yield from _references(node, at, resolver)
             for name in _IN_PLACE & node.keys():
                 todo += ((f"{at}/{name}{below}", inner) for below, inner in held(name, node[name]))
 
 
 def bottomless(document: Document) -> Iterator[str]:
-    """The names of definitions that no finite value satisfies, such as a list whose every node needs a next
-    one. Once a name was yielded, its definition is taken to be satisfied.
+    """The names of definitions that no finite value satisfies, such as a list in which every node requires a
+    next one. Definitions that depend on a yielded one are judged as if it had a finite value.
     """
     values = _Finite()
     nodes = {name: values.node() for name in document.definitions}
@@ -86,8 +86,8 @@ def bottomless(document: Document) -> Iterator[str]:
 
 
 class _Finite:
-    """Which schemas have a finite value: those of which enough parts have one. Takes linear time: a part
-    is looked at when it becomes finite, and not again.
+    """Finds the schemas that have a finite value: a schema has one if enough of its parts have. This takes
+    linear time: a part is visited once, when it turns out to have one.
     """
 
     def __init__(self) -> None:
@@ -97,14 +97,14 @@ class _Finite:
         self._new: list[int] = []
 
     def node(self) -> int:
-        """A schema that needs nothing yet."""
+        """Adds a node that needs nothing yet."""
         self._n_needed.append(0)
         self._part_of.append([])
         self._finite.append(False)
         return len(self._finite) - 1
 
     def describe(self, node: int, schema: AnySchema, named: Mapping[str, int]) -> None:
-        """Notes what the schema of a node needs. `named` are the nodes of the definitions."""
+        """Adds what the schema of a node needs. `named` are the nodes of the definitions."""
         todo: list[tuple[int, AnySchema]] = [(node, schema)]
         while todo:
             whole, part = todo.pop()
@@ -128,14 +128,14 @@ class _Finite:
         return part
 
     def settle(self) -> None:
-        """Finds what is finite, once all schemas are described."""
+        """Finds the nodes with finite values, once all schemas are described."""
         for node, n_needed in enumerate(self._n_needed):
             if n_needed <= 0:
                 self._mark(node)
         self._spread()
 
     def assume(self, node: int) -> None:
-        """Takes a node to be finite, and what follows from that."""
+        """Treats a node as having a finite value."""
         self._mark(node)
         self._spread()
 
@@ -156,11 +156,12 @@ class _Finite:
 
 
 def _needed(schema: JsonObject) -> Iterator[AnySchema]:
-    """The schemas of what every value holds, if all values are objects, or arrays that are not empty."""
+    """The schemas of the members and items that every value must have."""
     types = types_named(schema)
-    properties, required = schema.get("properties"), schema.get("required")
-    if types == {"object"} and isinstance(properties, Mapping) and isinstance(required, Sequence):
+    properties = schema.get("properties")
+    required = schema.get("required")
+    if types <= {"object"} and isinstance(properties, Mapping) and isinstance(required, Sequence):
         for name in required:
             yield as_schema(properties.get(str(name), True))
-    if types == {"array"} and schema.get("minItems"):
+    if types <= {"array"} and schema.get("minItems"):
         yield as_schema(schema.get("items", True))

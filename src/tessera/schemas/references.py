@@ -1,12 +1,12 @@
-"""Schemas within schemas, and references between them: what a part needs to stand alone.
+"""Schemas within schemas, and the references between them.
 
-References are JSON pointers within the document. What they point at becomes a definition, named by its
-pointer, and every reference a reference to a definition: so any part of a schema can be cut out and used by
-itself, together with the definitions it reaches.
+In a `Document` every reference names a definition, by the JSON pointer that the definition had in the schema
+of the client. Any part of it can therefore be used alone, together with the definitions that it reaches.
 
-Constants, defaults and examples are data: what looks like a reference there is none (`walk`).
+Constants, defaults and examples are data: something that looks like a reference there is none.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -14,26 +14,36 @@ from urllib.parse import quote, unquote
 
 from tessera.core.chat import Json, JsonObject
 from tessera.schemas.keywords import KEYWORDS
-from tessera.schemas.work import Work
+from tessera.schemas.work import A_GLANCE, Work
 
 AnySchema: TypeAlias = JsonObject | bool
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A schema whose references all name `definitions`, by the pointer they had in what the client sent."""
+    """A schema whose references all name `definitions`."""
 
     root: AnySchema
     definitions: Mapping[str, AnySchema]
 
+    def target(self, schema: JsonObject) -> AnySchema:
+        """The definition that the `$ref` of `schema` names."""
+        return self.definitions[definition_name(schema)]
+
     def resolve(self, schema: AnySchema) -> AnySchema:
-        """What a schema that is nothing but a reference stands for."""
+        """Follows a schema that is only a reference."""
         while isinstance(schema, Mapping) and set(schema) == {"$ref"}:
-            schema = self.definitions[definition_name(schema)]
+            schema = self.target(schema)
         return schema
 
+    def in_place(self, schema: AnySchema, work: Work, *unions: str) -> Iterator[JsonObject]:
+        """What the function `in_place` finds in this document, counted as `work`."""
+        for part in in_place(schema, self.target, *unions):
+            work.spend(A_GLANCE)
+            yield part
+
     def standing_alone(self, part: AnySchema, work: Work | None = None) -> JsonObject:
-        """`part` as a document of its own, with the definitions that it reaches. Counts them as `work`."""
+        """`part` as a whole schema, with the definitions that it reaches. Counts these as `work`."""
         reached: dict[str, AnySchema] = {}
         todo = sorted(targets(part))
         while todo:
@@ -58,17 +68,17 @@ def definition_name(schema: JsonObject) -> str:
 
 
 def escaped(token: str) -> str:
-    """One token of a JSON pointer."""
+    """A name as one token of a JSON pointer."""
     return token.replace("~", "~0").replace("/", "~1")
 
 
 def unescaped(token: str) -> str:
-    """The text of one token of a JSON pointer."""
+    """The name that one token of a JSON pointer stands for."""
     return token.replace("~1", "/").replace("~0", "~")
 
 
 def walk(schema: AnySchema, pointer: str = "") -> Iterator[tuple[str, JsonObject]]:
-    """Every schema within `schema`, with its pointer, by the keywords that hold schemas. Does not recurse."""
+    """Every schema within `schema`, itself included, with its pointer. Does not recurse."""
     todo: list[tuple[str, Json]] = [(pointer, schema)]
     while todo:
         at, node = todo.pop()
@@ -78,30 +88,30 @@ def walk(schema: AnySchema, pointer: str = "") -> Iterator[tuple[str, JsonObject
                 todo += ((f"{at}/{escaped(name)}{below}", inner) for below, inner in held(name, value))
 
 
-def held(name: str, value: Json) -> Iterator[tuple[str, Json]]:
+def held(name: str, value: Json) -> list[tuple[str, Json]]:
     """The schemas in the value of the keyword `name`, each with its pointer below that value."""
+    found: list[tuple[str, Json]] = []
+
+    def note(schema: Json, pointer: str) -> Json:
+        found.append((pointer, schema))
+        return schema
+
+    with_schemas(name, value, note)
+    return found
+
+
+def with_schemas(name: str, value: Json, change: Callable[[Json, str], Json]) -> Json:
+    """The value of the keyword `name`, every schema in it changed. `change` takes a schema and its pointer
+    below that value.
+    """
     holds = KEYWORDS[name].holds if name in KEYWORDS else "value"
     match value:
         case Mapping() if holds == "named schemas":
-            yield from ((f"/{escaped(key)}", each) for key, each in value.items())
+            return {key: change(each, f"/{escaped(key)}") for key, each in value.items()}
         case Mapping() | bool() if holds == "schema":
-            yield "", value
+            return change(value, "")
         case [*schemas] if holds in ("schema", "schemas"):
-            yield from ((f"/{i}", each) for i, each in enumerate(schemas))
-        case _:
-            pass
-
-
-def with_schemas(name: str, value: Json, change: Callable[[Json], Json]) -> Json:
-    """The value of the keyword `name`, every schema in it changed."""
-    holds = KEYWORDS[name].holds if name in KEYWORDS else "value"
-    match value:
-        case Mapping() if holds == "named schemas":
-            return {key: change(each) for key, each in value.items()}
-        case Mapping() | bool() if holds == "schema":
-            return change(value)
-        case [*schemas] if holds in ("schema", "schemas"):
-            return [change(each) for each in schemas]
+            return [change(each, f"/{i}") for i, each in enumerate(schemas)]
         case _:
             return value
 
@@ -111,33 +121,38 @@ def targets(schema: AnySchema) -> set[str]:
     return {definition_name(node) for _, node in walk(schema) if "$ref" in node}
 
 
+def in_place(schema: Json, target: Callable[[JsonObject], Json], *unions: str) -> Iterator[JsonObject]:
+    """The schemas that hold for a value if `schema` does, by `allOf` and by `$ref`, whose `target` is given;
+    and the branches of `unions`, which may hold.
+    """
+    seen: set[int] = set()
+    todo = deque([schema])
+    while todo:
+        part = todo.popleft()
+        if isinstance(part, Mapping) and id(part) not in seen:
+            seen.add(id(part))
+            yield part
+            todo += (each for keyword in ("allOf", *unions) for each in as_list(part.get(keyword)))
+            if isinstance(part.get("$ref"), str):
+                todo.append(target(part))
+
+
 def at_pointer(document: Json, pointer: str) -> Json:
-    """What `pointer` points at; raises `LookupError`."""
+    """The value at `pointer`; raises `LookupError`."""
     found = document
     for token in pointer.split("/")[1:]:
         match found:
             case Mapping():
                 found = found[unescaped(token)]
-            case Sequence() if not isinstance(found, str) and token.isdigit():
+            case Sequence() if not isinstance(found, str) and token.isdecimal():
                 found = found[int(token)]
             case _:
                 raise LookupError(pointer)
     return found
 
 
-def types_named(schema: JsonObject) -> set[str]:
-    """What `type` says; without it, every type."""
-    match schema.get("type"):
-        case str(name):
-            return {name}
-        case [*names]:
-            return {str(name) for name in names}
-        case _:
-            return {"null", "boolean", "integer", "number", "string", "array", "object"}
-
-
 def as_list(value: Json) -> Sequence[Json]:
-    """The items of a list; nothing for other values."""
+    """The items of an array; none for other values."""
     return value if isinstance(value, Sequence) and not isinstance(value, str) else ()
 
 
@@ -147,7 +162,7 @@ def as_object(value: Json) -> JsonObject:
 
 
 def subschemas(schema: JsonObject, keyword: str) -> list[AnySchema]:
-    """The schemas in the list under `keyword`."""
+    """The schemas in the array under `keyword`."""
     return [as_schema(branch) for branch in as_list(schema.get(keyword))]
 
 

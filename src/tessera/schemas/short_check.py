@@ -1,6 +1,6 @@
-"""Whether a value fits a schema, as far as that can be said in few steps.
+"""Whether a value fits a schema, as far as a bounded number of steps can tell.
 
-A verdict is True, False or, where the schema says what is not followed here, None.
+A verdict is None where it depends on keywords that are not checked here.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -9,13 +9,15 @@ from typing import TypeAlias
 from urllib.parse import unquote
 
 from tessera.core.chat import Json, JsonObject
+from tessera.schemas.references import as_list, at_pointer
 from tessera.schemas.simple_patterns import finds
+from tessera.schemas.types import equal, exact, is_number, types_named, types_of
 
 Verdict: TypeAlias = bool | None
 _MOST_STEPS = 3_000
 _PATTERN_STEPS = 10
 _DEEPEST = 64
-# What is not followed, by the type of value that it speaks of.
+# Keywords that are not checked, by the type of value that they restrict.
 _OPEN: Mapping[type, frozenset[str]] = {
     str: frozenset({"format"}),
     list: frozenset({"contains", "uniqueItems", "unevaluatedItems"}),
@@ -35,11 +37,14 @@ class TooLong(Exception):
 
 
 class ShortCheck:
-    """Checks by one document, within a common number of steps. Values are those of `json.loads`."""
+    """Checks values against schemas of one document. All checks share one budget of steps. Values are those
+    of `json.loads`.
+    """
 
     def __init__(self, root: JsonObject) -> None:
         self._root = root
-        self._n_steps = self._depth = 0
+        self._n_steps = 0
+        self._depth = 0
 
     def step(self, n_steps: int = 1) -> None:
         """Counts work that is about to be done; raises `TooLong`."""
@@ -48,12 +53,11 @@ class ShortCheck:
             raise TooLong
 
     def referred_to(self, reference: str) -> Json:
-        """What a reference points at."""
+        """The schema that a reference points at."""
         self.step(1 + reference.count("/"))
         return referred_to(self._root, reference)
 
     def holds(self, schema: Json, value: Json) -> Verdict:
-        """Whether the value fits."""
         self.step()
         if not isinstance(schema, Mapping):
             return schema is not False
@@ -66,13 +70,13 @@ class ShortCheck:
             self._depth -= 1
 
     def _verdicts(self, schema: JsonObject, value: Json) -> Iterator[Verdict]:
-        """What each keyword says."""
-        yield _typed(schema.get("type"), value)
-        for keyword, constants in (("const", [schema.get("const")]), ("enum", as_items(schema.get("enum")))):
+        """One verdict for each keyword."""
+        yield not types_named(schema).isdisjoint(types_of(value))
+        for keyword, constants in (("const", [schema.get("const")]), ("enum", as_list(schema.get("enum")))):
             if keyword in schema:
                 self.step(sum(map(_weight, constants)))
-                yield any(same(constant, value) for constant in constants)
-        if _is_number(value):
+                yield any(equal(constant, value) for constant in constants)
+        if is_number(value):
             yield from _within(schema, value)
         elif isinstance(value, str | list | Mapping):
             yield from _sized(schema, value)
@@ -87,13 +91,13 @@ class ShortCheck:
         yield from self._in_place(schema, value)
 
     def _in_place(self, schema: JsonObject, value: Json) -> Iterator[Verdict]:
-        """What is said of the same value by other schemas."""
+        """The verdicts of other schemas on the same value."""
         if isinstance(reference := schema.get("$ref"), str):
             yield self.holds(self.referred_to(reference), value)
-        yield from (self.holds(each, value) for each in as_items(schema.get("allOf")))
-        if branches := as_items(schema.get("anyOf")):
+        yield from (self.holds(each, value) for each in as_list(schema.get("allOf")))
+        if branches := as_list(schema.get("anyOf")):
             yield _not(_all(_not(self.holds(branch, value)) for branch in branches))
-        if branches := as_items(schema.get("oneOf")):
+        if branches := as_list(schema.get("oneOf")):
             yield _one([self.holds(branch, value) for branch in branches])
         if "not" in schema:
             yield _not(self.holds(schema["not"], value))
@@ -106,14 +110,16 @@ class ShortCheck:
 
     def _of_items(self, schema: JsonObject, items: list[Json]) -> Iterator[Verdict]:
         rule = schema.get("items", True)
-        first, rest = as_items(schema.get("prefixItems")), rule
+        first = as_list(schema.get("prefixItems"))
+        rest = rule
         if isinstance(rule, list):  # drafts before 2020-12
-            first, rest = rule, schema.get("additionalItems", True)
+            first = rule
+            rest = schema.get("additionalItems", True)
         for i, item in enumerate(items):
             yield self.holds(first[i] if i < len(first) else rest, item)
 
     def _of_members(self, schema: JsonObject, members: JsonObject) -> Iterator[Verdict]:
-        required = as_items(schema.get("required"))
+        required = as_list(schema.get("required"))
         self.step(len(required))
         yield all(name in members for name in required if isinstance(name, str))
         properties = schema.get("properties")
@@ -128,7 +134,7 @@ class ShortCheck:
             yield _all(self.holds(rule, member) for rule in by_pattern or ())
 
     def rules_by_pattern(self, schema: JsonObject, name: str) -> list[Json] | None:
-        """What `patternProperties` says of a member of that name; None where that is open."""
+        """The schemas in `patternProperties` for a member of that name; None where that is not decided."""
         by_pattern = schema.get("patternProperties")
         if not isinstance(by_pattern, Mapping):
             return []
@@ -140,45 +146,22 @@ class ShortCheck:
         return finds(pattern, text)
 
 
-def referred_to(root: JsonObject, reference: str) -> Json:
-    """What a reference within a schema points at; anything is allowed by one that points nowhere."""
-    at: Json = root
-    if not reference.startswith("#"):
+def referred_to(root: Json, reference: str) -> Json:
+    """What a reference within a schema points at; a reference to nothing in it allows anything."""
+    pointer = unquote(reference[1:])
+    if not reference.startswith("#") or (pointer and not pointer.startswith("/")):
         return True
-    for part in unquote(reference[1:]).split("/")[1:]:
-        key = part.replace("~1", "/").replace("~0", "~")
-        if isinstance(at, Mapping):
-            at = at.get(key, True)
-        elif (items := as_items(at)) and key.isdecimal() and int(key) < len(items):
-            at = items[int(key)]
-        else:
-            return True
-    return at
-
-
-def as_items(value: Json) -> list[Json]:
-    """The items of an array; nothing for other values."""
-    return value if isinstance(value, list) else [*value] if isinstance(value, tuple) else []
-
-
-def same(left: Json, right: Json) -> bool:
-    """Equality of JSON: 1 is 1.0, and is not true."""
-    if isinstance(left, bool) or isinstance(right, bool):
-        return left is right
-    if _is_number(left) and _is_number(right):
-        return _exact(left) == _exact(right)
-    if isinstance(left, Mapping) and isinstance(right, Mapping):
-        return left.keys() == right.keys() and all(same(left[name], right[name]) for name in left)
-    if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(map(same, left, right))
-    return type(left) is type(right) and left == right
+    try:
+        return at_pointer(root, pointer)
+    except LookupError:
+        return True
 
 
 def _weight(value: Json) -> int:
     """How many values there are in a value, itself included."""
     if isinstance(value, Mapping):
         return 1 + sum(map(_weight, value.values()))
-    return 1 + sum(map(_weight, as_items(value)))
+    return 1 + sum(map(_weight, as_list(value)))
 
 
 def _all(verdicts: Iterator[Verdict]) -> Verdict:
@@ -200,40 +183,6 @@ def _one(verdicts: list[Verdict]) -> Verdict:
     return None if None in verdicts else True in verdicts
 
 
-def _typed(types: Json, value: Json) -> bool:
-    names = [types] if isinstance(types, str) else as_items(types)
-    return not names or any(name in names for name in _types_of(value))
-
-
-def _types_of(value: Json) -> tuple[str, ...]:
-    match value:
-        case None:
-            return ("null",)
-        case bool():
-            return ("boolean",)
-        case str():
-            return ("string",)
-        case Mapping():
-            return ("object",)
-        case list() | tuple():
-            return ("array",)
-        case _:
-            return ("integer", "number") if _is_whole(value) else ("number",)
-
-
-def _is_number(value: Json) -> bool:
-    return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) or (isinstance(value, Decimal) and value == value.to_integral_value())
-
-
-def _exact(value: Json) -> int | Decimal:
-    """A number as it is written."""
-    return Decimal(repr(value)) if isinstance(value, float) else value  # pyright: ignore[reportReturnType]
-
-
 _LIMITS: Mapping[str, Callable[[int | Decimal, int | Decimal], bool]] = {
     "minimum": lambda value, limit: value >= limit,
     "maximum": lambda value, limit: value <= limit,
@@ -248,9 +197,9 @@ def _within(schema: JsonObject, value: Json) -> Iterator[Verdict]:
         limit = schema.get(keyword)
         if limit is True:  # draft 4: the other keyword's limit is excluded
             limit = schema.get(keyword.replace("exclusiveM", "m"))
-        if _is_number(limit):
+        if is_number(limit):
             try:
-                yield fits(_exact(value), _exact(limit))
+                yield fits(exact(value), exact(limit))
             except (InvalidOperation, ZeroDivisionError):
                 yield None
 

@@ -1,55 +1,56 @@
-"""What a JSON Schema says about the parameters of a function, as far as reading raw text needs it.
+"""How the raw text of a parameter is read, by the JSON Schema of its function.
 
-A text may be JSON and a string at once, such as `5`. What it is read as:
+A text may be JSON and a string at once, such as `5`. It is read like this:
 
-- by the types and constants that the schema allows, only one of the two can be meant: that one;
-- both can be meant: JSON if it is valid, else the string. But where the text is valid as a string, JSON in
-  quotes is that string, quotes included, and so is a number, a boolean or null with blanks around it, for a
-  replayed call would show neither as it was written.
+- if the types and constants of the schema allow only one of the two, as that one;
+- if they allow both, as JSON if that is valid, else as the string. But where the string is valid, JSON in
+  quotes is read as the string, quotes included; so is a number, a boolean or null with blanks around it. In a
+  replayed call, both would otherwise look different from what the model wrote.
 
-So every string that is not also JSON of another allowed type is written as it is, and a call is replayed as
-it was written. Keywords that are malformed say nothing.
+So a string is written as it is unless it is also JSON of another allowed type, and a call is replayed as it
+was written. Malformed keywords are ignored.
 """
 
 import json
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
-from typing import NoReturn, cast
+from typing import NoReturn
 
 from tessera.core.chat import Json, JsonObject
 from tessera.schemas.parameter_check import ParameterCheck
+from tessera.schemas.parameters import joined
+from tessera.schemas.references import as_list, in_place
 from tessera.schemas.short_check import referred_to
+from tessera.schemas.types import TYPES, equal, types_named, types_of
 
-_TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
-_ANY_TYPE: frozenset[str] = frozenset(_TYPES)
-_TEXT_ONLY = frozenset({"string"})
-_NO_TYPE: frozenset[str] = frozenset()
-
+_UNIONS = ("anyOf", "oneOf")
+_ANY_TYPE = frozenset(TYPES)
+_TEXT_ONLY = frozenset(("string",))
 # Deeper than any schema people write; beyond it everything is allowed.
 _DEEPEST = 64
 _MOST_PARTS = 1_000
-"""Looked at for one value. What they leave open is allowed."""
+"""The most parts of a schema that are visited for one value. What the others restrict is allowed."""
 _BLANKS = " \t\r\n"
 _NOTHING: JsonObject = {}
 
 
 class Signature:
-    """The parameters of one function. `names` are those that the schema lists; with `is_union`, what one may
-    be depends on others. There must be at least `least`.
+    """The parameters of one function. `names` are those that the schema lists. With `is_union`, the values
+    that one may have depend on others. There must be at least `least` parameters.
 
-    This runs in the event loop, on schemas that clients send: each part of one is looked at once for its
-    types, and a bounded number of parts for each value.
+    This runs in the event loop, on schemas that clients send: the types of each part are found once, and a
+    bounded number of parts is visited for each value.
     """
 
     def __init__(self, schema: JsonObject) -> None:
         self._root = schema
-        holding = [*self._parts()]
-        self._properties = {**_joined("anyOf", self._parts(_choices)), **_joined("allOf", holding)}
+        holding = [*in_place(schema, self._target)]
+        possible = in_place(schema, self._target, *_UNIONS)
+        self._properties = {**joined("anyOf", possible), **joined("allOf", holding)}
         self._unlisted: Json = {"allOf": [_unlisted(part) for part in holding]}
         self._types: dict[int, frozenset[str]] = {}
         self._check = ParameterCheck(schema)
-        self.is_union = any(True for part in holding for _ in _choices(part))
+        self.is_union = any(as_list(part.get(keyword)) for part in holding for keyword in _UNIONS)
         counts = [part.get("minProperties") for part in holding]
         self.least = max((int(count) for count in counts if isinstance(count, int | float)), default=0)
         self.names = tuple(self._properties)
@@ -64,7 +65,8 @@ class Signature:
 
     def read(self, name: str, text: str, before: JsonObject = _NOTHING) -> str:
         """The JSON text of a value that was written as `text`, after the arguments `before`."""
-        schema, string = self._schema(name), json.dumps(text, ensure_ascii=False)
+        schema = self._schema(name)
+        string = json.dumps(text, ensure_ascii=False)
         try:
             value: Json = json.loads(text, parse_constant=_refuse)
         except (ValueError, RecursionError):
@@ -88,7 +90,7 @@ class Signature:
             if not isinstance(part, Mapping):
                 todo.pop()
                 continue
-            inner = [*self._all_of(part), *chain.from_iterable(_choices(part))]
+            inner = [*self._all_of(part), *chain.from_iterable(_unions(part))]
             new = [each for each in inner if isinstance(each, Mapping) and id(each) not in self._types]
             if new and id(part) not in self._types:
                 self._types[id(part)] = _ANY_TYPE  # for a part that refers back to this one
@@ -96,21 +98,21 @@ class Signature:
                 continue
             todo.pop()
             types = _own_types(part).intersection(*map(self._known_types, self._all_of(part)))
-            for choice in _choices(part):
-                types &= frozenset().union(*map(self._known_types, choice))
+            for union in _unions(part):
+                types &= frozenset[str]().union(*map(self._known_types, union))
             self._types[id(part)] = types
         return self._known_types(schema)
 
     def _known_types(self, schema: Json) -> frozenset[str]:
         if isinstance(schema, Mapping):
             return self._types[id(schema)]
-        return _NO_TYPE if schema is False else _ANY_TYPE
+        return frozenset() if schema is False else _ANY_TYPE
 
     def _allows(self, schema: Json, value: Json) -> bool:
-        """Whether the schema allows a value, as far as types and constants say. Every part is asked once, so
-        that references that fan out, or come back, cost nothing.
+        """Whether the schema allows a value, as far as types and constants tell. Every part is visited once:
+        references that fan out, or form cycles, cost nothing.
         """
-        if not self._types_of(schema).intersection(_kinds(value)):
+        if self._types_of(schema).isdisjoint(types_of(value)):
             return False
         seen: dict[int, bool] = {}
 
@@ -123,43 +125,23 @@ class Signature:
             seen[id(schema)] = (
                 _fits(schema, value)
                 and all(ask(each, depth + 1) for each in self._all_of(schema))
-                and all(any(ask(each, depth + 1) for each in choice) for choice in _choices(schema))
+                and all(any(ask(each, depth + 1) for each in union) for union in _unions(schema))
             )
             return seen[id(schema)]
 
         return ask(schema, 0)
 
     def _all_of(self, schema: JsonObject) -> Iterator[Json]:
-        if isinstance(pointer := schema.get("$ref"), str):
-            yield referred_to(self._root, pointer)
-        yield from _list(schema.get("allOf"))
+        if isinstance(schema.get("$ref"), str):
+            yield self._target(schema)
+        yield from as_list(schema.get("allOf"))
 
-    def _parts(self, *further: Callable[[JsonObject], Iterator[Sequence[Json]]]) -> Iterator[JsonObject]:
-        """The schemas that hold for the arguments as a whole, or, with `_choices`, may hold."""
-        seen: set[int] = set()
-        todo: deque[Json] = deque([self._root])
-        while todo:
-            schema = todo.popleft()
-            if not isinstance(schema, Mapping) or id(schema) in seen:
-                continue
-            seen.add(id(schema))
-            todo += self._all_of(schema)
-            todo += [each for choices in further for choice in choices(schema) for each in choice]
-            yield schema
-
-
-def _joined(keyword: str, parts: Iterable[JsonObject]) -> JsonObject:
-    """By name, what parts say of a property."""
-    found: dict[str, list[Json]] = {}
-    for part in parts:
-        if isinstance(properties := part.get("properties"), Mapping):
-            for name, each in properties.items():
-                found.setdefault(name, []).append(each)
-    return {name: each[0] if len(each) == 1 else {keyword: each} for name, each in found.items()}
+    def _target(self, schema: JsonObject) -> Json:
+        return referred_to(self._root, str(schema["$ref"]))
 
 
 def _unlisted(schema: JsonObject) -> Json:
-    """What a schema says of parameters that it does not list, whatever their names are."""
+    """The schema for parameters that are not listed, whatever their names are."""
     others = schema.get("additionalProperties", True)
     by_pattern = schema.get("patternProperties")
     if isinstance(by_pattern, Mapping) and by_pattern:
@@ -168,63 +150,31 @@ def _unlisted(schema: JsonObject) -> Json:
 
 
 def _is_replayed(text: str, value: Json) -> bool:
-    """Whether a replayed call shows `value` as `text`; of objects and arrays any spelling counts."""
+    """Whether a replayed call shows `value` as `text`. Objects and arrays may be spelled in any way."""
     return isinstance(value, Mapping | list) or text == text.strip(_BLANKS)
 
 
 def _own_types(schema: JsonObject) -> frozenset[str]:
     """The types that the schema's own keywords allow."""
-    allowed = _values(schema)
-    kinds = _TYPES if allowed is None else {kind for value in allowed for kind in _kinds(value)}
-    return frozenset(kind for kind in kinds if _type_allows(schema.get("type"), kind))
+    allowed = _constants(schema)
+    named = types_named(schema)
+    return named if allowed is None else named.intersection(chain.from_iterable(map(types_of, allowed)))
 
 
 def _fits(schema: JsonObject, value: Json) -> bool:
-    allowed = _values(schema)
-    return any(_type_allows(schema.get("type"), kind) for kind in _kinds(value)) and (
-        allowed is None or any(each == value and _kinds(each) == _kinds(value) for each in allowed)
+    allowed = _constants(schema)
+    return not types_named(schema).isdisjoint(types_of(value)) and (
+        allowed is None or any(equal(each, value) for each in allowed)
     )
 
 
-def _values(schema: JsonObject) -> Sequence[Json] | None:
-    if "const" in schema:
-        return [schema["const"]]
-    return _list(schema.get("enum")) or None
+def _constants(schema: JsonObject) -> Sequence[Json] | None:
+    return [schema["const"]] if "const" in schema else as_list(schema.get("enum")) or None
 
 
-def _type_allows(types: Json, kind: str) -> bool:
-    names = [types] if isinstance(types, str) else _list(types)
-    return not names or kind in names or (kind == "integer" and "number" in names)
-
-
-def _kinds(value: Json) -> tuple[str, ...]:
-    """The types a value has."""
-    match value:
-        case None:
-            return ("null",)
-        case bool():
-            return ("boolean",)
-        case int():
-            return ("integer", "number")
-        case float():
-            return ("integer", "number") if value.is_integer() else ("number",)
-        case str():
-            return ("string",)
-        case Mapping():
-            return ("object",)
-        case _:
-            return ("array",)
-
-
-def _choices(schema: JsonObject) -> Iterator[Sequence[Json]]:
-    """Alternatives, of each of which one must hold."""
-    for keyword in ("anyOf", "oneOf"):
-        if alternatives := _list(schema.get(keyword)):
-            yield alternatives
-
-
-def _list(value: Json) -> Sequence[Json]:
-    return cast("Sequence[Json]", value) if isinstance(value, list | tuple) else ()
+def _unions(schema: JsonObject) -> Iterator[Sequence[Json]]:
+    """Lists of schemas, of each of which one must hold."""
+    return filter(None, (as_list(schema.get(keyword)) for keyword in _UNIONS))
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -1,12 +1,14 @@
-"""Regular expressions of clients that may be searched for in the event loop: those that cannot take long.
+"""Regular expressions of clients that are safe to run in the event loop.
 
 Python's `re` tries all ways to match. There are few of them in a short text if no group is repeated and there
-are few repetitions and alternatives.
+are few repetitions and alternatives. This is another question than that of `patterns`, which rewrites any
+expression for an automaton: here a pattern is only searched for, or not decided.
 """
 
 import re
 
-_LONGEST_PATTERN, _LONGEST_TEXT = 200, 48
+_LONGEST_PATTERN = 200
+_LONGEST_TEXT = 48
 _MOST_BARS = 8
 _TOKEN = re.compile(
     r"(?P<repetition>(?:[*+?]|\{[0-9]{1,3}(?:,[0-9]{0,3})?\})\??)"
@@ -37,5 +39,6 @@ def _is_simple(pattern: str) -> bool:
             return False
         kinds.append(token.lastgroup)
         at = token.end()
-    n_bars, n_repetitions = kinds.count("bar"), kinds.count("repetition")
+    n_bars = kinds.count("bar")
+    n_repetitions = kinds.count("repetition")
     return n_bars <= _MOST_BARS and n_repetitions <= (1 if n_bars else 2)

@@ -60,7 +60,8 @@ def _ipv6() -> str:
 
 _IPV6 = _ipv6()
 
-_A, _H = "[A-Za-z0-9]", "[A-Za-z0-9-]"
+_A = "[A-Za-z0-9]"
+_H = "[A-Za-z0-9-]"
 
 
 def _label(most: int, first: str = _A) -> str:
@@ -89,7 +90,8 @@ _RIGHT_TO_LEFT = r"[\u05d0-\u05ea\u0620-\u063f\u0641-\u064a\u0671-\u06d3]{1,14}"
 
 def _idn_host() -> str:
     """Hosts beyond ASCII, with so few and short labels that they keep to the lengths in punycode too."""
-    first, later = f"[A-Za-z0-9{_LETTERS}]", f"[A-Za-z0-9{_LETTERS}{_NOT_FIRST}]"
+    first = f"[A-Za-z0-9{_LETTERS}]"
+    later = f"[A-Za-z0-9{_LETTERS}{_NOT_FIRST}]"
     # Long words of European languages have few letters beyond ASCII.
     mostly_ascii = (
         f"[A-Za-z0-9]{{0,30}}[{_LETTERS}][A-Za-z0-9]{{0,20}}"
@@ -116,7 +118,8 @@ def _mailbox(beyond_ascii: str, host: str) -> tuple[str, str]:
 
 def _uri(beyond_ascii: str, private: str, *, reference: bool) -> str:
     """RFC 3986; with characters beyond ASCII, RFC 3987. A reference may be relative."""
-    plain, escaped = rf"A-Za-z0-9\-._~!$&'()*+,;={beyond_ascii}", "%[0-9a-fA-F]{2}"
+    plain = rf"A-Za-z0-9\-._~!$&'()*+,;={beyond_ascii}"
+    escaped = "%[0-9a-fA-F]{2}"
     in_path = f"(?:[{plain}:@]|{escaped})"
     future = r"[vV][0-9a-fA-F]+\.[A-Za-z0-9._~!$&'()*+,;=:-]+"
     host = rf"(?:\[(?:{_IPV6}|{future})\]|(?:[{plain}]|{escaped})*)"

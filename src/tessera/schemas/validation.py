@@ -1,8 +1,8 @@
-"""Validation of finished values, the second half of the guarantee: `jsonschema-rs` has the last word.
+"""Validates finished values with `jsonschema-rs`, the second half of the guarantee.
 
 Numbers keep their digits (`Decimal`), so that 0.1 is a tenth and 1e400 is finite. Formats are asserted in
-every draft. Patterns may look around and refer back, within a bounded number of steps: a text that would take
-more does not match. Nothing is ever fetched.
+every draft. Patterns may have look-around and back-references; a text that takes too many steps to match does
+not match. Nothing is ever fetched.
 """
 
 import json
@@ -32,7 +32,7 @@ _LATER_FORMATS = (
     "duration", "idn-hostname", "iri", "iri-reference", "json-pointer", "relative-json-pointer",
     "uri-reference", "uri-template", "uuid",
 )  # fmt: skip
-# In a schema of a draft that does not know them yet, these formats would not be checked at all.
+# The library checks these formats only in drafts that define them.
 _FORMATS = {
     name: jsonschema_rs.Draft202012Validator({"format": name}, validate_formats=True).is_valid
     for name in _LATER_FORMATS
@@ -53,8 +53,8 @@ def schema_problem(schema: AnySchema) -> SchemaProblem | None:
 
 
 def _build(schema: AnySchema) -> jsonschema_rs.Validator:
-    """The validator of the draft that the schema names, or of 2020-12. What it cannot read, and clients send,
-    is put otherwise: older forms, a `$schema` that nobody knows, and the lenient spellings of patterns.
+    """The validator of the draft that the schema names, or of 2020-12. What clients send and that validator
+    cannot read is rewritten: older forms, an unknown `$schema`, and lenient spellings of patterns.
     """
     ways: list[tuple[int, Callable[[], Any]]] = [
         (2020, lambda: modern(schema)),
@@ -82,7 +82,7 @@ def _build(schema: AnySchema) -> jsonschema_rs.Validator:
 
 
 def _plain(schema: Any) -> Any:  # noqa: ANN401 - JSON, as the library has it
-    """The library takes no other mapping than a dict."""
+    """The library takes no mapping but a dict."""
     return schema if isinstance(schema, bool) else dict(schema)
 
 
@@ -99,13 +99,13 @@ def _readable(schema: Json) -> Any:  # noqa: ANN401 - JSON, as the library has i
             case "patternProperties", Mapping():
                 readable[name] = {_readable_pattern(each): _readable(inner) for each, inner in value.items()}
             case _:
-                readable[name] = with_schemas(name, value, _readable)
+                readable[name] = with_schemas(name, value, lambda each, _: _readable(each))
     return readable
 
 
 def _readable_pattern(pattern: str) -> str:
-    """The pattern itself if the validator reads it, else another spelling of it. A well-formed one that has
-    none, or is too large, is not checked.
+    """The pattern itself if the validator can read it, else an equal one. A well-formed pattern for which
+    there is none is replaced by one that always matches.
     """
     if _is_read(pattern):
         return pattern
@@ -127,14 +127,14 @@ def _is_read(pattern: str) -> bool:
 
 
 class Validator:
-    """Whether texts are JSON that fits one schema. Immutable, and safe to use from many threads."""
+    """Validates texts by one schema. Immutable, and safe to use from many threads."""
 
     def __init__(self, schema: JsonObject | bool) -> None:
         """Raises what `jsonschema_rs` raises for what is not a schema."""
         self._validator = _build(schema)
 
     def validate(self, text: str) -> str | None:
-        """None, or what is wrong with `text`: where and which rule, without quoting it."""
+        """Where `text` is invalid, and by which keyword, without quoting it; None if it is valid."""
         try:
             value = json.loads(text, parse_float=Decimal, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:

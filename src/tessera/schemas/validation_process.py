@@ -7,16 +7,16 @@ import msgspec
 
 from tessera.processes import answering
 from tessera.schemas.validation import Validator
-from tessera.schemas.validation_question import Checks, Problem
+from tessera.schemas.validation_question import ValidationProblem, Validations
 
 _MEMORY_BYTES = 2**30
 _QUESTION_S = 3.0
 _KEPT_BYTES = 4 * 2**20
-"""How much text of schemas stays compiled."""
+"""The most text of schemas whose validators are kept."""
 
 
 class _Validators:
-    """Validators of schemas that were seen before, least recently used out first."""
+    """Keeps the validators of schemas; the least recently used is dropped first."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[bytes, tuple[Validator, int]] = OrderedDict()
@@ -36,13 +36,13 @@ class _Validators:
 
 def _prepare(setup: bytes) -> answering.Answerer:
     validators = _Validators()
-    questions = msgspec.json.Decoder(Checks)
+    questions = msgspec.json.Decoder(Validations)
 
     def answer(asked: bytes) -> bytes:
         for place, check in enumerate(questions.decode(asked).checks):
             if problem := validators.of(bytes(check.schema)).validate(check.text):
-                return msgspec.json.encode(Problem(place, problem))
-        return msgspec.json.encode(Problem())
+                return msgspec.json.encode(ValidationProblem(place, problem))
+        return msgspec.json.encode(ValidationProblem())
 
     return answer
 

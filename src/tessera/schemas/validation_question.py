@@ -1,23 +1,23 @@
-"""What a process is asked about a finished reply, and its answer."""
+"""The question about a finished reply, and the answer of the process."""
 
 import msgspec
 
 
-class Check(msgspec.Struct):
-    """A text, and the schema that it must fit."""
+class Validation(msgspec.Struct):
+    """A text and the schema by which to validate it."""
 
     schema: msgspec.Raw
     text: str
 
 
-class Checks(msgspec.Struct):
-    """All that is to be checked of one choice."""
+class Validations(msgspec.Struct):
+    """All texts of one choice."""
 
-    checks: list[Check]
+    checks: list[Validation]
 
 
-class Problem(msgspec.Struct):
-    """What is wrong with the first text that does not fit, and its place; None if all of them fit."""
+class ValidationProblem(msgspec.Struct):
+    """The problem of the first invalid text, and its place in the list; None if all are valid."""
 
     place: int = 0
     problem: str | None = None

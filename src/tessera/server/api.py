@@ -1,11 +1,11 @@
-"""An API process: it serves HTTP on a socket that it inherits, with an engine that may be in another process.
+"""What an API process does: HTTP on a socket that it is given, with engines in processes of their own.
 
     python -m tessera.server.api FD
 
-FD is an inherited, bound socket. Standard input begins with an `ApiPlan`; after that it is the lifeline: its
-end means that the parent has exited, or wants this process to stop now. The first byte on standard output
-says that the model can answer; from then on one byte a second says that the process is not stuck. SIGTERM
-begins the shutdown, and SIGUSR1 writes the stacks of all threads to standard error.
+FD is an inherited, bound socket. Standard input begins with an `ApiPlan`; after that it is the lifeline,
+which ends when the parent wants this process to stop, or has itself ended. The first byte on standard output
+says that a model can answer; from then on, one byte a second is the heartbeat. SIGTERM begins the shutdown,
+and SIGUSR1 writes the stacks of all threads to standard error.
 """
 
 import asyncio
@@ -25,22 +25,21 @@ import msgspec
 import uvicorn
 import uvloop
 
-from tessera.catalog import Model
-from tessera.engine.host.client import OpenVinoEngine
+from tessera.catalog import Catalog
 from tessera.errors import EngineError, StartupError
 from tessera.http.app import build_app
-from tessera.models.folder import ModelFolder
 from tessera.observe.logs import configure
-from tessera.server.blueprints import catalog, read_blueprint
+from tessera.processes.frames import frame, read_frame
 from tessera.server.draining import DrainingServer
 from tessera.server.http1.protocol import GuardedProtocol
+from tessera.server.models import ModelPlan, open_catalog
 from tessera.server.sockets import listen
 from tessera.server.wiring import wire_service
 from tessera.settings import Settings
 
-# Logs are ours, draining has waited already when uvicorn shuts down, and no header of a proxy is trusted. An
-# idle connection outlives its place in the pools of clients (httpx: 5 s) and proxies (nginx: 60 s): were the
-# server the first to close it, a request that is sent just then would be lost.
+# We write the logs, draining has waited already when uvicorn shuts down, and nothing is known of proxies. An
+# idle connection outlives its place in the pools of clients (httpx: 5 s) and proxies (nginx: 60 s): if the
+# server closed it first, it would lose a request that arrives just then.
 UVICORN: Mapping[str, Any] = {
     "ws": "none",
     "log_config": None,
@@ -53,54 +52,42 @@ UVICORN: Mapping[str, Any] = {
 BEAT_S = 1.0
 _STDIN = 0
 _STDOUT = 1
-_LENGTH_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
 class ApiPlan:
-    """What an API process gets from its parent. `settings` hold a key; `secret` is the pepper;
-    without a `folder` the engine is a scripted one of the process's own.
-    """
+    """What an API process is told: plain data. The settings hold a key; `secret` is the pepper."""
 
     settings: Settings
     secret: bytes
-    folder: ModelFolder | None
-    engine_path: str | None
+    models: tuple[ModelPlan, ...]
 
 
 def pack(plan: ApiPlan) -> bytes:
-    """As `read_plan` expects it."""
-    payload = msgspec.msgpack.encode(plan, enc_hook=str)  # of paths
-    return len(payload).to_bytes(_LENGTH_BYTES, "big") + payload
+    """The frame that `read_plan` reads."""
+    return frame(msgspec.msgpack.encode(plan, enc_hook=str))  # of paths
 
 
 def read_plan(fd: int) -> ApiPlan:
-    """Reads the plan, and not a byte more: what follows is the lifeline's."""
-    with os.fdopen(fd, "rb", buffering=0, closefd=False) as pipe:
-        payload = _exactly(pipe.read, int.from_bytes(_exactly(pipe.read, _LENGTH_BYTES), "big"))
+    """Reads the plan, and not a byte more: what follows belongs to the lifeline."""
+    payload = read_frame(lambda n_bytes: os.read(fd, n_bytes))
+    if payload is None:
+        sys.exit("The parent ended before it said what to do.")
     return msgspec.msgpack.decode(payload, type=ApiPlan, dec_hook=lambda _, text: Path(text))
 
 
-def _exactly(read: Callable[[int], bytes | None], n_bytes: int) -> bytes:
-    received = b""
-    while len(received) < n_bytes:
-        more = read(n_bytes - len(received))
-        if not more:
-            sys.exit("The parent ended before it said what to do.")
-        received += more
-    return received
-
-
 class Api:
-    """The HTTP service of one process, from its socket to the model."""
+    """The HTTP service of one process, from its socket to the models."""
 
-    def __init__(self, model: Model, settings: Settings, secret: bytes, listener: socket.socket) -> None:
-        service = wire_service(settings, catalog(model, settings), secret)
+    def __init__(self, catalog: Catalog, settings: Settings, secret: bytes, listener: socket.socket) -> None:
+        """Nothing runs before `run`. The settings have a key."""
+        service = wire_service(settings, catalog, secret)
         self.metrics = service.metrics
         self.records = service.in_flight.records
         config = uvicorn.Config(build_app(service), http=GuardedProtocol, lifespan="on", **UVICORN)
         config.load()
-        self._model = model
+        self._models = catalog.models()
+        self._told_to_end = False
         self._listener = listener
         self._server = DrainingServer(
             config,
@@ -110,40 +97,51 @@ class Api:
         )
 
     async def run(self, started: Callable[[], None]) -> None:
-        """Serves until shutdown has finished. Calls `started` once the model can answer."""
+        """Serves until the shutdown has finished; calls `started` once a model can answer."""
         listen(self._listener)
         opening = asyncio.create_task(self._open(started))
-        opening.add_done_callback(lambda task: task.cancelled() or task.exception() is None or self.end())
+        opening.add_done_callback(self._end_if_failed)
         try:
             await self._server.serve(sockets=[self._listener])
         finally:
             opening.cancel()
             (ended,) = await asyncio.gather(opening, return_exceptions=True)
-        # An engine that is closed before it was ready raises EngineError.
-        if isinstance(ended, Exception) and not isinstance(ended, EngineError):
+        # A shutdown interrupts a start that is still going on; that is no failure.
+        if isinstance(ended, Exception) and not isinstance(ended, EngineError) and not self._told_to_end:
             raise ended
 
     def drain(self) -> None:
-        """Begins the shutdown."""
+        """Begins the shutdown: running replies may be finished."""
+        self._told_to_end = True
         self._server.drain()
 
     def end(self) -> None:
-        """Stops now; replies still running end with an error."""
+        """Stops now; replies that are still running end with an error."""
+        self._told_to_end = True
         self._server.end()
+
+    def _end_if_failed(self, opening: asyncio.Task[None]) -> None:
+        if not (opening.cancelled() or self._told_to_end) and opening.exception():
+            self._server.end()
 
     async def _open(self, started: Callable[[], None]) -> None:
         await self._server.listening.wait()
-        if isinstance(self._model.engine, OpenVinoEngine):
-            self._model.engine.connect()
-            await self._model.engine.ready()
-        await self._model.start()
-        gc.freeze()  # all objects until here live as long as the process: the collector may ignore them
-        started()
+        starting = [asyncio.create_task(model.start()) for model in self._models]
+        try:
+            # One model that cannot be restarted must not keep the others from answering.
+            for n_ready, start in enumerate(asyncio.as_completed(starting)):
+                await start
+                if n_ready == 0:
+                    gc.freeze()  # these objects stay: the collector need not look through them again
+                    started()
+        finally:
+            for task in starting:
+                task.cancel()
+            await asyncio.gather(*starting, return_exceptions=True)
 
 
 async def _work(plan: ApiPlan, listener: socket.socket) -> None:
-    model = read_blueprint(plan.settings, plan.folder).model(plan.engine_path)
-    api = Api(model, plan.settings, plan.secret, listener)
+    api = Api(open_catalog(plan.models), plan.settings, plan.secret, listener)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, api.drain)
 

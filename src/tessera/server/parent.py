@@ -1,5 +1,4 @@
-"""`tessera serve`, the parent process: it binds sockets, finds the model's files, runs the engine and the
-API, and shuts them down.
+"""`tessera serve`, the parent process: binds the sockets, prepares the models, runs engines and the API.
 
 With one worker the API runs in this process, with more in processes of their own: either way it is a `Front`.
 """
@@ -11,7 +10,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,29 +20,29 @@ import uvloop
 
 from tessera import __version__
 from tessera.access.keys import KeyHasher, generate_key
-from tessera.catalog import Model
+from tessera.catalog import Catalog, Model
 from tessera.engine.host.process import EngineProcess
+from tessera.engine.registry import engine_row
 from tessera.errors import EngineError, StartupError
 from tessera.http.admin.app import admin_app
 from tessera.http.admin.debug import debug_routes
 from tessera.http.admin.routes import admin_routes
-from tessera.models.folder import ModelFolder
 from tessera.models.progress import Progress
 from tessera.observe.logs import configure, log
 from tessera.observe.metrics import exposition
 from tessera.server.admin import serving_admin
 from tessera.server.api import Api, ApiPlan
-from tessera.server.blueprints import find_folder, read_blueprint
 from tessera.server.migrating import prepared
+from tessera.server.models import ModelPlan, catalog_of, prepare_models, read_blueprint
 from tessera.server.sockets import address, bind, shared
 from tessera.server.storage import pepper
 from tessera.server.systemd import notify
 from tessera.server.wiring import limits, tiers
 from tessera.server.workers import Workers
-from tessera.settings import Settings
+from tessera.settings import Settings, model_settings
 
 _logger = logging.getLogger(__name__)
-# The first process of a container has no default action for them: whatever is not handled is ignored.
+# The first process of a container has no default action for signals: it ignores those it does not handle.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -51,23 +50,25 @@ class Front(Protocol):
     """What answers HTTP. Its shutdown has the phases of `server/draining.py`."""
 
     async def run(self, started: Callable[[], None]) -> None:
-        """Serves until shutdown has finished. Calls `started` once the model can answer."""
+        """Serves until the shutdown has finished; calls `started` once a model can answer."""
         ...
 
     def drain(self) -> None:
-        """Begins the shutdown."""
+        """Begins the shutdown: running replies may be finished."""
         ...
 
     def end(self) -> None:
-        """Stops now; replies still running end with an error."""
+        """Stops now; replies that are still running end with an error."""
         ...
 
 
 def run_service(settings: Settings, progress: Progress) -> None:
-    """Serves the model of the settings until a signal ends it; raises `StartupError`."""
+    """Serves the models of the settings until a signal asks for the end; raises `StartupError`."""
     configure(settings.log_level, settings.log_format)
     faulthandler.register(signal.SIGUSR1)
-    # Bad settings are reported before anything is downloaded.
+    # Bad settings stop the start before anything is downloaded.
+    for each in model_settings(settings):
+        engine_row(each)
     tiers(settings)
     limits(settings)
     pepper(settings)
@@ -81,39 +82,44 @@ def run_service(settings: Settings, progress: Progress) -> None:
         if settings.admin_port is not None:
             flags = "--admin-host and --admin-port"
             admin = stack.enter_context(bind(settings.admin_host, settings.admin_port, flags))
-        folder = find_folder(settings, progress)
+        plans = prepare_models(settings, progress)
         runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
-        runner.run(_serve(settings, folder, listener, admin))
+        runner.run(_serve(settings, plans, listener, admin))
 
 
 async def _serve(
-    given: Settings, folder: ModelFolder | None, listener: socket.socket, admin: socket.socket | None
+    given: Settings, models: Sequence[ModelPlan], listener: socket.socket, admin: socket.socket | None
 ) -> None:
     # The API processes have no use for the admin key.
     settings = dataclasses.replace(given, api_key=given.api_key or generate_key(), admin_key=None)
     secret = pepper(settings)
-    blueprint = read_blueprint(settings, folder)
-    engine = EngineProcess(blueprint.config, hang_s=settings.engine_hang_s) if blueprint.config else None
-    path = engine.path if engine else None
-    model = blueprint.model(path)
+    blueprints = [read_blueprint(plan) for plan in models]
+    # With several models, the death of one engine is no reason to end the service.
+    processes = [blueprint.process(gives_up=len(blueprints) == 1) for blueprint in blueprints]
+    engines = [process for process in processes if process]
+    addresses = [process.path if process else None for process in processes]
+    pairs = zip(blueprints, addresses, strict=True)
+    catalog = catalog_of([(blueprint.settings, blueprint.model(at)) for blueprint, at in pairs])
     with _metrics_directory(settings) as metrics_directory:
         front: Front
         if settings.workers == 1:
-            front = api = Api(model, settings, secret, listener)
+            front = api = Api(catalog, settings, secret, listener)
             records = api.records
-            shown = exposition(api.metrics, lambda: _counts(engine))
+            shown = exposition(api.metrics, lambda: _counts(engines))
         else:
-            plan = ApiPlan(settings, secret, folder, path)
+            placed = zip(models, addresses, strict=True)
+            plans = tuple(dataclasses.replace(plan, address=at) for plan, at in placed)
+            plan = ApiPlan(dataclasses.replace(settings, models=None), secret, plans)
             front = Workers(plan, shared(listener, settings.workers), metrics_directory)
             records = None
-            shown = exposition(None, lambda: _counts(engine), metrics_directory)
+            shown = exposition(None, lambda: _counts(engines), metrics_directory)
         _obey_signals(front)
         new_key = None if given.api_key else settings.api_key
-        announce = _Announcement(settings, model, address(listener), new_key)
+        announce = _Announcement(settings.workers, catalog, address(listener), new_key)
         async with prepared(settings) as store:
             routes = [*admin_routes(store, tiers(settings), KeyHasher(secret)), *debug_routes(records)]
             async with serving_admin(admin_app(shown, given.admin_key, routes), admin):
-                await run(front, engine, announce)
+                await run(front, engines, announce)
 
 
 def _check_admin_key(settings: Settings) -> None:
@@ -127,35 +133,44 @@ def _check_admin_key(settings: Settings) -> None:
         raise StartupError("TESSERA_ADMIN_KEY and TESSERA_API_KEY are the same: clients would be admins.")
 
 
-def _counts(engine: EngineProcess | None) -> Mapping[str, int]:
-    """What the admin listener shows of the engine."""
-    return {**engine.gauges, "n_restarts": engine.n_restarts} if engine else {}
+def _counts(engines: Sequence[EngineProcess]) -> Mapping[str, Mapping[str, int]]:
+    """What the admin listener shows of the engines, by the id of their model."""
+    return {each.served.model_id: {**each.gauges, "n_restarts": each.n_restarts} for each in engines}
 
 
-async def run(front: Front, engine: EngineProcess | None, announce: Callable[[], None]) -> None:
-    """Runs both until the front has shut down, or the engine cannot go on. The engine is closed last."""
-    serving = asyncio.create_task(front.run(announce))
-    if engine is None:
-        await serving
-        return
-    began = asyncio.Event()
-    computing = asyncio.create_task(engine.run(began.set))
+async def run(front: Front, engines: Sequence[EngineProcess], announce: Callable[[], None]) -> None:
+    """Serves until the front has shut down, or an engine cannot go on. The engines end after the front.
+
+    Calls `announce` once the front can answer and all engines are ready. Raises `StartupError` if an engine
+    does not start.
+    """
+    n_starting = 1 + len(engines)
+
+    def count_started() -> None:
+        nonlocal n_starting
+        n_starting -= 1
+        if not n_starting:
+            announce()
+
+    serving = asyncio.create_task(front.run(count_started))
+    computing = [asyncio.create_task(engine.run(count_started)) for engine in engines]
     try:
-        await asyncio.wait({serving, computing}, return_when=asyncio.FIRST_COMPLETED)
-        if computing.done():
+        await asyncio.wait({serving, *computing}, return_when=asyncio.FIRST_COMPLETED)
+        if not serving.done():
             front.end()
         await serving
     finally:
-        await engine.aclose()
-        (failure,) = await asyncio.gather(computing, return_exceptions=True)
-    if isinstance(failure, EngineError) and not began.is_set():
+        await asyncio.gather(*(engine.aclose() for engine in engines))
+        ended = await asyncio.gather(*computing, return_exceptions=True)
+    failure = next((each for each in ended if each is not None), None)
+    if isinstance(failure, EngineError) and n_starting:
         raise StartupError(failure.message) from failure
     if failure is not None:
         raise failure
 
 
 def _obey_signals(front: Front) -> None:
-    """The first SIGTERM or SIGINT begins the shutdown, the second ends it at once."""
+    """The first SIGTERM or SIGINT begins the shutdown, the second shortens it."""
     n_signals = 0
 
     def obey() -> None:
@@ -173,7 +188,7 @@ def _obey_signals(front: Front) -> None:
 
 @contextmanager
 def _metrics_directory(settings: Settings) -> Generator[Path | None]:
-    """The directory that several API processes write their metrics to, if there is an admin listener."""
+    """The folder that several API processes share for their metrics, if there is a listener to show them."""
     if settings.workers == 1 or settings.admin_port is None:
         yield None
         return
@@ -183,35 +198,39 @@ def _metrics_directory(settings: Settings) -> Generator[Path | None]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Announcement:
-    """Logs and prints, when the model can answer, what is served and where."""
+    """Logs and prints that the service can answer, and tells the service manager."""
 
-    settings: Settings
-    model: Model
+    workers: int
+    catalog: Catalog
     address: str
     new_key: str | None
 
     def __call__(self) -> None:
-        model = self.model
-        names = [alias for alias in self.settings.aliases if alias != model.id]
-        log(
-            _logger,
-            "info",
-            "serving",
-            version=__version__,
-            model=model.id,
-            aliases=", ".join(names),
-            context_tokens=model.context_tokens,
-            address=self.address,
-            workers=self.settings.workers,
-        )
-        with suppress(OSError):  # standard output may be closed
-            self._print(names)
+        for model in self.catalog.models():
+            log(
+                _logger,
+                "info",
+                "serving",
+                version=__version__,
+                model=model.id,
+                aliases=", ".join(self._aliases(model)),
+                context_tokens=model.context_tokens,
+                address=self.address,
+                workers=self.workers,
+            )
+        with suppress(OSError):  # nobody reads it, which is no reason not to serve
+            self._print()
         notify("READY=1")
 
-    def _print(self, names: list[str]) -> None:
-        model = self.model
-        also = f", which also answers to {', '.join(names)}" if names else ""
-        print(f"Serving {model.id}{also}.", flush=True)
-        print(f"Listening on {self.address}/v1, context {model.context_tokens} tokens.", flush=True)
+    def _print(self) -> None:
+        models = self.catalog.models()
+        for model in models:
+            names = ", ".join(self._aliases(model))
+            print(f"Serving {model.id}{f', which also answers to {names}' if names else ''}.", flush=True)
+        contexts = ", ".join(str(model.context_tokens) for model in models)
+        print(f"Listening on {self.address}/v1, context {contexts} tokens.", flush=True)
         if self.new_key:
             print(f"export TESSERA_API_KEY={self.new_key}", flush=True)
+
+    def _aliases(self, model: Model) -> list[str]:
+        return [name for name, named in self.catalog.names() if named is model and name != model.id]

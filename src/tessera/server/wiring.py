@@ -1,6 +1,7 @@
 """The composition root: settings become the `Service` that an API process runs."""
 
 import math
+from collections.abc import Collection
 from contextlib import AsyncExitStack
 
 from tessera.access.capacity import Capacity, reserve
@@ -44,7 +45,7 @@ def wire_service(settings: Settings, catalog: Catalog, secret: bytes) -> Service
         catalog=catalog,
         keys=keys,
         limits=limits(settings),
-        capacity=capacity(settings, catalog.default),
+        capacity=capacity(settings, catalog.models()),
         metrics=metrics,
         limiter=limiter(settings, metrics),
         ledger=ledger,
@@ -75,11 +76,12 @@ def limits(settings: Settings) -> HttpLimits:
     )
 
 
-def capacity(settings: Settings, model: Model) -> Capacity:
-    """The places of one API process: a few more than the engine computes at once, so that when a sequence
-    ends the next one is in the engine already.
+def capacity(settings: Settings, models: Collection[Model]) -> Capacity:
+    """The places of one API process: a few more than the engines compute at once, so that when a sequence
+    ends the next one is in its engine already.
     """
-    at_once = settings.max_running or math.ceil(1.25 * model.engine.info.max_sequences)
+    n_sequences = sum(model.engine.info.max_sequences for model in models)
+    at_once = settings.max_running or math.ceil(1.25 * n_sequences)
     n_places = math.ceil(at_once / settings.workers)
     named = tiers(settings)
     priorities = {named[name].priority for name in named.names()}

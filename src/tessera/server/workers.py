@@ -1,7 +1,6 @@
-"""API processes as their parent sees them: each has a socket of its own, and is started again if it dies or
-hangs.
+"""API processes, as their parent sees them: each has its own socket and is restarted when it dies or hangs.
 
-The parent keeps the sockets: what arrives for a process that is dead waits for the one that follows it.
+The parent keeps the sockets: connections to a process that has died wait for the one that follows it.
 """
 
 import asyncio
@@ -27,7 +26,7 @@ _logger = logging.getLogger(__name__)
 
 COMMAND = children.command("tessera.server.api")
 LAST_DELAY_S = 10.0
-# What a process may take beyond the drain's own times before it is killed.
+# How long a process may take beyond the times of the drain before it is killed.
 SLACK_S = 5.0
 _PIPE_BYTES = 2**16
 _OUR_OWN = ("NOTIFY_SOCKET", "PROMETHEUS_MULTIPROC_DIR")
@@ -39,7 +38,7 @@ class Workers:
     def __init__(
         self, plan: ApiPlan, listeners: Sequence[socket.socket], metrics_directory: Path | None = None
     ) -> None:
-        """Nothing runs before `run`. `metrics_directory` is where prometheus_client keeps their metrics."""
+        """Nothing runs before `run`. prometheus_client keeps their metrics in `metrics_directory`."""
         self._plan = pack(plan)
         self._n_looks = math.ceil(plan.settings.worker_hang_s / BEAT_S)
         self._drain_s = plan.settings.drain_delay_s + plan.settings.shutdown_grace_s
@@ -50,7 +49,7 @@ class Workers:
         self._leaving = asyncio.Event()
 
     async def run(self, started: Callable[[], None]) -> None:
-        """Until the way down has been gone; `started` is called when tokens flow in all of them.
+        """Serves until the shutdown has finished; calls `started` once all processes can answer.
 
         Raises `StartupError` if one ends before it was ever ready.
         """
@@ -68,7 +67,7 @@ class Workers:
             await asyncio.gather(announcing, *tasks, return_exceptions=True)
 
     def drain(self) -> None:
-        """Begin the way down in all of them."""
+        """Begins the shutdown in all of them."""
         self._leave()
         for process in self._running:
             with suppress(ProcessLookupError):
@@ -76,20 +75,20 @@ class Workers:
         asyncio.get_running_loop().call_later(self._drain_s + SLACK_S, self._kill)
 
     def end(self) -> None:
-        """Go it at once."""
+        """Stops all of them now."""
         self._leave()
         for process in self._running:
             _cut_lifeline(process)
         asyncio.get_running_loop().call_later(SLACK_S, self._kill)
 
     def _leave(self) -> None:
-        """Nobody follows those that run: what connects to one that has ended goes to another."""
+        """Closes the sockets, so that new connections go to other servers, and restarts no process."""
         self._leaving.set()
         for listener in self._listeners:
             listener.close()
 
     async def _keep(self, listener: socket.socket, ready: asyncio.Event) -> None:
-        """One process after the other on the same socket."""
+        """Runs one process after another on the same socket."""
         pauses = Pauses(LAST_DELAY_S)
         with listener:
             while not self._leaving.is_set():
@@ -105,34 +104,30 @@ class Workers:
                     await asyncio.wait_for(self._leaving.wait(), delay_s)
 
     async def _live(self, listener: socket.socket, ready: asyncio.Event) -> int:
-        """The exit code of one process, which is in `_running` until then."""
-        if self._metrics_directory:  # somebody may have cleared /tmp
+        """Runs a process, which is in `_running` meanwhile; returns its exit code."""
+        if self._metrics_directory:  # /tmp may have been cleared
             self._metrics_directory.mkdir(mode=0o700, exist_ok=True)
         fd = listener.fileno()
         process = await children.start((*COMMAND, str(fd)), self._environment, pass_fds=(fd,))
         assert process.stdout is not None
         self._running.add(process)
         try:
-            with suppress(BrokenPipeError):  # it has ended, which `wait` will report
-                children.write(process, self._plan)
-            if self._leaving.is_set():  # it came while this one was being started
+            with suppress(OSError):  # it has died already: its exit code says more
+                await children.send(process, self._plan)
+            if self._leaving.is_set():  # the shutdown began while this process was being started
                 _cut_lifeline(process)
             if await process.stdout.read(1):
                 ready.set()
                 await self._watch(process, process.stdout)
             return await process.wait()
-        except BaseException:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-            raise
         finally:
+            await children.kill(process)
             self._running.discard(process)
             if self._metrics_directory:
                 forget(process.pid, self._metrics_directory)
 
     async def _watch(self, process: Process, beats: asyncio.StreamReader) -> None:
-        """Until it ends, or has been silent for too long and is killed."""
+        """Returns when the process has ended, or was killed because its heartbeat stopped."""
         with suppress(TimeoutError):
             while await patiently(partial(beats.read, _PIPE_BYTES), self._n_looks, BEAT_S):
                 pass
@@ -155,7 +150,7 @@ async def _announce(ready: Sequence[asyncio.Event], started: Callable[[], None])
 
 
 def _environment(metrics_directory: Path | None) -> dict[str, str]:
-    """Ours, without the settings: the plan says it all."""
+    """Our own, without the settings, which are in the plan."""
     return children.without_secrets(*_OUR_OWN) | (
         {"PROMETHEUS_MULTIPROC_DIR": str(metrics_directory)} if metrics_directory else {}
     )

@@ -1,4 +1,4 @@
-"""Token ids to ordered pieces of text and control tokens, without ever splitting a character."""
+"""Decodes token ids to ordered pieces of text and control tokens, without splitting a character."""
 
 import codecs
 from collections.abc import Sequence
@@ -11,12 +11,13 @@ _decoder = codecs.getincrementaldecoder("utf-8")
 
 
 class Detokenizer:
-    """The running decoding of one sequence.
+    """Decodes one sequence.
 
-    Bytes of an unfinished character are held until it is whole; a byte becomes U+FFFD only once no further
+    Bytes of an unfinished character are held until it is whole. A byte becomes U+FFFD only once no further
     byte could make it valid, or when a control token or the end of the sequence comes instead. A sequence
-    that its length cuts ends before the unfinished character. A token's logprob travels with the first piece
-    that holds something of it; that of a token that spells nothing with the next piece of text.
+    that the token limit cuts ends before the unfinished character. A token's logprob goes with the first
+    piece that holds a part of it; the logprob of a token that spells nothing goes with the next piece of
+    text.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -28,13 +29,13 @@ class Detokenizer:
         self._waiting: tuple[TokenLogprob, ...] = ()
 
     def feed(self, token_id: int, logprob: TokenLogprob | None = None) -> tuple[Piece, ...]:
-        """The pieces that this token completes, often none or one; a control token's logprob is dropped."""
+        """The pieces that this token completes, mostly none or one. A control token's logprob is dropped."""
         control = self._control.get(token_id)
         if control is not None:
             return (*self.flush(), ControlPiece(token_id, control))
         spelled = self._bytes_of(token_id)
         if spelled and not self._holds_bytes and not self._waiting:
-            # Nearly every token: whole characters, and nothing before them.
+            # The common case: whole characters, and nothing held before them.
             try:
                 return (TextPiece(spelled.decode(), () if logprob is None else (logprob,)),)
             except UnicodeDecodeError:
@@ -42,7 +43,9 @@ class Detokenizer:
         return self._resume(spelled, () if logprob is None else (logprob,))
 
     def plain(self, token_ids: Sequence[int]) -> str | None:
-        """The text of ordinary tokens that are whole characters, when nothing is held; else None, unread."""
+        """The text of ordinary tokens, if they spell whole characters and nothing is held. Else None; then
+        the tokens still have to be fed.
+        """
         if self._holds_bytes or self._waiting or not self._ordinary(token_ids):
             return None
         try:
@@ -53,9 +56,11 @@ class Detokenizer:
             return None
 
     def flush(self) -> tuple[Piece, ...]:
-        """The end of the text, which the model chose: what is held will not be completed."""
-        text, logprobs = self._decode.decode(b"", final=True) if self._holds_bytes else "", self._waiting
-        self._holds_bytes, self._waiting = False, ()
+        """Ends a text that the model itself ended: what is held will not be completed."""
+        text = self._decode.decode(b"", final=True) if self._holds_bytes else ""
+        logprobs = self._waiting
+        self._holds_bytes = False
+        self._waiting = ()
         return (TextPiece(text, logprobs),) if text else ()
 
     def _resume(self, spelled: bytes, logprob: tuple[TokenLogprob, ...]) -> tuple[Piece, ...]:
@@ -65,7 +70,7 @@ class Detokenizer:
         if not text:
             self._waiting += logprob
             return ()
-        # What was held before is in `text` whole; what is held now are last bytes of this token, or all.
+        # All that was held before is in `text`. What is held now are the last bytes of this token, or all.
         shown, self._waiting = (
             (self._waiting + logprob, ()) if n_held < len(spelled) else (self._waiting, logprob)
         )

@@ -1,7 +1,7 @@
-"""Texts that were encoded before need not be again.
+"""A cache of the token ids of texts.
 
-Between two control tokens, the ids of a text depend on that text alone: of a conversation that goes on, all
-but the newest turn is found here.
+Between two control tokens, the ids of a text depend on that text alone. In a conversation that goes on, all
+texts but those of the newest turn are found here.
 """
 
 import hashlib
@@ -11,13 +11,14 @@ from collections.abc import Callable, Sequence
 from threading import Lock
 
 _ENTRY_BYTES = 250
-"""What an entry takes besides its ids."""
+"""The memory of an entry besides its ids."""
 
 
 class EncodedTexts:
-    """The ids of texts under one tokenizer, least recently used out first. Safe to use from many threads.
+    """The ids of texts under one tokenizer. The least recently used are dropped first. Safe to use from many
+    threads.
 
-    The texts of different salts are kept apart: nobody can tell by the time it takes what others sent.
+    Texts under different salts are kept apart, so that no client can tell from timing what another one sent.
     """
 
     def __init__(self, max_bytes: int = 32 * 2**20) -> None:
@@ -27,13 +28,13 @@ class EncodedTexts:
         self._lock = Lock()
 
     def ids(self, text: str, salt: bytes, encode: Callable[[str], list[int]]) -> Sequence[int]:
-        """What `encode` makes of the text. `salt` has at most 64 bytes."""
+        """The ids of the text, by `encode` if they are not cached. `salt` has at most 64 bytes."""
         key = hashlib.blake2b(text.encode(errors="surrogatepass"), key=salt, digest_size=32).digest()
         kept = self.find(key)
         return self.keep(key, encode(text)) if kept is None else kept
 
     def find(self, key: bytes) -> Sequence[int] | None:
-        """The ids kept under a key; it must be a digest with the salt in it."""
+        """The ids under a key, which must be a digest that includes the salt."""
         with self._lock:
             kept = self._kept.get(key)
             if kept is not None:
@@ -41,7 +42,7 @@ class EncodedTexts:
             return kept
 
     def keep(self, key: bytes, ids: Sequence[int]) -> Sequence[int]:
-        """Keep ids under such a key; returns them."""
+        """Keeps ids under such a key; returns them."""
         entry = array("I", ids)
         with self._lock:
             if (before := self._kept.pop(key, None)) is not None:

@@ -1,7 +1,7 @@
 """The tokenizer that a GGUF file carries in its metadata, as the `tokenizers` library knows it.
 
-Keys and the meaning of `tokenizer.ggml.pre` are those of the GGUF specification and llama.cpp; where a
-family's own tokenizer.json composes characters (NFC), so do we.
+The keys and the meaning of `tokenizer.ggml.pre` follow the GGUF specification and llama.cpp. Where a family's
+own tokenizer.json composes characters (NFC), so does this one.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,12 +13,15 @@ from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tok
 
 from tessera.errors import StartupError
 
-_NORMAL, _CONTROL, _USER_DEFINED = 1, 3, 4
+_NORMAL = 1
+_CONTROL = 3
+_USER_DEFINED = 4
 
 _CONTRACTION = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 _REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-_UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+_UPPER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]"
+_LOWER = r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
 _CASED = (
     rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+%s|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*%s|%s"
     r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -27,7 +30,7 @@ _CASED = (
 
 @dataclass(frozen=True, slots=True)
 class _Splitting:
-    """How text is cut into words before merging, one pattern after the other."""
+    """How text is cut into words before merging. The patterns apply one after the other."""
 
     patterns: tuple[str, ...]
     nfc: bool = False
@@ -71,10 +74,10 @@ PRE_TOKENIZERS: Mapping[str, _Splitting] = {
 
 
 def tokenizer_from_gguf(metadata: Mapping[str, object]) -> tokenizers.Tokenizer:
-    """Build the tokenizer of a GGUF file from its key-value pairs; arrays are sequences of plain values.
+    """Builds the tokenizer of a GGUF file from its key-value pairs. Arrays are sequences of plain values.
 
-    Control and user-defined tokens become added tokens. Raises `StartupError` naming the key that is missing
-    or of a kind unknown here.
+    Control and user-defined tokens become added tokens. Raises `StartupError`, which names the key that is
+    missing or has an unknown value.
     """
     kind = str(metadata.get("tokenizer.ggml.model", "missing"))
     build = _MODELS.get(kind)
@@ -145,7 +148,7 @@ def _sentencepiece(
 ) -> tokenizers.Tokenizer:
     scores = cast("list[float]", _array(metadata, "scores"))
     normal = {token: id for id, token in enumerate(tokens) if types[id] == _NORMAL}
-    # SentencePiece merges into the piece of the best score first.
+    # SentencePiece first merges into the piece with the best score.
     pairs = [
         pair
         for token in sorted(normal, key=lambda token: (-scores[normal[token]], normal[token]))

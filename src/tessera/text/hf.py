@@ -1,8 +1,8 @@
 """Tokenizers in the `tokenizer.json` form of the `tokenizers` library.
 
-The library turns any added token that the text spells into its id. Here text is encoded by a second tokenizer
-that does not know those tokens at all: taken out of the added tokens, out of the vocabulary and out of the
-merges, no text can reach them, and all other text keeps its ids.
+The library turns any added token that a text spells into its id. Text is therefore encoded by a second
+tokenizer that does not have those tokens: they are taken out of the added tokens, the vocabulary and the
+merges. No text can then become one of them, and all other text keeps its ids.
 """
 
 import json
@@ -25,7 +25,7 @@ class HfTokenizer:
     def __init__(self, tokenizer: tokenizers.Tokenizer) -> None:
         """Raises `StartupError` for models other than BPE."""
         self.json = tokenizer.to_str()
-        """The tokenizer.json, control tokens and all."""
+        """The tokenizer.json, with the control tokens."""
         spec: _Spec = json.loads(self.json)
         if (kind := spec["model"]["type"]) != "BPE":
             raise StartupError(f"The tokenizer's model is {kind}; only BPE is supported.")
@@ -37,7 +37,7 @@ class HfTokenizer:
 
     @classmethod
     def from_file(cls, path: Path) -> Self:
-        """Read a tokenizer.json; raises `StartupError` if it is not one."""
+        """Reads a tokenizer.json; raises `StartupError` if it is none."""
         try:
             return cls(tokenizers.Tokenizer.from_file(str(path)))
         except StartupError:
@@ -47,21 +47,18 @@ class HfTokenizer:
 
     @property
     def vocabulary_size(self) -> int:
-        """Ids are below this number."""
         return len(self._bytes)
 
     @property
     def control_tokens(self) -> Mapping[str, int]:
-        """Every added token but runs of white space, whether the library calls it special or not."""
+        """Every added token except runs of white space, whether the library calls it special or not."""
         return MappingProxyType(self._control)
 
     def encode(self, text: str) -> list[int]:
-        """Ordinary tokens only; nothing is put before or after them."""
-        # Unlike `encode`, this lets other threads run meanwhile.
+        # Unlike `encode`, this releases the interpreter lock.
         return self._ordinary.encode_batch_fast([text], add_special_tokens=False)[0].ids
 
     def token_bytes(self, token_id: int) -> bytes:
-        """What the token spells; b"" for an unknown id."""
         return self._bytes[token_id] if 0 <= token_id < len(self._bytes) else b""
 
 
@@ -71,9 +68,9 @@ def _is_blank(token: tokenizers.AddedToken) -> bool:
 
 
 def _ordinary(spec: _Spec, control: Mapping[str, int], blanks: Mapping[str, int]) -> _Spec:
-    """The same tokenizer for ordinary text alone."""
+    """The specification of the same tokenizer without control tokens."""
     model: _Spec = dict(spec["model"])
-    # Added tokens outside the vocabulary would be numbered anew, into the gaps that control tokens leave.
+    # Added tokens outside the vocabulary would get new ids, in the gaps that control tokens leave.
     model["vocab"] = {t: id for t, id in model["vocab"].items() if t not in control} | dict(blanks)
     pairs = [tuple(m.split(" ", 1)) if isinstance(m, str) else tuple(m) for m in model["merges"]]
     model["merges"] = [
@@ -98,7 +95,7 @@ def _ordinary(spec: _Spec, control: Mapping[str, int], blanks: Mapping[str, int]
 
 
 def _spellings(spec: _Spec, vocabulary: Mapping[str, int], added: set[str]) -> list[bytes]:
-    """The bytes of every id. Added tokens are spelled as they are; the others in the model's alphabet."""
+    """The bytes of every id. Added tokens are spelled as they are, the others in the model's alphabet."""
     byte_level = '"ByteLevel"' in json.dumps([spec["pre_tokenizer"], spec["decoder"]])
     spelled = [b""] * (max(vocabulary.values(), default=-1) + 1)
     for token, id in vocabulary.items():
@@ -123,7 +120,7 @@ _BYTE_TOKEN = re.compile("<0x([0-9A-Fa-f]{2})>")
 def _byte_level(token: str) -> bytes:
     try:
         return token.translate(_BYTE_OF).encode("latin-1")
-    except UnicodeEncodeError:  # not in the alphabet: a token put into the vocabulary as plain text
+    except UnicodeEncodeError:  # not in the alphabet: the token stands in the vocabulary as plain text
         return token.encode()
 
 

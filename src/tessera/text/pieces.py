@@ -1,4 +1,4 @@
-"""What the detokenizer makes of token ids: text, and control tokens in their places."""
+"""The pieces that the detokenizer decodes token ids to: text, and control tokens in their places."""
 
 from typing import TypeAlias
 

@@ -1,8 +1,8 @@
-"""What a tokenizer is to us.
+"""The protocol of tokenizers.
 
 Two kinds of tokens exist. Control tokens (`<|im_end|>`, `<tool_call>`…) are single ids that only the
-renderer writes; ordinary tokens spell text. Encoding text never yields a control token, whatever the text
-looks like: that is how a user who types `<|im_end|>` stays a user.
+renderer writes; ordinary tokens spell text. Encoding a text never yields a control token, whatever the text
+looks like. A user who types `<|im_end|>` therefore cannot end a turn.
 """
 
 from collections.abc import Mapping
@@ -23,9 +23,9 @@ class Tokenizer(Protocol):
         ...
 
     def encode(self, text: str) -> list[int]:
-        """Ordinary tokens only."""
+        """The ids of the text: ordinary tokens only, with nothing before or after them."""
         ...
 
     def token_bytes(self, token_id: int) -> bytes:
-        """The bytes an ordinary token spells, or the UTF-8 text of a control token; unknown ids are b""."""
+        """The bytes that an ordinary token spells, or the text of a control token; b"" for an unknown id."""
         ...

@@ -1,4 +1,4 @@
-"""The model list."""
+"""The bodies of the model list."""
 
 from collections.abc import Iterable
 from typing import Literal

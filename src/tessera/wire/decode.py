@@ -1,6 +1,6 @@
-"""The body of a chat request, decoded and checked: every field has its final say here."""
+"""Decodes the body of a chat request, and checks every field as far as no model is needed for it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import TypeVar
 
 import msgspec
@@ -28,7 +28,7 @@ WITHOUT_EFFECT = frozenset(
         "verbosity",
     }
 )
-"""Accepted with any value that is JSON."""
+"""Accepted with any JSON value, and ignored."""
 
 _SCHEMA = "send the schema as 'response_format' with the type json_schema."
 REFUSED = {
@@ -44,15 +44,15 @@ REFUSED = {
     "guided_choice": "send a schema with an 'enum' as 'response_format'.",
     "guided_grammar": "send a schema as 'response_format'.",
 }
-"""Fields that ask for something this service will not do, and what to do instead."""
+"""Fields that ask for something this service does not do, and what to do instead."""
 
 MAX_STOP = 4
 
 MAX_UNREAD = 100_000
-"""Values in all fields without meaning, about: to check millions would keep all others waiting."""
+"""About the most values in all ignored fields: checking millions would keep other requests waiting."""
 
 MAX_VALUES = 100_000
-"""Values in the whole body, about: tens of times as many as the longest conversations have."""
+"""About the most values in the whole body: tens of times as many as the longest conversations have."""
 
 _SEPARATORS = (b",", b"[", b"{")
 _NAMES = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -70,29 +70,29 @@ _ASKS_NOTHING = {
     "functions": (b"[]",),
     "function_call": (b'"auto"', b'"none"'),
 }
-"""Values of refused fields that ask for nothing, beside null."""
+"""Values of refused fields, besides null, that ask for nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyOptions:
-    """How the client wants its answer. `ignored` are the fields it sent that mean nothing here."""
+    """How the client wants its reply. `ignored` are the fields that it sent and that have no effect here."""
 
     stream: bool = False
     include_usage: bool = False
     ignored: tuple[str, ...] = ()
-    model: str | None = None
 
 
 def decode_request(body: bytes) -> tuple[ChatRequest, ReplyOptions]:
-    """Raises `RequestError`; what depends on the model that will answer is checked later."""
+    """Raises `RequestError`. What depends on the model is checked later."""
     ignored = _ignored(body)
-    # The whole body, since of a name that is there many times every value is decoded.
+    # The whole body is counted: of a name that is sent many times, every value is decoded.
     if has_more_values(body, MAX_VALUES):
         raise RequestError(f"The body has more than {MAX_VALUES:,} values: send less in one request.")
     sent = decode(_REQUEST, body)
     tools = read_tools(sent.tools or [])
     kwargs = sent.chat_template_kwargs or wire.TemplateKwargs()
-    answer_format, stop = read_format(sent.response_format), _stop(sent)
+    answer_format = read_format(sent.response_format)
+    stop = _stop(sent)
     if stop and not isinstance(answer_format, FreeText):
         stop, ignored = (), (*ignored, "stop")  # JSON ends by itself
     request = ChatRequest(
@@ -115,7 +115,7 @@ def decode_request(body: bytes) -> tuple[ChatRequest, ReplyOptions]:
 
 
 def _ignored(body: bytes) -> tuple[str, ...]:
-    """The names of fields without meaning; raises for one that must not be ignored, or is not strict JSON."""
+    """The names of ignored fields. Raises for a field that must not be ignored, or is not strict JSON."""
     check_utf8(body)
     fields = decode(_NAMES, body)
     if len(fields) > MAX_UNREAD:
@@ -133,7 +133,7 @@ def _ignored(body: bytes) -> tuple[str, ...]:
 
 
 def _check_unread(name: str, value: bytes, n_left: int) -> int:
-    """How many more values there may be in the fields that follow."""
+    """Checks an ignored field. Returns how many values the fields after it may have."""
     param = name[:64]
     instead = REFUSED.get(name, _SCHEMA if name.startswith("guided_") else None)
     if instead and value not in (b"null", *_ASKS_NOTHING.get(name, ())):
@@ -154,7 +154,7 @@ def _options(sent: wire.Request, ignored: tuple[str, ...]) -> ReplyOptions:
     if options is not None and not sent.stream:
         raise RequestError("'stream_options' needs 'stream' to be true.", param="stream_options")
     include_usage = options is not None and bool(options.include_usage)
-    return ReplyOptions(bool(sent.stream), include_usage, ignored, sent.model)
+    return ReplyOptions(bool(sent.stream), include_usage, ignored)
 
 
 def _stop(sent: wire.Request) -> tuple[str, ...]:
@@ -176,14 +176,10 @@ def _max_output_tokens(sent: wire.Request) -> int | None:
 
 
 def _sampling(sent: wire.Request) -> SamplingOptions:
-    return SamplingOptions(
-        temperature=sent.temperature,
-        top_p=sent.top_p,
+    as_sent = {field.name: getattr(sent, field.name) for field in fields(SamplingOptions)}
+    return replace(
+        SamplingOptions(**as_sent),
         top_k=0 if sent.top_k == -1 else _whole(sent.top_k),  # -1 is vLLM's word for off
-        min_p=sent.min_p,
-        presence_penalty=sent.presence_penalty,
-        frequency_penalty=sent.frequency_penalty,
-        repetition_penalty=sent.repetition_penalty,
         seed=_whole(sent.seed),
         logit_bias=sent.logit_bias or {},
     )
@@ -197,7 +193,7 @@ def _top_logprobs(sent: wire.Request) -> int | None:
 
 
 def _whole(number: float | None) -> int | None:
-    """A whole number, which may have been written with a point."""
+    """A whole number, which may have been sent with a decimal point."""
     return None if number is None else int(number)
 
 

@@ -1,4 +1,4 @@
-"""The conversation of a request."""
+"""Reads the conversation of a request."""
 
 from contextlib import suppress
 from typing import assert_never
@@ -10,7 +10,7 @@ from tessera.errors import RequestError, UnsupportedParameter
 from tessera.wire import request as wire
 from tessera.wire.reading import check_depth, quoted
 
-_TEXT_PARTS = ("text", "input_text", "output_text", None)  # all of them OpenAI's names, and none
+_TEXT_PARTS = ("text", "input_text", "output_text", None)  # OpenAI's three names, and no name
 _REASONING_PARTS = ("thinking", "reasoning")
 
 

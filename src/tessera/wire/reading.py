@@ -1,4 +1,4 @@
-"""Strict JSON into structs; every failure is a `RequestError` whose `param` is the path of the culprit."""
+"""Decodes strict JSON into structs. A failure is a `RequestError` whose `param` is the path of the value."""
 
 import re
 from itertools import chain
@@ -14,13 +14,13 @@ T = TypeVar("T")
 _Container: TypeAlias = dict[str, Json] | list[Json]
 
 MAX_DEPTH = 64
-"""Objects and arrays within each other, in the parts of a request whose shape is the client's own."""
+"""The most objects and arrays inside each other, in parts of a request whose form is up to the client."""
 
 _SEPARATORS = (b",", b"[", b"{")
 _REASON = re.compile(r"(?s)(?P<reason>.*?)(?: - at (?:`key` in )?`\$(?P<path>.*)`)?\Z")
 _FIELD = re.compile(r"(?s)Object (?P<fault>missing required|contains unknown) field `(?P<field>.*)`\Z")
 
-# A whole number may be written with a point, which is nothing that a message need go into.
+# A whole number may be sent with a decimal point. Messages leave that out.
 _WHOLE_NUMBER = (("`float` that's a multiple of 1.0", "`int`"), ("int | float", "int"))
 
 HINTS = {
@@ -37,11 +37,11 @@ HINTS = {
     "by": "Send day, account, key or model.",
     "logit_bias": "Keys are token ids as decimal text, values numbers from -100 to 100.",
 }
-"""What to send instead, where the reason alone does not say it: for a field and for what stands in it."""
+"""What to send instead, where the reason alone does not tell: for a field and all fields inside it."""
 
 
 def decode(decoder: msgspec.json.Decoder[T], text: bytes | str, param: str = "") -> T:
-    """Decode JSON text that stands at `param` of the request ("" is its root)."""
+    """Decodes JSON text that stands at `param` of the request ("" is its root)."""
     try:
         return decoder.decode(text)
     except msgspec.ValidationError as error:
@@ -53,7 +53,7 @@ def decode(decoder: msgspec.json.Decoder[T], text: bytes | str, param: str = "")
 
 
 def check_utf8(body: bytes) -> None:
-    """Refuse bytes that are no text: a decoder looks only at what it keeps."""
+    """Refuses bytes that are no UTF-8, since a decoder does not look at fields that it skips."""
     try:
         body.decode()
     except UnicodeDecodeError as error:
@@ -61,21 +61,21 @@ def check_utf8(body: bytes) -> None:
 
 
 def has_more_values(text: bytes, limit: int) -> bool:
-    """Whether valid JSON text has more than about `limit` values, found out without decoding it.
+    """Whether valid JSON text has more than about `limit` values, estimated without decoding it.
 
-    A value costs some fifty times its text to decode, and the interpreter does nothing else meanwhile.
+    Decoding a value takes some fifty times as long as counting in its text, and blocks the interpreter.
     """
     if _n_separators(text) <= limit:
         return False
     bare = text.replace(rb"\\", b"").replace(rb"\"", b"")
     if bare.count(b'"') // 2 > 2 * limit:
-        return True  # of a name and its value, both can be strings
+        return True  # a name and its value can both be strings
     outside_strings = b"".join(bare.split(b'"')[::2])
     return _n_separators(outside_strings) > limit
 
 
 def convert(value: Json, to: type[T], param: str, *, strict: bool = True) -> T:
-    """Check a decoded value that stands at `param` against a struct; if not strict, text may be a number."""
+    """Converts a decoded value at `param` to a struct. If not strict, numbers may be text."""
     try:
         return msgspec.convert(value, to, strict=strict)
     except msgspec.ValidationError as error:
@@ -83,10 +83,10 @@ def convert(value: Json, to: type[T], param: str, *, strict: bool = True) -> T:
 
 
 def check_depth(value: Json, param: str) -> None:
-    """Refuse a value nested so deeply that code which follows it could run out of stack."""
+    """Refuses a value nested so deeply that recursive code could run out of stack."""
     level: list[_Container] = [[value]]
     for _ in range(MAX_DEPTH + 1):
-        # `chain` keeps this from being many times slower than the decoding.
+        # With `chain`, this takes no longer than the decoding did; a nested loop takes many times as long.
         children = chain.from_iterable(node.values() if isinstance(node, dict) else node for node in level)
         level = [child for child in children if isinstance(child, (dict, list))]
         if not level:
@@ -96,7 +96,7 @@ def check_depth(value: Json, param: str) -> None:
 
 
 def quoted(text: str) -> str:
-    """What a client sent, short enough to be shown in a message."""
+    """Text of a client, quoted and shortened for a message."""
     return f"'{text if len(text) <= 64 else text[:63] + '…'}'"
 
 
@@ -122,10 +122,11 @@ def _too_deep(param: str) -> RequestError:
 
 
 def _located(error: msgspec.ValidationError, param: str) -> RequestError:
-    """A msgspec error as ours: it reads `Expected `int`, got `str` - at `$.messages[0].content``."""
+    """Converts a msgspec error, such as `Expected `int`, got `str` - at `$.messages[0].content``."""
     match = _REASON.match(str(error))
     assert match is not None, "every text matches"
-    reason, path = match["reason"], (match["path"] or "").replace("[...]", "")
+    reason = match["reason"]
+    path = (match["path"] or "").replace("[...]", "")
     param = (param + path).removeprefix(".")
     if field := _FIELD.match(reason):
         param = f"{param}.{field['field'][:64]}".removeprefix(".")
@@ -143,7 +144,7 @@ def _located(error: msgspec.ValidationError, param: str) -> RequestError:
 
 
 def _hint(param: str) -> str | None:
-    """Of the field, or of the nearest around it that has one."""
+    """The hint for the field, or for the nearest field around it that has one."""
     field = re.sub(r"\[\d+\]", "", param)
     while field and field not in HINTS:
         field = field.rpartition(".")[0]

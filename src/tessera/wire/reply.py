@@ -1,4 +1,4 @@
-"""A whole reply as OpenAI's JSON, and the pieces it shares with the stream."""
+"""A whole reply as OpenAI's JSON, and the parts that it shares with the stream."""
 
 import hashlib
 import secrets
@@ -15,10 +15,10 @@ from tessera.core.usage import Usage
 from tessera.errors import TesseraError
 
 Spelling: TypeAlias = Callable[[int], bytes]
-"""The bytes of a token, for logprobs."""
+"""Returns the bytes of a token, for logprobs."""
 
 LEAST_LOGPROB = -9999.0
-"""What OpenAI sends for a token that is out of the question; JSON has no infinity."""
+"""What OpenAI sends for an impossible token; JSON has no infinity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Header:
 
 
 def new_id(now_s: float) -> str:
-    """For a reply that begins now. Later ones are greater: in a store, their index grows at its end."""
+    """The id of a reply that begins now. Later ids are greater, so that a database index grows at its end."""
     return f"chatcmpl-{int(now_s * 1000):012x}{secrets.token_hex(6)}"
 
 
@@ -81,7 +81,7 @@ class Logprobs(Struct):
     refusal: None = None
 
 
-class CalledFunction(Struct):
+class FunctionOfCall(Struct):
     """`arguments` is JSON text."""
 
     name: str
@@ -92,7 +92,7 @@ class ToolCall(Struct):
     """A call of the model."""
 
     id: str
-    function: CalledFunction
+    function: FunctionOfCall
     type: Literal["function"] = "function"
 
 
@@ -132,12 +132,12 @@ def encode_reply(reply: Reply, header: Header, spell: Spelling) -> bytes:
     """The body of a reply that is not streamed."""
     return msgspec.json.encode(
         Completion(
-            header.id,
-            header.created_s,
-            header.model,
-            fingerprint(header.model),
-            [_choice(choice, spell) for choice in reply.choices],
-            usage_counts(reply.usage),
+            id=header.id,
+            created=header.created_s,
+            model=header.model,
+            system_fingerprint=fingerprint(header.model),
+            choices=[_choice(choice, spell) for choice in reply.choices],
+            usage=usage_counts(reply.usage),
         )
     )
 
@@ -151,23 +151,23 @@ def encode_error(error: TesseraError) -> bytes:
 def usage_counts(usage: Usage) -> UsageCounts:
     """Token counts under OpenAI's names."""
     return UsageCounts(
-        usage.prompt_tokens,
-        usage.completion_tokens,
-        usage.total_tokens,
-        PromptDetails(usage.cached_tokens),
-        CompletionDetails(usage.reasoning_tokens),
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        total_tokens=usage.total_tokens,
+        prompt_tokens_details=PromptDetails(usage.cached_tokens),
+        completion_tokens_details=CompletionDetails(usage.reasoning_tokens),
     )
 
 
 def scores(logprobs: tuple[TokenLogprob, ...], spell: Spelling) -> Logprobs | None:
-    """Logprobs with the text of each token; None when there are none."""
+    """Logprobs with the text of each token; None if there are none."""
     if not logprobs:
         return None
     return Logprobs([_score(logprob, spell) for logprob in logprobs])
 
 
 def fingerprint(model: str) -> str:
-    """The same for every reply of a model."""
+    """The system fingerprint, the same for every reply of a model."""
     return "fp_" + hashlib.sha256(model.encode()).hexdigest()[:12]
 
 
@@ -177,17 +177,22 @@ def _choice(choice: Choice, spell: Spelling) -> MessageChoice:
         message.reasoning = message.reasoning_content = choice.reasoning
     if choice.tool_calls:
         message.tool_calls = [_call(call) for call in choice.tool_calls]
-    return MessageChoice(choice.index, message, choice.finish_reason.value, scores(choice.logprobs, spell))
+    return MessageChoice(
+        choice.index,
+        message,
+        finish_reason=choice.finish_reason.value,
+        logprobs=scores(choice.logprobs, spell),
+    )
 
 
 def _call(call: CalledTool) -> ToolCall:
-    return ToolCall(call.id, CalledFunction(call.name, call.arguments))
+    return ToolCall(call.id, FunctionOfCall(call.name, call.arguments))
 
 
 def _score(logprob: TokenLogprob, spell: Spelling) -> TokenScore:
     own = _alternative(logprob.token_id, logprob.logprob, spell)
     top = [_alternative(token_id, value, spell) for token_id, value in logprob.top]
-    return TokenScore(own.token, own.logprob, own.bytes, top)
+    return TokenScore(own.token, own.logprob, own.bytes, top_logprobs=top)
 
 
 def _alternative(token_id: int, logprob: float, spell: Spelling) -> Alternative:

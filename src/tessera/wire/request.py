@@ -1,11 +1,11 @@
 """The body of POST /v1/chat/completions, field by field, with OpenAI's names and the ranges of each.
 
-Types are strict: `true` is not 1 and `"1"` is not 1; but 16.0 is 16, since JSON has one type of number.
-`null` means absent, as it does for OpenAI. What a struct cannot say (uniqueness, references between fields)
-is checked in `decode`, `messages` and `tools`.
+Types are strict: neither `true` nor `"1"` is 1. But 16.0 is 16, since JSON has one type of number. `null`
+means absent, as it does for OpenAI. What a struct cannot express (uniqueness, references between fields) is
+checked in `decode`, `messages` and `tools`.
 
-Many clients send less than OpenAI's API asks for, or the spelling of another of its APIs. Where there is no
-doubt about what they mean, it is read.
+Many clients leave out what OpenAI's API requires, or use the spelling of another of its APIs. Where their
+meaning is certain, it is accepted.
 """
 
 from typing import Annotated, Any, Literal, TypeAlias
@@ -13,12 +13,12 @@ from typing import Annotated, Any, Literal, TypeAlias
 from msgspec import Meta, Struct
 
 JsonDict: TypeAlias = dict[str, Any]
-"""An object of any JSON; `Any` because msgspec has no recursive type. `core.chat.JsonObject` elsewhere."""
+"""An object of any JSON: `core.chat.JsonObject`, which msgspec cannot decode since it is recursive."""
 
 StopText: TypeAlias = Annotated[str, Meta(max_length=256)]
 Penalty: TypeAlias = Annotated[float, Meta(ge=-2, le=2)]
 
-# A whole number may be written with a point, and is a float then until it is read.
+# A whole number may be sent with a decimal point. It is then a float until it is read.
 _LARGEST = 2**63 - 1
 _LARGEST_FLOAT = 2**63 - 2**10  # the next one is 2**63
 Index: TypeAlias = (
@@ -37,7 +37,7 @@ LogprobCount: TypeAlias = (
 )
 
 
-# Checked key by key: Python's hash of integers beyond 61 bits lets a client choose keys that all collide.
+# The range is checked key by key: with integers beyond 61 bits, a client could choose keys that all collide.
 TokenId: TypeAlias = Annotated[int, Meta(ge=0, lt=2**31)]
 
 
@@ -98,7 +98,7 @@ class Assistant(Struct, tag_field="role", tag="assistant"):
     reasoning: str | None = None
     tool_calls: list[Call] | None = None
     name: str | None = None
-    function_call: None = None  # with anything in it, ignoring it would lose what the model said
+    function_call: None = None  # to ignore any other value would lose what the model said
     audio: None = None
 
 

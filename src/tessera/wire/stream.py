@@ -1,7 +1,7 @@
-"""A reply as OpenAI's stream: events become SSE frames.
+"""Writes a reply as OpenAI's stream: events become SSE frames.
 
-Nearly all of a frame is the same for the whole stream, so it is made once: a frame is a prefix per choice,
-the delta, and a suffix. Only the text of the delta is JSON-encoded per event.
+Most of a frame is the same for the whole stream and is encoded once: a frame is a prefix for each choice, the
+delta, and a suffix. Only the text of the delta is JSON-encoded for each event.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from tessera.core.usage import Usage
 from tessera.errors import TesseraError
 from tessera.wire.reply import Header, Spelling, encode_error, fingerprint, scores, usage_counts
 
-# No blank line: some decoders, older Go clients among them, take it for the end of an event, which is empty.
+# No blank line: some decoders, older Go clients among them, take it for the end of an empty event.
 KEEP_ALIVE = b": keep-alive\n"
 DONE = b"data: [DONE]\n\n"
 
@@ -34,7 +34,7 @@ class ChunkWriter:
     """Writes the frames of one stream."""
 
     def __init__(self, header: Header, spell: Spelling, *, include_usage: bool = False) -> None:
-        """`spell` gives the bytes of a token, for logprobs."""
+        """`spell` returns the bytes of a token, for logprobs."""
         fields = {
             "id": header.id,
             "object": "chat.completion.chunk",
@@ -51,7 +51,7 @@ class ChunkWriter:
         self._include_usage = include_usage
 
     def write(self, events: Sequence[ChatEvent]) -> bytes:
-        """The frames of the events, joined; those of `Completed` end the stream."""
+        """The frames of the events, joined. Those of `Completed` end the stream."""
         if len(events) == 1:
             return self._frame(events[0])
         return b"".join(map(self._frame, events))
@@ -61,7 +61,7 @@ class ChunkWriter:
             case TextDelta():
                 text = _json(event.text)
                 start = self._text_starts.get(event.choice)
-                if start and not event.logprobs:  # nearly always
+                if start and not event.logprobs:  # the common case
                     return b"".join((start, text, self._running))
                 return self._delta(event.choice, b'"content":' + text, event.logprobs)
             case ReasoningDelta():
@@ -90,7 +90,7 @@ class ChunkWriter:
         return start + b'},"logprobs":' + scored + b',"finish_reason":null}' + self._tail
 
     def _start(self, choice: int, delta: bytes) -> bytes:
-        """A frame up to the end of its delta; the first of each choice carries the role."""
+        """A frame up to the end of its delta. The first one of each choice has the role."""
         start = self._starts.get(choice)
         if start is not None:
             return start + delta

@@ -1,4 +1,4 @@
-"""The tools of a request, which of them may be called, and the form of the answer."""
+"""Reads the tools of a request, the choice among them, and the form of the answer."""
 
 import re
 from typing import assert_never
@@ -13,7 +13,7 @@ _NO_PARAMETERS: wire.JsonDict = {"type": "object", "additionalProperties": False
 
 
 def read_tools(sent: list[wire.JsonDict]) -> tuple[Tool, ...]:
-    """The tools; their names are well-formed and unique."""
+    """The tools, with well-formed and unique names."""
     tools = tuple(_tool(definition, f"tools[{i}]") for i, definition in enumerate(sent))
     seen: set[str] = set()
     for tool in tools:
@@ -27,8 +27,8 @@ def read_tools(sent: list[wire.JsonDict]) -> tuple[Tool, ...]:
 
 
 def _nested(sent: wire.JsonDict) -> wire.JsonDict:
-    """The tool as templates expect it: its type may be missing, and the function may stand in its place, as
-    in OpenAI's other API.
+    """The tool as templates expect it. Clients may leave out its type, or put the fields of the function
+    directly into it, as in OpenAI's other API.
     """
     if "function" in sent:
         return sent if sent.get("type") is not None else {**sent, "type": "function"}
@@ -60,11 +60,17 @@ def _read_function(function: wire.Function, definition: wire.JsonDict, param: st
             f"Invalid '{param}.name': a name is 1 to 64 of letters, digits, _ and -.", param=f"{param}.name"
         )
     parameters = _NO_PARAMETERS if function.parameters is None else function.parameters
-    return Tool(function.name, parameters, definition, bool(function.strict), f"{param}.parameters")
+    return Tool(
+        function.name,
+        parameters,
+        definition,
+        strict=bool(function.strict),
+        param=f"{param}.parameters",
+    )
 
 
 def read_tool_choice(sent: str | wire.ToolChoice | None, tools: tuple[Tool, ...]) -> ToolChoice:
-    """Which calls the reply may hold. Raises for calls that could not be made."""
+    """Which calls the reply may have. Raises `RequestError` for calls of tools that do not exist."""
     if isinstance(sent, wire.ToolChoice):
         return _choice(sent, tools)
     match sent:
@@ -94,7 +100,8 @@ def _choice(sent: wire.ToolChoice, tools: tuple[Tool, ...]) -> ToolChoice:
 def _allowed(sent: wire.ToolChoice, tools: tuple[Tool, ...]) -> ToolChoice:
     allowed, param = sent.allowed_tools, "tool_choice.allowed_tools"
     if allowed is None and sent.mode and sent.tools:
-        allowed, param = wire.AllowedTools(sent.mode, sent.tools), "tool_choice"
+        allowed = wire.AllowedTools(sent.mode, sent.tools)
+        param = "tool_choice"
     if allowed is None:
         raise _missing(param)
     names = (_known(*_name(one, f"{param}.tools[{i}]"), tools) for i, one in enumerate(allowed.tools))
@@ -102,7 +109,7 @@ def _allowed(sent: wire.ToolChoice, tools: tuple[Tool, ...]) -> ToolChoice:
 
 
 def _name(sent: wire.ToolChoice | wire.NamedFunction, param: str) -> tuple[str, str]:
-    """The name of a function, and where it stands."""
+    """The name of a function, and its parameter."""
     if sent.function:
         return sent.function.name, f"{param}.function.name"
     if sent.name is None:
@@ -123,7 +130,7 @@ def _missing(param: str) -> RequestError:
 
 
 def read_format(sent: wire.Format | None) -> AnswerFormat:
-    """What the answer must look like."""
+    """The form that the answer must have."""
     match sent:
         case None | wire.TextFormat():
             return FreeText()
@@ -134,10 +141,11 @@ def read_format(sent: wire.Format | None) -> AnswerFormat:
             return AnyJsonObject()
         case wire.JsonSchemaFormat(named):
             if named is not None:
-                param = "response_format.json_schema.schema"
-                return _json_schema(named.schema, param, named.name, named.strict)
+                return _json_schema(
+                    named.schema, "response_format.json_schema.schema", name=named.name, strict=named.strict
+                )
             if sent.schema is not None:
-                return _json_schema(sent.schema, "response_format.schema", sent.name, sent.strict)
+                return _json_schema(sent.schema, "response_format.schema", name=sent.name, strict=sent.strict)
             raise _missing("response_format.json_schema")
         case _:
             assert_never(sent)
@@ -147,4 +155,4 @@ def _json_schema(
     schema: wire.JsonDict | bool, param: str, name: str | None = None, strict: bool | None = None
 ) -> JsonSchema:
     check_depth(schema, param)
-    return JsonSchema(name or "", schema, bool(strict), param)
+    return JsonSchema(name or "", schema, strict=bool(strict), param=param)

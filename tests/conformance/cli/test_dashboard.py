@@ -75,7 +75,8 @@ def labels(service: Callable[..., Server]) -> Labels:
         ]
     assert statuses == [413, 200, 200, 429]
     counts = dict.fromkeys([key for key, _, _ in (*metrics.ENGINE_GAUGES, *metrics.ENGINE_COUNTERS)], 1)
-    of_engine = metrics.exposition(None, lambda: counts | {"blocks_used": 1, "blocks_total": 2})().decode()
+    counts |= {"blocks_used": 1, "blocks_total": 2}
+    of_engine = metrics.exposition(None, lambda: {"m": counts})().decode()
     found: dict[str, set[str]] = defaultdict(set)
     text = httpx2.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
     for family in text_string_to_metric_families(text + of_engine):

@@ -1,6 +1,7 @@
 """`tessera serve` from start to end, on the scripted engine, and the commands that go with it."""
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -142,6 +143,18 @@ def test_inspect_shows_the_prompt_and_the_events(tessera: Run, tmp_path: Path) -
         assert line in shown
     assert shown.count("Completed(usage=") == 2
     assert tessera("inspect", "--engine", "scripted", "-", stdin=request.read_text())[0] == 0
+
+
+def test_inspect_traces_the_functions_of_a_request(tessera: Run, tmp_path: Path) -> None:
+    request = tmp_path / "request.json"
+    request.write_text(json.dumps(ask(stream=True, max_tokens=3)))
+    code, shown, said = tessera("inspect", "--engine", "scripted", request, "--trace")
+    assert code == 0, said
+    functions = re.findall(r"^ *[0-9.]+ ms +(\S+)$", shown, re.MULTILINE)
+    way = ["http/chat.py:ChatCompletions.__call__", "wire/decode.py:decode_request", "pipeline.py:run"]
+    assert [name for name in functions if name in way] == way
+    assert f"\n{len(functions)} functions in " in shown
+    assert shown.endswith("data: [DONE]\n\n\n")
 
 
 def test_inspect_names_what_is_wrong_with_a_request(tessera: Run, tmp_path: Path) -> None:

@@ -7,11 +7,14 @@ import hashlib
 import os
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from tessera.core.generation import EngineFinish, EngineInfo, Prompt, Sampling, TokenChunk, TokenLogprob
+from tessera.engine.host.frames import Start
 from tessera.engine.host.worker import main
-from tessera.engine.openvino.config import WorkerConfig
+from tessera.engine.openvino.row import FEATURES
 from tessera.errors import GenerationFailed, GrammarTooSlow, TesseraError
 
 REFUSED, CRASHES, FAILS, TELLS_ENVIRONMENT, FLOODS, POISONS, STALLS, TOO_SLOW = range(900, 908)
@@ -19,16 +22,10 @@ PRIVATE = "private words"
 STEP_S = 0.001
 
 COMMAND = (sys.executable, __file__)
-CONFIG = WorkerConfig(
-    model_xml="fake",
-    model_id="fake",
-    context_tokens=4096,
-    vocabulary_size=1000,
-    eos_token_ids=(2,),
-    kv_cache_bytes=0,
-    max_sequences=8,
-    step_tokens=64,
-    tokenizer_json="",
+START = Start(
+    factory="__main__:FakeCore",
+    served=EngineInfo("fake", 4096, 1000, frozenset({2}), FEATURES, max_sequences=8),
+    options={},
 )
 
 
@@ -41,12 +38,14 @@ class Running:
 
 
 class FakeCore:
-    def __init__(self, config: WorkerConfig) -> None:
-        if config.model_xml != "fake":
-            raise FileNotFoundError(config.model_xml)
-        time.sleep(config.threads / 1000)
-        self.info: EngineInfo = replace(config.served(), context_tokens=config.context_tokens // 2)
-        self._n_tokens = config.vocabulary_size * 4 // 5
+    """Its options: `loads_s`, how long that takes, and `missing`, a file that is not there."""
+
+    def __init__(self, served: EngineInfo, options: Mapping[str, Any]) -> None:
+        if "missing" in options:
+            raise FileNotFoundError(options["missing"])
+        time.sleep(options.get("loads_s", 0))
+        self.info: EngineInfo = replace(served, context_tokens=served.context_tokens // 2)
+        self._n_tokens = served.vocabulary_size * 4 // 5
         self._running: dict[int, Running] = {}
 
     @property
@@ -114,4 +113,4 @@ class FakeCore:
 
 
 if __name__ == "__main__":
-    main(FakeCore)
+    main()

@@ -6,16 +6,17 @@ import itertools
 from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 from tests.conformance.engines import fake_worker
+from tests.hosted import changed, private
 from tests.waiting import until
 
 from tessera.core.generation import Prompt, Sampling, TokenChunk
 from tessera.engine.base import Engine
+from tessera.engine.host.frames import Start
 from tessera.engine.host.private import PrivateEngine
-from tessera.engine.openvino.config import WorkerConfig
 from tessera.engine.scripted.engine import ScriptedEngine, ScriptedTokenizer, paced
 from tessera.errors import EngineUnavailable
 
@@ -50,7 +51,7 @@ async def scripted(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
 @asynccontextmanager
 async def openvino_process(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
     """The process of the CPU engine around a core without a model."""
-    engine = PrivateEngine(fake_worker.CONFIG, command=fake_worker.COMMAND)
+    engine = private(fake_worker.START, command=fake_worker.COMMAND)
     await engine.start()
     yield Subject(engine, lambda: held(engine), PROMPT)
     await engine.aclose()
@@ -59,8 +60,8 @@ async def openvino_process(request: pytest.FixtureRequest) -> AsyncIterator[Subj
 @asynccontextmanager
 async def openvino(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
     """The embedded model, small enough to start quickly."""
-    config: WorkerConfig = request.getfixturevalue("worker_config")
-    engine = PrivateEngine(replace(config, kv_cache_bytes=2**27, max_sequences=8, step_tokens=64))
+    config: Start = request.getfixturevalue("openvino_start")
+    engine = private(changed(config, kv_cache_bytes=2**27, max_sequences=8, step_tokens=64))
     await engine.start()
     yield Subject(engine, lambda: held(engine), Prompt(tuple(range(1000, 1050))))
     await engine.aclose()

@@ -10,16 +10,16 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.conformance.engines.fake_worker import COMMAND, CONFIG, CRASHES, POISONS, PRIVATE, STALLS
+from tests.conformance.engines.fake_worker import COMMAND, CRASHES, POISONS, PRIVATE, STALLS, START
+from tests.hosted import changed, private
 from tests.waiting import until
 
 from tessera.core.generation import Prompt, Sampling, TokenChunk
 from tessera.engine.host import process
-from tessera.engine.host.client import MOST_DEATHS, OpenVinoEngine
+from tessera.engine.host.client import MOST_DEATHS, HostedEngine
 from tessera.engine.host.private import PrivateEngine
 from tessera.engine.host.process import EngineProcess
 from tessera.errors import EngineUnavailable
@@ -39,13 +39,13 @@ def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def engine(anyio_backend: str) -> AsyncIterator[PrivateEngine]:
-    engine = PrivateEngine(replace(CONFIG, log_level="debug"), hang_s=HANG_S, command=COMMAND)
+    engine = private(changed(START, log_level="debug"), hang_s=HANG_S, command=COMMAND)
     await engine.start()
     yield engine
     await engine.aclose()
 
 
-async def tokens(engine: OpenVinoEngine, prompt: Prompt, sampling: Sampling) -> list[int]:
+async def tokens(engine: HostedEngine, prompt: Prompt, sampling: Sampling) -> list[int]:
     return [token async for chunk in engine.generate(prompt, sampling) for token in chunk.token_ids]
 
 
@@ -75,7 +75,7 @@ async def test_a_worker_that_cannot_be_started_again_is_tried_again(
     program = tmp_path / "worker"
     program.write_text(f'#!/bin/sh\nexec {shlex.join(COMMAND)} "$@"\n')
     program.chmod(0o700)
-    engine = PrivateEngine(CONFIG, command=(str(program),))
+    engine = private(START, command=(str(program),))
     await engine.start()
     hidden = program.rename(tmp_path / "hidden")
     kill(engine)
@@ -170,7 +170,7 @@ async def test_a_worker_that_was_slow_to_be_asked_is_not_killed(engine: PrivateE
 
 async def test_a_worker_that_never_is_ready_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "START_S", 0.3)
-    engine = PrivateEngine(replace(CONFIG, threads=60_000), command=COMMAND)
+    engine = private(changed(START, loads_s=60), command=COMMAND)
     with pytest.raises(EngineUnavailable, match="was not ready within"):
         await engine.start()
     assert engine.process.pid is None
@@ -187,8 +187,8 @@ async def test_restarts_that_do_not_help_end_it_all(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(supervision, "MOST_RESTARTS", 2)
-    owner = EngineProcess(CONFIG, command=COMMAND)
-    client = OpenVinoEngine(owner.path, CONFIG.served())
+    owner = EngineProcess(START, command=COMMAND)
+    client = HostedEngine(owner.path, START.served)
     client.connect()
     started: list[None] = []
     running = asyncio.create_task(owner.run(lambda: started.append(None)))
@@ -213,13 +213,13 @@ async def another_process(path: str) -> AsyncIterator[asyncio.subprocess.Process
     """A client of its own: answers every line on its input with what came of a generation."""
     program = f"""
 import asyncio, sys
-from tests.conformance.engines.fake_worker import CONFIG
+from tests.conformance.engines.fake_worker import START
 from tessera.core.generation import Prompt, Sampling
-from tessera.engine.host.client import OpenVinoEngine
+from tessera.engine.host.client import HostedEngine
 from tessera.errors import EngineUnavailable
 
 async def main():
-    engine = OpenVinoEngine({path!r}, CONFIG.served())
+    engine = HostedEngine({path!r}, START.served)
     engine.connect()
     while line := await asyncio.to_thread(sys.stdin.readline):
         try:
@@ -253,7 +253,7 @@ async def test_clients_in_several_processes_outlive_the_worker(engine: PrivateEn
         async with asyncio.timeout(10):
             return (await other.stdout.readline()).decode().strip()
 
-    second = OpenVinoEngine(engine.process.path, CONFIG.served())
+    second = HostedEngine(engine.process.path, START.served)
     second.connect()
     async with another_process(engine.process.path) as other:
         assert other.stdin
@@ -278,8 +278,8 @@ async def test_clients_in_several_processes_outlive_the_worker(engine: PrivateEn
 
 
 async def test_whoever_connects_before_there_is_a_worker_is_served_by_it() -> None:
-    owner = EngineProcess(replace(CONFIG, threads=200), command=COMMAND)
-    clients = [OpenVinoEngine(owner.path, CONFIG.served()) for _ in range(3)]
+    owner = EngineProcess(changed(START, loads_s=0.2), command=COMMAND)
+    clients = [HostedEngine(owner.path, START.served) for _ in range(3)]
     for client in clients:
         client.connect()
     await asyncio.sleep(0.01)
@@ -302,7 +302,7 @@ async def test_a_folder_for_temporary_files_may_have_a_long_name(
     monkeypatch.setenv("TMPDIR", str(folder))
     monkeypatch.setattr(tempfile, "tempdir", None)
     assert tempfile.gettempdir() == str(folder)
-    engine = PrivateEngine(CONFIG, command=COMMAND)
+    engine = private(START, command=COMMAND)
     await engine.start()
     directory = Path(engine.process.path).parent
     assert directory.stat().st_mode & 0o777 == 0o700
@@ -314,11 +314,11 @@ async def test_a_folder_for_temporary_files_may_have_a_long_name(
 async def test_without_a_place_for_its_socket_it_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", "/absent")  # a short name, or another place would be taken
     with pytest.raises(EngineUnavailable, match=r"/absent: No such file or directory\. Set TMPDIR"):
-        await EngineProcess(CONFIG, command=COMMAND).run(lambda: pytest.fail("it runs"))
+        await EngineProcess(START, command=COMMAND).run(lambda: pytest.fail("it runs"))
 
 
 async def test_a_process_that_was_closed_does_not_run() -> None:
-    owner = EngineProcess(CONFIG, command=COMMAND)
+    owner = EngineProcess(START, command=COMMAND)
     await owner.aclose()
     await owner.run(lambda: pytest.fail("it runs"))
     assert owner.pid is None

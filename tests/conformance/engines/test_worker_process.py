@@ -13,9 +13,11 @@ from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.conformance.engines import fake_worker
-from tests.conformance.engines.fake_worker import COMMAND, CONFIG
+from tests.conformance.engines.fake_worker import COMMAND, START
+from tests.hosted import changed, private
 from tests.waiting import until
 
 from tessera.core.generation import Prompt, Sampling
@@ -42,7 +44,7 @@ def sockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 async def engine(sockets: Path, anyio_backend: str) -> AsyncIterator[PrivateEngine]:
-    engine = PrivateEngine(CONFIG, command=COMMAND)
+    engine = private(START, command=COMMAND)
     await engine.start()
     yield engine
     await engine.aclose()
@@ -68,9 +70,9 @@ async def n_tokens(engine: PrivateEngine, prompt: Prompt, sampling: Sampling) ->
 
 
 async def test_what_is_asked_while_it_starts_waits_for_it(sockets: Path) -> None:
-    engine = PrivateEngine(replace(CONFIG, threads=300), command=COMMAND)
+    engine = private(changed(START, loads_s=0.3), command=COMMAND)
     assert engine.unready() == "engine_starting"
-    assert engine.info == CONFIG.served()
+    assert engine.info == START.served
     starting = asyncio.create_task(engine.start())
     early = asyncio.create_task(n_tokens(engine, PLAIN, Sampling(3)))
     await asyncio.sleep(0.05)
@@ -98,7 +100,7 @@ async def test_closing_leaves_no_process_and_no_socket(engine: PrivateEngine, so
 
 async def test_closing_while_it_starts_ends_the_start(sockets: Path) -> None:
     for delay_s in (0.0, 0.02, 0.2):
-        engine = PrivateEngine(replace(CONFIG, threads=2000), command=COMMAND)
+        engine = private(changed(START, loads_s=2), command=COMMAND)
         starting = asyncio.create_task(engine.start())
         await asyncio.sleep(delay_s)
         await engine.aclose()
@@ -109,7 +111,7 @@ async def test_closing_while_it_starts_ends_the_start(sockets: Path) -> None:
 
 
 async def test_a_cancelled_start_leaves_nothing(sockets: Path) -> None:
-    engine = PrivateEngine(replace(CONFIG, threads=2000), command=COMMAND)
+    engine = private(changed(START, loads_s=2), command=COMMAND)
     starting = asyncio.create_task(engine.start())
     await until(lambda: engine.process.pid is not None)
     starting.cancel()
@@ -131,7 +133,7 @@ async def test_a_cancelled_start_leaves_nothing(sockets: Path) -> None:
 async def test_a_worker_that_cannot_load_makes_the_start_fail(
     sockets: Path, command: tuple[str, ...], why: str
 ) -> None:
-    engine = PrivateEngine(replace(CONFIG, model_xml="missing"), command=command)
+    engine = private(changed(START, missing="model"), command=command)
     with pytest.raises(EngineUnavailable, match=why):
         await engine.start()
     assert directories(sockets) == []
@@ -161,7 +163,7 @@ async def test_the_environment_of_the_worker_holds_no_secrets(
     sockets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TESSERA_SECRET", "s")
-    engine = PrivateEngine(CONFIG, command=COMMAND)
+    engine = private(START, command=COMMAND)
     await engine.start()
     with pytest.raises(GenerationFailed) as told:
         await n_tokens(engine, TELLS_ENVIRONMENT, LONG)
@@ -193,12 +195,15 @@ async def test_the_worker_ends_with_its_parent(tmp_path: Path) -> None:
     parent = tmp_path / "parent.py"
     parent.write_text(f"""
 import asyncio, os, signal
+import msgspec
 from tessera.core.generation import Prompt, Sampling
+from tessera.engine.host.frames import Start
 from tessera.engine.host.private import PrivateEngine
-from tessera.engine.openvino.config import WorkerConfig
+from tessera.engine.host.process import EngineProcess
 
 async def main():
-    engine = PrivateEngine({CONFIG!r}, command={COMMAND!r})
+    start = msgspec.msgpack.decode({msgspec.msgpack.encode(START)!r}, type=Start)
+    engine = PrivateEngine(EngineProcess(start, command={COMMAND!r}))
     await engine.start()
     await anext(engine.generate(Prompt((1,)), Sampling(100_000)))
     os.kill(os.getpid(), signal.SIGKILL)
@@ -336,7 +341,7 @@ async def test_totals_are_told_but_are_no_reason_to_speak(engine: PrivateEngine,
 async def test_every_generation_is_logged_under_its_trace_id_without_content(
     sockets: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    engine = PrivateEngine(replace(CONFIG, log_level="debug", log_format="json"), command=COMMAND)
+    engine = private(changed(START, log_level="debug", log_format="json"), command=COMMAND)
     await engine.start()
     await n_tokens(engine, Prompt((1, 2, 3), trace_id="whole"), Sampling(9, n=2))
     async with aclosing(engine.generate(Prompt((1,), trace_id="left"), LONG)) as chunks:

@@ -8,8 +8,9 @@ from tests.unit.formats.test_registry import TURNS
 from tests.unit.formats.test_template import CASES, CONTROL, HELLO, OURS, SOURCE, Case
 
 from tessera.core.chat import ChatRequest, UserMessage
+from tessera.core.generation import SamplingDefaults
 from tessera.errors import RequestError, StartupError
-from tessera.formats.base import Control, Plain, SamplingDefaults
+from tessera.formats.base import Control, Plain
 from tessera.formats.conversation import TemplateSource
 from tessera.formats.hermes import HERMES
 from tessera.formats.remote import RemoteTemplate, find_format

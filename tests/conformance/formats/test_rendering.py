@@ -23,7 +23,8 @@ from tessera.core.chat import (
     ToolMessage,
     UserMessage,
 )
-from tessera.formats.base import Control, Plain, SamplingDefaults, Segment
+from tessera.core.generation import SamplingDefaults
+from tessera.formats.base import Control, Plain, Segment
 from tessera.formats.hermes import HERMES
 from tessera.formats.registry import choose_format
 from tessera.formats.template import template_format

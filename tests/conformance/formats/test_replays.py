@@ -21,7 +21,8 @@ from tessera.core.chat import (
     ToolMessage,
     UserMessage,
 )
-from tessera.formats.base import ChatFormat, Control, SamplingDefaults
+from tessera.core.generation import SamplingDefaults
+from tessera.formats.base import ChatFormat, Control
 from tessera.formats.hermes import HERMES
 from tessera.formats.qwen3 import QWEN3
 from tessera.formats.template import template_format

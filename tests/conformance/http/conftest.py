@@ -3,7 +3,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from tests.conftest import Served
@@ -80,8 +80,11 @@ def gate() -> Callable[[int], Gate]:
     return Gate
 
 
+Connect: TypeAlias = Callable[..., Raw]
+
+
 @pytest.fixture
-def connect() -> Iterator[Callable[..., Raw]]:
+def connect() -> Iterator[Connect]:
     """Open raw connections; they are closed at the end."""
     opened: list[Raw] = []
 

@@ -4,10 +4,12 @@ import json
 import logging
 import socket
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.conftest import Served
+from tests.conformance.http.conftest import Connect, Gate
+from tests.conftest import Serve, Served
 from tests.waiting import wait_for
 
 from tessera.engine.scripted.engine import cycling
@@ -51,9 +53,9 @@ def reset(raw: Any) -> None:
 @pytest.mark.parametrize("begun", [True, False], ids=["begun", "silent"])
 @pytest.mark.parametrize("what", behind(type("Nobody", (), {"key": ""}), stream=False))
 def test_whatever_is_sent_behind_a_request_a_client_that_leaves_is_noticed(
-    serve: Any,
-    connect: Any,
-    gate: Any,
+    serve: Serve,
+    connect: Connect,
+    gate: Callable[[int], Gate],
     caplog: pytest.LogCaptureFixture,
     stream: bool,
     begun: bool,
@@ -90,7 +92,7 @@ def said_after(raw: Any) -> bytes:
 
 @kinds
 def test_a_client_that_closes_its_side_gets_its_reply(
-    serve: Any, connect: Any, gate: Any, stream: bool
+    serve: Serve, connect: Connect, gate: Callable[[int], Gate], stream: bool
 ) -> None:
     hold = gate(2)
     served = serve(timing=hold)
@@ -130,7 +132,7 @@ def unchunked(body: bytes) -> bytes:
 )
 @pytest.mark.parametrize("pause_s", [0, 0.05])
 def test_a_client_that_closes_its_side_gets_every_status(
-    served: Served, connect: Any, fields: dict[str, Any], pause_s: float
+    served: Served, connect: Connect, fields: dict[str, Any], pause_s: float
 ) -> None:
     raw = connect(served)
     raw.socket.sendall(chat(raw, **fields))
@@ -145,7 +147,7 @@ def test_a_client_that_closes_its_side_gets_every_status(
 
 
 def test_requests_that_were_sent_before_a_client_closed_its_side_are_all_answered(
-    served: Served, connect: Any
+    served: Served, connect: Connect
 ) -> None:
     raw = connect(served)
     raw.socket.sendall(chat(raw, max_tokens=3) + HEALTH + chat(raw, max_tokens=2))
@@ -154,7 +156,7 @@ def test_requests_that_were_sent_before_a_client_closed_its_side_are_all_answere
 
 
 def test_a_client_that_closes_its_side_and_leaves_later_is_noticed(
-    serve: Any, connect: Any, gate: Any
+    serve: Serve, connect: Connect, gate: Callable[[int], Gate]
 ) -> None:
     served = serve(timing=gate(0))
     raw = connect(served)
@@ -168,7 +170,7 @@ def test_a_client_that_closes_its_side_and_leaves_later_is_noticed(
     assert served.engine.n_aborted == 1
 
 
-def test_half_a_request_ends_with_its_connection(served: Served, connect: Any) -> None:
+def test_half_a_request_ends_with_its_connection(served: Served, connect: Connect) -> None:
     for n_left in (1, 60, 200):
         raw = connect(served)
         raw.socket.sendall(chat(raw)[:-n_left])
@@ -182,7 +184,7 @@ def test_half_a_request_ends_with_its_connection(served: Served, connect: Any) -
     "garbage", [b"\x00", b"garbage\r\n\r\n", b"GET / HTTP/9\r\n\r\n", b"{}" * 100, b"\x16\x03\x01"]
 )
 def test_a_request_with_garbage_behind_it_is_answered_first(
-    served: Served, connect: Any, stream: bool, garbage: bytes
+    served: Served, connect: Connect, stream: bool, garbage: bytes
 ) -> None:
     for pause_s in (0, 0.02):
         raw = connect(served)
@@ -202,7 +204,7 @@ def test_a_request_with_garbage_behind_it_is_answered_first(
 
 
 def test_what_waits_behind_a_request_is_bounded_and_the_reply_is_whole(
-    serve: Any, connect: Any, gate: Any
+    serve: Serve, connect: Connect, gate: Callable[[int], Gate]
 ) -> None:
     hold = gate(2)
     served = serve(timing=hold)

@@ -9,6 +9,7 @@ import httpx2
 import pytest
 import redis
 from prometheus_client import generate_latest
+from tests.conformance.http.conftest import Connect, Gate
 from tests.conftest import KEY, Served
 from tests.redis_server import RedisServer
 from tests.redis_server import redis_server as redis_server
@@ -88,7 +89,7 @@ def test_engine_errors_say_it_too(serve: Callable[..., Served]) -> None:
 
 
 def test_one_too_many_at_once_is_429_and_counts_for_nothing(
-    serve: Callable[..., Served], connect: Any, gate: Any
+    serve: Callable[..., Served], connect: Connect, gate: Callable[[int], Gate]
 ) -> None:
     hold = gate(1)
     served = serve(tier=TINY, timing=hold)
@@ -169,7 +170,7 @@ async def slow(step: int) -> None:
     await asyncio.sleep(0.002)
 
 
-def vanish(served: Served, connect: Any, n: int) -> None:
+def vanish(served: Served, connect: Connect, n: int) -> None:
     """Clients that leave at moments of all kinds."""
     for i in range(n):
         raw = connect(served)
@@ -189,7 +190,7 @@ MANY = replace(TINY, sustained_rpm=10**6, burst_rpm=10**6, concurrency=1000)
 
 
 @pytest.mark.parametrize("n", [60, pytest.param(1000, marks=pytest.mark.full)])
-def test_clients_that_vanish_leave_no_lease(serve: Callable[..., Served], connect: Any, n: int) -> None:
+def test_clients_that_vanish_leave_no_lease(serve: Callable[..., Served], connect: Connect, n: int) -> None:
     limiter = MemoryLimiter()
     served = serve(tier=MANY, limiter=limiter, timing=slow)
     vanish(served, connect, n)
@@ -199,7 +200,7 @@ def test_clients_that_vanish_leave_no_lease(serve: Callable[..., Served], connec
 
 @pytest.mark.parametrize("n", [60, pytest.param(1000, marks=pytest.mark.full)])
 def test_clients_that_vanish_leave_no_lease_in_redis(
-    serve: Callable[..., Served], connect: Any, redis_server: RedisServer, n: int
+    serve: Callable[..., Served], connect: Connect, redis_server: RedisServer, n: int
 ) -> None:
     metrics = Metrics()
     served = serve(tier=MANY, limiter=RedisLimiter(redis_server.url, 1, metrics), timing=slow)

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
 
 import httpx2
 from prometheus_client.parser import text_string_to_metric_families
+from tests.conformance.http.conftest import Connect
+from tests.conftest import Serve
 
 from tessera.engine.scripted.engine import failing, saying
 from tessera.errors import GenerationFailed
@@ -16,7 +17,7 @@ CANARY = "canary-content"
 
 
 def test_requests_are_counted_and_nothing_of_them_is_shown(
-    serve: Any, connect: Any, run_app: Callable[..., AbstractContextManager[int]]
+    serve: Serve, connect: Connect, run_app: Callable[..., AbstractContextManager[int]]
 ) -> None:
     served = serve()
     served.engine.script = saying(served.tokenizer, f"{CANARY} one two")

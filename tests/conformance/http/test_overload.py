@@ -1,15 +1,19 @@
 """More requests than can be answered: who waits, who is refused, and that nothing is kept of either."""
 
 import json
-from typing import Any
+from collections.abc import Callable
 
+from tests.conformance.http.conftest import Connect, Gate
+from tests.conftest import Serve
 from tests.waiting import wait_for
 
 from tessera.access.capacity import Capacity
 from tessera.http.limits import HttpLimits
 
 
-def test_one_too_many_is_refused_at_once_and_the_next_waits(serve: Any, connect: Any, gate: Any) -> None:
+def test_one_too_many_is_refused_at_once_and_the_next_waits(
+    serve: Serve, connect: Connect, gate: Callable[[int], Gate]
+) -> None:
     hold = gate(0)
     served = serve(capacity=Capacity(max_running=1, max_queued=1), timing=hold)
     first, second, third = (connect(served) for _ in range(3))
@@ -28,7 +32,9 @@ def test_one_too_many_is_refused_at_once_and_the_next_waits(serve: Any, connect:
     served.wait_until_idle()
 
 
-def test_a_full_line_refuses_before_the_body_is_read(serve: Any, connect: Any, gate: Any) -> None:
+def test_a_full_line_refuses_before_the_body_is_read(
+    serve: Serve, connect: Connect, gate: Callable[[int], Gate]
+) -> None:
     hold = gate(0)
     served = serve(capacity=Capacity(max_running=1, max_queued=0), timing=hold)
     connect(served).ask(max_tokens=2)
@@ -39,7 +45,9 @@ def test_a_full_line_refuses_before_the_body_is_read(serve: Any, connect: Any, g
     assert refused.read_response()[0] == 503
 
 
-def test_whoever_leaves_the_line_is_forgotten(serve: Any, connect: Any, gate: Any) -> None:
+def test_whoever_leaves_the_line_is_forgotten(
+    serve: Serve, connect: Connect, gate: Callable[[int], Gate]
+) -> None:
     hold = gate(0)
     served = serve(capacity=Capacity(max_running=1), timing=hold)
     connect(served).ask(max_tokens=2)
@@ -56,7 +64,9 @@ def test_whoever_leaves_the_line_is_forgotten(serve: Any, connect: Any, gate: An
     assert served.engine.n_aborted == 0
 
 
-def test_a_wait_that_lasts_too_long_is_503(serve: Any, connect: Any, gate: Any) -> None:
+def test_a_wait_that_lasts_too_long_is_503(
+    serve: Serve, connect: Connect, gate: Callable[[int], Gate]
+) -> None:
     served = serve(capacity=Capacity(max_running=1, queue_deadline_s=0.05), timing=gate(0))
     connect(served).ask(max_tokens=2)
     wait_for(lambda: served.engine.n_running == 1)
@@ -66,7 +76,9 @@ def test_a_wait_that_lasts_too_long_is_503(serve: Any, connect: Any, gate: Any) 
     assert (status, json.loads(body)["error"]["code"]) == (503, "queue_timeout")
 
 
-def test_the_deadline_is_504_before_the_first_byte(serve: Any, connect: Any, gate: Any) -> None:
+def test_the_deadline_is_504_before_the_first_byte(
+    serve: Serve, connect: Connect, gate: Callable[[int], Gate]
+) -> None:
     served = serve(HttpLimits(deadline_s=0.05), timing=gate(0))
     for stream in (False, True):
         raw = connect(served)
@@ -76,7 +88,9 @@ def test_the_deadline_is_504_before_the_first_byte(serve: Any, connect: Any, gat
     served.wait_until_idle()
 
 
-def test_the_deadline_is_an_error_frame_after_it(serve: Any, connect: Any, gate: Any) -> None:
+def test_the_deadline_is_an_error_frame_after_it(
+    serve: Serve, connect: Connect, gate: Callable[[int], Gate]
+) -> None:
     served = serve(HttpLimits(deadline_s=0.1), timing=gate(3))
     raw = connect(served)
     raw.ask(stream=True)
@@ -88,7 +102,9 @@ def test_the_deadline_is_an_error_frame_after_it(serve: Any, connect: Any, gate:
     served.wait_until_idle()
 
 
-def test_what_is_left_at_the_end_gets_an_error(serve: Any, connect: Any, gate: Any) -> None:
+def test_what_is_left_at_the_end_gets_an_error(
+    serve: Serve, connect: Connect, gate: Callable[[int], Gate]
+) -> None:
     served = serve(capacity=Capacity(max_running=1), timing=gate(1))
     streamed, waiting = connect(served), connect(served)
     streamed.ask(stream=True)

@@ -2,10 +2,12 @@
 
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.conftest import Served
+from tests.conformance.http.conftest import Connect, Gate
+from tests.conftest import Serve, Served
 
 from tessera.http.limits import HttpLimits
 from tessera.server.http1.protocol import GuardedProtocol
@@ -43,7 +45,7 @@ def ask(raw: Any, head: str, body: bytes = b"", **headers: str) -> tuple[int, di
     ],
 )
 def test_what_is_not_there(
-    served: Served, connect: Any, head: str, status: int | None, code: str | None
+    served: Served, connect: Connect, head: str, status: int | None, code: str | None
 ) -> None:
     raw = connect(served)
     raw.send(head)
@@ -59,7 +61,7 @@ def test_what_is_not_there(
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/v1/models", "/v1/models/alias"])
-def test_get_and_head(served: Served, connect: Any, path: str) -> None:
+def test_get_and_head(served: Served, connect: Connect, path: str) -> None:
     raw = connect(served)
     assert ask(raw, f"GET {path}")[0] == 200
     raw.send(f"HEAD {path}")
@@ -70,7 +72,7 @@ def test_get_and_head(served: Served, connect: Any, path: str) -> None:
 @pytest.mark.parametrize(
     "head", ["GET /v1/models", CHAT, "GET /nothing", "OPTIONS /v1/models", "GET /readyz/", "GET //healthz"]
 )
-def test_without_a_key_everything_else_is_401(served: Served, connect: Any, head: str) -> None:
+def test_without_a_key_everything_else_is_401(served: Served, connect: Connect, head: str) -> None:
     raw = connect(served)
     raw.key = ""
     status, headers, body = ask(raw, head, b"{}", Content_Type="application/json")
@@ -79,7 +81,7 @@ def test_without_a_key_everything_else_is_401(served: Served, connect: Any, head
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-def test_health_needs_no_key_and_says_little(served: Served, connect: Any, path: str) -> None:
+def test_health_needs_no_key_and_says_little(served: Served, connect: Connect, path: str) -> None:
     raw = connect(served)
     raw.key = ""
     status, _, body = ask(raw, f"GET {path}")
@@ -87,7 +89,7 @@ def test_health_needs_no_key_and_says_little(served: Served, connect: Any, path:
     assert set(json.loads(body)) == {"status"}
 
 
-def test_readiness_gives_its_reason_and_chat_is_503_meanwhile(served: Served, connect: Any) -> None:
+def test_readiness_gives_its_reason_and_chat_is_503_meanwhile(served: Served, connect: Connect) -> None:
     served.engine.reason = "engine_starting"
     raw = connect(served)
     status, _, body = ask(raw, "GET /readyz")
@@ -102,7 +104,9 @@ def test_readiness_gives_its_reason_and_chat_is_503_meanwhile(served: Served, co
     assert ask(raw, "GET /readyz")[0] == 200
 
 
-def test_draining_takes_no_more_and_finishes_what_runs(serve: Any, connect: Any, gate: Any) -> None:
+def test_draining_takes_no_more_and_finishes_what_runs(
+    serve: Serve, connect: Connect, gate: Callable[[int], Gate]
+) -> None:
     hold = gate(1)
     served = serve(timing=hold)
     running, late = connect(served), connect(served)
@@ -129,13 +133,13 @@ def test_draining_takes_no_more_and_finishes_what_runs(serve: Any, connect: Any,
         ({"Content_Type": "application/json; charset=utf-8"}, 400),
     ],
 )
-def test_types_and_encodings(served: Served, connect: Any, headers: dict[str, str], status: int) -> None:
+def test_types_and_encodings(served: Served, connect: Connect, headers: dict[str, str], status: int) -> None:
     got, _, body = ask(connect(served), CHAT, b"{}", **headers)
     assert got == status
     assert error(body)["type"] == "invalid_request_error"
 
 
-def test_a_body_over_the_cap_is_413_and_the_connection_lives_on(serve: Any, connect: Any) -> None:
+def test_a_body_over_the_cap_is_413_and_the_connection_lives_on(serve: Serve, connect: Connect) -> None:
     raw = connect(serve(HttpLimits(max_body_bytes=1000)))
     status, headers, body = ask(raw, CHAT, b" " * 1001, Content_Type="application/json")
     assert (status, error(body)["code"], headers["x-should-retry"]) == (413, "request_too_large", "false")
@@ -146,7 +150,7 @@ def test_a_body_over_the_cap_is_413_and_the_connection_lives_on(serve: Any, conn
     assert (status, error(body)["code"]) == (413, "request_too_large")
 
 
-def test_a_body_that_dribbles_is_408_and_closed(serve: Any, connect: Any) -> None:
+def test_a_body_that_dribbles_is_408_and_closed(serve: Serve, connect: Connect) -> None:
     served = serve(HttpLimits(body_deadline_s=0.1))
     raw = connect(served)
     raw.send(CHAT, b"{", Content_Type="application/json", Content_Length="50")
@@ -156,7 +160,7 @@ def test_a_body_that_dribbles_is_408_and_closed(serve: Any, connect: Any) -> Non
     served.wait_until_idle()
 
 
-def test_a_large_body_is_read_in_a_thread(served: Served, connect: Any) -> None:
+def test_a_large_body_is_read_in_a_thread(served: Served, connect: Connect) -> None:
     raw = connect(served)
     raw.ask(
         messages=[{"role": "system", "content": "x"}] * 2000 + [{"role": "user", "content": "Hi"}],
@@ -169,7 +173,7 @@ def test_a_large_body_is_read_in_a_thread(served: Served, connect: Any) -> None:
 @pytest.mark.parametrize(("sent", "kept"), [("my-id.1_A", True), ("x" * 129, False), ("a b", False)])
 @pytest.mark.parametrize("stream", [True, False])
 def test_every_response_has_a_request_id(
-    served: Served, connect: Any, sent: str, kept: bool, stream: bool
+    served: Served, connect: Connect, sent: str, kept: bool, stream: bool
 ) -> None:
     raw = connect(served)
     body = json.dumps(
@@ -181,7 +185,7 @@ def test_every_response_has_a_request_id(
 
 
 def test_a_fresh_connection_that_says_nothing_is_closed(
-    served: Served, connect: Any, monkeypatch: pytest.MonkeyPatch
+    served: Served, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(GuardedProtocol, "head_deadline_s", 0.1)
     silent, dribbling, good = connect(served), connect(served), connect(served)

@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from tests.conftest import Served
+from tests.conformance.http.conftest import Connect, Gate
+from tests.conftest import Serve, Served
 from tests.waiting import wait_for
 
 from tessera.engine.scripted.engine import cycling, failing, paced
@@ -16,7 +17,9 @@ from tessera.errors import GenerationFailed
 from tessera.http.limits import HttpLimits
 
 
-def test_the_first_chunk_arrives_before_the_second_token_exists(serve: Any, connect: Any, gate: Any) -> None:
+def test_the_first_chunk_arrives_before_the_second_token_exists(
+    serve: Serve, connect: Connect, gate: Callable[[int], Gate]
+) -> None:
     hold = gate(1)
     raw = connect(serve(timing=hold))
     raw.ask(stream=True)
@@ -32,7 +35,7 @@ def test_the_first_chunk_arrives_before_the_second_token_exists(serve: Any, conn
     raw.read_until(b"data: [DONE]\n\n")
 
 
-def test_silence_is_broken_by_comments(serve: Any, connect: Any, gate: Any) -> None:
+def test_silence_is_broken_by_comments(serve: Serve, connect: Connect, gate: Callable[[int], Gate]) -> None:
     hold = gate(0)
     raw = connect(serve(HttpLimits(keep_alive_s=0.05), timing=hold))
     begun = time.monotonic()
@@ -44,13 +47,15 @@ def test_silence_is_broken_by_comments(serve: Any, connect: Any, gate: Any) -> N
     assert b'"content":"the "' in raw.read_until(b"data: [DONE]\n\n")
 
 
-def test_no_comment_while_tokens_flow(serve: Any, connect: Any) -> None:
+def test_no_comment_while_tokens_flow(serve: Serve, connect: Connect) -> None:
     raw = connect(serve(HttpLimits(keep_alive_s=0.2), timing=paced(100)))
     raw.ask(stream=True, max_tokens=40)
     assert b"keep-alive" not in raw.read_until(b"data: [DONE]\n\n")
 
 
-def test_an_error_after_a_comment_is_the_last_frame(serve: Any, connect: Any, gate: Any) -> None:
+def test_an_error_after_a_comment_is_the_last_frame(
+    serve: Serve, connect: Connect, gate: Callable[[int], Gate]
+) -> None:
     hold = gate(0)
     served = serve(HttpLimits(keep_alive_s=0.03), timing=hold)
     served.engine.script = failing(cycling(served.tokenizer), GenerationFailed("It broke."), after=0)
@@ -63,7 +68,9 @@ def test_an_error_after_a_comment_is_the_last_frame(serve: Any, connect: Any, ga
     assert b"[DONE]" not in rest
 
 
-def test_the_tokens_of_one_step_travel_together(serve: Any, connect: Any, gate: Any) -> None:
+def test_the_tokens_of_one_step_travel_together(
+    serve: Serve, connect: Connect, gate: Callable[[int], Gate]
+) -> None:
     hold = gate(1)
     raw = connect(serve(timing=hold, tokens_per_chunk=4))
     raw.ask(stream=True, n=1)
@@ -72,7 +79,7 @@ def test_the_tokens_of_one_step_travel_together(serve: Any, connect: Any, gate: 
 
 
 def test_the_end_is_sent_with_its_last_frame_and_the_connection_lives_on(
-    served: Served, connect: Any
+    served: Served, connect: Connect
 ) -> None:
     raw = connect(served)
     for _ in range(3):
@@ -85,7 +92,9 @@ PROMISED_S = 0.25
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_leaving_before_the_first_token_aborts(serve: Any, connect: Any, gate: Any, stream: bool) -> None:
+def test_leaving_before_the_first_token_aborts(
+    serve: Serve, connect: Connect, gate: Callable[[int], Gate], stream: bool
+) -> None:
     served = serve(timing=gate(0))
     raw = connect(served)
     raw.ask(stream=stream)
@@ -97,7 +106,9 @@ def test_leaving_before_the_first_token_aborts(serve: Any, connect: Any, gate: A
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_leaving_between_tokens_aborts(serve: Any, connect: Any, gate: Any, stream: bool) -> None:
+def test_leaving_between_tokens_aborts(
+    serve: Serve, connect: Connect, gate: Callable[[int], Gate], stream: bool
+) -> None:
     served = serve(timing=gate(5))
     raw = connect(served)
     raw.ask(stream=stream)
@@ -109,7 +120,7 @@ def test_leaving_between_tokens_aborts(serve: Any, connect: Any, gate: Any, stre
     assert served.engine.n_aborted == 1
 
 
-def test_leaving_while_tokens_flow_aborts(served: Served, connect: Any) -> None:
+def test_leaving_while_tokens_flow_aborts(served: Served, connect: Connect) -> None:
     served.engine.script = cycling(served.tokenizer, n_tokens=10**9)
     raw = connect(served)
     raw.ask(stream=True)
@@ -119,7 +130,7 @@ def test_leaving_while_tokens_flow_aborts(served: Served, connect: Any) -> None:
     assert served.engine.n_aborted == 1
 
 
-def test_leaving_within_the_body_starts_nothing(served: Served, connect: Any) -> None:
+def test_leaving_within_the_body_starts_nothing(served: Served, connect: Connect) -> None:
     raw = connect(served)
     raw.send("POST /v1/chat/completions", b'{"mess', Content_Type="application/json", Content_Length="99")
     wait_for(lambda: served.in_flight.n == 1)
@@ -128,7 +139,7 @@ def test_leaving_within_the_body_starts_nothing(served: Served, connect: Any) ->
     assert served.engine.n_aborted == served.engine.n_finished == 0
 
 
-def test_a_client_that_does_not_read_is_cut_off(serve: Any, connect: Any) -> None:
+def test_a_client_that_does_not_read_is_cut_off(serve: Serve, connect: Connect) -> None:
     served = serve(HttpLimits(send_deadline_s=0.2, keep_alive_s=0.1))
     served.engine.script = cycling(served.tokenizer, n_tokens=10**9)
     raw = connect(served, receive_buffer=4096)
@@ -140,7 +151,7 @@ def test_a_client_that_does_not_read_is_cut_off(serve: Any, connect: Any) -> Non
 
 
 @pytest.mark.slow
-def test_a_thousand_clients_vanish_and_nothing_stays(serve: Any, connect: Callable[..., Any]) -> None:
+def test_a_thousand_clients_vanish_and_nothing_stays(serve: Serve, connect: Callable[..., Any]) -> None:
     served = serve(timing=paced(200, first_s=0.02))
     chance = random.Random(7)
     moments = [chance.choice([0, 0, chance.random() * 0.1]) for _ in range(1000)]
@@ -161,7 +172,7 @@ def test_a_thousand_clients_vanish_and_nothing_stays(serve: Any, connect: Callab
     assert 100 < served.engine.n_aborted <= 1000
 
 
-def test_a_whole_reply_says_how_long_it_is(served: Served, connect: Any) -> None:
+def test_a_whole_reply_says_how_long_it_is(served: Served, connect: Connect) -> None:
     raw = connect(served)
     raw.ask(max_tokens=2)
     status, headers, body = raw.read_response()
@@ -172,7 +183,7 @@ def test_a_whole_reply_says_how_long_it_is(served: Served, connect: Any) -> None
 @pytest.mark.parametrize("extra", ["", "Connection: keep-alive\r\n", "Expect: 100-continue\r\n"])
 @pytest.mark.parametrize("version", ["1.0", "0.9"])
 def test_http_1_0_gets_no_chunks_and_the_end_is_that_of_the_connection(
-    served: Served, connect: Any, version: str, extra: str
+    served: Served, connect: Connect, version: str, extra: str
 ) -> None:
     for stream in (True, False):
         raw = connect(served)

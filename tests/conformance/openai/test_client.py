@@ -6,7 +6,7 @@ from typing import Any
 import openai
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
-from tests.conftest import Served
+from tests.conftest import Serve, Served
 
 from tessera.access.tiers import Tier
 from tessera.engine.scripted.engine import cycling, failing, saying
@@ -272,7 +272,7 @@ def test_a_stream_is_its_whole_reply_for_random_requests(served: Served, client:
             assert scores == ((choice.logprobs.content or []) if choice.logprobs else [])
 
 
-def test_a_limit_is_an_error_with_headers(serve: Any) -> None:
+def test_a_limit_is_an_error_with_headers(serve: Serve) -> None:
     served = serve(tier=Tier("tiny", 1, 1, 4096, None, 1, 1))
     address = {"base_url": f"{served.url}/v1", "api_key": served.key}
     with openai.OpenAI(**address, max_retries=0) as client:
@@ -287,7 +287,7 @@ def test_a_limit_is_an_error_with_headers(serve: Any) -> None:
     assert int(headers["x-ratelimit-reset-requests"]) <= 60
 
 
-def test_a_day_is_not_waited_for(serve: Any) -> None:
+def test_a_day_is_not_waited_for(serve: Serve) -> None:
     served = serve(tier=Tier("tiny", 100, 100, 4096, 0, 9, 1), chat_format=QWEN3)
     thinking = {"chat_template_kwargs": {"enable_thinking": True}}
     with (

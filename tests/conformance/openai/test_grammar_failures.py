@@ -5,7 +5,7 @@ from typing import Any
 
 import openai
 import pytest
-from tests.conftest import Served
+from tests.conftest import Serve, Served
 from tests.scripts import CAN_ALL
 
 from tessera.core.generation import Prompt
@@ -75,7 +75,7 @@ def test_it_is_the_same_after_the_first_token(
     served.wait_until_idle()
 
 
-def test_a_reply_that_cannot_be_validated_in_time_is_422_and_the_server_goes_on(serve: Any) -> None:
+def test_a_reply_that_cannot_be_validated_in_time_is_422_and_the_server_goes_on(serve: Serve) -> None:
     control = ScriptedTokenizer().control_tokens
     checks = GrammarCheck(control, 300, HERMES.syntax, deadline_s=300, wait_s=300)
     served = serve(grammars=checks, features=CAN_ALL)

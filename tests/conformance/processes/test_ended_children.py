@@ -3,15 +3,14 @@
 import asyncio
 import socket
 import sys
-from collections.abc import Coroutine
 from typing import Any
 
 import pytest
 import uvloop
-from tests.conformance.engines.fake_worker import CONFIG
+from tests.conformance.engines.fake_worker import START
 
-from tessera.engine.host import process
-from tessera.errors import EngineOverloaded, StartupError
+from tessera.engine.host.process import EngineProcess
+from tessera.errors import EngineOverloaded, EngineUnavailable, StartupError
 from tessera.processes import children
 from tessera.processes.pool import ProcessPool
 from tessera.server.api import ApiPlan
@@ -38,20 +37,15 @@ def run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
     return request.param
 
 
-async def wait(child: Coroutine[Any, Any, asyncio.subprocess.Process]) -> int:
-    return await (await child).wait()
-
-
 def test_an_engine_that_has_ended(run: Any) -> None:
-    with socket.socket() as listener:
-        assert run(wait(process._spawn(CONFIG, ENDED, listener))) == 3
+    with pytest.raises(EngineUnavailable, match="did not start: it ended with exit code 3"):
+        run(EngineProcess(START, command=ENDED).run(lambda: None))
 
 
 def test_an_api_process_that_has_ended(run: Any) -> None:
     async def code(listener: socket.socket) -> int:
-        return await Workers(ApiPlan(Settings(), b"", None, None), [listener])._live(
-            listener, asyncio.Event()
-        )
+        workers = Workers(ApiPlan(Settings(), b"", ()), [listener])
+        return await workers._live(listener, asyncio.Event())
 
     with socket.socket() as listener:
         assert run(code(listener)) == 3

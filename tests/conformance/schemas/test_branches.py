@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.conformance.schemas.conftest import Vocabulary
 from tests.strategies import examples
 
 from tessera.core.chat import ChatRequest, Tool, ToolChoice
@@ -15,7 +16,7 @@ from tessera.core.events import ToolCallDelta
 from tessera.core.generation import TokenChunk
 from tessera.core.tally import Tally
 from tessera.grammars.turn import build_grammar
-from tessera.parsing.reader import Reader
+from tessera.parsing.reader import ReplyReader
 from tessera.parsing.syntax import Syntax, Tags
 
 XML = Syntax(("<|im_end|>",), Tags("<think>", "</think>"), Tags("<tool_call>", "</tool_call>"), "xml")
@@ -36,7 +37,7 @@ _members = st.dictionaries(st.sampled_from("abc"), st.sampled_from(KINDS), min_s
 @examples(30)
 @given(st.lists(_members, min_size=1, max_size=3), st.booleans())
 def test_what_a_branch_allows_can_be_written(
-    vocabulary: Any, keyword: str, branches: list[dict[str, Any]], within: bool
+    vocabulary: Vocabulary, keyword: str, branches: list[dict[str, Any]], within: bool
 ) -> None:
     union = {
         keyword: [
@@ -56,7 +57,7 @@ def test_what_a_branch_allows_can_be_written(
         assert arguments(chat, vocabulary, ids) == wanted
 
 
-def call(vocabulary: Any, wanted: dict[str, Any]) -> list[int]:
+def call(vocabulary: Vocabulary, wanted: dict[str, Any]) -> list[int]:
     """A call as it would be replayed."""
     written = "".join(
         f"<parameter={name}>\n{value if isinstance(value, str) else json.dumps(value)}\n</parameter>\n"
@@ -67,13 +68,13 @@ def call(vocabulary: Any, wanted: dict[str, Any]) -> list[int]:
     return [control["<tool_call>"], *vocabulary.tokenizer.encode(text), control["</tool_call>"]]
 
 
-def arguments(chat: ChatRequest, vocabulary: Any, ids: list[int]) -> dict[str, Any]:
-    reader = Reader(chat, XML, vocabulary.tokenizer, Tally(), new_call_id=lambda: "id")
+def arguments(chat: ChatRequest, vocabulary: Vocabulary, ids: list[int]) -> dict[str, Any]:
+    reader = ReplyReader(chat, XML, vocabulary.tokenizer, Tally(), new_call_id=lambda: "id")
     events = reader.feed(TokenChunk(0, (*ids, vocabulary.end_id), finish="stop"))
     return json.loads("".join(event.arguments for event in events if isinstance(event, ToolCallDelta)))
 
 
-def test_what_a_value_is_may_depend_on_those_before_it(vocabulary: Any) -> None:
+def test_what_a_value_is_may_depend_on_those_before_it(vocabulary: Vocabulary) -> None:
     text = {"type": "string", "maxLength": 4}
     kinds = {"text": text, "number": {"type": "integer"}, "flag": {"type": "boolean"}}
     branches = [

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.conformance.schemas.conftest import Vocabulary
 from tests.format_values import ANNOTATIONS, DRAFTS, FORMAT_VALUES
 
 from tessera.core.chat import ChatRequest, JsonSchema, Tool, ToolChoice
@@ -50,7 +51,7 @@ Admits = Callable[[str], bool]
 
 
 @pytest.fixture(scope="module")
-def grammar_of(vocabulary: Any) -> Callable[[str, Any, bool], Admits]:
+def grammar_of(vocabulary: Vocabulary) -> Callable[[str, Any, bool], Admits]:
     """Of a schema of strings in one of `PLACES`: whether the grammar admits a text."""
 
     def follow(place: str, schema: Any, strict: bool = True) -> Admits:
@@ -137,7 +138,7 @@ def test_a_format_that_is_only_validated_needs_no_strict(name: str, place: str, 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_formats_leave_what_is_no_string_alone(
-    name: str, vocabulary: Any, json_lark: Callable[..., str]
+    name: str, vocabulary: Vocabulary, json_lark: Callable[..., str]
 ) -> None:
     good, bad = (json.dumps(texts[0]) for texts in (FORMAT_VALUES[name].good, ["\\ \n"]))
     cases: list[tuple[dict[str, Any], list[str], list[str]]] = [
@@ -153,7 +154,7 @@ def test_formats_leave_what_is_no_string_alone(
 
 
 @pytest.mark.parametrize("text", ["", "a/b", "//", *(f"a{chr(i)}b" for i in range(1, 0x80)), "é/\u2028😀"])
-def test_texts_are_quoted_for_lark(text: str, vocabulary: Any) -> None:
+def test_texts_are_quoted_for_lark(text: str, vocabulary: Vocabulary) -> None:
     for terminal in (expression(f"(?:{quoted(text)})"), expression(quoted(text)), literal(text)):
         lark = f'start: "<" A ">"\nA: {terminal}\n'
         assert vocabulary.accepts(lark, [*f"<{text}>".encode()]), terminal

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.conformance.schemas.conftest import Vocabulary
 from tests.format_values import FORMAT_VALUES
 
 from tessera.errors import InvalidSchema
@@ -283,7 +284,7 @@ def test_enforced(
     schema: dict[str, Any],
     valid: list[Any],
     invalid: list[Any],
-    vocabulary: Any,
+    vocabulary: Vocabulary,
     json_lark: Callable[..., str],
 ) -> None:
     lark, validator = None, Validator(schema)
@@ -302,7 +303,7 @@ def test_enforced(
 
 @pytest.mark.parametrize("keyword", RELAXED)
 def test_relaxed_is_refused_when_strict_and_validated_when_not(
-    keyword: str, json_lark: Callable[..., str], vocabulary: Any
+    keyword: str, json_lark: Callable[..., str], vocabulary: Vocabulary
 ) -> None:
     schema, invalid = RELAXED[keyword]
     with pytest.raises(InvalidSchema) as refusal:
@@ -336,12 +337,14 @@ def test_formats_that_are_only_validated_are_known_to_the_validator(name: str) -
     assert Validator({"format": name}).validate(json.dumps(wrong[name]))
 
 
-def test_the_client_cannot_change_the_spelling(vocabulary: Any, json_lark: Callable[..., str]) -> None:
+def test_the_client_cannot_change_the_spelling(vocabulary: Vocabulary, json_lark: Callable[..., str]) -> None:
     schema = {"type": "object", "x-guidance": {"whitespace_flexible": True, "lenient": True}}
     assert vocabulary.accepts(json_lark(schema, True), list(b'{"a": 1}'))
     assert not vocabulary.accepts(json_lark(schema, True), list(b'{ "a":  1}'))
 
 
-def test_no_name_comes_twice_by_another_spelling(vocabulary: Any, json_lark: Callable[..., str]) -> None:
+def test_no_name_comes_twice_by_another_spelling(
+    vocabulary: Vocabulary, json_lark: Callable[..., str]
+) -> None:
     lark = json_lark({"type": "object", "properties": {"b": {"type": "integer"}}}, True)
     assert not vocabulary.accepts(lark, list(rb'{"b": 1, "\u0062": "x"}'))

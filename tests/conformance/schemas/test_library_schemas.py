@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from tests.conformance.schemas.conftest import Vocabulary
 from tests.families import JSON, XML, Family
 from tests.library_schemas import every_leaf, maker
 from tests.strategies import tool
@@ -26,7 +27,7 @@ def trial() -> Trial:
     return Trial(261, CONTROL)
 
 
-def is_taken(way: str, schema: Any, values: list[Any], trial: Trial, vocabulary: Any) -> None:
+def is_taken(way: str, schema: Any, values: list[Any], trial: Trial, vocabulary: Vocabulary) -> None:
     """The grammar can be used, and admits the values."""
     if way == "json_schema":
         request = ChatRequest((), answer_format=JsonSchema("s", schema))
@@ -44,12 +45,14 @@ def is_taken(way: str, schema: Any, values: list[Any], trial: Trial, vocabulary:
         holds(family, request, grammar, value, vocabulary)
 
 
-def held_as_answer(_: Family, __: ChatRequest, grammar: Grammar, value: Any, vocabulary: Any) -> None:
+def held_as_answer(_: Family, __: ChatRequest, grammar: Grammar, value: Any, vocabulary: Vocabulary) -> None:
     text = json.dumps(value, ensure_ascii=False)
     assert vocabulary.accepts(grammar.lark, list(text.encode())), text
 
 
-def held_as_call(family: Family, request: ChatRequest, grammar: Grammar, value: Any, vocabulary: Any) -> None:
+def held_as_call(
+    family: Family, request: ChatRequest, grammar: Grammar, value: Any, vocabulary: Vocabulary
+) -> None:
     """A call with these arguments can be written, is read as it was meant, and replayed as it was written."""
     written = replayed(family, json.dumps(value, ensure_ascii=False))
     ids = [id for part in written for id in ([CONTROL[part]] if part in CONTROL else [*part.encode()])]
@@ -70,7 +73,7 @@ def replayed(family: Family, arguments: str) -> list[str]:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(("leaf", "values"), every_leaf(), ids=str)
-def test_every_leaf(way: str, leaf: Any, values: list[Any], trial: Trial, vocabulary: Any) -> None:
+def test_every_leaf(way: str, leaf: Any, values: list[Any], trial: Trial, vocabulary: Vocabulary) -> None:
     for schema in (leaf, {"anyOf": [leaf, {"type": "null"}]}, {"type": "array", "items": leaf}):
         wrapped = [
             [value] if schema.get("type") == "array" and schema is not leaf else value for value in values
@@ -80,20 +83,20 @@ def test_every_leaf(way: str, leaf: Any, values: list[Any], trial: Trial, vocabu
         is_taken(way, whole, arguments, trial, vocabulary)
 
 
-def walk(way: str, seeds: range, trial: Trial, vocabulary: Any) -> None:
+def walk(way: str, seeds: range, trial: Trial, vocabulary: Vocabulary) -> None:
     for seed in seeds:
         schema, value = maker(seed).tool()
         is_taken(way, schema, [value], trial, vocabulary)
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_generated(way: str, trial: Trial, vocabulary: Any) -> None:
+def test_generated(way: str, trial: Trial, vocabulary: Vocabulary) -> None:
     walk(way, range(60), trial, vocabulary)
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("way", WAYS)
-def test_many_generated(way: str, trial: Trial, vocabulary: Any) -> None:
+def test_many_generated(way: str, trial: Trial, vocabulary: Vocabulary) -> None:
     walk(way, range(60, 3_000), trial, vocabulary)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from tests.conformance.schemas.conftest import Vocabulary
 
 from tessera.core.chat import ChatRequest, Tool, ToolChoice, UserMessage
 from tessera.core.events import ToolCallDelta
@@ -21,7 +22,7 @@ from tessera.core.tally import Tally
 from tessera.formats.base import Plain
 from tessera.formats.qwen3 import QWEN3, conversation
 from tessera.grammars.turn import build_grammar
-from tessera.parsing.reader import Reader
+from tessera.parsing.reader import ReplyReader
 from tessera.schemas.validation import Validator
 from tessera.wire.decode import decode_request
 
@@ -98,7 +99,7 @@ def tool(schema: Any) -> Tool:
 class Calls:
     """Calls of one tool: what is admitted, read and replayed."""
 
-    def __init__(self, vocabulary: Any, called: Tool) -> None:
+    def __init__(self, vocabulary: Vocabulary, called: Tool) -> None:
         self.vocabulary, self.control = vocabulary, vocabulary.tokenizer.control_tokens
         self.chat = ChatRequest((UserMessage("x"),), tools=(called,), tool_choice=ToolChoice("required"),
                                 parallel_tool_calls=False)  # fmt: skip
@@ -127,7 +128,7 @@ class Calls:
         return self.vocabulary.accepts(self.lark, self.ids(text))
 
     def read(self, ids: Sequence[int]) -> dict[str, Any]:
-        reader = Reader(self.chat, QWEN3.syntax, self.vocabulary.tokenizer, Tally(), lambda: "id")
+        reader = ReplyReader(self.chat, QWEN3.syntax, self.vocabulary.tokenizer, Tally(), lambda: "id")
         events = reader.feed(TokenChunk(0, (*ids, self.vocabulary.end_id), finish="stop"))
         return json.loads("".join(event.arguments for event in events if isinstance(event, ToolCallDelta)))
 
@@ -152,7 +153,7 @@ def mixtures(draw: Any) -> dict[str, Any]:
     return union
 
 
-def check_mixture(vocabulary: Any, data: st.DataObject) -> None:
+def check_mixture(vocabulary: Vocabulary, data: st.DataObject) -> None:
     schema = mixtures(data.draw)
     calls = Calls(vocabulary, tool(schema))
     fits = Validator({**schema, "$defs": DEFINITIONS})
@@ -162,24 +163,25 @@ def check_mixture(vocabulary: Any, data: st.DataObject) -> None:
             check_value(calls, schema, value)
 
 
-QUICK = settings(max_examples=40, suppress_health_check=[*HealthCheck.__members__.values()])
-LONG = settings(max_examples=1_500, suppress_health_check=[*HealthCheck.__members__.values()])
+ALL_CHECKS: list[Any] = [*HealthCheck]
+QUICK = settings(max_examples=40, suppress_health_check=ALL_CHECKS)
+LONG = settings(max_examples=1_500, suppress_health_check=ALL_CHECKS)
 
 
 @QUICK
 @given(st.data())
-def test_what_fits_is_written_read_and_replayed(vocabulary: Any, data: st.DataObject) -> None:
+def test_what_fits_is_written_read_and_replayed(vocabulary: Vocabulary, data: st.DataObject) -> None:
     check_mixture(vocabulary, data)
 
 
 @pytest.mark.full
 @LONG
 @given(st.data())
-def test_what_fits_is_written_read_and_replayed_in_full(vocabulary: Any, data: st.DataObject) -> None:
+def test_what_fits_is_written_read_and_replayed_in_full(vocabulary: Vocabulary, data: st.DataObject) -> None:
     check_mixture(vocabulary, data)
 
 
-def check_walk(vocabulary: Any, data: st.DataObject) -> None:
+def check_walk(vocabulary: Vocabulary, data: st.DataObject) -> None:
     schema, seed = mixtures(data.draw), data.draw(st.integers(0, 10**6))
     called = tool(schema)
     calls = Calls(vocabulary, called)
@@ -195,18 +197,18 @@ def check_walk(vocabulary: Any, data: st.DataObject) -> None:
 
 @QUICK
 @given(st.data())
-def test_what_is_admitted_fits(vocabulary: Any, data: st.DataObject) -> None:
+def test_what_is_admitted_fits(vocabulary: Vocabulary, data: st.DataObject) -> None:
     check_walk(vocabulary, data)
 
 
 @pytest.mark.full
 @LONG
 @given(st.data())
-def test_what_is_admitted_fits_in_full(vocabulary: Any, data: st.DataObject) -> None:
+def test_what_is_admitted_fits_in_full(vocabulary: Vocabulary, data: st.DataObject) -> None:
     check_walk(vocabulary, data)
 
 
-def test_a_whole_call_is_replayed_as_it_was_written(vocabulary: Any) -> None:
+def test_a_whole_call_is_replayed_as_it_was_written(vocabulary: Vocabulary) -> None:
     """Named parameters in their order, then others."""
     properties = {
         "b": {"type": ["string", "null"]},
@@ -229,7 +231,7 @@ def test_a_whole_call_is_replayed_as_it_was_written(vocabulary: Any) -> None:
     assert n_whole >= 10
 
 
-def test_other_parameters_are_written_read_and_replayed(vocabulary: Any) -> None:
+def test_other_parameters_are_written_read_and_replayed(vocabulary: Vocabulary) -> None:
     named = {"patternProperties": {"^n_": {"type": "integer"}}, "additionalProperties": {"type": "string"}}
     calls = Calls(vocabulary, Tool("f", {"properties": {"v": {"type": "boolean"}}, **named}, {}))
     for arguments in (

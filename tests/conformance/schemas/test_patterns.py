@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.conformance.schemas.conftest import Vocabulary
 from tests.strategies import examples
 
 from tessera.errors import InvalidSchema
@@ -42,7 +43,7 @@ Follow = Callable[[Any], Callable[[str], bool]]
 
 
 @pytest.fixture(scope="module")
-def admits(vocabulary: Any, json_lark: Callable[..., str], spell: Callable[[object], str]) -> Follow:
+def admits(vocabulary: Vocabulary, json_lark: Callable[..., str], spell: Callable[[object], str]) -> Follow:
     """Of a schema: whether its grammar admits a value, spelled as JSON."""
 
     def follow(schema: Any) -> Callable[[object], bool]:

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from llguidance import LLMatcher
 
 from tessera.errors import GenerationFailed
+from tessera.grammars.bytewise import ByteTokenizer
 from tessera.grammars.lark import json_value
-from tessera.grammars.llg import LIMITS
+from tessera.grammars.llg import LIMITS, llg_tokenizer
 from tessera.grammars.shortest import ShortestReplies
-from tessera.grammars.trial import byte_tokenizer
 from tessera.grammars.words import words_of
 from tessera.schemas.check import check_schema
 from tessera.schemas.string_formats import FORMATS
@@ -21,7 +21,7 @@ from tessera.schemas.validation import Validator
 
 CONTROL = {"<|im_end|>": 256, "<tool_call>": 257}
 REPLIES = ShortestReplies(CONTROL, 258)
-LLG = byte_tokenizer(258, CONTROL)
+LLG = llg_tokenizer(ByteTokenizer(258, CONTROL), [min(CONTROL.values())])
 
 
 def lark_of(schema: Any) -> str:

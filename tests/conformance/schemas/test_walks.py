@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from tests.conformance.schemas.conftest import Vocabulary
 
 from tessera.core.chat import AnyJsonObject, ChatRequest, FreeText, JsonSchema, Mode, Tool, ToolChoice
 from tessera.core.events import (
@@ -19,7 +20,7 @@ from tessera.core.result import Choice, fold
 from tessera.core.tally import Tally
 from tessera.formats.hermes import HERMES
 from tessera.grammars.turn import build_grammar
-from tessera.parsing.reader import Reader
+from tessera.parsing.reader import ReplyReader
 from tessera.parsing.syntax import Syntax, Tags
 from tessera.schemas.string_formats import FORMATS
 from tessera.schemas.validation import Validator
@@ -126,7 +127,7 @@ TOOLS = [
 
 
 @pytest.mark.parametrize("schema", SCHEMAS, ids=str)
-def test_json(schema: Any, vocabulary: Any, json_lark: Callable[..., str]) -> None:
+def test_json(schema: Any, vocabulary: Vocabulary, json_lark: Callable[..., str]) -> None:
     lark, validator, n_whole = json_lark(schema, True), Validator(schema), 0
     for seed in range(40):
         ids = vocabulary.walk(lark, seed)
@@ -168,7 +169,7 @@ def test_turns(tags: str, syntax: Syntax, asked: dict[str, Any], request: pytest
 
 
 def check_reply(chat: ChatRequest, syntax: Syntax, tokenizer: Any, ids: Sequence[int]) -> None:
-    reader = Reader(chat, syntax, tokenizer, Tally(), new_call_id=lambda: "id")
+    reader = ReplyReader(chat, syntax, tokenizer, Tally(), new_call_id=lambda: "id")
     events = reader.feed(TokenChunk(0, tuple(ids), finish="stop"))
     parameters = {tool.name: Validator(tool.parameters) for tool in chat.tools}
     names = [event.name for event in events if isinstance(event, ToolCallStarted)]
@@ -231,7 +232,7 @@ def without_half(tag: str, text: str) -> str:
 def read(
     chat: ChatRequest, syntax: Syntax, tokenizer: Any, ids: Sequence[int], finish: EngineFinish
 ) -> Choice:
-    reader = Reader(chat, syntax, tokenizer, Tally(), new_call_id=lambda: "id")
+    reader = ReplyReader(chat, syntax, tokenizer, Tally(), new_call_id=lambda: "id")
     events = reader.feed(TokenChunk(0, tuple(ids), finish))
     return fold([*events, *reader.complete()]).choices[0]
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.qwen import QwenTokenizer
 
 from tessera.core.chat import (
     AssistantMessage,
@@ -21,7 +22,6 @@ from tessera.errors import RequestError
 from tessera.formats.base import Control, Segment
 from tessera.formats.qwen3 import QWEN3, conversation
 from tessera.prompt.encode import encode
-from tessera.text.tiktoken import TiktokenTokenizer
 
 _DIRECTORY = Path(__file__).parents[2] / "data"
 CASES: list[dict[str, Any]] = [
@@ -87,7 +87,7 @@ def test_all_cases_are_accounted_for() -> None:
 
 
 @pytest.mark.parametrize("case", RENDERED, ids=[case["name"] for case in RENDERED])
-def test_prompt_is_the_templates_own(case: dict[str, Any], qwen: TiktokenTokenizer) -> None:
+def test_prompt_is_the_templates_own(case: dict[str, Any], qwen: QwenTokenizer) -> None:
     segments = rendered(case)
     assert written(segments) == case["prompt"]
     assert list(encode(segments, qwen)) == case["token_ids"]
@@ -101,7 +101,7 @@ def test_conversation_that_the_template_refuses(case: dict[str, Any]) -> None:
     assert refused.value.param == "messages"
 
 
-def test_text_never_becomes_a_control_token(qwen: TiktokenTokenizer) -> None:
+def test_text_never_becomes_a_control_token(qwen: QwenTokenizer) -> None:
     spelled = " ".join(qwen.control_tokens)
     tool = Tool("f", {}, {"type": "function", "function": {"name": "f", "description": spelled}})
     messages = (

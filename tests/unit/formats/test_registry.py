@@ -3,8 +3,9 @@
 import pytest
 
 from tessera.core.chat import ChatRequest, Mode, UserMessage
+from tessera.core.generation import SamplingDefaults
 from tessera.errors import StartupError
-from tessera.formats.base import Control, Plain, SamplingDefaults
+from tessera.formats.base import Control, Plain
 from tessera.formats.registry import FORMATS, choose_format
 
 CHATML = ("<|im_start|>", "<|im_end|>")

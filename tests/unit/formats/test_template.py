@@ -19,8 +19,9 @@ from tessera.core.chat import (
     ToolMessage,
     UserMessage,
 )
+from tessera.core.generation import SamplingDefaults
 from tessera.errors import RequestError, StartupError
-from tessera.formats.base import ChatFormat, Control, Plain, SamplingDefaults, Segment
+from tessera.formats.base import ChatFormat, Control, Plain, Segment
 from tessera.formats.template import MAX_CHARACTERS, template_format
 from tessera.parsing.syntax import Syntax, Tags
 

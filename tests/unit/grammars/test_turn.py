@@ -2,13 +2,13 @@ import re
 from typing import Any
 
 import pytest
-from llguidance import LLMatcher
+from llguidance import LLMatcher, LLTokenizer
 
 from tessera.core.chat import AnyJsonObject, ChatRequest, JsonSchema, Mode, Tool, ToolChoice
 from tessera.errors import InvalidSchema
 from tessera.formats.hermes import HERMES
-from tessera.grammars.llg import LIMITS
-from tessera.grammars.trial import byte_tokenizer
+from tessera.grammars.bytewise import ByteTokenizer
+from tessera.grammars.llg import LIMITS, llg_tokenizer
 from tessera.grammars.turn import build_grammar
 from tessera.parsing.syntax import Syntax, Tags
 
@@ -41,12 +41,16 @@ def hermes(arguments: str, name: str = "get_weather") -> str:
     return f'<tool_call>\n{{"name": "{name}", "arguments": {arguments}}}\n</tool_call>'
 
 
+def byte_tokenizer(control: dict[str, int]) -> LLTokenizer:
+    return llg_tokenizer(ByteTokenizer(261, control), [min(control.values())])
+
+
 def accepts(text: str, syntax: Syntax = XML, control: dict[str, int] = CONTROL, **asked: Any) -> bool:
     asked.setdefault("tools", (WEATHER, NOW))
     grammar = build_grammar(ChatRequest((), **asked), syntax, control)
     assert grammar is not None
     matcher = LLMatcher(
-        byte_tokenizer(261, control), LLMatcher.grammar_from_lark(grammar.lark), log_level=0, limits=LIMITS
+        byte_tokenizer(control), LLMatcher.grammar_from_lark(grammar.lark), log_level=0, limits=LIMITS
     )
     assert not matcher.is_error(), matcher.get_error()
     parts = re.split("(</?tool_call>|</think>)", text)
@@ -428,9 +432,7 @@ def test_markup_is_forced() -> None:
         ChatRequest((), tools=(WEATHER,), tool_choice=ToolChoice("required")), XML, CONTROL
     )
     assert grammar is not None
-    matcher = LLMatcher(
-        byte_tokenizer(261, CONTROL), LLMatcher.grammar_from_lark(grammar.lark), limits=LIMITS
-    )
+    matcher = LLMatcher(byte_tokenizer(CONTROL), LLMatcher.grammar_from_lark(grammar.lark), limits=LIMITS)
     assert matcher.consume_token(257)
     assert matcher.compute_ff_bytes() == b"\n<function=get_weather>\n<parameter=city>\n"
 

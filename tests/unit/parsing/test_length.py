@@ -13,7 +13,7 @@ from tessera.core.generation import TokenChunk
 from tessera.core.result import fold
 from tessera.core.tally import Tally
 from tessera.engine.scripted.engine import ScriptedTokenizer
-from tessera.parsing.reader import Reader
+from tessera.parsing.reader import ReplyReader
 
 ONLY_CALLS: dict[str, dict[str, Any]] = {
     "required": {"tool_choice": ToolChoice("required")},
@@ -84,7 +84,7 @@ TOKENIZER = ScriptedTokenizer(control=["<|im_end|>"])
 
 def test_every_choice_is_cut_by_itself() -> None:
     request = replace(ASKED, tool_choice=ToolChoice("required"), n=2)
-    reader = Reader(request, FAMILIES[1].format.syntax, TOKENIZER, Tally())
+    reader = ReplyReader(request, FAMILIES[1].format.syntax, TOKENIZER, Tally())
 
     def chunk(choice: int, text: str) -> Sequence[Any]:
         return reader.feed(TokenChunk(choice, tuple(TOKENIZER.encode(text)), "length"))

@@ -40,6 +40,7 @@ from tessera.core.chat import (
 )
 from tessera.core.generation import EngineFinish, TokenLogprob
 from tessera.formats.base import Control
+from tessera.parsing.states import State
 from tessera.text.pieces import ControlPiece, Piece, TextPiece
 
 every_family = pytest.mark.parametrize("family", FAMILIES, ids=[family.id for family in FAMILIES])
@@ -128,7 +129,7 @@ def test_in_reasoning_follows_the_tags() -> None:
     parser = XML.parser(THINKING)
     seen: list[bool] = []
     for piece in XML.pieces(["a", "<tool_call>", "b", "</think>", "c"]):
-        seen.append(parser.in_reasoning)
+        seen.append(parser.state is State.REASONING)
         parser.feed([piece])
     assert seen == [True, True, True, True, False]
 

@@ -23,7 +23,7 @@ from tessera.core.usage import Usage
 from tessera.engine.scripted.engine import ScriptedTokenizer
 from tessera.formats.hermes import HERMES
 from tessera.formats.qwen3 import QWEN3
-from tessera.parsing.reader import Reader, new_call_id
+from tessera.parsing.reader import ReplyReader, new_call_id
 from tessera.parsing.syntax import Syntax
 
 TOKENIZER = ScriptedTokenizer(words=["ab ", "STOP"], control=[*TAGS, "<|im_end|>", "<|endoftext|>"])
@@ -38,8 +38,8 @@ def ids(*parts: str) -> tuple[int, ...]:
     )
 
 
-def reader_of(request: ChatRequest) -> Reader:
-    return Reader(request, QWEN3.syntax, TOKENIZER, Tally(11))
+def reader_of(request: ChatRequest) -> ReplyReader:
+    return ReplyReader(request, QWEN3.syntax, TOKENIZER, Tally(11))
 
 
 def test_choices_are_read_apart() -> None:
@@ -114,7 +114,7 @@ def test_half_a_character_that_the_length_cuts_is_left_out(before: str, characte
 
 def fold_of(request: ChatRequest, tokens: Sequence[int], finish: EngineFinish) -> Reply:
     number = iter(range(99))
-    reader = Reader(request, QWEN3.syntax, TOKENIZER, Tally(11), lambda: f"call_{next(number)}")
+    reader = ReplyReader(request, QWEN3.syntax, TOKENIZER, Tally(11), lambda: f"call_{next(number)}")
     logprobs = tuple(TokenLogprob(id, -1.0) for id in tokens)
     events = reader.feed(TokenChunk(0, tuple(tokens), finish, logprobs=logprobs))
     return fold([*events, *reader.complete()])
@@ -131,7 +131,7 @@ def test_logprobs_cover_the_text_that_the_length_cuts(text: str, sizes: list[int
     cuts = [*accumulate(sizes, initial=0)]
     parts = [part for a, b in pairwise(cuts) if (part := spelled[a:b])]
     tokenizer = Parts(parts)
-    reader = Reader(PLAIN, QWEN3.syntax, tokenizer, Tally(11))
+    reader = ReplyReader(PLAIN, QWEN3.syntax, tokenizer, Tally(11))
     logprobs = tuple(TokenLogprob(id, -1.0) for id in range(len(parts)))
     chunk = TokenChunk(0, tuple(range(len(parts))), "length", logprobs=logprobs)
     choice = fold([*reader.feed(chunk), *reader.complete()]).choices[0]
@@ -215,7 +215,7 @@ def test_reply_and_usage_do_not_depend_on_chunks(
 
     def read(chunks: Sequence[Sequence[int]]) -> list[ChatEvent]:
         number = iter(range(99))
-        reader = Reader(request, syntax, TOKENIZER, Tally(11), lambda: f"call_{next(number)}")
+        reader = ReplyReader(request, syntax, TOKENIZER, Tally(11), lambda: f"call_{next(number)}")
         events: list[ChatEvent] = []
         for i, chunk in enumerate(chunks, 1):
             logprobs = tuple(TokenLogprob(id, -1.0) for id in chunk) if scored else ()
@@ -247,7 +247,7 @@ def test_plain_text_takes_a_shorter_way_to_the_same_events(
 
     def read(scored: bool) -> list[tuple[ChatEvent, ...]]:
         number = iter(range(99))
-        reader = Reader(request, syntax, TOKENIZER, Tally(11), lambda: f"call_{next(number)}")
+        reader = ReplyReader(request, syntax, TOKENIZER, Tally(11), lambda: f"call_{next(number)}")
         batches: list[tuple[ChatEvent, ...]] = []
         for i, chunk in enumerate(chunks, 1):
             logprobs = tuple(TokenLogprob(id, -1.0) for id in chunk) if scored else ()

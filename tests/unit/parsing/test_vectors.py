@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.qwen import QwenTokenizer
 from tests.strategies import chunkings
 
 from tessera.core.chat import ChatRequest, Mode, Tool, ToolChoice, UserMessage
@@ -17,8 +18,7 @@ from tessera.core.generation import TokenChunk
 from tessera.core.result import Reply, fold
 from tessera.core.tally import Tally
 from tessera.formats.qwen3 import QWEN3
-from tessera.parsing.reader import Reader
-from tessera.text.tiktoken import TiktokenTokenizer
+from tessera.parsing.reader import ReplyReader
 
 _FILE = json.loads((Path(__file__).parents[2] / "data" / "qwen36_parser_vectors.json").read_text())
 VECTORS: list[dict[str, Any]] = _FILE["vectors"]
@@ -42,11 +42,9 @@ def request_of(vector: dict[str, Any]) -> ChatRequest:
     )
 
 
-def read(
-    vector: dict[str, Any], tokenizer: TiktokenTokenizer, cuts: Sequence[Sequence[int]]
-) -> list[ChatEvent]:
+def read(vector: dict[str, Any], tokenizer: QwenTokenizer, cuts: Sequence[Sequence[int]]) -> list[ChatEvent]:
     ids = count()
-    reader = Reader(request_of(vector), QWEN3.syntax, tokenizer, Tally(7), lambda: f"call_{next(ids)}")
+    reader = ReplyReader(request_of(vector), QWEN3.syntax, tokenizer, Tally(7), lambda: f"call_{next(ids)}")
     events: list[ChatEvent] = []
     for i, cut in enumerate(cuts, 1):
         finish = vector.get("engine_finish", "stop") if i == len(cuts) else None
@@ -73,10 +71,10 @@ def check(vector: dict[str, Any], reply: Reply) -> None:
 
 @pytest.mark.parametrize("vector", VECTORS, ids=[each["id"] for each in VECTORS])
 class TestVectors:
-    def test_whole(self, vector: dict[str, Any], qwen: TiktokenTokenizer) -> None:
+    def test_whole(self, vector: dict[str, Any], qwen: QwenTokenizer) -> None:
         check(vector, fold(read(vector, qwen, [vector["token_ids"]])))
 
-    def test_token_by_token(self, vector: dict[str, Any], qwen: TiktokenTokenizer) -> None:
+    def test_token_by_token(self, vector: dict[str, Any], qwen: QwenTokenizer) -> None:
         events = read(vector, qwen, [[token] for token in vector["token_ids"]])
         check(vector, fold(events))
         assert fold(events) == fold(read(vector, qwen, [vector["token_ids"]]))
@@ -86,12 +84,12 @@ class TestVectors:
 
     @settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(cuts=st.data())
-    def test_cut_anyhow(self, vector: dict[str, Any], qwen: TiktokenTokenizer, cuts: st.DataObject) -> None:
+    def test_cut_anyhow(self, vector: dict[str, Any], qwen: QwenTokenizer, cuts: st.DataObject) -> None:
         whole = fold(read(vector, qwen, [vector["token_ids"]]))
         assert fold(read(vector, qwen, cuts.draw(chunkings(vector["token_ids"])))) == whole
 
 
-def test_usage_counts_what_was_read(qwen: TiktokenTokenizer) -> None:
+def test_usage_counts_what_was_read(qwen: QwenTokenizer) -> None:
     by_id = {each["id"]: each for each in VECTORS}
     usage = {id: fold(read(by_id[id], qwen, [by_id[id]["token_ids"]])).usage for id in by_id}
     assert usage["R03"].reasoning_tokens == usage["R03"].completion_tokens == 5

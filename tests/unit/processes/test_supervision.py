@@ -49,7 +49,7 @@ async def outcome(engine: Mortal) -> tuple[int, str]:
     """How often `started` was called, and what was raised at last."""
     calls: list[None] = []
     with pytest.raises(EngineUnavailable) as given_up:
-        await supervise(engine.live, lambda: calls.append(None))
+        await supervise(engine.live, lambda: calls.append(None), model="m")
     return len(calls), given_up.value.message
 
 

@@ -23,12 +23,11 @@ from tessera.core.chat import (
     ToolCall,
     UserMessage,
 )
-from tessera.core.generation import Feature, Sampling
+from tessera.core.generation import Feature, Sampling, SamplingDefaults
 from tessera.engine.scripted.engine import ScriptedEngine, ScriptedTokenizer, echo
 from tessera.errors import ContextLengthExceeded, InvalidSchema, RequestError, UnsupportedParameter
-from tessera.formats.base import SamplingDefaults
 from tessera.formats.hermes import HERMES
-from tessera.prompt.compile import Compiled, check_length, compile_prompt
+from tessera.prompt.compile import CompiledPrompt, check_length, compile_prompt
 
 pytestmark = pytest.mark.anyio
 
@@ -54,7 +53,7 @@ def model(context_tokens: int = 4096, features: tuple[Feature, ...] = ()) -> Mod
     return Model("m", engine, TOKENIZER, HERMES, {Mode.DIRECT: DEFAULTS}, created_s=0, grammars=grammars)
 
 
-async def compiled(request: ChatRequest = HELLO, model: Model = model()) -> Compiled:  # noqa: B008 - frozen
+async def compiled(request: ChatRequest = HELLO, model: Model = model()) -> CompiledPrompt:  # noqa: B008 - frozen
     return await compile_prompt(request, model, CALLER)
 
 

@@ -15,7 +15,7 @@ from tessera.core.generation import Prompt, TokenChunk
 from tessera.engine.scripted.engine import ScriptedEngine, ScriptedTokenizer
 from tessera.formats.hermes import HERMES
 from tessera.prompt.compile import compile_prompt
-from tessera.prompt.token_memory import Spoken
+from tessera.prompt.token_memory import TokenRecorder
 
 TOKENIZER = ScriptedTokenizer()
 END = TOKENIZER.control_tokens["<|im_end|>"]
@@ -31,7 +31,7 @@ def model() -> Model:
 
 def speak(model: Model, prompt: Prompt, *sequences: list[int]) -> None:
     """A reply, token by token; of several choices in turn."""
-    spoken = Spoken(prompt, model)
+    spoken = TokenRecorder(prompt, model)
     for i, ids in enumerate(sequences):
         for id in ids:
             spoken.feed(TokenChunk(i, (id,)))

@@ -43,6 +43,53 @@ def test_what_is_relaxed_is_left_out_and_the_rest_kept() -> None:
     assert document.root == {"type": "array", "items": {"type": "integer", "minimum": 1}}
 
 
+def tagged(tag: Any, **others: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": {"kind": tag, **others}, "required": ["kind"]}
+
+
+LEAF, PAIR = {"$ref": "#/$defs/leaf"}, {"$ref": "#/$defs/pair"}
+TREE = {"oneOf": [LEAF, PAIR]}
+DEFINITIONS = {"leaf": tagged({"const": "leaf"}), "pair": tagged({"const": "pair"}, left=TREE, right=TREE)}
+
+
+@pytest.mark.parametrize(
+    "branches",
+    [
+        [{"type": "integer"}, {"type": ["string", "null"]}],
+        [{"type": "integer"}, {"type": "number", "minimum": 0.5, "maximum": 0.75}],
+        [{"enum": [1, "a"]}, {"const": True}],
+        [tagged({"const": "a"}), tagged({"enum": ["b", "c"]}, other={"pattern": "[a-z-_.]"})],
+        [{**tagged({"const": "a"}), "description": "it"}, {"anyOf": [tagged({"const": "b"}), {"const": 1}]}],
+        [tagged({"const": "a"}), {"properties": {"kind": {"const": "b"}}, "type": "object"}],
+        [LEAF, PAIR],
+        [{"$ref": "#/$defs/leaf", "title": "annotations count for nothing"}, PAIR],
+        [False, {}],
+    ],
+)
+def test_one_of_is_any_of_where_no_value_fits_two_branches(branches: list[Any]) -> None:
+    root = check_schema({"oneOf": branches, "$defs": DEFINITIONS}, strict=True, param="p").root
+    assert isinstance(root, dict)
+    assert isinstance(root["anyOf"], list)
+    assert len(root["anyOf"]) == len(branches)
+
+
+@pytest.mark.parametrize(
+    "branches",
+    [
+        [{"type": "integer"}, {"type": "number"}],
+        [{"const": 1}, {"const": 1.0}],
+        [{"properties": {"kind": {"const": "a"}}}, {"properties": {"kind": {"const": "b"}}}],
+        [{"type": "string", "pattern": "^a"}, {"type": "string", "pattern": "^b"}],
+        [PAIR, PAIR],
+        [{"const": i} for i in range(65)],
+        [{"type": "string", "format": "hostname"}, {"const": "xn--nxasmm1c"}],
+    ],
+)
+def test_one_of_is_refused_where_a_value_may_fit_two_branches(branches: list[Any]) -> None:
+    with pytest.raises(InvalidSchema, match="#/oneOf: `oneOf`"):
+        check_schema({"oneOf": branches, "$defs": DEFINITIONS}, strict=True, param="p")
+
+
 def test_limits_beyond_exact_numbers_are_drawn_in() -> None:
     schema = {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}
     root = check_schema(schema, strict=True, param="p").root

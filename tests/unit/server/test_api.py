@@ -4,11 +4,14 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from tessera.models.folder import GenerationConfig, ModelFolder
+from tessera.models.source import GenerationConfig, ModelSource
 from tessera.server.api import UVICORN, ApiPlan, pack, read_plan
+from tessera.server.models import ModelPlan
 from tessera.settings import Settings
 
-FOLDER = ModelFolder(
+SETTINGS = Settings(api_key="sk-tessera-" + "a" * 40, cache_dir=Path("/cache"), aliases=("a", "b"))
+FAMILY = ModelSource("tessera/scripted", 1, 4096, family="hermes")
+FOLDER = ModelSource(
     path=Path("/models/one"),
     model_id="one",
     context_tokens=4096,
@@ -19,12 +22,12 @@ FOLDER = ModelFolder(
     generation=GenerationConfig(temperature=0.5),
     created_s=1,
 )
+MODELS = (ModelPlan(SETTINGS, FOLDER, "/run/engine"), ModelPlan(SETTINGS, FAMILY))
 
 
-@pytest.mark.parametrize("folder", [None, FOLDER])
-def test_a_plan_crosses_a_pipe_and_leaves_the_rest_in_it(folder: ModelFolder | None) -> None:
-    settings = Settings(api_key="sk-tessera-" + "a" * 40, cache_dir=Path("/cache"), aliases=("a", "b"))
-    plan = ApiPlan(settings, b"\0" * 32, folder, "/run/engine")
+@pytest.mark.parametrize("models", [(ModelPlan(SETTINGS, FAMILY),), MODELS])
+def test_a_plan_crosses_a_pipe_and_leaves_the_rest_in_it(models: tuple[ModelPlan, ...]) -> None:
+    plan = ApiPlan(SETTINGS, b"\0" * 32, models)
     receiving, sending = os.pipe()
     os.write(sending, pack(plan) + b"!")
     os.close(sending)

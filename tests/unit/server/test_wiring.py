@@ -4,7 +4,8 @@ import pytest
 
 from tessera.access.capacity import Capacity
 from tessera.errors import StartupError
-from tessera.server.blueprints import read_blueprint
+from tessera.models.progress import Quiet
+from tessera.server.models import prepare_models, read_blueprint
 from tessera.server.wiring import capacity, limits
 from tessera.settings import Settings
 
@@ -12,7 +13,8 @@ MIB = 2**20
 
 
 def of(settings: Settings) -> Capacity:
-    return capacity(settings, read_blueprint(settings, None).model(None))
+    (plan,) = prepare_models(settings, Quiet())
+    return capacity(settings, [read_blueprint(plan).model(None)])
 
 
 def test_each_priority_of_the_tiers_above_the_lowest_has_places_of_its_own() -> None:

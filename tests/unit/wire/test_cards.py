@@ -4,9 +4,9 @@ import pytest
 
 from tessera.catalog import Catalog, Model
 from tessera.core.chat import Mode
-from tessera.core.generation import Feature
+from tessera.core.generation import Feature, SamplingDefaults
 from tessera.engine.scripted.engine import ScriptedEngine, ScriptedTokenizer
-from tessera.formats.base import ChatFormat, SamplingDefaults
+from tessera.formats.base import ChatFormat
 from tessera.formats.hermes import HERMES
 from tessera.parsing.syntax import Syntax
 from tessera.wire.cards import encode_card, encode_cards

@@ -249,7 +249,7 @@ def test_options_of_the_reply() -> None:
     _, options = decode_request(
         body(stream=True, stream_options={"include_usage": True}, model="m", foo=1, bar=None)
     )
-    assert options == ReplyOptions(stream=True, include_usage=True, ignored=("foo", "bar"), model="m")
+    assert options == ReplyOptions(stream=True, include_usage=True, ignored=("foo", "bar"))
     _, options = decode_request(body(stream=True, stream_options={"include_obfuscation": False}))
     assert options == ReplyOptions(stream=True)
 

@@ -70,7 +70,7 @@ class Forced(NamedTuple):
     closes: bool = False
 
 
-class Compiled:
+class CompiledGrammar:
     """A compiled grammar. All that follow it share its automata, in whichever thread they do."""
 
     def __init__(self, matcher: LLMatcher, n_text: int) -> None:
@@ -102,7 +102,7 @@ class Constraint:
     While `following` or `masking` is not done, the matcher belongs to the thread that computes them.
     """
 
-    def __init__(self, compiled: Compiled, matcher: LLMatcher, effort: Effort | None = None) -> None:
+    def __init__(self, compiled: CompiledGrammar, matcher: LLMatcher, effort: Effort | None = None) -> None:
         """`matcher` is a copy of the compiled grammar's."""
         self.compiled = compiled
         self.matcher = matcher
@@ -148,7 +148,7 @@ class Constraint:
         return self.matcher.compute_ff_tokens()
 
 
-class Grammars:
+class GrammarCompiler:
     """Compiles grammars in threads and keeps what it compiled, least recently used out first."""
 
     def __init__(
@@ -161,13 +161,13 @@ class Grammars:
     ) -> None:
         """See `llg_tokenizer`, which takes a second: it is made in a thread, before the first grammar.
 
-        What is kept has `most_bytes` at most, as far as `Compiled.n_bytes` can tell.
+        What is kept has `most_bytes` at most, as far as `CompiledGrammar.n_bytes` can tell.
         """
         self._most_bytes = most_bytes
         self._lane = Lane(_N_COMPILERS, "grammars")
         self._tokenizer = self._lane.call(b"", lambda: llg_tokenizer(tokenizer, end_ids, vocabulary_size))
         self._lock = threading.Lock()
-        self._kept: OrderedDict[str, Compiled] = OrderedDict()
+        self._kept: OrderedDict[str, CompiledGrammar] = OrderedDict()
 
     def constrain(self, grammar: Grammar, account: bytes = b"") -> Future[Constraint]:
         """A follower of the grammar; the future raises `GrammarFailed` if it does not compile. Accounts take
@@ -179,7 +179,7 @@ class Grammars:
         with self._lock:
             compiled = self._kept.get(lark)
         if compiled is None or compiled.is_worn:
-            compiled = Compiled(self._matcher(lark), len(lark))
+            compiled = CompiledGrammar(self._matcher(lark), len(lark))
         with self._lock:
             self._keep(lark, compiled)
         return Constraint(compiled, compiled.matcher.deep_copy())
@@ -210,7 +210,7 @@ class Grammars:
         with self._lock:
             return sum(each.n_bytes for each in self._kept.values())
 
-    def _keep(self, lark: str, compiled: Compiled) -> None:
+    def _keep(self, lark: str, compiled: CompiledGrammar) -> None:
         self._kept[lark] = compiled
         self._kept.move_to_end(lark)
         total = sum(each.n_bytes for each in self._kept.values())

@@ -10,12 +10,12 @@ from functools import partial
 
 from tessera.core.generation import EngineFinish, TokenLogprob
 from tessera.engine.batch.constraint import Constraint, Forced
-from tessera.engine.batch.sequence import Sequence
+from tessera.engine.batch.sequence import TokenSequence
 
 _NOTHING = Forced([])
 
 
-def grow(sequence: Sequence, token_id: int, context_tokens: int) -> EngineFinish | None:
+def grow(sequence: TokenSequence, token_id: int, context_tokens: int) -> EngineFinish | None:
     """Append a sampled token; why the sequence ends with it, if it does. If not, `follow` comes next."""
     sequence.tokens.append(token_id)
     sequence.sampler.accept(token_id)
@@ -25,7 +25,7 @@ def grow(sequence: Sequence, token_id: int, context_tokens: int) -> EngineFinish
     return None if _room(sequence, context_tokens) else "length"
 
 
-def follow(sequence: Sequence, token_id: int | None, context_tokens: int) -> Callable[[], Forced]:
+def follow(sequence: TokenSequence, token_id: int | None, context_tokens: int) -> Callable[[], Forced]:
     """What lets the grammar accept the token, if there is one, and returns what must come next.
 
     It raises `GrammarFailed` when the grammar cannot go on, and touches nothing but the constraint. The last
@@ -42,7 +42,7 @@ def follow(sequence: Sequence, token_id: int | None, context_tokens: int) -> Cal
     return partial(_follow, sequence.constraint, token_id, close_ids=close_ids, forces=forces, n_most=n_most)
 
 
-def force(sequence: Sequence, forced: Forced) -> None:
+def force(sequence: TokenSequence, forced: Forced) -> None:
     """Append what must come next."""
     if forced.closes:
         sequence.thinking_left = None
@@ -76,12 +76,12 @@ def _follow(
     return forced
 
 
-def _room(sequence: Sequence, context_tokens: int) -> int:
+def _room(sequence: TokenSequence, context_tokens: int) -> int:
     """How many more tokens the sequence may have."""
     return min(sequence.n_left, context_tokens - len(sequence.tokens))
 
 
-def _count_thinking(sequence: Sequence) -> None:
+def _count_thinking(sequence: TokenSequence) -> None:
     """The thinking budget takes note of a new token."""
     budget = sequence.sampling.thinking_budget
     if budget and sequence.thinking_left is not None:

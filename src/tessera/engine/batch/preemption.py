@@ -12,19 +12,19 @@ larger of two loads becomes smaller. With k accounts of one priority, one that n
 does not wait.
 
 So that large sequences are served, too, one is spared in each priority: the first of those that are due
-(`Sequence.is_due`).
+(`TokenSequence.is_due`).
 """
 
 from collections import Counter
 from collections.abc import Callable, Collection
 
-from tessera.engine.batch.sequence import Sequence
+from tessera.engine.batch.sequence import TokenSequence
 
 
 class Loads:
     """What the running sequences of each account need, of so many places and blocks in all."""
 
-    def __init__(self, running: Collection[Sequence], n_places: int, n_blocks: int) -> None:
+    def __init__(self, running: Collection[TokenSequence], n_places: int, n_blocks: int) -> None:
         self._n_places, self._n_blocks = n_places, n_blocks
         self._places: Counter[bytes] = Counter()
         self._blocks: Counter[bytes] = Counter()
@@ -36,7 +36,7 @@ class Loads:
         """The account's load; 0 if it runs nothing."""
         return self._load(self._places[account], self._blocks[account])
 
-    def with_newcomer(self, sequence: Sequence) -> int:
+    def with_newcomer(self, sequence: TokenSequence) -> int:
         """What the load of its account would be if that sequence ran, too."""
         account = sequence.salt
         return self._load(self._places[account] + 1, self._blocks[account] + _n_needed(sequence))
@@ -45,17 +45,19 @@ class Loads:
         return max(places * self._n_blocks, blocks * self._n_places)
 
 
-def find_victim(running: Collection[Sequence], loads: Loads) -> Sequence:
+def find_victim(running: Collection[TokenSequence], loads: Loads) -> TokenSequence:
     """Which sequence gives its blocks to another one that is running. There must be one."""
     spared = _spared(running)
     return max(running, key=lambda each: (each.rank[0], each not in spared, loads.of(each.salt), each.rank))
 
 
-def find_displaced(newcomer: Sequence, running: Collection[Sequence], loads: Loads) -> Sequence | None:
+def find_displaced(
+    newcomer: TokenSequence, running: Collection[TokenSequence], loads: Loads
+) -> TokenSequence | None:
     """Which of the running sequences gives way first to one that is to start, if any does."""
     after, spared = loads.with_newcomer(newcomer), _spared(running)
 
-    def gives_way(each: Sequence) -> bool:
+    def gives_way(each: TokenSequence) -> bool:
         if each.rank[0] != newcomer.rank[0]:
             return each.rank[0] > newcomer.rank[0]
         return each.salt != newcomer.salt and each not in spared and loads.of(each.salt) > after
@@ -65,15 +67,15 @@ def find_displaced(newcomer: Sequence, running: Collection[Sequence], loads: Loa
 
 
 def make_way(
-    newcomer: Sequence,
-    running: Collection[Sequence],
-    loads_of: Callable[[Collection[Sequence]], Loads],
-    is_room: Callable[[list[Sequence]], bool],
-) -> list[Sequence] | None:
+    newcomer: TokenSequence,
+    running: Collection[TokenSequence],
+    loads_of: Callable[[Collection[TokenSequence]], Loads],
+    is_room: Callable[[list[TokenSequence]], bool],
+) -> list[TokenSequence] | None:
     """The sequences that give way to a newcomer, or None if it must wait. `is_room` says whether there is
     room for it beside these.
     """
-    rest, victims = [*running], list[Sequence]()
+    rest, victims = [*running], list[TokenSequence]()
     while not is_room(rest):
         victim = find_displaced(newcomer, rest, loads_of(rest))
         if victim is None:
@@ -83,13 +85,13 @@ def make_way(
     return victims
 
 
-def _spared(running: Collection[Sequence]) -> Collection[Sequence]:
+def _spared(running: Collection[TokenSequence]) -> Collection[TokenSequence]:
     """The first sequence of each priority that is due."""
-    spared: dict[int, Sequence] = {}
+    spared: dict[int, TokenSequence] = {}
     for sequence in sorted(filter(lambda each: each.is_due, running), key=lambda each: each.rank):
         spared.setdefault(sequence.rank[0], sequence)
     return spared.values()
 
 
-def _n_needed(sequence: Sequence) -> int:
+def _n_needed(sequence: TokenSequence) -> int:
     return len(sequence.blocks) + sequence.n_missing_blocks(len(sequence.tokens))

@@ -22,8 +22,8 @@ from itertools import groupby
 from tessera.engine.batch.blocks import BlockPool
 from tessera.engine.batch.pace import PROMPT_TOKENS_AT_LEAST, Pace
 from tessera.engine.batch.preemption import Loads, find_displaced, find_victim, make_way
-from tessera.engine.batch.sequence import Sequence
-from tessera.engine.batch.turns import Turns, share_out
+from tessera.engine.batch.sequence import TokenSequence
+from tessera.engine.batch.turns import PromptTurns, share_out
 
 
 class Scheduler:
@@ -37,19 +37,19 @@ class Scheduler:
         self, pool: BlockPool, *, max_sequences: int, step_tokens: int, gap_s: float = math.inf
     ) -> None:
         self.pool = pool
-        self.running: list[Sequence] = []
-        self.waiting: list[Sequence] = []
+        self.running: list[TokenSequence] = []
+        self.waiting: list[TokenSequence] = []
         self._max_sequences = max_sequences
         self._step_tokens = step_tokens
         self._pace = Pace(gap_s)
-        self._turns: dict[int, Turns] = defaultdict(Turns)  # by priority
+        self._turns: dict[int, PromptTurns] = defaultdict(PromptTurns)  # by priority
         self._n_prompt = self._n_decoding = 0
 
-    def add(self, sequence: Sequence) -> None:
+    def add(self, sequence: TokenSequence) -> None:
         """Queue a sequence; it starts in a later `plan`."""
         insort(self.waiting, sequence, key=_rank)
 
-    def add_running(self, sequence: Sequence) -> None:
+    def add_running(self, sequence: TokenSequence) -> None:
         """Start a sequence at once, its blocks already held; the caller has checked `has_room`."""
         insort(self.running, sequence, key=_rank)
 
@@ -58,18 +58,18 @@ class Scheduler:
         """Whether one more sequence may run."""
         return len(self.running) < self._max_sequences
 
-    def remove(self, sequence: Sequence) -> None:
+    def remove(self, sequence: TokenSequence) -> None:
         """Forget a sequence, finished or not, and free what it held."""
         queue = self.running if sequence in self.running else self.waiting
         queue.remove(sequence)
         sequence.vacate(self.pool)
 
-    def plan(self) -> list[tuple[Sequence, int]]:
+    def plan(self) -> list[tuple[TokenSequence, int]]:
         """The next step: sequences and how many of their pending tokens to compute, blocks for them
         reserved.
         """
         self._admit()
-        planned: dict[Sequence, int] = {}
+        planned: dict[TokenSequence, int] = {}
         for sequence in self._choose_decoding():
             self._plan_one(sequence, 1, planned)
         self._n_decoding = len(planned)
@@ -89,7 +89,7 @@ class Scheduler:
         streaming = any(sequence.streams for sequence in self.running)
         return self._pace.prompt_tokens(most) if streaming else most
 
-    def _choose_decoding(self) -> list[Sequence]:
+    def _choose_decoding(self) -> list[TokenSequence]:
         """Those that decode in this step. If all of them together take too long, accounts share the step."""
         active = [each for each in self.running if not each.sits_out]
         decoding = [each for each in active if each.decodes]
@@ -102,11 +102,11 @@ class Scheduler:
             sequence.n_sat_out = 0
         return chosen
 
-    def _plan_prompts(self, planned: dict[Sequence, int]) -> None:
+    def _plan_prompts(self, planned: dict[TokenSequence, int]) -> None:
         """Share the budget out among the sequences that have more to compute than is planned."""
         budget = left = self.prompt_budget()
         for priority, ranked in groupby([*self.running], key=lambda sequence: sequence.rank[0]):
-            claims: dict[bytes, list[Sequence]] = defaultdict(list)
+            claims: dict[bytes, list[TokenSequence]] = defaultdict(list)
             for sequence in ranked:
                 decodes_later = sequence.decodes and sequence not in planned
                 if sequence.n_pending > planned.get(sequence, 0) and not (sequence.sits_out or decodes_later):
@@ -119,7 +119,7 @@ class Scheduler:
                     left -= self._plan_one(sequence, left, planned) if left else 0
                 turns.serve(account, (before - left) / budget)
 
-    def _plan_one(self, sequence: Sequence, most: int, planned: dict[Sequence, int]) -> int:
+    def _plan_one(self, sequence: TokenSequence, most: int, planned: dict[TokenSequence, int]) -> int:
         """Reserve blocks for up to `most` more of the sequence's tokens; returns how many it gets."""
         if sequence not in self.running:  # preempted since
             return 0
@@ -132,7 +132,7 @@ class Scheduler:
         planned[sequence] = count
         return count - already
 
-    def _draft(self, planned: dict[Sequence, int]) -> None:
+    def _draft(self, planned: dict[TokenSequence, int]) -> None:
         """Let a sequence that decodes alone guess ahead, if there are blocks for it. In a pass with others it
         would hold them up as often as not.
         """
@@ -147,7 +147,7 @@ class Scheduler:
             sequence.blocks += blocks
             sequence.draft = draft
 
-    def _reserve(self, sequence: Sequence, count: int, planned: dict[Sequence, int]) -> bool:
+    def _reserve(self, sequence: TokenSequence, count: int, planned: dict[TokenSequence, int]) -> bool:
         while (blocks := self.pool.take(sequence.n_missing_blocks(sequence.n_computed + count))) is None:
             victim = find_victim(self.running, self._loads(self.running))
             self._preempt(victim)
@@ -157,7 +157,7 @@ class Scheduler:
         sequence.blocks += blocks
         return True
 
-    def _preempt(self, sequence: Sequence) -> None:
+    def _preempt(self, sequence: TokenSequence) -> None:
         sequence.preempted |= sequence.n_computed > sequence.n_cached
         sequence.n_overtaken += 1
         sequence.vacate(self.pool)
@@ -172,7 +172,7 @@ class Scheduler:
     def _start_next(self) -> bool:
         """Start the first sequence that can start, in the order of turns."""
         loads = self._loads(self.running)
-        passed: list[Sequence] = []
+        passed: list[TokenSequence] = []
         blocked: set[bytes] = set()
         for sequence in sorted(self.waiting, key=lambda each: _turn(each, loads)):
             if sequence.salt in blocked:
@@ -188,14 +188,14 @@ class Scheduler:
                 blocked.add(sequence.salt)
         return False
 
-    def _start(self, sequence: Sequence, loads: Loads) -> bool:
+    def _start(self, sequence: TokenSequence, loads: Loads) -> bool:
         """Start a waiting sequence if there is room for all of it, or others have to make room."""
         if not self.has_room and not find_displaced(sequence, self.running, loads):
             return False
         sequence.reuse(self.pool)
         n_needed = sequence.n_missing_blocks(len(sequence.tokens))
 
-        def is_room(rest: list[Sequence]) -> bool:
+        def is_room(rest: list[TokenSequence]) -> bool:
             n_promised = sum(each.n_missing_blocks(len(each.tokens)) for each in rest)
             n_held = len(set(sequence.blocks).union(*(each.blocks for each in rest)))
             n_free = self.pool.n_blocks - n_held
@@ -211,15 +211,15 @@ class Scheduler:
         self.add_running(sequence)
         return True
 
-    def _loads(self, running: Collection[Sequence]) -> Loads:
+    def _loads(self, running: Collection[TokenSequence]) -> Loads:
         return Loads(running, self._max_sequences, self.pool.n_blocks)
 
 
-def _turn(sequence: Sequence, loads: Loads) -> tuple[int, bool, int, tuple[int, int, int]]:
+def _turn(sequence: TokenSequence, loads: Loads) -> tuple[int, bool, int, tuple[int, int, int]]:
     """Orders waiting sequences: by priority; those that are due; by the load of the account; by arrival."""
     load = loads.of(sequence.salt)
     return sequence.rank[0], not (sequence.is_due and not load), load, sequence.rank
 
 
-def _rank(sequence: Sequence) -> tuple[int, int, int]:
+def _rank(sequence: TokenSequence) -> tuple[int, int, int]:
     return sequence.rank

@@ -17,7 +17,7 @@ MOST_OVERTAKEN = 16
 
 
 @dataclass(slots=True, eq=False)
-class Sequence:
+class TokenSequence:
     """Mutable state of sequence `index` of a request.
 
     `tokens` are prompt and output; the keys and values of the first `n_computed` of them are in `blocks`.

@@ -4,16 +4,16 @@ from collections.abc import Callable
 
 from tessera.engine.batch.blocks import BLOCK_TOKENS, BlockPool
 from tessera.engine.batch.sampling import Sampler
-from tessera.engine.batch.sequence import Sequence
+from tessera.engine.batch.sequence import TokenSequence
 
 
-def make_sibling(first: Sequence, index: int, vocabulary_size: int) -> Sequence:
+def make_sibling(first: TokenSequence, index: int, vocabulary_size: int) -> TokenSequence:
     """A sequence in the state that `first` is in, with its own random numbers."""
     prompt, forced = first.tokens[: first.n_prompt], first.tokens[first.n_prompt :]
     sampler = Sampler(first.sampling, index, prompt, vocabulary_size)
     for token_id in forced:
         sampler.accept(token_id)
-    return Sequence(
+    return TokenSequence(
         request=first.request,
         index=index,
         tokens=prompt + forced,
@@ -31,7 +31,7 @@ def make_sibling(first: Sequence, index: int, vocabulary_size: int) -> Sequence:
 
 
 def share_blocks(
-    first: Sequence, sibling: Sequence, pool: BlockPool, copy_block: Callable[[int, int], None]
+    first: TokenSequence, sibling: TokenSequence, pool: BlockPool, copy_block: Callable[[int, int], None]
 ) -> bool:
     """Hold the full blocks of the prompt and copy the one that is not, if there is a block for that."""
     n_full = first.n_computed // BLOCK_TOKENS

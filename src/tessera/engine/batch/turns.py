@@ -4,10 +4,10 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from itertools import groupby
 
-from tessera.engine.batch.sequence import Sequence
+from tessera.engine.batch.sequence import TokenSequence
 
 
-class Turns:
+class PromptTurns:
     """Counts what each account with waiting prompts was served, in steps, and serves the least served first.
 
     With k accounts, each is served at least once in 2k steps. An account that comes, or comes back, starts
@@ -32,7 +32,7 @@ class Turns:
         self._served[account] += share
 
 
-def share_out(decoding: Collection[Sequence], most: int) -> list[Sequence]:
+def share_out(decoding: Collection[TokenSequence], most: int) -> list[TokenSequence]:
     """Of the sequences that decode, `most` that do so in this step: the highest priority first, and of one
     priority as many of each account, as far as it has them. Of an account, those that have waited longest.
 
@@ -40,9 +40,9 @@ def share_out(decoding: Collection[Sequence], most: int) -> list[Sequence]:
     """
     if len(decoding) <= most:
         return [*decoding]
-    chosen: list[Sequence] = []
+    chosen: list[TokenSequence] = []
     for _, ranked in groupby(sorted(decoding, key=lambda each: each.rank), key=lambda each: each.rank[0]):
-        claims: dict[bytes, list[Sequence]] = defaultdict(list)
+        claims: dict[bytes, list[TokenSequence]] = defaultdict(list)
         for sequence in ranked:
             claims[sequence.salt].append(sequence)
         left = most - len(chosen)

@@ -1,7 +1,8 @@
-"""The CPU engine as the service sees it: a client of the engine's process, which it may share with others.
+"""An engine whose core runs in a process of its own, as the service sees it.
 
-The process can die at any time; somebody else starts it again, at the same path. A generation of which
-nothing has arrived yet does not notice: it is submitted again, in its turn. One that has begun fails.
+Several processes of the service may share the engine. Its process can die at any time; its owner restarts it,
+at the same path. A generation of which nothing has arrived yet does not notice: it is submitted again, in its
+turn. One that has begun fails.
 """
 
 import asyncio
@@ -15,16 +16,23 @@ from tessera.core.generation import EngineInfo, Prompt, Sampling, TokenChunk
 from tessera.engine.host.frames import Abort, FromWorker, Gauges, Hello, Step, Submit, pack
 from tessera.engine.host.inbox import Inbox
 from tessera.engine.host.link import Link
-from tessera.errors import EngineUnavailable, GenerationFailed, GrammarFailed, GrammarTooSlow
+from tessera.errors import (
+    ContextLengthExceeded,
+    EngineUnavailable,
+    GenerationFailed,
+    GrammarFailed,
+    GrammarTooSlow,
+    TesseraError,
+)
 
 Reason: TypeAlias = Literal["engine_starting", "engine_dead", "engine_closed"]
 
 MOST_DEATHS = 2
-"""After so many deaths a generation that has not begun is given up: it may be what the engine dies of."""
+"""After so many deaths a generation that has not begun is given up: it may be why the engine dies."""
 
 # Failures that the same request would meet again; all others are `GenerationFailed`.
-_FINAL: dict[str | None, type[GrammarFailed]] = {
-    kind.default_code: kind for kind in (GrammarFailed, GrammarTooSlow)
+_FINAL: dict[str | None, type[TesseraError]] = {
+    kind.default_code: kind for kind in (ContextLengthExceeded, GrammarFailed, GrammarTooSlow)
 }
 
 RECONNECT_S = 0.1
@@ -32,15 +40,15 @@ RETRY_AFTER_S = 5.0
 
 
 def unavailable(reason: Reason) -> EngineUnavailable:
-    """What callers are told while `Engine.unready` gives this reason."""
+    """The error of requests while `Engine.unready` gives this reason."""
     return EngineUnavailable(
         f"The engine is not available ({reason}). Try again.", retry_after_s=RETRY_AFTER_S
     )
 
 
 @dataclass(slots=True, eq=False)
-class _Generation:
-    """`submission` is its frame, which `n_deaths` workers have taken with them."""
+class _Submission:
+    """`submission` is the frame that asks for it; `n_deaths` workers have died since they got it."""
 
     submission: bytes
     inbox: Inbox
@@ -48,15 +56,15 @@ class _Generation:
 
     @property
     def is_lost(self) -> bool:
-        """When a worker has died: whether the next one is not to try."""
+        """After the death of a worker: whether the next one will not try it."""
         return self.inbox.begun or self.n_deaths >= MOST_DEATHS
 
 
-class OpenVinoEngine:
-    """An `Engine` whose work is done in a process that listens at a path."""
+class HostedEngine:
+    """An `Engine` that computes in a process which listens at a path."""
 
     def __init__(self, path: str, served: EngineInfo) -> None:
-        """Nothing happens before `connect`. `served` is what to expect of the process."""
+        """Nothing happens before `start` or `connect`. `served` is what the process is expected to serve."""
         self._path = path
         self._info = served
         self._gauges: Gauges = {}
@@ -65,37 +73,42 @@ class OpenVinoEngine:
         self._link: Link | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._ids = itertools.count()
-        self._generations: dict[int, _Generation] = {}
+        self._generations: dict[int, _Submission] = {}
 
     @property
     def info(self) -> EngineInfo:
-        """What is expected; after the first connection, what was served last."""
+        """What is expected; after the first connection, what the worker has said last."""
         return self._info
 
     @property
     def gauges(self) -> Mapping[str, int]:
-        """How full the engine was when it last said something; nothing while it is not there."""
+        """The last ones that the worker sent; empty while there is no connection."""
         return self._gauges
 
     def unready(self) -> Reason | None:
-        """None, `engine_starting`, `engine_dead` until it has been started again, or `engine_closed`."""
+        """None, `engine_starting`, `engine_dead` until the restart is done, or `engine_closed`."""
         if self._reason is None and (self._link is None or self._link.lost.done()):
             return "engine_dead"
         return self._reason
 
     def connect(self) -> None:
-        """Begin to connect, and to connect again whenever that is lost, until the engine is closed."""
+        """Connects in the background, again and again, until the engine is closed."""
         if self._connecting is None and self._reason != "engine_closed":
             self._connecting = asyncio.create_task(self._stay_connected())
 
+    async def start(self) -> None:
+        """Connects; returns when the engine is ready."""
+        self.connect()
+        await self.ready()
+
     async def ready(self) -> None:
-        """Return when there is a connection; raises `EngineUnavailable` if the engine is closed before."""
+        """Returns when there is a connection; raises `EngineUnavailable` if the engine is closed first."""
         await self._settled.wait()
         if self._reason == "engine_closed":
             raise unavailable(self._reason)
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[TokenChunk]:
-        """See `Engine.generate`. Chunks that wait for a slow reader reach it merged."""
+        """Chunks that wait for a slow reader reach it merged."""
         if self._reason == "engine_closed":
             raise unavailable(self._reason)
         id, inbox = self._submit(prompt, sampling)
@@ -109,7 +122,7 @@ class OpenVinoEngine:
             self._forget(id, finished=not n_unfinished)
 
     async def aclose(self) -> None:
-        """End the connection and all generations."""
+        """Ends the connection and all generations."""
         self._reason = "engine_closed"
         self._gauges = {}
         self._settled.set()
@@ -122,7 +135,7 @@ class OpenVinoEngine:
         while True:
             link = self._link = Link(self._receive)
             try:
-                with suppress(OSError):  # whoever starts the process is not there yet
+                with suppress(OSError):  # its owner does not run yet
                     await link.open(self._path)
                     await link.lost
             finally:
@@ -153,7 +166,7 @@ class OpenVinoEngine:
                 generation.inbox.fail(kind(failed.message))
 
     def _lose(self) -> None:
-        """What has begun fails; the rest waits for the next worker."""
+        """Fails the generations that have begun; the others wait for the next worker."""
         if self._reason is not None:
             return
         self._reason = "engine_dead"
@@ -170,13 +183,13 @@ class OpenVinoEngine:
     def _submit(self, prompt: Prompt, sampling: Sampling) -> tuple[int, Inbox]:
         id, inbox = next(self._ids), Inbox()
         submission = pack(Submit(id, prompt, sampling))
-        self._generations[id] = _Generation(submission, inbox)
+        self._generations[id] = _Submission(submission, inbox)
         if self._reason is None:
             self._send(submission)
         return id, inbox
 
     def _forget(self, id: int, *, finished: bool) -> None:
-        """Have it aborted, too, if it did not end by itself."""
+        """Also has it aborted, if it did not end by itself."""
         if self._generations.pop(id, None) and not finished and self._reason is None:
             self._send(pack(Abort(id)))
 

@@ -1,19 +1,22 @@
-"""A client of the engine's process, seen from inside: what it says, and what is still to be said to it."""
+"""A client of an engine's process, as the worker sees it."""
 
 import socket
 from dataclasses import dataclass, field
 
 from tessera.core.generation import TokenChunk
-from tessera.engine.host.frames import FROM_CLIENT, Failed, FrameError, FrameReader, FromClient, Gauges
+from tessera.engine.host.frames import FROM_CLIENT, Failed, FrameReader, FromClient, Gauges
+from tessera.processes.frames import FrameError
 
 MAX_UNSENT_BYTES = 16 * 2**20
 _RECEIVE_BYTES = 2**18
 
 
 @dataclass(slots=True, eq=False)
-class Connection:
-    """On a socket that does not block. `core_ids` are those of its generations, by its own ids; `chunks` and
-    `failures` were not told yet, `gauges` were told last; `asked` is whether it waits for an answer.
+class ClientConnection:
+    """A client on a socket that does not block.
+
+    `core_ids` are the core's ids of its generations, by the client's ids. `chunks` and `failures` are still
+    to be sent; `gauges` were sent last; `pinged` says that the client waits for the answer to a `Ping`.
     """
 
     socket: socket.socket
@@ -21,12 +24,12 @@ class Connection:
     core_ids: dict[int, int] = field(default_factory=dict[int, int])
     chunks: list[tuple[int, TokenChunk]] = field(default_factory=list[tuple[int, TokenChunk]])
     failures: list[Failed] = field(default_factory=list[Failed])
-    asked: bool = False
+    pinged: bool = False
     unsent: bytearray = field(default_factory=bytearray)
     _reader: FrameReader[FromClient] = field(default_factory=lambda: FrameReader(FROM_CLIENT))
 
     def receive(self) -> list[FromClient] | None:
-        """The frames that are whole now; None when the client is gone, or talks nonsense."""
+        """The messages that are whole now; None if the client is gone, or does not speak the protocol."""
         try:
             received = self.socket.recv(_RECEIVE_BYTES)
             return self._reader.feed(received) if received else None
@@ -36,7 +39,7 @@ class Connection:
             return None
 
     def send(self, frame: bytes) -> bool:
-        """Send what the socket takes now and keep the rest; False if the client is gone or does not read."""
+        """Sends what the socket takes now, keeps the rest; False if the client is gone or does not read."""
         self.unsent += frame
         try:
             while self.unsent:
@@ -46,3 +49,10 @@ class Connection:
         except OSError:
             return False
         return len(self.unsent) <= MAX_UNSENT_BYTES
+
+    def clear(self, gauges: Gauges) -> None:
+        """Notes that everything was sent, with these gauges."""
+        self.chunks = []
+        self.failures = []
+        self.gauges = gauges
+        self.pinged = False

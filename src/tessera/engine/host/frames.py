@@ -1,9 +1,9 @@
-"""What the service and the engine's process say to each other.
+"""The messages between the service and an engine's process.
 
-Each message is a frame: four bytes of length, big-endian, and that much msgpack. The worker greets every
-connection with `Hello`; the client sends `Submit` and `Abort`; after a step the worker sends each connection
-one `Step` with all that concerns it. It also answers a `Ping` with a `Step`, be it empty: whoever asks knows
-that steps are made. Request ids belong to their connection.
+Each message is a frame (`processes.frames`) of msgpack. The worker greets every connection with `Hello`; the
+client sends `Submit` and `Abort`; after a step the worker sends each connection one `Step` with everything
+that concerns it. The worker also answers a `Ping` with a `Step`, which may be empty: so its owner sees that
+steps are made. Request ids belong to their connection.
 """
 
 from typing import Generic, TypeAlias, TypeVar
@@ -12,23 +12,26 @@ import msgspec
 from msgspec.msgpack import Decoder
 
 from tessera.core.generation import EngineInfo, Prompt, Sampling, TokenChunk
-from tessera.engine.openvino.config import WorkerConfig
-
-MAX_FRAME_BYTES = 32 * 2**20
-_LENGTH_BYTES = 4
+from tessera.observe.logs import Form, Level
+from tessera.processes.frames import MAX_FRAME_BYTES, FrameError, FrameSplitter, frame
 
 Gauges: TypeAlias = dict[str, int]
 """How full the engine is, and what it has done since it began, by name."""
 
 
-class FrameError(ValueError):
-    """The other side does not speak this protocol; the connection is of no more use."""
-
-
 class Start(msgspec.Struct, frozen=True, tag=True):
-    """The first and only frame on the worker's standard input."""
+    """The first and only frame on the worker's standard input: which core to make, and of what.
 
-    config: WorkerConfig
+    `factory` names a `CoreFactory`, as in `package.module:function`. It is called with `served`, which the
+    service expects the core to serve, and with `options`, which only the factory understands. The worker logs
+    as the process that started it does.
+    """
+
+    factory: str
+    served: EngineInfo
+    options: dict[str, object]
+    log_level: Level = "info"
+    log_format: Form = "auto"
 
 
 class Hello(msgspec.Struct, frozen=True, tag=True):
@@ -53,11 +56,11 @@ class Abort(msgspec.Struct, frozen=True, tag=True):
 
 
 class Ping(msgspec.Struct, frozen=True, tag=True):
-    """Say something, between two steps."""
+    """Asks for a `Step` after the next step of the engine."""
 
 
 class Failed(msgspec.Struct, frozen=True):
-    """A generation that ended with an error; `code` is that of the error's class."""
+    """A generation that ended with an error; `code` is the code of the error."""
 
     id: int
     code: str
@@ -83,39 +86,25 @@ FROM_CLIENT: Decoder[FromClient] = Decoder(FromClient)
 FROM_WORKER: Decoder[FromWorker] = Decoder(FromWorker)
 
 
-def pack(frame: Frame) -> bytes:
-    """The bytes of a frame; raises `FrameError` if there are too many."""
-    payload = msgspec.msgpack.encode(frame)
+def pack(message: Frame) -> bytes:
+    """The bytes of a message; raises `FrameError` if there are too many."""
+    payload = msgspec.msgpack.encode(message)
     if len(payload) > MAX_FRAME_BYTES:
         raise FrameError(f"A frame of {len(payload)} bytes is over the cap of {MAX_FRAME_BYTES}.")
-    return len(payload).to_bytes(_LENGTH_BYTES, "big") + payload
+    return frame(payload)
 
 
 class FrameReader(Generic[FrameType]):
-    """Cuts what arrives into frames of the expected type."""
+    """Cuts what arrives into messages of the expected type."""
 
     def __init__(self, decoder: Decoder[FrameType]) -> None:
-        """`decoder` is START, FROM_CLIENT or FROM_WORKER."""
+        """`decoder` is FROM_CLIENT or FROM_WORKER."""
         self._decoder = decoder
-        self._buffer = bytearray()
+        self._splitter = FrameSplitter()
 
     def feed(self, received: bytes) -> list[FrameType]:
-        """The frames that are whole now; raises `FrameError`."""
-        buffer = self._buffer
-        buffer += received
-        frames: list[FrameType] = []
-        start = 0
-        while len(buffer) - start >= _LENGTH_BYTES:
-            end = start + _LENGTH_BYTES
-            n_bytes = int.from_bytes(buffer[start:end], "big")
-            if n_bytes > MAX_FRAME_BYTES:
-                raise FrameError(f"A frame of {n_bytes} bytes is over the cap of {MAX_FRAME_BYTES}.")
-            if len(buffer) - end < n_bytes:
-                break
-            start = end + n_bytes
-            try:
-                frames.append(self._decoder.decode(buffer[end:start]))
-            except msgspec.MsgspecError as error:
-                raise FrameError(f"A frame cannot be read: {error}") from error
-        del buffer[:start]
-        return frames
+        """The messages that are whole now; raises `FrameError`."""
+        try:
+            return [self._decoder.decode(payload) for payload in self._splitter.feed(received)]
+        except msgspec.MsgspecError as error:
+            raise FrameError(f"A frame cannot be read: {error}") from error

@@ -1,4 +1,4 @@
-"""The chunks of one generation on their way from the connection to its reader."""
+"""The chunks of one generation, on their way from the connection to its reader."""
 
 import asyncio
 import itertools
@@ -7,7 +7,7 @@ from tessera.core.generation import TokenChunk
 
 
 class Inbox:
-    """What has arrived and was not taken yet, by sequence."""
+    """Holds what has arrived and was not taken yet, by sequence."""
 
     def __init__(self) -> None:
         self.begun = False
@@ -17,18 +17,18 @@ class Inbox:
         self._arrived = asyncio.Event()
 
     def put(self, chunk: TokenChunk) -> None:
-        """Never blocks: what can pile up is bounded by the tokens of the generation."""
+        """Never blocks: the tokens of the generation bound how much can pile up."""
         self.begun = True
         self._waiting.setdefault(chunk.sequence, []).append(chunk)
         self._arrived.set()
 
     def fail(self, error: Exception) -> None:
-        """Nothing more will arrive."""
+        """Ends the inbox: nothing more will arrive."""
         self._error = error
         self._arrived.set()
 
     async def take(self) -> list[TokenChunk]:
-        """At least one chunk, at most one of each sequence; an error comes after what preceded it."""
+        """At least one chunk, at most one of each sequence. An error is raised after all that preceded it."""
         await self._arrived.wait()
         if self._waiting:
             taken, self._waiting = self._waiting, {}

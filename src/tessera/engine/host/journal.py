@@ -1,4 +1,7 @@
-"""What the engine's process tells of its work: a line per beginning and end, and counts. No content."""
+"""What an engine's process reports of its work: totals, and a log line when a generation begins or ends.
+
+No content is logged.
+"""
 
 import logging
 import time
@@ -12,7 +15,7 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
-class Entry:
+class GenerationRecord:
     """One generation. `first_step` is that of its first chunk, None before."""
 
     trace_id: str
@@ -24,7 +27,7 @@ class Entry:
 
 
 class Journal:
-    """Counts what goes through the process since it began, and logs each generation under its trace id."""
+    """Counts since the process began, and logs each generation under its trace id."""
 
     def __init__(self) -> None:
         self.n_steps = 0
@@ -32,19 +35,19 @@ class Journal:
         self._prefix_hits = 0
 
     def totals(self) -> Gauges:
-        """Steps; prompt tokens of the generations that have begun, and how many of them were cached."""
+        """The number of steps, of prompt tokens that have begun, and of those of them that were cached."""
         return {
             "n_steps": self.n_steps,
             "prefix_queries": self._prefix_queries,
             "prefix_hits": self._prefix_hits,
         }
 
-    def open(self, prompt: Prompt, sampling: Sampling) -> Entry:
-        """A generation is submitted."""
-        return Entry(prompt.trace_id, len(prompt.token_ids), sampling.n)
+    def open(self, prompt: Prompt, sampling: Sampling) -> GenerationRecord:
+        """The entry of a generation that is submitted."""
+        return GenerationRecord(prompt.trace_id, len(prompt.token_ids), sampling.n)
 
-    def add(self, entry: Entry, chunk: TokenChunk) -> None:
-        """A step has added to it."""
+    def add(self, entry: GenerationRecord, chunk: TokenChunk) -> None:
+        """Counts what a step has added."""
         if entry.first_step is None:
             self._begin(entry, chunk.cached_tokens)
         entry.n_tokens += len(chunk.token_ids)
@@ -53,15 +56,15 @@ class Journal:
             if not entry.n_unfinished:
                 self._end(entry, chunk.finish)
 
-    def abort(self, entry: Entry) -> None:
-        """Whoever asked for it does not want it any more."""
+    def abort(self, entry: GenerationRecord) -> None:
+        """Ends the entry of a generation that its client no longer wants."""
         self._end(entry, "aborted")
 
-    def fail(self, entry: Entry) -> None:
-        """It failed, alone."""
+    def fail(self, entry: GenerationRecord) -> None:
+        """Ends the entry of a generation that failed."""
         log(_logger, "warning", "generation failed", **self._course(entry))
 
-    def _begin(self, entry: Entry, n_cached: int) -> None:
+    def _begin(self, entry: GenerationRecord, n_cached: int) -> None:
         entry.first_step = self.n_steps
         self._prefix_queries += entry.n_prompt
         self._prefix_hits += n_cached
@@ -75,10 +78,10 @@ class Journal:
             waited_s=_since(entry.submitted_s),
         )
 
-    def _end(self, entry: Entry, finish: str) -> None:
+    def _end(self, entry: GenerationRecord, finish: str) -> None:
         log(_logger, "debug", "generation ended", **self._course(entry), finish=finish)
 
-    def _course(self, entry: Entry) -> dict[str, str | int | float]:
+    def _course(self, entry: GenerationRecord) -> dict[str, str | int | float]:
         n_steps = 0 if entry.first_step is None else self.n_steps - entry.first_step + 1
         return {
             "trace_id": entry.trace_id,

@@ -1,29 +1,21 @@
-"""An engine and its process in one: for a program that shares it with nobody."""
+"""An engine together with its process, for a program that shares it with no other."""
 
 import asyncio
-from collections.abc import Sequence
 
-from tessera.engine.host.client import OpenVinoEngine
-from tessera.engine.host.process import WORKER_COMMAND, EngineProcess
-from tessera.engine.openvino.config import WorkerConfig
+from tessera.engine.host.client import HostedEngine
+from tessera.engine.host.process import EngineProcess
 
 
-class PrivateEngine(OpenVinoEngine):
-    """An `Engine` that owns the process which does its work."""
+class PrivateEngine(HostedEngine):
+    """An `Engine` that owns the process in which it computes."""
 
-    def __init__(
-        self, config: WorkerConfig, *, hang_s: float = 30.0, command: Sequence[str] = WORKER_COMMAND
-    ) -> None:
-        """Nothing runs before `start`; see `EngineProcess`."""
-        self.process = EngineProcess(config, hang_s=hang_s, command=command)
-        super().__init__(self.process.path, config.served())
+    def __init__(self, process: EngineProcess) -> None:
+        super().__init__(process.path, process.served)
+        self.process = process
         self._running: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Return when it is ready; from then on it is started again if it dies.
-
-        Raises `EngineUnavailable` if it does not start.
-        """
+        """Starts the process, which is restarted from then on if it dies."""
         self._running = asyncio.create_task(self._run())
         try:
             await self.ready()
@@ -33,14 +25,14 @@ class PrivateEngine(OpenVinoEngine):
             raise
 
     async def aclose(self) -> None:
-        """End the process and all generations."""
+        """Ends the process, too."""
         await super().aclose()
         await self.process.aclose()
         if self._running:
             await asyncio.gather(self._running, return_exceptions=True)
 
     async def _run(self) -> None:
-        """When the process is given up, so is everything that waits for it."""
+        """Closes the engine when its process is given up."""
         self.connect()
         try:
             await self.process.run(lambda: None)

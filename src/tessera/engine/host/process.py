@@ -1,8 +1,8 @@
-"""The engine's process and its owner: started, watched, started again, and ended.
+"""The owner of an engine's process: starts, watches, restarts and ends it.
 
-The owner listens for the worker: the path is the same over all restarts, and whoever connects while there is
-no worker is accepted by the next one. It has a connection of its own, over which it asks for signs of life.
-A worker that has stopped giving any is killed.
+The owner holds the listening socket: its path stays the same over all restarts, and a client that connects
+while there is no worker is accepted by the next one. The owner also has a connection of its own, over which
+it pings the worker. A worker that does not answer is killed.
 """
 
 import asyncio
@@ -14,50 +14,67 @@ import socket
 import tempfile
 import time
 from asyncio.subprocess import Process
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
+from tessera.core.generation import EngineInfo
 from tessera.engine.host.frames import FromWorker, Gauges, Ping, Start, pack
 from tessera.engine.host.link import Link
-from tessera.engine.openvino.config import HOMELESS, WorkerConfig
 from tessera.errors import EngineUnavailable
 from tessera.processes import children
 from tessera.processes.supervision import Death, patiently, supervise
 
-WORKER_COMMAND = children.command("tessera.engine.host.worker")
-
 LOOK_EVERY_S = 0.25
-# A worker that loads answers nobody; a large model on a slow disk takes minutes.
+# A worker that is still loading answers nobody; a large model on a slow disk takes minutes.
 START_S = 900.0
 
-# All that the worker inherits of the environment; the rest may hold secrets.
+# The worker inherits no other variables: they may hold secrets.
 _INHERITED = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
 # Rows of logits come and go at every step: keep their memory instead of returning it to the kernel.
 _ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": str(2**28), "MALLOC_MMAP_THRESHOLD_": str(2**25)}
-_GIVEN = _ALLOCATOR | HOMELESS
+_GIVEN = _ALLOCATOR | children.HOMELESS
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 _STDERR = 2
 _BACKLOG = 1024
 _MAX_PATH_BYTES = 107
-_SHORT_FOLDER = "/tmp"  # noqa: S108 - what is made there has a name that nobody can know before
+_SHORT_FOLDER = "/tmp"  # noqa: S108 - nobody can know the name that is made there in advance
 _PING = pack(Ping())
 
 
+def worker_command(python: str | None = None) -> tuple[str, ...]:
+    """The command line of a worker, in this environment or in that of another interpreter."""
+    return children.command("tessera.engine.host.worker", python=python)
+
+
 class EngineProcess:
-    """Owns the engine's process, whatever becomes of it."""
+    """Keeps a worker alive."""
 
     def __init__(
-        self, config: WorkerConfig, *, hang_s: float = 30.0, command: Sequence[str] = WORKER_COMMAND
+        self,
+        start: Start,
+        *,
+        environment: Mapping[str, str] = _NOTHING,
+        hang_s: float = 30.0,
+        gives_up: bool = True,
+        command: Sequence[str] | None = None,
     ) -> None:
-        """Nothing runs before `run`. `hang_s` may pass without a sign of life; `command` is the worker's."""
+        """Nothing runs before `run`. A worker that gives no sign of life for `hang_s` is killed.
+
+        `environment` is added to the few variables that a worker inherits. Without `gives_up`, a worker that
+        was ready once is restarted for ever. `command` is that of `worker_command`, unless it is given.
+        """
         self.path = _socket_path()
         """Where clients connect; it exists while `run` does."""
         self.gauges: Gauges = {}
-        """What the worker said last; empty while there is none."""
-        self._config = config
+        """The last ones that the worker sent; empty while there is none."""
+        self._start = start
+        self._environment = children.chosen(*_INHERITED) | _GIVEN | {**environment}
         self._hang_s = hang_s
-        self._command = command
+        self._gives_up = gives_up
+        self._command = command or worker_command()
         self._child: Process | None = None
         self._n_lives = 0
         self._ready_at: float | None = None
@@ -66,20 +83,25 @@ class EngineProcess:
         self._closed = False
 
     @property
+    def served(self) -> EngineInfo:
+        """What the worker is expected to serve."""
+        return self._start.served
+
+    @property
     def pid(self) -> int | None:
         """Of the worker, while there is one."""
         return self._child.pid if self._child else None
 
     @property
     def n_restarts(self) -> int:
-        """How often the worker was started again."""
+        """How often the worker was restarted."""
         return max(0, self._n_lives - 1)
 
     async def run(self, started: Callable[[], None]) -> None:
-        """Keep a worker alive until this is closed; `started` is called once, when the first one is ready.
+        """Keeps a worker alive until this is closed; calls `started` once, when the first one is ready.
 
-        Raises `EngineUnavailable` when the first one does not start, or when restarts do not help. The worker
-        is gone when this returns or raises.
+        Raises `EngineUnavailable` if the first one does not start, or if restarts do not help. The worker is
+        gone when this returns or raises.
         """
         if self._closed:
             return
@@ -91,7 +113,7 @@ class EngineProcess:
                 raise
 
     async def aclose(self) -> None:
-        """End the worker and `run`. Safe to call twice."""
+        """Ends the worker and `run`. Safe to call twice."""
         self._closed = True
         if self._running:
             self._running.cancel()
@@ -99,32 +121,43 @@ class EngineProcess:
 
     async def _run(self, started: Callable[[], None]) -> None:
         with _listening(self.path) as listener:
-            await supervise(partial(self._live, listener), started)
+            live = partial(self._live, listener)
+            await supervise(live, started, model=self.served.model_id, gives_up=self._gives_up)
 
     async def _live(self, listener: socket.socket, ready: Callable[[], None]) -> Death:
-        """One worker, from its start to its end."""
+        """Runs one worker, from its start to its end."""
         self._ready_at = None
         self._n_lives += 1
         try:
             cause = await self._last(listener, ready)
-        except OSError as error:  # no process or no descriptor is to be had: that may pass
-            cause = f"could not be started: {error}"
+        except OSError as error:  # for want of a process or a descriptor: that may pass
+            cause = f"could not be started as {self._command[0]}: {error}"
         return Death(cause, None if self._ready_at is None else time.monotonic() - self._ready_at)
 
     async def _last(self, listener: socket.socket, ready: Callable[[], None]) -> str:
-        """Until it ends by itself, or has to be ended; how it did."""
-        child = self._child = await _spawn(self._config, self._command, listener)
-        exit, vigil = asyncio.create_task(child.wait()), asyncio.create_task(self._watch(ready))
+        """Returns how the worker ended, by itself or because it hung."""
+        child = self._child = await self._spawn(listener)
+        exit = asyncio.create_task(child.wait())
+        vigil = asyncio.create_task(self._watch(ready))
         try:
+            with suppress(OSError):  # it has died already: its exit code says more
+                await children.send(child, pack(self._start))
             await asyncio.wait({exit, vigil}, return_when=asyncio.FIRST_COMPLETED)
             return children.ending(exit.result()) if exit.done() else vigil.result()
         finally:
             vigil.cancel()
             await children.kill(child)
-            self._child, self.gauges = None, {}
+            self._child = None
+            self.gauges = {}
+
+    async def _spawn(self, listener: socket.socket) -> Process:
+        fd = listener.fileno()
+        return await children.start(
+            (*self._command, str(fd)), self._environment, stdout=_STDERR, pass_fds=(fd,)
+        )
 
     async def _watch(self, ready: Callable[[], None]) -> str:
-        """Ask for signs of life until none comes; what was missing."""
+        """Pings the worker until it no longer answers; returns what was missing."""
         self._heard.clear()
         link = Link(self._hear)
         await link.open(self.path)
@@ -153,7 +186,7 @@ class EngineProcess:
 
 
 def _socket_path() -> str:
-    """Among the temporary files, if that is not too long for a socket."""
+    """A path among the temporary files, if that is not too long for a socket."""
     name = f"tessera-{secrets.token_hex(8)}/engine"
     usual = f"{tempfile.gettempdir()}/{name}"
     return usual if len(os.fsencode(usual)) <= _MAX_PATH_BYTES else f"{_SHORT_FOLDER}/{name}"
@@ -180,12 +213,3 @@ def _listening(path: str) -> Generator[socket.socket]:
             yield listener
     finally:
         shutil.rmtree(directory, ignore_errors=True)
-
-
-async def _spawn(config: WorkerConfig, command: Sequence[str], listener: socket.socket) -> Process:
-    fd = listener.fileno()
-    environment = children.chosen(*_INHERITED) | _GIVEN
-    child = await children.start((*command, str(fd)), environment, stdout=_STDERR, pass_fds=(fd,))
-    with suppress(BrokenPipeError):  # it has ended, which `wait` will report
-        children.write(child, pack(Start(config)))
-    return child

@@ -1,14 +1,14 @@
-"""The engine's own process: one thread that computes a step, then looks at its sockets, and so on.
+"""An engine's own process: one thread that alternates between a step of the core and its sockets.
 
     python -m tessera.engine.host.worker FD
 
 FD is an inherited, listening Unix socket. The first frame on standard input is `Start`; after that, standard
-input is the lifeline: it ends when the parent does, however it does, and then so does the worker. A signal
-that asks it to end, which a terminal or an init system may send to all of a service, is left to the parent:
-replies may still be finished.
+input is the lifeline: it ends when the parent ends, for whatever reason, and then the worker ends too. The
+worker ignores SIGTERM and SIGINT, which a terminal or an init system may send to all processes of a service:
+the parent decides, and running replies may still be finished.
 
 Any number of clients may connect and share the engine. A client that is gone, or that does not read, loses
-its connection, and all its generations are aborted. What the worker logs never holds a prompt or an output.
+its connection, and all its generations are aborted. The worker never logs a prompt or an output.
 """
 
 import itertools
@@ -18,90 +18,46 @@ import selectors
 import signal
 import socket
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
-from tessera.core.generation import EngineInfo, Prompt, Sampling, TokenChunk
-from tessera.engine.host.connection import Connection
-from tessera.engine.host.frames import (
-    START,
-    Abort,
-    Failed,
-    FrameReader,
-    Gauges,
-    Hello,
-    Ping,
-    Step,
-    Submit,
-    pack,
-)
-from tessera.engine.host.journal import Entry, Journal
-from tessera.engine.openvino.config import WorkerConfig
+from tessera.core.generation import TokenChunk
+from tessera.engine.host.connection import ClientConnection
+from tessera.engine.host.core import Core, make_core
+from tessera.engine.host.frames import START, Abort, Failed, Gauges, Hello, Ping, Start, Step, Submit, pack
+from tessera.engine.host.journal import GenerationRecord, Journal
 from tessera.errors import GenerationFailed, TesseraError
 from tessera.observe.logs import configure
+from tessera.processes.frames import read_frame
 
 _logger = logging.getLogger(__name__)
 
 _STDIN = 0
 
 
-class Core(Protocol):
-    """What computes. Every method is called from one thread."""
-
-    @property
-    def info(self) -> EngineInfo:
-        """What is served."""
-        ...
-
-    @property
-    def busy(self) -> bool:
-        """Whether `step` has anything to do."""
-        ...
-
-    def submit(self, request: int, prompt: Prompt, sampling: Sampling) -> None:
-        """Begin a generation; an exception refuses this one alone."""
-        ...
-
-    def abort(self, request: int) -> None:
-        """End a generation without another word; unknown ids are ignored."""
-        ...
-
-    def step(self) -> list[tuple[int, TokenChunk | TesseraError]]:
-        """One forward pass: what it added, by request, or why that request failed. An exception ends the
-        process.
-        """
-        ...
-
-    def gauges(self) -> Gauges:
-        """How full the engine is."""
-        ...
-
-
 @dataclass(slots=True)
-class _Request:
-    connection: Connection
+class _Running:
+    connection: ClientConnection
     id: int
-    entry: Entry
+    entry: GenerationRecord
 
 
 class Worker:
     """Joins a core to its clients."""
 
     def __init__(self, core: Core, listener: socket.socket, lifeline: int) -> None:
-        """`lifeline` is a file descriptor; the worker ends when it does."""
+        """`lifeline` is a file descriptor; the worker ends when that is at its end."""
         self._core = core
         self._listener = listener
         self._lifeline = lifeline
         self._orphaned = False
         self._selector = selectors.DefaultSelector()
-        self._connections: set[Connection] = set()
-        self._requests: dict[int, _Request] = {}
+        self._connections: set[ClientConnection] = set()
+        self._requests: dict[int, _Running] = {}
         self._journal = Journal()
         self._core_ids = itertools.count()
 
     def run(self) -> None:
-        """Work until the lifeline ends."""
+        """Works until the lifeline ends."""
         self._listener.setblocking(False)
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
         self._selector.register(self._lifeline, selectors.EVENT_READ, self._feel_lifeline)
@@ -119,10 +75,10 @@ class Worker:
     def _accept(self, _: int) -> None:
         try:
             accepted, _ = self._listener.accept()
-        except OSError:  # gone already, or no descriptor left for it: not what others should die of
+        except OSError:  # the client is gone already, or no descriptor is left: others go on
             return
         accepted.setblocking(False)
-        connection = Connection(accepted, self._core.gauges())
+        connection = ClientConnection(accepted, self._core.gauges())
         self._connections.add(connection)
 
         def attend(events: int) -> None:
@@ -132,9 +88,9 @@ class Worker:
                 self._send(connection, b"")
 
         self._selector.register(accepted, selectors.EVENT_READ, attend)
-        self._send(connection, pack(Hello(self._core.info, self._told(connection.gauges))))
+        self._send(connection, pack(Hello(self._core.info, self._with_totals(connection.gauges))))
 
-    def _receive(self, connection: Connection) -> None:
+    def _receive(self, connection: ClientConnection) -> None:
         frames = connection.receive()
         if frames is None:
             self._drop(connection)
@@ -149,28 +105,28 @@ class Worker:
                 case Abort():
                     self._abort(connection, frame.id)
                 case Ping():
-                    connection.asked = True
+                    connection.pinged = True
 
-    def _submit(self, connection: Connection, frame: Submit) -> None:
+    def _submit(self, connection: ClientConnection, frame: Submit) -> None:
         core_id = next(self._core_ids)
         entry = self._journal.open(frame.prompt, frame.sampling)
         try:
             self._core.submit(core_id, frame.prompt, frame.sampling)
-        except Exception as error:  # what one request asks for must not end the others
+        except Exception as error:  # one request must not end the others
             self._journal.fail(entry)
             connection.failures.append(_failed(frame.id, _refusal(error)))
         else:
-            self._requests[core_id] = _Request(connection, frame.id, entry)
+            self._requests[core_id] = _Running(connection, frame.id, entry)
             connection.core_ids[frame.id] = core_id
 
-    def _abort(self, connection: Connection, id: int) -> None:
+    def _abort(self, connection: ClientConnection, id: int) -> None:
         core_id = connection.core_ids.pop(id, None)
         if core_id is not None:
             self._journal.abort(self._requests.pop(core_id).entry)
             self._core.abort(core_id)
 
     def _sort(self, results: list[tuple[int, TokenChunk | TesseraError]]) -> None:
-        """Put what a step gave before the connections it belongs to."""
+        """Puts the results of a step into the connections that they belong to."""
         for core_id, outcome in results:
             request = self._requests.get(core_id)
             if request is None:  # aborted
@@ -186,21 +142,21 @@ class Worker:
                 del self._requests[core_id], request.connection.core_ids[request.id]
 
     def _publish(self) -> None:
-        """One frame to each connection that something is new for, or that asked."""
+        """Sends a frame to each connection that has something new, or has asked."""
         gauges = self._core.gauges()
         for each in tuple(self._connections):
-            if each.asked or each.chunks or each.failures or each.gauges != gauges:
-                frame = pack(Step(each.chunks, each.failures, self._told(gauges)))
-                each.asked, each.chunks, each.failures, each.gauges = False, [], [], gauges
+            if each.pinged or each.chunks or each.failures or each.gauges != gauges:
+                frame = pack(Step(each.chunks, each.failures, self._with_totals(gauges)))
+                each.clear(gauges)
                 self._send(each, frame)
         if self._core.gauges() != gauges:  # a connection was dropped
             self._publish()
 
-    def _told(self, gauges: Gauges) -> Gauges:
-        """Totals go along, but are no reason for a frame: they grow with every step."""
+    def _with_totals(self, gauges: Gauges) -> Gauges:
+        """Totals are sent along, but are no reason for a frame: they grow with every step."""
         return gauges | self._journal.totals()
 
-    def _send(self, connection: Connection, frame: bytes) -> None:
+    def _send(self, connection: ClientConnection, frame: bytes) -> None:
         if not connection.send(frame):
             self._drop(connection)
             return
@@ -209,7 +165,7 @@ class Worker:
         if key.events != events:
             self._selector.modify(connection.socket, events, key.data)
 
-    def _drop(self, connection: Connection) -> None:
+    def _drop(self, connection: ClientConnection) -> None:
         self._connections.discard(connection)
         self._selector.unregister(connection.socket)
         connection.socket.close()
@@ -218,7 +174,7 @@ class Worker:
 
 
 def _refusal(error: Exception) -> TesseraError:
-    """What may be told of it; of a bug, nothing."""
+    """What the client may know of the error; of a bug, nothing."""
     if isinstance(error, TesseraError):
         return error
     _logger.error("the engine refused a generation", exc_info=error)
@@ -229,23 +185,21 @@ def _failed(id: int, error: TesseraError) -> Failed:
     return Failed(id, error.code or "", error.message)
 
 
-def _read_start() -> WorkerConfig:
-    """Byte by byte: what follows the frame is the lifeline's."""
-    reader = FrameReader(START)
-    while byte := os.read(_STDIN, 1):
-        for frame in reader.feed(byte):
-            return frame.config
-    sys.exit("The parent ended before it said what to do.")
+def _read_start() -> Start:
+    payload = read_frame(lambda n_bytes: os.read(_STDIN, n_bytes))
+    if payload is None:
+        sys.exit("The parent ended before it said what to do.")
+    return START.decode(payload)
 
 
-def main(build: Callable[[WorkerConfig], Core]) -> None:
-    """Build the core and serve it on the listening socket whose file descriptor is the first argument."""
+def main() -> None:
+    """Makes the core and serves it on the listening socket whose file descriptor is the first argument."""
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, signal.SIG_IGN)
     with socket.socket(fileno=int(sys.argv[1])) as listener:
-        config = _read_start()
-        configure(config.log_level, config.log_format)
-        worker = Worker(build(config), listener, _STDIN)
+        start = _read_start()
+        configure(start.log_level, start.log_format)
+        worker = Worker(make_core(start), listener, _STDIN)
         try:
             worker.run()
         except Exception:
@@ -254,6 +208,4 @@ def main(build: Callable[[WorkerConfig], Core]) -> None:
 
 
 if __name__ == "__main__":
-    from tessera.engine.openvino.core import EngineCore
-
-    main(EngineCore)
+    main()

@@ -2,8 +2,8 @@
 
     python -m tessera.engine.openvino.convert GGUF
 
-saves openvino_model.xml and .bin beside the file. The library trusts what it reads: on a broken file it takes
-the process down, so that process is not ours.
+saves openvino_model.xml and .bin beside the file. The library trusts what it reads and crashes on a broken
+file, so it runs in a process of its own.
 """
 
 import shutil
@@ -11,33 +11,33 @@ import signal
 import sys
 from pathlib import Path
 
-from tessera.engine.openvino.config import HOMELESS
-from tessera.errors import StartupError
-from tessera.models import children
-from tessera.processes.children import command
+from tessera.errors import ModelError
+from tessera.models.source import WeightsForm
+from tessera.processes import children
+from tessera.processes.children import HOMELESS
 
 GRAPH_FILES = ("openvino_model.xml", "openvino_model.bin")
 
 
 def convert_graph(gguf: Path, folder: Path) -> None:
-    """Put the graph of `gguf` into `folder`; raises `StartupError` if the library cannot."""
+    """Puts the graph of `gguf` into `folder`; raises `ModelError` if the library cannot."""
     work = folder / "conversion"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
     link = work / "model.gguf"
     link.symlink_to(gguf.resolve())
-    done = children.run(command("tessera.engine.openvino.convert", str(link)), HOMELESS)
+    done = children.run(children.command("tessera.engine.openvino.convert", str(link)), HOMELESS)
     made = [work / name for name in GRAPH_FILES]
     if done.returncode or not all(path.is_file() for path in made):
         reason = _no_room(gguf, folder) or _reason(done.returncode, done.stderr)
-        raise StartupError(f"{gguf} could not be converted: {reason}")
+        raise ModelError(f"{gguf} could not be converted: {reason}")
     for path in made:
         path.replace(folder / path.name)
     shutil.rmtree(work)
 
 
 def _no_room(gguf: Path, folder: Path) -> str | None:
-    """The library does not say so of a full disk. The graph takes about as much room as the file."""
+    """Names a full disk, which the library does not. The graph takes about as much room as the file."""
     free, wanted = shutil.disk_usage(folder).free, gguf.stat().st_size
     if free >= wanted:
         return None
@@ -51,8 +51,16 @@ def _reason(code: int, said: str) -> str:
     return lines[-1] if lines else f"OpenVINO GenAI ended with code {code}."
 
 
+IR = WeightsForm(
+    name="OpenVINO IR",
+    files=GRAPH_FILES,
+    export="Export one with optimum-intel, or serve a GGUF file.",
+    convert=convert_graph,
+)
+
+
 def main() -> None:
-    """Convert the file that is named on the command line."""
+    """Converts the file that is named on the command line."""
     import openvino_genai
 
     openvino_genai.LLMPipeline(sys.argv[1], "CPU", enable_save_ov_model=True, ATTENTION_BACKEND="SDPA")

@@ -1,342 +1,94 @@
-"""The engine itself, synchronous: requests in, one forward pass per `step`, tokens out."""
+"""The CPU engine: a `BatchCore` whose passes OpenVINO computes."""
 
 import time
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import replace
-from itertools import count
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from tessera.core.generation import EngineFinish, Prompt, Sampling, TokenChunk
-from tessera.engine.batch.blocks import BLOCK_TOKENS, BlockPool
-from tessera.engine.batch.constraint import Constraint, Grammars
-from tessera.engine.batch.growth import follow, force, grow
-from tessera.engine.batch.masks import Clock, Compute, Masks, compute_mask, settle
-from tessera.engine.batch.sampling import Sampler
-from tessera.engine.batch.scheduler import Scheduler
-from tessera.engine.batch.sequence import Sequence
-from tessera.engine.batch.siblings import make_sibling, share_blocks
-from tessera.engine.openvino.config import WorkerConfig
-from tessera.engine.openvino.graph import PagedGraph, Span, padded
-from tessera.engine.openvino.memory import Measure, Memory, heap_bytes, trim
+from tessera.core.generation import EngineInfo
+from tessera.engine.batch.blocks import BlockPool
+from tessera.engine.batch.core import BatchCore
+from tessera.engine.batch.forward import Planned
+from tessera.engine.batch.masks import Clock, Compute, compute_mask
+from tessera.engine.batch.memory import Measure, Memory, heap_bytes, trim
+from tessera.engine.batch.sequence import TokenSequence
+from tessera.engine.batch.siblings import share_blocks
+from tessera.engine.openvino.config import OpenVinoOptions
+from tessera.engine.openvino.graph import PagedGraph, TokenSpan, padded
 from tessera.engine.openvino.warming import Warming
-from tessera.errors import GenerationFailed, GrammarFailed, TesseraError
 from tessera.text.hf import HfTokenizer
 
-IDLE_WAIT_S = 0.02
-"""How long a step with nothing to compute waits for a grammar."""
 
-GRAMMAR_WAIT_S = 0.005
-"""How long a step waits for quick grammars; a sequence whose grammar is not ready sits the next step out."""
+class OpenVinoForward:
+    """A `Forward`. Loads, compiles and warms up on construction (seconds)."""
 
-Output: TypeAlias = tuple[int, TokenChunk | TesseraError]
-"""A request's id and what a step added to it, or why the request failed."""
-
-
-class EngineCore:
-    """Loads, compiles and warms up on construction (seconds). Its methods are called from one thread."""
-
-    def __init__(
-        self,
-        config: WorkerConfig,
-        *,
-        compute: Compute = compute_mask,
-        clock: Clock = time.thread_time,
-        measure: Measure = heap_bytes,
-    ) -> None:
-        """`compute` and `clock` are what `Masks` takes, `measure` is what `Memory` takes."""
-        self._graph = PagedGraph(
-            Path(config.model_xml),
-            precision=config.precision,
-            threads=config.threads,
-            kv_cache_bytes=config.kv_cache_bytes,
+    def __init__(self, options: OpenVinoOptions, max_sequences: int) -> None:
+        self.graph = PagedGraph(
+            Path(options.model_xml),
+            precision=options.precision,
+            threads=options.threads,
+            kv_cache_bytes=options.kv_cache_bytes,
         )
-        pool = BlockPool(self._graph.n_blocks)
-        self._scheduler = Scheduler(
-            pool,
-            max_sequences=config.max_sequences,
-            step_tokens=config.step_tokens,
-            gap_s=config.step_gap_s,
-        )
-        self._pool = pool
-        self._all_reproducible = config.precision == "f32"
-        self._requests: dict[int, list[Sequence]] = {}
-        self._outputs: list[Output] = []
-        self._compiling: dict[int, Future[Constraint]] = {}
-        self._arrivals = count()
-        self.info = replace(
-            config.served(),
-            context_tokens=min(config.context_tokens, pool.n_blocks * BLOCK_TOKENS),
-            vocabulary_size=self._graph.vocabulary_size,
-        )
-        self._sampled: list[tuple[Sequence, EngineFinish | None]] = []
-        self._masks = Masks(self._graph.vocabulary_size, compute=compute, clock=clock)
-        tokenizer = HfTokenizer.from_file(Path(config.tokenizer_json))
-        self._spell = tokenizer.token_bytes
-        self._grammars = Grammars(
-            tokenizer,
-            self.info.eos_token_ids,
-            self.info.vocabulary_size,
-            most_bytes=config.grammar_bytes,
-        )
-        self._warming = Warming(
-            self._graph, max_sequences=config.max_sequences, step_tokens=config.step_tokens
-        )
+        self.n_blocks = self.graph.n_blocks
+        self.block_bytes = self.graph.block_bytes
+        self.vocabulary_size = self.graph.vocabulary_size
+        self._warming = Warming(self.graph, max_sequences=max_sequences, step_tokens=options.step_tokens)
         trim()  # compiling the model leaves much behind
-        self._memory = Memory(self._grammars, config.grammar_bytes, measure)
 
-    @property
-    def busy(self) -> bool:
-        """Whether `step` has work: requests, or kernels to make while there are none."""
-        return bool(self._requests or self._outputs or not self._warming.is_done)
-
-    def submit(self, request: int, prompt: Prompt, sampling: Sampling) -> None:
-        """Queue a request; its chunks, or its failure, come out of later steps."""
-        if not 0 < len(prompt.token_ids) < self.info.context_tokens:
-            message = f"{len(prompt.token_ids)} prompt tokens do not fit the context"
-            self._outputs.append((request, GenerationFailed(message)))
-            return
-        sequence = self._sequence(request, prompt, sampling)
-        self._requests[request] = [sequence]
-        if prompt.grammar is None:
-            self._follow(sequence)
-            self._scheduler.add(sequence)
-        else:
-            self._compiling[request] = self._grammars.constrain(prompt.grammar, prompt.cache_salt)
-
-    def abort(self, request: int) -> None:
-        """Drop a request and free its blocks; unknown ids are ignored."""
-        sequences = self._requests.pop(request, [])
-        if compiling := self._compiling.pop(request, None):
-            compiling.cancel()
-            return
-        for sequence in sequences:
-            self._scheduler.remove(sequence)
-            if sequence.constraint:
-                sequence.constraint.cancel()
-
-    def gauges(self) -> dict[str, int]:
-        """Sequences running and waiting; blocks held, kept for reuse, and in all; memory, in bytes."""
-        memory = self._memory
-        return {
-            "running": len(self._scheduler.running),
-            "waiting": len(self._scheduler.waiting),
-            "blocks_used": self._pool.n_held,
-            "blocks_cached": self._pool.n_kept,
-            "blocks_total": self._pool.n_blocks,
-            "cache_bytes": self._pool.n_touched * self._graph.block_bytes,
-            "kernel_bytes": memory.kernel_bytes,
-            "grammar_bytes": memory.grammar_bytes,
-            "grammars_kept": self._grammars.n_kept,
-            **({} if memory.resident_bytes is None else {"resident_bytes": memory.resident_bytes}),
-        }
-
-    def step(self) -> list[Output]:
-        """One forward pass over all sequences of the plan; what it added."""
-        self._start_compiled()
-        self._force_followed()
-        if planned := self._scheduler.plan():
-            started_s = time.monotonic()
-            self._compute(planned)
-            self._scheduler.measure(time.monotonic() - started_s)
-        elif not self._outputs and (pending := self._pending()):
-            wait(pending, IDLE_WAIT_S, FIRST_COMPLETED)
-        elif not self._requests and not self._warming.is_done:
-            n_rows = self._warming.next_rows
-            with self._memory.making_kernels(n_rows, n_rows):
-                self._warming.warm_next()
-        self._sample_held()
-        self._bound_memory()
-        self._report()
-        outputs, self._outputs = self._outputs, []
-        return outputs
-
-    def _compute(self, planned: list[tuple[Sequence, int]]) -> None:
-        """Run the model, and sample where the grammar is ready."""
+    def compute(self, planned: Planned, memory: Memory) -> NDArray[np.float32]:
+        """See `Forward`."""
         spans = [_span(sequence, n_tokens) for sequence, n_tokens in planned]
         n_rows = padded(sum(len(span.token_ids) for span in spans))
-        with self._memory.making_kernels(n_rows, sum(span.n_sampled for span in spans)):
-            self._graph.start(spans)
-            logits = self._graph.logits()
-        for sequence, n_tokens in planned:
-            sequence.advance(n_tokens, self._pool)
-        sampled = [sequence for (sequence, _), span in zip(planned, spans, strict=True) if span.n_sampled]
-        quick = [
-            each.constraint for each in sampled if each.constraint and not each.constraint.effort.is_slow
-        ]
-        settle([each.masking for each in quick if each.masking], GRAMMAR_WAIT_S)
-        row = 0
-        for sequence in sampled:
-            rows, row = logits[row:], row + 1 + len(sequence.draft)
-            if sequence.may_sample:
-                self._extend(sequence, rows)
-            else:
-                sequence.held = rows[0].copy()
+        with memory.making_kernels(n_rows, sum(span.n_sampled for span in spans)):
+            self.graph.start(spans)
+            return self.graph.logits()
 
-    def _start_compiled(self) -> None:
-        """Queue the sequences whose grammars have become ready."""
-        for request, compiling in list(self._compiling.items()):
-            if not compiling.done():
-                continue
-            sequence = self._requests[request][0]
-            try:
-                sequence.constraint = compiling.result()
-            except GrammarFailed as error:
-                self._fail(request, error)
-                continue
-            del self._compiling[request]
-            self._follow(sequence)
-            self._scheduler.add(sequence)
+    def share(self, first: TokenSequence, sibling: TokenSequence, pool: BlockPool) -> bool:
+        """See `Forward`."""
+        return share_blocks(first, sibling, pool, self.graph.copy_block)
 
-    def _follow(self, sequence: Sequence, token_id: int | None = None) -> None:
-        """Append what is forced after the token: now, or when another thread has followed the grammar."""
-        job = follow(sequence, token_id, self.info.context_tokens)
-        if sequence.constraint:
-            self._masks.begin(sequence.constraint, sequence.salt, job)
-        else:
-            force(sequence, job())
-
-    def _alive(self) -> list[Sequence]:
-        return [*self._scheduler.running, *self._scheduler.waiting]
-
-    def _force_followed(self) -> None:
-        for sequence in self._alive():
-            constraint = sequence.constraint
-            if constraint is None or constraint.following is None or not constraint.following.done():
-                continue
-            if sequence.request in self._requests:  # a sibling's failure may have ended it just now
-                following, constraint.following = constraint.following, None
-                try:
-                    force(sequence, following.result())
-                except GrammarFailed as error:
-                    self._fail(sequence.request, error)
-
-    def _sample_held(self) -> None:
-        """Go on with the sequences whose masks have become ready since their logits were computed."""
-        for sequence in list(self._scheduler.running):
-            held = sequence.held
-            if held is not None and sequence.may_sample:
-                sequence.held = None
-                self._extend(sequence, held[None])
-
-    def _report(self) -> None:
-        """Put what was sampled into the outputs, with what is forced after it if that is quickly known."""
-        following = [each.constraint.following for each, _ in self._sampled if each.constraint]
-        settle([each for each in following if each], GRAMMAR_WAIT_S)
-        self._force_followed()
-        self._outputs += [(sequence.request, sequence.report(finish)) for sequence, finish in self._sampled]
-        self._sampled.clear()
-
-    def _bound_memory(self) -> None:
-        """End the request whose grammar is the largest if grammars outgrow what they may take."""
-        if not self._memory.is_due():
-            return
-        efforts = {
-            each.constraint.effort: each.request for each in self._alive() if each.constraint is not None
-        }
-        if ended := self._memory.look(efforts):
-            message = "The grammars of all requests need more memory than there is for them. Try again."
-            self._fail(
-                next(id for effort, id in efforts.items() if effort is ended), GenerationFailed(message)
-            )
-
-    def _pending(self) -> list[Future[Any]]:
-        """What sequences wait for while nothing can be computed."""
-        pending: list[Future[Any]] = [*self._compiling.values()]
-        for sequence in self._alive():
-            if sequence.constraint and sequence.sits_out:
-                awaited = sequence.constraint.following or sequence.constraint.masking
-                pending += [awaited] if awaited else []
-        return pending
-
-    def _fail(self, request: int, error: TesseraError) -> None:
-        """End a whole request; others go on."""
-        self.abort(request)
-        self._sampled = [each for each in self._sampled if each[0].request != request]
-        self._outputs.append((request, error))
-
-    def _extend(self, sequence: Sequence, logits: NDArray[np.float32]) -> None:
-        """Sample the next token of the sequence, and those of its siblings if the prompt is just done."""
-        if sequence.request not in self._requests:
-            return  # a sibling failed earlier in this step
-        try:
-            mask = sequence.constraint and sequence.constraint.take_mask()
-            for sibling in (sequence, *self._fork(sequence)):
-                self._sampled.append((sibling, self._sample(sibling, logits, mask)))
-        except (GenerationFailed, GrammarFailed) as error:
-            self._fail(sequence.request, error)
-
-    def _sample(
-        self, sequence: Sequence, logits: NDArray[np.float32], mask: NDArray[np.uint32] | None
-    ) -> EngineFinish | None:
-        """Extend by a token, and by one more for each guess that turns out to be what was sampled."""
-        finish = self._choose(sequence, logits[0], mask)
-        for row, guess in enumerate(sequence.draft, start=1):
-            if finish or sequence.n_pending > 1 or sequence.tokens[-1] != guess:
-                break
-            sequence.advance(1, self._pool)
-            finish = self._choose(sequence, logits[row], None)
-        sequence.look_up()
-        if finish:
-            self._end(sequence)
-        return finish
-
-    def _choose(
-        self, sequence: Sequence, logits: NDArray[np.float32], mask: NDArray[np.uint32] | None
-    ) -> EngineFinish | None:
-        token = sequence.sampler.sample(logits, mask)
-        if sequence.sampling.top_logprobs is not None:
-            sequence.logprobs.append(sequence.sampler.logprob(logits, token))
-        finish = grow(sequence, token, self.info.context_tokens)
-        if not finish:
-            self._follow(sequence, token)
-        return finish
-
-    def _end(self, sequence: Sequence) -> None:
-        self._scheduler.remove(sequence)
-        siblings = self._requests[sequence.request]
-        siblings.remove(sequence)
-        if not siblings:
-            del self._requests[sequence.request]
-
-    def _fork(self, first: Sequence) -> list[Sequence]:
-        """Make the other sequences of the request, once; those that can start now share the blocks."""
-        started: list[Sequence] = []
-        for index in range(1, first.n_siblings + 1):
-            sibling = make_sibling(first, index, self.info.vocabulary_size)
-            self._requests[first.request].append(sibling)
-            if self._scheduler.has_room and share_blocks(first, sibling, self._pool, self._graph.copy_block):
-                self._scheduler.add_running(sibling)
-                started.append(sibling)
-            else:
-                self._scheduler.add(sibling)
-        first.n_siblings = 0
-        return started
-
-    def _sequence(self, request: int, prompt: Prompt, sampling: Sampling) -> Sequence:
-        return Sequence(
-            request=request,
-            index=0,
-            tokens=list(prompt.token_ids),
-            n_prompt=len(prompt.token_ids),
-            salt=prompt.cache_salt,
-            rank=(-prompt.priority, next(self._arrivals), 0),
-            sampling=sampling,
-            sampler=Sampler(sampling, 0, prompt.token_ids, self.info.vocabulary_size),
-            spell=self._spell,
-            thinking_left=sampling.thinking_budget and sampling.thinking_budget.n_tokens,
-            n_siblings=sampling.n - 1,
-            reproducible=sampling.seed is not None or self._all_reproducible,
-        )
+    def warm(self, memory: Memory) -> bool:
+        """Makes the kernels of the next larger batch."""
+        if self._warming.is_done:
+            return False
+        n_rows = self._warming.next_rows
+        with memory.making_kernels(n_rows, n_rows):
+            self._warming.warm_next()
+        return True
 
 
-def _span(sequence: Sequence, n_tokens: int) -> Span:
-    start, end = sequence.n_computed, sequence.n_computed + n_tokens
+def open_core(
+    served: EngineInfo,
+    options: Mapping[str, object],
+    *,
+    compute: Compute = compute_mask,
+    clock: Clock = time.thread_time,
+    measure: Measure = heap_bytes,
+) -> BatchCore:
+    """A `CoreFactory`; `options` are the fields of `OpenVinoOptions`, the others are those of `BatchCore`."""
+    config = msgspec.convert(options, OpenVinoOptions)
+    return BatchCore(
+        served,
+        OpenVinoForward(config, served.max_sequences),
+        HfTokenizer.from_file(Path(config.tokenizer_json)),
+        step_tokens=config.step_tokens,
+        step_gap_s=config.step_gap_s,
+        grammar_bytes=config.grammar_bytes,
+        all_reproducible=config.precision == "f32",
+        compute=compute,
+        clock=clock,
+        measure=measure,
+    )
+
+
+def _span(sequence: TokenSequence, n_tokens: int) -> TokenSpan:
+    start = sequence.n_computed
+    end = start + n_tokens
     n_sampled = 1 + len(sequence.draft) if end == len(sequence.tokens) else 0
     if sequence.reproducible and start and n_tokens + len(sequence.draft) == 1:
         start -= 1  # two rows at least: the token before is computed again, and comes out the same
     token_ids = sequence.tokens[start:end] + sequence.draft
-    return Span(token_ids, start, sequence.blocks, n_sampled)
+    return TokenSpan(token_ids, start, sequence.blocks, n_sampled)

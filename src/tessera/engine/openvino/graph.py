@@ -61,7 +61,7 @@ _KEPT_KERNELS = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class TokenSpan:
     """Consecutive new tokens of one sequence: `n_past` tokens are in `blocks` already, the new ones go
     there too.
 
@@ -105,10 +105,10 @@ class PagedGraph:
             self._request.set_tensor(port.any_name, tensor)
             self._caches.append(tensor.data)
 
-    def start(self, spans: Sequence[Span]) -> None:
+    def start(self, spans: Sequence[TokenSpan]) -> None:
         """Begin a forward pass, which goes on in other threads until `logits`."""
         n_rows = sum(len(span.token_ids) for span in spans)
-        filling = Span([0] * (padded(n_rows) - n_rows), 0, [self.n_blocks], n_sampled=0)
+        filling = TokenSpan([0] * (padded(n_rows) - n_rows), 0, [self.n_blocks], n_sampled=0)
         filled = [*spans, filling] if filling.token_ids else spans
         for name, value in _inputs(filled, self._least_sampled).items():
             self._request.set_tensor(name, ov.Tensor(value))
@@ -121,7 +121,7 @@ class PagedGraph:
 
     def warm(self, n_tokens: int) -> None:
         """Make the kernels for a pass of so many tokens, each of its own sequence."""
-        self.start([Span([0], 0, [self.n_blocks], n_sampled=1)] * n_tokens)
+        self.start([TokenSpan([0], 0, [self.n_blocks], n_sampled=1)] * n_tokens)
         self.logits()
 
     def copy_block(self, source: int, target: int) -> None:
@@ -157,7 +157,9 @@ def _output_head(model: "Model") -> "Node":
     return node
 
 
-def _inputs(spans: Sequence[Span], least_sampled: int) -> dict[str, NDArray[np.int64] | NDArray[np.int32]]:
+def _inputs(
+    spans: Sequence[TokenSpan], least_sampled: int
+) -> dict[str, NDArray[np.int64] | NDArray[np.int32]]:
     token_ids: list[int] = []
     positions: list[int] = []
     past: list[int] = []

@@ -2,7 +2,7 @@
 
 from tessera.engine.batch.blocks import BLOCK_TOKENS
 from tessera.engine.batch.drafts import DRAFT_TOKENS
-from tessera.engine.openvino.graph import PagedGraph, Span, padded
+from tessera.engine.openvino.graph import PagedGraph, TokenSpan, padded
 from tessera.errors import StartupError
 
 WARM_ROWS = 16
@@ -24,8 +24,8 @@ class Warming:
             )
         self._graph = graph
         self._cold = sorted({padded(1 + n) for n in range(max_sequences)}, reverse=True)
-        chunk = Span([0] * step_tokens, 0, range(-(-step_tokens // BLOCK_TOKENS)), n_sampled=1)
-        draft = Span([0] * (1 + DRAFT_TOKENS), 0, range(1), n_sampled=1 + DRAFT_TOKENS)
+        chunk = TokenSpan([0] * step_tokens, 0, range(-(-step_tokens // BLOCK_TOKENS)), n_sampled=1)
+        draft = TokenSpan([0] * (1 + DRAFT_TOKENS), 0, range(1), n_sampled=1 + DRAFT_TOKENS)
         for span in (chunk, draft):
             graph.start([span])
             graph.logits()

@@ -179,6 +179,9 @@ class ScriptedEngine:
         """`reason`, which tests may set, and `engine_closed` after `aclose`."""
         return self.reason
 
+    async def start(self) -> None:
+        """Does nothing: the script is there."""
+
     async def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[TokenChunk]:
         """Play the script of every sequence, one chunk of each in turn."""
         n_left = sampling.n

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from tessera.core.generation import Grammar
-from tessera.engine.scripted.replies_question import Found, Search, Vocabulary
+from tessera.engine.scripted.replies_question import Found, ReplySearch, Vocabulary
 from tessera.errors import EngineUnavailable, GenerationFailed, GrammarFailed
 from tessera.grammars.bytewise import ByteTokenizer
 from tessera.processes.pool import ProcessPool, TooMuch
@@ -62,7 +62,7 @@ class GrammarReplies:
     async def _find(self, lark: str, script: Sequence[int], whole: bool) -> tuple[int, ...]:
         if self._closed:
             raise EngineUnavailable("The engine is not available (engine_closed).", retry_after_s=1)
-        search = Search(lark, [self._spelled(id) for id in script], whole)
+        search = ReplySearch(lark, [self._spelled(id) for id in script], whole)
         try:
             found = _FOUND.decode(await self._pool.ask(msgspec.json.encode(search)))
         except TooMuch:

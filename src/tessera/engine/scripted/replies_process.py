@@ -2,7 +2,7 @@
 
 import msgspec
 
-from tessera.engine.scripted.replies_question import Found, Search, Vocabulary
+from tessera.engine.scripted.replies_question import Found, ReplySearch, Vocabulary
 from tessera.errors import GenerationFailed
 from tessera.grammars.shortest import ShortestReplies
 from tessera.processes import answering
@@ -14,7 +14,7 @@ _QUESTION_S = 15.0
 def _prepare(payload: bytes) -> answering.Answerer:
     vocabulary = msgspec.json.decode(payload, type=Vocabulary)
     shortest = ShortestReplies(vocabulary.control_tokens, vocabulary.size)
-    searches = msgspec.json.Decoder(Search)
+    searches = msgspec.json.Decoder(ReplySearch)
 
     def answer(asked: bytes) -> bytes:
         search = searches.decode(asked)

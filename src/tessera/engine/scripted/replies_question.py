@@ -10,7 +10,7 @@ class Vocabulary(msgspec.Struct):
     size: int
 
 
-class Search(msgspec.Struct):
+class ReplySearch(msgspec.Struct):
     """The arguments of `ShortestReplies.complete`."""
 
     lark: str

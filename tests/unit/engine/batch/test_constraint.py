@@ -1,7 +1,7 @@
 import pytest
 
 from tessera.core.generation import Grammar
-from tessera.engine.batch.constraint import BUDGET_PER_MASK_S, BUDGET_S, WORN_S, Effort, Grammars
+from tessera.engine.batch.constraint import BUDGET_PER_MASK_S, BUDGET_S, WORN_S, Effort, GrammarCompiler
 from tessera.errors import GrammarFailed, GrammarTooSlow
 from tessera.grammars.bytewise import ByteTokenizer
 
@@ -10,14 +10,14 @@ TOKENIZER = ByteTokenizer(SIZE, {"<|im_end|>": END})
 
 
 @pytest.fixture(scope="module")
-def grammars() -> Grammars:
-    return Grammars(TOKENIZER, [END], SIZE)
+def grammars() -> GrammarCompiler:
+    return GrammarCompiler(TOKENIZER, [END], SIZE)
 
 
 @pytest.mark.parametrize(
     "lark", ["", "start: nothing", 'start: %json {"type": "nope"}', "start: <[5000]>", "\ud800"]
 )
-def test_what_does_not_compile_fails_alone(lark: str, grammars: Grammars) -> None:
+def test_what_does_not_compile_fails_alone(lark: str, grammars: GrammarCompiler) -> None:
     failing, sound = grammars.constrain(Grammar(lark)), grammars.constrain(Grammar('start: "ab"'))
     with pytest.raises(GrammarFailed):
         failing.result()
@@ -30,8 +30,9 @@ def numbered(i: int, n_text: int = 0) -> Grammar:
 
 def test_the_compiled_are_kept_but_not_without_end() -> None:
     most_bytes = 2**20
-    grammars = Grammars(TOKENIZER, [END], SIZE, most_bytes=most_bytes)
+    grammars = GrammarCompiler(TOKENIZER, [END], SIZE, most_bytes=most_bytes)
     n_kept: list[int] = []
+    follower = grammars.constrain(numbered(0)).result()
     for i in range(400):
         follower = grammars.constrain(numbered(i)).result()
         assert follower.forced() == [*b"%04d" % i]
@@ -46,13 +47,13 @@ def test_the_compiled_are_kept_but_not_without_end() -> None:
 
 @pytest.mark.parametrize("n_text", [10, 2**14])
 def test_one_that_is_too_large_by_itself_is_followed_and_not_kept(n_text: int) -> None:
-    grammars = Grammars(TOKENIZER, [END], SIZE, most_bytes=2**20)
+    grammars = GrammarCompiler(TOKENIZER, [END], SIZE, most_bytes=2**20)
     follower = grammars.constrain(numbered(1, n_text)).result()
     assert follower.forced() == [*b"0001"]
     assert grammars.n_kept == (n_text == 10)
 
 
-def test_what_is_worn_by_its_followers_is_compiled_anew_for_the_next(grammars: Grammars) -> None:
+def test_what_is_worn_by_its_followers_is_compiled_anew_for_the_next(grammars: GrammarCompiler) -> None:
     first = grammars.constrain(numbered(7)).result()
     second = grammars.constrain(numbered(7)).result()
     assert second.compiled is first.compiled, "they share its automata"
@@ -64,7 +65,7 @@ def test_what_is_worn_by_its_followers_is_compiled_anew_for_the_next(grammars: G
     assert grammars.constrain(numbered(7)).result().compiled is third.compiled
 
 
-def test_dropped_grammars_are_followed_on(grammars: Grammars) -> None:
+def test_dropped_grammars_are_followed_on(grammars: GrammarCompiler) -> None:
     follower = grammars.constrain(numbered(8)).result()
     grammars.drop()
     assert (grammars.n_kept, grammars.kept_bytes) == (0, 0)
@@ -73,7 +74,7 @@ def test_dropped_grammars_are_followed_on(grammars: Grammars) -> None:
 
 def test_without_a_token_that_ends_there_is_no_following() -> None:
     with pytest.raises(GrammarFailed):
-        Grammars(TOKENIZER, [], SIZE).constrain(Grammar('start: "a"')).result()
+        GrammarCompiler(TOKENIZER, [], SIZE).constrain(Grammar('start: "a"')).result()
 
 
 def test_a_request_that_spends_its_budget_ends_and_no_usual_one_does() -> None:

@@ -5,9 +5,9 @@ from llguidance import LLMatcher
 
 from tessera.core.generation import EngineFinish, Sampling, ThinkingBudget
 from tessera.engine.batch import growth
-from tessera.engine.batch.constraint import Compiled, Constraint
+from tessera.engine.batch.constraint import CompiledGrammar, Constraint
 from tessera.engine.batch.sampling import Sampler
-from tessera.engine.batch.sequence import Sequence
+from tessera.engine.batch.sequence import TokenSequence
 from tessera.errors import GrammarFailed
 from tessera.grammars.bytewise import ByteTokenizer
 from tessera.grammars.llg import LIMITS, llg_tokenizer
@@ -23,7 +23,7 @@ CONTEXT = 1000
 
 def constraint(lark: str) -> Constraint:
     matcher = LLMatcher(LLG, LLMatcher.grammar_from_lark(lark), log_level=0, limits=LIMITS)
-    return Constraint(Compiled(matcher, len(lark)), matcher)
+    return Constraint(CompiledGrammar(matcher, len(lark)), matcher)
 
 
 def sequence(
@@ -32,9 +32,9 @@ def sequence(
     budget: ThinkingBudget | None = None,
     logprobs: int | None = None,
     most: int = 99,
-) -> Sequence:
+) -> TokenSequence:
     sampling = Sampling(most, frozenset({END}), top_logprobs=logprobs, thinking_budget=budget)
-    return Sequence(
+    return TokenSequence(
         request=0,
         index=0,
         tokens=[*PROMPT],
@@ -49,11 +49,11 @@ def sequence(
     )
 
 
-def force(one: Sequence, context_tokens: int, token_id: int | None = None) -> None:
+def force(one: TokenSequence, context_tokens: int, token_id: int | None = None) -> None:
     growth.force(one, growth.follow(one, token_id, context_tokens)())
 
 
-def grow(one: Sequence, token_id: int, context_tokens: int) -> EngineFinish | None:
+def grow(one: TokenSequence, token_id: int, context_tokens: int) -> EngineFinish | None:
     """All three steps, as the engine takes them."""
     finish = growth.grow(one, token_id, context_tokens)
     if not finish:
@@ -61,7 +61,7 @@ def grow(one: Sequence, token_id: int, context_tokens: int) -> EngineFinish | No
     return finish
 
 
-def grown(sequence: Sequence, text: bytes | tuple[int, ...]) -> bytes:
+def grown(sequence: TokenSequence, text: bytes | tuple[int, ...]) -> bytes:
     """What the output is once these have been sampled."""
     for token_id in text:
         assert grow(sequence, token_id, CONTEXT) is None

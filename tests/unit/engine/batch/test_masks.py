@@ -10,21 +10,21 @@ import pytest
 from llguidance import LLMatcher
 
 from tessera.core.generation import Grammar
-from tessera.engine.batch.constraint import Constraint, Forced, Grammars
+from tessera.engine.batch.constraint import Constraint, Forced, GrammarCompiler
 from tessera.engine.batch.masks import Bits, Masks, compute_mask, settle
 from tessera.errors import GrammarFailed
-from tessera.grammars.trial import ByteTokenizer
+from tessera.grammars.bytewise import ByteTokenizer
 
 END, SIZE, PATIENCE_S = 256, 300, 30
 TOKENIZER = ByteTokenizer(SIZE, {"<|im_end|>": END})
 
 
 @pytest.fixture(scope="module")
-def grammars() -> Grammars:
-    return Grammars(TOKENIZER, [END], SIZE)
+def grammars() -> GrammarCompiler:
+    return GrammarCompiler(TOKENIZER, [END], SIZE)
 
 
-def made(grammars: Grammars, lark: str) -> Constraint:
+def made(grammars: GrammarCompiler, lark: str) -> Constraint:
     return grammars.constrain(Grammar(lark)).result()
 
 
@@ -73,7 +73,7 @@ def futures(*constraints: Constraint) -> list[Future[Any]]:
     return [each.masking for each in constraints if each.masking]
 
 
-def test_what_is_forced_comes_before_the_mask_after_it(grammars: Grammars) -> None:
+def test_what_is_forced_comes_before_the_mask_after_it(grammars: GrammarCompiler) -> None:
     masks, first = Masks(SIZE), made(grammars, 'start: "a" /[bc]/')
     second = first.copy()
 
@@ -91,7 +91,7 @@ def test_what_is_forced_comes_before_the_mask_after_it(grammars: Grammars) -> No
     assert first.effort.n_masks == 2
 
 
-def test_a_failed_follower_fails_alone(grammars: Grammars) -> None:
+def test_a_failed_follower_fails_alone(grammars: GrammarCompiler) -> None:
     masks, failed, sound = Masks(SIZE), made(grammars, 'start: "ab"'), made(grammars, 'start: "ab"')
 
     def follow() -> Forced:
@@ -108,7 +108,7 @@ def test_a_failed_follower_fails_alone(grammars: Grammars) -> None:
     assert allowed(sound) == [*b"a"]
 
 
-def test_a_bug_is_the_failure_of_its_request(grammars: Grammars) -> None:
+def test_a_bug_is_the_failure_of_its_request(grammars: GrammarCompiler) -> None:
     def broken(matcher: LLMatcher, vocabulary_size: int) -> Bits:
         raise ValueError("private")
 
@@ -120,7 +120,7 @@ def test_a_bug_is_the_failure_of_its_request(grammars: Grammars) -> None:
     assert "private" not in failed.value.message
 
 
-def test_a_mask_that_takes_long_holds_up_no_other_account(grammars: Grammars, gates: Gates) -> None:
+def test_a_mask_that_takes_long_holds_up_no_other_account(grammars: GrammarCompiler, gates: Gates) -> None:
     masks = Masks(SIZE, compute=gates)
     greedy = [made(grammars, 'start: "ab"') for _ in range(64)]
     for each in greedy:
@@ -135,7 +135,9 @@ def test_a_mask_that_takes_long_holds_up_no_other_account(grammars: Grammars, ga
     assert not any(each.is_ready for each in greedy)
 
 
-def test_slow_requests_wait_for_each_other_and_nobody_for_them(grammars: Grammars, gates: Gates) -> None:
+def test_slow_requests_wait_for_each_other_and_nobody_for_them(
+    grammars: GrammarCompiler, gates: Gates
+) -> None:
     masks = Masks(SIZE, compute=gates)
     slow = [made(grammars, 'start: "ab"') for _ in range(9)]
     for number, each in enumerate(slow):
@@ -152,7 +154,7 @@ def test_slow_requests_wait_for_each_other_and_nobody_for_them(grammars: Grammar
     assert not {each.matcher for each in slow[1:]} & {*gates.begun}
 
 
-def test_accounts_take_turns_at_the_slow_thread(grammars: Grammars, gates: Gates) -> None:
+def test_accounts_take_turns_at_the_slow_thread(grammars: GrammarCompiler, gates: Gates) -> None:
     masks = Masks(SIZE, compute=gates)
     slow = [made(grammars, 'start: "ab"') for _ in range(5)]
     gate = gates.close(slow[0])
@@ -165,7 +167,7 @@ def test_accounts_take_turns_at_the_slow_thread(grammars: Grammars, gates: Gates
     assert gates.begun == [slow[i].matcher for i in (0, 1, 3, 4, 2)]
 
 
-def test_what_is_cancelled_is_not_computed(grammars: Grammars, gates: Gates) -> None:
+def test_what_is_cancelled_is_not_computed(grammars: GrammarCompiler, gates: Gates) -> None:
     masks = Masks(SIZE, compute=gates)
     first, gone, last = (made(grammars, 'start: "ab"') for _ in range(3))
     gate = gates.close(first)
@@ -179,7 +181,7 @@ def test_what_is_cancelled_is_not_computed(grammars: Grammars, gates: Gates) -> 
     assert gates.begun == [first.matcher, last.matcher]
 
 
-def test_the_time_of_a_mask_is_that_of_the_clock(grammars: Grammars) -> None:
+def test_the_time_of_a_mask_is_that_of_the_clock(grammars: GrammarCompiler) -> None:
     ticks = iter(np.arange(0.0, 100.0, 0.25))
     masks, one = Masks(SIZE, clock=lambda: float(next(ticks))), made(grammars, 'start: "ab"')
     masks.begin(one, b"", nothing)

@@ -12,7 +12,7 @@ from tests.unit.engine.batch.test_scheduler import make
 
 from tessera.engine.batch.blocks import BLOCK_TOKENS, BlockPool
 from tessera.engine.batch.scheduler import Scheduler
-from tessera.engine.batch.sequence import MOST_OVERTAKEN, Sequence
+from tessera.engine.batch.sequence import MOST_OVERTAKEN, TokenSequence
 
 N_BLOCKS = 24
 N_PLACES = 6
@@ -29,10 +29,10 @@ class Load:
     numbers: Iterator[int] = field(default_factory=count)
 
     @property
-    def alive(self) -> list[Sequence]:
+    def alive(self) -> list[TokenSequence]:
         return [*self.scheduler.running, *self.scheduler.waiting]
 
-    def ask(self, account: str, n_prompt: int, n_output: int = 1, priority: int = 0) -> Sequence:
+    def ask(self, account: str, n_prompt: int, n_output: int = 1, priority: int = 0) -> TokenSequence:
         number = next(self.numbers)
         sequence = make(
             number,
@@ -44,9 +44,9 @@ class Load:
         self.scheduler.add(sequence)
         return sequence
 
-    def step(self) -> list[Sequence]:
+    def step(self) -> list[TokenSequence]:
         """One step; those that are done."""
-        done: list[Sequence] = []
+        done: list[TokenSequence] = []
         planned = self.scheduler.plan()
         assert planned or not self.alive, "work waits and nothing moves"
         for sequence, n_tokens in planned:
@@ -92,7 +92,7 @@ def test_an_account_within_its_share_starts_at_once_and_is_not_preempted(
     others: list[Asked], n_prompt: int, n_output: int
 ) -> None:
     load = Load()
-    mine: Sequence | None = None
+    mine: TokenSequence | None = None
     arrivals = sorted(others, key=lambda each: each.wait)
     for step in range(100):
         while arrivals and arrivals[0].wait <= step:
@@ -116,7 +116,7 @@ def test_the_highest_priority_starts_at_once_and_is_not_preempted(
     lower: list[Asked], n_prompt: int, n_output: int
 ) -> None:
     load = Load()
-    mine: Sequence | None = None
+    mine: TokenSequence | None = None
     arrivals = sorted(lower, key=lambda each: each.wait)
     for step in range(40):
         while arrivals and arrivals[0].wait <= step:

@@ -11,7 +11,7 @@ from tessera.core.generation import Sampling
 from tessera.engine.batch.blocks import BLOCK_TOKENS, BlockPool
 from tessera.engine.batch.sampling import Sampler
 from tessera.engine.batch.scheduler import Scheduler
-from tessera.engine.batch.sequence import Sequence
+from tessera.engine.batch.sequence import TokenSequence
 
 N_BLOCKS = 8
 STEP_TOKENS = 48
@@ -20,10 +20,10 @@ MAX_SEQUENCES = 4
 
 def make(
     request: int, prompt: list[int], *, priority: int = 0, salt: bytes = b"", max_tokens: int = 8
-) -> Sequence:
+) -> TokenSequence:
     sampling = Sampling(max_tokens)
     sampler = Sampler(sampling, 0, prompt, 100)
-    return Sequence(
+    return TokenSequence(
         request, 0, list(prompt), len(prompt), salt, (-priority, request, 0), sampling, sampler, lambda _: b""
     )
 
@@ -36,19 +36,19 @@ class Cache:
 
     slots: dict[tuple[int, int], tuple[int, ...]] = field(default_factory=dict)
 
-    def write(self, sequence: Sequence, count: int) -> None:
+    def write(self, sequence: TokenSequence, count: int) -> None:
         tokens = sequence.tokens + sequence.draft
         for position in range(sequence.n_computed, sequence.n_computed + count + len(sequence.draft)):
             slot = sequence.blocks[position // BLOCK_TOKENS], position % BLOCK_TOKENS
             self.slots[slot] = tuple(tokens[: position + 1])
 
-    def check(self, sequence: Sequence) -> None:
+    def check(self, sequence: TokenSequence) -> None:
         for position in range(sequence.n_computed):
             slot = sequence.blocks[position // BLOCK_TOKENS], position % BLOCK_TOKENS
             assert self.slots[slot] == tuple(sequence.tokens[: position + 1])
 
 
-def extend(sequence: Sequence, pool: BlockPool) -> None:
+def extend(sequence: TokenSequence, pool: BlockPool) -> None:
     """By what a model would say that repeats itself with a slip now and then; and by drafts that agree."""
     for guess in (*sequence.draft, None):
         length = len(sequence.tokens)
@@ -59,13 +59,13 @@ def extend(sequence: Sequence, pool: BlockPool) -> None:
     sequence.look_up()
 
 
-def run_step(scheduler: Scheduler, cache: Cache) -> list[Sequence]:
+def run_step(scheduler: Scheduler, cache: Cache) -> list[TokenSequence]:
     """Compute one plan; returns the sequences that are done."""
     planned = scheduler.plan()
     prefill = sum(count for sequence, count in planned if sequence.n_pending > 1)
     assert prefill <= STEP_TOKENS
     assert len({id(sequence) for sequence, _ in planned}) == len(planned)
-    done: list[Sequence] = []
+    done: list[TokenSequence] = []
     for sequence, count in planned:
         assert sequence.n_missing_blocks(sequence.n_computed + count) <= 0
         cache.write(sequence, count)
@@ -99,7 +99,7 @@ def test_every_sequence_is_served_exactly(
 ) -> None:
     pool, cache = BlockPool(N_BLOCKS), Cache()
     scheduler = Scheduler(pool, max_sequences=MAX_SEQUENCES, step_tokens=STEP_TOKENS)
-    alive: dict[Sequence, int | None] = {}
+    alive: dict[TokenSequence, int | None] = {}
     queue = list(enumerate(arrivals))
     finished = aborted = 0
     for _ in range(5_000):

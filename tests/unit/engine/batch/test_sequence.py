@@ -3,14 +3,14 @@ import pytest
 from tessera.core.generation import Sampling
 from tessera.engine.batch.blocks import BLOCK_TOKENS, BlockPool
 from tessera.engine.batch.sampling import Sampler
-from tessera.engine.batch.sequence import Sequence
+from tessera.engine.batch.sequence import TokenSequence
 
 
-def make(n_prompt: int, n_forced: int) -> Sequence:
+def make(n_prompt: int, n_forced: int) -> TokenSequence:
     tokens = [*range(n_prompt + n_forced)]
     sampling = Sampling(100)
     sampler = Sampler(sampling, 0, tokens[:n_prompt], 1000)
-    return Sequence(0, 0, tokens, n_prompt, b"", (0, 0, 0), sampling, sampler, lambda id: b"%d," % id)
+    return TokenSequence(0, 0, tokens, n_prompt, b"", (0, 0, 0), sampling, sampler, lambda id: b"%d," % id)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_only_what_is_of_the_prompt_counts_as_cached(n_prompt: int, n_forced: in
     assert len(one.tokens) // BLOCK_TOKENS == pool.n_kept
 
 
-def compute(one: Sequence, pool: BlockPool, *counts: int) -> None:
+def compute(one: TokenSequence, pool: BlockPool, *counts: int) -> None:
     blocks = pool.take(one.n_missing_blocks(one.n_computed + sum(counts)))
     assert blocks is not None
     one.blocks += blocks

@@ -11,8 +11,8 @@ from tests.unit.engine.batch.test_scheduler import make
 from tessera.engine.batch.blocks import BlockPool
 from tessera.engine.batch.pace import DECODING_AT_LEAST, PROMPT_TOKENS_AT_LEAST
 from tessera.engine.batch.scheduler import Scheduler
-from tessera.engine.batch.sequence import Sequence
-from tessera.engine.batch.turns import Turns
+from tessera.engine.batch.sequence import TokenSequence
+from tessera.engine.batch.turns import PromptTurns
 
 STEP_TOKENS, GAP_S = 128, 0.2
 
@@ -26,7 +26,7 @@ class Machine:
     max_sequences: int = 64
     n_forced: int = 0
     scheduler: Scheduler = field(init=False)
-    last: dict[Sequence, int] = field(init=False)
+    last: dict[TokenSequence, int] = field(init=False)
     duration_s: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -36,7 +36,7 @@ class Machine:
 
     def add(
         self, request: int, length: int, account: bytes, *, priority: int = 0, output: int = 8
-    ) -> Sequence:
+    ) -> TokenSequence:
         prompt = [hash((request, position)) % 97 for position in range(length)]
         sequence = make(request, prompt, priority=priority, salt=account, max_tokens=output)
         self.scheduler.add(sequence)
@@ -66,7 +66,7 @@ class Machine:
         prompts = [each for each, count in self.last.items() if count > each.decodes]
         assert all(-each.rank[0] >= best_left for each in prompts)
 
-    def _advance(self, sequence: Sequence, count: int) -> None:
+    def _advance(self, sequence: TokenSequence, count: int) -> None:
         sequence.advance(count, self.scheduler.pool)
         if sequence.n_pending:
             return
@@ -192,7 +192,7 @@ def test_many_streams_of_one_account_do_not_slow_down_those_of_others(
     streams = [make(i, [i], salt=account, max_tokens=10**6) for i, account in enumerate(accounts)]
     for each in streams:
         scheduler.add(each)
-    waited: Counter[Sequence] = Counter()
+    waited: Counter[TokenSequence] = Counter()
     for n_step in range(150):
         if has_prompts and n_step % 20 == 0:
             scheduler.add(make(1000 + n_step, [n_step] * 100, salt=b"prompts", max_tokens=10**6))
@@ -221,7 +221,7 @@ def test_many_streams_of_one_account_do_not_slow_down_those_of_others(
 def test_whoever_comes_and_goes_takes_no_turn_from_who_waits(
     present: list[set[bytes]], data: st.DataObject
 ) -> None:
-    turns = Turns()
+    turns = PromptTurns()
     waited: dict[bytes, int] = defaultdict(int)
     for accounts in present:
         accounts.add(b"waiting")

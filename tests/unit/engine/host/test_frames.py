@@ -6,14 +6,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.strategies import examples
 
-from tessera.core.generation import Grammar, Prompt, Sampling, ThinkingBudget, TokenChunk, TokenLogprob
+from tessera.core.generation import (
+    EngineInfo,
+    Grammar,
+    Prompt,
+    Sampling,
+    ThinkingBudget,
+    TokenChunk,
+    TokenLogprob,
+)
 from tessera.engine.host.frames import (
     FROM_CLIENT,
-    MAX_FRAME_BYTES,
     Abort,
     Failed,
     Frame,
-    FrameError,
     FrameReader,
     Hello,
     Ping,
@@ -22,13 +28,13 @@ from tessera.engine.host.frames import (
     Submit,
     pack,
 )
-from tessera.engine.openvino.config import WorkerConfig
+from tessera.processes.frames import MAX_FRAME_BYTES, FrameError
 
-CONFIG = WorkerConfig("model.xml", "model", 2048, 49152, (2, 0), 2**20, 4, 512, "tokenizer.json")
+SERVED = EngineInfo("model", 2048, 49152, frozenset({2, 0}), frozenset({"n", "grammar"}), 4)
 ANY: msgspec.msgpack.Decoder[Frame] = msgspec.msgpack.Decoder(Frame)
 FRAMES: list[Frame] = [
-    Start(CONFIG),
-    Hello(CONFIG.served(), {"running": 0}),
+    Start("package.module:core", SERVED, {"threads": 4, "gap_s": 0.2, "model_xml": "model.xml"}),
+    Hello(SERVED, {"running": 0}),
     Submit(0, Prompt((1, 2)), Sampling(max_tokens=3)),
     Submit(
         2**40,
@@ -36,18 +42,18 @@ FRAMES: list[Frame] = [
         Sampling(
             9,
             frozenset({2}),
-            0.5,
-            0.9,
-            20,
-            0.1,
-            1.5,
-            -1.0,
-            1.1,
-            {7: -100.0},
-            -(2**63),
-            4,
-            5,
-            ThinkingBudget(10, (4, 5), "</think>"),
+            temperature=0.5,
+            top_p=0.9,
+            top_k=20,
+            min_p=0.1,
+            presence_penalty=1.5,
+            frequency_penalty=-1.0,
+            repetition_penalty=1.1,
+            logit_bias={7: -100.0},
+            seed=-(2**63),
+            n=4,
+            top_logprobs=5,
+            thinking_budget=ThinkingBudget(10, (4, 5), "</think>"),
         ),
     ),
     Abort(7),

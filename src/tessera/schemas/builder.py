@@ -1,4 +1,4 @@
-"""A schema in the making, as the grammar is to have it; and what is not written as it was sent."""
+"""A rewritten schema while it is built, and the constants that cannot be written."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -8,13 +8,14 @@ from tessera.schemas.pattern_classes import CONTROL, UNWRITABLE
 from tessera.schemas.references import AnySchema
 
 MAX_NUMBER = 2**53
-"""Beyond it JSON readers round, so the grammar stays within."""
+"""JSON readers round larger numbers, so the grammar stays within."""
 
 
 @dataclass(slots=True)
-class Rewritten:
-    """What may stand only once in a schema is gathered first. `names` are keywords that stand for
-    `propertyNames`; `other_names` says that a rule for names was left out, so that none may be excluded.
+class SchemaBuilder:
+    """Gathers the keywords of one schema. `unions`, `parts` and `texts` (patterns) may be several where a
+    schema has room for one. `names` are keywords in place of `propertyNames`. With `other_names`, a rule for
+    names was left out, so that no name may be excluded.
     """
 
     keywords: dict[str, Json] = field(default_factory=dict[str, Json])
@@ -39,7 +40,7 @@ class Rewritten:
 
 
 def unwritable(value: Json) -> Iterator[str]:
-    """Why a constant cannot be written as it is. Names are written whatever they hold."""
+    """Reasons why a constant cannot be written. The names of members can always be written."""
     match value:
         case None | bool():
             pass

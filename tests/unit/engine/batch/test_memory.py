@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tessera.engine.openvino.memory import Memory, heap_bytes, resident_bytes
+from tessera.engine.batch.memory import Memory, heap_bytes, resident_bytes
 
 MOST = 1_000
 

@@ -1,0 +1,49 @@
+"""What a concrete engine adds to `BatchCore`."""
+
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tessera.engine.batch.blocks import BlockPool
+from tessera.engine.batch.memory import Memory
+from tessera.engine.batch.sequence import TokenSequence
+
+Planned: TypeAlias = list[tuple[TokenSequence, int]]
+"""The sequences of a pass, and how many of their pending tokens it computes."""
+
+
+class Forward(Protocol):
+    """A model with a cache of blocks."""
+
+    @property
+    def n_blocks(self) -> int:
+        """How many blocks of BLOCK_TOKENS tokens the cache has."""
+        ...
+
+    @property
+    def block_bytes(self) -> int:
+        """The size of a block, in all layers."""
+        ...
+
+    @property
+    def vocabulary_size(self) -> int:
+        """The length of a row of logits."""
+        ...
+
+    def compute(self, planned: Planned, memory: Memory) -> NDArray[np.float32]:
+        """Runs one pass over that many pending tokens of each sequence, and its draft.
+
+        The keys and values go into the blocks of the sequence. Returns a row of logits for each token from
+        which another is sampled: the last one of a sequence that has no more pending tokens, and each of its
+        draft. They stay valid until the next call.
+        """
+        ...
+
+    def share(self, first: TokenSequence, sibling: TokenSequence, pool: BlockPool) -> bool:
+        """Gives the sibling what `first` has computed, without changing it; False if no block is left."""
+        ...
+
+    def warm(self, memory: Memory) -> bool:
+        """Uses idle time, for no longer than a step; False if there is nothing more to prepare."""
+        ...

@@ -1,0 +1,47 @@
+"""What the service knows of an engine: a row of the registry."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from tessera.core.generation import Feature
+from tessera.engine.base import Engine
+from tessera.models.cache import Cache
+from tessera.models.progress import Progress
+from tessera.models.source import ModelSource
+from tessera.parsing.syntax import Syntax
+from tessera.settings import Settings
+from tessera.text.tokenizer import Tokenizer
+
+Prepare: TypeAlias = Callable[[Settings, Cache, Progress], ModelSource]
+"""Finds the model that the settings name, or makes it; may use the network. Raises `ModelError`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hosted:
+    """An engine that computes in a process of its own, which all processes of the service share.
+
+    `factory` is the dotted name of a `host.core.CoreFactory`, and `options` gives what the factory is told
+    beside the model: plain data. `environment` is added to the few variables that the process inherits.
+    """
+
+    factory: str
+    features: frozenset[Feature]
+    options: Callable[[Settings, ModelSource], dict[str, object]]
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class InProcess:
+    """An engine that is part of each process of the service that needs it."""
+
+    build: Callable[[Settings, ModelSource, Tokenizer, Syntax], Engine]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRow:
+    """An engine: how its models are prepared, how their text is tokenised, and where it runs."""
+
+    prepare: Prepare
+    tokenizer: Callable[[ModelSource], Tokenizer]
+    runs: Hosted | InProcess

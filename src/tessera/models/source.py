@@ -1,0 +1,52 @@
+"""What the service knows of a model that it serves, and the forms in which engines read weights."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+
+class GenerationConfig(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is read of generation_config.json; absent means that the model does not say."""
+
+    eos_token_id: int | list[int] | None = None
+    do_sample: bool | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """Everything about a model but its weights: plain data, which every process of the service is given.
+
+    `model_id` is the name that its replies carry. Its engine reads what is at `path`, if it reads anything.
+    Its chat format is the known `family`, or else found by the chat template.
+    """
+
+    model_id: str
+    created_s: int
+    context_tokens: int
+    eos_token_ids: tuple[int, ...] = ()
+    bos_token: str = ""
+    eos_token: str = ""
+    chat_template: str | None = None
+    generation: GenerationConfig = GenerationConfig()  # noqa: RUF009 - frozen
+    path: Path | None = None
+    family: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsForm:
+    """The form in which an engine reads weights. `export` says how a folder of that form is made.
+
+    `convert` puts the `files` into a folder, out of a GGUF file; it raises `ModelError`.
+    """
+
+    name: str
+    files: tuple[str, ...]
+    export: str
+    convert: Callable[[Path, Path], None]

@@ -1,0 +1,189 @@
+"""The readers of the two states outside of calls: the reasoning, and the visible answer."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from tessera.core.generation import EngineFinish
+from tessera.parsing import calls_json, calls_xml
+from tessera.parsing.matcher import FoundTag
+from tessera.parsing.opening import CallHead, OpeningReader
+from tessera.parsing.states import Event, State
+from tessera.parsing.syntax import CallStyle, Tags
+from tessera.parsing.turn import OpenCall, PieceReader, Turn
+from tessera.text.pieces import TextPiece
+
+
+@dataclass(frozen=True, slots=True)
+class _Style:
+    """How calls are written: the head that confirms the call tag, and the reader of the rest.
+
+    `bare` is the literal with which models begin a call when they forget the tag, and its head.
+    """
+
+    head: Callable[[Iterable[str]], CallHead]
+    body: Callable[[Turn, OpenCall, Callable[[], None]], PieceReader]
+    bare: tuple[str, Callable[[Iterable[str]], CallHead]] | None = None
+
+
+_STYLES: dict[CallStyle, _Style] = {
+    "xml": _Style(calls_xml.head, calls_xml.XmlCallReader, (calls_xml.FUNCTION, calls_xml.bare_head)),
+    "json": _Style(calls_json.head, calls_json.JsonCallReader),
+}
+
+
+class ReasoningReader(PieceReader):
+    """Reads text up to the closing tag, or up to a call."""
+
+    state = State.REASONING
+
+    def __init__(self, turn: Turn, tags: Tags) -> None:
+        self._turn = turn
+        self._tags = tags
+        self._call = turn.call_tags.open if turn.call_tags else None
+        self.literals = turn.spelled(filter(None, [tags.open, tags.close, self._call]))
+        self._after_tag = False
+        self._begun = False
+        self._newline = False
+
+    def text(self, piece: TextPiece) -> None:
+        """Shows the text but for its last newline, which may belong to the closing tag."""
+        text = piece.text.lstrip("\n") if self._after_tag else piece.text
+        if not text:
+            return
+        self._after_tag = False
+        self._begun = self._begun or not text.isspace()
+        text = "\n" * self._newline + text
+        self._newline = text.endswith("\n")
+        if shown := text[:-1] if self._newline else text:
+            self._turn.think(shown)
+
+    def tag(self, tag: FoundTag) -> bool:
+        """An opening tag at the very beginning is the model's own; later it is text."""
+        if tag.text == self._tags.close:
+            self._turn.answer.reasoning_ended()
+            self._turn.move(Event.REASONING_CLOSED, AnswerReader(self._turn))
+        elif tag.text == self._tags.open and not self._begun:
+            self._after_tag = True
+            self._newline = False
+        elif tag.text == self._call:
+            _open_call(self._turn, tag, self._call_begun)
+        else:
+            return False
+        return True
+
+    def end(self, finish: EngineFinish) -> None:
+        if self._newline:
+            self._turn.think("\n")
+            self._newline = False
+
+    def _call_begun(self) -> None:
+        self._newline = False
+        self._turn.answer.call_markup()
+
+
+class AnswerReader(PieceReader):
+    """Reads the visible answer. Stray reasoning tags are dropped before it, and are text within it. Call tags
+    that are ordinary text stay text within the JSON that a request asked for.
+
+    If the token limit cuts the reply in the head of a call, the call's tag and what follows it are dropped.
+    If it cuts the tag itself, the half is dropped where only a call may stand: between calls, and at the
+    beginning of an answer that is calls (`tool_choice` is "required" or a named function) or JSON. Elsewhere
+    the half may be text, and is shown.
+    """
+
+    state = State.ANSWER
+
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
+        self._actions: dict[str, Callable[[FoundTag], bool]] = {}
+        if (reasoning := turn.syntax.reasoning) and turn.answer.blank:
+            self._actions[reasoning.open] = self._think
+            self._actions[reasoning.close] = self._close_again
+        self._bare = None
+        call = turn.call_tags
+        if call and not (turn.answers_json and not turn.answer.blank and turn.spelled([call.open])):
+            self._actions[call.open] = self._call
+            self._actions[call.close] = self._close_call
+            self._bare = _STYLES[turn.syntax.calls].bare
+        if self._bare:
+            self._actions[self._bare[0]] = self._call_bare
+        self._for_blank = turn.answer.blank
+        self.literals = turn.spelled(self._actions)
+
+    def text(self, piece: TextPiece) -> None:
+        self._turn.answer.text(piece)
+        if self._for_blank and not self._turn.answer.blank:
+            self._turn.move(Event.ANSWER_BEGUN, AnswerReader(self._turn))
+
+    @property
+    def half_tag_is_text(self) -> bool:
+        answer = self._turn.answer
+        return not (answer.after_call or (answer.blank and self._turn.begins_with_call))
+
+    def tag(self, tag: FoundTag) -> bool:
+        action = self._actions.get(tag.text)
+        return action is not None and action(tag)
+
+    def end(self, finish: EngineFinish) -> None:
+        pass
+
+    def _think(self, tag: FoundTag) -> bool:
+        tags = self._turn.syntax.reasoning
+        if tags is None or not self._turn.answer.blank:
+            return False
+        reasoning = ReasoningReader(self._turn, tags)
+        self._turn.move(Event.REASONING_OPENED, reasoning)
+        return reasoning.tag(tag)
+
+    def _close_again(self, _: FoundTag) -> bool:
+        blank = self._turn.answer.blank
+        if blank:
+            self._turn.answer.reasoning_ended()
+        return blank
+
+    def _call(self, tag: FoundTag) -> bool:
+        _open_call(self._turn, tag, self._turn.answer.call_markup)
+        return True
+
+    def _close_call(self, _: FoundTag) -> bool:
+        if not (self._turn.unclosed_call or self._turn.answer.after_call):
+            return False
+        self._turn.unclosed_call = False
+        self._turn.answer.call_markup()
+        return True
+
+    def _call_bare(self, tag: FoundTag) -> bool:
+        # Inside a paragraph, or in a fenced block, it is more likely an example than a call.
+        if self._bare is None or not self._turn.answer.at_paragraph:
+            return False
+        head = self._bare[1](self._turn.tools)
+        call_begun = self._turn.answer.call_markup
+        self._turn.opening = OpeningReader(
+            self._turn,
+            tag,
+            head,
+            confirmed=_beginning(self._turn, call_begun),
+            cut_short=None if self.half_tag_is_text else call_begun,
+        )
+        return True
+
+
+def _open_call(turn: Turn, tag: FoundTag, call_begun: Callable[[], None]) -> None:
+    head = _STYLES[turn.syntax.calls].head(turn.tools)
+    turn.opening = OpeningReader(
+        turn, tag, head, confirmed=_beginning(turn, call_begun), cut_short=call_begun
+    )
+
+
+def _beginning(turn: Turn, call_begun: Callable[[], None]) -> Callable[[str], None]:
+
+    def begin(name: str) -> None:
+        call_begun()
+        if call := turn.call(name):
+            turn.move(Event.CALL_CONFIRMED, _STYLES[turn.syntax.calls].body(turn, call, ended))
+
+    def ended() -> None:
+        turn.in_call = False
+        turn.move(Event.CALL_ENDED, AnswerReader(turn))
+
+    return begin

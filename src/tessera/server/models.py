@@ -1,0 +1,199 @@
+"""The models of a server: how settings become a catalog."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import assert_never
+
+from tessera.catalog import Catalog, Model
+from tessera.core.generation import EngineInfo
+from tessera.engine.base import Engine
+from tessera.engine.host.client import HostedEngine
+from tessera.engine.host.frames import Start
+from tessera.engine.host.private import PrivateEngine
+from tessera.engine.host.process import EngineProcess, worker_command
+from tessera.engine.registry import engine_row
+from tessera.engine.row import EngineRow, Hosted, InProcess
+from tessera.errors import StartupError
+from tessera.formats.base import ChatFormat, SamplingDefaults
+from tessera.formats.conversation import TemplateSource
+from tessera.formats.families import FORMATS
+from tessera.formats.remote import RemoteTemplate, find_format
+from tessera.grammars.checker import GrammarCheck
+from tessera.models.cache import Cache, default_root
+from tessera.models.progress import Progress
+from tessera.models.source import GenerationConfig, ModelSource
+from tessera.settings import Settings, model_settings
+from tessera.text.tokenizer import Tokenizer
+
+
+def open_cache(settings: Settings) -> Cache:
+    """The cache that the settings name."""
+    return Cache(settings.cache_dir or default_root())
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPlan:
+    """What every process needs to serve a model: plain data. `settings` are those of this model.
+
+    The process of its engine listens at `address`; None for an engine without one.
+    """
+
+    settings: Settings
+    source: ModelSource
+    address: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Blueprint:
+    """A model but for its engine. A `template` renders in place of the format."""
+
+    settings: Settings
+    source: ModelSource
+    row: EngineRow
+    tokenizer: Tokenizer
+    format: ChatFormat
+    template: TemplateSource | None
+
+    def process(self, *, gives_up: bool = True) -> EngineProcess | None:
+        """The process of the model's engine, not yet started; None for an engine without one."""
+        runs = self.row.runs
+        match runs:
+            case Hosted() as hosted:
+                settings = self.settings
+                start = Start(
+                    hosted.factory,
+                    self._served(hosted),
+                    hosted.options(settings, self.source),
+                    settings.log_level,
+                    settings.log_format,
+                )
+                return EngineProcess(
+                    start,
+                    environment=hosted.environment,
+                    hang_s=settings.engine_hang_s,
+                    gives_up=gives_up,
+                    command=worker_command(settings.engine_python and str(settings.engine_python)),
+                )
+            case InProcess():
+                return None
+            case _:
+                assert_never(runs)
+
+    def model(self, address: str | None) -> Model:
+        """The model, with the engine whose process listens there, or will."""
+        runs = self.row.runs
+        match runs:
+            case Hosted() as hosted:
+                assert address is not None
+                return self.model_of(HostedEngine(address, self._served(hosted)))
+            case InProcess() as local:
+                engine = local.build(self.settings, self.source, self.tokenizer, self.format.syntax)
+                return self.model_of(engine)
+            case _:
+                assert_never(runs)
+
+    def model_of(self, engine: Engine) -> Model:
+        """The model with this engine."""
+        return Model(
+            engine.info.model_id,
+            engine,
+            self.tokenizer,
+            self.format,
+            self.format.sampling,
+            self.source.created_s,
+            grammars=GrammarCheck(
+                self.tokenizer.control_tokens, self.tokenizer.vocabulary_size, self.format.syntax
+            ),
+            renderer=RemoteTemplate(self.template) if self.template else None,
+        )
+
+    def _served(self, hosted: Hosted) -> EngineInfo:
+        """What the engine is to serve; raises `StartupError` for a context that the model does not have."""
+        settings, source = self.settings, self.source
+        context_tokens = settings.context_tokens or source.context_tokens
+        if context_tokens > source.context_tokens:
+            raise StartupError(
+                f"context_tokens is {context_tokens}, and {source.model_id} has a context of "
+                f"{source.context_tokens} tokens."
+            )
+        # Where a grammar is complete, every token that ends a turn is allowed, the model's and the format's.
+        control = self.tokenizer.control_tokens
+        ends = {control[token] for token in (source.eos_token, *self.format.syntax.ends) if token in control}
+        return EngineInfo(
+            model_id=settings.model_name or source.model_id,
+            context_tokens=context_tokens,
+            vocabulary_size=self.tokenizer.vocabulary_size,
+            eos_token_ids=frozenset({*source.eos_token_ids, *ends}),
+            features=hosted.features,
+            max_sequences=settings.max_sequences,
+        )
+
+
+def prepare_models(settings: Settings, progress: Progress) -> tuple[ModelPlan, ...]:
+    """The models of the settings, fetched and converted if they are missing; raises `StartupError`."""
+    return tuple(_prepare(each, progress) for each in model_settings(settings))
+
+
+def read_blueprint(plan: ModelPlan) -> Blueprint:
+    """Reads the model's tokenizer and finds its format; raises `StartupError`."""
+    settings, source = plan.settings, plan.source
+    row = engine_row(settings)
+    tokenizer = row.tokenizer(source)
+    if source.family is not None:
+        return Blueprint(settings, source, row, tokenizer, FORMATS[source.family], None)
+    chat_format, template = find_format(
+        source.chat_template,
+        control_tokens=tokenizer.control_tokens.keys(),
+        eos=source.eos_token,
+        bos=source.bos_token,
+        defaults=_sampling_defaults(source.generation),
+    )
+    return Blueprint(settings, source, row, tokenizer, chat_format, template)
+
+
+def open_catalog(plans: Sequence[ModelPlan]) -> Catalog:
+    """The models, connected to the engines at their addresses; raises `StartupError`."""
+    return catalog_of([(plan.settings, read_blueprint(plan).model(plan.address)) for plan in plans])
+
+
+def catalog_of(models: Sequence[tuple[Settings, Model]]) -> Catalog:
+    """The models, each with the other names that it answers to; the first answers requests that name none.
+
+    Raises `StartupError` if two models have a name in common.
+    """
+    owners: dict[str, Model] = {}
+    aliases: dict[str, str] = {}
+    for settings, model in models:
+        for name in dict.fromkeys((model.id, *settings.aliases)):
+            if name in owners:
+                raise StartupError(f"Two models have the name {name}: give one another name.")
+            owners[name] = model
+            if name != model.id:
+                aliases[name] = model.id
+    return Catalog([model for _, model in models], aliases, models[0][1].id)
+
+
+def private_model(settings: Settings, progress: Progress) -> Model:
+    """The first model of the settings, with an engine of its own, not yet started; raises `StartupError`."""
+    blueprint = read_blueprint(_prepare(model_settings(settings)[0], progress))
+    process = blueprint.process()
+    return blueprint.model_of(PrivateEngine(process)) if process else blueprint.model(None)
+
+
+def _prepare(settings: Settings, progress: Progress) -> ModelPlan:
+    source = engine_row(settings).prepare(settings, open_cache(settings), progress)
+    return ModelPlan(settings, source)
+
+
+def _sampling_defaults(wanted: GenerationConfig) -> SamplingDefaults:
+    """What the model's files ask for, and nothing of our own where they do not."""
+    if wanted.do_sample is False:
+        return SamplingDefaults(temperature=0.0)
+    none = SamplingDefaults()
+    return SamplingDefaults(
+        temperature=none.temperature if wanted.temperature is None else wanted.temperature,
+        top_p=none.top_p if wanted.top_p is None else wanted.top_p,
+        top_k=none.top_k if wanted.top_k is None else wanted.top_k,
+        min_p=none.min_p if wanted.min_p is None else wanted.min_p,
+        repetition_penalty=wanted.repetition_penalty or none.repetition_penalty,
+    )

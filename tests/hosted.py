@@ -1,0 +1,67 @@
+"""Engines in processes of their own, for tests."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from tessera.core.generation import EngineInfo
+from tessera.engine.batch.core import BatchCore
+from tessera.engine.host.frames import Start
+from tessera.engine.host.private import PrivateEngine
+from tessera.engine.host.process import EngineProcess
+from tessera.engine.openvino.config import OpenVinoOptions
+from tessera.engine.openvino.core import open_core
+from tessera.engine.openvino.row import FACTORY, FEATURES
+from tessera.models.source import ModelSource
+from tessera.text.hf import HfTokenizer
+
+SERVED = {field.name for field in dataclasses.fields(EngineInfo)}
+
+
+def openvino_start(source: ModelSource, vocabulary_size: int, **fields: Any) -> Start:
+    """The CPU engine on a model, with small budgets; `fields` as `changed` takes them."""
+    assert source.path is not None
+    options = OpenVinoOptions(
+        model_xml=str(source.path / "openvino_model.xml"),
+        tokenizer_json=str(source.path / "tokenizer.json"),
+        kv_cache_bytes=2**28,
+        step_tokens=64,
+    )
+    served = EngineInfo(
+        model_id=source.model_id,
+        context_tokens=source.context_tokens,
+        vocabulary_size=vocabulary_size,
+        eos_token_ids=frozenset(source.eos_token_ids),
+        features=FEATURES,
+        max_sequences=8,
+    )
+    return changed(Start(FACTORY, served, dataclasses.asdict(options)), **fields)
+
+
+def changed(start: Start, **fields: Any) -> Start:
+    """With other values: of what is served, of the frame, and the rest of the engine's options."""
+    served = {name: fields.pop(name) for name in [*fields] if name in SERVED}
+    frame = {name: fields.pop(name) for name in [*fields] if name in Start.__struct_fields__}
+    return msgspec.structs.replace(
+        start,
+        served=dataclasses.replace(start.served, **served),
+        options={**start.options, **fields},
+        **frame,
+    )
+
+
+def private(start: Start, *, hang_s: float = 30.0, command: Sequence[str] | None = None) -> PrivateEngine:
+    """An engine with a process of its own, not yet started."""
+    return PrivateEngine(EngineProcess(start, hang_s=hang_s, command=command))
+
+
+def core_of(start: Start, **how: Any) -> BatchCore:
+    """The core of the CPU engine, in this process."""
+    return open_core(start.served, start.options, **how)
+
+
+def tokenizer_of(source: ModelSource) -> HfTokenizer:
+    assert source.path is not None
+    return HfTokenizer.from_file(source.path / "tokenizer.json")
