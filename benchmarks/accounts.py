@@ -25,16 +25,16 @@ from benchmarks.http_servers import KEY, MODEL
 from tessera.access.gate import Gate
 from tessera.access.keys import Keys
 from tessera.access.limits import MemoryLimiter
-from tessera.core.chat import Mode
-from tessera.core.entry import Entry
+from tessera.core.chat import ChatRequest, Mode
 from tessera.core.events import FinishReason
+from tessera.core.record import RequestRecord, RequestStep
 from tessera.observe.metrics import Metrics
+from tessera.observe.requests import RequestMetrics
+from tessera.store.database import open_database
 from tessera.store.migration import upgrade
-from tessera.store.opening import open_store
 from tessera.usage.base import Ledger, Unrecorded
 from tessera.usage.ledger import SqlLedger
-from tessera.usage.meter import Meter
-from tessera.usage.recording import Recording
+from tessera.usage.recording import OpenEntry
 from tessera.wire.reply import new_id
 
 _NAMES = frozenset({MODEL})
@@ -92,26 +92,26 @@ class _Books:
 
     async def keep(self, number: int) -> None:
         """One request: its key, its limits, the headers that tell of them, its entry."""
-        visit = self.gate.visit(await self.keys.identify(f"Bearer {KEY}"))
-        await visit.admit(_NAMES, Mode.DIRECT)
-        who = visit.identity
-        blank = Entry(
-            new_id(time.time()), who.account, who.key_id, MODEL, "direct", self.kind.streamed, time.time()
-        )
-        meter = Meter(self.metrics, MODEL, "req")
-        record = Recording(self.ledger, meter, blank)
-        async with record:
+        permit = self.gate.permit(await self.keys.identify(f"Bearer {KEY}"))
+        await permit.admit(_NAMES, Mode.DIRECT)
+        who = permit.identity
+        readers = (RequestMetrics(self.metrics),)
+        record = RequestRecord("req", who.account, who.key_id, readers=readers)
+        reply_id = new_id(time.time())
+        record.ask(ChatRequest(()), reply_id=reply_id, model=MODEL, streamed=self.kind.streamed)
+        record.reach(RequestStep.READ)
+        async with OpenEntry(self.ledger, record) as entry:
             await self.kind.begin()
             if self.kind.streamed:
-                await record.opened()
-            await visit.headers()
+                await entry.opened()
+            await permit.headers()
             await self.kind.go_on()
-            meter.tally.completion_tokens = 40
-            meter.tally.finished[0] = FinishReason.STOP
+            record.tally.completion_tokens = 40
+            record.tally.finished[0] = FinishReason.STOP
             begun_s = time.perf_counter()
-            await record.settle()
+            await entry.settle()
             self.settled_s.append(time.perf_counter() - begun_s)
-        await visit.leave()
+        await permit.leave()
 
 
 async def _cpu_s(rate: float, n: int, work: Callable[[int], Awaitable[None]]) -> float:
@@ -143,7 +143,7 @@ async def _requests(kind: Kind, rate: float | None, at_once: int, for_s: float) 
     `at_once` without pause.
     """
     with TemporaryDirectory() as folder:
-        store = open_store(f"sqlite:///{folder}/tessera.db", survives_power_cut=False)
+        store = open_database(f"sqlite:///{folder}/tessera.db", survives_power_cut=False)
         upgrade(store)
         metrics = Metrics()
         ledger = SqlLedger(store, Path(folder) / "spool", metrics)

@@ -29,8 +29,8 @@ from tessera.http.service import Service
 from tessera.http.sse import HEADERS
 from tessera.observe.metrics import Metrics
 from tessera.server.http1.protocol import GuardedProtocol
+from tessera.store.database import open_database
 from tessera.store.migration import upgrade
-from tessera.store.opening import open_store
 from tessera.usage.base import Ledger
 from tessera.usage.ledger import SqlLedger
 from tessera.wire.reply import Header
@@ -46,7 +46,7 @@ def recorded(tokens_per_chunk: int, tokens_per_s: float, n_events: int) -> ASGIA
     """The same with usage on record, in an SQLite file that is gone with the process."""
     folder = Path(mkdtemp(prefix="tessera-bench-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    store = open_store(f"sqlite:///{folder}/tessera.db", survives_power_cut=False)
+    store = open_database(f"sqlite:///{folder}/tessera.db", survives_power_cut=False)
     upgrade(store)
     metrics = Metrics()
     ledger = SqlLedger(store, folder / "spool", metrics)

@@ -23,13 +23,13 @@ from tests.redis_server import RedisServer
 from tests.redis_server import redis_server as redis_server
 from tests.serving import TESSERA, children, command, free_port
 
-from tessera.access.keys import Seal
+from tessera.access.keys import KeyHasher
 from tessera.server.storage import pepper
 from tessera.settings import Settings
 from tessera.store import accounts, keys
+from tessera.store.database import open_database, transaction
 from tessera.store.keys import Terms
 from tessera.store.migration import upgrade
-from tessera.store.opening import open_store, transaction
 
 CHAT = "/v1/chat/completions"
 ACCOUNT = "acmeholdings"
@@ -116,7 +116,10 @@ class Run:
 
     def fill_store(self) -> None:
         """An account for each stored key."""
-        store, seal = open_store(self.url), Seal(pepper(Settings(pepper=self.pepper, database_url=self.url)))
+        store, hasher = (
+            open_database(self.url),
+            KeyHasher(pepper(Settings(pepper=self.pepper, database_url=self.url))),
+        )
         upgrade(store)
         with transaction(store) as changes:
             for what, tier in (("pro", "pro"), ("tiny", "tiny"), ("revoked", "lite")):
@@ -124,7 +127,7 @@ class Run:
                     accounts.create(changes, f"{ACCOUNT}-{what}", tier, by="test"),
                     self.keys[what],
                 )
-                self.digests.append(seal.digest(secret))
+                self.digests.append(hasher.digest(secret))
                 kept = keys.create(
                     changes, owner, Terms("dev"), digest=self.digests[-1], last4=secret[-4:], by="test"
                 )

@@ -23,7 +23,7 @@ from tests.waiting import wait_for
 from tessera.access.capacity import Capacity
 from tessera.access.keys import OPERATOR, Identity, KeyRing, Keys
 from tessera.access.limits import Limiter
-from tessera.access.queue import Admission
+from tessera.access.queue import EngineQueue
 from tessera.access.tiers import DEFAULTS, OPERATOR_TIER, Tier
 from tessera.catalog import Catalog, Model
 from tessera.engine.host.frames import Start
@@ -144,8 +144,8 @@ class Served:
         return self.app.state.service.in_flight
 
     @property
-    def admission(self) -> Admission:
-        return self.app.state.service.admission
+    def queue(self) -> EngineQueue:
+        return self.app.state.service.queue
 
     @property
     def bodies(self) -> Bodies:
@@ -163,7 +163,7 @@ class Served:
         return wait_for(self._is_idle, within_s)
 
     def _is_idle(self) -> bool:
-        busy = self.engine.n_running or self.in_flight.n or self.admission.n_running
+        busy = self.engine.n_running or self.in_flight.n or self.queue.n_running
         return not busy and self.bodies.n_waiting == 0
 
 

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import httpx2
 from sqlalchemy import select
 
-from tessera.store.opening import open_store, transaction
+from tessera.store.database import open_database, transaction
 from tessera.store.tables import USAGE
 
 Told: TypeAlias = dict[str, tuple[int, int]]
@@ -110,7 +110,7 @@ def load(*urls: str, key: str, n: int = 8, seed: int = 0) -> Generator[Load]:
 
 def recorded(database: str) -> dict[str, tuple[int, int, str]]:
     """Prompt tokens, completion tokens and finish of all rows, by their ids."""
-    store = open_store(database)
+    store = open_database(database)
     columns = (USAGE.c[name] for name in ("id", "prompt_tokens", "completion_tokens", "finish"))
     with transaction(store) as connection:
         rows = {

@@ -17,7 +17,7 @@ from tests.redis_server import redis_server as redis_server
 from tests.serving import Server, ask
 from tests.waiting import wait_for
 
-from tessera.store.opening import open_store, transaction
+from tessera.store.database import open_database, transaction
 from tessera.store.tables import INSTANCES, USAGE
 
 KEY = "sk-tessera-" + "d" * 40
@@ -78,7 +78,7 @@ def test_the_other_closes_what_a_dead_one_left(
         )
 
     dying, living = serve("one"), serve("one" if on_one_machine else "other")
-    store = open_store(database)
+    store = open_database(database)
 
     def ends() -> list[str]:
         with transaction(store) as connection:

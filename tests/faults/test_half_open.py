@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from starlette.types import Receive, Scope, Send
 
+from tessera.http.context import context_of
 from tessera.server.http1.protocol import MAX_UNSENT_BYTES, VANISHED_S
 
 KEY = "sk-tessera-" + "v" * 40
@@ -43,7 +44,8 @@ def test_the_kernel_looks_for_the_clients_machine(run_app: Callable[..., Any]) -
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             return
-        transport = scope["state"]["abort"].__self__
+        abort: Any = context_of(scope).abort
+        transport = abort.__self__
         connection = transport.get_extra_info("socket")
         options["on"] = connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT", "TCP_NOTSENT_LOWAT"):

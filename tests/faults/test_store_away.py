@@ -13,12 +13,12 @@ from tests.postgres import Postgres
 from tests.serving import Server
 from tests.waiting import wait_for
 
-from tessera.access.keys import Seal, generate_key
+from tessera.access.keys import KeyHasher, generate_key
 from tessera.access.pepper import find_pepper
 from tessera.store import accounts, keys
+from tessera.store.database import open_database, transaction
 from tessera.store.keys import Terms
 from tessera.store.migration import upgrade
-from tessera.store.opening import open_store, transaction
 
 PEPPER = "p" * 32
 ANSWER_S = 3.0
@@ -30,14 +30,16 @@ OUTAGES = {"stopped": (Postgres.stop, Postgres.start), "hanging": (Postgres.paus
 
 def make_keys(database: str, n: int) -> list[str]:
     """Of one account."""
-    seal = Seal(find_pepper(PEPPER, None))
-    store = open_store(database)
+    hasher = KeyHasher(find_pepper(PEPPER, None))
+    store = open_database(database)
     upgrade(store)
     secrets = [generate_key() for _ in range(n)]
     with transaction(store) as changes:
         account = accounts.create(changes, "acme", "enterprise", by="test")
         for each in secrets:
-            keys.create(changes, account, Terms("dev"), digest=seal.digest(each), last4=each[-4:], by="test")
+            keys.create(
+                changes, account, Terms("dev"), digest=hasher.digest(each), last4=each[-4:], by="test"
+            )
     store.dispose()
     return secrets
 

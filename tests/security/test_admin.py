@@ -12,27 +12,27 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 from tests.conftest import Served
 
-from tessera.access.keys import Seal
+from tessera.access.keys import KeyHasher
 from tessera.access.tiers import Tiers
 from tessera.http.admin.app import OPEN_PATHS, admin_app
 from tessera.http.admin.routes import admin_routes
+from tessera.store.database import Database, open_database
 from tessera.store.migration import upgrade
-from tessera.store.opening import Store, open_store
 
 Run = Callable[[ASGIApp], AbstractContextManager[int]]
 KEY = "admin-" + "k" * 40
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = open_store(f"sqlite:///{tmp_path / 'tessera.db'}")
+def store(tmp_path: Path) -> Iterator[Database]:
+    opened = open_database(f"sqlite:///{tmp_path / 'tessera.db'}")
     upgrade(opened)
     yield opened
     opened.dispose()
 
 
-def made(store: Store, key: str | None) -> Starlette:
-    return admin_app(lambda: b"counts\n", key, admin_routes(store, Tiers(), Seal(b"s" * 32)))
+def made(store: Database, key: str | None) -> Starlette:
+    return admin_app(lambda: b"counts\n", key, admin_routes(store, Tiers(), KeyHasher(b"s" * 32)))
 
 
 def ask(port: int, method: str, path: str, key: str | None) -> httpx2.Response:
@@ -40,7 +40,7 @@ def ask(port: int, method: str, path: str, key: str | None) -> httpx2.Response:
     return httpx2.request(method, f"http://127.0.0.1:{port}{path}", headers=headers, trust_env=False)
 
 
-def test_vLLMs_open_routes_every_admin_route_needs_the_key(store: Store, run_app: Run) -> None:
+def test_vLLMs_open_routes_every_admin_route_needs_the_key(store: Database, run_app: Run) -> None:
     app = made(store, KEY)
     routes = [route for route in app.routes if isinstance(route, Route)]
     assert len(routes) == len(app.routes) == 9
@@ -58,7 +58,7 @@ def test_vLLMs_open_routes_every_admin_route_needs_the_key(store: Store, run_app
     [KEY[:-1], KEY + "k", KEY.upper(), "", "k" * 8, "x" * 300, "'OR'1'='1", "sk-tessera-" + "k" * 40],
     ids=lambda key: key[:12],
 )
-def test_CVE_2025_59425_any_other_key_is_refused(store: Store, run_app: Run, wrong: str) -> None:
+def test_CVE_2025_59425_any_other_key_is_refused(store: Database, run_app: Run, wrong: str) -> None:
     with run_app(made(store, KEY)) as port:
         reply = ask(port, "GET", "/admin/accounts", wrong)
         assert reply.status_code == 401
@@ -68,7 +68,7 @@ def test_CVE_2025_59425_any_other_key_is_refused(store: Store, run_app: Run, wro
 
 
 def test_CVE_2025_59425_the_admin_key_is_compared_in_constant_time(
-    store: Store, run_app: Run, monkeypatch: pytest.MonkeyPatch
+    store: Database, run_app: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import hmac
 
@@ -85,7 +85,7 @@ def test_CVE_2025_59425_the_admin_key_is_compared_in_constant_time(
     assert compared == [KEY.encode()]
 
 
-def test_without_a_key_there_is_no_admin_api(store: Store, run_app: Run) -> None:
+def test_without_a_key_there_is_no_admin_api(store: Database, run_app: Run) -> None:
     with run_app(made(store, None)) as port:
         for key in (None, "None", KEY):
             reply = ask(port, "GET", "/admin/accounts", key)
@@ -94,7 +94,7 @@ def test_without_a_key_there_is_no_admin_api(store: Store, run_app: Run) -> None
         assert ask(port, "GET", "/metrics", None).text == "counts\n"
 
 
-def test_CVE_2026_48710_a_host_header_opens_nothing(store: Store, run_app: Run) -> None:
+def test_CVE_2026_48710_a_host_header_opens_nothing(store: Database, run_app: Run) -> None:
     with run_app(made(store, KEY)) as port:
         for host in ("x/metrics?", "x/healthz?", "127.0.0.1/metrics#"):
             url = f"http://127.0.0.1:{port}/admin/accounts"

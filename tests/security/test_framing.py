@@ -14,14 +14,14 @@ import pytest
 from starlette.types import ASGIApp
 from tests.unit.server.http1.test_head import LINES
 
-from tessera.access.keys import Seal
+from tessera.access.keys import KeyHasher
 from tessera.access.tiers import Tiers
 from tessera.http.admin.app import admin_app
 from tessera.http.admin.routes import admin_routes
 from tessera.server.http1.framing import MAX_HEAD_BYTES
 from tessera.server.http1.head import SINGLE
+from tessera.store.database import open_database
 from tessera.store.migration import upgrade
-from tessera.store.opening import open_store
 
 ADMIN_KEY = "admin-" + "k" * 40
 KERNEL_BYTES = 16 * 2**20
@@ -65,9 +65,9 @@ def listener(
         body = json.dumps({"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2}).encode()
         yield Listener(served.port, b"POST /v1/chat/completions HTTP/1.1", body, served.key.encode())
         return
-    store = open_store(f"sqlite:///{tmp_path / 'tessera.db'}")
+    store = open_database(f"sqlite:///{tmp_path / 'tessera.db'}")
     upgrade(store)
-    app = admin_app(lambda: b"counts\n", ADMIN_KEY, admin_routes(store, Tiers(), Seal(b"s" * 32)))
+    app = admin_app(lambda: b"counts\n", ADMIN_KEY, admin_routes(store, Tiers(), KeyHasher(b"s" * 32)))
     with run_app(app) as port:
         account = json.dumps({"name": "acme", "tier": "lite"}).encode()
         yield Listener(port, b"POST /admin/accounts HTTP/1.1", account, ADMIN_KEY.encode())

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import event
 from starlette.types import ASGIApp
 
-from tessera.access.keys import Keys, Seal, generate_key
+from tessera.access.keys import KeyHasher, Keys, generate_key
 from tessera.access.stored_keys import StoredKeys
 from tessera.access.tiers import Tiers
 from tessera.catalog import Catalog, Model
@@ -19,12 +19,12 @@ from tessera.formats.hermes import HERMES
 from tessera.http.app import build_app
 from tessera.http.service import Service
 from tessera.store import accounts, keys
+from tessera.store.database import Database, open_database, transaction
 from tessera.store.holders import Holders
 from tessera.store.keys import Terms
 from tessera.store.migration import upgrade
-from tessera.store.opening import Store, open_store, transaction
 
-SEAL = Seal(b"s" * 32)
+SEAL = KeyHasher(b"s" * 32)
 FRESH_S = 0.2
 
 
@@ -33,7 +33,7 @@ class Outlet:
     """A server on a store with two keys, and the statements that it sends to it."""
 
     path: Path
-    store: Store
+    store: Database
     secrets: tuple[str, str]
     port: int = 0
     statements: list[str] = field(default_factory=list)
@@ -57,7 +57,7 @@ class Outlet:
 @pytest.fixture
 def outlet(tmp_path: Path, run_app: Callable[[ASGIApp], AbstractContextManager[int]]) -> Iterator[Outlet]:
     path = tmp_path / "tessera.db"
-    store = open_store(f"sqlite:///{path}")
+    store = open_database(f"sqlite:///{path}")
     upgrade(store)
     secrets = generate_key(), generate_key()
     with transaction(store) as changes:

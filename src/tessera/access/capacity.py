@@ -1,4 +1,4 @@
-"""How many places there are at the engine, and for whom."""
+"""How many places there are at the engine, and which priorities they are reserved for."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,8 +9,8 @@ from tessera.settings import DEFAULTS
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """`max_running` choices run at once; up to `max_queued` requests of each priority wait, no longer than
-    `queue_deadline_s`. `reserved` places of a priority cannot be taken by lower ones.
+    """`max_running` choices run at once. Up to `max_queued` requests of each priority wait, each no longer
+    than `queue_deadline_s`. Lower priorities cannot take the `reserved` places of a priority.
     """
 
     max_running: int = 2**20
@@ -27,11 +27,12 @@ class Capacity:
 
 
 def reserve(n_places: int, share: float, priorities: Iterable[int]) -> dict[int, int]:
-    """Reserved places by priority: for each above the lowest that share of all places, rounded up. Half of
-    the places stay free for all; if they are too few for each priority, the highest has them first.
+    """Reserved places by priority: each above the lowest gets that share of all places, rounded up. At least
+    half of the places are not reserved; if that leaves too few, higher priorities get theirs first.
     """
     _, *higher = sorted(set(priorities)) or [0]
-    each, left = math.ceil(n_places * share), n_places // 2
+    each = math.ceil(n_places * share)
+    left = n_places // 2
     reserved: dict[int, int] = {}
     for priority in reversed(higher):
         reserved[priority] = min(each, left)

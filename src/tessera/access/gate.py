@@ -1,12 +1,13 @@
-"""The one place that decides whether a caller may ask this now: what the key permits, then the limits.
+"""Decides whether a caller's request is admitted: first by what its key permits, then by the account's
+limits.
 
-A request is a `Visit`: it is admitted once, left once, and tells where its account stands at any time.
+Each request has a `Permit`: it is admitted once, left once, and knows the account's rate headers at any time.
 """
 
 from collections.abc import Set
 
 from tessera.access.keys import Identity
-from tessera.access.limits import Allowance, Lease, Limiter, Refusal
+from tessera.access.limits import Allowance, Lease, Limiter, LimitRefusal
 from tessera.core.chat import Mode
 from tessera.errors import (
     LimitExceeded,
@@ -20,23 +21,23 @@ from tessera.observe.metrics import Metrics
 
 
 class Gate:
-    """Of one application."""
+    """Makes the permits of one application."""
 
     def __init__(self, limiter: Limiter, metrics: Metrics) -> None:
         self.limiter = limiter
         self._refused = metrics.refused
 
-    def visit(self, identity: Identity, authorization: str | None = None) -> "Visit":
-        """A request of that caller, whose key stands in the header `Authorization`."""
-        return Visit(self, identity, authorization)
+    def permit(self, identity: Identity, authorization: str | None = None) -> "Permit":
+        """The permit of one request; `authorization` is its header of that name."""
+        return Permit(self, identity, authorization)
 
     def count_refusal(self, kind: str, identity: Identity) -> None:
-        """In the metrics: of requests that are refused nothing else is counted."""
+        """Counts a refusal in the metrics; nothing else of a refused request is counted."""
         self._refused.labels(kind, identity.tier.name).inc()
 
 
-class Visit:
-    """One request of a caller."""
+class Permit:
+    """One request of a caller, before and after it is admitted."""
 
     def __init__(self, gate: Gate, identity: Identity, authorization: str | None) -> None:
         self.identity = identity
@@ -44,36 +45,38 @@ class Visit:
         self._gate = gate
         self._who = Allowance(identity.account, identity.tier, identity.rate)
         self._lease: Lease | None = None
-        self._refusal: Refusal | None = None
+        self._refusal: LimitRefusal | None = None
 
     async def admit(self, names: Set[str], mode: Mode, n_choices: int = 1) -> None:
-        """Let it in, to the model of these names; whoever got in must `leave`.
+        """Admits the request to the model of these names; then it must `leave`.
 
         Raises `PermissionDenied`, `RateLimited`, `TooManyConcurrent` or `QuotaExhausted`.
         """
-        self.permit(names)
+        self.require_model(names)
         limiter = self._gate.limiter
         if n_choices > (most := limiter.most_choices(self._who)):
             self._gate.count_refusal("concurrency", self.identity)
             raise TooManyChoices(f"'n' is {n_choices}, and {most} choices at once are allowed.", param="n")
         decided = await limiter.admit(self._who, thinks=mode is Mode.THINKING, n_choices=n_choices)
-        if isinstance(decided, Refusal):
+        if isinstance(decided, LimitRefusal):
             self._refusal = decided
             self._gate.count_refusal(decided.limit, self.identity)
             raise _explained(decided, self._who)
         self._lease = decided
 
     async def leave(self, thinking_tokens: int = 0) -> None:
-        """It has ended, after so many tokens of reasoning; the first call counts. Safe without `admit`."""
+        """The request has ended, with so many tokens of reasoning. The first call counts. Safe without
+        `admit`.
+        """
         if self._lease:
             await self._lease.release(thinking_tokens)
 
     async def withdraw(self) -> None:
-        """It was refused after it had been let in, and does not count; instead of `leave`."""
+        """Instead of `leave`: the request was refused after it was admitted, and is not counted."""
         if self._lease:
             await self._lease.withdraw()
 
-    def permit(self, names: Set[str]) -> None:
+    def require_model(self, names: Set[str]) -> None:
         """Raises `PermissionDenied` if the key is not for the model of these names."""
         try:
             check_models(self.identity, names)
@@ -81,12 +84,12 @@ class Visit:
             self._gate.count_refusal("permission", self.identity)
             raise
 
-    def permits(self, names: Set[str]) -> bool:
+    def allows_model(self, names: Set[str]) -> bool:
         """Whether the key is for the model of these names."""
-        return permits(self.identity, names)
+        return allows_model(self.identity, names)
 
     async def headers(self) -> list[tuple[bytes, bytes]]:
-        """Where the account stands."""
+        """The rate headers: where the account stands."""
         decided = self._lease or self._refusal
         standing = decided.standing if decided else await self._gate.limiter.standing(self._who)
         return [
@@ -96,19 +99,19 @@ class Visit:
         ]
 
 
-def permits(identity: Identity, names: Set[str]) -> bool:
+def allows_model(identity: Identity, names: Set[str]) -> bool:
     """Whether the key is for the model of these names."""
     return identity.models is None or not identity.models.isdisjoint(names)
 
 
 def check_models(identity: Identity, names: Set[str]) -> None:
     """Raises `PermissionDenied` if the key is not for the model of these names."""
-    if not permits(identity, names):
+    if not allows_model(identity, names):
         allowed = ", ".join(sorted(identity.models or ()))
         raise PermissionDenied(f"This key may not use that model. Send one of: {allowed}.", param="model")
 
 
-def _explained(refusal: Refusal, who: Allowance) -> LimitExceeded:
+def _explained(refusal: LimitRefusal, who: Allowance) -> LimitExceeded:
     wait_s = refusal.retry_after_s
     match refusal.limit:
         case "rate":

@@ -1,7 +1,7 @@
 """API keys: made once, kept only as HMACs, checked in constant time.
 
-The secrets of digests and of cache salts come from one secret, the pepper: a dump of the digests is of no use
-without it, and all servers that have it share salts.
+The secrets of digests and of cache salts are derived from one secret, the pepper. Without it, stolen digests
+are useless; all servers that have it compute the same salts.
 """
 
 import hashlib
@@ -32,9 +32,8 @@ OPERATOR = AccountId("operator")
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whose key it is, and what it may use; `last4` is all of the key that may be shown or logged.
-
-    `rate` is the tier's, or the key's own for a while; `models` None allows all of them.
+    """Whose key it is, and what it may use. `last4` is all of the key that may be shown or logged. `rate` is
+    the tier's, or that of the key's own burst; `models` None allows all of them.
     """
 
     account: AccountId
@@ -47,24 +46,24 @@ class Identity:
 
 
 class KeyRing(Protocol):
-    """Who knows the keys."""
+    """Knows all valid keys."""
 
     async def identify(self, authorization: str | None) -> Identity:
-        """Whose key the `Authorization` header holds.
+        """The identity of the key in the `Authorization` header.
 
-        Raises `AuthenticationError`, `InvalidApiKey`, or `StoreUnavailable` when that cannot be known now.
+        Raises `AuthenticationError`, `InvalidApiKey`, or `StoreUnavailable` if it cannot be looked up now.
         """
         ...
 
 
 def generate_key() -> str:
-    """A new key: the prefix and 40 characters, 238 bits of chance."""
+    """A new key: the prefix and 40 random characters, 238 bits of entropy."""
     alphabet = string.ascii_letters + string.digits
     return PREFIX + "".join(secrets.choice(alphabet) for _ in range(40))
 
 
 def well_formed(key: str) -> bool:
-    """Whether a key can be one: 8 to 256 printable ASCII characters without spaces."""
+    """Whether a text can be a key: 8 to 256 printable ASCII characters without spaces."""
     return _SYNTAX.fullmatch(key) is not None
 
 
@@ -83,22 +82,22 @@ def bearer(authorization: str | None) -> str:
 
 
 def incorrect(key: str) -> InvalidApiKey:
-    """Of a key that is nobody's. It may be the secret of another service: of a short one nothing is shown,
+    """The error for an unknown key. It may be the secret of another service: nothing of a short one is shown,
     and of a long one only as much as its owner needs to recognise it.
     """
     shown = f": {key[:3]}…{key[-4:]}" if len(key) >= _SHOWN_FROM else ""
     return InvalidApiKey(f"Incorrect API key provided{shown}. {_HOW}")
 
 
-class Seal:
-    """What a secret of 32 bytes or more makes: digests of keys, and the salts of accounts' caches."""
+class KeyHasher:
+    """Derives digests of keys, and salts of accounts' caches, from a secret of 32 bytes or more."""
 
     def __init__(self, secret: bytes) -> None:
         self._pepper = hmac.digest(secret, b"pepper", hashlib.sha256)
         self._salt_secret = hmac.digest(secret, b"salt", hashlib.sha256)
 
     def digest(self, key: str) -> bytes:
-        """32 bytes, which are all that is kept of a key."""
+        """32 bytes: all that is stored of a key."""
         return hmac.digest(self._pepper, key.encode(), hashlib.sha256)
 
     def salt(self, account: str) -> bytes:
@@ -107,37 +106,31 @@ class Seal:
 
 
 class Keys:
-    """A `KeyRing` of keys that are known from the start."""
+    """A `KeyRing` of keys that are configured, not stored."""
 
     def __init__(self, keys: Iterable[str] = (), secret: bytes | None = None) -> None:
-        """All `keys` belong to one account, `operator`; raises `ValueError` for one that cannot be a key.
-
-        Of the same `secret` come the same salts; without one it is random.
+        """All `keys` belong to the account `operator`; raises `ValueError` for a text that cannot be a key.
+        Without a `secret`, salts differ from process to process.
         """
-        self._seal = Seal(secrets.token_bytes(32) if secret is None else secret)
+        self._hasher = KeyHasher(secrets.token_bytes(32) if secret is None else secret)
         self._identities: dict[bytes, tuple[bytes, Identity]] = {}
         for key in keys:
             self.add(key, OPERATOR)
 
     def add(self, key: str, account: AccountId, tier: Tier = DEFAULTS[OPERATOR_TIER]) -> None:
-        """Make `key` one of the account's; any number of them may be active."""
+        """Adds one of the account's keys; it may have any number of them."""
         if not well_formed(key):
             raise ValueError("an API key has 8 to 256 printable ASCII characters and no spaces")
         index, rest = self._halves(key)
-        caller = Caller(self._seal.salt(account), tier.priority)
+        caller = Caller(self._hasher.salt(account), tier.priority)
         identity = Identity(account, f"{account}-{key[-4:]}", key[-4:], tier, tier.rate, caller)
         self._identities[index] = rest, identity
 
     async def identify(self, authorization: str | None) -> Identity:
-        """See `KeyRing`."""
         return self.check(authorization)
 
     def check(self, authorization: str | None) -> Identity:
-        """Whose key the `Authorization` header holds.
-
-        Raises `AuthenticationError` when there is none, `InvalidApiKey` when it is not a valid one. The
-        syntax is checked before anything else is done with it.
-        """
+        """As `identify`, at once. The syntax is checked before anything else."""
         key = bearer(authorization)
         identity = self.find(key)
         if identity is None:
@@ -145,12 +138,12 @@ class Keys:
         return identity
 
     def find(self, key: str) -> Identity | None:
-        """Whose it is, if it is one of these."""
+        """None if it is not one of these keys."""
         index, rest = self._halves(key)
         kept, identity = self._identities.get(index, (bytes(len(rest)), None))
         return identity if hmac.compare_digest(kept, rest) else None
 
     def _halves(self, key: str) -> tuple[bytes, bytes]:
-        """The half that keys are looked up by, and the half that is compared in constant time."""
-        digest = self._seal.digest(key)
+        """The half of the digest that is looked up, and the half that is compared in constant time."""
+        digest = self._hasher.digest(key)
         return digest[:16], digest[16:]

@@ -1,7 +1,7 @@
 """An account's limits: requests a minute, choices at once, tokens of reasoning a day.
 
-A request that is let in holds a `Lease` until it has ended. What is refused counts for nothing, whichever
-limit refuses it. Here the counts are in the memory of one process; `redis_limits` keeps them for several.
+An admitted request holds a `Lease` until it has ended. A refused request is not counted, whichever limit
+refuses it. Here the counts are in the memory of one process; `redis_limits` keeps them for several.
 """
 
 import math
@@ -17,7 +17,7 @@ from tessera.access.window import WINDOW_S, Rate, Standing, Window
 DAY_S = 86_400
 
 CONCURRENCY_WAIT_S = 1
-"""Refusal of an account that has too many choices at once. When one will end is not known."""
+"""`retry_after_s` for an account that has too many choices at once: when one will end is not known."""
 
 Limit: TypeAlias = Literal["rate", "concurrency", "thinking"]
 
@@ -33,7 +33,7 @@ class Allowance:
 
 @lru_cache(maxsize=1024)
 def share(who: Allowance, n: int) -> Allowance:
-    """What one of `n` that do not know of each other may give; at least one of each."""
+    """The part that one of `n` processes may grant that do not know of each other; at least one of each."""
     quota = who.tier.thinking_tokens_per_day
     tier = replace(
         who.tier,
@@ -44,8 +44,8 @@ def share(who: Allowance, n: int) -> Allowance:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """Which limit it was, and the seconds after which it is worth to ask again."""
+class LimitRefusal:
+    """The limit that refused a request."""
 
     limit: Limit
     standing: Standing
@@ -61,39 +61,39 @@ class Lease(Protocol):
         ...
 
     async def release(self, thinking_tokens: int = 0) -> None:
-        """The request has ended, after so many tokens of reasoning. The first call counts. Never raises."""
+        """The request has ended, with so many tokens of reasoning. The first call counts. Never raises."""
         ...
 
     async def withdraw(self) -> None:
-        """As `release`, of a request that was refused after all. It does not count; `standing` says so."""
+        """As `release`, for a request that was refused after it was admitted: it is not counted any more."""
         ...
 
 
 class Limiter(Protocol):
-    """Who may ask now. Never raises."""
+    """Admits requests. Its methods never raise."""
 
-    async def admit(self, who: Allowance, *, thinks: bool, n_choices: int = 1) -> Lease | Refusal:
-        """Judge a request by its rate, then by the choices that run beside its own, then, if it `thinks`, by
-        what was thought today (UTC); count it if nothing refuses it.
+    async def admit(self, who: Allowance, *, thinks: bool, n_choices: int = 1) -> Lease | LimitRefusal:
+        """Checks the rate, then the choices that run at once, then, if the request `thinks`, the tokens of
+        reasoning of today (UTC). Counts the request if no limit refuses it.
         """
         ...
 
     def most_choices(self, who: Allowance) -> int:
-        """A request with more choices will never be admitted."""
+        """The most choices that a request may have; one with more is never admitted."""
         ...
 
     async def standing(self, who: Allowance) -> Standing:
-        """Without a request."""
+        """Where the account stands when it sends nothing."""
         ...
 
     async def aclose(self) -> None:
-        """Let go of what it holds."""
+        """Closes connections and ends tasks."""
         ...
 
 
 @dataclass(slots=True)
 class _Account:
-    """What is counted of one: running choices, and the thinking tokens of `day`."""
+    """The counts of one account; `thinking_tokens` are those of `day`."""
 
     window: Window = field(default_factory=Window)
     n_running: int = 0
@@ -110,62 +110,60 @@ class MemoryLimiter:
         clock: Callable[[], float] = time.monotonic,
         calendar: Callable[[], float] = time.time,
     ) -> None:
-        """`clock` gives seconds from anywhere, `calendar` since 1970."""
+        """`clock` returns monotonic seconds, `calendar` Unix time."""
         self._n = n
         self._clock = clock
         self._calendar = calendar
         self._accounts: dict[str, _Account] = {}
         self._swept_s = -math.inf
 
-    async def admit(self, who: Allowance, *, thinks: bool, n_choices: int = 1) -> "MemoryLease | Refusal":
-        """See `Limiter`."""
+    async def admit(
+        self, who: Allowance, *, thinks: bool, n_choices: int = 1
+    ) -> "MemoryLease | LimitRefusal":
         who, account = self._look_up(who)
         verdict = account.window.judge(self._clock(), who.rate)
         if verdict.retry_after_s is not None:
-            return Refusal("rate", verdict.standing, verdict.retry_after_s)
+            return LimitRefusal("rate", verdict.standing, verdict.retry_after_s)
         if account.n_running + n_choices > who.tier.concurrency:
-            return Refusal("concurrency", verdict.standing, CONCURRENCY_WAIT_S)
+            return LimitRefusal("concurrency", verdict.standing, CONCURRENCY_WAIT_S)
         quota = who.tier.thinking_tokens_per_day
         if thinks and quota is not None and self._thought(account) >= quota:
             left_s = math.ceil(DAY_S * (account.day + 1) - self._calendar())
-            return Refusal("thinking", verdict.standing, max(1, left_s))
+            return LimitRefusal("thinking", verdict.standing, max(1, left_s))
         account.n_running += n_choices
         return MemoryLease(self, account, who.rate, account.window.accept(who.rate), n_choices)
 
     def most_choices(self, who: Allowance) -> int:
-        """See `Limiter`."""
         return share(who, self._n).tier.concurrency
 
     async def standing(self, who: Allowance) -> Standing:
-        """See `Limiter`."""
         who, account = self._look_up(who)
         return account.window.standing(self._clock(), who.rate)
 
     async def aclose(self) -> None:
-        """See `Limiter`."""
+        pass
 
     def leave(self, account: _Account, n_choices: int, thinking_tokens: int) -> None:
-        """A lease of it has ended."""
+        """A lease of the account has ended."""
         account.n_running -= n_choices
         self._think(account, thinking_tokens)
 
     def withdraw(self, account: _Account, n_choices: int, accepted_s: float, rate: Rate) -> Standing:
-        """A lease of it has ended, and its request is not counted."""
+        """A lease of the account has ended, and its request is not counted any more."""
         account.n_running -= n_choices
         return account.window.withdraw(accepted_s, self._clock(), rate)
 
     def spend(self, account_id: str, thinking_tokens: int) -> None:
-        """Count tokens of reasoning of a request that held no lease here."""
+        """Counts tokens of reasoning of a request that held no lease here."""
         self._think(self._accounts.setdefault(account_id, _Account()), thinking_tokens)
 
     @property
     def n_running(self) -> int:
-        """Choices of all accounts."""
+        """Running choices of all accounts."""
         return sum(account.n_running for account in self._accounts.values())
 
     @property
     def n_accounts(self) -> int:
-        """Those of which something is known."""
         return len(self._accounts)
 
     def _look_up(self, who: Allowance) -> tuple[Allowance, _Account]:
@@ -176,18 +174,19 @@ class MemoryLimiter:
         return who if self._n == 1 else share(who, self._n), account
 
     def _thought(self, account: _Account) -> int:
-        """Tokens of today. A calendar that goes back by no more than a minute stands still."""
+        """Tokens of today. If the calendar goes back by up to a minute, the day does not change."""
         now_s = self._calendar()
         today = int(now_s // DAY_S)
         if today > account.day or now_s < account.day * DAY_S - WINDOW_S:
-            account.day, account.thinking_tokens = today, 0
+            account.day = today
+            account.thinking_tokens = 0
         return account.thinking_tokens
 
     def _think(self, account: _Account, thinking_tokens: int) -> None:
         account.thinking_tokens = self._thought(account) + thinking_tokens
 
     def _sweep(self) -> None:
-        """Once a minute, forget the accounts of which nothing matters any more."""
+        """Once a minute, drops accounts without counts."""
         now_s = self._clock()
         if now_s < self._swept_s + WINDOW_S:
             return
@@ -199,25 +198,27 @@ class MemoryLimiter:
 
 
 class MemoryLease:
-    """See `Lease`. It ends with its process, so it needs no end of its own."""
+    """A `Lease` that ends with its process: so it does not expire."""
 
     def __init__(
         self, limiter: MemoryLimiter, account: _Account, rate: Rate, standing: Standing, n_choices: int
     ) -> None:
-        """Of the request that was accepted just now."""
+        """The lease of the account's latest request."""
         self.standing = standing
-        self._limiter, self._n_choices = limiter, n_choices
+        self._limiter = limiter
+        self._n_choices = n_choices
         self._account: _Account | None = account
-        self._rate, self._accepted_s = rate, account.window.latest_s
+        self._rate = rate
+        self._accepted_s = account.window.latest_s
 
     async def release(self, thinking_tokens: int = 0) -> None:
-        """See `Lease`."""
-        account, self._account = self._account, None
+        account = self._account
+        self._account = None
         if account:
             self._limiter.leave(account, self._n_choices, thinking_tokens)
 
     async def withdraw(self) -> None:
-        """See `Lease`."""
-        account, self._account = self._account, None
+        account = self._account
+        self._account = None
         if account:
             self.standing = self._limiter.withdraw(account, self._n_choices, self._accepted_s, self._rate)

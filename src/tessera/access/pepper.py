@@ -1,5 +1,5 @@
-"""The pepper: what the digests of keys and the salts of caches are made with, so that a stolen store is of no
-use. It is the same for every server of a store.
+"""The pepper: the secret that digests of keys and salts of caches are derived from. Without it a stolen store
+is useless. All servers of a store have the same one.
 """
 
 import os
@@ -13,9 +13,8 @@ MIN_CHARACTERS = 32
 
 
 def find_pepper(given: str | None, database: Path | None) -> bytes:
-    """The given one; else the one in the file beside the SQLite database, which is made if it is missing.
-
-    Raises `StartupError`.
+    """The pepper that is `given`, else that of the file beside the SQLite database, which is created if it is
+    missing. Raises `StartupError`.
     """
     if given is not None:
         return given.encode()
@@ -37,7 +36,7 @@ def find_pepper(given: str | None, database: Path | None) -> bytes:
 
 
 def _make(path: Path) -> None:
-    """It appears whole, and of several that are made at once one stays."""
+    """Creates the file atomically; if several processes race, the first one wins."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

@@ -1,17 +1,17 @@
-"""Which requests are answered now, which wait, and which are refused.
+"""The queue for places at the engine: which requests start now, which wait, and which are refused.
 
-A place at the engine is one choice: a request with `n` 8 takes eight. Requests for which there is no room
-wait, in a queue for each priority. Queues are bounded, and so is the time in them: under any load memory
-stays flat, and a request that cannot be answered in time is refused.
+Each choice of a request needs one place: a request with `n` 8 takes eight. Requests for which there is no
+room wait, in a queue for each priority. The queues' lengths and the time in them are bounded: under any load
+the memory stays flat, and a request that cannot be answered in time is refused.
 
-- The highest priority goes first. Every few turns it is the turn of the longest wait, so that no queue
-  stands still.
-- Each priority above the lowest has reserved places, which lower ones cannot take. Whatever lower priorities
-  do, its requests run at once as long as it holds no more than these.
-- Within a priority, accounts take turns: the next is the one that holds the fewest places. If the queue is
-  full, the account that has most of it loses its latest request to an account that has less.
-- A request that needs more places than are free is not overtaken for good. What becomes free is kept for it,
-  but for the places reserved for higher priorities.
+- The highest priority goes first. Every eighth turn (`FAIR_EVERY`) is that of the request that has waited
+  longest, so that no queue starves.
+- Each priority above the lowest has reserved places, which lower ones cannot take: as long as it holds no
+  more than these, its requests start at once.
+- Within a priority, the next account is the one that holds the fewest places. If the queue is full, the
+  account with the most requests in it loses its latest one to an account that has fewer.
+- A request that needs more places than are free is not overtaken for ever: when its turn of the longest wait
+  has come, places that become free are kept for it, but not those reserved for higher priorities.
 """
 
 import asyncio
@@ -24,32 +24,34 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tessera.access.capacity import Capacity
-from tessera.access.turns import Turns
+from tessera.access.fair_queue import FairQueue
 from tessera.errors import EngineOverloaded
 from tessera.observe.metrics import Metrics
 
 FAIR_EVERY = 8
-"""One turn of so many is that of the longest wait, whatever its priority."""
+"""One turn of so many is that of the longest wait, of any priority."""
 
 MAX_RETRY_AFTER_S = 60
-_WEIGHT = 0.1  # of the last request in the mean time that one holds its place
+_WEIGHT = 0.1  # of the latest request, in the moving mean of how long a request holds its places
 
 
 @dataclass(slots=True, eq=False)
-class Place:
-    """A request's place: `n` choices, which count as running from the moment it is granted until `leave`."""
+class Places:
+    """The places of one request, `n` of them. They are taken from the moment they are granted until
+    `leave`.
+    """
 
     account: str
     priority: int
     n: int
-    number: int  # of its arrival
+    number: int  # in the order of arrival
     decided: asyncio.Future[None]
     state: Literal["waiting", "granted", "refused", "left"] = "waiting"
     granted_s: float = 0.0
 
 
-class Admission:
-    """The places at the engine that one event loop may give."""
+class EngineQueue:
+    """The queue of one event loop, which grants as many places as `capacity` says."""
 
     def __init__(
         self,
@@ -59,13 +61,15 @@ class Admission:
     ) -> None:
         self.capacity = capacity
         self._limits = tuple(capacity.limits())
-        self._queues: dict[int, Turns[Place]] = {}
+        self._queues: dict[int, FairQueue[Places]] = {}
         self._held: Counter[int] = Counter()
         self._held_by: Counter[str] = Counter()
-        self._kept_for: Place | None = None
-        self._numbers, self._n_turns = itertools.count(), 0
-        self._mean_s, self._clock = 1.0, clock
-        self._shown = (metrics or Metrics()).places
+        self._kept_for: Places | None = None
+        self._numbers = itertools.count()
+        self._n_turns = 0
+        self._mean_s = 1.0
+        self._clock = clock
+        self._taken = (metrics or Metrics()).places
 
     @property
     def n_running(self) -> int:
@@ -78,33 +82,33 @@ class Admission:
         return sum(map(len, self._queues.values()))
 
     def check(self, account: str, priority: int) -> None:
-        """Raise `EngineOverloaded` if a request would be refused: cheap enough to be asked before its body is
+        """Raises `EngineOverloaded` if a request would be refused. Cheap: it is called before a body is
         read.
         """
-        queue = self._queues.get(priority) or Turns[Place]()
+        queue = self._queues.get(priority) or FairQueue[Places]()
         if len(queue) < self.capacity.max_queued or self._is_free(priority):
             return
         if not queue or queue.n_of(queue.largest()[0]) <= queue.n_of(account) + 1:
             raise self._overloaded(f"{len(queue)} requests are waiting already.")
 
-    def join(self, account: str, priority: int, n_choices: int) -> Place:
-        """A place, granted at once or to be waited for, and to be left in any case. Raises
-        `EngineOverloaded` if the queue is full.
+    def join(self, account: str, priority: int, n_choices: int) -> Places:
+        """Queues a request. Its places may be granted at once, else `wait` for them; `leave` in any case.
+        Raises `EngineOverloaded` if the queue is full.
         """
         decided = asyncio.get_running_loop().create_future()
-        # More choices than there are places run when they have all that the priority may have.
+        # A request with more choices than the priority may have places starts when it has all of these.
         n = min(n_choices, self._most(priority))
-        place = Place(account, priority, n, next(self._numbers), decided)
-        queue = self._queues.setdefault(priority, Turns())
+        place = Places(account, priority, n, next(self._numbers), decided)
+        queue = self._queues.setdefault(priority, FairQueue())
         queue.add(account, place)
         self._grant_places()
         if place.state == "waiting" and len(queue) > self.capacity.max_queued:
             self._refuse_one(queue, place)
         return place
 
-    async def wait(self, place: Place) -> None:
-        """Return when the place is granted. Raises `EngineOverloaded` if that takes too long, or if the place
-        in the queue is given to an account that has fewer.
+    async def wait(self, place: Places) -> None:
+        """Returns when the places are granted. Raises `EngineOverloaded` if that takes too long, or if the
+        request loses its place in the queue to another account.
         """
         try:
             async with asyncio.timeout(self.capacity.queue_deadline_s):
@@ -115,8 +119,8 @@ class Admission:
         if place.state == "refused":
             raise self._overloaded("Your account has the most requests that wait.")
 
-    def leave(self, place: Place) -> None:
-        """Give the place back, whatever became of it; the first call counts."""
+    def leave(self, place: Places) -> None:
+        """Gives the places back, or leaves the queue; the first call counts."""
         if place.state == "waiting":
             self._remove(place)
         elif place.state == "granted":
@@ -131,12 +135,13 @@ class Admission:
             self._forget(place)
             self._n_turns += 1
             self._hold(place, place.n)
-            place.state, place.granted_s = "granted", self._clock()
+            place.state = "granted"
+            place.granted_s = self._clock()
             place.decided.set_result(None)
 
-    def _next(self) -> Place | None:
-        """The request whose turn it is. If that of the longest wait has come and there is no room for it yet,
-        it is remembered, and others go on with what it does not need.
+    def _next(self) -> Places | None:
+        """The request whose turn it is. If it is the turn of the longest wait and there is no room for it, it
+        is remembered, and others may take the places that it does not need.
         """
         if not self._queues:
             return None
@@ -147,25 +152,26 @@ class Admission:
             return kept_for
         return self._queues[max(self._queues)].next(self._held_by)
 
-    def _of_longest_wait(self) -> Place | None:
-        """The next place of the queue whose first request has waited longest. Only queues that higher
-        priorities hold up count: nothing is kept free for a priority that has all it may have.
+    def _of_longest_wait(self) -> Places | None:
+        """The next request of the queue whose first request has waited longest. A queue whose priority has
+        all the places it may have does not count: nothing is kept free for it.
         """
-        found: Place | None = None
+        found: Places | None = None
         longest = math.inf
         for priority, queue in self._queues.items():
             place, oldest = queue.next(self._held_by), min(place.number for place in queue.first_items())
             held = self._held_within(-math.inf, priority + 1)
             if oldest < longest and held + place.n <= self._most(priority):
-                found, longest = place, oldest
+                found = place
+                longest = oldest
         return found
 
     def _most(self, priority: int) -> int:
         """The most places that this priority and lower ones may hold together."""
         return next(most for below, most in self._limits if below > priority)
 
-    def _has_room(self, priority: int, n: int, place: Place | None = None) -> bool:
-        """Whether so many places are free now, but for those that are kept for another than `place`."""
+    def _has_room(self, priority: int, n: int, place: Places | None = None) -> bool:
+        """Whether so many places are free now, without those kept for another request than `place`."""
         kept_for = None if self._kept_for is place else self._kept_for
         for below, most in self._limits:
             if below <= priority:
@@ -190,15 +196,15 @@ class Admission:
     def _reserved_within(self, low: float, below: float) -> int:
         return sum(n for priority, n in self.capacity.reserved.items() if low <= priority < below)
 
-    def _hold(self, place: Place, n: int) -> None:
+    def _hold(self, place: Places, n: int) -> None:
         self._held[place.priority] += n
         self._held_by[place.account] += n
         if not self._held_by[place.account]:
             del self._held_by[place.account]
-        self._shown.labels(str(place.priority)).set(self._held[place.priority])
+        self._taken.labels(str(place.priority)).set(self._held[place.priority])
 
-    def _refuse_one(self, queue: Turns[Place], newcomer: Place) -> None:
-        """Raises if it is the newcomer: then its account has as many waiting as any other."""
+    def _refuse_one(self, queue: FairQueue[Places], newcomer: Places) -> None:
+        """Refuses the latest request of the account that has the most; raises if that is the newcomer's."""
         account, latest = queue.largest()
         if queue.n_of(account) <= queue.n_of(newcomer.account):
             self._remove(newcomer)
@@ -208,20 +214,18 @@ class Admission:
         latest.state = "refused"
         latest.decided.set_result(None)
 
-    def _remove(self, place: Place) -> None:
-        """Take it out of its queue."""
+    def _remove(self, place: Places) -> None:
         self._queues[place.priority].remove(place.account, place)
         self._forget(place)
 
-    def _forget(self, place: Place) -> None:
-        """It waits no more."""
+    def _forget(self, place: Places) -> None:
         if not self._queues[place.priority]:
             del self._queues[place.priority]
         if self._kept_for is place:
             self._kept_for = None
 
     def _overloaded(self, reason: str, *, code: str | None = None) -> EngineOverloaded:
-        """Come back when, at the present pace, those who wait will have been answered."""
+        """`retry_after_s` is when, at the present pace, the requests that wait now will have ended."""
         wait_s = self._mean_s * (1 + self.n_waiting / self.capacity.max_running)
         return EngineOverloaded(
             f"The service is saturated. {reason} Send the request again later.",

@@ -1,8 +1,8 @@
 """An account's limits for several processes: counted in Redis, or Valkey, by `redis_scripts`.
 
-Each choice of a request holds a lease. Leases end by themselves when nobody renews them: those of a process
-that was killed are free again after `LEASE_S`. If Redis does not answer, or not in time, each process counts
-for itself and gives its share, until it is asked again and answers.
+Each choice of a request holds a lease. Leases expire if they are not renewed: those of a process that was
+killed are free again after `LEASE_S`. While Redis does not answer in time, each process counts for itself and
+grants its share of each limit.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from redis.backoff import NoBackoff
 from redis.commands.core import AsyncScript
 from redis.exceptions import RedisError
 
-from tessera.access.limits import Allowance, Limit, MemoryLease, MemoryLimiter, Refusal
+from tessera.access.limits import Allowance, Limit, LimitRefusal, MemoryLease, MemoryLimiter
 from tessera.access.redis_scripts import ADMIT, SETTLE
 from tessera.access.window import Standing
 from tessera.observe.logs import log
@@ -31,18 +31,20 @@ T = TypeVar("T")
 _logger = logging.getLogger(__name__)
 
 ANSWER_S = 0.5
-"""Redis is away when it takes longer. Much more than it ever needs: a reply that is there counts as late if
-the event loop was too busy to read it, and then two count the same request.
+"""The timeout of a call. It is much longer than Redis ever needs: if the event loop was too busy to read a
+reply in time, Redis and this process would both count the request.
 """
 
-LEASE_S, RENEWAL_S = 60.0, 20.0
-FIRST_PAUSE_S, LAST_PAUSE_S = 0.5, 15.0
+LEASE_S = 60.0
+RENEWAL_S = 20.0
+FIRST_PAUSE_S = 0.5
+LAST_PAUSE_S = 15.0
 _MAX_CONNECTIONS = 32
 _LIMITS: tuple[Limit, ...] = ("rate", "concurrency", "thinking")
 
 
 class RedisLimiter:
-    """A `Limiter` for `n` processes, and for more: for all that use the same Redis."""
+    """A `Limiter` for all processes that use the same Redis; `n` of them are this server's."""
 
     def __init__(
         self,
@@ -55,66 +57,68 @@ class RedisLimiter:
         answer_s: float = ANSWER_S,
         clock: Callable[[], int | str] = lambda: "",
     ) -> None:
-        """Nothing is connected yet; raises `ValueError` for a URL, or an option in it, that is none. `clock`
-        gives microseconds in place of the server's clock, which '' stands for.
+        """Connects with the first call. Raises `ValueError` for a URL, or an option in it, that is invalid.
+        `clock` returns microseconds; '' stands for the clock of the Redis server.
         """
         try:
             self._redis = _client(url, answer_s)
             self._admit = self._redis.register_script(ADMIT)
             self._settle = self._redis.register_script(SETTLE)
-        except Exception:  # the library raises what comes, and parts of a password may be in it
+        except Exception:  # of any class; its message may hold parts of a password
             raise ValueError("not the URL of a Redis") from None
-        self._lease_us, self._renewal_s, self._clock = round(lease_s * 1e6), renewal_s, clock
+        self._lease_us = round(lease_s * 1e6)
+        self._renewal_s = renewal_s
+        self._clock = clock
         self._answer_s = answer_s
-        self._name, self._numbers = secrets.token_hex(8), itertools.count()
+        self._name = secrets.token_hex(8)
+        self._numbers = itertools.count()
         self._held: dict[str, set[str]] = {}
         self._renewing: asyncio.Task[None] | None = None
         self._ending: set[asyncio.Task[Any]] = set()
-        self._local, self._fallback = MemoryLimiter(n), metrics.limiter_fallback
+        self._local = MemoryLimiter(n)
+        self._fallback = metrics.limiter_fallback
         self._down = False
-        self._ask_at_s, self._pause_s = 0.0, FIRST_PAUSE_S
+        self._ask_at_s = 0.0
+        self._pause_s = FIRST_PAUSE_S
 
     async def admit(
         self, who: Allowance, *, thinks: bool, n_choices: int = 1
-    ) -> "RedisLease | MemoryLease | Refusal":
-        """See `Limiter`."""
+    ) -> "RedisLease | MemoryLease | LimitRefusal":
         lease = f"{self._name}-{next(self._numbers)}"
         leases = (lease, *(f"{lease}:{i}" for i in range(1, n_choices)))
         try:
             reply = await self._judge(who, leases, thinks=thinks)
         except asyncio.CancelledError:
-            self._see_to(self._stand(who, without=leases))  # Redis may have counted it
+            self._finish_later(self._stand(who, without=leases))  # Redis may have counted the request
             raise
         if reply is None:
             return await self._local.admit(who, thinks=thinks, n_choices=n_choices)
         limit, wait_s, remaining, reset_s = reply
         standing = Standing(who.rate.sustained, remaining, reset_s)
         if limit:
-            return Refusal(_LIMITS[limit - 1], standing, wait_s)
+            return LimitRefusal(_LIMITS[limit - 1], standing, wait_s)
         self._held.setdefault(who.account_id, set()).update(leases)
         if self._renewing is None:
             self._renewing = asyncio.create_task(self._renew())
         return RedisLease(self, who, leases, standing)
 
     def most_choices(self, who: Allowance) -> int:
-        """See `Limiter`."""
         return who.tier.concurrency
 
     async def standing(self, who: Allowance) -> Standing:
-        """See `Limiter`."""
         return await self._stand(who) or await self._local.standing(who)
 
     async def release(self, account_id: str, leases: Sequence[str], thinking_tokens: int) -> None:
         """Ends the request's leases, in Redis too, even if the calling task is cancelled. If Redis cannot be
-        reached, the leases expire there.
+        reached, they expire there.
         """
         self._forget(account_id, leases)
-        await asyncio.shield(self._see_to(self._spend(account_id, leases, thinking_tokens)))
+        await asyncio.shield(self._finish_later(self._spend(account_id, leases, thinking_tokens)))
 
     async def withdraw(self, who: Allowance, leases: Sequence[str]) -> Standing | None:
-        """A request has ended, and does not count; None if Redis cannot be told."""
+        """A request has ended and is not counted any more; None if Redis does not answer."""
         self._forget(who.account_id, leases)
-        return await asyncio.shield(self._see_to(self._stand(who, without=leases)))
+        return await asyncio.shield(self._finish_later(self._stand(who, without=leases)))
 
     def _forget(self, account_id: str, leases: Sequence[str]) -> None:
         held = self._held[account_id]
@@ -122,7 +126,7 @@ class RedisLimiter:
         if not held:
             del self._held[account_id]
 
-    def _see_to(self, ending: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    def _finish_later(self, ending: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(ending)
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
@@ -133,7 +137,6 @@ class RedisLimiter:
             self._local.spend(account_id, thinking_tokens)
 
     async def aclose(self) -> None:
-        """See `Limiter`."""
         if self._renewing:
             self._renewing.cancel()
         await asyncio.gather(*filter(None, (self._renewing, *self._ending)), return_exceptions=True)
@@ -160,24 +163,25 @@ class RedisLimiter:
         return cast("list[int] | None", reply)
 
     async def _renew(self) -> None:
-        """Keep what is held."""
+        """Renews the leases that are held, until cancelled."""
         while True:
             await asyncio.sleep(self._renewal_s)
             for account_id, leases in list(self._held.items()):
                 await self._ask(self._settle, account_id, 0, self._lease_us, *leases)
 
     async def _ask(self, script: AsyncScript, account_id: str, *arguments: int | str) -> object | None:
-        """What Redis says; None if it says nothing in time, or did not a moment ago."""
+        """The script's result; None if Redis does not answer in time, or did not a moment ago."""
         now_s = time.monotonic()
         if now_s < self._ask_at_s:
             return None
         if tries := self._down:
-            self._ask_at_s = now_s + 2 * self._answer_s  # nobody else waits for the outcome
+            # Until this attempt has ended, other requests do not wait for Redis.
+            self._ask_at_s = now_s + 2 * self._answer_s
         keys = [f"tessera:{{{account_id}}}:{part}" for part in ("accepted", "bursts", "leases", "day")]
         try:
             async with asyncio.timeout(self._answer_s):
                 reply = await script(keys, [self._clock(), *arguments])
-        except Exception as error:  # whatever it is, no request fails because of it
+        except Exception as error:  # of any class: no request fails because of Redis
             self._fall_back(error, tries=tries)
             return None
         if self._down:
@@ -186,7 +190,7 @@ class RedisLimiter:
         return reply
 
     def _fall_back(self, error: Exception, *, tries: bool) -> None:
-        """Ask again later: later still, if this was the try that would have ended it."""
+        """Pauses before Redis is asked again; the pause doubles if this was an attempt to reach it again."""
         if not self._down:
             self._turn(down=True)
             log(_logger, "warning", "redis does not answer: each process counts", error=type(error).__name__)
@@ -197,12 +201,13 @@ class RedisLimiter:
 
     def _turn(self, *, down: bool) -> None:
         self._down = down
-        self._ask_at_s, self._pause_s = 0.0, FIRST_PAUSE_S
+        self._ask_at_s = 0.0
+        self._pause_s = FIRST_PAUSE_S
         self._fallback.set(int(down))
 
 
 class RedisLease:
-    """See `Lease`."""
+    """A `Lease` that Redis counts."""
 
     def __init__(
         self, limiter: RedisLimiter, who: Allowance, leases: Sequence[str], standing: Standing
@@ -213,14 +218,16 @@ class RedisLease:
         self._leases = leases
 
     async def release(self, thinking_tokens: int = 0) -> None:
-        """See `Lease`."""
-        leases, self._leases = self._leases, ()
+        """A `Lease` that Redis counts."""
+        leases = self._leases
+        self._leases = ()
         if leases:
             await self._limiter.release(self._who.account_id, leases, thinking_tokens)
 
     async def withdraw(self) -> None:
-        """See `Lease`."""
-        leases, self._leases = self._leases, ()
+        """A `Lease` that Redis counts."""
+        leases = self._leases
+        self._leases = ()
         if leases:
             self.standing = await self._limiter.withdraw(self._who, leases) or self.standing
 
@@ -233,7 +240,7 @@ def _client(url: str, answer_s: float) -> Redis:
         socket_timeout=answer_s,
         socket_connect_timeout=answer_s,
         retry=Retry(NoBackoff(), 0),
-        driver_info=None,  # to be told of it, files are read in the event loop
+        driver_info=None,  # else the library reads files to find its version, in the event loop
     )
-    pool.make_connection()  # what it does not take would be seen at the first request only
+    pool.make_connection()  # raises now for an option that it does not know, not at the first request
     return Redis(connection_pool=pool)

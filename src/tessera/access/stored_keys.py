@@ -1,9 +1,9 @@
-"""Keys that are in the store, asked for in threads and remembered for a while.
+"""Keys of the store, looked up in threads and cached.
 
-What was read is believed for `fresh_s`, so that whatever changes in the store acts within that time in every
-process; a key in use is read again after half of it, while its requests go on. While the store cannot answer,
-keys that it knew lately go on working, and of all others it is said that nothing is known: never that they
-are wrong. What cannot be a key of the store is never asked for.
+A cached key is used for `fresh_s`: so every change in the store takes effect within that time in every
+process. A key in use is looked up again after half of that time, while its requests go on. While the store
+cannot answer, cached keys go on working for `GRACE_S`. All others get 503, never 401: nothing is known about
+them. A text that does not have the form of our keys is not looked up.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from tessera.access.keys import PREFIX, AccountId, Identity, Keys, Seal, bearer, incorrect
+from tessera.access.keys import PREFIX, AccountId, Identity, KeyHasher, Keys, bearer, incorrect
 from tessera.access.tiers import Tiers
 from tessera.access.window import Rate
 from tessera.core.chat import Caller
@@ -26,30 +26,30 @@ from tessera.errors import InvalidApiKey, OperatorError, PermissionDenied, Store
 from tessera.observe.logs import log
 from tessera.observe.metrics import Metrics
 from tessera.settings import DEFAULTS
-from tessera.store.asking import ask
 from tessera.store.failures import reason_of
 from tessera.store.holders import Holder
+from tessera.store.threads import call_within
 
 T = TypeVar("T")
 
 FRESH_S = DEFAULTS.key_cache_s
 NOTING_S = 60.0
 GRACE_S = 3600.0
-"""How long a key works that the store knew, and cannot be asked about."""
+"""A cached key works for so long while the store cannot answer."""
 
 ABSENT_S = 5.0
-"""How long a digest that is no key's is not asked for again."""
+"""An unknown digest is not looked up again for so long."""
 
 ANSWER_S = 3.0
-"""The store has so long to answer; nobody waits for it longer."""
+"""The timeout of a look-up."""
 
 PAUSE_S = 1.0
-"""After a failure the store is left alone for so long."""
+"""After a failure nothing is looked up for so long."""
 
 MAX_ABSENT = 1024
 MAX_FOUND = 16_384
 MAX_ASKING = 256
-"""Questions at once about digests of which nothing is known."""
+"""Look-ups of unknown digests at once."""
 
 _N_THREADS = 4
 _MADE_HERE = re.compile(re.escape(PREFIX) + "[A-Za-z0-9]{40}")
@@ -58,20 +58,18 @@ _logger = logging.getLogger(__name__)
 
 
 class KeyStore(Protocol):
-    """Who knows the keys by their digests. The calls block, and raise `StoreUnavailable`."""
+    """The stored keys by their digests. The methods block, and raise `StoreUnavailable`."""
 
-    def find(self, digest: bytes) -> Holder | None:
-        """The key and its account."""
-        ...
+    def find(self, digest: bytes) -> Holder | None: ...
 
     def touch(self, used: Mapping[str, float]) -> None:
-        """Note when keys were last used: Unix seconds by id."""
+        """Notes when keys were last used: Unix time by id."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What the store said, and when it was asked."""
+    """A cached key; it was looked up at `asked_s`."""
 
     holder: Holder
     salt: bytes
@@ -79,12 +77,12 @@ class _Found:
 
 
 class StoredKeys:
-    """A `KeyRing`: keys that are known from the start, then those of the store."""
+    """A `KeyRing`: the configured keys, then those of the store."""
 
     def __init__(
         self,
         known: Keys,
-        seal: Seal,
+        hasher: KeyHasher,
         store: KeyStore,
         tiers: Tiers,
         *,
@@ -93,9 +91,14 @@ class StoredKeys:
         noting_s: float = NOTING_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """What was read is believed for `fresh_s`; every `noting_s` it is written which keys were used."""
-        self._known, self._seal, self._store, self._tiers = known, seal, store, tiers
-        self._fresh_s, self._noting_s, self._clock = fresh_s, noting_s, clock
+        """Every `noting_s` the store is told when keys were last used."""
+        self._known = known
+        self._hasher = hasher
+        self._store = store
+        self._tiers = tiers
+        self._fresh_s = fresh_s
+        self._noting_s = noting_s
+        self._clock = clock
         self._metrics = metrics or Metrics()
         self._found: dict[bytes, _Found] = {}
         self._absent: dict[bytes, float] = {}
@@ -106,13 +109,13 @@ class StoredKeys:
         self._threads = ThreadPoolExecutor(_N_THREADS, "keys")
 
     async def identify(self, authorization: str | None) -> Identity:
-        """See `KeyRing`; `PermissionDenied` if the account's tier is not configured here."""
+        """Also raises `PermissionDenied`, if the account's tier is not configured here."""
         key = bearer(authorization)
         if identity := self._known.find(key):
             return identity
         if not _MADE_HERE.fullmatch(key):
             raise incorrect(key)
-        digest = self._seal.digest(key)
+        digest = self._hasher.digest(key)
         found = await self._find(digest)
         kept = found.holder.digest if found else bytes(len(digest))
         if not hmac.compare_digest(kept, digest) or found is None:
@@ -120,7 +123,6 @@ class StoredKeys:
         return self._judge(found)
 
     async def aclose(self) -> None:
-        """Write down what was used; the store is asked nothing more."""
         if self._noting:
             self._noting.cancel()
         if self._used:
@@ -128,7 +130,7 @@ class StoredKeys:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _find(self, digest: bytes) -> _Found | None:
-        """What the store says of it, now or a little ago; raises `StoreUnavailable`."""
+        """The key from the cache or from the store; raises `StoreUnavailable`."""
         now_s = self._clock()
         found = self._found.get(digest)
         age_s = now_s - found.asked_s if found else math.inf
@@ -138,26 +140,28 @@ class StoredKeys:
         if age_s < self._fresh_s or (is_failing and age_s < GRACE_S):
             with suppress(StoreUnavailable):
                 self._ask(digest)
-            return self._believed(found, age_s)
+            return self._stale(found, age_s)
         try:
             await asyncio.shield(self._ask(digest))
         except StoreUnavailable:
             if age_s < GRACE_S:
-                return self._believed(found, age_s)
+                return self._stale(found, age_s)
             raise
         return self._found.get(digest)
 
-    def _believed(self, found: _Found | None, age_s: float) -> _Found | None:
+    def _stale(self, found: _Found | None, age_s: float) -> _Found | None:
         if age_s >= self._fresh_s:
             self._metrics.stale_keys.inc()
         return found
 
     def _ask(self, digest: bytes) -> asyncio.Task[None]:
-        """Whoever wants the same waits for the same; raises `StoreUnavailable` if it is of no use to ask."""
+        """One look-up for all requests with this digest; raises `StoreUnavailable` if none should be tried
+        now.
+        """
         if digest in self._asking:
             return self._asking[digest]
         is_paused = self._failed_s is not None and self._clock() < self._failed_s + PAUSE_S
-        # A flood of others is no reason to believe of a known key what is too old.
+        # A flood of unknown keys must not keep known keys from being looked up again.
         is_crowded = len(self._asking) >= MAX_ASKING and digest not in self._found
         if is_paused or is_crowded:
             raise StoreUnavailable(
@@ -168,7 +172,7 @@ class StoredKeys:
         def forget(task: asyncio.Task[None]) -> None:
             del self._asking[digest]
             if not task.cancelled():
-                task.exception()  # is told to those who wait; there may be none
+                task.exception()  # retrieved here: there may be no request any more that awaits it
 
         task.add_done_callback(forget)
         return task
@@ -177,8 +181,8 @@ class StoredKeys:
         asked_s = self._clock()
         try:
             with self._metrics.store_call_s.labels("key").time():
-                holder = await ask(self._threads, lambda: self._store.find(digest), ANSWER_S)
-        except Exception as error:  # whatever it is, it says nothing about the key
+                holder = await call_within(self._threads, lambda: self._store.find(digest), ANSWER_S)
+        except Exception as error:  # of any class: it says nothing about the key
             if self._failed_s is None:
                 n_cached = len(self._found)
                 log(_logger, "error", "key store unavailable", reason=reason_of(error), n_cached=n_cached)
@@ -194,12 +198,13 @@ class StoredKeys:
             _keep(self._absent, digest, asked_s, MAX_ABSENT)
         else:
             self._absent.pop(digest, None)
-            salt = self._seal.salt(holder.account.id)
+            salt = self._hasher.salt(holder.account.id)
             _keep(self._found, digest, _Found(holder, salt, asked_s), MAX_FOUND)
 
     def _judge(self, found: _Found) -> Identity:
-        """What the key may do now."""
-        key, account, now_s = found.holder.key, found.holder.account, time.time()
+        """The key's identity; raises if it may not be used now."""
+        key, account = found.holder.key, found.holder.account
+        now_s = time.time()
         if (state := key.state(now_s)) != "active":
             how = "was revoked" if state == "revoked" else "has expired"
             raise InvalidApiKey(f"Incorrect API key provided: sk-…{key.last4} {how}. Use another key.")
@@ -232,13 +237,13 @@ class StoredKeys:
 
     async def _note(self) -> None:
         used, self._used = self._used, {}
-        # What is lost is that a key was used a minute ago; its requests are in the usage.
+        # Losing this is harmless: the usage has the requests.
         with suppress(Exception):
-            await ask(self._threads, lambda: self._store.touch(used), ANSWER_S)
+            await call_within(self._threads, lambda: self._store.touch(used), ANSWER_S)
 
 
 def _keep(into: dict[bytes, T], digest: bytes, value: T, at_most: int) -> None:
-    """The oldest goes if there are too many."""
+    """Puts a value into a bounded cache; the oldest one is dropped."""
     into.pop(digest, None)
     if len(into) >= at_most:
         del into[next(iter(into))]

@@ -1,4 +1,4 @@
-"""What an account may use."""
+"""Tiers: what the accounts of each may use."""
 
 from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass
@@ -9,16 +9,17 @@ from tessera.access.window import Rate
 from tessera.errors import OperatorError, StartupError
 
 OPERATOR_TIER = "operator"
-"""Of the key that the service is started with: unless it is configured, as good as no limits."""
+"""The tier of the key that the service is started with; unless configured, its limits are out of reach."""
 
 MAX_RPM = 10**6
-MAX_CONTEXT_TOKENS, MAX_CONCURRENCY = 2**24, 2**20
+MAX_CONTEXT_TOKENS = 2**24
+MAX_CONCURRENCY = 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """Requests a minute, for good and in bursts; the window of a prompt and its reply; tokens of reasoning a
-    day (None: any number); requests at once; and the priority in the line and in the engine.
+    """Requests a minute, sustained and in bursts; the context window; tokens of reasoning a day (None: any
+    number); choices at once; and the priority in the queue and in the engine.
     """
 
     name: str
@@ -31,7 +32,6 @@ class Tier:
 
     @property
     def rate(self) -> Rate:
-        """Of requests."""
         return Rate(self.sustained_rpm, self.burst_rpm)
 
 
@@ -50,7 +50,7 @@ DEFAULTS: Mapping[str, Tier] = MappingProxyType(
 
 
 UNLIMITED = "unlimited"
-"""What the configuration calls thinking tokens that are not counted."""
+"""The configuration's word for `thinking_tokens_per_day` None."""
 
 FIELDS: Mapping[str, tuple[int, int]] = MappingProxyType(
     {
@@ -62,14 +62,15 @@ FIELDS: Mapping[str, tuple[int, int]] = MappingProxyType(
         "priority": (0, 100),
     }
 )
-"""What a tier's table may hold, and the bounds of it."""
+"""The fields of a tier's table, and their bounds."""
 
 
 def configured(tables: Mapping[str, Mapping[str, int | str]]) -> "Tiers":
-    """The defaults, with the fields that a table of the same name gives; and the tiers that only a table
-    gives, whole. Raises `StartupError` with a line for all that is wrong.
+    """The default tiers, changed by the tables of the same names, and new tiers, whose tables must be
+    complete. Raises `StartupError` with a line for each problem.
     """
-    tiers, problems = dict(DEFAULTS), list[str]()
+    tiers = dict(DEFAULTS)
+    problems = list[str]()
     for name, table in tables.items():
         known = asdict(DEFAULTS[name]) if name in DEFAULTS else {"name": name}
         wrong = [*_wrong_fields(name, table), *_missing(name, known.keys() | table.keys())]
@@ -105,13 +106,13 @@ def _missing(name: str, given: Set[str]) -> list[str]:
 
 
 class Tiers:
-    """The tiers by name."""
+    """All tiers by name."""
 
     def __init__(self, tiers: Mapping[str, Tier] = DEFAULTS) -> None:
         self._tiers = dict(tiers)
 
     def __getitem__(self, name: str) -> Tier:
-        """Raises `OperatorError` for a tier that is not configured, naming those that are."""
+        """Raises `OperatorError` for an unknown tier; the message names the known ones."""
         if name not in self._tiers:
             known = ", ".join(self._tiers)
             raise OperatorError(f"There is no tier {name[:50]!r}. Use one of: {known}.", param="tier")

@@ -1,7 +1,7 @@
-"""Running requests end when their key is no longer valid.
+"""Ends running requests when their key is no longer valid.
 
-One task for each process asks the key ring again every few seconds: once for each key with running requests,
-and through the cache, so that the store notices no more than it would of other requests with these keys.
+One task in each process looks up the keys of running requests every few seconds, each once. It goes through
+the key ring's cache, so it adds no more load on the store than other requests with these keys would.
 """
 
 import asyncio
@@ -32,8 +32,8 @@ class KeyWatch:
 
     @contextmanager
     def over(self, authorization: str | None, names: Set[str], end: End) -> Generator[None]:
-        """Entered around a request with that `Authorization` header to the model of these names: `end` is
-        called with the error if it may not go on.
+        """Entered around a request with that `Authorization` header to the model of these names. Calls `end`
+        with the error if the request may not go on.
         """
         request = object()
         self._running.setdefault(authorization, {})[request] = names, end
@@ -46,18 +46,19 @@ class KeyWatch:
                 del self._running[authorization]
 
     async def run(self) -> None:
-        """Look every few seconds, for ever."""
+        """Checks every few seconds, until cancelled."""
         while True:
             await asyncio.sleep(self._every_s)
             try:
-                await self.look()
-            except Exception as error:  # those that follow must be checked all the same
+                await self.check()
+            except Exception as error:  # a bug must not end this task
                 log(_logger, "error", "running keys not checked", error=type(error).__name__)
 
-    async def look(self) -> None:
-        """Ask once for each key, and end what may not go on. A store that cannot answer ends nothing."""
+    async def check(self) -> None:
+        """Checks each key once. If the store cannot answer, no request is ended."""
         for authorization in list(self._running):
-            await asyncio.sleep(0)  # the ring may answer from memory, and there may be many keys
+            # The ring may answer from memory: without this, many keys would block the event loop.
+            await asyncio.sleep(0)
             try:
                 identity = await self._keys.identify(authorization)
             except StoreUnavailable:

@@ -2,10 +2,10 @@
 
 `c` is the number of requests accepted in the last 60 seconds. One more is accepted if `c < sustained`. Else
 it is if `c < burst` and fewer than 300 of the last 3,600 seconds were burst seconds, that is seconds in which
-a request was accepted with `c >= sustained`. Refused requests never count; one that is refused after it was
-accepted counts until then, and the burst second that it may have used stays used.
+a request was accepted with `c >= sustained`. Refused requests never count. A request that is withdrawn after
+it was accepted counts until then, and a burst second that it used stays used.
 
-Pure: the time is an argument, in seconds. It may jump; one that goes back stands still.
+Pure: the time is an argument, in seconds. It may jump forward; a time before the last one counts as the last.
 """
 
 import math
@@ -20,22 +20,22 @@ BURST_WINDOW_S = 3600
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Requests a minute: for good, and in bursts, for so many seconds of an hour."""
+    """Requests a minute: sustained, and in bursts, for `burst_seconds` of an hour."""
 
     sustained: int
     burst: int
     burst_seconds: int = BURST_SECONDS
 
     def share(self, n: int) -> "Rate":
-        """What one of `n` that do not know of each other may give, so that all of them give no more than
-        this; but at least one request.
+        """The part that each of `n` processes may grant that do not know of each other, so that together they
+        grant no more than this; but at least one request.
         """
         return Rate(*(max(1, each // n) for each in (self.sustained, self.burst, self.burst_seconds)))
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where an account stands: what the rate headers say. `reset_s` is when the window is whole again."""
+    """The rate headers of an account. In `reset_s` seconds, all of `limit` is available again."""
 
     limit: int
     remaining: int
@@ -44,7 +44,9 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`retry_after_s` is None for an accepted request, else when one would be accepted, rounded up."""
+    """`retry_after_s` is None if the request can be accepted, else how long until one could be, rounded
+    up.
+    """
 
     standing: Standing
     retry_after_s: int | None = None
@@ -59,7 +61,7 @@ class Window:
         self._now_s = -math.inf
 
     def judge(self, now_s: float, rate: Rate) -> Verdict:
-        """Of a request that would come now."""
+        """Whether a request that comes now can be accepted; does not count it."""
         self.move_to(now_s)
         n = len(self._accepted)
         if self._open(n, rate):
@@ -67,7 +69,7 @@ class Window:
         return Verdict(self._standing(rate), max(1, math.ceil(self._next_s(n, rate) - self._now_s)))
 
     def accept(self, rate: Rate) -> Standing:
-        """Count the request that was judged, and accepted."""
+        """Counts the request that was judged last."""
         second = math.floor(self._now_s)
         if len(self._accepted) >= rate.sustained and (not self._bursts or self._bursts[-1] != second):
             self._bursts.append(second)
@@ -80,27 +82,26 @@ class Window:
         return self._accepted[-1]
 
     def withdraw(self, accepted_s: float, now_s: float, rate: Rate) -> Standing:
-        """Count one that was accepted then no longer."""
+        """Stops counting the request that was accepted at `accepted_s`."""
         self.move_to(now_s)
-        with suppress(ValueError):  # it has left by itself
+        with suppress(ValueError):  # it has left the window already
             self._accepted.remove(accepted_s)
         return self._standing(rate)
 
     def standing(self, now_s: float, rate: Rate) -> Standing:
-        """Without a request."""
         self.move_to(now_s)
         return self._standing(rate)
 
     @property
     def idle(self) -> bool:
-        """Nothing of it matters any more."""
+        """Whether nothing is counted."""
         return not self._accepted and not self._bursts
 
     def _open(self, n: int, rate: Rate) -> bool:
         return n < rate.sustained or (n < rate.burst and len(self._bursts) < rate.burst_seconds)
 
     def _next_s(self, n: int, rate: Rate) -> float:
-        """When a request would be accepted, if none comes before."""
+        """When the next request can be accepted, if none is before it."""
         within_sustained_s = self._leaves_s(n - rate.sustained)
         if rate.burst <= rate.sustained:
             return within_sustained_s
@@ -120,7 +121,7 @@ class Window:
         return Standing(rate.sustained, max(0, rate.sustained - n), reset_s)
 
     def move_to(self, now_s: float) -> None:
-        """Let time pass."""
+        """Drops what has left the windows by now."""
         self._now_s = max(self._now_s, now_s)
         while self._accepted and self._accepted[0] + WINDOW_S <= self._now_s:
             self._accepted.popleft()

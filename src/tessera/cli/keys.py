@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from tessera.access.keys import Seal
+from tessera.access.keys import KeyHasher
 from tessera.cli.options import with_settings
 from tessera.cli.rows import AS_JSON, show, show_one
 from tessera.errors import OperatorError
@@ -51,9 +51,9 @@ def create(
 ) -> None:
     """Make a key for an account. Its secret is shown once, now, and kept nowhere."""
     sent = _sent(name, expires, models, burst_rpm, burst_until)
-    seal = Seal(pepper(settings))
+    hasher = KeyHasher(pepper(settings))
     with changing(settings) as store:
-        row = actions.create_key(store, NewKey(account=account, **sent), seal, by=actor())
+        row = actions.create_key(store, NewKey(account=account, **sent), hasher, by=actor())
     try:
         show_one(row, as_json)
     except OSError as error:

@@ -9,7 +9,7 @@ from tessera.cli.rows import AS_JSON, show_one
 from tessera.server.storage import database_url, opened
 from tessera.settings import Settings
 from tessera.store import migration
-from tessera.store.opening import Store, shown
+from tessera.store.database import Database, without_passwords
 
 _OPENED = with_settings("database_url")
 
@@ -50,11 +50,11 @@ def check(settings: Settings, as_json: bool) -> None:
             sys.exit(1)
 
 
-def _show(found: Store, settings: Settings, as_json: bool) -> bool:
+def _show(found: Database, settings: Settings, as_json: bool) -> bool:
     """Print the state of the store; return whether it is up to date."""
     revision, differences = migration.current(found), migration.differences(found)
     row = {
-        "url": shown(database_url(settings)),
+        "url": without_passwords(database_url(settings)),
         "revision": revision,
         "needed": migration.latest(),
         "differences": differences,

@@ -13,13 +13,13 @@ import msgspec
 
 from tessera.cli.options import with_settings
 from tessera.cli.rows import show
+from tessera.core.usage import GroupBy
 from tessera.errors import OperatorError
 from tessera.operator import actions
 from tessera.operator.forms import UsageQuery
 from tessera.operator.rows import COUNTED, Row
 from tessera.server.migrating import changing
 from tessera.settings import Settings
-from tessera.store.usage import By
 from tessera.wire.usage import read_day
 
 
@@ -29,7 +29,7 @@ from tessera.wire.usage import read_day
 @click.option("--since", metavar="DAY", help="From this day on, such as 2026-01-31, in UTC.")
 @click.option("--until", metavar="DAY", help="Up to this day and with it.")
 @click.option(
-    "--by", type=click.Choice(get_args(By)), default="day", show_default=True, help="One row for each."
+    "--by", type=click.Choice(get_args(GroupBy)), default="day", show_default=True, help="One row for each."
 )
 @click.option("--format", "form", type=click.Choice(["table", "json", "csv", "parquet"]), default="table")
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
@@ -41,7 +41,7 @@ def usage(
     key: str | None,
     since: str | None,
     until: str | None,
-    by: By,
+    by: GroupBy,
     form: str,
     as_json: bool,
     output: Path | None,
@@ -64,7 +64,7 @@ def _day(asked: str | None, option: str) -> str | None:
     return None if asked is None else read_day(asked, option)
 
 
-def _csv(by: By, rows: Sequence[Row]) -> bytes:
+def _csv(by: GroupBy, rows: Sequence[Row]) -> bytes:
     text = io.StringIO()
     writer = csv.DictWriter(text, [by, *COUNTED], lineterminator="\n")
     writer.writeheader()
@@ -72,7 +72,7 @@ def _csv(by: By, rows: Sequence[Row]) -> bytes:
     return text.getvalue().encode()
 
 
-def _parquet(by: By, rows: Sequence[Row]) -> bytes:
+def _parquet(by: GroupBy, rows: Sequence[Row]) -> bytes:
     try:
         arrow: Any = importlib.import_module("pyarrow")
         parquet: Any = importlib.import_module("pyarrow.parquet")
@@ -85,7 +85,7 @@ def _parquet(by: By, rows: Sequence[Row]) -> bytes:
     return file.getvalue()
 
 
-_WRITERS: Mapping[str, Callable[[By, Sequence[Row]], bytes]] = {
+_WRITERS: Mapping[str, Callable[[GroupBy, Sequence[Row]], bytes]] = {
     "csv": _csv,
     "parquet": _parquet,
 }

@@ -3,5 +3,5 @@
 A `ChatRequest` becomes a `Prompt` and a `Sampling`, an engine answers with `TokenChunk`s, and a parser
 makes `ChatEvent`s of them. Names are ours: OpenAI's names stay in `tessera.wire`.
 
-Reading order: `chat`, `generation`, `events`, `result`.
+Reading order: `chat`, `generation`, `events`, `result`, `record`, `usage`.
 """

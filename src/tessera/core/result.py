@@ -57,7 +57,8 @@ class _Draft:
 
     def choice(self, index: int) -> Choice:
         calls = tuple(CalledTool(id, name, "".join(parts)) for id, name, parts in self.calls)
-        text, reasoning = "".join(self.text) or None, "".join(self.reasoning) or None
+        text = "".join(self.text) or None
+        reasoning = "".join(self.reasoning) or None
         return Choice(index, text, reasoning, calls, tuple(self.logprobs), self.reason)
 
 

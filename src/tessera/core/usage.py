@@ -1,11 +1,25 @@
-"""Counts of tokens, as they are shown to the client and billed."""
+"""Usage: the counts of a reply, what the ledger keeps of a request, and what it can be asked."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+GroupBy: TypeAlias = Literal["day", "account", "key", "model"]
+
+OPEN = "open"
+"""The `finish` of a request that is still being answered."""
+
+INTERRUPTED = "interrupted"
+"""The `finish` of a request whose server went away; its counts are the last ones that were written."""
+
+FINISHED = ("stop", "length", "tool_calls")
+"""The `finish` of whole replies. Any other is an error's code."""
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """`cached_tokens` are part of `prompt_tokens`; `reasoning_tokens` are part of `completion_tokens`."""
+    """Tokens, as they are shown to the client and billed. `cached_tokens` are part of `prompt_tokens`;
+    `reasoning_tokens` are part of `completion_tokens`.
+    """
 
     prompt_tokens: int = 0
     cached_tokens: int = 0
@@ -16,3 +30,50 @@ class Usage:
     def total_tokens(self) -> int:
         """Prompt and completion together."""
         return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """What the ledger keeps of one request. `id` is that of the reply, and no two entries have the same.
+    `begun_s` is the Unix time at which the request was read; the other times are seconds since then, None
+    for a step that it did not reach.
+    """
+
+    id: str
+    account: str
+    key_id: str
+    model: str
+    mode: str
+    streamed: bool
+    begun_s: float
+    usage: Usage = field(default_factory=Usage)
+    finish: str = OPEN
+    waited_s: float | None = None
+    first_token_s: float | None = None
+    whole_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UsageQuestion:
+    """Which requests to add up; None is all. Days are ISO dates in UTC, the last one included. `account` is
+    an id, `named` an id or a name.
+    """
+
+    by: GroupBy = "day"
+    since: str | None = None
+    until: str | None = None
+    account: str | None = None
+    named: str | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UsageSum:
+    """Requests added up. `group` is the day, the account's name, the key's id or the model that they share;
+    `n_failed` of them have no whole reply.
+    """
+
+    group: str
+    n_requests: int
+    n_failed: int
+    usage: Usage

@@ -19,7 +19,7 @@ from tessera.http.usage import usage_route
 
 
 def build_app(service: Service) -> Starlette:
-    """The application, which starts and closes the service; it is in `app.state.service`.
+    """The application. It starts and closes the service, which is in `app.state.service`.
 
     Engines may still be starting: until they are ready, /readyz and chat answer 503.
     """

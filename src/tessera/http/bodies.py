@@ -1,14 +1,12 @@
-"""What bodies of requests may cost, so that no account's bodies keep others waiting.
+"""Memory budgets for the bodies of requests, so that no account's bodies keep other accounts waiting.
 
-Bytes are set aside before they are received: of the account's budget, and of the one that accounts of its
-priority share. Where there are not enough, the body waits on its connection, which slows the client down, and
-accounts take turns. The first `SMALL_BYTES` of a body are of no budget, so that a small request does not wait
-for large ones.
+Bytes are reserved before they are received, from the account's budget and from that which accounts of one
+priority share. If there are not enough, the body waits unread on its connection; accounts take turns. The
+first `SMALL_BYTES` of a body belong to no budget: small requests do not wait for large ones.
 
-Bytes are given back when the request has its place at the engine, of which there are not many. Those of a
-refused request (400, 413) stay the account's for a while: since refused requests do not count against its
-rate, it could otherwise keep a processor busy without a limit. An account that owes its whole budget waits
-with small requests too.
+Bytes are released when the request has its places at the engine, whose number is bounded. Those of a refused
+request (400, 413) are charged to the account for a while: refused requests do not count against its rate, and
+it could otherwise keep a processor busy without a limit. An account that owes its whole budget must wait.
 """
 
 import asyncio
@@ -18,7 +16,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeAlias, TypeVar
 
-from tessera.access.turns import Turns
+from tessera.access.fair_queue import FairQueue
 from tessera.errors import BodyTimeout, EngineOverloaded, RequestError, TooManyBytes
 from tessera.http.decoding import Decoding
 from tessera.http.limits import HttpLimits
@@ -26,35 +24,33 @@ from tessera.observe.metrics import Metrics
 
 T = TypeVar("T")
 
-Later: TypeAlias = Callable[[float, Callable[[], None]], object]
-"""Calls something after so many seconds."""
+CallLater: TypeAlias = Callable[[float, Callable[[], None]], object]
+"""As `loop.call_later`."""
 
 SMALL_BYTES = 64 * 1024
 """About as much as a connection costs by itself."""
 
 MAX_WAITING = 64
-"""Bodies of one account that wait; each keeps a connection and what the server has received of it."""
+"""Waiting bodies of one account; each costs a connection and the part that was received already."""
 
 MAX_BODIES = 1024
-"""Bodies of one account that arrive, or whose requests wait for a place: each keeps a connection, however
-small it is.
-"""
+"""Bodies of one account that arrive, or whose requests wait for places: each costs a connection."""
 
 REFUSED_BYTES_PER_S = 4 * 2**20
-"""How fast an account gets back the bytes of refused requests."""
+"""The rate at which bytes charged for refused requests become free again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose body it is."""
+    """The account that a body belongs to."""
 
     account: str
     priority: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Wish:
-    """Bytes that a body waits for; `large` of them are of the budgets."""
+class _Reservation:
+    """`n` bytes that a body waits for; `large` of them belong to the budgets."""
 
     owner: Owner
     n: int
@@ -65,9 +61,9 @@ class _Wish:
 class Bodies:
     """The bodies that one event loop receives."""
 
-    def __init__(self, limits: HttpLimits, metrics: Metrics, later: Later | None = None) -> None:
+    def __init__(self, limits: HttpLimits, metrics: Metrics, later: CallLater | None = None) -> None:
         self._limits = limits
-        # A body of the largest size must be possible.
+        # A body of the largest size must fit.
         self._per_account = max(limits.account_body_bytes, limits.max_body_bytes)
         self._per_priority = max(limits.priority_body_bytes, limits.max_body_bytes)
         self._n_held = 0
@@ -75,44 +71,45 @@ class Bodies:
         self._n_bodies: Counter[str] = Counter()
         self._owed: Counter[str] = Counter()
         self._shared: Counter[int] = Counter()
-        self._wishes: Turns[_Wish] = Turns()
-        self._bytes, self._waiting = metrics.body_bytes, metrics.bodies_waiting
+        self._queue: FairQueue[_Reservation] = FairQueue()
+        self._bytes = metrics.body_bytes
+        self._waiting = metrics.bodies_waiting
         self._later = later
         self.decoding = Decoding(metrics)
 
     @property
     def n_bytes(self) -> int:
-        """What all accounts hold, with what they owe for refused requests."""
+        """Reserved bytes of all accounts, and those charged for refused requests."""
         return self._n_held + self._owed.total()
 
     @property
     def n_waiting(self) -> int:
-        """Bodies that wait for bytes or for their turn to be decoded."""
-        return len(self._wishes) + self.decoding.n_waiting
+        """Bodies that wait for a reservation or to be decoded."""
+        return len(self._queue) + self.decoding.n_waiting
 
-    def of(self, account: str, priority: int) -> "Body":
-        """The body of one request, entered around all that is done with it."""
-        return Body(self, Owner(account, priority))
+    def of(self, account: str, priority: int) -> "RequestBody":
+        """The body of one request. Enter it around all the work on the request."""
+        return RequestBody(self, Owner(account, priority))
 
     def begin(self, owner: Owner) -> None:
-        """A body begins to arrive; raises `TooManyBytes`."""
+        """Counts a body that begins to arrive; raises `TooManyBytes`."""
         if self._n_bodies[owner.account] >= MAX_BODIES:
             raise _too_many()
         _add(self._n_bodies, owner.account, 1)
 
     def end(self, owner: Owner) -> None:
-        """A body that began has been read, and its request has its place."""
+        """Stops counting the body."""
         _add(self._n_bodies, owner.account, -1)
 
     async def reserve(self, owner: Owner, n: int, large: int) -> None:
-        """Set the bytes aside, after a wait if need be. Raises `TooManyBytes` or `EngineOverloaded`."""
-        wish = _Wish(owner, n, large, asyncio.get_running_loop().create_future())
+        """Reserves bytes, after a wait if need be. Raises `TooManyBytes` or `EngineOverloaded`."""
+        wish = _Reservation(owner, n, large, asyncio.get_running_loop().create_future())
         if not large and self._affords(wish):
             self._hold(owner, n, large)
             return
-        if self._wishes.n_of(owner.account) >= MAX_WAITING:
+        if self._queue.n_of(owner.account) >= MAX_WAITING:
             raise _too_many()
-        self._wishes.add(owner.account, wish)
+        self._queue.add(owner.account, wish)
         self._grant()
         try:
             if not wish.granted.done():
@@ -121,22 +118,22 @@ class Bodies:
             if wish.granted.done():
                 self.give_back(owner, n, large)
             else:
-                self._wishes.remove(owner.account, wish)
+                self._queue.remove(owner.account, wish)
                 self._grant()
             raise
 
     def give_back(self, owner: Owner, n: int, large: int) -> None:
-        """Bytes that were set aside are free again."""
+        """Releases reserved bytes."""
         self._hold(owner, -n, -large)
         self._grant()
 
     def charge(self, owner: Owner, n: int) -> None:
-        """A request with so many bytes was refused: it takes the account some time to have them back."""
+        """Charges the account for a refused request: its bytes become free again with time."""
         later = self._later or asyncio.get_running_loop().call_later
         self._owe(owner, n)
         later(n / REFUSED_BYTES_PER_S, lambda: self._owe(owner, -n))
 
-    async def _wait(self, wish: _Wish) -> None:
+    async def _wait(self, wish: _Reservation) -> None:
         try:
             with self._waiting.track_inprogress():
                 async with asyncio.timeout(self._limits.body_deadline_s):
@@ -150,14 +147,16 @@ class Bodies:
 
     def _grant(self) -> None:
         while wish := self._next():
-            self._wishes.take(wish.owner.account, wish)
+            self._queue.take(wish.owner.account, wish)
             self._hold(wish.owner, wish.n, wish.large)
             wish.granted.set_result(None)
 
-    def _next(self) -> _Wish | None:
-        """Whose turn it is to get bytes. Nobody overtakes a body that waits for the same shared budget."""
+    def _next(self) -> _Reservation | None:
+        """The next reservation that can be granted. None overtakes one that waits for the same shared
+        budget.
+        """
         short: set[int] = set()
-        for wish in self._wishes.first_items(self._held):
+        for wish in self._queue.first_items(self._held):
             priority = wish.owner.priority
             if not self._affords(wish):
                 continue
@@ -167,7 +166,7 @@ class Bodies:
             short.add(priority)
         return None
 
-    def _affords(self, wish: _Wish) -> bool:
+    def _affords(self, wish: _Reservation) -> bool:
         account = wish.owner.account
         taken = self._owed[account] + (self._held[account] if wish.large else 0)
         return taken + (wish.large or wish.n) <= self._per_account
@@ -184,56 +183,60 @@ class Bodies:
         self._grant()
 
 
-class Body:
-    """One body and the bytes that are set aside for it. Entered around all that is done with its request."""
+class RequestBody:
+    """One body and the bytes that are reserved for it. Entered around all the work on its request."""
 
     def __init__(self, bodies: Bodies, owner: Owner) -> None:
         self._bodies = bodies
         self._owner = owner
-        self._n = self._large = self._n_received = 0
+        self._n = 0
+        self._large = 0
+        self._n_received = 0
         self._has_begun = False
 
     def __enter__(self) -> Self:
-        """Nothing is set aside yet."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give back what is left, and charge for a request that was refused."""
+        """Releases what is still reserved, and charges for a refused request."""
         self.release()
         is_refused = isinstance(error, RequestError) and not isinstance(error, BodyTimeout)
         if is_refused and self._n_received:
             self._bodies.charge(self._owner, self._n_received)
 
     async def reserve(self, n: int) -> None:
-        """Set aside `n` bytes in all, after a wait if need be."""
+        """Reserves `n` bytes in all, after a wait if need be."""
         if not self._has_begun:
             self._bodies.begin(self._owner)
             self._has_begun = True
-        more, large = n - self._n, max(0, n - SMALL_BYTES) - self._large
+        more = n - self._n
+        large = max(0, n - SMALL_BYTES) - self._large
         if more > 0:
             await self._bodies.reserve(self._owner, more, large)
-            self._n, self._large = self._n + more, self._large + large
+            self._n += more
+            self._large += large
             self._n_received = self._n
 
     async def decode(self, body: bytes, decode: Callable[[bytes], T]) -> T:
-        """What `decode` gives, in the account's turn."""
+        """The result of `decode`, when it is the account's turn."""
         self._n_received = len(body)
         return await self._bodies.decoding.decode(self._owner.account, body, decode)
 
     def release(self) -> None:
-        """The bytes are needed no more."""
+        """Releases the bytes, before the request ends."""
         if self._n:
             self._bodies.give_back(self._owner, self._n, self._large)
-            self._n = self._large = 0
+            self._n = 0
+            self._large = 0
         if self._has_begun:
             self._bodies.end(self._owner)
             self._has_begun = False
 
 
 def _add(to: Counter[str], account: str, n: int) -> None:
-    """Accounts that have nothing are not kept."""
+    """Adds to an account's count; a count of zero is dropped."""
     to[account] += n
     if not to[account]:
         del to[account]

@@ -13,19 +13,21 @@ from tessera.http.errors import ClientGone
 from tessera.http.limits import HttpLimits
 
 Reserve: TypeAlias = Callable[[int], Awaitable[None]]
-"""Sets memory aside for so many bytes in all, after a wait if need be."""
+"""Reserves memory for so many bytes in all, after a wait if need be."""
 
 UNDECLARED_BYTES = 64 * 1024
-"""Set aside for a body whose length is not known; for one that is longer, as much as a body may have."""
+"""Reserved for a body of unknown length; if it turns out longer, the maximum is reserved."""
 
 
-async def _free(n: int) -> None:
+async def _reserve_nothing(n: int) -> None:
     pass
 
 
-async def read_body(scope: Scope, receive: Receive, limits: HttpLimits, reserve: Reserve = _free) -> bytes:
-    """The whole body. Raises `UnsupportedMediaType`, `BodyTooLarge`, `BodyTimeout`, `ClientGone`, and what
-    `reserve` raises, which is awaited before so many bytes are received.
+async def read_body(
+    scope: Scope, receive: Receive, limits: HttpLimits, reserve: Reserve = _reserve_nothing
+) -> bytes:
+    """The whole body; `reserve` is awaited before bytes are received. Raises `UnsupportedMediaType`,
+    `BodyTooLarge`, `BodyTimeout`, `ClientGone`, and what `reserve` raises.
     """
     headers = Headers(scope=scope)
     _check_type(headers)
@@ -43,7 +45,8 @@ async def read_body(scope: Scope, receive: Receive, limits: HttpLimits, reserve:
 
 
 async def _receive(receive: Receive, limits: HttpLimits, n_reserved: int, reserve: Reserve) -> bytes:
-    body, now = bytearray(), asyncio.get_running_loop().time
+    body = bytearray()
+    now = asyncio.get_running_loop().time
     async with asyncio.timeout(limits.body_deadline_s) as deadline:
         while True:
             message = await receive()
@@ -54,8 +57,9 @@ async def _receive(receive: Receive, limits: HttpLimits, n_reserved: int, reserv
                 raise _too_large(limits)
             if len(body) + len(part) > n_reserved:
                 n_reserved = limits.max_body_bytes
-                begun_s, at_s = now(), deadline.when() or math.inf
-                deadline.reschedule(None)  # what is waited for is no fault of the client
+                begun_s = now()
+                at_s = deadline.when() or math.inf
+                deadline.reschedule(None)  # the client's time stands still while the server makes it wait
                 await reserve(n_reserved)
                 deadline.reschedule(at_s + now() - begun_s)
             body += part

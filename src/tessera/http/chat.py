@@ -1,167 +1,153 @@
 """POST /v1/chat/completions."""
 
-import re
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
-from typing import TypeAlias
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 
-from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from tessera.access.gate import Visit
-from tessera.access.keys import Identity
-from tessera.access.queue import Place
+from tessera.access.gate import Permit
+from tessera.access.queue import Places
 from tessera.catalog import Model
-from tessera.core.chat import Caller, ChatRequest
-from tessera.core.entry import Entry
-from tessera.core.events import ChatEvent, Completed
-from tessera.core.result import fold
+from tessera.core.chat import Caller
+from tessera.core.record import RequestRecord, RequestStep
 from tessera.errors import EngineUnavailable, RequestError
-from tessera.http.bodies import Body
+from tessera.http.answers import Exchange, send_reply, stream_reply
+from tessera.http.bodies import RequestBody
 from tessera.http.body import read_body
-from tessera.http.errors import presentable
-from tessera.http.inflight import Deadline
-from tessera.http.presence import Abort, send_within, while_present
+from tessera.http.context import RequestContext, context_of
+from tessera.http.presence import while_present
 from tessera.http.service import Service
-from tessera.http.sse import EventStream, WriteNow
-from tessera.observe.spans import Trace
 from tessera.pipeline import run
 from tessera.prompt.compile import check_length
-from tessera.usage.meter import Meter
-from tessera.usage.recording import Recording
-from tessera.wire.decode import ReplyOptions, decode_request
-from tessera.wire.reply import Header, encode_reply, new_id
-from tessera.wire.stream import ChunkWriter, error_frame
+from tessera.usage.recording import OpenEntry
+from tessera.wire.decode import decode_request
+from tessera.wire.reply import Header, new_id
 
-Batches: TypeAlias = AsyncGenerator[tuple[ChatEvent, ...]]
-
-_SAFE_NAME = re.compile(r"[A-Za-z0-9._-]{1,96}")
-
-
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """One request and its answer, as HTTP sees them. `abort` cuts the connection, `write_now` is quick."""
-
-    scope: Scope
-    receive: Receive
-    send: Send
-    caller: Caller
-    visit: Visit
-    body: Body
-    deadline: Deadline
-    meter: Meter
-    record: Recording
-    header: Header
-    abort: Abort | None
-    write_now: WriteNow | None
-
-    async def leave(self) -> None:
-        """The account may ask the next: done before the client can know that the reply is whole."""
-        await self.visit.leave(self.meter.tally.reasoning_tokens)
+_TRACEPARENT = b"traceparent"
 
 
 class ChatCompletions:
-    """The ASGI endpoint: one generation per request, released in every phase when the client leaves."""
+    """The ASGI endpoint. It raises what is to be answered with an error status."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer; raises what is to be answered with an error status."""
-        state = scope["state"]
-        visit: Visit = state["visit"]
-        account, caller = visit.identity.account, _caller(visit, state["request_id"])
+        context = context_of(scope)
         service = self._service
-        tracing = Trace(service.traces, scope["headers"], state["request_id"])
-        with tracing as trace, service.in_flight, service.bodies.of(account, caller.priority) as body:
-            self._service.admission.check(account, caller.priority)
-            sent = read_body(scope, receive, self._service.limits, body.reserve)
-            request, options = await body.decode(await sent, decode_request)
-            model = self._service.catalog.find(request.model)
-            trace.ask(request, model.id, streamed=options.stream)
-            _require_ready(model)
-            check_length(request, model, caller)
-            # Whoever is let in counts: what would be refused anyway is refused before.
-            self._service.admission.check(account, caller.priority)
-            deadline = self._service.in_flight.deadline(self._service.limits.deadline_s)
-            with Meter(self._service.metrics, model.id, caller.trace_id) as meter:
-                header = _header(model)
-                trace.answer(header.id, meter)
-                blank = _blank(header, visit.identity, request, options)
-                record = Recording(self._service.ledger, meter, blank)
-                abort, write_now = state.get("abort"), state.get("write")
-                to = Exchange(
-                    scope,
-                    receive,
-                    send,
-                    caller,
-                    visit,
-                    body,
-                    deadline,
-                    meter,
-                    record,
-                    header,
-                    abort,
-                    write_now,
-                )
-                async with self._admitted(to, model, request), self._place(to, request.n), record:
-                    answer = self._stream if options.stream else self._reply
-                    await answer(to, run(request, model, caller, meter.tally), model, options)
+        caller = _caller(context.required_permit, context.request_id)
+        # All that a request holds, in the order in which it is taken. Wherever it ends, what it has taken by
+        # then is released in reverse.
+        #
+        # - The record comes first: it is closed when all else is released, and so counts every end.
+        # - In flight, before the body: a shutdown waits for bodies that are being received.
+        # - The bytes of the body, before they are received. They are given back when the request starts.
+        # - The lease, when the body has told the mode and `n` that limits depend on. It is taken before the
+        #   queue: a request that waits counts among those that its account has at once.
+        # - The places at the engine.
+        # - The ledger's entry, last: a request that never started is not billed. It is settled before the
+        #   place and the lease are released, so that whoever sees the end of a reply finds it on record.
+        async with AsyncExitStack() as holds:
+            record = holds.enter_context(self._record(scope, context))
+            holds.enter_context(service.in_flight.hold(record))
+            body = holds.enter_context(service.bodies.of(record.account, caller.priority))
+            to = await self._receive(scope, receive, send, caller=caller, record=record, body=body)
+            await holds.enter_async_context(self._lease(to))
+            await holds.enter_async_context(self._place(to, caller, body))
+            entry = await holds.enter_async_context(OpenEntry(service.ledger, record))
+            answer = stream_reply if to.options.stream else send_reply
+            await answer(to, entry, run(to.request, to.model, caller, record.tally))
+
+    def _record(self, scope: Scope, context: RequestContext) -> RequestRecord:
+        identity = context.required_permit.identity
+        sent = next((value for name, value in scope["headers"] if name == _TRACEPARENT), None)
+        return RequestRecord(
+            context.request_id,
+            identity.account,
+            identity.key_id,
+            received_s=context.received_s,
+            traceparent=sent.decode("latin-1") if sent is not None else None,
+            readers=self._service.record_readers,
+        )
+
+    async def _receive(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        caller: Caller,
+        record: RequestRecord,
+        body: RequestBody,
+    ) -> Exchange:
+        """Receives and decodes the body. What would be refused anyway is refused before it costs anything."""
+        service = self._service
+        service.queue.check(record.account, caller.priority)
+        sent = await read_body(scope, receive, service.limits, body.reserve)
+        request, options = await body.decode(sent, decode_request)
+        model = service.catalog.find(request.model)
+        header = _header(model)
+        record.ask(request, reply_id=header.id, model=model.id, streamed=options.stream)
+        _require_ready(model)
+        check_length(request, model, caller)
+        service.queue.check(record.account, caller.priority)
+        record.reach(RequestStep.READ)
+        return Exchange(
+            scope=scope,
+            receive=receive,
+            send=send,
+            context=context_of(scope),
+            record=record,
+            request=request,
+            options=options,
+            model=model,
+            header=header,
+            deadline=service.in_flight.deadline(service.limits.deadline_s),
+            limits=service.limits,
+        )
 
     @asynccontextmanager
-    async def _admitted(self, to: Exchange, model: Model, request: ChatRequest) -> AsyncGenerator[None]:
-        """Hold as many of the account's choices at once. A request that is refused later is not counted
-        either.
+    async def _lease(self, to: Exchange) -> AsyncGenerator[None]:
+        """Holds as many of the account's choices as the request has. It ends if its key becomes invalid; a
+        request that is refused later is not counted.
         """
-        names = self._service.catalog.names_of(model)
-        await to.visit.admit(names, request.mode, request.n)
+        names = self._service.catalog.names_of(to.model)
+        await to.permit.admit(names, to.request.mode, to.request.n)
+        to.record.reach(RequestStep.ADMITTED)
         try:
-            with self._service.watch.over(to.visit.authorization, names, to.deadline.end):
+            with self._service.watch.over(to.permit.authorization, names, to.deadline.end):
                 yield
         except RequestError:
-            await to.visit.withdraw()
+            await to.permit.withdraw()
             raise
         finally:
             await to.leave()
 
     @asynccontextmanager
-    async def _place(self, to: Exchange, n_choices: int) -> AsyncGenerator[None]:
-        """Hold a place at the engine for each choice, after a wait if need be."""
-        place = self._service.admission.join(to.visit.identity.account, to.caller.priority, n_choices)
+    async def _place(self, to: Exchange, caller: Caller, body: RequestBody) -> AsyncGenerator[None]:
+        """Holds a place at the engine for each choice, after a wait if need be."""
+        queue = self._service.queue
+        place = queue.join(to.record.account, caller.priority, to.request.n)
+        to.record.reach(RequestStep.QUEUED)
         try:
             if place.state == "waiting":
                 await while_present(to.receive, self._wait(to, place))
-            to.body.release()
-            to.meter.admit()
+            body.release()
+            to.record.reach(RequestStep.STARTED)
             yield
         finally:
-            self._service.admission.leave(place)
+            queue.leave(place)
 
-    async def _wait(self, to: Exchange, place: Place) -> None:
+    async def _wait(self, to: Exchange, place: Places) -> None:
         async with to.deadline:
-            await self._service.admission.wait(place)
-
-    async def _stream(self, to: Exchange, batches: Batches, model: Model, options: ReplyOptions) -> None:
-        headers, before = _headers(options), to.record.opened
-        stream = EventStream(to.send, self._service.limits, headers, to.abort, to.write_now, before)
-        writer = ChunkWriter(to.header, model.tokenizer.token_bytes, include_usage=options.include_usage)
-        await while_present(to.receive, _write(batches, writer, stream, to), stream.beat)
-
-    async def _reply(self, to: Exchange, batches: Batches, model: Model, options: ReplyOptions) -> None:
-        events = await while_present(to.receive, _collect(batches, to))
-        await to.leave()
-        body = encode_reply(fold(events), to.header, model.tokenizer.token_bytes)
-        response = Response(body, media_type="application/json")
-        response.raw_headers += _headers(options)
-        sending = response(to.scope, to.receive, to.send)
-        await send_within(self._service.limits.send_deadline_s, sending, to.abort)
+            await self._service.queue.wait(place)
 
 
-def _caller(visit: Visit, trace_id: str) -> Caller:
-    tier = visit.identity.tier
-    return replace(visit.identity.caller, trace_id=trace_id, context_tokens=tier.context_tokens)
+def _caller(permit: Permit, trace_id: str) -> Caller:
+    tier = permit.identity.tier
+    return replace(permit.identity.caller, trace_id=trace_id, context_tokens=tier.context_tokens)
 
 
 def _require_ready(model: Model) -> None:
@@ -171,58 +157,6 @@ def _require_ready(model: Model) -> None:
         )
 
 
-async def _collect(batches: Batches, to: Exchange) -> list[ChatEvent]:
-    events: list[ChatEvent] = []
-    async with to.deadline, aclosing(batches):
-        async for batch in batches:
-            if not events:
-                to.meter.begin()
-            events += batch
-    await to.record.settle()
-    return events
-
-
-async def _write(batches: Batches, writer: ChunkWriter, stream: EventStream, to: Exchange) -> None:
-    """Write all events; an error after the first byte is the last frame.
-
-    The end is written after the generation has let go of all it held, and is on record.
-    """
-    last = b""
-    begun = False
-    try:
-        async with to.deadline, aclosing(batches):
-            async for events in batches:
-                if not begun:
-                    begun = True
-                    to.meter.begin()
-                frames = writer.write(events)
-                if isinstance(events[-1], Completed):
-                    last = frames
-                elif not stream.write_now(frames):
-                    await stream.write(frames)
-        await to.record.settle()
-    except Exception as error:
-        if not stream.started:
-            raise
-        shown = presentable(error, to.caller.trace_id)
-        to.meter.fail(shown.code or "")
-        last = error_frame(shown)
-        await to.record.settle_anyway()
-    await to.leave()
-    await stream.write(last, more=False)
-
-
 def _header(model: Model) -> Header:
     now_s = time.time()
     return Header(new_id(now_s), int(now_s), model.id)
-
-
-def _blank(header: Header, identity: Identity, request: ChatRequest, options: ReplyOptions) -> Entry:
-    whose = header.id, identity.account, identity.key_id
-    return Entry(*whose, header.model, request.mode.value, options.stream, begun_s=time.time())
-
-
-def _headers(options: ReplyOptions) -> list[tuple[bytes, bytes]]:
-    """The names a client sent are not all fit for a header: the odd ones show as `?`."""
-    names = [name if _SAFE_NAME.fullmatch(name) else "?" for name in options.ignored[:32]]
-    return [(b"x-tessera-ignored-params", ", ".join(names).encode())] if names else []

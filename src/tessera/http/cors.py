@@ -1,8 +1,8 @@
 """Which web pages may use the service: CORS, for the origins that the operator names.
 
-Before a browser sends the request of another site's page, it sends a preflight, which has no key. And it
-hides every response from the page, errors and streams included, that lacks the headers which `Cors` leaves
-in `scope["state"]["cors"]`: `Envelope` adds them, since it sees every response.
+Before a browser sends the request of another site's page, it sends a preflight, which has no key. And
+a browser hides from the page every response, errors and streams included, that lacks certain headers. `Cors`
+leaves them in the request's context: `Envelope` adds them, since it sees every response.
 """
 
 import re
@@ -12,9 +12,11 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from tessera.http.context import context_of
+
 METHODS = "GET, POST"
 PREFLIGHT_S = 600
-"""How long a browser need not ask again."""
+"""A browser may cache the answer to a preflight for so long."""
 
 EXPOSED = (
     "Retry-After",
@@ -31,17 +33,17 @@ _HEADER_NAMES = re.compile(r"[A-Za-z0-9_, -]{1,4096}")
 
 
 class Cors:
-    """Answers the preflights of `origins`, of which "*" is any, and prepares the headers of the others."""
+    """Answers preflights from `origins`, of which "*" is any, and prepares the headers of other requests."""
 
     def __init__(self, app: ASGIApp, origins: Collection[str]) -> None:
         self._app = app
         self._origins = frozenset(origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer or pass on; what comes from another origin is passed on as if there were no CORS."""
+        """Requests of other origins are passed on as if there were no CORS."""
         if scope["type"] == "http":
             asked = Headers(scope=scope)
-            scope["state"]["cors"] = self._headers(asked.get("origin"))
+            context_of(scope).cors_headers = self._headers(asked.get("origin"))
             if self._allows(asked.get("origin")) and _is_preflight(scope, asked):
                 await Response(status_code=204, headers=_preflight_headers(asked))(scope, receive, send)
                 return
@@ -51,10 +53,9 @@ class Cors:
         return origin is not None and not self._origins.isdisjoint((origin, "*"))
 
     def _headers(self, origin: str | None) -> list[tuple[bytes, bytes]]:
-        if "*" in self._origins:
-            vary, shown = [], "*"
-        else:
-            vary, shown = [(b"vary", b"Origin")], origin
+        is_any = "*" in self._origins
+        vary = [] if is_any else [(b"vary", b"Origin")]
+        shown = "*" if is_any else origin
         if shown is None or not self._allows(origin):
             return vary
         exposed = ", ".join(EXPOSED).encode()
@@ -70,7 +71,7 @@ def _is_preflight(scope: Scope, asked: Headers) -> bool:
 
 
 def _preflight_headers(asked: Headers) -> dict[str, str]:
-    """Whatever headers the page wants to send are allowed: clients add many of their own."""
+    """All headers that the page wants to send are allowed: client libraries add many of their own."""
     headers = {"Access-Control-Allow-Methods": METHODS, "Access-Control-Max-Age": str(PREFLIGHT_S)}
     if _HEADER_NAMES.fullmatch(names := asked.get("access-control-request-headers", "")):
         headers["Access-Control-Allow-Headers"] = names

@@ -1,7 +1,7 @@
 """Bodies that take long are decoded one at a time, in a thread, and accounts take turns.
 
-Decoding is work for the interpreter, which one thread has at a time: more of them would only contend with the
-event loop, which between two bodies gets on with everything else.
+Decoding holds the interpreter's lock: several threads would only contend for it with the event loop. With
+one, the event loop gets its turn between two bodies.
 """
 
 import asyncio
@@ -11,30 +11,30 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from tessera.access.turns import Turns
+from tessera.access.fair_queue import FairQueue
 from tessera.observe.metrics import Metrics
 
 T = TypeVar("T")
 
 INLINE_BYTES = 32 * 1024
 INLINE_VALUES = 512
-"""Bodies of up to this size, with about so many values, are decoded in the event loop: a few milliseconds at
-the worst. It is values that cost, not bytes: 30 kB of them can take 20 ms.
+"""Bodies of up to `INLINE_BYTES` with up to about `INLINE_VALUES` values are decoded in the event loop, in a
+few milliseconds at the worst. Values cost more than bytes: 30 kB of short ones can take 20 ms.
 """
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Turn:
+class _DecodingTurn:
     account: str
     came: asyncio.Future[None]
 
 
 class Decoding:
-    """What one event loop decodes."""
+    """The decoding of one event loop's bodies."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._is_busy = False
-        self._turns: Turns[_Turn] = Turns()
+        self._turns: FairQueue[_DecodingTurn] = FairQueue()
         self._thread = ThreadPoolExecutor(1, "decoding")
         self._waiting = metrics.bodies_waiting
 
@@ -44,27 +44,26 @@ class Decoding:
         return len(self._turns)
 
     async def decode(self, account: str, body: bytes, decode: Callable[[bytes], T]) -> T:
-        """What `decode` gives for the body, when it is the account's turn; of a small one at once."""
+        """The result of `decode`: for a small body at once, else when it is the account's turn."""
         if len(body) <= INLINE_BYTES and sum(map(body.count, b",[{")) <= INLINE_VALUES:
             return decode(body)
         async with self._turn(account):
             return await asyncio.get_running_loop().run_in_executor(self._thread, decode, body)
 
     def close(self) -> None:
-        """Decode nothing more."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     @asynccontextmanager
     async def _turn(self, account: str) -> AsyncGenerator[None]:
         if self._is_busy:
-            await self._wait(_Turn(account, asyncio.get_running_loop().create_future()))
+            await self._wait(_DecodingTurn(account, asyncio.get_running_loop().create_future()))
         self._is_busy = True
         try:
             yield
         finally:
             self._pass_on()
 
-    async def _wait(self, turn: _Turn) -> None:
+    async def _wait(self, turn: _DecodingTurn) -> None:
         self._turns.add(turn.account, turn)
         try:
             with self._waiting.track_inprogress():
@@ -77,7 +76,7 @@ class Decoding:
             raise
 
     def _pass_on(self) -> None:
-        """To the next body, for which `_is_busy` stays true, or to none."""
+        """Gives the turn to the next body, for which `_is_busy` stays true, if there is one."""
         self._is_busy = bool(self._turns)
         if self._turns:
             turn = self._turns.next({})

@@ -1,4 +1,4 @@
-"""The one place where errors become HTTP."""
+"""Errors as HTTP responses: the one place where they become that."""
 
 import logging
 import math
@@ -9,8 +9,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from tessera.core.record import CLIENT_GONE
 from tessera.errors import EndpointNotFound, MethodNotAllowed, RequestError, TesseraError
-from tessera.usage.meter import CLIENT_GONE
 from tessera.wire.reply import encode_error
 
 _LONGEST_WAIT_S = 60
@@ -25,7 +25,9 @@ class ClientGone(Exception):
 
 
 def presentable(error: Exception, request_id: str) -> TesseraError:
-    """What the client is told of an error; a bug is logged, without values, and not explained."""
+    """The error as the client may see it. A bug is logged, without values, and shown as its request id
+    only.
+    """
     if isinstance(error, TesseraError):
         if error.status >= 500:
             _logger.warning("request %s failed: %s", request_id, error.code)
@@ -38,9 +40,9 @@ def presentable(error: Exception, request_id: str) -> TesseraError:
 
 
 def error_response(error: TesseraError, extra: Mapping[str, str] | None = None) -> Response:
-    """The envelope, with what a client needs to know to try again or not."""
+    """The error's envelope, with the headers that tell clients whether and when to retry."""
     headers = dict(extra or {})
-    # A client waits for a minute at most: sending again before its time is of no use.
+    # Clients retry within a minute at most, which would be too early.
     too_early = error.retry_after_s is not None and error.retry_after_s > _LONGEST_WAIT_S
     if too_early or (not error.retryable and error.status < 500):
         headers["x-should-retry"] = "false"
@@ -54,11 +56,12 @@ def error_response(error: TesseraError, extra: Mapping[str, str] | None = None) 
 
 
 def refusing_routes(what_is_there: str) -> Callable[[Request, Exception], Awaitable[Response]]:
-    """What puts Starlette's own refusals (404, 405) into our envelope."""
+    """An exception handler that puts Starlette's own errors (404, 405) into our envelope."""
 
     async def refuse(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException), "registered for this class"
-        path, method = request.scope["path"][:200], request.method
+        path = request.scope["path"][:200]
+        method = request.method
         refusal: RequestError
         if error.status_code == 405:
             allowed = (error.headers or {}).get("Allow", "")

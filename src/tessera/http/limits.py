@@ -1,4 +1,4 @@
-"""What a connection may cost."""
+"""Limits of requests and connections."""
 
 from dataclasses import dataclass
 
@@ -11,9 +11,9 @@ BODIES_PER_PRIORITY = 4
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """`keep_alive_s` of silence make a stream send a comment; a send that takes longer than
-    `send_deadline_s` ends the connection of a client that does not read; a reply has `deadline_s` in all.
-    Bodies that arrive or are being read may hold so many bytes for one account, and for all of a
+    """After `keep_alive_s` of silence a stream sends a comment. A client that does not read for
+    `send_deadline_s` is disconnected. A reply has `deadline_s` in all. Bodies that arrive or are being
+    decoded may hold `account_body_bytes` for one account, and `priority_body_bytes` for all accounts of a
     priority.
     """
 

@@ -1,4 +1,4 @@
-"""What surrounds every request: an id, an answer to every error, and the key."""
+"""Middleware around all requests: their ids, errors as answers, and keys."""
 
 import re
 import secrets
@@ -6,8 +6,9 @@ import secrets
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tessera.access.gate import Gate, Visit
+from tessera.access.gate import Gate
 from tessera.access.keys import KeyRing
+from tessera.http.context import RequestContext, context_of
 from tessera.http.errors import ClientGone, error_response, presentable
 from tessera.observe.metrics import Metrics
 
@@ -16,8 +17,8 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class Envelope:
-    """Names each request (`scope["state"]["request_id"]`), turns whatever is raised into an answer, counts
-    the answers, and tells whoever has a valid key where the account stands.
+    """Names each request, turns whatever is raised into an answer, and counts answers by status. An answer to
+    a valid key also says where the account stands.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics | None = None) -> None:
@@ -25,12 +26,11 @@ class Envelope:
         self._responses = metrics.responses if metrics else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer or pass on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(Headers(scope=scope).get("x-request-id"))
-        scope.setdefault("state", {})["request_id"] = request_id
+        context = context_of(scope)
+        context.request_id = _request_id(Headers(scope=scope).get("x-request-id"))
         started = False
 
         async def send_named(message: Message) -> None:
@@ -39,10 +39,7 @@ class Envelope:
                 started = True
                 if self._responses:
                     self._responses.labels(str(message["status"])).inc()
-                own = [(b"x-request-id", request_id.encode()), *scope["state"].get("cors", ())]
-                named = [*message.get("headers", ()), *own]
-                visit: Visit | None = scope["state"].get("visit")
-                message["headers"] = [*named, *await visit.headers()] if visit else named
+                message["headers"] = [*message.get("headers", ()), *await _headers(context)]
             await send(message)
 
         try:
@@ -50,14 +47,14 @@ class Envelope:
         except ClientGone:
             return
         except Exception as error:
-            shown = presentable(error, request_id)
+            shown = presentable(error, context.request_id)
             if not started:
                 await error_response(shown)(scope, receive, send_named)
 
 
 class KeyRequired:
     """Lets no request through without a valid key, except to `PUBLIC_PATHS`: also none to paths that do not
-    exist. The path is the one that is routed, never a rebuilt URL.
+    exist. The path is the one that is routed, never a rebuilt URL. Raises what `KeyRing.identify` raises.
     """
 
     def __init__(self, app: ASGIApp, keys: KeyRing, gate: Gate) -> None:
@@ -66,18 +63,20 @@ class KeyRequired:
         self._gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Put the caller's identity and `Visit` into `scope["state"]`, or raise what `KeyRing.identify`
-        raises.
-        """
         if scope["type"] == "http" and scope["path"] not in PUBLIC_PATHS:
             authorization = Headers(scope=scope).get("authorization")
-            scope["state"]["identity"] = identity = await self._keys.identify(authorization)
-            scope["state"]["visit"] = self._gate.visit(identity, authorization)
+            identity = await self._keys.identify(authorization)
+            context_of(scope).permit = self._gate.permit(identity, authorization)
         await self._app(scope, receive, send)
 
 
+async def _headers(context: RequestContext) -> list[tuple[bytes, bytes]]:
+    own = [(b"x-request-id", context.request_id.encode()), *context.cors_headers]
+    return [*own, *await context.permit.headers()] if context.permit else own
+
+
 def new_request_id() -> str:
-    """For a request that names itself badly or not at all."""
+    """For a request whose client sent no usable `X-Request-Id`."""
     return "req_" + secrets.token_hex(12)
 
 

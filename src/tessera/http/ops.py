@@ -1,6 +1,4 @@
-"""GET /healthz says that the process lives, GET /readyz that tokens flow. Neither needs a key nor tells
-more.
-"""
+"""GET /healthz says that the process lives, GET /readyz that models can answer. Neither needs a key."""
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,7 +11,7 @@ from tessera.http.inflight import InFlight
 
 
 def ops_routes(catalog: Catalog, in_flight: InFlight) -> list[Route]:
-    """The routes a supervisor asks."""
+    """The routes for supervisors and load balancers."""
 
     async def healthz(request: Request) -> Response:
         return Response(b'{"status":"ok"}', media_type="application/json")
@@ -22,7 +20,7 @@ def ops_routes(catalog: Catalog, in_flight: InFlight) -> list[Route]:
         # Ready if any model is: a balancer must not give up the others for one whose engine has died.
         reasons = [model.engine.unready() for model in catalog.models()]
         reason = "draining" if in_flight.leaving else reasons[0] if all(reasons) else None
-        if reason:  # the answer to a question that is asked every second: no line in the log
+        if reason:  # returned, not raised: probes come every second, and must not fill the log
             return error_response(EngineUnavailable(f"Not ready: {reason}.", code=reason, retry_after_s=2))
         return Response(b'{"status":"ready"}', media_type="application/json")
 

@@ -1,7 +1,7 @@
-"""Work goes on only while its client is there.
+"""Cancels work when its client disconnects.
 
-Starlette and uvicorn notice a vanished client when something is sent to it. A model may be silent for long,
-so `receive` is watched from before the first token on.
+Starlette and uvicorn notice that only when something is sent. A model may take long to its first token, so
+`receive` is watched from the beginning.
 """
 
 import asyncio
@@ -10,21 +10,20 @@ from typing import Any, NoReturn, TypeAlias, TypeVar
 
 from starlette.types import Receive
 
+from tessera.http.context import Abort
 from tessera.http.errors import ClientGone
 
 T = TypeVar("T")
 
 Beat: TypeAlias = Callable[[], Awaitable[float]]
-"""Called now and then beside the work; gives the seconds after which it wants to be called again."""
-
-Abort: TypeAlias = Callable[[], None]
-"""Cuts a connection at once; servers that offer it put it into `scope["state"]["abort"]`."""
+"""Called beside the work; returns the seconds after which it is to be called again."""
 
 
 async def while_present(receive: Receive, work: Coroutine[Any, Any, T], beat: Beat | None = None) -> T:
-    """The result of `work`, which is cancelled when the client leaves; a task beside it watches for that.
+    """The result of `work`, which is cancelled when the client disconnects: a task beside it watches for
+    that.
 
-    Returns or raises only after the work has ended. Raises `ClientGone`, and whatever `work` or `beat` do.
+    Returns or raises only after the work has ended. Raises `ClientGone`, and what `work` or `beat` raise.
     """
     task = asyncio.current_task()
     assert task is not None
@@ -35,7 +34,7 @@ async def while_present(receive: Receive, work: Coroutine[Any, Any, T], beat: Be
         return await work
     except asyncio.CancelledError:
         if not watching.done() or task.uncancel():
-            raise  # it is not, or not only, for the client
+            raise  # cancelled by somebody else, or by somebody else too
         watching.result()
         raise ClientGone from None
     finally:
@@ -45,7 +44,7 @@ async def while_present(receive: Receive, work: Coroutine[Any, Any, T], beat: Be
 
 
 async def send_within(deadline_s: float, sending: Awaitable[None], abort: Abort | None) -> None:
-    """Await `sending`, but not for ever on a client that does not read: that one is cut off, `ClientGone`."""
+    """Awaits `sending`. Disconnects a client that does not read for `deadline_s`, and raises `ClientGone`."""
     try:
         async with asyncio.timeout(deadline_s):
             await sending
@@ -54,7 +53,7 @@ async def send_within(deadline_s: float, sending: Awaitable[None], abort: Abort 
 
 
 def give_up(abort: Abort | None) -> NoReturn:
-    """Cut the connection off."""
+    """Disconnects the client, and raises `ClientGone`."""
     if abort is not None:
         abort()
     raise ClientGone

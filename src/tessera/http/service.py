@@ -1,4 +1,4 @@
-"""What the HTTP application is made of: the parts that outlive a request, with their start and end."""
+"""The parts of the HTTP application that outlive a request, with their start and shutdown."""
 
 import asyncio
 from collections.abc import Collection
@@ -8,21 +8,22 @@ from tessera.access.capacity import Capacity
 from tessera.access.gate import Gate
 from tessera.access.keys import KeyRing
 from tessera.access.limits import Limiter, MemoryLimiter
-from tessera.access.queue import Admission
+from tessera.access.queue import EngineQueue
 from tessera.access.watch import EVERY_S, KeyWatch
 from tessera.catalog import Catalog
 from tessera.http.bodies import Bodies
 from tessera.http.inflight import InFlight
 from tessera.http.limits import HttpLimits
 from tessera.observe.metrics import Metrics
-from tessera.observe.spans import Traces, Untraced
+from tessera.observe.requests import RequestMetrics
+from tessera.observe.spans import Traces
 from tessera.usage.base import Ledger, Unrecorded
 
 
 class Service:
-    """Only a catalog and keys are needed; the other parts have defaults that suit a program of one process.
+    """Only `catalog` and `keys` are required; the defaults of the other parts suit a program of one process.
 
-    It owns what it is given: `aclose` closes the models, the limiter, the ledger and the traces.
+    The service owns its parts: `aclose` closes the models, the limiter, the ledger and the traces.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class Service:
         resources: AsyncExitStack | None = None,
     ) -> None:
         """Without a `ledger` no usage is recorded. Web pages of the `origins` may use the service. The keys
-        of running requests are looked up again every `watch_s`. `resources` are closed last.
+        of running requests are checked every `watch_s`. `resources` are closed last.
         """
         self.catalog = catalog
         self.keys = keys
@@ -50,22 +51,23 @@ class Service:
         self.limiter = limiter or MemoryLimiter()
         self.gate = Gate(self.limiter, self.metrics)
         self.ledger = ledger or Unrecorded()
-        self.traces = traces or Untraced()
+        self._traces = traces
+        self.record_readers = tuple(filter(None, (RequestMetrics(self.metrics), traces)))
         self.origins = origins
         self.in_flight = InFlight()
-        self.admission = Admission(capacity or Capacity(), self.metrics)
+        self.queue = EngineQueue(capacity or Capacity(), self.metrics)
         self.bodies = Bodies(self.limits, self.metrics)
         self.watch = KeyWatch(keys, watch_s)
         self._resources = resources or AsyncExitStack()
         self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Must be called in the event loop that requests are answered in."""
+        """Called in the event loop that answers requests."""
         await self.ledger.start()
         self._watching = asyncio.create_task(self.watch.run())
 
     async def aclose(self) -> None:
-        """Usage is written first, then everything else is closed."""
+        """Writes the usage first, then closes everything else."""
         if self._watching:
             self._watching.cancel()
         self.bodies.decoding.close()
@@ -73,5 +75,6 @@ class Service:
         for model in {id(model): model for _, model in self.catalog.names()}.values():
             await model.aclose()
         await self.limiter.aclose()
-        await self.traces.aclose()
+        if self._traces:
+            await self._traces.aclose()
         await self._resources.aclose()

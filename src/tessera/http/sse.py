@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias
 
 from starlette.types import Send
 
+from tessera.http.context import Abort, WriteNow
 from tessera.http.limits import HttpLimits
-from tessera.http.presence import Abort, give_up, send_within
+from tessera.http.presence import give_up, send_within
 from tessera.wire.stream import KEEP_ALIVE
 
 HEADERS = [
@@ -15,11 +15,6 @@ HEADERS = [
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 ]
-
-
-WriteNow: TypeAlias = Callable[[bytes], bool]
-"""Writes a part of a response that has begun, or refuses; servers that offer it put it into
-`scope["state"]["write"]`."""
 
 
 class EventStream:
@@ -33,13 +28,12 @@ class EventStream:
         send: Send,
         limits: HttpLimits,
         headers: list[tuple[bytes, bytes]],
+        *,
         abort: Abort | None = None,
         write_now: WriteNow | None = None,
         before: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`abort` cuts the connection of a client that does not read; `write_now` is quicker than `send`;
-        `before` is awaited before the first byte is sent.
-        """
+        """`write_now` is quicker than `send`; `before` is awaited before the first byte is sent."""
         self.started = False
         self._send = send
         self._limits = limits
@@ -47,21 +41,21 @@ class EventStream:
         self._abort = abort
         self._write_now = write_now
         self._before = before
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._now = asyncio.get_running_loop().time
         self._sending_since_s: float | None = None
         self._silent_since_s = self._now()
 
     def write_now(self, frames: bytes) -> bool:
-        """Send frames if that needs no wait, else return False: use `write`."""
+        """Sends frames if that needs no wait, else returns False: use `write`."""
         if self._write_now is None or not self._write_now(frames):
             return False
         self._silent_since_s = self._now()
         return True
 
     async def write(self, frames: bytes, *, more: bool = True) -> None:
-        """Send frames together; waits while the client is slow to read."""
-        async with self._turn:
+        """Sends frames together; waits while the client is slow to read."""
+        async with self._lock:
             self._sending_since_s = self._now()
             if not self.started:
                 if self._before:
@@ -69,10 +63,11 @@ class EventStream:
                 self.started = True
                 await self._send({"type": "http.response.start", "status": 200, "headers": self._headers})
             await self._send({"type": "http.response.body", "body": frames, "more_body": more})
-            self._silent_since_s, self._sending_since_s = self._now(), None
+            self._silent_since_s = self._now()
+            self._sending_since_s = None
 
     async def beat(self) -> float:
-        """Break a silence that lasts, give up on a client that does not read (`ClientGone`)."""
+        """Sends a comment after a long silence; raises `ClientGone` if the client does not read."""
         if self._sending_since_s is not None:
             left_s = self._sending_since_s + self._limits.send_deadline_s - self._now()
             if left_s <= 0:

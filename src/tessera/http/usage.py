@@ -4,7 +4,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tessera.access.keys import Identity
+from tessera.http.context import context_of
 from tessera.usage.base import Ledger
 from tessera.wire.usage import encode_usage, read_question
 
@@ -13,7 +13,7 @@ def usage_route(ledger: Ledger) -> Route:
     """The route of the caller's own usage."""
 
     async def own_usage(request: Request) -> Response:
-        identity: Identity = request.scope["state"]["identity"]
+        identity = context_of(request.scope).required_permit.identity
         question = read_question(request.query_params, identity.account)
         body = encode_usage(question, await ledger.add_up(question))
         return Response(body, media_type="application/json")

@@ -2,5 +2,5 @@
 
 None of them holds a word of a request or a reply.
 
-Reading order: `logs`, `metrics`, `spans`, `otlp`.
+Reading order: `logs`, `metrics`, `requests`, `spans`, `otlp`.
 """

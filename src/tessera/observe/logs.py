@@ -1,10 +1,11 @@
 """Logs: one event per line, as JSON or for a person, on standard error.
 
-Of one warning that comes very often, the most are left out and counted: whoever can cause it, without a key
-too, could otherwise fill the disk.
+A warning that repeats very often is logged in part, and the rest is counted: otherwise anyone who can cause
+it, even without a key, could fill the disk.
 
-They never hold content. A log call gives an event's name and plain fields; of an exception its type and its
-frames are written, not its message, which may quote what a client sent. Keys are masked wherever they occur.
+Logs never hold content. A log call has an event's name and plain fields. Of an exception, its type and its
+frames are written, but not its message, which may quote what a client sent. Keys are masked wherever they
+occur.
 """
 
 import json
@@ -27,8 +28,8 @@ MAX_A_SECOND = 20
 _KEY = re.compile(r"sk-tessera-[A-Za-z0-9]+")
 _FIELDS = "fields"
 
-# Libraries that would fill the log: uvicorn announces itself, clients announce every request, and an exporter
-# says of every batch what we say once.
+# Libraries that would fill the log: uvicorn logs its start, clients log every request, and an exporter logs
+# every batch that fails, which we log once.
 _QUIETED: Mapping[str, int] = {
     "uvicorn": logging.WARNING,
     "uvicorn.access": logging.CRITICAL,
@@ -43,7 +44,7 @@ _QUIETED: Mapping[str, int] = {
 
 
 def log(logger: logging.Logger, level: Level, event: str, /, **fields: Field) -> None:
-    """Write one event. Fields are names, counts and durations: never anything a client wrote."""
+    """Logs one event. Fields are names, counts and durations: never anything that a client wrote."""
     logger.log(logging.getLevelNamesMapping()[level.upper()], event, extra={_FIELDS: fields})
 
 
@@ -53,7 +54,7 @@ def mask_keys(text: str) -> str:
 
 
 def configure(level: Level, form: Form, stream: TextIO | None = None) -> None:
-    """Send all logs of the process to `stream` (standard error); replaces what was set up before."""
+    """Sends all logs of the process to `stream`, by default standard error; replaces earlier handlers."""
     target = sys.stderr if stream is None else stream
     is_json = form == "json" or (form == "auto" and not target.isatty())
     output = logging.StreamHandler(target)
@@ -95,7 +96,6 @@ class JsonLines(logging.Formatter):
     """A JSON object per line: time, level, logger, event, then the fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line."""
         line = {
             "time": _time(record).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -108,10 +108,9 @@ class JsonLines(logging.Formatter):
 
 
 class Console(logging.Formatter):
-    """The same for a person's eyes."""
+    """One line for a person, and the frames of an exception below it."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, and the frames of an exception below it."""
         head = f"{_time(record):%H:%M:%S} {record.levelname.lower():7} {record.getMessage()}"
         fields = "".join(f"  {name}={value}" for name, value in _fields(record).items())
         error = _exception(record)
@@ -128,7 +127,7 @@ def _fields(record: logging.LogRecord) -> Mapping[str, Field]:
 
 
 def _exception(record: logging.LogRecord) -> dict[str, str]:
-    """Its type and where it was raised; its message stays out, and so do those of its causes."""
+    """The exception's type and frames, without its message and those of its causes."""
     kind, _, trace = record.exc_info or (None, None, None)
     if kind is None:
         return {}

@@ -1,11 +1,11 @@
-"""What is counted, in Prometheus' terms.
+"""Metrics for Prometheus.
 
-Names are vLLM's, with our prefix, where it has one. Labels are a model, an outcome, a status: never a key, a
-request or anything that a client wrote.
+Names are vLLM's, with our prefix, where vLLM has one. Labels are a model, an outcome, a status: never a key,
+an id or anything that a client wrote.
 
-With several API processes, each writes its counts into a shared directory (the client library's
-multiprocess mode, which the variable PROMETHEUS_MULTIPROC_DIR switches on before its import), and whoever
-is asked adds them up.
+With several API processes, each writes its counts into a shared directory: that is the client library's
+multiprocess mode, which the variable PROMETHEUS_MULTIPROC_DIR switches on before the library is imported. The
+parent process adds the counts up.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -27,7 +27,7 @@ EngineReadings: TypeAlias = Mapping[str, Mapping[str, int]]
 """What engines count, by the id of their model and the engine's name of the count."""
 
 StoreCall: TypeAlias = Literal["key", "usage", "round"]
-"""A key is looked up; entries are written; what is done every few seconds."""
+"""The look-up of a key, the writing of entries, and the heartbeat."""
 
 _REQUEST_BOUNDS_S = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 600)
 _WAIT_BOUNDS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -53,7 +53,7 @@ ENGINE_COUNTERS = (
 
 @dataclass(frozen=True, slots=True)
 class ModelMetrics:
-    """Of one model, looked up once: to find a metric by its labels takes longer than to count."""
+    """The metrics of one model, cached: looking a metric up by its labels takes longer than counting."""
 
     running: Gauge
     waiting: Gauge
@@ -73,30 +73,44 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._of_models: dict[str, ModelMetrics] = {}
-        gauge, counter, histogram = self._gauge, self._counter, self._histogram
-        self.running = gauge("num_requests_running", "Chat requests that are being answered.")
-        self.waiting = gauge("num_requests_waiting", "Chat requests that wait for their turn.")
-        self.queue_s = histogram("request_queue_time_seconds", "Time before a turn came.", _WAIT_BOUNDS_S)
-        self.first_token_s = histogram(
+        self._meter_requests()
+        self._meter_bodies()
+        self._meter_store()
+        self._meter_limits()
+
+    def _meter_requests(self) -> None:
+        self.running = self._gauge("num_requests_running", "Chat requests that are being answered.")
+        self.waiting = self._gauge("num_requests_waiting", "Chat requests that wait for their turn.")
+        self.queue_s = self._histogram(
+            "request_queue_time_seconds", "Time before a turn came.", _WAIT_BOUNDS_S
+        )
+        self.first_token_s = self._histogram(
             "time_to_first_token_seconds", "From a request's arrival to its first token.", _WAIT_BOUNDS_S
         )
-        self.per_token_s = histogram(
+        self.per_token_s = self._histogram(
             "request_time_per_output_token_seconds",
             "A request's mean time between tokens after the first.",
             _TOKEN_BOUNDS_S,
         )
-        self.whole_s = histogram(
+        self.whole_s = self._histogram(
             "e2e_request_latency_seconds", "From a request's arrival to its end.", _REQUEST_BOUNDS_S
         )
-        self.prompt_tokens = counter("prompt_tokens", "Prompt tokens.")
-        self.cached_tokens = counter("prompt_tokens_cached", "Those of them that the prefix cache held.")
-        self.generation_tokens = counter("generation_tokens", "Tokens generated, reasoning included.")
-        self.reasoning_tokens = counter("reasoning_tokens", "Those of them that are reasoning.")
-        self.successes = counter("request_success", "Choices that were finished.", "finished_reason")
-        self.failures = counter("request_failure", "Requests without a whole reply, by error.", "code")
+        self.prompt_tokens = self._counter("prompt_tokens", "Prompt tokens.")
+        self.cached_tokens = self._counter(
+            "prompt_tokens_cached", "Those of them that the prefix cache held."
+        )
+        self.generation_tokens = self._counter("generation_tokens", "Tokens generated, reasoning included.")
+        self.reasoning_tokens = self._counter("reasoning_tokens", "Those of them that are reasoning.")
+        self.successes = self._counter("request_success", "Choices that were finished.", "finished_reason")
+        self.failures = self._counter("request_failure", "Requests without a whole reply, by error.", "code")
         self.responses = Counter(
             "tessera_http_responses", "Responses by status.", ["status"], registry=self.registry
         )
+        self.spans_lost = Counter(
+            "tessera_spans_lost", "Spans that the traces' collector did not take.", registry=self.registry
+        )
+
+    def _meter_limits(self) -> None:
         self.refused = Counter(
             "tessera_requests_refused",
             "Requests that a limit or a key's permissions refused.",
@@ -110,26 +124,12 @@ class Metrics:
             registry=self.registry,
             multiprocess_mode="livesum",
         )
-        self._meter_bodies()
         self.limiter_fallback = Gauge(
             "tessera_limiter_fallback",
             "API processes that count by themselves because Redis does not answer.",
             registry=self.registry,
             multiprocess_mode="livesum",
         )
-        self.ledger_lag_s = Histogram(
-            "tessera_ledger_lag_seconds",
-            "From a request's end until that is on record.",
-            registry=self.registry,
-            buckets=_TOKEN_BOUNDS_S,
-        )
-        self.ledger_failures = Counter(
-            "tessera_ledger_failures", "Times that usage could not be written.", registry=self.registry
-        )
-        self.spans_lost = Counter(
-            "tessera_spans_lost", "Spans that the traces' collector did not take.", registry=self.registry
-        )
-        self._meter_store()
 
     def _meter_bodies(self) -> None:
         self.body_bytes = Gauge(
@@ -146,6 +146,15 @@ class Metrics:
         )
 
     def _meter_store(self) -> None:
+        self.ledger_lag_s = Histogram(
+            "tessera_ledger_lag_seconds",
+            "From a request's end until that is on record.",
+            registry=self.registry,
+            buckets=_TOKEN_BOUNDS_S,
+        )
+        self.ledger_failures = Counter(
+            "tessera_ledger_failures", "Times that usage could not be written.", registry=self.registry
+        )
         self.store_up = Gauge(
             "tessera_store_up",
             "Whether every API process reaches the store: 1, or 0.",
@@ -174,7 +183,7 @@ class Metrics:
         )
 
     def of(self, model_id: str) -> ModelMetrics:
-        """Those that have no other label."""
+        """The metrics whose only label is the model."""
         known = self._of_models.get(model_id)
         if known is None:
             known = self._of_models[model_id] = ModelMetrics(
@@ -192,7 +201,7 @@ class Metrics:
         return known
 
     def _gauge(self, name: str, about: str) -> Gauge:
-        # Those of a process that has died must not count.
+        # livesum: the gauges of a process that has died must not count.
         return Gauge(f"tessera_{name}", about, ["model"], registry=self.registry, multiprocess_mode="livesum")
 
     def _counter(self, name: str, about: str, *labels: str) -> Counter:
@@ -233,8 +242,8 @@ class EngineCounts(Collector):
 def exposition(
     metrics: Metrics | None, engines: Callable[[], EngineReadings], shared: Path | None = None
 ) -> Callable[[], bytes]:
-    """What gives all counts as Prometheus reads them: those of this process, or those that several wrote
-    into `shared`, and the engines'.
+    """Returns a function that renders all metrics for Prometheus: those of this process, or those that
+    several processes wrote into `shared`, and the engines'.
     """
     registry = metrics.registry if metrics and not shared else CollectorRegistry()
     registry.register(EngineCounts(engines))
@@ -244,5 +253,5 @@ def exposition(
 
 
 def forget(pid: int, shared: Path) -> None:
-    """A process has ended: its gauges count no more, its counters still do."""
+    """Drops the gauges of a process that has ended; its counters still count."""
     mark_process_dead(pid, str(shared))

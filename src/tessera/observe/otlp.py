@@ -1,8 +1,8 @@
 """Spans on their way to a collector, by OTLP over HTTP: the one module that knows OpenTelemetry.
 
-A thread sends them in batches. What waits is bounded, and what a collector does not take in time is lost:
-no request waits for it, and none fails because of it. The variables OTEL_… that the library reads (headers,
-resource attributes, the sampler) hold here too.
+A thread sends them in batches. Its queue is bounded, and spans that the collector does not take in time are
+lost: no request waits for them, and none fails because of them. The library's own variables, OTEL_…, hold
+here too (headers, resource attributes, the sampler).
 """
 
 import asyncio
@@ -18,9 +18,10 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from tessera import __version__
+from tessera.core.record import RequestRecord, RequestStep
 from tessera.observe.logs import log
 from tessera.observe.metrics import Metrics
-from tessera.observe.spans import Trace
+from tessera.observe.spans import span_of
 
 _PATH = "/v1/traces"
 _CLOSING_S = 2.0
@@ -29,42 +30,42 @@ _logger = logging.getLogger(__name__)
 
 
 class OtlpTraces:
-    """`Traces` to the collector at `endpoint`, such as http://collector:4318."""
+    """`Traces` to the collector at `endpoint`, such as http://collector:4318. The first span connects."""
 
     def __init__(self, endpoint: str, metrics: Metrics) -> None:
-        """Nothing is connected before there is a span."""
         own = Resource({"service.name": "tessera", "service.version": __version__})
         provider = TracerProvider(resource=own.merge(OTELResourceDetector().detect()), shutdown_on_exit=False)
         exporter = OTLPSpanExporter(endpoint.rstrip("/") + _PATH)
-        self._processor = BatchSpanProcessor(_Noticing(exporter, metrics))
+        self._processor = BatchSpanProcessor(_LossCounting(exporter, metrics))
         provider.add_span_processor(self._processor)
         self._tracer = provider.get_tracer("tessera", __version__)
         self._parents = TraceContextTextMapPropagator()
 
-    def report(self, trace: Trace) -> None:
-        """See `Traces`."""
-        told = trace.span()
+    def reached(self, record: RequestRecord, step: RequestStep) -> None:
+        pass
+
+    def closed(self, record: RequestRecord) -> None:
+        made = span_of(record)
         # Of its caller a span knows the ids: `tracestate` is free text.
-        parent = self._parents.extract({"traceparent": told.traceparent} if told.traceparent else {})
+        parent = self._parents.extract({"traceparent": made.traceparent} if made.traceparent else {})
         span = self._tracer.start_span(
-            told.name, parent, SpanKind.SERVER, told.attributes, start_time=told.begun_ns
+            made.name, parent, SpanKind.SERVER, made.attributes, start_time=made.begun_ns
         )
-        for name, at_ns in told.events:
+        for name, at_ns in made.events:
             span.add_event(name, timestamp=at_ns)
-        if told.failed:
+        if made.failed:
             span.set_status(Status(StatusCode.ERROR))
-        span.end(told.ended_ns)
+        span.end(made.ended_ns)
 
     async def aclose(self) -> None:
-        """See `Traces`."""
-        # A thread that nobody waits for at the end: a collector may be silent for long.
+        # Nobody waits for this thread when the process ends: a collector may be silent for long.
         closing = threading.Thread(target=self._processor.shutdown, daemon=True)
         closing.start()
         await asyncio.to_thread(closing.join, _CLOSING_S)
 
 
-class _Noticing(SpanExporter):
-    """Counts what is lost, and logs the first and the last time of it."""
+class _LossCounting(SpanExporter):
+    """Counts spans that are lost; logs when that begins and when it ends."""
 
     def __init__(self, exporter: SpanExporter, metrics: Metrics) -> None:
         self._exporter = exporter
@@ -72,7 +73,6 @@ class _Noticing(SpanExporter):
         self._is_down = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """See `SpanExporter`."""
         result = self._exporter.export(spans)
         is_down = result is not SpanExportResult.SUCCESS
         if is_down:
@@ -85,5 +85,4 @@ class _Noticing(SpanExporter):
         return result
 
     def shutdown(self) -> None:
-        """See `SpanExporter`."""
         self._exporter.shutdown()

@@ -13,10 +13,10 @@ from typing import Annotated, TypeVar
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from tessera.core.usage import GroupBy, UsageQuestion
 from tessera.errors import OperatorError
 from tessera.store.accounts import can_be_name
 from tessera.store.keys import Terms
-from tessera.store.usage import By, Question
 from tessera.wire.reading import convert, decode
 from tessera.wire.usage import read_day
 
@@ -102,16 +102,16 @@ class UsageQuery(Query, frozen=True, kw_only=True):
     key: str | None = None
     since: str | None = None
     until: str | None = None
-    by: By = "day"
+    by: GroupBy = "day"
 
-    def question(self) -> Question:
+    def question(self) -> UsageQuestion:
         """The question for the database; raises `RequestError`."""
         for param, name in (("account", self.account), ("key", self.key)):
             if name is not None and not can_be_name(name):
                 raise OperatorError(f"{param} is {name[:50]!r}, which is nobody's name or id.", param=param)
         since = None if self.since is None else read_day(self.since, "since")
         until = None if self.until is None else read_day(self.until, "until")
-        return Question(self.by, since, until, named=self.account, key=self.key)
+        return UsageQuestion(self.by, since, until, named=self.account, key=self.key)
 
 
 class AuditQuery(Query, frozen=True, kw_only=True):

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TypeAlias
 
+from tessera.core.usage import GroupBy, UsageSum
 from tessera.store.accounts import Account
 from tessera.store.audit import Change
 from tessera.store.keys import Key
-from tessera.store.usage import By, Sum
 from tessera.wire.usage import UsageTotals, counts, total
 
 Row: TypeAlias = Mapping[str, object]
@@ -55,7 +55,7 @@ def change_row(change: Change) -> Row:
     return asdict(change)
 
 
-def usage_report(by: By, sums: Sequence[Sum]) -> Report:
+def usage_report(by: GroupBy, sums: Sequence[UsageSum]) -> Report:
     """Sums of usage as rows, with their totals."""
     return Report([{by: each.group, **_named(counts(each))} for each in sums], _named(total(sums)))
 

@@ -1,4 +1,4 @@
-"""A second HTTP server in the parent process, on an address of its own: never the public one."""
+"""The admin listener: a second HTTP server in the parent process, on an address of its own."""
 
 import asyncio
 import socket
@@ -14,8 +14,8 @@ from tessera.server.http1.protocol import GuardedProtocol
 
 
 @asynccontextmanager
-async def answering(app: Callable[..., Any], listener: socket.socket | None) -> AsyncGenerator[None]:
-    """Serve `app` on the socket for as long as the context lasts; without a socket, nothing is served."""
+async def serving_admin(app: Callable[..., Any], listener: socket.socket | None) -> AsyncGenerator[None]:
+    """Serves `app` on the socket while the context lasts; without a socket it serves nothing."""
     if listener is None:
         yield
         return

@@ -2,12 +2,14 @@
 
     python -m tessera.server.api FD
 
-FD is an inherited, bound socket. Standard input begins with an `ApiPlan`; after that it is the lifeline: it
-ends when the parent wants this process to stop, or has itself ended. The first byte on standard output says
-that a model can answer; from then on, one byte a second is the heartbeat. SIGTERM begins the shutdown.
+FD is an inherited, bound socket. Standard input begins with an `ApiPlan`; after that it is the lifeline,
+which ends when the parent wants this process to stop, or has itself ended. The first byte on standard output
+says that a model can answer; from then on, one byte a second is the heartbeat. SIGTERM begins the shutdown,
+and SIGUSR1 writes the stacks of all threads to standard error.
 """
 
 import asyncio
+import faulthandler
 import gc
 import os
 import signal
@@ -30,8 +32,8 @@ from tessera.observe.logs import configure
 from tessera.processes.frames import frame, read_frame
 from tessera.server.draining import DrainingServer
 from tessera.server.http1.protocol import GuardedProtocol
-from tessera.server.listening import listen
 from tessera.server.models import ModelPlan, open_catalog
+from tessera.server.sockets import listen
 from tessera.server.wiring import wire_service
 from tessera.settings import Settings
 
@@ -81,6 +83,7 @@ class Api:
         """Nothing runs before `run`. The settings have a key."""
         service = wire_service(settings, catalog, secret)
         self.metrics = service.metrics
+        self.records = service.in_flight.records
         config = uvicorn.Config(build_app(service), http=GuardedProtocol, lifespan="on", **UVICORN)
         config.load()
         self._models = catalog.models()
@@ -142,15 +145,15 @@ async def _work(plan: ApiPlan, listener: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, api.drain)
 
-    def feel_lifeline() -> None:
+    def read_lifeline() -> None:
         if not os.read(_STDIN, 1):
             loop.remove_reader(_STDIN)
             api.end()
 
-    loop.add_reader(_STDIN, feel_lifeline)
+    loop.add_reader(_STDIN, read_lifeline)
 
     def beat() -> None:
-        with suppress(BrokenPipeError):  # the lifeline has ended, too
+        with suppress(BrokenPipeError):  # the parent has exited: so has the lifeline ended
             os.write(_STDOUT, b"\n")
         loop.call_later(BEAT_S, beat)
 
@@ -158,7 +161,8 @@ async def _work(plan: ApiPlan, listener: socket.socket) -> None:
 
 
 def main() -> None:
-    """Serve on the socket whose file descriptor is the first argument."""
+    """Serves on the socket whose file descriptor is the first argument."""
+    faulthandler.register(signal.SIGUSR1)
     plan = read_plan(_STDIN)
     configure(plan.settings.log_level, plan.settings.log_format)
     loop = asyncio.Runner(loop_factory=uvloop.new_event_loop)

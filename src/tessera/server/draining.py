@@ -1,10 +1,12 @@
-"""uvicorn's server with a way down that loses no reply.
+"""uvicorn's server with a shutdown that loses no reply.
 
-    drain   /readyz answers 503, everything else goes on: a balancer has `delay_s` to notice
-            after it, new chat requests get 503 and running replies are finished, for up to `grace_s`
-    end     replies that still run end with an error, and so does the server
+| phase | begins | `/readyz` | new chat requests | running replies |
+|---|---|---|---|---|
+| leaving | at `drain` | 503 | answered: a balancer has `delay_s` to notice | go on |
+| draining | after `delay_s` | 503 | 503 | go on, for up to `grace_s` |
+| ended | at the last reply, after `grace_s`, or at `end` | no answer | no answer | end with an error |
 
-From `drain` on, every response closes its connection, so that clients connect anew, elsewhere.
+From `drain` on, every response closes its connection, so that clients connect to another server.
 """
 
 import asyncio
@@ -21,31 +23,28 @@ _CLOSE = (b"connection", b"close")
 
 
 class SignalFreeServer(uvicorn.Server):
-    """A server that leaves signals to whoever runs it; `listening` is set when it answers."""
+    """A server that handles no signals; `listening` is set when it answers."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.listening = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn does it."""
         await super().startup(sockets)
         self.listening.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn does it; what the application holds is put away also when there is a hurry."""
         await super().shutdown(sockets)
-        if self.force_exit:
+        if self.force_exit:  # uvicorn would then leave the application's resources open
             await self.lifespan.shutdown()
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
-        """In place of uvicorn's."""
         yield
 
 
 class DrainingServer(SignalFreeServer):
-    """Ends by itself after `drain`, when the last reply is finished or the grace is over."""
+    """After `drain` it ends by itself, when the last reply is finished or `grace_s` is over."""
 
     def __init__(
         self, config: uvicorn.Config, in_flight: InFlight, *, delay_s: float, grace_s: float
@@ -57,7 +56,7 @@ class DrainingServer(SignalFreeServer):
         self._refuse_at: float | None = None
 
     def drain(self) -> None:
-        """Begin the way down."""
+        """Begins the shutdown; further calls change nothing."""
         if self._refuse_at is None:
             self._in_flight.leave()
             self.config.encoded_headers.append(_CLOSE)
@@ -67,13 +66,14 @@ class DrainingServer(SignalFreeServer):
                 self._refuse()
 
     def end(self) -> None:
-        """Go the rest of it at once."""
+        """Ends the shutdown now; replies that still run end with an error."""
         self._in_flight.drain()
         self._in_flight.end()
-        self.should_exit = self.force_exit = True
+        self.should_exit = True
+        self.force_exit = True
 
     async def on_tick(self, counter: int) -> bool:
-        """Called ten times a second; true ends the server."""
+        """Uvicorn calls this ten times a second; True ends the server."""
         now = time.monotonic()
         if self._refuse_at is not None and now >= self._refuse_at:
             self._refuse()
@@ -85,7 +85,7 @@ class DrainingServer(SignalFreeServer):
         return await super().on_tick(counter)
 
     def _refuse(self) -> None:
-        """Take no more work; a connection without a request is closed, the others after theirs."""
+        """Takes no more requests; idle connections are closed, the others after their request."""
         if not self._in_flight.draining:
             self._in_flight.drain()
             for connection in tuple(self.server_state.connections):

@@ -1,6 +1,6 @@
-"""The store with the tables of this version: made, or brought up to date, before it is used.
+"""Migrates the store to this version's schema before it is used.
 
-API processes need none of this, and start without the library that it takes.
+API processes do not need this, and start without alembic, which takes long to import.
 """
 
 import asyncio
@@ -12,17 +12,17 @@ from tessera.errors import CommandError, StartupError, StoreUnavailable
 from tessera.observe.logs import log
 from tessera.server.storage import database_url, opened, spool_folder, spools_of_others
 from tessera.settings import Settings
+from tessera.store.database import Database, Transaction, sqlite_path, transaction
 from tessera.store.failures import reason_of
 from tessera.store.migration import current, latest, upgrade
-from tessera.store.opening import Changes, Store, sqlite_path, transaction
 
 RETRY_S = 2.0
 _logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def changing(settings: Settings) -> Generator[Changes]:
-    """One transaction on the store that the settings name; an empty one gets its tables first.
+def changing(settings: Settings) -> Generator[Transaction]:
+    """A transaction on the configured store; an empty database gets its tables first.
 
     Raises `CommandError` if it is at another revision than this version's.
     """
@@ -39,9 +39,9 @@ def changing(settings: Settings) -> Generator[Changes]:
 
 
 @asynccontextmanager
-async def prepared(settings: Settings) -> AsyncGenerator[Store]:
-    """The store, which is brought up to date before, or, if it is a PostgreSQL that cannot be reached now, as
-    soon as it can be. Raises `StartupError` for an SQLite file that cannot be used.
+async def prepared(settings: Settings) -> AsyncGenerator[Database]:
+    """The migrated store. A PostgreSQL that cannot be reached now is migrated as soon as it can be. Raises
+    `StartupError` for an SQLite file that cannot be used.
     """
     own = str(spool_folder(settings))
     for folder in spools_of_others(settings):
@@ -64,12 +64,12 @@ async def prepared(settings: Settings) -> AsyncGenerator[Store]:
                 await asyncio.gather(later, return_exceptions=True)
 
 
-async def _upgrade_later(store: Store, reason: str) -> None:
+async def _upgrade_later(store: Database, reason: str) -> None:
     while True:
         await asyncio.sleep(RETRY_S)
         try:
             await asyncio.to_thread(upgrade, store)
-        except Exception as error:  # whatever it is, somebody may set it right
+        except Exception as error:  # of any class: an operator may solve the problem
             if (other := reason_of(error)) != reason:
                 reason = other
                 log(_logger, "error", "store still unavailable", reason=reason, retry_in_s=RETRY_S)

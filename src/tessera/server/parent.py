@@ -5,6 +5,7 @@ With one worker the API runs in this process, with more in processes of their ow
 
 import asyncio
 import dataclasses
+import faulthandler
 import logging
 import signal
 import socket
@@ -18,21 +19,22 @@ from typing import Protocol
 import uvloop
 
 from tessera import __version__
-from tessera.access.keys import Seal, generate_key
+from tessera.access.keys import KeyHasher, generate_key
 from tessera.catalog import Catalog, Model
 from tessera.engine.host.process import EngineProcess
 from tessera.engine.registry import engine_row
 from tessera.errors import EngineError, StartupError
 from tessera.http.admin.app import admin_app
+from tessera.http.admin.debug import debug_routes
 from tessera.http.admin.routes import admin_routes
 from tessera.models.progress import Progress
 from tessera.observe.logs import configure, log
 from tessera.observe.metrics import exposition
-from tessera.server.admin import answering
+from tessera.server.admin import serving_admin
 from tessera.server.api import Api, ApiPlan
-from tessera.server.listening import address, bind, shared
 from tessera.server.migrating import prepared
 from tessera.server.models import ModelPlan, catalog_of, prepare_models, read_blueprint
+from tessera.server.sockets import address, bind, shared
 from tessera.server.storage import pepper
 from tessera.server.systemd import notify
 from tessera.server.wiring import limits, tiers
@@ -45,7 +47,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Front(Protocol):
-    """What answers HTTP."""
+    """What answers HTTP. Its shutdown has the phases of `server/draining.py`."""
 
     async def run(self, started: Callable[[], None]) -> None:
         """Serves until the shutdown has finished; calls `started` once a model can answer."""
@@ -63,6 +65,7 @@ class Front(Protocol):
 def run_service(settings: Settings, progress: Progress) -> None:
     """Serves the models of the settings until a signal asks for the end; raises `StartupError`."""
     configure(settings.log_level, settings.log_format)
+    faulthandler.register(signal.SIGUSR1)
     # Bad settings stop the start before anything is downloaded.
     for each in model_settings(settings):
         engine_row(each)
@@ -73,7 +76,7 @@ def run_service(settings: Settings, progress: Progress) -> None:
     for number in _SIGNALS:  # until the loop takes them over
         signal.signal(number, lambda number, frame: sys.exit(0))
     with ExitStack() as stack:
-        # Bound first, so that a port in use is known before anything is downloaded; they listen later.
+        # Bound first, so that a port in use is reported before anything is downloaded; they listen later.
         listener = stack.enter_context(bind(settings.host, settings.port, "--host and --port"))
         admin = None
         if settings.admin_port is not None:
@@ -101,19 +104,21 @@ async def _serve(
         front: Front
         if settings.workers == 1:
             front = api = Api(catalog, settings, secret, listener)
+            records = api.records
             shown = exposition(api.metrics, lambda: _counts(engines))
         else:
             placed = zip(models, addresses, strict=True)
             plans = tuple(dataclasses.replace(plan, address=at) for plan, at in placed)
             plan = ApiPlan(dataclasses.replace(settings, models=None), secret, plans)
             front = Workers(plan, shared(listener, settings.workers), metrics_directory)
+            records = None
             shown = exposition(None, lambda: _counts(engines), metrics_directory)
         _obey_signals(front)
         new_key = None if given.api_key else settings.api_key
         announce = _Announcement(settings.workers, catalog, address(listener), new_key)
         async with prepared(settings) as store:
-            routes = admin_routes(store, tiers(settings), Seal(secret))
-            async with answering(admin_app(shown, given.admin_key, routes), admin):
+            routes = [*admin_routes(store, tiers(settings), KeyHasher(secret)), *debug_routes(records)]
+            async with serving_admin(admin_app(shown, given.admin_key, routes), admin):
                 await run(front, engines, announce)
 
 

@@ -1,4 +1,4 @@
-"""The store as commands use it: where it is, what is beside it, and who asks."""
+"""Where the store of the settings is, what lies beside it, and who changes it."""
 
 import hashlib
 import os
@@ -13,61 +13,70 @@ from tessera.access.pepper import find_pepper
 from tessera.errors import StoreUnavailable
 from tessera.settings import Settings
 from tessera.store.accounts import can_be_name
-from tessera.store.opening import Store, default_url, open_store, place, shown, sqlite_path
+from tessera.store.database import (
+    Database,
+    default_url,
+    location,
+    open_database,
+    sqlite_path,
+    without_passwords,
+)
 
 _MAX_USER_NAME = 90
 """Characters, for which the audit has room."""
 
 
 def database_url(settings: Settings) -> str:
-    """Where the store is."""
+    """The URL of the store."""
     return settings.database_url or default_url()
 
 
 def pepper(settings: Settings) -> bytes:
-    """What the store's digests are made with; raises `StartupError`."""
+    """The secret that the digests of stored keys are derived from; raises `StartupError`."""
     return find_pepper(settings.pepper, sqlite_path(database_url(settings)))
 
 
 def spool_folder(settings: Settings) -> Path:
-    """Where usage waits while the store is away; each database has its own."""
+    """The folder of the usage journal; each database has its own."""
     url = database_url(settings)
     if path := sqlite_path(url):
         return path.with_name(path.name + ".spool")
-    of_store = hashlib.sha256(place(url).encode()).hexdigest()[:12]
+    of_store = hashlib.sha256(location(url).encode()).hexdigest()[:12]
     return platformdirs.user_data_path("tessera") / f"{of_store}.spool"
 
 
 def spools_of_others(settings: Settings) -> list[Path]:
-    """Folders beside `spool_folder` in which usage waits: nobody fetches it if their store is this one, under
-    an address that it had before.
+    """Folders beside `spool_folder` in which usage waits. If the store's address has changed, one of them may
+    be its former folder, whose usage nobody would write.
     """
     own = spool_folder(settings)
     waiting: set[Path] = set()
     for path in own.parent.glob("*.spool/*.usage.jsonl"):
-        with suppress(OSError):  # its server may fetch it just now
+        with suppress(OSError):  # its server may delete it just now
             if path.stat().st_size:
                 waiting.add(path.parent)
     return sorted(waiting - {own})
 
 
 @contextmanager
-def opened(settings: Settings) -> Generator[Store]:
-    """The store that the settings name, as it is; that it cannot answer is said with the reason."""
+def opened(settings: Settings) -> Generator[Database]:
+    """The configured store, not migrated. `StoreUnavailable` is raised with the reason and the URL."""
     url = database_url(settings)
-    store = open_store(url)
+    store = open_database(url)
     try:
         yield store
     except StoreUnavailable as error:
         if error.reason is None:
             raise
-        raise StoreUnavailable(f"The store {shown(url)} cannot be used: {error.reason}.") from error
+        raise StoreUnavailable(
+            f"The store {without_passwords(url)} cannot be used: {error.reason}."
+        ) from error
     finally:
         store.dispose()
 
 
 def actor() -> str:
-    """Who runs the command, for the audit: as the system says, for anybody can change the environment."""
+    """The user who runs the command, for the audit. Not from the environment, which anybody can change."""
     user = os.getuid()
     try:
         name = pwd.getpwuid(user).pw_name

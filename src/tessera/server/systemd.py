@@ -1,4 +1,4 @@
-"""What a service manager wants to know, in the words of sd_notify(3); without one, nothing is said."""
+"""Notifies the service manager, if there is one, by the protocol of sd_notify(3)."""
 
 import os
 import socket
@@ -6,7 +6,7 @@ from typing import Literal
 
 
 def notify(state: Literal["READY=1", "STOPPING=1"]) -> None:
-    """Send the state to the socket that NOTIFY_SOCKET names; one that is not there is no reason to end."""
+    """Sends the state to the socket that NOTIFY_SOCKET names. That the socket is missing is no error."""
     path = os.environ.get("NOTIFY_SOCKET", "")
     if not path.startswith(("/", "@")):
         return

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from contextlib import AsyncExitStack
 
 from tessera.access.capacity import Capacity, reserve
-from tessera.access.keys import OPERATOR, Keys, Seal
+from tessera.access.keys import OPERATOR, KeyHasher, Keys
 from tessera.access.limits import Limiter, MemoryLimiter
 from tessera.access.stored_keys import StoredKeys
 from tessera.access.tiers import OPERATOR_TIER, Tiers, configured
@@ -15,28 +15,30 @@ from tessera.errors import StartupError
 from tessera.http.limits import BODIES_PER_ACCOUNT, BODIES_PER_PRIORITY, HttpLimits
 from tessera.http.service import Service
 from tessera.observe.metrics import Metrics
-from tessera.observe.spans import Traces, Untraced
+from tessera.observe.spans import Traces
 from tessera.server.storage import database_url, spool_folder
 from tessera.settings import Settings
+from tessera.store.database import open_database
 from tessera.store.holders import Holders
-from tessera.store.opening import open_store
 from tessera.usage.ledger import SqlLedger
 
 
 def wire_service(settings: Settings, catalog: Catalog, secret: bytes) -> Service:
     """The service of one API process; `secret` is the pepper. Raises `StartupError`."""
-    resources, metrics, named = AsyncExitStack(), Metrics(), tiers(settings)
+    resources = AsyncExitStack()
+    metrics = Metrics()
+    named = tiers(settings)
     known = Keys(secret=secret)
     if settings.api_key:
         known.add(settings.api_key, OPERATOR, named[OPERATOR_TIER])
-    accounts = open_store(database_url(settings))
+    accounts = open_database(database_url(settings))
     resources.callback(accounts.dispose)
     keys = StoredKeys(
-        known, Seal(secret), Holders(accounts), named, metrics=metrics, fresh_s=settings.key_cache_s
+        known, KeyHasher(secret), Holders(accounts), named, metrics=metrics, fresh_s=settings.key_cache_s
     )
     resources.push_async_callback(keys.aclose)
-    # The ledger's connections may lose the last commits in a power cut: its own files have them too.
-    usage = open_store(database_url(settings), survives_power_cut=False)
+    # In a power cut the ledger's connections may lose the last commits: that makes commits much cheaper.
+    usage = open_database(database_url(settings), survives_power_cut=False)
     resources.callback(usage.dispose)
     ledger = SqlLedger(usage, spool_folder(settings), metrics, settings.usage_retention_days)
     return Service(
@@ -56,7 +58,7 @@ def wire_service(settings: Settings, catalog: Catalog, secret: bytes) -> Service
 
 
 def limits(settings: Settings) -> HttpLimits:
-    """What a connection may cost; raises `StartupError` if a body of the largest size would never fit."""
+    """The limits of requests; raises `StartupError` if a body of the largest size would never fit."""
     most = settings.max_body_bytes
     account_bytes = settings.account_body_bytes or BODIES_PER_ACCOUNT * most
     priority_bytes = settings.priority_body_bytes or BODIES_PER_PRIORITY * most
@@ -75,10 +77,13 @@ def limits(settings: Settings) -> HttpLimits:
 
 
 def capacity(settings: Settings, models: Collection[Model]) -> Capacity:
-    """Of one API process. A few more than the engines compute at once: as one ends, the next is there."""
+    """The places of one API process: a few more than the engines compute at once, so that when a sequence
+    ends the next one is in its engine already.
+    """
     n_sequences = sum(model.engine.info.max_sequences for model in models)
     at_once = settings.max_running or math.ceil(1.25 * n_sequences)
-    n_places, named = math.ceil(at_once / settings.workers), tiers(settings)
+    n_places = math.ceil(at_once / settings.workers)
+    named = tiers(settings)
     priorities = {named[name].priority for name in named.names()}
     return Capacity(
         max_running=n_places,
@@ -89,12 +94,12 @@ def capacity(settings: Settings, models: Collection[Model]) -> Capacity:
 
 
 def tiers(settings: Settings) -> Tiers:
-    """The defaults and what the settings say; raises `StartupError`."""
+    """The default tiers with the changes of the settings; raises `StartupError`."""
     return configured(settings.tiers or {})
 
 
 def limiter(settings: Settings, metrics: Metrics) -> Limiter:
-    """Of one API process: together in Redis, or its share of each account's limits."""
+    """The limiter of one API process: all of them count in Redis, or each grants its share of the limits."""
     if settings.redis_url is None:
         return MemoryLimiter(settings.workers)
     try:
@@ -112,12 +117,12 @@ def limiter(settings: Settings, metrics: Metrics) -> Limiter:
         ) from error
 
 
-def traces(settings: Settings, metrics: Metrics) -> Traces:
-    """Of one API process; raises `StartupError` if the library for them is not there, or what its variables
-    say cannot be.
+def traces(settings: Settings, metrics: Metrics) -> Traces | None:
+    """The traces of one API process; raises `StartupError` if their library is missing, or its variables are
+    invalid.
     """
     if settings.otlp_endpoint is None:
-        return Untraced()
+        return None
     try:
         from tessera.observe.otlp import OtlpTraces
     except ModuleNotFoundError as error:

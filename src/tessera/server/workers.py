@@ -20,7 +20,7 @@ from tessera.observe.metrics import forget
 from tessera.processes import children
 from tessera.processes.supervision import Pauses, patiently
 from tessera.server.api import BEAT_S, ApiPlan, pack
-from tessera.server.listening import listen
+from tessera.server.sockets import listen
 
 _logger = logging.getLogger(__name__)
 

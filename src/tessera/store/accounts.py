@@ -9,12 +9,12 @@ from sqlalchemy.exc import IntegrityError
 
 from tessera.errors import NameTaken, NotThere, OperatorError
 from tessera.store import audit
-from tessera.store.opening import held
+from tessera.store.database import locked
 from tessera.store.tables import ACCOUNTS
 
 PREFIX = "acc_"
 RESERVED = ("operator",)
-"""Names that are taken: the key that a service is started with belongs to `operator`."""
+"""Reserved names: the key that a service is started with belongs to `operator`."""
 
 MAX_NAME = 100
 """Characters of the name of an account or a key."""
@@ -32,7 +32,7 @@ class Account:
 
 
 def create(connection: Connection, name: str, tier: str, *, by: str) -> Account:
-    """Raises `OperatorError` for a name that cannot be one, `NameTaken` for one that is taken."""
+    """Raises `OperatorError` for an invalid name, `NameTaken` if another account has it."""
     require_name(name)
     if name in RESERVED or name.startswith(PREFIX):
         raise OperatorError(f"The name {name!r} is reserved. Choose another one.", param="name")
@@ -48,18 +48,18 @@ def create(connection: Connection, name: str, tier: str, *, by: str) -> Account:
 
 
 def find(connection: Connection, name_or_id: str, *, to_change: bool = False) -> Account:
-    """Raises `NotThere`. One that is to be changed nobody else changes meanwhile."""
+    """Raises `NotThere`. With `to_change`, the row is locked until the transaction has ended."""
     its_own = or_(ACCOUNTS.c.id == name_or_id, ACCOUNTS.c.name == name_or_id)
-    if can_be_name(name_or_id):  # PostgreSQL refuses to look for some of what cannot
+    if can_be_name(name_or_id):  # PostgreSQL raises an error for some texts that cannot
         rows = select(ACCOUNTS).where(its_own)
-        row = connection.execute(held(connection, rows) if to_change else rows).mappings().first()
+        row = connection.execute(locked(connection, rows) if to_change else rows).mappings().first()
         if row is not None:
             return account_of(row)
     message = f"There is no account {name_or_id[:MAX_NAME]!r}. List them to see all of them."
     raise NotThere(message, code="account_not_found")
 
 
-def everyone(connection: Connection) -> list[Account]:
+def all_accounts(connection: Connection) -> list[Account]:
     """By name."""
     rows = connection.execute(select(ACCOUNTS).order_by(ACCOUNTS.c.name)).mappings()
     return [account_of(row) for row in rows]
@@ -75,7 +75,7 @@ def set_tier(connection: Connection, name_or_id: str, tier: str, *, by: str) -> 
 
 
 def set_enabled(connection: Connection, name_or_id: str, enabled: bool, *, by: str) -> Account:
-    """While it is disabled, none of its keys is valid. Raises `NotThere`."""
+    """While an account is disabled, none of its keys is valid. Raises `NotThere`."""
     account = find(connection, name_or_id, to_change=True)
     if enabled != (account.disabled_s is None):
         disabled_s = None if enabled else time.time()
@@ -85,7 +85,7 @@ def set_enabled(connection: Connection, name_or_id: str, enabled: bool, *, by: s
 
 
 def account_of(row: RowMapping) -> Account:
-    """Of a row that has the table's columns, perhaps among others."""
+    """The account of a row, which may have other tables' columns too."""
     column = ACCOUNTS.c
     return Account(
         row[column.id], row[column.name], row[column.tier], row[column.created_s], row[column.disabled_s]
@@ -93,12 +93,12 @@ def account_of(row: RowMapping) -> Account:
 
 
 def can_be_name(text: str, max_characters: int = MAX_NAME) -> bool:
-    """Whether anything in the store can be called so, or have it as its id."""
+    """Whether a text can be a name or an id in the store."""
     return 0 < len(text) <= max_characters and text.isprintable() and text == text.strip()
 
 
 def require_name(name: str) -> None:
-    """Of an account or of a key; raises `OperatorError`."""
+    """Raises `OperatorError` if a text cannot be the name of an account or a key."""
     if not can_be_name(name):
         raise OperatorError(
             f"{name[:MAX_NAME]!r} is no name: send 1 to {MAX_NAME} printable characters.", param="name"

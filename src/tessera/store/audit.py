@@ -1,4 +1,4 @@
-"""Who changed what, and when: a row for every change to accounts and keys, in the same transaction."""
+"""The audit: a row for every change to accounts and keys, written in the transaction of the change."""
 
 import time
 from collections.abc import Mapping
@@ -22,9 +22,9 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
-    """Which changes; None is all. `account_id` is of an account and its keys; `before` is the id of a change,
-    that one not included.
+class AuditSearch:
+    """Which changes to show; None is all. `account_id` selects those of an account and its keys; `before` is
+    the id of the change to stop before.
     """
 
     account_id: str | None = None
@@ -37,12 +37,12 @@ class Search:
 def record(
     connection: Connection, actor: str, action: str, subject: str, detail: Mapping[str, object] | None = None
 ) -> None:
-    """`subject` is the id of what was changed, `detail` what it is now; no secret is among it."""
+    """`subject` is the id of what was changed, `detail` its new values, without secrets."""
     row = {"at_s": time.time(), "actor": actor, "action": action, "subject": subject}
     connection.execute(insert(AUDIT).values(**row, detail=dict(detail or {})))
 
 
-def search(connection: Connection, wanted: Search) -> list[Change]:
+def search(connection: Connection, wanted: AuditSearch) -> list[Change]:
     """The latest first."""
     query = select(AUDIT).order_by(AUDIT.c.id.desc()).limit(wanted.limit)
     if wanted.account_id is not None:

@@ -1,4 +1,4 @@
-"""What the driver says no with, as callers and the log are told."""
+"""The database driver's errors, translated for callers and for the log."""
 
 import logging
 from collections.abc import Generator
@@ -12,30 +12,30 @@ from tessera.errors import StoreUnavailable, TesseraError
 from tessera.observe.logs import log
 
 SECRETS = ("password", "sslpassword")
-"""Of the options that a URL may have."""
+"""Options of a URL that are secrets."""
 
 _OUTAGES = (OperationalError, InterfaceError, PoolTimeout)
 
 _logger = logging.getLogger(__name__)
-_logger.addHandler(logging.NullHandler())  # a command, which sets up no log, says it itself
+_logger.addHandler(logging.NullHandler())  # commands configure no log, and print the error themselves
 
 
 @contextmanager
-def explained(url: URL) -> Generator[None]:
-    """Whatever the store cannot do is `StoreUnavailable`: what it does not let this role do, or does not
-    understand, too. Rows that contradict others, and values that no column takes, stay what they are.
+def translated_errors(url: URL) -> Generator[None]:
+    """Raises `StoreUnavailable` for whatever the database cannot do, missing permissions and unknown tables
+    included. `IntegrityError` and `DataError` are raised as they are: they concern the values.
     """
     try:
         yield
     except (IntegrityError, DataError):
         raise
     except (DBAPIError, PoolTimeout) as error:
-        # No variable here holds what is raised: its frames, and with them cursors, would outlive it.
+        # Not assigned to a variable: its traceback would keep frames alive, and with them cursors.
         raise _unavailable(error, _first_line(error, url)) from error
 
 
 def _unavailable(error: DBAPIError | PoolTimeout, reason: str) -> StoreUnavailable:
-    if not isinstance(error, _OUTAGES):  # it may be a mistake of ours
+    if not isinstance(error, _OUTAGES):  # it may be a bug
         log(_logger, "error", "the store refuses", kind=type(error.orig).__name__, reason=reason)
     failure = StoreUnavailable("The store of accounts cannot answer. Send the request again.")
     failure.reason = reason
@@ -43,14 +43,14 @@ def _unavailable(error: DBAPIError | PoolTimeout, reason: str) -> StoreUnavailab
 
 
 def reason_of(error: Exception) -> str:
-    """What is known of a failure, for the store's operator."""
+    """The reason of a failure, for the operator of the database."""
     if isinstance(error, StoreUnavailable) and error.reason:
         return error.reason
     return error.message if isinstance(error, TesseraError) else type(error).__name__
 
 
 def _first_line(error: DBAPIError | PoolTimeout, url: URL) -> str:
-    """Of what the driver said, without the URL's passwords; lines that follow may quote values."""
+    """The first line of the driver's message, without passwords; further lines may quote values."""
     said = str(error.orig if isinstance(error, DBAPIError) else error).partition("\n")[0].rstrip(".")
     options = url.normalized_query
     for secret in (url.password, *(each for name in SECRETS for each in options.get(name, ()))):

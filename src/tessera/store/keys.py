@@ -10,16 +10,17 @@ from sqlalchemy import update as update_rows
 from tessera.errors import NotThere, OperatorError
 from tessera.store import audit
 from tessera.store.accounts import MAX_NAME, Account, can_be_name, require_name
-from tessera.store.opening import held
+from tessera.store.database import locked
 from tessera.store.tables import KEYS
 
-_MAX_MODELS, _MAX_MODEL_NAME = 100, 200
+_MAX_MODELS = 100
+_MAX_MODEL_NAME = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What can be changed of a key. `models` None allows all of them; `burst_rpm` is another limit of bursts
-    than the tier's, until `burst_until_s`; `expires_s` None is never.
+    """What can be changed of a key. `models` None allows all models. Until `burst_until_s`, `burst_rpm`
+    replaces the tier's limit of bursts. `expires_s` None is never.
     """
 
     name: str
@@ -52,7 +53,7 @@ class Key:
 def create(
     connection: Connection, account: Account, terms: Terms, *, digest: bytes, last4: str, by: str
 ) -> Key:
-    """`digest` is all that is kept of the secret; raises `OperatorError` for terms that make no sense."""
+    """`digest` is all that is stored of the secret. Raises `OperatorError` for invalid terms."""
     _check(terms)
     key = Key("key_" + secrets.token_hex(10), account.id, last4, terms, time.time())
     row = {"id": key.id, "account_id": account.id, "digest": digest, "last4": last4}
@@ -62,10 +63,10 @@ def create(
 
 
 def find(connection: Connection, key_id: str, *, to_change: bool = False) -> Key:
-    """Raises `NotThere`. One that is to be changed nobody else changes meanwhile."""
+    """Raises `NotThere`. With `to_change`, the row is locked until the transaction has ended."""
     if can_be_name(key_id):
         rows = select(KEYS).where(KEYS.c.id == key_id)
-        row = connection.execute(held(connection, rows) if to_change else rows).mappings().first()
+        row = connection.execute(locked(connection, rows) if to_change else rows).mappings().first()
         if row is not None:
             return key_of(row)
     message = f"There is no key {key_id[:MAX_NAME]!r}. List them to see all of them."
@@ -73,7 +74,7 @@ def find(connection: Connection, key_id: str, *, to_change: bool = False) -> Key
 
 
 def of_account(connection: Connection, account_id: str | None) -> list[Key]:
-    """In the order in which they were made; of all accounts, for None."""
+    """The account's keys, or all keys, in the order of their creation."""
     query = select(KEYS).order_by(KEYS.c.created_s, KEYS.c.id)
     if account_id is not None:
         query = query.where(KEYS.c.account_id == account_id)
@@ -81,10 +82,11 @@ def of_account(connection: Connection, account_id: str | None) -> list[Key]:
 
 
 def update(connection: Connection, key_id: str, terms: Terms, *, by: str) -> Key:
-    """Give it other terms; raises `NotThere`, or `OperatorError` if they make no sense."""
+    """Gives a key other terms; raises `NotThere`, or `OperatorError` for invalid terms."""
     key = find(connection, key_id, to_change=True)
     _check(terms)
-    before, after = _columns(key.terms), _columns(terms)
+    before = _columns(key.terms)
+    after = _columns(terms)
     changed = {name: value for name, value in after.items() if value != before[name]}
     if changed:
         connection.execute(update_rows(KEYS).where(KEYS.c.id == key_id).values(**changed))
@@ -93,7 +95,7 @@ def update(connection: Connection, key_id: str, terms: Terms, *, by: str) -> Key
 
 
 def revoke(connection: Connection, key_id: str, *, by: str) -> Key:
-    """For good; a second time changes nothing. Raises `NotThere`."""
+    """Revokes a key for ever; idempotent. Raises `NotThere`."""
     if find(connection, key_id, to_change=True).revoked_s is None:
         connection.execute(update_rows(KEYS).where(KEYS.c.id == key_id).values(revoked_s=time.time()))
         audit.record(connection, by, "key.revoke", key_id)
@@ -101,7 +103,7 @@ def revoke(connection: Connection, key_id: str, *, by: str) -> Key:
 
 
 def key_of(row: RowMapping) -> Key:
-    """Of a row that has the table's columns, perhaps among others."""
+    """The key of a row, which may have other tables' columns too."""
     column = KEYS.c
     models = row[column.models]
     terms = Terms(

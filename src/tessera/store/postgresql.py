@@ -1,7 +1,7 @@
-"""A connection to PostgreSQL that gives up a server which has fallen silent.
+"""A connection to PostgreSQL with a timeout of its own.
 
-The server ends statements that take too long, but not if it hangs itself, or the network swallows what it
-says: then the driver would wait for ever.
+The server ends statements that take too long. But if the server itself hangs, or the network drops its
+answer, the driver would wait for ever.
 """
 
 import math
@@ -23,21 +23,20 @@ T = TypeVar("T")
 
 SILENCE_S = 6.0
 LOCK_WAIT_S = 60.0
-"""For what a migration changes, and for other migrations."""
+"""A migration waits so long for the tables that it changes, and for other migrations."""
 
 
-class Impatient(Connection[TupleRow]):
-    """Raises `OperationalError`, and is closed, when nothing has come for `silence_s`."""
+class TimeoutConnection(Connection[TupleRow]):
+    """Raises `OperationalError`, and closes itself, when the server has sent nothing for `silence_s`."""
 
     silence_s = SILENCE_S
 
     def wait(  # pyright: ignore[reportIncompatibleMethodOverride] - the next versions' arguments too
         self, gen: PQGen[T], *interval: float, **timeout: float | None
     ) -> T:
-        """See `Connection`."""
-        return super().wait(self._in_time(gen), *interval, **timeout)
+        return super().wait(self._with_timeout(gen), *interval, **timeout)
 
-    def _in_time(self, gen: PQGen[T]) -> Generator[Any, Any, T]:
+    def _with_timeout(self, gen: PQGen[T]) -> Generator[Any, Any, T]:
         heard_s = time.monotonic()
         try:
             wanted = next(gen)
@@ -54,8 +53,8 @@ class Impatient(Connection[TupleRow]):
 
 
 @contextmanager
-def looking_up() -> Generator[None]:
-    """Raises `OperationalError` also for a host whose name cannot be one."""
+def translated_lookup_errors() -> Generator[None]:
+    """Raises `OperationalError` instead of `ValueError` for a host name that cannot be looked up."""
     try:
         yield
     except ValueError as error:
@@ -63,12 +62,12 @@ def looking_up() -> Generator[None]:
 
 
 @contextmanager
-def unhurried(connection: sqlalchemy.Connection) -> Generator[None]:
-    """In its transaction statements may take as long as they do, but not wait for a lock longer than
-    `LOCK_WAIT_S`: that raises `StoreUnavailable`.
+def without_timeouts(connection: sqlalchemy.Connection) -> Generator[None]:
+    """Statements of the transaction may take any time. If one waits for a lock longer than `LOCK_WAIT_S`, it
+    raises `StoreUnavailable`.
     """
     driver = connection.connection.driver_connection
-    assert isinstance(driver, Impatient)
+    assert isinstance(driver, TimeoutConnection)
     connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
     connection.exec_driver_sql(f"SET LOCAL lock_timeout = {round(LOCK_WAIT_S * 1000)}")
     driver.silence_s = math.inf

@@ -1,4 +1,4 @@
-"""The tables. Times are Unix seconds. Nothing that a client wrote or a model said is in any of them."""
+"""The tables. Times are Unix seconds. No table holds anything that a client wrote or a model said."""
 
 from sqlalchemy import (
     BigInteger,
@@ -35,7 +35,7 @@ ACCOUNTS = Table(
     Column("disabled_s", Float),
 )
 
-# `digest` is all there is of the secret; `models` None allows all of them.
+# `digest` is all that is stored of the secret; `models` None allows all models.
 KEYS = Table(
     "keys",
     METADATA,
@@ -54,7 +54,7 @@ KEYS = Table(
 )
 
 _IS_OPEN = text("finish = 'open'")
-# One row for each chat request, from its beginning: `finish` is "open" until it has ended. `day` is UTC.
+# One row for each chat request. `finish` is "open" until it has ended. `day` is UTC.
 USAGE = Table(
     "usage",
     METADATA,
@@ -79,7 +79,7 @@ USAGE = Table(
     Index("ix_usage_open", "instance", sqlite_where=_IS_OPEN, postgresql_where=_IS_OPEN),
 )
 
-# Sums of the rows of a day (UTC), which stay when the rows have gone.
+# Sums of the rows of a day (UTC); they are kept when the rows are deleted.
 USAGE_DAILY = Table(
     "usage_daily",
     METADATA,
@@ -95,7 +95,7 @@ USAGE_DAILY = Table(
     Column("reasoning_tokens", BigInteger, nullable=False),
 )
 
-# Servers that write usage, and when each was last seen: the open rows of one that is gone are closed.
+# Processes that write usage, with the time of their last heartbeat: open rows of dead ones are closed.
 INSTANCES = Table(
     "instances",
     METADATA,

@@ -1,11 +1,10 @@
-"""Usage in the store: a row for each request, sums of a day for those that are old, who writes them."""
+"""Usage in the store: a row for each request, sums of days for old requests, and the instances that write."""
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, lru_cache
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from sqlalchemy import (
     ColumnElement,
@@ -27,13 +26,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from tessera.core.entry import FINISHED, INTERRUPTED, OPEN, Entry
-from tessera.core.usage import Usage
-from tessera.store.opening import Line
+from tessera.core.usage import FINISHED, INTERRUPTED, OPEN, LedgerEntry, Usage, UsageQuestion, UsageSum
+from tessera.store.database import WriteConnection
 from tessera.store.tables import ACCOUNTS, INSTANCES, USAGE, USAGE_DAILY
 
 Insert: TypeAlias = postgresql.Insert | sqlite.Insert
-By: TypeAlias = Literal["day", "account", "key", "model"]
 
 DAY_S = 86_400
 _TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
@@ -42,68 +39,42 @@ _SUMMED = ("n_requests", "n_failed", *_TOKENS)
 _CHANGING = (*_TOKENS, "finish", "waited_s", "first_token_s", "whole_s")
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """Which requests to add up; None is all. Days are ISO dates in UTC, the last one included. `account` is
-    an id, `named` an id or a name.
-    """
-
-    by: By = "day"
-    since: str | None = None
-    until: str | None = None
-    account: str | None = None
-    named: str | None = None
-    key: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Sum:
-    """Requests added up. `group` is the day, the account's name, the key's id or the model that they share;
-    `n_failed` of them have no whole reply.
-    """
-
-    group: str
-    n_requests: int
-    n_failed: int
-    usage: Usage
-
-
-def write(connection: Connection, instance: str, entries: Iterable[Entry]) -> None:
-    """Insert entries, or bring their rows up to date. The same entry may be written any number of times:
-    what has ended stays as it ended. What was interrupted may be told of again, by one that was given up for
-    dead and lives: how it ended, or that it has got further.
+def write(connection: Connection, instance: str, entries: Iterable[LedgerEntry]) -> None:
+    """Inserts entries, or updates their rows. Idempotent: the row of a request that has ended does not
+    change. Only a row that was closed as `interrupted` may: a server wrongly presumed dead may still write
+    how the request ended, or that it has got further.
     """
     if rows := [_row(instance, entry) for entry in entries]:
         connection.exec_driver_sql(_writing(connection.dialect), rows)
 
 
-def write_down(line: Line, instance: str, entries: Iterable[Entry]) -> None:
-    """The same, in a transaction of its own."""
+def write_down(line: WriteConnection, instance: str, entries: Iterable[LedgerEntry]) -> None:
+    """As `write`, in a transaction of its own."""
     if rows := [_row(instance, entry) for entry in entries]:
         line.write(_writing(line.dialect), rows)
 
 
 def clock_s(connection: Connection) -> float:
-    """The time of the store, by which all who write to it judge who lives."""
+    """The database's Unix time: all instances judge by this clock which of them live."""
     if connection.dialect.name == "postgresql":
         return float(connection.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
-    return time.time()  # the file is on a disk of this machine
+    return time.time()  # SQLite's file is on this machine
 
 
 def beat(connection: Connection, instance: str, now_s: float) -> None:
-    """Say that the instance lives."""
+    """Records that the instance lives."""
     insert = _insert(connection.dialect.name, INSTANCES)
     upsert = insert.on_conflict_do_update(index_elements=["id"], set_={"seen_s": insert.excluded.seen_s})
     connection.execute(upsert, {"id": instance, "seen_s": now_s})
 
 
-def bury(connection: Connection, instance: str) -> None:
-    """Say that the instance lives no more: `close_abandoned` closes what it left open."""
+def forget_instance(connection: Connection, instance: str) -> None:
+    """The instance has ended: `close_abandoned` then closes the rows that it left open."""
     connection.execute(delete(INSTANCES).where(INSTANCES.c.id == instance))
 
 
 def close_abandoned(connection: Connection, seen_before_s: float) -> None:
-    """Close the open rows of instances that were last seen before that time, or never."""
+    """Closes the open rows of instances whose last heartbeat was before that time, or that have none."""
     connection.execute(delete(INSTANCES).where(INSTANCES.c.seen_s < seen_before_s))
     alive = select(INSTANCES.c.id)
     abandoned = USAGE.c.finish == OPEN, USAGE.c.instance.not_in(alive)
@@ -111,19 +82,19 @@ def close_abandoned(connection: Connection, seen_before_s: float) -> None:
 
 
 def roll_up(connection: Connection, before_day: str, at_most: int) -> int:
-    """Add closed rows of earlier days to the sums of their days, and delete them. Says how many: fewer than
-    `at_most` if no more are left.
+    """Adds closed rows of earlier days to the sums of their days, and deletes them. Returns how many: fewer
+    than `at_most` if no more are left.
     """
     is_old = and_(USAGE.c.day < before_day, USAGE.c.finish != OPEN)
     oldest = select(USAGE.c.id).where(is_old).order_by(USAGE.c.day).limit(at_most)
-    # Nobody changes them between being added up and being deleted. SQLite has one writer anyway.
+    # Locked, so that they do not change before they are deleted. SQLite has only one writer anyway.
     ids = connection.scalars(oldest.with_for_update(skip_locked=True)).all()
     old = and_(USAGE.c.id.in_(ids), USAGE.c.finish != OPEN)
     insert = _insert(connection.dialect.name, USAGE_DAILY)
     added = {name: USAGE_DAILY.c[name] + insert.excluded[name] for name in _SUMMED}
     rows = _rows().where(old).subquery()
     groups = [rows.c[name] for name in _OF_A_DAY]
-    # In one order, so that two who add to the same sums do not wait for each other.
+    # Always in the same order: two servers that add to the same sums would otherwise deadlock.
     sums = _summed(rows, *groups).where(literal(True)).order_by(*groups)
     upsert = insert.from_select([*_OF_A_DAY, *_SUMMED], sums)
     connection.execute(upsert.on_conflict_do_update(index_elements=[*_OF_A_DAY], set_=added))
@@ -131,7 +102,7 @@ def roll_up(connection: Connection, before_day: str, at_most: int) -> int:
     return len(ids)
 
 
-def add_up(connection: Connection, question: Question) -> list[Sum]:
+def add_up(connection: Connection, question: UsageQuestion) -> list[UsageSum]:
     """The sums, in the order of their groups."""
     kept = select(*(USAGE_DAILY.c[name] for name in (*_OF_A_DAY, *_SUMMED)))
     rows = union_all(_rows(), kept).subquery()
@@ -150,7 +121,7 @@ def add_up(connection: Connection, question: Question) -> list[Sum]:
     if question.key is not None:
         sums = sums.where(rows.c.key_id == question.key)
     return [
-        Sum(
+        UsageSum(
             row.grouped,
             int(row.n_requests),
             int(row.n_failed),
@@ -170,7 +141,7 @@ def _date(day: int) -> str:
     return datetime.fromtimestamp(day * DAY_S, UTC).date().isoformat()
 
 
-def _row(instance: str, entry: Entry) -> dict[str, object]:
+def _row(instance: str, entry: LedgerEntry) -> dict[str, object]:
     usage = entry.usage
     return {
         "id": entry.id,
@@ -195,10 +166,12 @@ def _row(instance: str, entry: Entry) -> dict[str, object]:
 
 @cache
 def _writing(dialect: Dialect) -> str:
-    """As the driver takes it: finding it again for each commit would take as long as the commit."""
+    """The statement in the driver's form, cached: compiling it would take as long as a commit."""
     insert = _insert(dialect.name, USAGE)
-    was, becomes = USAGE.c.finish, insert.excluded.finish
-    is_open, interrupted = text(f"'{OPEN}'"), text(f"'{INTERRUPTED}'")
+    was = USAGE.c.finish
+    becomes = insert.excluded.finish
+    is_open = text(f"'{OPEN}'")
+    interrupted = text(f"'{INTERRUPTED}'")
     n_before, n_after = (
         tokens.prompt_tokens + tokens.completion_tokens for tokens in (USAGE.c, insert.excluded)
     )
@@ -213,7 +186,7 @@ def _insert(dialect: str, table: Table) -> Insert:
 
 
 def _rows() -> Select[Any]:
-    """The rows of single requests, with the columns of sums."""
+    """Single requests in the form of sums."""
     has_failed = USAGE.c.finish.not_in((*FINISHED, OPEN))
     return select(
         *(USAGE.c[name] for name in _OF_A_DAY),

@@ -1,68 +1,64 @@
-"""What a ledger is: where the usage of requests is recorded. And the one that keeps nothing."""
+"""The protocol of a ledger, which records the usage of requests; and a ledger that keeps nothing."""
 
 import asyncio
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
-from tessera.core.entry import Entry
+from tessera.core.usage import LedgerEntry, UsageQuestion, UsageSum
 from tessera.errors import StoreUnavailable
-from tessera.store.usage import Question, Sum
 
-Look: TypeAlias = Callable[[], Entry]
-"""Gives the entry of a running request as it is now."""
+CurrentEntry: TypeAlias = Callable[[], LedgerEntry]
+"""Returns the entry of a running request as it is now."""
 
 Written: TypeAlias = asyncio.Future[StoreUnavailable | None]
-"""Done when an entry is durable, or with why it is not. Nothing is undone when it is cancelled."""
+"""Resolves to None once an entry is durable, else to the error. Cancelling it does not cancel the write."""
 
 
 class Ledger(Protocol):
     """Where the usage of requests is recorded."""
 
-    def open(self, id: str, look: Look) -> Written:
-        """A request begins; that it runs is to be on record before anybody sees anything of its reply."""
+    def open(self, id: str, current: CurrentEntry) -> Written:
+        """A request has started. Its client must see nothing of the reply before this is durable."""
         ...
 
-    def settle(self, entry: Entry) -> Written:
-        """It has ended."""
+    def settle(self, entry: LedgerEntry) -> Written:
+        """A request has ended, as the entry says."""
         ...
 
-    async def add_up(self, question: Question) -> list[Sum]:
-        """What was recorded; raises `StoreUnavailable`."""
+    async def add_up(self, question: UsageQuestion) -> list[UsageSum]:
+        """Adds up what was recorded; raises `StoreUnavailable`."""
         ...
 
     async def start(self) -> None:
-        """Called in the loop that requests will come from."""
+        """Called in the event loop that requests will come from."""
         ...
 
     async def aclose(self) -> None:
-        """Write what is still to be written."""
+        """Writes what is still to be written."""
         ...
 
 
 class Unrecorded:
     """A `Ledger` that keeps nothing: for programs that build the application without a store."""
 
-    def open(self, id: str, look: Look) -> Written:
-        """See `Ledger`."""
-        return at_once(None)
+    def open(self, id: str, current: CurrentEntry) -> Written:
+        return resolved(None)
 
-    def settle(self, entry: Entry) -> Written:
-        """See `Ledger`."""
-        return at_once(None)
+    def settle(self, entry: LedgerEntry) -> Written:
+        return resolved(None)
 
-    async def add_up(self, question: Question) -> list[Sum]:
-        """See `Ledger`."""
+    async def add_up(self, question: UsageQuestion) -> list[UsageSum]:
         return []
 
     async def start(self) -> None:
-        """See `Ledger`."""
+        pass
 
     async def aclose(self) -> None:
-        """See `Ledger`."""
+        pass
 
 
-def at_once(failure: StoreUnavailable | None) -> Written:
-    """What is known already."""
+def resolved(failure: StoreUnavailable | None) -> Written:
+    """A write whose outcome is known already."""
     written: Written = asyncio.get_running_loop().create_future()
     written.set_result(failure)
     return written

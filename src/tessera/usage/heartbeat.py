@@ -1,29 +1,29 @@
-"""What an instance tells the store every few seconds: that it lives, what runs, what the dead have left."""
+"""What an instance writes to the store every few seconds: that it lives, what runs, what dead ones left."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from tessera.core.entry import OPEN, Entry
+from tessera.core.usage import OPEN, LedgerEntry
 from tessera.store import usage
-from tessera.store.opening import Store, transaction
-from tessera.usage.files import abandoned
+from tessera.store.database import Database, transaction
+from tessera.usage.journal.files import abandoned
 from tessera.usage.retention import kept_since
 
 DEAD_AFTER_S = 60.0
-"""An instance that was not seen for so long is dead; one whose files nobody holds is dead at once."""
+"""An instance without a heartbeat for so long is dead; one whose files are not locked is dead already."""
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
+class Heartbeat:
     """That of one instance, whose files are in `folder`."""
 
-    store: Store
+    store: Database
     folder: Path
     instance: str
     retention_days: int
 
-    def make(self, running: list[Entry]) -> None:
-        """Tell it; raises `StoreUnavailable`."""
+    def beat(self, running: list[LedgerEntry]) -> None:
+        """Raises `StoreUnavailable`."""
         self._take_over()
         with transaction(self.store) as connection:
             now_s = usage.clock_s(connection)
@@ -35,11 +35,11 @@ class Round:
         first_day = kept_since(self.retention_days)
         for instance, pieces in abandoned(self.folder):
             for entries in pieces:
-                # What has become part of a day's sums must not be a row again.
+                # An old request is part of its day's sum already, and must not become a row again.
                 kept = [
                     one for one in entries if one.finish != OPEN or usage.day_of(one.begun_s) >= first_day
                 ]
                 with transaction(self.store) as connection:
                     usage.write(connection, instance, kept)
             with transaction(self.store) as connection:
-                usage.bury(connection, instance)
+                usage.forget_instance(connection, instance)

@@ -1,46 +1,49 @@
-"""One request's entry in the ledger, from the moment it is admitted to its end."""
+"""The reader of request records that writes them into the ledger: opened when a request has started, settled
+when it has ended.
+"""
 
 import asyncio
 from contextlib import suppress
-from dataclasses import replace
 from types import TracebackType
+from typing import Self
 
-from tessera.core.entry import OPEN, Entry
+from tessera.core.record import RequestRecord, RequestStep
 from tessera.errors import StoreUnavailable
 from tessera.usage.base import Ledger, Written
-from tessera.usage.meter import Meter
 
 
-class Recording:
-    """Entered around the work on a request, which goes on while the entry is opened. However it ends, it is
-    settled.
+class OpenEntry:
+    """One request's entry in the ledger. Entered around the making of its reply, which does not wait for the
+    entry to be opened; left, the entry is settled, however the request has ended.
     """
 
-    def __init__(self, ledger: Ledger, meter: Meter, blank: Entry) -> None:
-        """`blank` says whose request it is; what it took is the meter's to know."""
+    def __init__(self, ledger: Ledger, record: RequestRecord) -> None:
         self._ledger = ledger
-        self._meter = meter
-        self._blank = blank
+        self._record = record
         self._settling: Written | None = None
 
-    async def __aenter__(self) -> None:
-        """Open the entry."""
-        self._opening = self._ledger.open(self._blank.id, self._now)
+    async def __aenter__(self) -> Self:
+        asked = self._record.asked
+        assert asked is not None, "read"
+        self._opening = self._ledger.open(asked.reply_id, lambda: self._record.entry(ended=False))
+        return self
 
     async def opened(self) -> None:
-        """Return when the entry is durable; raises `StoreUnavailable`."""
-        # A beat that is cut off while it waits must not end it for the write after it.
+        """Returns when the entry is durable; raises `StoreUnavailable`."""
+        # Shielded: a keep-alive that is cancelled while it waits must not cancel it for the next write.
         if failure := await asyncio.shield(self._opening):
             raise failure
 
     async def settle(self) -> None:
-        """Return when the end is durable; raises `StoreUnavailable`."""
-        self._settling = self._ledger.settle(self._ended())
+        """Returns when the end is durable; raises `StoreUnavailable`."""
+        self._record.reach(RequestStep.FINISHED)
+        self._settling = self._ledger.settle(self._record.entry(ended=True))
         if failure := await self._settling:
             raise failure
+        self._record.reach(RequestStep.SETTLED)
 
     async def settle_anyway(self) -> None:
-        """Return when the end is durable, or cannot be."""
+        """Returns when the end is durable, or cannot be."""
         if not self._settling:
             with suppress(StoreUnavailable):
                 await self.settle()
@@ -48,21 +51,6 @@ class Recording:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Settle what did not come to a good end."""
         if error is not None:
-            self._meter.fail_of(error)
+            self._record.fail(error)
         await self.settle_anyway()
-
-    def _now(self, finish: str = OPEN, whole_s: float | None = None) -> Entry:
-        meter = self._meter
-        return replace(
-            self._blank,
-            usage=meter.tally.usage,
-            finish=finish,
-            waited_s=meter.waited_s,
-            first_token_s=meter.first_token_s,
-            whole_s=whole_s,
-        )
-
-    def _ended(self) -> Entry:
-        return self._now(self._meter.outcome, self._meter.age_s)

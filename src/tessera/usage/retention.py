@@ -1,4 +1,4 @@
-"""Old usage becomes sums of days: in small pieces, beside the writing, which goes on if this cannot."""
+"""Rows of old requests are rolled up into sums of days: in small pieces, beside the writing of new ones."""
 
 import asyncio
 import logging
@@ -8,34 +8,39 @@ from functools import partial
 
 from tessera.observe.logs import log
 from tessera.store import usage
-from tessera.store.asking import ask
-from tessera.store.opening import Store, transaction
+from tessera.store.database import Database, transaction
+from tessera.store.threads import call_within
 
 AT_ONCE = 1000
-PIECES_A_ROUND = 5
+"""Rows of a piece."""
+
+PIECES_A_HEARTBEAT = 5
 PIECE_S = 5.0
-PAUSE_S, RETRY_S = 3600.0, 60.0
+PAUSE_S = 3600.0
+RETRY_S = 60.0
 
 _logger = logging.getLogger(__name__)
 
 
-async def keep_rolling_up(store: Store, threads: Executor, retention_days: int, round_s: float) -> None:
-    """Add up what is older than that, until cancelled: a few pieces in each round while there are any."""
+async def keep_rolling_up(
+    store: Database, threads: Executor, retention_days: int, heartbeat_s: float
+) -> None:
+    """Rolls up rows older than `retention_days`, until cancelled: a few pieces in the time of a heartbeat."""
     while True:
         try:
-            n_rows = await ask(threads, partial(_roll_up, store, retention_days), PIECE_S)
-            pause_s = round_s / PIECES_A_ROUND if n_rows == AT_ONCE else PAUSE_S
-        except Exception as error:  # whatever it is, requests go on, and so does this
+            n_rows = await call_within(threads, partial(_roll_up, store, retention_days), PIECE_S)
+            pause_s = heartbeat_s / PIECES_A_HEARTBEAT if n_rows == AT_ONCE else PAUSE_S
+        except Exception as error:  # requests, and later tries, must go on after any error
             log(_logger, "warning", "old usage cannot be added up now", reason=type(error).__name__)
             pause_s = RETRY_S
         await asyncio.sleep(pause_s)
 
 
 def kept_since(retention_days: int) -> str:
-    """The first day of which single requests are kept, as an ISO date in UTC."""
+    """The first day whose single requests are kept, as an ISO date in UTC."""
     return usage.day_of(time.time() - retention_days * usage.DAY_S)
 
 
-def _roll_up(store: Store, retention_days: int) -> int:
+def _roll_up(store: Database, retention_days: int) -> int:
     with transaction(store) as connection:
         return usage.roll_up(connection, kept_since(retention_days), AT_ONCE)

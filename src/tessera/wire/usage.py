@@ -9,8 +9,8 @@ from typing import Literal, get_args
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from tessera.core.usage import UsageQuestion, UsageSum
 from tessera.errors import RequestError
-from tessera.store.usage import Question, Sum
 
 OwnBy = Literal["day", "model"]
 
@@ -41,13 +41,13 @@ class UsageReport(Struct):
     object: Literal["usage"] = "usage"
 
 
-def read_question(asked: Mapping[str, str], account: str) -> Question:
+def read_question(asked: Mapping[str, str], account: str) -> UsageQuestion:
     """An account's question about itself; raises `RequestError`."""
     by = asked.get("by", "day")
     if by not in get_args(OwnBy):
         raise RequestError(f"by is {by[:50]!r}: send day or model.", param="by")
     days = {name: read_day(asked[name], name) for name in ("since", "until") if name in asked}
-    return Question("model" if by == "model" else "day", account=account, **days)
+    return UsageQuestion("model" if by == "model" else "day", account=account, **days)
 
 
 def read_day(asked: str, param: str) -> str:
@@ -58,7 +58,7 @@ def read_day(asked: str, param: str) -> str:
         raise RequestError(f"{param} is {asked[:50]!r}: send one such as 2026-01-31.", param=param) from None
 
 
-def encode_usage(question: Question, sums: Sequence[Sum]) -> bytes:
+def encode_usage(question: UsageQuestion, sums: Sequence[UsageSum]) -> bytes:
     """The body of GET /v1/usage."""
     rows = [
         UsageRow(*counts(each), **{question.by: each.group})  # pyright: ignore[reportArgumentType] day or model
@@ -67,14 +67,14 @@ def encode_usage(question: Question, sums: Sequence[Sum]) -> bytes:
     return msgspec.json.encode(UsageReport(rows, UsageTotals(*total(sums))))
 
 
-def counts(each: Sum) -> tuple[int, ...]:
+def counts(each: UsageSum) -> tuple[int, ...]:
     """In the order of `UsageTotals`."""
     used = each.usage
     tokens = used.prompt_tokens, used.cached_tokens, used.completion_tokens, used.reasoning_tokens
     return each.n_requests, each.n_failed, *tokens
 
 
-def total(sums: Iterable[Sum]) -> tuple[int, ...]:
+def total(sums: Iterable[UsageSum]) -> tuple[int, ...]:
     """Likewise, of all of them."""
     nothing = (0,) * len(UsageTotals.__struct_fields__)
     return reduce(lambda so_far, each: tuple(map(add, so_far, counts(each))), sums, nothing)

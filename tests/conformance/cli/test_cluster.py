@@ -16,8 +16,8 @@ from tests.redis_server import redis_server as redis_server
 from tests.serving import TESSERA, Server, Start, announced, ask, starting
 from tests.waiting import wait_for
 
+from tessera.store.database import open_database
 from tessera.store.migration import differences
-from tessera.store.opening import open_store
 
 KEY_CACHE_S = 0.5
 TIERS = "{lite = {sustained_rpm = 9, burst_rpm = 12}, pro = {sustained_rpm = 1000, burst_rpm = 1000}}"
@@ -79,7 +79,7 @@ def test_two_servers_on_one_store_are_as_one(start: Start, shared: dict[str, str
     starts = [starting(start, *pace, **shared) for _ in range(2)]
     servers = [announced(each) for each in starts]
     assert upgrading.wait(20) == 0
-    store = open_store(shared["TESSERA_DATABASE_URL"])
+    store = open_database(shared["TESSERA_DATABASE_URL"])
     assert differences(store) == []
     store.dispose()
 

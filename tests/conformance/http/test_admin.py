@@ -14,34 +14,34 @@ import pytest
 from click.testing import CliRunner
 from starlette.types import ASGIApp
 
-from tessera.access.keys import Seal
+from tessera.access.keys import KeyHasher
 from tessera.access.tiers import Tiers
 from tessera.cli.main import main
-from tessera.core.entry import Entry
+from tessera.core.usage import LedgerEntry
 from tessera.http.admin.app import admin_app
 from tessera.http.admin.routes import LIMITS, admin_routes
 from tessera.store import usage
+from tessera.store.database import Database, open_database, sqlite_path, transaction
 from tessera.store.holders import Holders
 from tessera.store.migration import upgrade
-from tessera.store.opening import Store, open_store, sqlite_path, transaction
 
 Run = Callable[[ASGIApp], AbstractContextManager[int]]
 
 ADMIN_KEY = "a" * 16 + "!#%&'*+/" * 2
 PEPPER = "p" * 32
-SEAL = Seal(PEPPER.encode())
+SEAL = KeyHasher(PEPPER.encode())
 
 
 @pytest.fixture
-def store(database: str) -> Iterator[Store]:
-    opened = open_store(database)
+def store(database: str) -> Iterator[Database]:
+    opened = open_database(database)
     upgrade(opened)
     yield opened
     opened.dispose()
 
 
 @pytest.fixture
-def admin(store: Store, run_app: Run) -> Iterator[httpx2.Client]:
+def admin(store: Database, run_app: Run) -> Iterator[httpx2.Client]:
     app = admin_app(lambda: b"counts\n", ADMIN_KEY, admin_routes(store, Tiers(), SEAL))
     headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
     with run_app(app) as port:
@@ -99,7 +99,7 @@ def test_the_life_of_an_account_is_what_the_commands_show(
 
 
 def test_the_life_of_a_key_is_what_the_commands_show(
-    admin: httpx2.Client, command: Callable[..., Any], store: Store
+    admin: httpx2.Client, command: Callable[..., Any], store: Database
 ) -> None:
     made(admin.post("/accounts", json={"name": "acme", "tier": "lite"}))
     dates = {"expires_s": 2209075200, "burst_until_s": 2208988800.5}
@@ -128,11 +128,11 @@ def test_the_life_of_a_key_is_what_the_commands_show(
 
 
 def test_usage_is_what_the_command_shows(
-    admin: httpx2.Client, command: Callable[..., Any], store: Store
+    admin: httpx2.Client, command: Callable[..., Any], store: Database
 ) -> None:
     account = made(admin.post("/accounts", json={"name": "acme", "tier": "lite"}))
     key = made(admin.post("/keys", json={"account": "acme", "name": "dev"}))
-    entry = Entry(
+    entry = LedgerEntry(
         "chatcmpl-1", account["id"], key["id"], "m", "direct", False, 1_800_000_000.0, finish="stop"
     )
     with transaction(store) as changes:
@@ -340,7 +340,7 @@ def test_keys_are_made_and_changed_side_by_side(admin: httpx2.Client) -> None:
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_store_that_is_away_is_503_and_comes_back(
-    admin: httpx2.Client, store: Store, database: str
+    admin: httpx2.Client, store: Database, database: str
 ) -> None:
     made(admin.post("/accounts", json=NEW))
     path = sqlite_path(database)

@@ -68,11 +68,11 @@ def test_the_highest_priority_has_a_place_whatever_lower_ones_hold(
     for each in low:
         each.ask(n=n, max_tokens=2)
     wait_for(lambda: served.engine.n_running == n_fit)
-    wait_for(lambda: served.admission.n_waiting == 12 - n_fit)
+    wait_for(lambda: served.queue.n_waiting == 12 - n_fit)
     high = connect_as(served, OTHER)
     high.ask(n=2, max_tokens=2)
-    wait_for(lambda: (served.engine.n_running, served.admission.n_running) == (n_fit + 1, n_fit * n + 2))
-    assert served.admission.n_running <= 12
+    wait_for(lambda: (served.engine.n_running, served.queue.n_running) == (n_fit + 1, n_fit * n + 2))
+    assert served.queue.n_running <= 12
     hold.opened.set()
     assert [each.read_response()[0] for each in (high, *low)] == [200] * 13
     served.wait_until_idle()
@@ -85,13 +85,13 @@ def test_choices_count_against_the_tier_s_concurrency(
     held = [connect_as(served, KEY) for _ in range(2)]
     for each, n in zip(held, (5, 2), strict=True):
         each.ask(n=n, max_tokens=2)
-    wait_for(lambda: served.admission.n_running == 7)
+    wait_for(lambda: served.queue.n_running == 7)
     refused = post(served, KEY, n=2)
     assert (refused.status_code, code(refused)) == (429, "concurrency_limit_exceeded")
     assert "x-should-retry" not in refused.headers
     last = connect_as(served, KEY)
     last.ask(n=1, max_tokens=2)
-    wait_for(lambda: served.admission.n_running == 8)
+    wait_for(lambda: served.queue.n_running == 8)
     hold.opened.set()
     assert [each.read_response()[0] for each in (*held, last)] == [200] * 3
     assert post(served, KEY, n=8).status_code == 200

@@ -20,7 +20,7 @@ def test_one_too_many_is_refused_at_once_and_the_next_waits(
     first.ask(max_tokens=2)
     wait_for(lambda: served.engine.n_running == 1)
     second.ask(max_tokens=2)
-    wait_for(lambda: served.admission.n_waiting == 1)
+    wait_for(lambda: served.queue.n_waiting == 1)
     third.ask(max_tokens=2)
     status, headers, body = third.read_response()
     assert status == 503
@@ -55,9 +55,9 @@ def test_whoever_leaves_the_line_is_forgotten(
     for _ in range(20):
         raw = connect(served)
         raw.ask(stream=True)
-        wait_for(lambda: served.admission.n_waiting == 1)
+        wait_for(lambda: served.queue.n_waiting == 1)
         raw.socket.close()
-        wait_for(lambda: served.admission.n_waiting == 0)
+        wait_for(lambda: served.queue.n_waiting == 0)
     hold.opened.set()
     served.wait_until_idle()
     assert served.engine.n_finished == 1
@@ -110,7 +110,7 @@ def test_what_is_left_at_the_end_gets_an_error(
     streamed.ask(stream=True)
     streamed.read_until(b'"content":"the "')
     waiting.ask()
-    wait_for(lambda: served.admission.n_waiting == 1)
+    wait_for(lambda: served.queue.n_waiting == 1)
     served.call_soon(served.in_flight.end)
     assert b'"code":"draining"' in streamed.read_until(b"\r\n0\r\n\r\n")
     status, _, body = waiting.read_response()

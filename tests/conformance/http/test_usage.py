@@ -20,17 +20,16 @@ from tests.scripts import CAN_ALL, called
 from tests.waiting import wait_for
 
 from tessera.access.capacity import Capacity
-from tessera.core.entry import Entry
-from tessera.core.usage import Usage
+from tessera.core.usage import LedgerEntry, Usage
 from tessera.engine.scripted.engine import cycling, failing, paced, saying
 from tessera.errors import GenerationFailed
 from tessera.http.limits import HttpLimits
 from tessera.observe.metrics import Metrics
+from tessera.store.database import open_database, transaction
 from tessera.store.migration import upgrade
-from tessera.store.opening import open_store, transaction
 from tessera.store.tables import USAGE
 from tessera.store.usage import day_of, write
-from tessera.usage.files import decode
+from tessera.usage.journal.files import decode
 from tessera.usage.ledger import SqlLedger
 
 CANARY = "canary-in-the-lamp-room"
@@ -47,7 +46,7 @@ class Books:
     metrics: Metrics = field(default_factory=Metrics)
 
     def ledger(self, **options: Any) -> SqlLedger:
-        return SqlLedger(self.store, self.path / "spool", self.metrics, round_s=0.1, **options)
+        return SqlLedger(self.store, self.path / "spool", self.metrics, heartbeat_s=0.1, **options)
 
     def rows(self) -> list[Any]:
         with transaction(self.store) as connection:
@@ -61,7 +60,7 @@ class Books:
 
 @pytest.fixture
 def books(tmp_path: Path) -> Iterator[Books]:
-    store = open_store(f"sqlite:///{tmp_path / 'tessera.db'}")
+    store = open_database(f"sqlite:///{tmp_path / 'tessera.db'}")
     upgrade(store)
     yield Books(tmp_path, store)
     store.dispose()
@@ -275,7 +274,7 @@ def test_one_can_ask_what_one_has_used(serve: Serve, books: Books) -> None:
     served = serve(ledger=books.ledger())
     for n in (2, 3):
         post(served, max_tokens=n)
-    stranger = Entry(
+    stranger = LedgerEntry(
         "chatcmpl-x", "acc_other", "key_other", "m", "direct", True, time.time(), Usage(9, 9, 9, 9)
     )
     with transaction(books.store) as connection:

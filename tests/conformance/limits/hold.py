@@ -5,7 +5,7 @@ let in, and keeps their leases until it is killed, or until its standard input e
 import asyncio
 import sys
 
-from tessera.access.limits import Allowance, Refusal
+from tessera.access.limits import Allowance, LimitRefusal
 from tessera.access.redis_limits import RedisLimiter
 from tessera.access.tiers import DEFAULTS
 from tessera.access.window import Rate
@@ -16,7 +16,7 @@ async def main(url: str, account: str, n_tries: int) -> None:
     limiter = RedisLimiter(url, 4, Metrics(), lease_s=0.6, renewal_s=0.2, answer_s=5)
     who = Allowance(account, DEFAULTS["scale"], Rate(40, 50))
     decided = [await limiter.admit(who, thinks=False) for _ in range(n_tries)]
-    print(sum(not isinstance(each, Refusal) for each in decided), flush=True)
+    print(sum(not isinstance(each, LimitRefusal) for each in decided), flush=True)
     await asyncio.to_thread(sys.stdin.read)
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.redis_server import RedisServer
 from tests.unit.access.test_window import GAPS, RATES, Oracle
 
-from tessera.access.limits import Allowance, Lease, Limiter, MemoryLimiter, Refusal
+from tessera.access.limits import Allowance, Lease, Limiter, LimitRefusal, MemoryLimiter
 from tessera.access.redis_limits import RedisLimiter
 from tessera.access.tiers import DEFAULTS, Tier
 from tessera.access.window import Rate, Standing
@@ -67,13 +67,13 @@ def allowance(rate: Rate, tier: Tier = WIDE) -> Allowance:
 
 async def admitted(limiter: Limiter, who: Allowance, *, thinks: bool = False, n: int = 1) -> Lease:
     decided = await limiter.admit(who, thinks=thinks, n_choices=n)
-    assert not isinstance(decided, Refusal)
+    assert not isinstance(decided, LimitRefusal)
     return decided
 
 
-async def refused(limiter: Limiter, who: Allowance, *, thinks: bool = False, n: int = 1) -> Refusal:
+async def refused(limiter: Limiter, who: Allowance, *, thinks: bool = False, n: int = 1) -> LimitRefusal:
     decided = await limiter.admit(who, thinks=thinks, n_choices=n)
-    assert isinstance(decided, Refusal)
+    assert isinstance(decided, LimitRefusal)
     return decided
 
 
@@ -98,10 +98,10 @@ def test_it_accepts_what_the_rule_accepts(
             clock.now_s += gap
             decided = await limiter.admit(who, thinks=False)
             wanted = oracle.admit(clock.now_s)
-            assert isinstance(decided, Refusal) is not wanted
+            assert isinstance(decided, LimitRefusal) is not wanted
             check_standing(decided.standing)
             assert await limiter.standing(who) == decided.standing
-            if not isinstance(decided, Refusal):
+            if not isinstance(decided, LimitRefusal):
                 held.append((decided, oracle.now_s))
             if withdrawn is not None and withdrawn < len(held):
                 lease, accepted_s = held.pop(-1 - withdrawn)
@@ -110,7 +110,7 @@ def test_it_accepts_what_the_rule_accepts(
                 check_standing(lease.standing)
                 await lease.release()
                 assert await limiter.standing(who) == lease.standing
-            elif isinstance(decided, Refusal):
+            elif isinstance(decided, LimitRefusal):
                 wait_s = decided.retry_after_s
                 assert oracle.accepts(oracle.now_s + wait_s)
                 assert wait_s == 1 or not oracle.accepts(oracle.now_s + wait_s - 1)
@@ -241,11 +241,11 @@ def test_many_at_once_are_no_more_than_the_tier(run: Run) -> None:
     async def check(limiter: Limiter, clock: Clock) -> None:
         who = allowance(Rate(20, 30), replace(LITE, concurrency=25))
         decided = await asyncio.gather(*(limiter.admit(who, thinks=False) for _ in range(60)))
-        leases = [each for each in decided if not isinstance(each, Refusal)]
+        leases = [each for each in decided if not isinstance(each, LimitRefusal)]
         assert len(leases) == 25
         await asyncio.gather(*(lease.release() for lease in leases))
         decided = await asyncio.gather(*(limiter.admit(who, thinks=False) for _ in range(60)))
-        assert sum(not isinstance(each, Refusal) for each in decided) == 5
+        assert sum(not isinstance(each, LimitRefusal) for each in decided) == 5
 
     run(check)
 
@@ -258,7 +258,7 @@ def test_shares_are_no_more_than_the_tier_in_all(n: int) -> None:
         limiters = [MemoryLimiter(n, clock, clock) for _ in range(n)]
         n_at_once = 0
         for limiter in limiters:
-            while not isinstance(await limiter.admit(who, thinks=False), Refusal):
+            while not isinstance(await limiter.admit(who, thinks=False), LimitRefusal):
                 n_at_once += 1
         assert n_at_once == LITE.concurrency
         assert {limiter.most_choices(who) for limiter in limiters} == {LITE.concurrency // n}
@@ -267,7 +267,7 @@ def test_shares_are_no_more_than_the_tier_in_all(n: int) -> None:
         for _ in range(600):
             clock.now_s += 0.5
             for limiter in limiters:
-                while not isinstance(await limiter.admit(who, thinks=False), Refusal):
+                while not isinstance(await limiter.admit(who, thinks=False), LimitRefusal):
                     times.append(clock.now_s)
         assert max(sum(at - 60 < each <= at for each in times) for at in times) <= 100
         bursts = {math.floor(at) for i, at in enumerate(times) if i >= 50 and times[i - 50] > at - 60}

@@ -16,7 +16,7 @@ import pytest
 import redis
 from tests.redis_server import RedisServer
 
-from tessera.access.limits import Allowance, MemoryLease, Refusal
+from tessera.access.limits import Allowance, LimitRefusal, MemoryLease
 from tessera.access.redis_limits import RedisLease, RedisLimiter
 from tessera.access.tiers import DEFAULTS
 from tessera.access.window import Rate
@@ -61,7 +61,7 @@ def test_four_processes_give_what_the_tier_allows_and_no_more(redis_server: Redi
 async def until_admitted(limiter: RedisLimiter, who: Allowance, within_s: float) -> float:
     begun = asyncio.get_running_loop().time()
     async with asyncio.timeout(within_s):
-        while isinstance(decided := await limiter.admit(who, thinks=False), Refusal):
+        while isinstance(decided := await limiter.admit(who, thinks=False), LimitRefusal):
             assert decided.limit == "concurrency"
             await asyncio.sleep(0.02)
     return asyncio.get_running_loop().time() - begun
@@ -81,7 +81,7 @@ def test_leases_of_a_killed_process_end_by_themselves(
         assert isinstance(held, RedisLease)
         await asyncio.sleep(1.5)  # more than twice what a lease lasts: it is renewed
         refusal = await limiter.admit(Allowance(account, tier, Rate(40, 50)), thinks=False)
-        assert isinstance(refusal, Refusal)
+        assert isinstance(refusal, LimitRefusal)
         assert refusal.limit == "concurrency"
         process.kill()
         await until_admitted(limiter, Allowance(account, tier, Rate(40, 50)), within_s=5)
@@ -146,7 +146,7 @@ def test_each_choice_holds_a_lease_that_is_renewed(redis_server: RedisServer, wa
         refusal = await limiter.admit(
             Allowance(account, DEFAULTS["pro"], TIER.rate), thinks=False, n_choices=9
         )
-        assert isinstance(refusal, Refusal)
+        assert isinstance(refusal, LimitRefusal)
         assert leases(watch, account) == 8
         await held.release()
         await held.release()
@@ -183,14 +183,14 @@ def test_what_a_wrong_clock_counted_is_forgotten_when_it_is_put_right(redis_serv
         who = Allowance(new_account(), replace(TIER, concurrency=5), Rate(2, 3, burst_seconds=1))
         now_us += 1_000_000_000
         for _ in range(3):
-            assert not isinstance(await limiter.admit(who, thinks=False), Refusal)
+            assert not isinstance(await limiter.admit(who, thinks=False), LimitRefusal)
         for step_us in (-60_000_000, -940_000_000, 60_000_000):
             now_us += step_us
             given = [await limiter.admit(who, thinks=False) for _ in range(4)]
             if step_us == -60_000_000:
-                assert all(isinstance(each, Refusal) for each in given)
+                assert all(isinstance(each, LimitRefusal) for each in given)
                 continue
-            leases = [each for each in given if not isinstance(each, Refusal)]
+            leases = [each for each in given if not isinstance(each, LimitRefusal)]
             assert len(leases) == (3 if step_us < 0 else 2)
             for each in leases:
                 await each.release()
@@ -210,7 +210,7 @@ def test_without_redis_each_process_gives_its_share_and_with_it_again_the_whole(
 
     async def admitted(limiter: RedisLimiter, who: Allowance) -> list[RedisLease | MemoryLease]:
         given: list[RedisLease | MemoryLease] = []
-        while not isinstance(decided := await limiter.admit(who, thinks=False), Refusal):
+        while not isinstance(decided := await limiter.admit(who, thinks=False), LimitRefusal):
             given.append(decided)
         assert decided.limit == "rate"
         return given
@@ -263,7 +263,7 @@ def test_a_busy_event_loop_is_not_taken_for_a_redis_that_is_away(redis_server: R
                 await asyncio.sleep(chance.uniform(0, 0.1))
                 asked.set()
                 decided.append(await limiter.admit(who, thinks=False))
-            return sum(not isinstance(each, Refusal) for each in decided)
+            return sum(not isinstance(each, LimitRefusal) for each in decided)
 
         asked = asyncio.Event()
         busy = asyncio.create_task(be_busy(asked))

@@ -9,62 +9,62 @@ import pytest
 from sqlalchemy import select
 
 from tessera.errors import OperatorError
-from tessera.operator import actions as desk
+from tessera.operator import actions
 from tessera.operator.forms import KeyChanges
 from tessera.store import accounts, keys
 from tessera.store.accounts import Account
+from tessera.store.database import Database, Transaction, transaction
 from tessera.store.holders import Holders
 from tessera.store.keys import Key, Terms
-from tessera.store.opening import Changes, Store, transaction
 from tessera.store.tables import AUDIT
 
 BY = "cli:tester"
 DIGEST = bytes(range(32))
 DEV = Terms("dev")
-Change = Callable[[Changes], object]
+Change = Callable[[Transaction], object]
 
 
-def make(opened: Store, name: str = "acme") -> Account:
+def make(opened: Database, name: str = "acme") -> Account:
     with transaction(opened) as store:
         return accounts.create(store, name, "lite", by=BY)
 
 
-def make_key(opened: Store, account: Account, digest: bytes = DIGEST, terms: Terms = DEV) -> Key:
+def make_key(opened: Database, account: Account, digest: bytes = DIGEST, terms: Terms = DEV) -> Key:
     with transaction(opened) as store:
         return keys.create(store, account, terms, digest=digest, last4="wxyz", by=BY)
 
 
-def audited(opened: Store) -> list[tuple[str, str, str, object]]:
+def audited(opened: Database) -> list[tuple[str, str, str, object]]:
     columns = AUDIT.c.actor, AUDIT.c.action, AUDIT.c.subject, AUDIT.c.detail
     with transaction(opened) as store:
         return [tuple(row) for row in store.execute(select(*columns).order_by(AUDIT.c.id))]
 
 
-def test_an_account_is_found_by_its_name_and_by_its_id(opened: Store) -> None:
+def test_an_account_is_found_by_its_name_and_by_its_id(opened: Database) -> None:
     made = make(opened)
     make(opened, "Zebra & söhne")
     assert made.id.startswith("acc_")
     with transaction(opened) as store:
         assert accounts.find(store, "acme") == accounts.find(store, made.id) == made
-        assert {account.name for account in accounts.everyone(store)} == {"acme", "Zebra & söhne"}
+        assert {account.name for account in accounts.all_accounts(store)} == {"acme", "Zebra & söhne"}
         with pytest.raises(OperatorError, match="nobody"):
             accounts.find(store, "nobody")
 
 
 @pytest.mark.parametrize("name", ["", " acme", "a\nb", "x" * 101, "operator", "acc_1"])
-def test_a_name_that_cannot_be_one_is_refused(opened: Store, name: str) -> None:
+def test_a_name_that_cannot_be_one_is_refused(opened: Database, name: str) -> None:
     with pytest.raises(OperatorError):
         make(opened, name)
 
 
-def test_a_name_is_taken_once(opened: Store) -> None:
+def test_a_name_is_taken_once(opened: Database) -> None:
     make(opened)
     with pytest.raises(OperatorError, match="'acme' already"):
         make(opened)
     assert len(audited(opened)) == 1
 
 
-def test_an_account_changes_and_the_audit_says_who_did_it(opened: Store) -> None:
+def test_an_account_changes_and_the_audit_says_who_did_it(opened: Database) -> None:
     made = make(opened)
     with transaction(opened) as store:
         assert accounts.set_tier(store, "acme", "pro", by=BY).tier == "pro"
@@ -81,7 +81,7 @@ def test_an_account_changes_and_the_audit_says_who_did_it(opened: Store) -> None
     ]
 
 
-def test_a_key_is_made_changed_and_revoked(opened: Store) -> None:
+def test_a_key_is_made_changed_and_revoked(opened: Database) -> None:
     account = make(opened)
     terms = Terms("dev", time.time() + 60, ("a", "b"), 90, time.time() + 30)
     made = make_key(opened, account, terms=terms)
@@ -101,7 +101,7 @@ def test_a_key_is_made_changed_and_revoked(opened: Store) -> None:
     assert audited(opened)[2][3] == {"name": "ci", "models": None}
 
 
-def change_twice(opened: Store, first: Change, second: Change) -> None:
+def change_twice(opened: Database, first: Change, second: Change) -> None:
     """The second one begins before the first one has ended."""
 
     def change() -> None:
@@ -116,7 +116,7 @@ def change_twice(opened: Store, first: Change, second: Change) -> None:
         other.result()
 
 
-def test_of_two_who_do_the_same_at_once_one_does_it(opened: Store) -> None:
+def test_of_two_who_do_the_same_at_once_one_does_it(opened: Database) -> None:
     made = make_key(opened, make(opened))
     for change in (
         lambda store: keys.revoke(store, made.id, by=BY),
@@ -127,21 +127,21 @@ def test_of_two_who_do_the_same_at_once_one_does_it(opened: Store) -> None:
     assert [row[1] for row in audited(opened)[2:]] == ["key.revoke", "account.disable", "account.set-tier"]
 
 
-def test_two_changes_of_a_key_at_once_leave_no_half_of_a_burst(opened: Store) -> None:
+def test_two_changes_of_a_key_at_once_leave_no_half_of_a_burst(opened: Database) -> None:
     ends_s = time.time() + 60
     made = make_key(opened, make(opened), terms=replace(DEV, burst_rpm=90, burst_until_s=ends_s))
     without, other = KeyChanges(burst_rpm=None, burst_until_s=None), KeyChanges(burst_rpm=100)
     with pytest.raises(OperatorError, match="burst"):
         change_twice(
             opened,
-            lambda store: desk.change_key(store, made.id, without, by=BY),
-            lambda store: desk.change_key(store, made.id, other, by=BY),
+            lambda store: actions.change_key(store, made.id, without, by=BY),
+            lambda store: actions.change_key(store, made.id, other, by=BY),
         )
     with transaction(opened) as store:
         assert keys.find(store, made.id).terms == DEV
 
 
-def test_keys_of_one_account_and_of_all(opened: Store) -> None:
+def test_keys_of_one_account_and_of_all(opened: Database) -> None:
     one, other = make(opened), make(opened, "other")
     made = [make_key(opened, owner, bytes([n]) * 32) for n, owner in enumerate((one, other, one))]
     with transaction(opened) as store:
@@ -163,13 +163,13 @@ def test_keys_of_one_account_and_of_all(opened: Store) -> None:
         Terms("dev", burst_rpm=2**31, burst_until_s=time.time() + 60),
     ],
 )
-def test_terms_that_make_no_sense_are_refused(opened: Store, terms: Terms) -> None:
+def test_terms_that_make_no_sense_are_refused(opened: Database, terms: Terms) -> None:
     account = make(opened)
     with pytest.raises(OperatorError):
         make_key(opened, account, terms=terms)
 
 
-def test_a_key_is_found_by_its_digest_with_its_account(opened: Store) -> None:
+def test_a_key_is_found_by_its_digest_with_its_account(opened: Database) -> None:
     account = make(opened)
     made = make_key(opened, account)
     holders = Holders(opened)
@@ -179,7 +179,7 @@ def test_a_key_is_found_by_its_digest_with_its_account(opened: Store) -> None:
     assert holders.find(DIGEST[::-1]) is None
 
 
-def test_the_last_use_goes_forward_only(opened: Store) -> None:
+def test_the_last_use_goes_forward_only(opened: Database) -> None:
     made = make_key(opened, make(opened))
     holders = Holders(opened)
     holders.touch({made.id: 50.0, "key_gone": 50.0})

@@ -12,9 +12,9 @@ from tests.postgres import Postgres
 
 from tessera.errors import StoreUnavailable
 from tessera.store import accounts
+from tessera.store.database import Database, open_database, transaction
 from tessera.store.holders import Holders
 from tessera.store.migration import upgrade
-from tessera.store.opening import Store, open_store, transaction
 
 
 @dataclass
@@ -23,7 +23,7 @@ class Base:
 
     url: str
     role: str
-    store: Store
+    store: Database
 
     def order(self, statement: str) -> None:
         """What its owner does, who may do everything."""
@@ -36,7 +36,7 @@ class Base:
 def base(postgres: Postgres) -> Iterator[Base]:
     role = f"role_{secrets.token_hex(4)}"
     url = postgres.create(f"of_{role}")
-    store = open_store(url.replace("tessera@", f"{role}@"))
+    store = open_database(url.replace("tessera@", f"{role}@"))
     made = Base(url, role, store)
     made.order("CREATE ROLE {role} LOGIN")
     yield made
@@ -75,7 +75,7 @@ def test_a_store_that_can_only_be_read_is_unavailable_for_changes(usable: Base) 
     usable.order("ALTER DATABASE {name} SET default_transaction_read_only = on")
     usable.store.dispose()
     with transaction(usable.store) as store:
-        assert accounts.everyone(store) == []
+        assert accounts.all_accounts(store) == []
     with pytest.raises(StoreUnavailable), transaction(usable.store) as store:
         accounts.create(store, "acme", "lite", by="test")
 
@@ -91,7 +91,7 @@ def test_a_role_that_may_not_make_tables_is_a_store_that_is_unavailable(base: Ba
     "options", ["-csearch_path%3Dmine", "-csearch_path%3Dother&options=-csearch_path%3Dmine"]
 )
 def test_options_in_the_url_are_kept_beside_our_own(base: Base, options: str) -> None:
-    store = open_store(f"{base.url}&options={options}&application_name=some&connect_timeout=3")
+    store = open_database(f"{base.url}&options={options}&application_name=some&connect_timeout=3")
     with transaction(store) as connection:
         said = [
             connection.exec_driver_sql(f"SHOW {name}").scalar()

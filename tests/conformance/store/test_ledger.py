@@ -10,34 +10,32 @@ from sqlalchemy import func, select, text
 from tests.postgres import Postgres
 from tests.waiting import wait_for
 
-from tessera.core.entry import OPEN, Entry
-from tessera.core.usage import Usage
+from tessera.core.usage import OPEN, LedgerEntry, Usage, UsageQuestion
 from tessera.errors import StoreUnavailable
 from tessera.observe.metrics import Metrics
 from tessera.store import usage
+from tessera.store.database import Database, open_database, transaction
 from tessera.store.migration import upgrade
-from tessera.store.opening import Store, open_store, transaction
 from tessera.store.tables import USAGE
-from tessera.store.usage import Question
 from tessera.usage import retention
-from tessera.usage.files import decode
+from tessera.usage.journal.files import decode
+from tessera.usage.journal.running import Slots
+from tessera.usage.journal.spool import Spool
 from tessera.usage.ledger import SqlLedger
-from tessera.usage.running import Slots
-from tessera.usage.spool import Spool
 
 CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
 
 
-def entry(id: str) -> Entry:
-    return Entry(id, "acc_1", "key_1", "m", "direct", True, time.time(), finish="stop")
+def entry(id: str) -> LedgerEntry:
+    return LedgerEntry(id, "acc_1", "key_1", "m", "direct", True, time.time(), finish="stop")
 
 
 def test_a_store_that_was_started_again_meanwhile_is_not_away(postgres: Postgres, tmp_path: Path) -> None:
-    store, metrics = open_store(postgres.create("started_again")), Metrics()
+    store, metrics = open_database(postgres.create("started_again")), Metrics()
     upgrade(store)
 
     async def check() -> None:
-        ledger = SqlLedger(store, tmp_path, metrics, round_s=60)
+        ledger = SqlLedger(store, tmp_path, metrics, heartbeat_s=60)
         await ledger.start()
         for number in range(3):
             await ledger.settle(entry(str(number)))
@@ -46,17 +44,17 @@ def test_a_store_that_was_started_again_meanwhile_is_not_away(postgres: Postgres
 
     asyncio.run(check())
     with transaction(store) as connection:
-        assert [each.n_requests for each in usage.add_up(connection, Question())] == [3]
+        assert [each.n_requests for each in usage.add_up(connection, UsageQuestion())] == [3]
     assert metrics.registry.get_sample_value("tessera_ledger_failures_total") == 0
     assert list(tmp_path.iterdir()) == []
     store.dispose()
 
 
-def test_a_request_that_ends_soon_is_written_once(opened: Store, tmp_path: Path) -> None:
+def test_a_request_that_ends_soon_is_written_once(opened: Database, tmp_path: Path) -> None:
     metrics = Metrics()
 
     async def check() -> None:
-        ledger = SqlLedger(opened, tmp_path, metrics, round_s=60)
+        ledger = SqlLedger(opened, tmp_path, metrics, heartbeat_s=60)
         await ledger.start()
         for number in range(3):
             ended = entry(str(number))
@@ -69,13 +67,13 @@ def test_a_request_that_ends_soon_is_written_once(opened: Store, tmp_path: Path)
     assert metrics.registry.get_sample_value("tessera_store_call_seconds_count", {"call": "usage"}) == 3
 
 
-def test_one_that_runs_is_on_the_disk_at_once_and_in_the_store_with_the_next_round(
-    opened: Store, tmp_path: Path
+def test_one_that_runs_is_on_the_disk_at_once_and_in_the_store_with_the_next_heartbeat(
+    opened: Database, tmp_path: Path
 ) -> None:
     folder = tmp_path / "files"
 
     async def check() -> None:
-        ledger = SqlLedger(opened, folder, Metrics(), round_s=0.3)
+        ledger = SqlLedger(opened, folder, Metrics(), heartbeat_s=0.3)
         await ledger.start()
         assert await ledger.open("1", lambda: replace(entry("1"), finish=OPEN)) is None
         assert kept(folder) == [("1", 0)]
@@ -89,32 +87,32 @@ def test_one_that_runs_is_on_the_disk_at_once_and_in_the_store_with_the_next_rou
     assert list(folder.iterdir()) == []
 
 
-@pytest.mark.parametrize("round_s", [60, 0.1], ids=["younger than a round", "older than a round"])
+@pytest.mark.parametrize("heartbeat_s", [60, 0.1], ids=["younger than a heartbeat", "older than a heartbeat"])
 def test_what_a_dead_instance_was_doing_is_interrupted_with_its_last_counts(
-    opened: Store, tmp_path: Path, round_s: float
+    opened: Database, tmp_path: Path, heartbeat_s: float
 ) -> None:
     folder, usages = tmp_path / "files", [Usage()]
 
     async def check() -> None:
-        ledger = SqlLedger(opened, folder, Metrics(), round_s=round_s)
+        ledger = SqlLedger(opened, folder, Metrics(), heartbeat_s=heartbeat_s)
         await ledger.start()
-        await asyncio.sleep(0.2)  # the first round is over
+        await asyncio.sleep(0.2)  # the first heartbeat is over
         await ledger.open("1", lambda: replace(entry("1"), finish=OPEN, usage=usages[0]))
         usages[0] = Usage(20, 0, 500)
-        if round_s < 1:
+        if heartbeat_s < 1:
             await asyncio.to_thread(
                 wait_for, lambda: kept(folder) == [("1", 500)] and ends(opened) == [OPEN], 10
             )
-        assert ends(opened) == [OPEN] * (round_s < 1)
+        assert ends(opened) == [OPEN] * (heartbeat_s < 1)
         await ledger.aclose()  # and nobody has settled it
 
     asyncio.run(check())
     asyncio.run(next_instance(opened, folder))
-    assert counts(opened) == {"1": ("interrupted", 500 if round_s < 1 else 0), "of the next": ("stop", 0)}
+    assert counts(opened) == {"1": ("interrupted", 500 if heartbeat_s < 1 else 0), "of the next": ("stop", 0)}
     assert list(folder.iterdir()) == []
 
 
-def test_what_a_dead_instance_was_doing_long_ago_does_not_come_back(opened: Store, tmp_path: Path) -> None:
+def test_what_a_dead_instance_was_doing_long_ago_does_not_come_back(opened: Database, tmp_path: Path) -> None:
     slots = Slots(tmp_path / "files", "srv_dead")
     slots.take(replace(entry("old"), finish=OPEN, begun_s=time.time() - 92 * 86_400))
     slots.close()
@@ -122,11 +120,11 @@ def test_what_a_dead_instance_was_doing_long_ago_does_not_come_back(opened: Stor
     assert set(counts(opened)) == {"of the next"}
 
 
-def test_where_the_disk_takes_nothing_the_store_has_to(opened: Store, tmp_path: Path) -> None:
+def test_where_the_disk_takes_nothing_the_store_has_to(opened: Database, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     async def check() -> None:
-        ledger = SqlLedger(opened, tmp_path / "file", Metrics(), round_s=60)
+        ledger = SqlLedger(opened, tmp_path / "file", Metrics(), heartbeat_s=60)
         await ledger.start()
         assert await ledger.open("1", lambda: replace(entry("1"), finish=OPEN)) is None
         assert await asyncio.to_thread(ends, opened) == [OPEN]
@@ -138,7 +136,7 @@ def test_where_the_disk_takes_nothing_the_store_has_to(opened: Store, tmp_path: 
 
 
 def test_where_no_end_can_be_recorded_nothing_begins_and_what_had_begun_is_recorded_later(
-    opened: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    opened: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, broken = tmp_path / "files", StoreUnavailable("no")
 
@@ -146,7 +144,7 @@ def test_where_no_end_can_be_recorded_nothing_begins_and_what_had_begun_is_recor
         raise broken
 
     async def check() -> None:
-        ledger = SqlLedger(opened, folder, Metrics(), round_s=0.1)
+        ledger = SqlLedger(opened, folder, Metrics(), heartbeat_s=0.1)
         await ledger.start()
         for id in ("settled", "running"):
             assert await ledger.open(id, lambda id=id: replace(entry(id), finish=OPEN)) is None
@@ -171,9 +169,9 @@ def test_where_no_end_can_be_recorded_nothing_begins_and_what_had_begun_is_recor
     assert list(folder.iterdir()) == []
 
 
-async def next_instance(store: Store, folder: Path) -> None:
+async def next_instance(store: Database, folder: Path) -> None:
     """It answers one request."""
-    ledger = SqlLedger(store, folder, Metrics(), round_s=60)
+    ledger = SqlLedger(store, folder, Metrics(), heartbeat_s=60)
     await ledger.start()
     assert await ledger.settle(entry("of the next")) is None
     await ledger.aclose()
@@ -187,14 +185,14 @@ def kept(folder: Path) -> list[tuple[str, int]]:
     return sorted((each.id, each.usage.completion_tokens) for each in entries)
 
 
-def counts(store: Store) -> dict[str, tuple[str, int]]:
+def counts(store: Database) -> dict[str, tuple[str, int]]:
     """Finish and completion tokens of all rows, by their ids."""
     columns = select(USAGE.c.id, USAGE.c.finish, USAGE.c.completion_tokens)
     with transaction(store) as connection:
         return {id: (finish, n_tokens) for id, finish, n_tokens in connection.execute(columns)}
 
 
-def ends(store: Store) -> list[str]:
+def ends(store: Database) -> list[str]:
     with transaction(store) as connection:
         return list(connection.scalars(select(USAGE.c.finish).order_by(USAGE.c.finish)))
 
@@ -203,7 +201,7 @@ N_DAYS, A_DAY = 40, 9
 
 
 def test_a_backlog_of_many_days_is_worked_off_in_pieces(
-    opened: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    opened: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retention, "AT_ONCE", 20)
     now_s = time.time()
@@ -222,7 +220,8 @@ def test_a_backlog_of_many_days_is_worked_off_in_pieces(
             return connection.scalar(select(func.count()).select_from(USAGE)) or 0
 
     async def check() -> list[int]:
-        ledgers = [SqlLedger(opened, tmp_path, Metrics(), round_s=0.1) for _ in range(2)]  # they take turns
+        # They take turns.
+        ledgers = [SqlLedger(opened, tmp_path, Metrics(), heartbeat_s=0.1) for _ in range(2)]
         seen = [n_rows()]
         for each in ledgers:
             await each.start()
@@ -238,12 +237,12 @@ def test_a_backlog_of_many_days_is_worked_off_in_pieces(
     assert len(set(seen)) > 5
     assert seen[-1] == 2
     with transaction(opened) as connection:
-        counted = [each.n_requests for each in usage.add_up(connection, Question())]
+        counted = [each.n_requests for each in usage.add_up(connection, UsageQuestion())]
     assert counted == [A_DAY] * (N_DAYS - 1) + [A_DAY + 1, 1]
 
 
 def test_a_store_that_cannot_roll_up_now_is_not_away(
-    opened: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    opened: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(retention, "RETRY_S", 0.05)
     metrics = Metrics()
@@ -252,7 +251,7 @@ def test_a_store_that_cannot_roll_up_now_is_not_away(
         usage.write(connection, "i", [replace(entry("old"), begun_s=0.0)])
 
     async def check() -> None:
-        ledger = SqlLedger(opened, tmp_path, metrics, round_s=0.1)
+        ledger = SqlLedger(opened, tmp_path, metrics, heartbeat_s=0.1)
         await ledger.start()
         await asyncio.to_thread(wait_for, lambda: caplog.text.count("cannot be added up") >= 2, 10)
         await ledger.settle(entry("new"))
@@ -271,7 +270,7 @@ def test_a_store_that_cannot_roll_up_now_is_not_away(
 
 
 def cut_all_connections(url: str) -> None:
-    other = open_store(url)
+    other = open_database(url)
     with other.connect() as connection:
         connection.execute(text(CUT + " AND pid <> pg_backend_pid()"))
     other.dispose()

@@ -11,14 +11,15 @@ from sqlalchemy import text
 from tests.postgres import Postgres
 
 from tessera.errors import OperatorError, StartupError, StoreUnavailable
-from tessera.store import migration, opening, postgresql
+from tessera.store import database as database_module
+from tessera.store import migration, postgresql
+from tessera.store.database import Database, open_database, transaction
 from tessera.store.holders import Holders
 from tessera.store.migration import current, differences, downgrade, latest, upgrade
-from tessera.store.opening import Store, open_store
 
 
 def test_up_down_and_up_again(database: str) -> None:
-    store = open_store(database)
+    store = open_database(database)
     assert current(store) is None
     for _ in range(2):
         upgrade(store)
@@ -31,13 +32,13 @@ def test_up_down_and_up_again(database: str) -> None:
 
 
 def test_tables_of_others_are_no_difference(database: str) -> None:
-    store = open_store(database)
+    store = open_database(database)
     upgrade(store)
-    with opening.transaction(store) as connection:
+    with transaction(store) as connection:
         connection.execute(text("CREATE TABLE others (id INTEGER PRIMARY KEY)"))
         connection.execute(text("CREATE INDEX ix_others ON others (id)"))
     assert differences(store) == []
-    with opening.transaction(store) as connection:
+    with transaction(store) as connection:
         connection.execute(text("DROP TABLE instances"))
         connection.execute(text("DROP INDEX ix_usage_day_account"))
     assert len(differences(store)) == 2
@@ -45,7 +46,7 @@ def test_tables_of_others_are_no_difference(database: str) -> None:
 
 
 def test_several_servers_start_at_once(database: str) -> None:
-    stores = [open_store(database) for _ in range(4)]
+    stores = [open_database(database) for _ in range(4)]
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(upgrade, stores))
     assert differences(stores[0]) == []
@@ -55,7 +56,7 @@ def test_several_servers_start_at_once(database: str) -> None:
 
 def test_a_file_of_sqlite_is_begun_by_several_at_once(tmp_path: Path) -> None:
     for index in range(100):
-        stores = [open_store(f"sqlite:///{tmp_path / f'{index}.db'}") for _ in range(8)]
+        stores = [open_database(f"sqlite:///{tmp_path / f'{index}.db'}") for _ in range(8)]
         with ThreadPoolExecutor(8) as threads:
             assert list(threads.map(current, stores)) == [None] * 8
         for store in stores:
@@ -64,7 +65,7 @@ def test_a_file_of_sqlite_is_begun_by_several_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("revision", ["nowhere", "", "@", "head@", "a:b", "+1", "é"])
 def test_a_revision_that_is_not_known_is_refused_and_nothing_changes(database: str, revision: str) -> None:
-    store = open_store(database)
+    store = open_database(database)
     upgrade(store)
     with pytest.raises(OperatorError, match=re.escape(repr(revision))):
         downgrade(store, revision)
@@ -75,7 +76,7 @@ def test_a_revision_that_is_not_known_is_refused_and_nothing_changes(database: s
 def test_a_database_that_cannot_hold_every_name_is_refused(postgres: Postgres) -> None:
     name = f"latin_{secrets.token_hex(4)}"
     postgres.sql(f"CREATE DATABASE {name} ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
-    store = open_store(postgres.url(name))
+    store = open_database(postgres.url(name))
     with pytest.raises(StartupError, match="LATIN1"):
         upgrade(store)
     assert current(store) is None
@@ -83,7 +84,7 @@ def test_a_database_that_cannot_hold_every_name_is_refused(postgres: Postgres) -
 
 
 def test_a_store_without_tables_is_unavailable(database: str) -> None:
-    store = open_store(database)
+    store = open_database(database)
     with pytest.raises(StoreUnavailable):
         Holders(store).find(b"d" * 32)
     store.dispose()
@@ -96,7 +97,7 @@ LOCKS = {
 
 
 @contextmanager
-def locked(store: Store, lock: str) -> Iterator[Callable[[], None]]:
+def locked(store: Database, lock: str) -> Iterator[Callable[[], None]]:
     """By somebody else, until the function is called that it gives."""
     ended = Event()
     with ThreadPoolExecutor(1) as thread, store.connect() as other:
@@ -117,15 +118,15 @@ def test_a_migration_is_waited_for_longer_than_anything_else(
     postgres: Postgres, monkeypatch: pytest.MonkeyPatch, lock: str, given_up_s: int | None, held_s: float
 ) -> None:
     if given_up_s:
-        monkeypatch.setattr(opening, "_WAIT_S", given_up_s)
-        monkeypatch.setattr(postgresql.Impatient, "silence_s", float(given_up_s))
-    store = open_store(fresh(postgres))
+        monkeypatch.setattr(database_module, "_WAIT_S", given_up_s)
+        monkeypatch.setattr(postgresql.TimeoutConnection, "silence_s", float(given_up_s))
+    store = open_database(fresh(postgres))
     upgrade(store)
     with locked(store, lock) as end:
         Timer(held_s, end).start()
         downgrade(store, "base")
     assert current(store) is None
-    with pytest.raises(StoreUnavailable), opening.transaction(store) as connection:
+    with pytest.raises(StoreUnavailable), transaction(store) as connection:
         connection.execute(text(f"SELECT pg_sleep({(given_up_s or 6) + 1})"))
     store.dispose()
 
@@ -135,7 +136,7 @@ def test_a_migration_that_cannot_begin_says_why(
     postgres: Postgres, monkeypatch: pytest.MonkeyPatch, lock: str
 ) -> None:
     monkeypatch.setattr(postgresql, "LOCK_WAIT_S", 0.2)
-    store = open_store(fresh(postgres))
+    store = open_database(fresh(postgres))
     upgrade(store)
     with locked(store, lock), pytest.raises(StoreUnavailable, match=r"in use for 0\.2 seconds"):
         downgrade(store, "base")

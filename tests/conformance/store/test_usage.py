@@ -10,24 +10,22 @@ from hypothesis import strategies as st
 from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
 
-from tessera.core.entry import INTERRUPTED, OPEN, Entry
-from tessera.core.usage import Usage
+from tessera.core.usage import INTERRUPTED, OPEN, LedgerEntry, Usage, UsageQuestion, UsageSum
 from tessera.errors import StoreUnavailable
 from tessera.store import usage
+from tessera.store.database import Database, WriteConnection, transaction
 from tessera.store.migration import downgrade, upgrade
-from tessera.store.opening import Line, Store, transaction
 from tessera.store.tables import ACCOUNTS, INSTANCES, USAGE, USAGE_DAILY
-from tessera.store.usage import Question, Sum
 
 DAY_S = 86_400
 BEGUN_S = 20_000 * DAY_S + 3600.0  # 2024-10-04
 
 
-def entry(id: str = "chatcmpl-1", **fields: Any) -> Entry:
-    return replace(Entry(id, "acc_1", "key_1", "m", "direct", True, BEGUN_S), **fields)
+def entry(id: str = "chatcmpl-1", **fields: Any) -> LedgerEntry:
+    return replace(LedgerEntry(id, "acc_1", "key_1", "m", "direct", True, BEGUN_S), **fields)
 
 
-def written(opened: Store, *columns: str) -> list[tuple[Any, ...]]:
+def written(opened: Database, *columns: str) -> list[tuple[Any, ...]]:
     with transaction(opened) as connection:
         return [
             tuple(row)
@@ -35,12 +33,12 @@ def written(opened: Store, *columns: str) -> list[tuple[Any, ...]]:
         ]
 
 
-def write(opened: Store, *entries: Entry, instance: str = "i") -> None:
+def write(opened: Database, *entries: LedgerEntry, instance: str = "i") -> None:
     with transaction(opened) as connection:
         usage.write(connection, instance, entries)
 
 
-def test_a_row_follows_its_request_and_stays_as_it_ended(opened: Store) -> None:
+def test_a_row_follows_its_request_and_stays_as_it_ended(opened: Database) -> None:
     done = entry(usage=Usage(5, 2, 7, 3), finish="stop", waited_s=0.1, first_token_s=0.2, whole_s=0.3)
     columns = ("id", "day", "prompt_tokens", "completion_tokens", "finish", "whole_s")
     write(opened, entry())
@@ -52,7 +50,7 @@ def test_a_row_follows_its_request_and_stays_as_it_ended(opened: Store) -> None:
         assert written(opened, *columns) == [("chatcmpl-1", "2024-10-04", 5, 7, "stop", 0.3)]
 
 
-def test_what_a_dead_instance_left_is_closed_and_what_a_live_one_runs_is_not(opened: Store) -> None:
+def test_what_a_dead_instance_left_is_closed_and_what_a_live_one_runs_is_not(opened: Database) -> None:
     with transaction(opened) as connection:
         usage.beat(connection, "dead", 100)
         usage.beat(connection, "alive", 100)
@@ -76,13 +74,13 @@ def test_what_a_dead_instance_left_is_closed_and_what_a_live_one_runs_is_not(ope
     write(opened, entry("a", usage=Usage(5, 0, 9, 0), finish="length"), instance="dead")
     assert written(opened, *columns)[0] == ("a", "length", 9)
     with transaction(opened) as connection:
-        usage.bury(connection, "alive")
+        usage.forget_instance(connection, "alive")
         usage.close_abandoned(connection, 120)
         assert connection.execute(select(INSTANCES)).all() == []
     assert written(opened, "finish")[2] == (INTERRUPTED,)
 
 
-def test_sums_are_by_day_account_key_or_model(opened: Store) -> None:
+def test_sums_are_by_day_account_key_or_model(opened: Database) -> None:
     with transaction(opened) as connection:
         connection.execute(ACCOUNTS.insert(), {"id": "acc_1", "name": "acme", "tier": "pro", "created_s": 1})
     used = Usage(10, 4, 6, 2)
@@ -96,7 +94,7 @@ def test_sums_are_by_day_account_key_or_model(opened: Store) -> None:
 
     def ask(**question: Any) -> list[tuple[str, int, int, int]]:
         with transaction(opened) as connection:
-            sums = usage.add_up(connection, Question(**question))
+            sums = usage.add_up(connection, UsageQuestion(**question))
         assert all(each.usage.cached_tokens == 4 * each.n_requests for each in sums)
         return [(each.group, each.n_requests, each.n_failed, each.usage.completion_tokens) for each in sums]
 
@@ -131,12 +129,12 @@ entries = st.lists(
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(entries, st.integers(0, 6)), max_size=4))
 def test_nothing_is_lost_or_counted_twice_by_rolling_up(
-    opened: Store, steps: list[tuple[list[Entry], int]]
+    opened: Database, steps: list[tuple[list[LedgerEntry], int]]
 ) -> None:
     with transaction(opened) as connection:
         connection.execute(USAGE.delete())
         connection.execute(USAGE_DAILY.delete())
-    kept: dict[str, Entry] = {}
+    kept: dict[str, LedgerEntry] = {}
     for n, (batch, days) in enumerate(steps):
         fresh = [replace(each, id=f"{n}-{each.id}") for each in batch]
         kept |= {each.id: each for each in fresh}
@@ -148,31 +146,31 @@ def test_nothing_is_lost_or_counted_twice_by_rolling_up(
                 n_rolled_up = usage.roll_up(connection, before, 3)
         assert all(day >= before for (day,) in written(opened, "day"))
     with transaction(opened) as connection:
-        sums = usage.add_up(connection, Question("key"))
+        sums = usage.add_up(connection, UsageQuestion("key"))
     assert sums == [
         expected(key, kept) for key in ("k1", "k2") if any(e.key_id == key for e in kept.values())
     ]
 
 
-def expected(key: str, kept: dict[str, Entry]) -> Sum:
+def expected(key: str, kept: dict[str, LedgerEntry]) -> UsageSum:
     mine = [each for each in kept.values() if each.key_id == key]
     counts = [
         sum(getattr(each.usage, name) for each in mine)
         for name in ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
     ]
     n_failed = sum(each.finish not in ("stop", "length", "tool_calls") for each in mine)
-    return Sum(key, len(mine), n_failed, Usage(*counts))
+    return UsageSum(key, len(mine), n_failed, Usage(*counts))
 
 
-def test_the_schema_goes_and_comes_back(opened: Store) -> None:
+def test_the_schema_goes_and_comes_back(opened: Database) -> None:
     write(opened, entry(begun_s=time.time()))
     downgrade(opened, "base")
     upgrade(opened)
     assert written(opened, "id") == []
 
 
-def test_a_line_goes_on_after_what_it_could_not_do(opened: Store) -> None:
-    line = Line(opened)
+def test_a_line_goes_on_after_what_it_could_not_do(opened: Database) -> None:
+    line = WriteConnection(opened)
 
     def put(*ids: str) -> None:
         usage.write_down(line, "i", [entry(id) for id in ids])

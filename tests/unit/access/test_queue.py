@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tessera.access.capacity import Capacity, reserve
-from tessera.access.queue import FAIR_EVERY, MAX_RETRY_AFTER_S, Admission, Place
+from tessera.access.queue import FAIR_EVERY, MAX_RETRY_AFTER_S, EngineQueue, Places
 from tessera.errors import EngineOverloaded
 
 pytestmark = pytest.mark.anyio
@@ -27,8 +27,8 @@ class Crowd:
 
     def __init__(self, capacity: Capacity) -> None:
         self.now_s = 0.0
-        self.door = Admission(capacity, clock=lambda: self.now_s)
-        self.places: dict[int, Place] = {}
+        self.door = EngineQueue(capacity, clock=lambda: self.now_s)
+        self.places: dict[int, Places] = {}
         self.tasks: dict[int, asyncio.Task[None]] = {}
         self.order: list[int] = []
         self.refused: dict[int, EngineOverloaded] = {}
@@ -242,7 +242,7 @@ async def test_a_place_granted_to_one_who_leaves_goes_to_the_next() -> None:
 
 @pytest.mark.parametrize("n_steps", range(8))
 async def test_a_request_that_is_cancelled_at_any_moment_leaves_nothing(n_steps: int) -> None:
-    door = Admission(Capacity(max_running=2))
+    door = EngineQueue(Capacity(max_running=2))
     first = door.join("a", 0, 2)
 
     async def ask() -> None:
@@ -326,8 +326,8 @@ async def test_every_account_that_goes_on_asking_is_answered(
     accounts: list[tuple[int, int]], max_running: int, reserved: dict[int, int]
 ) -> None:
     """Accounts of a priority and an `n` each, all of which always have two requests that wait."""
-    door = Admission(Capacity(max_running, reserved=reserved))
-    running: list[Place] = []
+    door = EngineQueue(Capacity(max_running, reserved=reserved))
+    running: list[Places] = []
     waiting = [(i, door.join(str(i), *accounts[i])) for i in range(len(accounts)) for _ in range(2)]
     granted: Counter[int] = Counter()
     for _ in range(len(accounts) * FAIR_EVERY * 8):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tessera.access import stored_keys
-from tessera.access.keys import Keys, Seal, generate_key
+from tessera.access.keys import KeyHasher, Keys, generate_key
 from tessera.access.stored_keys import StoredKeys
 from tessera.access.tiers import Tiers
 from tessera.access.window import Rate
@@ -21,7 +21,7 @@ from tessera.store.holders import Holder
 from tessera.store.keys import Key, Terms
 
 SECRET = b"s" * 32
-SEAL = Seal(SECRET)
+SEAL = KeyHasher(SECRET)
 OWN = "sk-tessera-" + "o" * 40
 
 pytestmark = pytest.mark.anyio
@@ -122,7 +122,7 @@ async def test_a_key_is_its_account_with_its_tier(keys: StoredKeys, shelf: Shelf
 async def test_salts_are_those_of_the_account_in_every_process(keys: StoredKeys, shelf: Shelf) -> None:
     first, second, other = shelf.put(), shelf.put(), shelf.put(account="acc_2")
     salts = [(await keys.identify(header(secret))).caller.cache_salt for secret in (first, second, other)]
-    assert salts[0] == salts[1] == Seal(SECRET).salt("acc_1") != salts[2]
+    assert salts[0] == salts[1] == KeyHasher(SECRET).salt("acc_1") != salts[2]
 
 
 async def test_the_operators_key_needs_no_store(keys: StoredKeys, shelf: Shelf) -> None:

@@ -37,9 +37,9 @@ async def test_each_key_is_asked_for_once_however_many_requests_it_has() -> None
             with watch.over("one", MODEL, ended.append):
                 pass
         with watch.over("one", MODEL, ended.append):
-            await watch.look()
+            await watch.check()
     assert sorted(filter(None, ring.asked)) == ["one", "two"]
-    await watch.look()
+    await watch.check()
     assert (len(ring.asked), ended) == (2, [])
 
 
@@ -52,7 +52,7 @@ async def test_all_requests_of_a_key_that_is_no_longer_valid_end_and_no_others(f
         watch.over("two", MODEL, two.append),
         watch.over("one", MODEL, one.append),
     ):
-        await watch.look()
+        await watch.check()
     assert (one, two) == ([failure, failure], [])
 
 
@@ -62,7 +62,7 @@ async def test_a_key_that_may_use_the_model_no_longer_ends_its_requests(
 ) -> None:
     watch, ended = KeyWatch(Ring(models=frozenset(models))), list[TesseraError]()
     with watch.over("one", MODEL, ended.append):
-        await watch.look()
+        await watch.check()
     assert [error.code for error in ended] == ["permission_denied"] * n_ended
 
 

@@ -2,16 +2,21 @@ import asyncio
 
 import pytest
 
+from tessera.core.record import RequestRecord
 from tessera.errors import EngineUnavailable, InvalidApiKey
 from tessera.http.inflight import InFlight
 
 
+def record() -> RequestRecord:
+    return RequestRecord("req_1", "acc_1", "key_1")
+
+
 def test_in_flight_counts_and_drains() -> None:
     in_flight = InFlight()
-    with in_flight:
+    with in_flight.hold(record()):
         assert in_flight.n == 1
         in_flight.drain()
-        with pytest.raises(EngineUnavailable) as caught, in_flight:
+        with pytest.raises(EngineUnavailable) as caught, in_flight.hold(record()):
             pass
     assert in_flight.n == 0
     assert caught.value.code == "draining"
@@ -20,7 +25,7 @@ def test_in_flight_counts_and_drains() -> None:
 def test_leaving_still_takes_requests() -> None:
     in_flight = InFlight()
     in_flight.leave()
-    with in_flight:
+    with in_flight.hold(record()):
         assert (in_flight.leaving, in_flight.draining) == (True, False)
 
 

@@ -3,10 +3,11 @@ from typing import Any
 
 import pytest
 
-from tessera.access.gate import Gate
+from tessera.access.gate import Gate, Permit
 from tessera.access.keys import Keys
 from tessera.access.limits import MemoryLimiter
 from tessera.errors import AuthenticationError, ModelNotFound
+from tessera.http.context import context_of
 from tessera.http.errors import ClientGone
 from tessera.http.middleware import PUBLIC_PATHS, Envelope, KeyRequired
 from tessera.observe.metrics import Metrics
@@ -58,7 +59,7 @@ async def test_nobody_answers_a_client_that_is_gone() -> None:
 )
 async def test_a_request_id_is_kept_if_it_is_harmless(sent: bytes, kept: bool) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        raise ModelNotFound(scope["state"]["request_id"])
+        raise ModelNotFound(context_of(scope).request_id)
 
     start, body = await through_envelope(app, [(b"x-request-id", sent)])
     (request_id,) = [value for name, value in start["headers"] if name == b"x-request-id"]
@@ -67,28 +68,29 @@ async def test_a_request_id_is_kept_if_it_is_harmless(sent: bytes, kept: bool) -
     assert json.loads(body["body"])["error"]["message"] == request_id.decode()
 
 
-async def through_key(path: str, headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
-    """The state that the application sees."""
-    seen: dict[str, Any] = {}
+async def through_key(path: str, headers: list[tuple[bytes, bytes]]) -> Permit | None:
+    """The caller that the application sees."""
+    seen: list[Permit | None] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        seen.update(scope["state"])
+        seen.append(context_of(scope).permit)
 
-    scope = {"type": "http", "path": path, "headers": headers, "state": {}}
+    scope = {"type": "http", "path": path, "headers": headers}
     unused: Any = None
     await KeyRequired(app, Keys(["good-key-1"]), Gate(MemoryLimiter(), Metrics()))(scope, unused, unused)
-    return seen
+    (permit,) = seen
+    return permit
 
 
 @pytest.mark.parametrize("path", sorted(PUBLIC_PATHS))
 async def test_public_paths_need_no_key(path: str) -> None:
-    assert await through_key(path, []) == {}
+    assert await through_key(path, []) is None
 
 
 @pytest.mark.parametrize("path", ["/", "/v1/models", "/healthz/", "/readyz/x", "//healthz", "/Healthz", ""])
 async def test_all_other_paths_need_one(path: str) -> None:
     with pytest.raises(AuthenticationError):
         await through_key(path, [])
-    state = await through_key(path, [(b"authorization", b"Bearer good-key-1")])
-    assert state["identity"].account == "operator"
-    assert state["visit"].identity is state["identity"]
+    permit = await through_key(path, [(b"authorization", b"Bearer good-key-1")])
+    assert permit is not None
+    assert permit.identity.account == "operator"

@@ -42,12 +42,15 @@ def test_an_engine_that_says_nothing_shows_nothing() -> None:
 
 
 WORKER = """
-from tessera.usage.meter import Meter
+from tessera.core.chat import ChatRequest
+from tessera.core.record import RequestRecord, RequestStep
 from tessera.observe.metrics import Metrics
-metrics = Metrics()
-with Meter(metrics, "m", "t") as meter:
-    meter.admit()
-    meter.tally.prompt_tokens = 5
+from tessera.observe.requests import RequestMetrics
+with RequestRecord("t", "a", "k", readers=[RequestMetrics(Metrics())]) as record:
+    record.ask(ChatRequest(()), reply_id="r", model="m", streamed=False)
+    record.reach(RequestStep.READ)
+    record.reach(RequestStep.STARTED)
+    record.tally.prompt_tokens = 5
 """
 ASK = """
 import sys

@@ -4,6 +4,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from tessera.core.usage import UsageQuestion
 from tessera.errors import RequestError
 from tessera.operator.forms import (
     AuditQuery,
@@ -19,7 +20,6 @@ from tessera.operator.forms import (
     read_time,
 )
 from tessera.store.keys import Terms
-from tessera.store.usage import Question
 
 SOON_S = time.time() + 86_400
 TERMS = Terms("dev", SOON_S, ("a",), 90, SOON_S)
@@ -93,7 +93,9 @@ def test_what_is_wrong_in_a_body_is_named(
 def test_queries_are_text_and_their_numbers_too() -> None:
     assert read_query(AuditQuery, {"limit": "7", "before": "3"}) == AuditQuery(limit=7, before=3)
     asked = {"account": "null", "key": "1", "since": "2026-01-31", "by": "key"}
-    assert read_query(UsageQuery, asked).question() == Question("key", "2026-01-31", named="null", key="1")
+    assert read_query(UsageQuery, asked).question() == UsageQuestion(
+        "key", "2026-01-31", named="null", key="1"
+    )
 
 
 @pytest.mark.parametrize(

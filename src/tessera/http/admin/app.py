@@ -1,5 +1,5 @@
-"""The admin listener's application: metrics for whoever reaches it, so it must not be reached from outside;
-and the admin API for whoever has its key.
+"""The admin listener's application: the metrics, which need no key, so the listener must not be reachable
+from outside; and the admin API, which needs the admin key.
 """
 
 import asyncio
@@ -31,10 +31,10 @@ _logger = logging.getLogger(__name__)
 def admin_app(
     exposition: Callable[[], bytes], key: str | None = None, routes: Sequence[BaseRoute] = ()
 ) -> Starlette:
-    """`exposition` gives the metrics as they are now; the `routes` are there only if there is a key."""
+    """`exposition` returns the metrics as they are now. Without a `key` there are no `routes`."""
 
     async def metrics(request: Request) -> Response:
-        # Several processes' counts are read from files.
+        # In a thread: the counts of several processes are read from files.
         body = await asyncio.to_thread(exposition)
         return Response(body, headers={"Content-Type": CONTENT_TYPE})
 
@@ -72,5 +72,5 @@ class AdminKeyRequired:
 
 
 def peer(scope: Scope) -> str:
-    """The address that a request comes from."""
+    """The client's IP address."""
     return scope["client"][0] if scope.get("client") else "unknown"

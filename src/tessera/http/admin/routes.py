@@ -9,67 +9,70 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tessera.access.keys import Seal
+from tessera.access.keys import KeyHasher
 from tessera.access.tiers import Tiers
 from tessera.http.admin.app import peer
 from tessera.http.body import read_body
 from tessera.http.limits import HttpLimits
-from tessera.operator import actions as desk
-from tessera.operator import forms
-from tessera.store.opening import Changes, Store, transaction
+from tessera.operator import actions, forms
+from tessera.store.database import Database, Transaction, transaction
 
 F = TypeVar("F", bound=forms.Form)
 Q = TypeVar("Q", bound=forms.Query)
-Answer: TypeAlias = Callable[[Request], Awaitable[Response]]
+Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 LIMITS = HttpLimits(max_body_bytes=64 * 1024)
 _AT_ONCE = 2
-"""Threads, of those that the whole process shares."""
+"""Threads. They are of the pool that the whole process shares."""
 
 
-class Books:
-    """The store: a transaction for each request, in a thread, and not many at once."""
+class AdminDatabase:
+    """Runs the work of each request in a transaction, in a thread; `_AT_ONCE` of them at a time."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._turns = asyncio.Semaphore(_AT_ONCE)
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._at_once = asyncio.Semaphore(_AT_ONCE)
 
-    async def answer(self, work: Callable[[Changes], object], status: int = 200) -> Response:
-        """With what the work gives, as JSON; raises `OperatorError` or `StoreUnavailable`."""
-        async with self._turns:
+    async def answer(self, work: Callable[[Transaction], object], status: int = 200) -> Response:
+        """The result of `work` as JSON; raises `OperatorError` or `StoreUnavailable`."""
+        async with self._at_once:
             shown = await asyncio.to_thread(self._transact, work)
-        # A new key's secret may be among it.
+        # The secret of a new key may be in the answer.
         headers = {"Cache-Control": "no-store"}
         return Response(msgspec.json.encode(shown), status, headers, "application/json")
 
-    def _transact(self, work: Callable[[Changes], object]) -> object:
-        with transaction(self._store) as changes:
+    def _transact(self, work: Callable[[Transaction], object]) -> object:
+        with transaction(self._database) as changes:
             return work(changes)
 
 
-def admin_routes(store: Store, tiers: Tiers, seal: Seal) -> list[Route]:
+def admin_routes(database: Database, tiers: Tiers, hasher: KeyHasher) -> list[Route]:
     """All routes of the admin API."""
-    books = Books(store)
-    return [*_account_routes(books, tiers), *_key_routes(books, seal), *_report_routes(books)]
+    answering = AdminDatabase(database)
+    return [
+        *_account_routes(answering, tiers),
+        *_key_routes(answering, hasher),
+        *_report_routes(answering),
+    ]
 
 
-def _account_routes(books: Books, tiers: Tiers) -> list[Route]:
+def _account_routes(database: AdminDatabase, tiers: Tiers) -> list[Route]:
     async def list_accounts(request: Request) -> Response:
-        return await books.answer(desk.list_accounts)
+        return await database.answer(actions.list_accounts)
 
     async def create(request: Request) -> Response:
         form = await _form(forms.NewAccount, request)
-        return await books.answer(
-            lambda store: desk.create_account(store, form, tiers, by=_actor(request)), 201
+        return await database.answer(
+            lambda changes: actions.create_account(changes, form, tiers, by=_actor(request)), 201
         )
 
     async def show(request: Request) -> Response:
-        return await books.answer(lambda store: desk.show_account(store, _named(request)))
+        return await database.answer(lambda changes: actions.show_account(changes, _named(request)))
 
     async def change(request: Request) -> Response:
         form = await _form(forms.AccountChanges, request)
-        return await books.answer(
-            lambda store: desk.change_account(store, _named(request), form, tiers, by=_actor(request))
+        return await database.answer(
+            lambda changes: actions.change_account(changes, _named(request), form, tiers, by=_actor(request))
         )
 
     return [
@@ -78,26 +81,30 @@ def _account_routes(books: Books, tiers: Tiers) -> list[Route]:
     ]
 
 
-def _key_routes(books: Books, seal: Seal) -> list[Route]:
+def _key_routes(database: AdminDatabase, hasher: KeyHasher) -> list[Route]:
     async def list_keys(request: Request) -> Response:
         query = _query(forms.KeysQuery, request)
-        return await books.answer(lambda store: desk.list_keys(store, query.account))
+        return await database.answer(lambda changes: actions.list_keys(changes, query.account))
 
     async def create(request: Request) -> Response:
         form = await _form(forms.NewKey, request)
-        return await books.answer(lambda store: desk.create_key(store, form, seal, by=_actor(request)), 201)
+        return await database.answer(
+            lambda changes: actions.create_key(changes, form, hasher, by=_actor(request)), 201
+        )
 
     async def show(request: Request) -> Response:
-        return await books.answer(lambda store: desk.show_key(store, _named(request)))
+        return await database.answer(lambda changes: actions.show_key(changes, _named(request)))
 
     async def change(request: Request) -> Response:
         form = await _form(forms.KeyChanges, request)
-        return await books.answer(
-            lambda store: desk.change_key(store, _named(request), form, by=_actor(request))
+        return await database.answer(
+            lambda changes: actions.change_key(changes, _named(request), form, by=_actor(request))
         )
 
     async def revoke(request: Request) -> Response:
-        return await books.answer(lambda store: desk.revoke_key(store, _named(request), by=_actor(request)))
+        return await database.answer(
+            lambda changes: actions.revoke_key(changes, _named(request), by=_actor(request))
+        )
 
     return [
         _route("/admin/keys", GET=list_keys, POST=create),
@@ -106,20 +113,20 @@ def _key_routes(books: Books, seal: Seal) -> list[Route]:
     ]
 
 
-def _report_routes(books: Books) -> list[Route]:
+def _report_routes(database: AdminDatabase) -> list[Route]:
     async def usage(request: Request) -> Response:
         query = _query(forms.UsageQuery, request)
-        return await books.answer(lambda store: desk.add_up(store, query))
+        return await database.answer(lambda changes: actions.add_up(changes, query))
 
     async def audit(request: Request) -> Response:
         query = _query(forms.AuditQuery, request)
-        return await books.answer(lambda store: desk.show_audit(store, query))
+        return await database.answer(lambda changes: actions.show_audit(changes, query))
 
     return [_route("/admin/usage", GET=usage), _route("/admin/audit", GET=audit)]
 
 
-def _route(path: str, **by_method: Answer) -> Route:
-    """One for all methods of a path, so that a 405 names them all."""
+def _route(path: str, **by_method: Endpoint) -> Route:
+    """One route for all methods of a path, so that a 405 names all of them."""
 
     async def endpoint(request: Request) -> Response:
         return await by_method["GET" if request.method == "HEAD" else request.method](request)
@@ -141,5 +148,5 @@ def _named(request: Request) -> str:
 
 
 def _actor(request: Request) -> str:
-    """For the audit."""
+    """The actor of the audit."""
     return f"admin:{peer(request.scope)}"

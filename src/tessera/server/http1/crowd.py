@@ -19,14 +19,14 @@ SHARE_CLOSED = 64
 """One of so many is closed at a time, since all of them are looked at to find the oldest."""
 
 
-class Connection(Protocol):
+class IdleConnection(Protocol):
     """What needs to be known of a connection; `idle_since_s` is None while it has a request."""
 
     transport: asyncio.Transport
     idle_since_s: float | None
 
 
-C = TypeVar("C", bound=Connection)
+C = TypeVar("C", bound=IdleConnection)
 
 
 def most_connections() -> int:

@@ -12,7 +12,8 @@ def chunk_writer(cycle: RequestResponseCycle) -> Callable[[bytes], bool]:
     A token is one small write. On its way through `send` and every middleware it would cost more than all
     that made it.
     """
-    flow, write = cycle.flow, cycle.transport.write
+    flow = cycle.flow
+    write = cycle.transport.write
 
     def write_chunk(part: bytes) -> bool:
         # Chunked encoding is chosen when the head of the response is written.
@@ -35,5 +36,7 @@ def write_unchunked(cycle: RequestResponseCycle) -> None:
         cycle.expected_content_length = len(message.get("body", b""))
         await send(message)
 
-    cycle.chunked_encoding = cycle.keep_alive = cycle.waiting_for_100_continue = False
+    cycle.chunked_encoding = False
+    cycle.keep_alive = False
+    cycle.waiting_for_100_continue = False
     cycle.send = send_plain

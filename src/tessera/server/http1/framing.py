@@ -35,7 +35,7 @@ class InvalidHttp(Exception):
     """The connection cannot be read any further; the message is for the client."""
 
 
-class Body(Protocol):
+class BodyReader(Protocol):
     """A body as it arrives."""
 
     @property
@@ -72,8 +72,13 @@ class ChunkedBody:
 
     def __init__(self) -> None:
         self.complete = False
-        self._n_left = self._n_data = self._n_chunks = self._n_trailers = self._n_extra = 0
-        self._in_trailers = self._at_end_of_chunk = False
+        self._n_left = 0
+        self._n_data = 0
+        self._n_chunks = 0
+        self._n_trailers = 0
+        self._n_extra = 0
+        self._in_trailers = False
+        self._at_end_of_chunk = False
 
     def feed(self, unread: bytearray) -> bytes:
         """Take what there is of the body but for a line that has no end yet; may raise `InvalidHttp`."""
@@ -107,7 +112,8 @@ class ChunkedBody:
         if self._n_left or self._in_trailers or self._at_end_of_chunk:
             return at
         while (size := _PLAIN_SIZE.match(unread, at)) and (n_bytes := int(size[1], 16)):
-            begin, end = size.end(), size.end() + n_bytes
+            begin = size.end()
+            end = size.end() + n_bytes
             if not unread.startswith(_CRLF, end):
                 break
             self._count_chunk()
@@ -138,7 +144,8 @@ class ChunkedBody:
         self._n_left = int(read[1], 16)
         self._n_extra += len(read[2] or b"")
         self._count_chunk()
-        self._in_trailers, self._at_end_of_chunk = not self._n_left, bool(self._n_left)
+        self._in_trailers = not self._n_left
+        self._at_end_of_chunk = bool(self._n_left)
 
     def _read_trailer(self, line: bytes) -> None:
         self._n_trailers += 1

@@ -16,7 +16,7 @@ PROBES_S = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 _BEGINNING = b"HTTP/1.1 "
 
 
-class Reply(Protocol):
+class ReplyCycle(Protocol):
     """Of uvicorn's request-response cycle what is needed here."""
 
     transport: asyncio.Transport
@@ -25,7 +25,7 @@ class Reply(Protocol):
     chunked_encoding: bool | None
 
 
-def send_ahead(reply: Reply) -> None:
+def send_ahead(reply: ReplyCycle) -> None:
     """Send a byte of the reply if one is known."""
     if not reply.response_started:
         if not isinstance(reply.transport, _BegunTransport):

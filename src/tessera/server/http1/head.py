@@ -13,7 +13,7 @@ from tessera.server.http1.framing import (
     MAX_HEAD_BYTES,
     MAX_HEADERS,
     MAX_TARGET_PARTS,
-    Body,
+    BodyReader,
     ChunkedBody,
     InvalidHttp,
     SizedBody,
@@ -40,14 +40,15 @@ _LENGTH = re.compile(rb"[0-9]{1,18}")
 _TARGET = re.compile(rb"/|https?://", re.IGNORECASE)
 
 
-class Head:
+class RequestHead:
     """The head of one request as it arrives. uvicorn takes it for its parser."""
 
     def __init__(self) -> None:
         self.url = b""
         self.headers: list[tuple[bytes, bytes]] = []
         self._parser = HttpRequestParser(self)
-        self._complete = self._keep_alive = False
+        self._complete = False
+        self._keep_alive = False
         self._n_bytes = 0
         self._last = b""
 
@@ -75,11 +76,12 @@ class Head:
             raise InvalidHttp(_NO_HTTP)  # llhttp and we disagree about the end of the head
         return self._complete
 
-    def body(self) -> Body:
+    def body(self) -> BodyReader:
         """Reads what follows the head. Raises `InvalidHttp` for a head that is not to be answered."""
         self._check()
         fields = dict(self.headers)
-        coding, length = fields.get(b"transfer-encoding"), fields.get(b"content-length")
+        coding = fields.get(b"transfer-encoding")
+        length = fields.get(b"content-length")
         if coding is None:
             if length is not None and not _LENGTH.fullmatch(length.strip()):
                 raise InvalidHttp("Content-Length is not a number of bytes.")

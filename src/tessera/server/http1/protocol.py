@@ -5,29 +5,30 @@ cap; it neither hides that the client leaves nor spoils the reply. A head is cap
 so has the silence of a fresh connection. The kernel looks for the client's machine: one that vanished
 without a word is gone after half a minute. `half_closed` looks for a client that has closed its side.
 
-A response can cut its connection (`scope["state"]["abort"]`): closing one would wait for ever on a client
-that does not read. And it can write a part of its body at once (`scope["state"]["write"]`).
+A response can cut its connection, and write a part of its body at once (`RequestContext`).
 
 A wish for another protocol (`Upgrade`) is ignored, and HTTP/1.0 gets what it can read.
 """
 
 import asyncio
 import socket
-from typing import Any
+from typing import Any, cast
 
+from starlette.types import Scope
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from tessera.errors import RequestError
+from tessera.http.context import context_of
 from tessera.http.middleware import new_request_id
 from tessera.server.http1.crowd import make_room, most_connections
 from tessera.server.http1.cycles import chunk_writer, write_unchunked
 from tessera.server.http1.framing import MAX_HEAD_BYTES as MAX_HEAD_BYTES
 from tessera.server.http1.framing import MAX_HEADERS as MAX_HEADERS
-from tessera.server.http1.framing import Body, InvalidHttp
+from tessera.server.http1.framing import BodyReader, InvalidHttp
 from tessera.server.http1.half_closed import PROBES_S, send_ahead
-from tessera.server.http1.head import Head
+from tessera.server.http1.head import RequestHead
 from tessera.wire.reply import encode_error
 
 HEAD_DEADLINE_S = 15.0
@@ -73,9 +74,10 @@ class GuardedProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self.idle_since_s: float | None = self.loop.time()
         self._unread = bytearray()
-        self._head = Head()
-        self._body: Body | None = None
-        self._is_discarding = self._client_ended = False
+        self._head = RequestHead()
+        self._body: BodyReader | None = None
+        self._is_discarding = False
+        self._client_ended = False
         self._deadline: asyncio.TimerHandle | None = None
         self._behind: asyncio.TimerHandle | None = None
         self._probe: asyncio.TimerHandle | None = None
@@ -166,11 +168,12 @@ class GuardedProtocol(HttpToolsProtocol):
             return False
         if not self._head.feed(self._unread):
             return False
-        head, self._head = self._head, Head()
+        head = self._head
+        self._head = RequestHead()
         self._begin(head, head.body())
         return True
 
-    def _begin(self, head: Head, body: Body) -> None:
+    def _begin(self, head: RequestHead, body: BodyReader) -> None:
         """Start the application on a request. uvicorn asks its parser, and calls these methods from it."""
         self._head_arrived()
         self.idle_since_s = None
@@ -181,9 +184,9 @@ class GuardedProtocol(HttpToolsProtocol):
             if name != b"upgrade":
                 self.on_header(name, value)
         self.on_headers_complete()
-        state = self.scope.setdefault("state", {})
-        state["abort"] = self.transport.abort
-        state["write"] = chunk_writer(self.cycle)
+        context = context_of(cast("Scope", self.scope))
+        context.abort = self.transport.abort
+        context.write_now = chunk_writer(self.cycle)
         if self.scope["http_version"] < "1.1":
             write_unchunked(self.cycle)
         if body.complete:

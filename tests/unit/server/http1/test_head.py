@@ -9,15 +9,15 @@ from tessera.server.http1.framing import (
     ChunkedBody,
     InvalidHttp,
 )
-from tessera.server.http1.head import SINGLE, Head
+from tessera.server.http1.head import SINGLE, RequestHead
 
 REST = b'{"a": 1}\r\n\r\nGET /next HTTP/1.1\r\n\r\n'
 GOOD = b"POST /a?b=%20 HTTP/1.1\r\nHost: x\r\nX-A:  y \r\nContent-Length: 8\r\n\r\n"
 
 
-def begun(sent: bytes) -> Head:
+def begun(sent: bytes) -> RequestHead:
     """The head, if there is a whole one."""
-    head, unread = Head(), bytearray(sent)
+    head, unread = RequestHead(), bytearray(sent)
     assert head.feed(unread)
     return head
 
@@ -27,7 +27,7 @@ def begun(sent: bytes) -> Head:
 def test_a_head_ends_at_its_empty_line_wherever_packets_end(wish: bytes, blank: bytes) -> None:
     sent = blank + GOOD.replace(b"X-A", wish + b"X-A") + REST
     for cuts in [(at, at) for at in range(len(sent))] + [(at, at + 1) for at in range(len(sent) - 1)]:
-        head, unread, complete = Head(), bytearray(), False
+        head, unread, complete = RequestHead(), bytearray(), False
         for start, end in itertools.pairwise([0, *cuts, len(sent)]):
             unread += sent[start:end]
             complete = complete or head.feed(unread)
@@ -182,7 +182,7 @@ ENDLESS = {
 @pytest.mark.parametrize("packet_bytes", [100, 2**18])
 def test_a_head_is_capped(name: str, packet_bytes: int) -> None:
     begin, more = ENDLESS[name]
-    head, unread, n_sent = Head(), bytearray(begin), 0
+    head, unread, n_sent = RequestHead(), bytearray(begin), 0
     packet = more * (packet_bytes // len(more) + 1)
     refusal = ""
     while not refusal and n_sent < 60_000_000:

@@ -4,19 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from tessera.core.entry import Entry
-from tessera.core.usage import Usage
+from tessera.core.usage import LedgerEntry, Usage
 from tessera.errors import StoreUnavailable
-from tessera.usage.files import abandoned
-from tessera.usage.spool import Spool
+from tessera.usage.journal.files import abandoned
+from tessera.usage.journal.spool import Spool
 
-ENTRY = Entry(
+ENTRY = LedgerEntry(
     "chatcmpl-1", "acc", "key", "m", "direct", False, 7.0, Usage(1, 0, 2, 0), "stop", 0.1, None, 2.0
 )
 OTHER = replace(ENTRY, id="chatcmpl-2")
 
 
-def left(folder: Path) -> list[tuple[str, list[Entry]]]:
+def left(folder: Path) -> list[tuple[str, list[LedgerEntry]]]:
     return [(name, [one for piece in pieces for one in piece]) for name, pieces in abandoned(folder)]
 
 
@@ -40,7 +39,7 @@ def test_much_is_read_piece_by_piece(tmp_path: Path) -> None:
     spool = Spool(tmp_path, "one")
     for _ in range(100):
         spool.append([ENTRY, OTHER] * 50)
-    read: list[Entry] = []
+    read: list[LedgerEntry] = []
     while spool.n_entries:
         entries, size = spool.read()
         assert 0 < len(entries) < 3000

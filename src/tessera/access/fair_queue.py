@@ -1,8 +1,8 @@
-"""Whose turn it is, among accounts that wait for the same thing.
+"""A queue that is fair to accounts: the order in which accounts get what they all wait for.
 
-The next item is one of the account that holds the least; among accounts that hold the same, they take turns.
-An account that arrives joins behind those that wait already, so that nobody is overtaken more than once by
-each of the others. Items of one account keep their order.
+The next item is one of the account that holds the least; accounts that hold the same take turns. An account
+that arrives joins behind those that wait already: so each other account overtakes it once at most. Items of
+one account keep their order.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Turns(Generic[T]):
+class FairQueue(Generic[T]):
     """A queue of items, each of which belongs to an account."""
 
     def __init__(self) -> None:
@@ -22,23 +22,25 @@ class Turns(Generic[T]):
         return self._n
 
     def add(self, account: str, item: T) -> None:
-        """Put the item behind the others of its account."""
+        """Puts the item behind the others of its account."""
         self._items.setdefault(account, {})[item] = None
         self._n += 1
 
     def next(self, held: Mapping[str, int]) -> T:
-        """The item whose turn it is, which stays; `held` is what accounts have by now. There must be one."""
+        """The item whose turn it is; it stays in the queue, which must not be empty. `held` is what accounts
+        hold now.
+        """
         account = min(self._items, key=lambda account: held.get(account, 0))
         return next(iter(self._items[account]))
 
     def take(self, account: str, item: T) -> None:
-        """The item has its turn: others of its account wait behind those of all other accounts."""
+        """Removes an item that has its turn: the rest of its account goes behind all other accounts."""
         self.remove(account, item)
         if account in self._items:
             self._items[account] = self._items.pop(account)
 
     def remove(self, account: str, item: T) -> None:
-        """The item waits no more. It must be there."""
+        """Removes an item, which must be there."""
         items = self._items[account]
         del items[item]
         self._n -= 1
@@ -51,10 +53,9 @@ class Turns(Generic[T]):
         return [next(iter(self._items[account])) for account in accounts]
 
     def n_of(self, account: str) -> int:
-        """Items of that account."""
         return len(self._items.get(account, ()))
 
     def largest(self) -> tuple[str, T]:
-        """The account with the most items, and the latest of them. There must be one."""
+        """The account with the most items, and the latest of these. The queue must not be empty."""
         account = max(self._items, key=lambda account: len(self._items[account]))
         return account, next(reversed(self._items[account]))

@@ -1,4 +1,4 @@
-"""Sockets to listen on, bound before anything else is done: a port in use is known at once."""
+"""Listening sockets, bound before anything else is done: a port in use is reported at once."""
 
 import socket
 from contextlib import ExitStack
@@ -19,7 +19,7 @@ def bind(host: str, port: int, flags: str) -> socket.socket:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             bound.bind(where)
             if_it_fails.pop_all()
-    except (OSError, UnicodeError) as error:  # of a name that DNS cannot hold
+    except (OSError, UnicodeError) as error:  # UnicodeError: a host name that DNS cannot hold
         reason = getattr(error, "strerror", None) or error
         raise StartupError(
             f"Cannot listen on {host}:{port}: {reason}. Choose another with {flags}."
@@ -28,9 +28,8 @@ def bind(host: str, port: int, flags: str) -> socket.socket:
 
 
 def listen(bound: socket.socket) -> None:
-    """Begin to listen; raises `StartupError` if another server that bound the same address was faster.
-
-    The event loop would not say so.
+    """Begins to listen. Raises `StartupError` if another server bound the same address and listens already:
+    the event loop would ignore that.
     """
     try:
         bound.listen(_BACKLOG)
@@ -39,9 +38,9 @@ def listen(bound: socket.socket) -> None:
 
 
 def shared(first: socket.socket, n: int) -> list[socket.socket]:
-    """`first` and n - 1 more on the same address; the kernel spreads connections over those that listen.
+    """`first` and n - 1 more sockets on its address; the kernel spreads connections over those that listen.
 
-    Sharing begins after `first` is bound: a port that another server has, shared or not, is still refused.
+    Sharing begins after `first` is bound: so a port that another server has, shared or not, is still refused.
     """
     first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     sockets = [first]
@@ -55,6 +54,6 @@ def shared(first: socket.socket, n: int) -> list[socket.socket]:
 
 
 def address(bound: socket.socket) -> str:
-    """Its URL."""
+    """The URL of the socket's address."""
     host, port = bound.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

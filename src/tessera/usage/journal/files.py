@@ -1,7 +1,7 @@
-"""The files in which an instance keeps entries on its own disk: a JSON object on each line.
+"""The files of a journal: an entry as a JSON object on each line.
 
-A file is there, and locked, for as long as its instance lives. One that nobody holds is what a dead instance
-has left.
+An instance is one process that writes usage. Its files exist, and are locked, for as long as it lives. A file
+that nobody has locked was left by an instance that has died.
 """
 
 import os
@@ -14,18 +14,19 @@ from typing import Literal, TypeAlias, get_args
 
 import msgspec
 
-from tessera.core.entry import Entry
+from tessera.core.usage import LedgerEntry
 
 CLOSED = -1
-"""No file's descriptor."""
+"""Not a file descriptor."""
 
-AT_ONCE_BYTES = 256 * 1024
+PIECE_BYTES = 256 * 1024
+"""So much of a file is read at once."""
 
 Kind: TypeAlias = Literal["running", "usage"]
 
 
 def new_instance() -> str:
-    """A name for a process that writes usage."""
+    """A new instance's name."""
     return "srv_" + secrets.token_hex(8)
 
 
@@ -34,57 +35,57 @@ def path_of(folder: Path, instance: str, kind: Kind) -> Path:
     return folder / f"{instance}.{kind}.jsonl"
 
 
-def hold(path: Path) -> int:
-    """Make the file and keep it; gives its descriptor. Raises `OSError` where there can be no such file."""
+def create_locked(path: Path) -> int:
+    """Creates a file with a lock on it, and returns its descriptor. Raises `OSError`."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     unlocked = path.with_suffix(".new")
     fd = os.open(unlocked, os.O_RDWR | os.O_CREAT, 0o600)
     flock(fd, LOCK_EX)
-    unlocked.rename(path)  # nobody has seen it before it was locked
+    unlocked.rename(path)  # under its own name nobody has seen it without the lock
     return fd
 
 
-def let_go(path: Path, fd: int, *, is_empty: bool) -> None:
-    """The instance ends; the file stays if there is something in it."""
+def close(path: Path, fd: int, *, is_empty: bool) -> None:
+    """Closes an instance's file, and deletes it if nothing is in it."""
     if is_empty:
         path.unlink(missing_ok=True)
     os.close(fd)
 
 
-def encode(entry: Entry) -> bytes:
+def encode(entry: LedgerEntry) -> bytes:
     """An entry's line, without the end of the line."""
     return msgspec.json.encode(entry)
 
 
-def decode(lines: Iterable[bytes]) -> list[Entry]:
-    """Their entries; lines with none are not whole, or not in use."""
-    entries: list[Entry] = []
+def decode(lines: Iterable[bytes]) -> list[LedgerEntry]:
+    """The entries of lines. A line that is incomplete, or a slot that is free, has none."""
+    entries: list[LedgerEntry] = []
     for line in lines:
         with suppress(msgspec.DecodeError):
-            entries.append(msgspec.json.decode(line, type=Entry))
+            entries.append(msgspec.json.decode(line, type=LedgerEntry))
     return entries
 
 
-def abandoned(folder: Path) -> Iterator[tuple[str, Iterator[list[Entry]]]]:
-    """What dead instances have left: their names and entries, in pieces. A file is gone once the next one is
-    asked for.
+def abandoned(folder: Path) -> Iterator[tuple[str, Iterator[list[LedgerEntry]]]]:
+    """The names of dead instances, and the entries they left, in pieces. A file is deleted when the next one
+    is asked for.
     """
     for path in sorted(path for kind in get_args(Kind) for path in folder.glob(f"*.{kind}.jsonl")):
-        with _seized(path) as fd:
+        with _locked(path) as fd:
             if fd is not None:
                 yield path.name.partition(".")[0], _pieces(fd)
                 path.unlink(missing_ok=True)
 
 
-def _pieces(fd: int) -> Iterator[list[Entry]]:
+def _pieces(fd: int) -> Iterator[list[LedgerEntry]]:
     with os.fdopen(fd, "rb", closefd=False) as file:
-        while lines := file.readlines(AT_ONCE_BYTES):
+        while lines := file.readlines(PIECE_BYTES):
             yield decode(lines)
 
 
 @contextmanager
-def _seized(path: Path) -> Generator[int | None]:
-    """The file, if nobody holds it."""
+def _locked(path: Path) -> Generator[int | None]:
+    """The file's descriptor, or None if another process has locked or deleted the file."""
     try:
         fd = os.open(path, os.O_RDWR)
     except OSError:

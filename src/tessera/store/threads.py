@@ -1,4 +1,4 @@
-"""The store asked from an event loop: in threads, and not waited for longer than was said."""
+"""Calls of the store from an event loop: in threads, with a timeout."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,9 +10,9 @@ from tessera.errors import StoreUnavailable
 T = TypeVar("T")
 
 
-async def ask(threads: Executor, call: Callable[[], T], within_s: float) -> T:
-    """What the call gives. Raises what it raises, or `StoreUnavailable` when the time is up; the thread is
-    then busy until the driver gives up.
+async def call_within(threads: Executor, call: Callable[[], T], within_s: float) -> T:
+    """The result of `call`. Raises what it raises, or `StoreUnavailable` after `within_s`; the thread stays
+    busy until the driver's own timeout.
     """
     try:
         async with asyncio.timeout(within_s):

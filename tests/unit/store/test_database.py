@@ -6,9 +6,9 @@ import pytest
 from sqlalchemy import text
 
 from tessera.errors import StartupError, StoreUnavailable
+from tessera.store.database import default_url, open_database, sqlite_path, transaction, without_passwords
 from tessera.store.holders import Holders
 from tessera.store.migration import upgrade
-from tessera.store.opening import default_url, open_store, shown, sqlite_path, transaction
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from tessera.store.opening import default_url, open_store, shown, sqlite_path, t
 )
 def test_a_url_of_something_else_is_refused(url: str, said: str) -> None:
     with pytest.raises(StartupError, match=said):
-        open_store(url)
+        open_database(url)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_nothing_is_quoted_of_a_url_that_cannot_be_read(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(StartupError, match="cannot be read") as caught:
-        open_store(url.format(folder=tmp_path))
+        open_database(url.format(folder=tmp_path))
     assert caught.value.__suppress_context__
     assert "s3cret" not in caught.value.message
     assert list(tmp_path.iterdir()) == []
@@ -49,7 +49,7 @@ def test_nothing_is_quoted_of_a_url_that_cannot_be_read(
 
 @pytest.mark.parametrize("host", ["a..b", "a" * 70, "a%00b"])
 def test_a_host_that_cannot_be_one_is_not_reached(host: str) -> None:
-    store = open_store(f"postgresql://{host}/tessera")
+    store = open_database(f"postgresql://{host}/tessera")
     with pytest.raises(StoreUnavailable):
         Holders(store).find(b"d" * 32)
 
@@ -67,19 +67,19 @@ def test_the_default_is_in_the_users_own_directory(monkeypatch: pytest.MonkeyPat
     ],
 )
 def test_a_password_is_not_shown(url: str) -> None:
-    assert "secret" not in shown(url)
-    assert "tessera" in shown(url)
+    assert "secret" not in without_passwords(url)
+    assert "tessera" in without_passwords(url)
     assert sqlite_path(url) is None
 
 
 def test_an_open_store_does_not_show_it() -> None:
-    assert "secret" not in repr(open_store("postgresql://tessera:secret@db.example/tessera"))
+    assert "secret" not in repr(open_database("postgresql://tessera:secret@db.example/tessera"))
 
 
 def test_a_reason_quotes_no_password() -> None:
     url = "postgresql://tessera:refused@127.0.0.1:1/tessera?sslpassword=connection"
     with pytest.raises(StoreUnavailable) as caught:
-        Holders(open_store(url)).find(b"d" * 32)
+        Holders(open_database(url)).find(b"d" * 32)
     assert caught.value.reason is not None
     assert "*** failed" in caught.value.reason
     assert "refused" not in caught.value.reason
@@ -87,7 +87,7 @@ def test_a_reason_quotes_no_password() -> None:
 
 
 def test_only_its_owner_reads_the_file(tmp_path: Path) -> None:
-    store = open_store(f"sqlite:///{tmp_path / 'deep/er/tessera.db'}")
+    store = open_database(f"sqlite:///{tmp_path / 'deep/er/tessera.db'}")
     upgrade(store)
     store.dispose()
     assert stat.S_IMODE((tmp_path / "deep/er/tessera.db").stat().st_mode) == 0o600
@@ -96,11 +96,11 @@ def test_only_its_owner_reads_the_file(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StartupError, match="file"):
-        open_store(f"sqlite:///{tmp_path / 'file/tessera.db'}")
+        open_database(f"sqlite:///{tmp_path / 'file/tessera.db'}")
 
 
 def test_what_is_committed_is_on_the_disk_and_readers_do_not_wait(tmp_path: Path) -> None:
-    store = open_store(f"sqlite:///{tmp_path / 'tessera.db'}")
+    store = open_database(f"sqlite:///{tmp_path / 'tessera.db'}")
     with transaction(store) as connection:
         said = {
             name: connection.execute(text(f"PRAGMA {name}")).scalar()
@@ -112,7 +112,7 @@ def test_what_is_committed_is_on_the_disk_and_readers_do_not_wait(tmp_path: Path
 
 def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "tessera.db").write_bytes(b"no database at all, whatever it is" * 100)
-    store = open_store(f"sqlite:///{tmp_path / 'tessera.db'}")
+    store = open_database(f"sqlite:///{tmp_path / 'tessera.db'}")
     with pytest.raises(StoreUnavailable):
         Holders(store).find(b"d" * 32)
     store.dispose()
@@ -120,7 +120,7 @@ def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
 
 def test_a_file_that_is_gone_is_unavailable_until_it_is_back(tmp_path: Path) -> None:
     path = tmp_path / "tessera.db"
-    store = open_store(f"sqlite:///{path}")
+    store = open_database(f"sqlite:///{path}")
     upgrade(store)
     store.dispose()
     path.rename(tmp_path / "away")
@@ -135,7 +135,7 @@ def test_a_file_that_is_gone_is_unavailable_until_it_is_back(tmp_path: Path) -> 
 
 def test_a_file_that_is_locked_can_be_read(tmp_path: Path) -> None:
     path = tmp_path / "tessera.db"
-    store = open_store(f"sqlite:///{path}")
+    store = open_database(f"sqlite:///{path}")
     upgrade(store)
     with sqlite3.connect(path, isolation_level=None) as other:
         other.execute("BEGIN EXCLUSIVE")

@@ -4,10 +4,13 @@ from typing import Any
 
 import pytest
 
+from tessera.core.chat import ChatRequest
 from tessera.core.events import FinishReason
+from tessera.core.record import CLIENT_GONE, RequestRecord, RequestStep
 from tessera.errors import EngineTimeout
+from tessera.http.errors import ClientGone
 from tessera.observe.metrics import Metrics
-from tessera.usage.meter import CLIENT_GONE, Meter
+from tessera.observe.requests import RequestMetrics
 
 
 @pytest.fixture
@@ -15,17 +18,24 @@ def metrics() -> Metrics:
     return Metrics()
 
 
+def received(metrics: Metrics) -> RequestRecord:
+    record = RequestRecord("req_7", "acc_1", "key_1", readers=[RequestMetrics(metrics)])
+    record.ask(ChatRequest(()), reply_id="chatcmpl-1", model="m", streamed=True)
+    record.reach(RequestStep.READ)
+    return record
+
+
 def count(metrics: Metrics, name: str, **labels: str) -> float | None:
     return metrics.registry.get_sample_value(f"tessera_{name}", {"model": "m", **labels})
 
 
 def test_a_whole_reply_is_counted(metrics: Metrics) -> None:
-    with Meter(metrics, "m", "t") as meter:
+    with received(metrics) as record:
         assert (count(metrics, "num_requests_waiting"), count(metrics, "num_requests_running")) == (1, 0)
-        meter.admit()
+        record.reach(RequestStep.STARTED)
         assert (count(metrics, "num_requests_waiting"), count(metrics, "num_requests_running")) == (0, 1)
-        meter.begin()
-        tally = meter.tally
+        record.reach(RequestStep.FIRST_TOKEN)
+        tally = record.tally
         tally.prompt_tokens, tally.cached_tokens = 10, 4
         tally.completion_tokens, tally.reasoning_tokens = 7, 3
         tally.finished |= {0: FinishReason.STOP, 1: FinishReason.LENGTH}
@@ -47,13 +57,13 @@ def test_a_whole_reply_is_counted(metrics: Metrics) -> None:
 
 def test_what_is_cut_short_is_counted_with_its_tokens(metrics: Metrics) -> None:
     for error in (EngineTimeout("late"), RuntimeError()):
-        with suppress(type(error)), Meter(metrics, "m", "t") as meter:
-            meter.admit()
-            meter.tally.completion_tokens = 3
+        with suppress(type(error)), received(metrics) as record:
+            record.reach(RequestStep.STARTED)
+            record.tally.completion_tokens = 3
             raise error
-    with Meter(metrics, "m", "t") as meter:
-        meter.admit()
-        meter.fail(CLIENT_GONE)
+    with received(metrics) as record:
+        record.reach(RequestStep.STARTED)
+        record.fail(ClientGone())
     codes = ("engine_timeout", "internal_error", CLIENT_GONE)
     assert [count(metrics, "request_failure_total", code=code) for code in codes] == [1, 1, 1]
     assert count(metrics, "generation_tokens_total") == 6
@@ -62,11 +72,11 @@ def test_what_is_cut_short_is_counted_with_its_tokens(metrics: Metrics) -> None:
 
 
 def test_a_request_is_one_line_in_the_log(metrics: Metrics, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "tessera.usage"), Meter(metrics, "m", "req_7") as meter:
-        meter.admit()
-        meter.tally.prompt_tokens = 5
-        meter.tally.finished[0] = FinishReason.STOP
-    (record,) = caplog.records
-    fields: dict[str, Any] = vars(record)["fields"]
-    assert (record.message, fields["trace_id"], fields["outcome"]) == ("request", "req_7", "stop")
+    with caplog.at_level(logging.INFO, "tessera.observe"), received(metrics) as record:
+        record.reach(RequestStep.STARTED)
+        record.tally.prompt_tokens = 5
+        record.tally.finished[0] = FinishReason.STOP
+    (line,) = caplog.records
+    fields: dict[str, Any] = vars(line)["fields"]
+    assert (line.message, fields["trace_id"], fields["outcome"]) == ("request", "req_7", "stop")
     assert (fields["prompt_tokens"], fields["first_token_s"]) == (5, None)

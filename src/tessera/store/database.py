@@ -1,4 +1,4 @@
-"""Opening a store: SQLite with one file, or PostgreSQL."""
+"""The database: SQLite with one file, or PostgreSQL. How it is opened, and its transactions."""
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -11,27 +11,27 @@ from typing import Any, TypeAlias, TypeVar
 
 import platformdirs
 import sqlalchemy
-from sqlalchemy import Connection, Engine, Select, event
+from sqlalchemy import Connection, Select, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import PoolProxiedConnection
 
 from tessera.errors import StartupError
-from tessera.store.failures import SECRETS, explained
+from tessera.store.failures import SECRETS, translated_errors
 
 T = TypeVar("T", bound=tuple[Any, ...])
 
 _DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 _WAIT_S = 5
-_BREATH_S = 0.01
+_RETRY_S = 0.01
 
 _UNREADABLE = (ArgumentError, ValueError, TypeError)
 
-Store: TypeAlias = Engine
-"""An open store, for those who need not know what it is made of."""
+Database: TypeAlias = sqlalchemy.Engine
+"""SQLAlchemy calls it an engine, which here is what runs a model."""
 
-Changes: TypeAlias = Connection
-"""What happens in one transaction, likewise."""
+Transaction: TypeAlias = Connection
+"""A connection within a transaction."""
 
 Rows: TypeAlias = Sequence[Mapping[str, object]]
 """Values by the names of a statement's parameters."""
@@ -48,13 +48,13 @@ def sqlite_path(url: str) -> Path | None:
     return Path(parsed.database or "") if parsed.drivername == "sqlite" else None
 
 
-def shown(url: str) -> str:
-    """Without its passwords; raises `StartupError`."""
+def without_passwords(url: str) -> str:
+    """The URL without its passwords; raises `StartupError`."""
     return _parse(url).difference_update_query(SECRETS).render_as_string(hide_password=True)
 
 
-def place(url: str) -> str:
-    """What tells a PostgreSQL database from others: its hosts, ports and name, not who asks it, nor how."""
+def location(url: str) -> str:
+    """What identifies a PostgreSQL database: its hosts, ports and name, without user and options."""
     parsed = _parse(url)
     options = parsed.normalized_query
     hosts = [parsed.host] if parsed.host else options.get("host", ())
@@ -62,11 +62,10 @@ def place(url: str) -> str:
     return f"{','.join(hosts)}:{','.join(ports)}/{parsed.database or parsed.username}"
 
 
-def open_store(url: str, *, survives_power_cut: bool = True) -> Store:
-    """`sqlite:///path` or `postgresql://…`; nothing is connected yet. Raises `StartupError`.
+def open_database(url: str, *, survives_power_cut: bool = True) -> Database:
+    """Takes `sqlite:///path` or `postgresql://…`; nothing is connected yet. Raises `StartupError`.
 
-    What is committed outlives the process in any case; to outlive the machine takes SQLite several times as
-    long.
+    A commit always survives the process. To survive a power cut takes SQLite several times as long.
     """
     parsed = _parse(url)
     try:
@@ -82,51 +81,51 @@ def open_store(url: str, *, survives_power_cut: bool = True) -> Store:
 
 
 @contextmanager
-def transaction(engine: Engine) -> Generator[Connection]:
-    """What is done in it happens as a whole; raises `StoreUnavailable` when the store cannot do it."""
-    with explained(engine.url), engine.begin() as connection:
+def transaction(database: Database) -> Generator[Transaction]:
+    """A transaction, atomic; raises `StoreUnavailable` when the database cannot do its part."""
+    with translated_errors(database.url), database.begin() as connection:
         yield connection
 
 
-def held(connection: Connection, rows: Select[T]) -> Select[T]:
-    """The rows, which nobody else changes from now until the transaction has ended."""
+def locked(connection: Transaction, rows: Select[T]) -> Select[T]:
+    """The same rows, locked: nobody else changes them until the transaction has ended."""
     driver = connection.connection.driver_connection
-    # The driver begins a transaction before the first change, and not before what is read for it.
+    # SQLite's driver begins a transaction before the first change, not before the reading that precedes it.
     if isinstance(driver, SqliteConnection) and not driver.in_transaction:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     return rows.with_for_update()
 
 
-class Line:
-    """A connection that is kept from one commit to the next: for one thread, which has many. It speaks with
-    the driver, for to be told what the driver then does takes SQLAlchemy half as long as the commit.
+class WriteConnection:
+    """A connection that is kept open between commits, for one thread that commits often. It calls the driver
+    directly: SQLAlchemy's bookkeeping would add half the cost of a commit.
     """
 
-    def __init__(self, store: Store) -> None:
-        """It is opened when it is needed, also after it was lost."""
-        self.dialect = store.dialect
-        self._store = store
+    def __init__(self, database: Database) -> None:
+        """Connects when it is first used, and again after the connection was lost."""
+        self.dialect = database.dialect
+        self._database = database
         self._connection: PoolProxiedConnection | None = None
 
     def write(self, statement: str, rows: Rows) -> None:
-        """Execute the driver's statement for each row, in a transaction; see `transaction`. It must bear
-        being done twice: if the connection was lost since it was last used, or is now, it is done again on
-        a fresh one.
+        """Executes the driver's statement for each row, in one transaction; raises as `transaction` does.
+
+        The statement must be idempotent: if the connection is lost, it is executed again on a new one.
         """
-        with explained(self._store.url):
+        with translated_errors(self._database.url):
             if self._connection is not None:
                 try:
                     return self._write(self._connection, statement, rows)
                 except DBAPIError as error:
                     if not error.connection_invalidated:
                         raise
-            self._connection = self._store.raw_connection()
+            self._connection = self._database.raw_connection()
             self._write(self._connection, statement, rows)
 
     def _write(self, connection: PoolProxiedConnection, statement: str, rows: Rows) -> None:
         driver = self.dialect.loaded_dbapi
         try:
-            with closing(connection.cursor()) as cursor:  # a file stays locked by one that is not
+            with closing(connection.cursor()) as cursor:  # an open cursor would keep SQLite's file locked
                 cursor.executemany(statement, rows)
             connection.commit()
         except driver.Error as error:
@@ -138,7 +137,6 @@ class Line:
             ) from error
 
     def close(self) -> None:
-        """Give the connection back."""
         if self._connection is not None:
             self._connection.close()
 
@@ -157,14 +155,16 @@ def _parse(url: str) -> sqlalchemy.URL:
 
 
 def _unreadable() -> StartupError:
-    """What is wrong with a URL may quote some of its password: that is neither said nor kept as a cause."""
+    """The error for any URL that cannot be parsed. The parser's own message may quote some of the password:
+    so it is neither shown nor kept as a cause.
+    """
     return StartupError(
         "TESSERA_DATABASE_URL cannot be read. Send sqlite:///path or postgresql://…, with %3A, %2F and %40 "
         "for the :, / and @ of a password."
     )
 
 
-def _sqlite(url: sqlalchemy.URL, synchronous: str) -> Engine:
+def _sqlite(url: sqlalchemy.URL, synchronous: str) -> Database:
     engine = sqlalchemy.create_engine(url, pool_size=4, paramstyle="named", connect_args={"timeout": _WAIT_S})
     path = Path(url.database or "")
     try:
@@ -184,8 +184,8 @@ def _sqlite(url: sqlalchemy.URL, synchronous: str) -> Engine:
 
 
 def _use_wal(connection: SqliteConnection) -> None:
-    """Some of those who do so at once on a fresh file are told that it is locked without the wait that the
-    connection has, lest they wait for each other (sqlite.org/c3ref/busy_handler.html).
+    """Switches to WAL. If several connections do so on a new file, some are told that it is locked without
+    the wait that their timeout allows, to avoid a deadlock (sqlite.org/c3ref/busy_handler.html). They retry.
     """
     ends = monotonic() + _WAIT_S
     while True:
@@ -195,11 +195,11 @@ def _use_wal(connection: SqliteConnection) -> None:
         except SqliteOperationalError as error:
             if error.sqlite_errorcode != SQLITE_BUSY or monotonic() >= ends:
                 raise
-            sleep(_BREATH_S)
+            sleep(_RETRY_S)
 
 
-def _postgresql(url: sqlalchemy.URL) -> Engine:
-    from tessera.store.postgresql import Impatient, looking_up
+def _postgresql(url: sqlalchemy.URL) -> Database:
+    from tessera.store.postgresql import TimeoutConnection, translated_lookup_errors
 
     options = [*url.normalized_query.get("options", ()), f"-c statement_timeout={_WAIT_S * 1000}"]
     ours = {"connect_timeout": str(_WAIT_S), **url.query, "options": " ".join(options)}
@@ -210,8 +210,8 @@ def _postgresql(url: sqlalchemy.URL) -> Engine:
     @event.listens_for(engine, "do_connect")
     def connect(  # pyright: ignore[reportUnusedFunction]
         dialect: object, record: object, arguments: tuple[Any, ...], options: dict[str, Any]
-    ) -> Impatient:
-        with looking_up():
-            return Impatient.connect(*arguments, **options)
+    ) -> TimeoutConnection:
+        with translated_lookup_errors():
+            return TimeoutConnection.connect(*arguments, **options)
 
     return engine

@@ -8,12 +8,11 @@ from tempfile import TemporaryDirectory
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tessera.core.entry import OPEN, Entry
-from tessera.core.usage import Usage
-from tessera.usage.files import abandoned, decode
-from tessera.usage.running import SLOT_BYTES, Running, Slots
+from tessera.core.usage import OPEN, LedgerEntry, Usage
+from tessera.usage.journal.files import abandoned, decode
+from tessera.usage.journal.running import SLOT_BYTES, RunningRequests, Slots
 
-ENTRY = Entry("chatcmpl-1", "acc", "key", "m", "direct", True, 7.0)
+ENTRY = LedgerEntry("chatcmpl-1", "acc", "key", "m", "direct", True, 7.0)
 
 STEPS = st.lists(
     st.tuples(
@@ -25,7 +24,7 @@ STEPS = st.lists(
 )
 
 
-def told(folder: Path) -> list[Entry]:
+def told(folder: Path) -> list[LedgerEntry]:
     """By the file as it is now, in the order of ids."""
     (path,) = folder.iterdir()
     return sorted(decode(path.read_bytes().splitlines()), key=lambda entry: entry.id)
@@ -36,10 +35,10 @@ def test_the_file_tells_of_those_that_have_begun_and_whose_end_is_not_on_record(
     steps: list[tuple[str, int, int]],
 ) -> None:
     with TemporaryDirectory() as name:
-        running = Running()
+        running = RunningRequests()
         running.slots = Slots(Path(name), "one")
-        begun: dict[str, Entry] = {}
-        written: dict[str, Entry] = {}
+        begun: dict[str, LedgerEntry] = {}
+        written: dict[str, LedgerEntry] = {}
         for number, (step, which, n_letters) in enumerate(steps):
             id = f"{number:04}" if step == "begin" else list(begun or [""])[which % max(1, len(begun))]
             if step == "begin":
@@ -57,7 +56,7 @@ def test_the_file_tells_of_those_that_have_begun_and_whose_end_is_not_on_record(
                 begun.pop(id, None)
                 written.pop(id, None)
             elif step == "round":
-                assert {entry.id: entry for entry in running.entries()} == begun
+                assert {entry.id: entry for entry in running.rewrite()} == begun
                 written = {id: begun[id] for id in written}
             assert told(Path(name)) == [written[id] for id in sorted(written)]
         running.slots.close()
@@ -67,7 +66,7 @@ def test_the_file_tells_of_those_that_have_begun_and_whose_end_is_not_on_record(
 
 
 def test_slots_are_used_again(tmp_path: Path) -> None:
-    running = Running()
+    running = RunningRequests()
     running.slots = Slots(tmp_path, "one")
     for number in range(1000):
         assert running.begin(str(number), lambda: ENTRY)
@@ -79,10 +78,10 @@ def test_slots_are_used_again(tmp_path: Path) -> None:
 
 
 def test_what_runs_is_told_as_it_is_now() -> None:
-    running, tokens = Running(), [1]
+    running, tokens = RunningRequests(), [1]
     assert not running.begin("1", lambda: replace(ENTRY, usage=Usage(completion_tokens=tokens[0])))
     tokens[0] = 5
-    assert [entry.usage.completion_tokens for entry in running.entries()] == [5]
+    assert [entry.usage.completion_tokens for entry in running.rewrite()] == [5]
 
 
 def test_a_full_disk_is_said_and_harms_nothing_else(tmp_path: Path) -> None:

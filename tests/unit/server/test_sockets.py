@@ -3,7 +3,7 @@ import socket
 import pytest
 
 from tessera.errors import StartupError
-from tessera.server.listening import address, bind, listen, shared
+from tessera.server.sockets import address, bind, listen, shared
 
 
 def test_of_two_servers_that_bind_at_once_one_is_told() -> None:

@@ -1,0 +1,133 @@
+"""The answer to one chat request, made of what the pipeline yields: a stream of events or a whole reply."""
+
+import re
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from tessera.access.gate import Permit
+from tessera.catalog import Model
+from tessera.core.chat import ChatRequest
+from tessera.core.events import ChatEvent, Completed
+from tessera.core.record import RequestRecord, RequestStep
+from tessera.core.result import fold
+from tessera.http.context import RequestContext
+from tessera.http.errors import presentable
+from tessera.http.inflight import Deadline
+from tessera.http.limits import HttpLimits
+from tessera.http.presence import send_within, while_present
+from tessera.http.sse import EventStream
+from tessera.usage.recording import OpenEntry
+from tessera.wire.decode import ReplyOptions
+from tessera.wire.reply import Header, encode_reply
+from tessera.wire.stream import ChunkWriter, error_frame
+
+Batches: TypeAlias = AsyncGenerator[tuple[ChatEvent, ...]]
+
+_SAFE_NAME = re.compile(r"[A-Za-z0-9._-]{1,96}")
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One request that was received, and its answer, as HTTP sees them."""
+
+    scope: Scope
+    receive: Receive
+    send: Send
+    context: RequestContext
+    record: RequestRecord
+    request: ChatRequest
+    options: ReplyOptions
+    model: Model
+    header: Header
+    deadline: Deadline
+    limits: HttpLimits
+
+    @property
+    def permit(self) -> Permit:
+        return self.context.required_permit
+
+    async def leave(self) -> None:
+        """Gives the lease back: the account may ask the next before its client can know that this reply is
+        whole.
+        """
+        await self.permit.leave(self.record.tally.reasoning_tokens)
+
+
+async def stream_reply(to: Exchange, entry: OpenEntry, batches: Batches) -> None:
+    """Answers with server-sent events."""
+    stream = EventStream(
+        to.send,
+        to.limits,
+        _headers(to.options),
+        abort=to.context.abort,
+        write_now=to.context.write_now,
+        before=entry.opened,
+    )
+    token_bytes = to.model.tokenizer.token_bytes
+    writer = ChunkWriter(to.header, token_bytes, include_usage=to.options.include_usage)
+    await while_present(to.receive, _write(batches, writer, stream, to, entry), stream.beat)
+
+
+async def send_reply(to: Exchange, entry: OpenEntry, batches: Batches) -> None:
+    """Answers with one JSON object."""
+    events = await while_present(to.receive, _collect(batches, to, entry))
+    await to.leave()
+    body = encode_reply(fold(events), to.header, to.model.tokenizer.token_bytes)
+    response = Response(body, media_type="application/json")
+    response.raw_headers += _headers(to.options)
+    sending = response(to.scope, to.receive, to.send)
+    await send_within(to.limits.send_deadline_s, sending, to.context.abort)
+
+
+async def _collect(batches: Batches, to: Exchange, entry: OpenEntry) -> list[ChatEvent]:
+    events: list[ChatEvent] = []
+    async with to.deadline, aclosing(batches):
+        async for batch in batches:
+            if not events:
+                to.record.reach(RequestStep.FIRST_TOKEN)
+            events += batch
+    await entry.settle()
+    return events
+
+
+async def _write(
+    batches: Batches, writer: ChunkWriter, stream: EventStream, to: Exchange, entry: OpenEntry
+) -> None:
+    """Writes all events; an error after the first byte is the last frame.
+
+    The last frame is written after the generation has released all it held, and its end is on record.
+    """
+    last = b""
+    begun = False
+    try:
+        async with to.deadline, aclosing(batches):
+            async for events in batches:
+                if not begun:
+                    begun = True
+                    to.record.reach(RequestStep.FIRST_TOKEN)
+                frames = writer.write(events)
+                if isinstance(events[-1], Completed):
+                    last = frames
+                elif not stream.write_now(frames):
+                    await stream.write(frames)
+        await entry.settle()
+    except Exception as error:
+        if not stream.started:
+            raise
+        shown = presentable(error, to.context.request_id)
+        to.record.fail(shown)
+        last = error_frame(shown)
+        await entry.settle_anyway()
+    await to.leave()
+    await stream.write(last, more=False)
+
+
+def _headers(options: ReplyOptions) -> list[tuple[bytes, bytes]]:
+    """The names a client sent are not all fit for a header: the odd ones show as `?`."""
+    names = [name if _SAFE_NAME.fullmatch(name) else "?" for name in options.ignored[:32]]
+    return [(b"x-tessera-ignored-params", ", ".join(names).encode())] if names else []

@@ -1,0 +1,48 @@
+"""What is known of a request on its way through the layers of HTTP: one `RequestContext` in its ASGI scope.
+
+Each layer sets its part: the server's protocol class the connection, `Envelope` the id, `Cors` its headers,
+`KeyRequired` the caller. Servers other than ours set nothing; then `Envelope` makes the context.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from starlette.types import Scope
+
+from tessera.access.gate import Permit
+
+Abort: TypeAlias = Callable[[], None]
+"""Cuts the connection at once. To close one would wait for ever on a client that does not read."""
+
+WriteNow: TypeAlias = Callable[[bytes], bool]
+"""Writes a part of a response that has begun, or returns False: use `send`, which can wait."""
+
+_KEY = "tessera.context"
+
+
+@dataclass(slots=True)
+class RequestContext:
+    """`abort` and `write_now` are None where the server does not offer them. `received_s` is monotonic."""
+
+    abort: Abort | None = None
+    write_now: WriteNow | None = None
+    request_id: str = ""
+    received_s: float = field(default_factory=time.monotonic)
+    cors_headers: list[tuple[bytes, bytes]] = field(default_factory=list[tuple[bytes, bytes]])
+    permit: Permit | None = None
+
+    @property
+    def required_permit(self) -> Permit:
+        """The permit of a request behind `KeyRequired`."""
+        assert self.permit is not None, "KeyRequired lets nobody through without a key"
+        return self.permit
+
+
+def context_of(scope: Scope) -> RequestContext:
+    """The request's context, made here if it is missing."""
+    context: RequestContext | None = scope.get(_KEY)
+    if context is None:
+        context = scope[_KEY] = RequestContext()
+    return context

@@ -1,0 +1,102 @@
+"""Requests that run, each with a slot in a file of the instance.
+
+Writing a slot is a copy into the page cache: it takes some microseconds, and outlives the process. It happens
+in the event loop, as writing a line of the log does, so the folder must be on a local disk.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from tessera.core.usage import LedgerEntry
+from tessera.usage.base import CurrentEntry
+from tessera.usage.journal.files import CLOSED, close, create_locked, encode, path_of
+
+SLOT_BYTES = 1024
+"""A line with an entry, padded. No slot lies across two pages: each is written as a whole."""
+
+_FREE = b" "
+"""Written over the first byte of a slot: its line is no JSON any more."""
+
+
+class Slots:
+    """The file of one instance's running requests."""
+
+    def __init__(self, folder: Path, instance: str) -> None:
+        """Raises `OSError` where no such file can be created."""
+        self._path = path_of(folder, instance, "running")
+        self._fd = create_locked(self._path)
+        self._free: list[int] = []
+        self._n_slots = 0
+
+    def take(self, entry: LedgerEntry) -> int | None:
+        """Writes the entry to a free slot and returns its number; None if it cannot be written."""
+        slot = self._free[-1] if self._free else self._n_slots
+        if not self.write(entry, slot):
+            return None
+        if self._free:
+            self._free.pop()
+        else:
+            self._n_slots += 1
+        return slot
+
+    def write(self, entry: LedgerEntry, slot: int) -> bool:
+        """Returns whether the entry was written: it must fit into a slot, and the disk must take it."""
+        line = encode(entry).ljust(SLOT_BYTES - 1) + b"\n"
+        return len(line) == SLOT_BYTES and self._write(line, slot)
+
+    def free(self, slot: int) -> None:
+        # If this fails the entry stays, and may be written to the store twice, which does no harm.
+        self._write(_FREE, slot)
+        self._free.append(slot)
+
+    def close(self) -> None:
+        close(self._path, self._fd, is_empty=len(self._free) == self._n_slots)
+        self._fd = CLOSED
+
+    def _write(self, line: bytes, slot: int) -> bool:
+        try:
+            return os.pwrite(self._fd, line, slot * SLOT_BYTES) == len(line)
+        except OSError:
+            return False
+
+
+@dataclass(slots=True)
+class _RunningRequest:
+    current: CurrentEntry
+    slot: int | None
+
+
+class RunningRequests:
+    """Requests whose end is not recorded yet. Without `slots` they are in memory only."""
+
+    def __init__(self) -> None:
+        self.slots: Slots | None = None
+        self._requests: dict[str, _RunningRequest] = {}
+
+    def begin(self, id: str, current: CurrentEntry) -> bool:
+        """Returns whether the file says that the request runs."""
+        slot = self.slots.take(current()) if self.slots else None
+        self._requests[id] = _RunningRequest(current, slot)
+        return slot is not None
+
+    def end(self, entry: LedgerEntry) -> None:
+        """The request has ended; it stays here until its end is recorded."""
+        if request := self._requests.get(entry.id):
+            request.current = lambda: entry
+
+    def forget(self, id: str) -> None:
+        """The request's end is recorded."""
+        request = self._requests.pop(id, None)
+        if self.slots and request and request.slot is not None:
+            self.slots.free(request.slot)
+
+    def rewrite(self) -> list[LedgerEntry]:
+        """The entries of all of them as they are now, written to the file too."""
+        entries: list[LedgerEntry] = []
+        for request in self._requests.values():
+            entry = request.current()
+            entries.append(entry)
+            if self.slots and request.slot is not None:
+                self.slots.write(entry, request.slot)
+        return entries
