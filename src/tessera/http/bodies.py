@@ -43,6 +43,9 @@ small it is.
 REFUSED_BYTES_PER_S = 4 * 2**20
 """How fast an account gets back the bytes of refused requests."""
 
+REFUSED_AT_LEAST_BYTES = 32 * 1024
+"""A refused request counts as so many, however small, for it costs more than its bytes: 128 a second."""
+
 
 @dataclass(frozen=True, slots=True)
 class Owner:
@@ -132,6 +135,7 @@ class Bodies:
 
     def charge(self, owner: Owner, n: int) -> None:
         """A request with so many bytes was refused: it takes the account some time to have them back."""
+        n = max(n, REFUSED_AT_LEAST_BYTES)
         later = self._later or asyncio.get_running_loop().call_later
         self._owe(owner, n)
         later(n / REFUSED_BYTES_PER_S, lambda: self._owe(owner, -n))
