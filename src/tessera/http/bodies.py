@@ -135,7 +135,6 @@ class Bodies:
 
     def charge(self, owner: Owner, n: int) -> None:
         """A request with so many bytes was refused: it takes the account some time to have them back."""
-        n = max(n, REFUSED_AT_LEAST_BYTES)
         later = self._later or asyncio.get_running_loop().call_later
         self._owe(owner, n)
         later(n / REFUSED_BYTES_PER_S, lambda: self._owe(owner, -n))
@@ -208,7 +207,7 @@ class Body:
         self.release()
         is_refused = isinstance(error, RequestError) and not isinstance(error, BodyTimeout)
         if is_refused and self._n_received:
-            self._bodies.charge(self._owner, self._n_received)
+            self._bodies.charge(self._owner, max(self._n_received, REFUSED_AT_LEAST_BYTES))
 
     async def reserve(self, n: int) -> None:
         """Set aside `n` bytes in all, after a wait if need be."""
