@@ -3,12 +3,14 @@
     python -m benchmarks.attacks PORT KEY NAME
 
 runs the attack of that name until it is ended. It speaks HTTP over plain sockets, so that it costs the
-machine little beside what it asks of the server.
+machine little beside what it asks of the server. It prints a line when as many replies have begun as it runs
+at once (those of the account, as the others wait for a place): its whole volume is running then.
 """
 
 import asyncio
 import itertools
 import json
+import re
 import socket
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
@@ -22,13 +24,18 @@ Connection: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 _MIB = 2**20
 _NUMBERS = itertools.count()
 _PAUSE_S = 0.1
+_TEXT = re.compile(rb'"content":"[^"]')
+_PLACES = 56
+"""Choices of one tier that `tessera serve` runs at once by default, with the reserve of the tier above."""
 
 
 class Account:
     """Sends requests with one key."""
 
-    def __init__(self, port: int, key: str) -> None:
+    def __init__(self, port: int, key: str, on_begun: Callable[[int], None] = lambda _: None) -> None:
         self.port, self._key = port, key
+        self._n_begun = 0
+        self._on_begun = on_begun
 
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[Connection]:
@@ -51,8 +58,13 @@ class Account:
         async with self.connection() as (reader, writer):
             writer.write(self.head(len(body)) + body)
             answer = await reader.read(min(n_read, 2**16)) if n_read > 0 else await reader.read(2**16)
-            while n_read < 0 and await reader.read(2**16):
-                pass
+            part, has_begun = answer, False
+            while n_read < 0 and part:
+                if not has_begun and _TEXT.search(part):
+                    has_begun = True
+                    self._n_begun += 1
+                    self._on_begun(self._n_begun)
+                part = await reader.read(2**16)
         if not answer.startswith(b"HTTP/1.1 200"):
             await asyncio.sleep(_PAUSE_S)
 
@@ -183,6 +195,7 @@ def _asks(body: Json, n_words: int = 5) -> Callable[[Account], Awaitable[None]]:
 class Attack:
     """`attack`, in `n_at_once` endless loops. An honest account of the same volume has `volume` streams at
     once, of `n_tokens` each: for attacks that generate, as many as they have choices, of the same length.
+    With `generates`, it is measured once its replies have begun.
     """
 
     name: str
@@ -190,6 +203,12 @@ class Attack:
     volume: int
     attack: Callable[[Account], Awaitable[None]]
     n_tokens: int = 200
+    generates: bool = False
+
+    @property
+    def n_running(self) -> int:
+        """How many of its replies run at once: its requests, as far as the server has places for them."""
+        return min(self.n_at_once, _PLACES * self.n_at_once // max(self.volume, self.n_at_once))
 
     @property
     def honest(self) -> "Attack":
@@ -200,15 +219,15 @@ class Attack:
 def honest(volume: int, n_tokens: int = 200) -> Attack:
     """Chats, so many at once."""
     name = f"honest {volume} {n_tokens}"
-    return Attack(name, volume, volume, _asks({"max_tokens": n_tokens}), n_tokens)
+    return Attack(name, volume, volume, _asks({"max_tokens": n_tokens}), n_tokens, generates=True)
 
 
 _dear_schemas = _dear()
 _EIGHT: Json = {"n": 8, "max_tokens": 1000}
 ATTACKS = (
-    Attack("four requests of eight long choices", 4, 32, _asks(_EIGHT), 1000),
-    Attack("ten requests of eight long choices", 10, 64, _asks(_EIGHT), 1000),
-    Attack("eight choices with 20 logprobs, twice", 2, 16, _asks(_EIGHT | _LOGPROBS), 1000),
+    Attack("four requests of eight long choices", 4, 32, _asks(_EIGHT), 1000, generates=True),
+    Attack("ten requests of eight long choices", 10, 64, _asks(_EIGHT), 1000, generates=True),
+    Attack("eight choices with 20 logprobs, twice", 2, 16, _asks(_EIGHT | _LOGPROBS), 1000, generates=True),
     Attack("long prompts that share nothing", 4, 4, _asks({"max_tokens": 1}, 3_000)),
     Attack("prompts far beyond the context", 4, 4, _asks({}, 400_000)),
     Attack(
@@ -240,7 +259,12 @@ def main() -> None:
     port, key, name = sys.argv[1:]
     kinds = {each.name: each for each in ATTACKS}
     attack = kinds[name] if name in kinds else honest(*map(int, name.split()[1:]))
-    asyncio.run(_run(attack, Account(int(port), key)))
+
+    def show(n_begun: int) -> None:
+        if n_begun == attack.n_running:
+            print("running", flush=True)
+
+    asyncio.run(_run(attack, Account(int(port), key, show)))
 
 
 if __name__ == "__main__":

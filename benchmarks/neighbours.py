@@ -19,6 +19,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from select import select
 from tempfile import TemporaryDirectory
 
 import httpx2
@@ -27,6 +28,7 @@ from benchmarks.servers import free_port, store_in
 
 _PROBE_EVERY_S = 0.5
 _BUILDS_UP_S = 2.0
+_MOST_BUILDS_UP_S = 90.0
 MOST_GAP, MOST_FIRST = 1.5, 2.0
 """Wanted: p99 of the gaps and first token, beside an attack ÷ beside an honest neighbour."""
 
@@ -77,7 +79,7 @@ def _service(tier: str, options: list[str]) -> Generator[Service]:
 
 @contextmanager
 def _beside(service: Service, neighbour: Attack) -> Generator[None]:
-    """The neighbour does what it does, in a process of its own."""
+    """The neighbour does what it does, in a process of its own, and its whole volume is running."""
     command = [
         sys.executable,
         "-m",
@@ -86,8 +88,12 @@ def _beside(service: Service, neighbour: Attack) -> Generator[None]:
         service.neighbour,
         neighbour.name,
     ]
-    with subprocess.Popen(command) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         try:
+            assert process.stdout is not None
+            if neighbour.generates and not select([process.stdout], [], [], _MOST_BUILDS_UP_S)[0]:
+                print(f"{neighbour.name}: not all replies have begun", file=sys.stderr)
+            time.sleep(_BUILDS_UP_S)
             yield
         finally:
             process.kill()
@@ -103,8 +109,7 @@ class Round:
         self._client = httpx2.AsyncClient(timeout=120)
 
     async def run(self) -> Seen:
-        """Wait until the neighbour is busy, then watch."""
-        await asyncio.sleep(_BUILDS_UP_S)
+        """Watch."""
         self._end_s = time.monotonic() + self._duration_s
         victim, top = self._service.victim, self._service.top
         async with self._client:

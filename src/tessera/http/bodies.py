@@ -39,6 +39,9 @@ MAX_BODIES = 1024
 REFUSED_BYTES_PER_S = 4 * 2**20
 """The rate at which bytes charged for refused requests become free again."""
 
+REFUSED_AT_LEAST_BYTES = 32 * 1024
+"""A refused request counts as so many, however small, for it costs more than its bytes: 128 a second."""
+
 
 @dataclass(frozen=True, slots=True)
 class Owner:
@@ -204,7 +207,7 @@ class RequestBody:
         self.release()
         is_refused = isinstance(error, RequestError) and not isinstance(error, BodyTimeout)
         if is_refused and self._n_received:
-            self._bodies.charge(self._owner, self._n_received)
+            self._bodies.charge(self._owner, max(self._n_received, REFUSED_AT_LEAST_BYTES))
 
     async def reserve(self, n: int) -> None:
         """Reserves `n` bytes in all, after a wait if need be."""

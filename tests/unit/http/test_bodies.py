@@ -1,6 +1,7 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -8,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tessera.errors import BodyTimeout, EngineOverloaded, RequestError, TooManyBytes
-from tessera.http.bodies import MAX_BODIES, MAX_WAITING, REFUSED_BYTES_PER_S, SMALL_BYTES, Bodies
+from tessera.http.bodies import (
+    MAX_BODIES,
+    MAX_WAITING,
+    REFUSED_AT_LEAST_BYTES,
+    REFUSED_BYTES_PER_S,
+    SMALL_BYTES,
+    Bodies,
+)
 from tessera.http.body import read_body
 from tessera.http.decoding import INLINE_BYTES
 from tessera.http.limits import HttpLimits
@@ -176,6 +184,34 @@ async def test_refused_requests_keep_their_bytes_for_a_while() -> None:
     for each in (task, small):
         each.cancel()
     await asyncio.gather(task, small, return_exceptions=True)
+
+
+async def test_small_requests_that_are_refused_in_a_loop_wait_too() -> None:
+    server, n_refused = Server(), 0
+
+    async def loop() -> None:
+        nonlocal n_refused
+        for _ in range(5000):
+            with suppress(RequestError), server.bodies.of("a", 1) as body:
+                await body.reserve(20)
+                await body.decode(b"x" * 20, len)
+                raise RequestError("not good")
+            n_refused += 1
+
+    task = asyncio.create_task(loop())
+    for _ in range(5):
+        await settle()
+    n_most = server.bodies.n_bytes // REFUSED_AT_LEAST_BYTES
+    assert (n_refused, server.bodies.n_waiting) == (n_most, 1)
+    small = Client(20)
+    small.ending.set()
+    assert await server.serve(small, "b") == 20
+    for _, give_back in server.later[:3]:
+        give_back()
+    await settle()
+    assert n_refused >= n_most + 3
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_what_is_not_the_request_s_fault_costs_nothing() -> None:

@@ -1,10 +1,12 @@
 """How many prompt tokens a step may compute beside running streams, and how many of these may decode in it,
 learned from the steps before.
 
-A step is taken to cost a fixed part, which the decoding sequences pay for in any case, and a part for each
-prompt token. Every measured step corrects both parts, each by its share of the prediction. No least squares:
-under a steady load all steps have the same number of prompt tokens, and a fit of two unknowns is lost there.
+A step is taken to cost a fixed part, and a part for each token, be it of a prompt or of a sequence that
+decodes. Every measured step corrects both parts, each by its share of the prediction. No least squares: under
+a steady load all steps have the same number of tokens, and a fit of two unknowns is lost there.
 """
+
+import math
 
 PROMPT_TOKENS_AT_LEAST = 16
 """Prompts get as many in any step, so that they always progress. Passes of so many rows cost little more than
@@ -18,12 +20,16 @@ DECODING_AT_LEAST = 24
 _FEWER, _MORE = 0.7, 1.25
 
 _STEP_OVER_TOKEN = 16.0
-"""How many prompt tokens a step is taken to cost before the two were seen apart."""
+"""How many tokens the fixed part is taken to cost before the two were seen apart."""
 
 # A cost that rises is believed at once, one that falls only slowly: prompt tokens cost more the further into
 # a prompt they are, and what must not be missed is the highest. A single step counts twofold at most, since
 # the first pass with a new number of rows makes its kernels.
 _RISE, _FALL, _MOST = 0.5, 0.2, 2.0
+
+
+_USED = 0.9
+"""How much of what fits is given to prompts: under a steady load the two parts are only roughly known."""
 
 
 class Pace:
@@ -33,35 +39,42 @@ class Pace:
         self._gap_s = gap_s
         self._step_s = 0.0
         self._token_s = 0.0
-        self._n_decoding = 0
 
     def measure(self, n_prompt: int, duration_s: float, n_decoding: int = 0) -> None:
         """Learn from a step that computed `n_prompt` tokens of prompts, beside so many that decoded."""
-        self._n_decoding = n_decoding
+        n_tokens = n_prompt + n_decoding
         if not self._step_s:
-            self._token_s = duration_s / (_STEP_OVER_TOKEN + n_prompt)
+            self._token_s = duration_s / (_STEP_OVER_TOKEN + n_tokens)
             self._step_s = self._token_s * _STEP_OVER_TOKEN
             return
-        prompts_s = self._token_s * n_prompt
-        expected_s = self._step_s + prompts_s
+        tokens_s = self._token_s * n_tokens
+        expected_s = self._step_s + tokens_s
         error = min(duration_s / expected_s, _MOST) - 1
         error *= _RISE if error > 0 else _FALL
         self._step_s *= 1 + error * self._step_s / expected_s
-        self._token_s *= 1 + error * prompts_s / expected_s
+        self._token_s *= 1 + error * tokens_s / expected_s
 
-    def decoding(self, *, beside_prompts: bool) -> int:
-        """How many sequences may decode in a step that keeps the target. `beside_prompts`: with the fewest
-        tokens of prompts that a step computes.
+    def decoding(self, n_before: int, *, beside_prompts: bool) -> int:
+        """How many sequences may decode in a step that keeps the target, if `n_before` decoded in a step
+        before. `beside_prompts`: with the fewest tokens of prompts that a step computes.
         """
-        target_s = self._gap_s - (PROMPT_TOKENS_AT_LEAST * self._token_s if beside_prompts else 0)
-        change = max(target_s, 0) / self._step_s if self._step_s else _MORE
-        return max(DECODING_AT_LEAST, int(self._n_decoding * min(max(change, _FEWER), _MORE)))
+        n_beside = PROMPT_TOKENS_AT_LEAST if beside_prompts else 0
+        change = self._fitting(n_beside) / n_before if n_before else _MORE
+        return max(DECODING_AT_LEAST, int(n_before * min(max(change, _FEWER), _MORE)))
 
-    def prompt_tokens(self, most: int) -> int:
-        """How many fit into the target: a multiple of PROMPT_TOKENS_AT_LEAST, so that passes keep their
-        number of rows for a while, or `most` if that is less.
+    def prompt_tokens(self, most: int, n_decoding: int = 0) -> int:
+        """How many fit into the target beside so many sequences that decode: a multiple of
+        PROMPT_TOKENS_AT_LEAST, so that passes keep their number of rows for a while, or `most` if that is
+        less.
         """
-        spare_s = self._gap_s - self._step_s
-        fitting = most if spare_s >= most * self._token_s else max(0, int(spare_s / self._token_s))
-        rounded = fitting - fitting % PROMPT_TOKENS_AT_LEAST
-        return min(most, max(rounded, PROMPT_TOKENS_AT_LEAST))
+        fitting = min(_USED * self._fitting(n_decoding), most)
+        if fitting == most:
+            return most
+        n_rounded = int(fitting // PROMPT_TOKENS_AT_LEAST) * PROMPT_TOKENS_AT_LEAST
+        return min(most, max(n_rounded, PROMPT_TOKENS_AT_LEAST))
+
+    def _fitting(self, n_beside: int) -> float:
+        """How many tokens fit into the target beside these."""
+        if not self._token_s or math.isinf(self._gap_s):
+            return math.inf
+        return max(0.0, (self._gap_s - self._step_s) / self._token_s - n_beside)

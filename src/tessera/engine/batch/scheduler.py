@@ -3,10 +3,11 @@
 Every step takes the running sequences that decode, with one token each: all of them, unless the step would
 last too long; then accounts share it (`share_out`). The rest of the step goes to prompts, in chunks: the
 highest priority first; within a priority accounts take turns, and each account's prompts are computed in
-order of arrival. While sequences decode, the chunks are as large as `Pace` allows. Tokens that a grammar
-forces count as prompt tokens; a sequence that waits for its grammar sits the step out. When blocks or places
-run out, `preemption` says which sequence gives its blocks back and is computed again later. A sequence that
-is alone may guess ahead.
+order of arrival. While sequences decode, the chunks are as large as `Pace` allows. While a prompt is
+computed, lower priorities sit out, but for one step in a few (`Precedence`). Tokens that a grammar forces
+count as prompt tokens; a sequence that waits for its grammar sits the step out. When blocks or places run
+out, `preemption` says which sequence gives its blocks back and is computed again later. A sequence that is
+alone may guess ahead.
 
 A waiting sequence starts when all of it fits. One that does not fit is overtaken by others that do, but only
 MOST_OVERTAKEN times: then nothing of its account starts before it, and if its account runs nothing, nothing
@@ -21,6 +22,7 @@ from itertools import groupby
 
 from tessera.engine.batch.blocks import BlockPool
 from tessera.engine.batch.pace import PROMPT_TOKENS_AT_LEAST, Pace
+from tessera.engine.batch.precedence import Precedence
 from tessera.engine.batch.preemption import Loads, find_displaced, find_victim, make_way
 from tessera.engine.batch.sequence import TokenSequence
 from tessera.engine.batch.turns import PromptTurns, share_out
@@ -43,7 +45,10 @@ class Scheduler:
         self._step_tokens = step_tokens
         self._pace = Pace(gap_s)
         self._turns: dict[int, PromptTurns] = defaultdict(PromptTurns)  # by priority
+        self._precedence = Precedence()
+        self._taking_part: list[TokenSequence] = []
         self._n_prompt = self._n_decoding = 0
+        self._n_shared = 0  # that decoded in the last step of all priorities
 
     def add(self, sequence: TokenSequence) -> None:
         """Queue a sequence; it starts in a later `plan`."""
@@ -69,6 +74,8 @@ class Scheduler:
         reserved.
         """
         self._admit()
+        active = [each for each in self.running if not each.sits_out]
+        self._taking_part = self._precedence.choose(active)
         planned: dict[TokenSequence, int] = {}
         for sequence in self._choose_decoding():
             self._plan_one(sequence, 1, planned)
@@ -83,19 +90,20 @@ class Scheduler:
         self._pace.measure(self._n_prompt, duration_s, self._n_decoding)
 
     def prompt_budget(self) -> int:
-        """How many prompt tokens the next step may compute."""
-        n_decoding = sum(sequence.decodes for sequence in self.running)
-        most = max(self._step_tokens - n_decoding, min(PROMPT_TOKENS_AT_LEAST, self._step_tokens))
-        streaming = any(sequence.streams for sequence in self.running)
-        return self._pace.prompt_tokens(most) if streaming else most
+        """How many prompt tokens the step of the last plan may compute."""
+        most = max(self._step_tokens - self._n_decoding, min(PROMPT_TOKENS_AT_LEAST, self._step_tokens))
+        streaming = any(sequence.streams for sequence in self._taking_part)
+        return self._pace.prompt_tokens(most, self._n_decoding) if streaming else most
 
     def _choose_decoding(self) -> list[TokenSequence]:
         """Those that decode in this step. If all of them together take too long, accounts share the step."""
-        active = [each for each in self.running if not each.sits_out]
+        active = self._taking_part
         decoding = [each for each in active if each.decodes]
         is_alone = len({each.salt for each in active}) == 1  # to hold it back would help nobody
-        most = self._pace.decoding(beside_prompts=len(decoding) < len(active))
+        most = self._pace.decoding(self._n_shared, beside_prompts=len(decoding) < len(active))
         chosen = decoding if is_alone else share_out(decoding, most)
+        if not self._precedence.n_steps:
+            self._n_shared = len(chosen)
         for sequence in decoding:
             sequence.n_sat_out += 1
         for sequence in chosen:
@@ -105,11 +113,11 @@ class Scheduler:
     def _plan_prompts(self, planned: dict[TokenSequence, int]) -> None:
         """Share the budget out among the sequences that have more to compute than is planned."""
         budget = left = self.prompt_budget()
-        for priority, ranked in groupby([*self.running], key=lambda sequence: sequence.rank[0]):
+        for priority, ranked in groupby(self._taking_part, key=lambda sequence: sequence.rank[0]):
             claims: dict[bytes, list[TokenSequence]] = defaultdict(list)
             for sequence in ranked:
                 decodes_later = sequence.decodes and sequence not in planned
-                if sequence.n_pending > planned.get(sequence, 0) and not (sequence.sits_out or decodes_later):
+                if sequence.n_pending > planned.get(sequence, 0) and not decodes_later:
                     claims[sequence.salt].append(sequence)
             turns = self._turns[priority]
             for account in turns.order(claims):

@@ -10,6 +10,7 @@ from tests.unit.engine.batch.test_scheduler import make
 
 from tessera.engine.batch.blocks import BlockPool
 from tessera.engine.batch.pace import DECODING_AT_LEAST, PROMPT_TOKENS_AT_LEAST
+from tessera.engine.batch.precedence import MOST_STEPS
 from tessera.engine.batch.scheduler import Scheduler
 from tessera.engine.batch.sequence import TokenSequence
 from tessera.engine.batch.turns import PromptTurns
@@ -27,7 +28,9 @@ class Machine:
     n_forced: int = 0
     scheduler: Scheduler = field(init=False)
     last: dict[TokenSequence, int] = field(init=False)
-    duration_s: float = field(init=False)
+    prompts: set[bytes] = field(init=False)
+    n_left_out: int = 0
+    duration_s: float = 0.0
 
     def __post_init__(self) -> None:
         self.scheduler = Scheduler(
@@ -47,7 +50,12 @@ class Machine:
         running = [*self.scheduler.running]
         decoding = [sequence for sequence in running if sequence.decodes]
         self.last = dict(self.scheduler.plan())
-        assert self.last.keys() >= {*decoding} - {*self.scheduler.waiting}, "a stream was left out"
+        self.prompts = {each.salt for each in self.last if not each.streams}
+        highest = min((each.rank[0] for each in self.last if not each.streams), default=0)
+        left_out = {*decoding} - {*self.scheduler.waiting} - {*self.last}
+        assert all(each.rank[0] > highest for each in left_out), "a stream was left out"
+        self.n_left_out = self.n_left_out + 1 if left_out else 0
+        assert self.n_left_out <= MOST_STEPS
         n_prompt = sum(count - sequence.decodes for sequence, count in self.last.items())
         assert n_prompt <= self.scheduler.prompt_budget()
         self._check_use(n_prompt)
@@ -59,7 +67,8 @@ class Machine:
     def _check_use(self, n_prompt: int) -> None:
         """The budget is used up if there is use for it, the highest priority first."""
         left = {each: each.n_pending - self.last.get(each, 0) for each in self.scheduler.running}
-        left = {sequence: count for sequence, count in left.items() if count}
+        lowest = max((each.rank[0] for each in self.last), default=0)
+        left = {sequence: count for sequence, count in left.items() if count and sequence.rank[0] <= lowest}
         # A sequence whose last token is pending is counted as one that decodes.
         assert not left or n_prompt >= self.scheduler.prompt_budget() - len(self.last)
         best_left = max((-each.rank[0] for each in left), default=-1)
@@ -102,7 +111,7 @@ def test_streams_go_on_prompts_share_and_accounts_take_turns(
         machine.step()
         assert not any(each.preempted for each in machine.scheduler.waiting)
         running = {each.salt for each in machine.scheduler.running if each not in machine.last}
-        served = {each.salt for each, count in machine.last.items() if count > 1}
+        served = machine.prompts
         # A step of which the highest priority takes something is no turn of the others.
         n_turns = int(b"d" not in served)
         waited = Counter({account: waited[account] + n_turns for account in running - served})
