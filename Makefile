@@ -4,6 +4,7 @@ BIN := .venv/bin
 HOST ?= 127.0.0.1
 PORT ?= 8000
 
+FAST := -n 2 -m "not slow" --hypothesis-profile quick tests/unit tests/architecture
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .PHONY: help setup serve dev test test-full unit cov check fmt clients clients-full bench profile lock clean
@@ -34,10 +35,10 @@ test-full: clients  ## run all tests, in their full counts
 	$(BIN)/python -m pytest
 
 unit: setup  ## run the fast tests only
-	$(BIN)/python -m pytest -n 2 -m "not slow" --hypothesis-profile quick tests/unit tests/architecture
+	$(BIN)/python -m pytest $(FAST)
 
 cov: setup  ## what the fast tests reach, by branches; fails below the floor in pyproject.toml
-	$(BIN)/python -m pytest -n 2 --cov --cov-report term:skip-covered tests/unit tests/architecture
+	$(BIN)/python -m pytest $(FAST) --cov --cov-report term:skip-covered
 
 check: setup  ## format, lint, types, imports
 	$(BIN)/ruff format --check .

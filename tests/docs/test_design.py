@@ -54,3 +54,13 @@ def test_a_package_names_its_modules_in_reading_order(path: Path) -> None:
     assert len(order) > 1 or len(list(path.parent.glob("*.py"))) < 3
     there = {each.stem for each in path.parent.iterdir()}
     assert [name for name in order if name not in there] == []
+
+
+ROOT = DESIGN.parents[1]
+WRITTEN = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "benchmarks" / "README.md"]
+
+
+@pytest.mark.parametrize("path", WRITTEN, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_module_that_a_page_names_is_there(path: Path) -> None:
+    names: list[str] = re.findall(r"`((?:[a-z_]+/)+\w+\.py)`", path.read_text())
+    assert [name for name in names if not ((SOURCE / name).is_file() or (ROOT / name).is_file())] == []

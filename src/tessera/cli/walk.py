@@ -1,8 +1,8 @@
 """Which of our functions one request passes, in order and with times.
 
-A `CallTrace` is recorded by the interpreter's profile hook, so it sees whatever runs in its own thread: the
-ASGI application, the pipeline, and a scripted engine. It does not see other threads and processes. The hook
-costs time itself: compare times with each other only.
+A `CallTrace` is recorded by the interpreter's profile hook. It sees the task that enters it and the tasks
+that this one starts: the ASGI application, the pipeline, and a scripted engine. It does not see other threads
+and processes. The hook costs time itself: compare times with each other only.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import dataclasses
 import sys
 import time
 from collections.abc import Iterator, MutableMapping
+from contextvars import ContextVar
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import CodeType, FrameType, TracebackType
@@ -20,6 +21,7 @@ from tessera.access.keys import generate_key
 from tessera.server.asgi import create_app
 from tessera.settings import Settings
 
+_is_traced: ContextVar[bool] = ContextVar("is_traced", default=False)
 _SOURCE = str(Path(tessera.__file__).parent) + "/"
 
 
@@ -52,6 +54,7 @@ class CallTrace:
         self._depth = 0
 
     def __enter__(self) -> Self:
+        self._token = _is_traced.set(True)
         self._begun_s = time.perf_counter()
         sys.setprofile(self._note)
         return self
@@ -60,6 +63,7 @@ class CallTrace:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         sys.setprofile(None)
+        _is_traced.reset(self._token)
 
     def first_calls(self) -> Iterator[FunctionCall]:
         """The first call of each function, in order."""
@@ -81,7 +85,7 @@ class CallTrace:
     def _note(self, frame: FrameType, event: str, _: object) -> None:
         code = frame.f_code
         is_ours = code.co_filename.startswith(_SOURCE) and code.co_filename != __file__
-        if not is_ours or code.co_name.startswith("<"):
+        if not is_ours or code.co_name.startswith("<") or not _is_traced.get():
             return
         if event == "call":
             self.calls.append(FunctionCall(time.perf_counter() - self._begun_s, self._depth, code))

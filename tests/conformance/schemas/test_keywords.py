@@ -269,13 +269,14 @@ CASES = [(keyword, *case) for keyword, cases in ENFORCED.items() for case in cas
 
 
 def test_every_keyword_of_the_table_has_its_cases() -> None:
-    by_fate = {
-        fate: {k for k, rule in KEYWORDS.items() if rule.fate == fate} for fate in ("enforced", "relaxed")
+    by_treatment = {
+        treatment: {k for k, rule in KEYWORDS.items() if rule.treatment == treatment}
+        for treatment in ("enforced", "relaxed")
     }
-    assert by_fate["enforced"] == ENFORCED.keys()
-    assert by_fate["relaxed"] <= RELAXED.keys() <= by_fate["relaxed"] | by_fate["enforced"]
+    assert by_treatment["enforced"] == ENFORCED.keys()
+    assert by_treatment["relaxed"] <= RELAXED.keys() <= by_treatment["relaxed"] | by_treatment["enforced"]
     assert FORMATS.keys() == FORMAT_VALUES.keys()
-    assert all(rule.why for rule in KEYWORDS.values() if rule.fate == "relaxed")
+    assert all(rule.why for rule in KEYWORDS.values() if rule.treatment == "relaxed")
 
 
 @pytest.mark.parametrize(("keyword", "schema", "valid", "invalid"), CASES)
@@ -287,16 +288,16 @@ def test_enforced(
     vocabulary: Vocabulary,
     json_lark: Callable[..., str],
 ) -> None:
-    lark, validator = None, Validator(schema)
-    if valid:  # else nothing fits, which compiling shows
-        lark = json_lark(schema, True)
+    # Where nothing fits, compiling shows it.
+    lark = json_lark(schema, True) if valid else ""
+    validator = Validator(schema)
     for value in valid:
         text = json.dumps(value, ensure_ascii=False)
         assert vocabulary.accepts(lark, list(text.encode())), text
         assert validator.validate(text) is None
     for value in invalid:
         text = json.dumps(value, ensure_ascii=False)
-        assert lark is None or not vocabulary.accepts(lark, list(text.encode())), text
+        assert not lark or not vocabulary.accepts(lark, list(text.encode())), text
         if value not in (2**60,):
             assert validator.validate(text) is not None, text
 
@@ -315,7 +316,7 @@ def test_relaxed_is_refused_when_strict_and_validated_when_not(
     assert Validator(schema).validate(text)
 
 
-@pytest.mark.parametrize("keyword", [k for k, rule in KEYWORDS.items() if rule.fate == "annotation"])
+@pytest.mark.parametrize("keyword", [k for k, rule in KEYWORDS.items() if rule.treatment == "annotation"])
 def test_annotations_say_nothing(keyword: str) -> None:
     values = {"$defs": {}, "definitions": {}, "examples": [1], "deprecated": True, "readOnly": True}
     values |= {"writeOnly": True, "$vocabulary": {"urn:x": True}, "contentSchema": {"type": "integer"}}
