@@ -20,9 +20,7 @@ BANNED = re.compile(
 # OpenAI's structs and our own types of the same thing.
 WIRE_AND_CORE = {"ToolCall", "ToolChoice"}
 # To be renamed: remove a name when it is unique.
-NOT_YET_UNIQUE = {
-    *("Body", "Connection", "Entry", "Grammars", "Reply", "Round", "Search", "Span", "Turns", "_Request")
-}
+NOT_YET_UNIQUE = {"Body", "Reply", "Round"}
 # `Engine.info` is the protocol's own word for what is served.
 ALLOWED_IN_CLASSES = {"info"}
 

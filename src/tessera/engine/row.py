@@ -21,8 +21,8 @@ Prepare: TypeAlias = Callable[[Settings, Cache, Progress], ModelSource]
 class Hosted:
     """An engine that computes in a process of its own, which all processes of the service share.
 
-    `factory` is the dotted name of a `host.core.CoreFactory`, and `options` gives what the factory is told
-    beside the model: plain data. `environment` is added to the few variables that the process inherits.
+    `factory` is the dotted name of a `host.core.CoreFactory`; `options` gives the engine's options, which the
+    factory gets: plain data. `environment` is added to the few variables that the process inherits.
     """
 
     factory: str

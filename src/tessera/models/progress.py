@@ -1,4 +1,4 @@
-"""How long work is shown to whoever waits for it."""
+"""How the progress of long work is reported."""
 
 import threading
 from collections.abc import Callable, Generator
@@ -15,11 +15,11 @@ class Progress(Protocol):
     """What the command line implements."""
 
     def note(self, text: str) -> None:
-        """Something worth a line."""
+        """Reports something that is worth a line."""
         ...
 
     def stage(self, text: str, total_bytes: int | None = None) -> AbstractContextManager[Report]:
-        """Work that lasts as long as the context; `total_bytes` None: nobody knows how much it is."""
+        """Work that lasts as long as the context; `total_bytes` is None if it is not known."""
         ...
 
 
@@ -27,17 +27,16 @@ class Quiet:
     """Shows nothing."""
 
     def note(self, text: str) -> None:
-        """Nothing."""
+        """Ignores it."""
 
     @contextmanager
     def stage(self, text: str, total_bytes: int | None = None) -> Generator[Report]:
-        """Nothing."""
         yield lambda done: None
 
 
 @contextmanager
 def watching(measure: Callable[[], int], report: Report) -> Generator[None]:
-    """Report `measure()` ten times a second while somebody else does the work."""
+    """Reports `measure()` ten times a second while other code does the work."""
     ended = threading.Event()
 
     def look() -> None:

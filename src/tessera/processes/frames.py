@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 LENGTH_BYTES = 4
 MAX_FRAME_BYTES = 32 * 2**20
-"""What a `FrameSplitter` takes: its sender may be anybody who found the socket."""
+"""The largest frame that a `FrameSplitter` accepts, so that a peer cannot make it buffer without end."""
 
 
 class FrameError(ValueError):
@@ -21,7 +21,7 @@ def frame(payload: bytes) -> bytes:
 
 
 def read_frame(read: Callable[[int], bytes | None]) -> bytes | None:
-    """The payload of the next frame, and not a byte more: what follows may be somebody else's.
+    """Reads the next payload, and not a byte more: what follows may belong to another reader.
 
     `read` blocks, and may return less than it was asked for. Returns None if the stream ends before the frame
     does.

@@ -56,7 +56,7 @@ _STDOUT = 1
 
 @dataclass(frozen=True, slots=True)
 class ApiPlan:
-    """What an API process is told: plain data. The settings hold a key; `secret` is the pepper."""
+    """What an API process needs to serve: plain data. The settings hold a key; `secret` is the pepper."""
 
     settings: Settings
     secret: bytes

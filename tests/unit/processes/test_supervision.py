@@ -4,6 +4,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
+from tests.waiting import until
 
 from tessera.errors import EngineUnavailable
 from tessera.processes import supervision
@@ -92,3 +93,14 @@ async def test_restarts_of_long_ago_do_not_count(
     assert len(engine.pauses_s) >= 20
     events = [record.getMessage() for record in caplog.records]
     assert events.count("engine restarted") == events.count("engine died") == len(engine.pauses_s)
+
+
+async def test_an_engine_beside_others_is_restarted_for_as_long_as_they_run(
+    mortal: Callable[..., Mortal],
+) -> None:
+    engine = mortal(*[1.0, None] * MOST_RESTARTS)
+    supervising = asyncio.create_task(supervise(engine.live, lambda: None, model="m", gives_up=False))
+    await until(lambda: not engine.lives_s)
+    assert not supervising.done()
+    supervising.cancel()
+    assert len(engine.pauses_s) == 2 * MOST_RESTARTS

@@ -2,11 +2,11 @@
 
 A block holds the keys and values of BLOCK_TOKENS consecutive tokens. Sequences hold blocks by reference
 count. A full block gets a key, the SHA-256 chain over everything before it; a sequence that starts with the
-same tokens under the same salt takes the block instead of computing it. Blocks nobody holds stay reusable
-until they are needed. Then whoever has most of them loses its least recently used one: with k tenants, nobody
-can push another's below one k-th of what is kept. Blocks are *reproducible* if their keys and values do not
-depend on what else ran while they were computed; some sequences take no others. (The scheme is vLLM's
-automatic prefix caching; PagedAttention: Kwon et al. 2023, arXiv 2309.06180.)
+same tokens under the same salt takes the block instead of computing it. Blocks that no sequence holds stay
+reusable until they are needed. Then the tenant with most of them loses its least recently used one: with k
+tenants, none can push another's below one k-th of what is kept. Blocks are *reproducible* if their keys and
+values do not depend on what else ran while they were computed; some sequences take no others. (The scheme is
+vLLM's automatic prefix caching; PagedAttention: Kwon et al. 2023, arXiv 2309.06180.)
 """
 
 import hashlib
@@ -112,7 +112,7 @@ class BlockPool:
         self._reproducible[block] = reproducible
 
     def _forget(self, block: int) -> None:
-        """Make a block with a key unfindable; it is free if nobody holds it."""
+        """Makes a block with a key unfindable; it is free if no sequence holds it."""
         key = self._keys[block]
         assert key is not None
         del self._by_key[key]

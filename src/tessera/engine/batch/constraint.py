@@ -87,7 +87,7 @@ class CompiledGrammar:
 
     @property
     def is_worn(self) -> bool:
-        """Whether nobody should begin to follow it."""
+        """Whether no further request should follow it."""
         return self._spent_s > WORN_S
 
     @property
@@ -117,7 +117,7 @@ class Constraint:
         return copied
 
     def cancel(self) -> None:
-        """Nobody waits for what is being computed."""
+        """Cancels what is being computed."""
         for future in (self.following, self.masking):
             if future:
                 future.cancel()
@@ -195,7 +195,7 @@ class GrammarCompiler:
         return matcher
 
     def drop(self) -> None:
-        """Forget what is kept; whoever follows a grammar goes on."""
+        """Forgets what is kept; requests that follow a grammar go on."""
         with self._lock:
             self._kept.clear()
 

@@ -43,7 +43,7 @@ FollowedT = TypeVar("FollowedT", bound=Followed)
 
 
 class Kept(Protocol):
-    """Grammars that nobody may be following."""
+    """Grammars that are kept for later requests."""
 
     def drop(self) -> None:
         """Forget them all."""
@@ -67,7 +67,7 @@ class Memory:
 
     @contextmanager
     def making_kernels(self, n_rows: int, n_sampled: int) -> Generator[None]:
-        """Around a pass: what it allocates is for kernels, if it is the first one with so many rows."""
+        """Wraps a pass: what it allocates counts as kernels if it is the first one with so many rows."""
         new = {("rows", n_rows), ("sampled", n_sampled)} - self._rows
         before = self._measure() if new else None
         yield
@@ -131,7 +131,7 @@ def _glibc() -> ctypes.CDLL | None:
 
 
 def heap_bytes() -> int | None:
-    """What is allocated in the heaps of all threads, resident or not; None where nobody counts it."""
+    """What is allocated in the heaps of all threads, resident or not; None where that is not counted."""
     library = _glibc()
     if library is None:
         return None

@@ -5,7 +5,7 @@ all places or of all blocks, whichever is larger (dominant resource fairness: Gh
 a running sequence still needs for its tokens count as its own. Of an account, the sequence that came last
 gives way.
 
-A running sequence that needs another block takes it from whoever is first in this order, which may be itself.
+A running sequence that needs another block takes it from the first one in this order, which may be itself.
 A sequence that is to start displaces lower priorities, and accounts of its own priority whose load is larger
 than that of its own account with the newcomer. So accounts cannot displace each other in turn: each time, the
 larger of two loads becomes smaller. With k accounts of one priority, one that needs less than a k-th of all

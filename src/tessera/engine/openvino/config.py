@@ -1,4 +1,4 @@
-"""What the CPU engine is told beside the model: plain values only, which cross a pipe as msgpack."""
+"""The options of the CPU engine: plain values only, which cross a pipe as msgpack."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -39,7 +39,6 @@ class OpenVinoForward:
         trim()  # compiling the model leaves much behind
 
     def compute(self, planned: Planned, memory: Memory) -> NDArray[np.float32]:
-        """See `Forward`."""
         spans = [_span(sequence, n_tokens) for sequence, n_tokens in planned]
         n_rows = padded(sum(len(span.token_ids) for span in spans))
         with memory.making_kernels(n_rows, sum(span.n_sampled for span in spans)):
@@ -47,7 +46,6 @@ class OpenVinoForward:
             return self.graph.logits()
 
     def share(self, first: TokenSequence, sibling: TokenSequence, pool: BlockPool) -> bool:
-        """See `Forward`."""
         return share_blocks(first, sibling, pool, self.graph.copy_block)
 
     def warm(self, memory: Memory) -> bool:

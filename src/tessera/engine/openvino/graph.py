@@ -100,7 +100,7 @@ class PagedGraph:
         self.vocabulary_size: int = compiled.outputs[0].partial_shape[-1].get_length()
         self._caches: list[NDArray[np.generic]] = []
         for port in caches:
-            # One more block, that nobody else has, takes what fills a pass up.
+            # One more block, which belongs to no sequence, takes the rows that fill a pass up.
             tensor = ov.Tensor(port.element_type, ov.Shape([self.n_blocks + 1, *shapes[port.any_name]]))
             self._request.set_tensor(port.any_name, tensor)
             self._caches.append(tensor.data)

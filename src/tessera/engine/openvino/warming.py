@@ -1,4 +1,4 @@
-"""Kernels are made before anybody waits for them: the first pass with a new number of rows makes its own."""
+"""Makes kernels in advance, so that no request waits for those of its number of rows."""
 
 from tessera.engine.batch.blocks import BLOCK_TOKENS
 from tessera.engine.batch.drafts import DRAFT_TOKENS
@@ -6,7 +6,7 @@ from tessera.engine.openvino.graph import PagedGraph, TokenSpan, padded
 from tessera.errors import StartupError
 
 WARM_ROWS = 16
-"""Batches up to this size are ready when the engine is; larger ones follow while nothing is asked."""
+"""Batches up to this size are ready when the engine is; larger ones follow while it is idle."""
 
 
 class Warming:
