@@ -25,9 +25,9 @@ from tessera.core.generation import Grammar
 from tessera.errors import InvalidSchema
 from tessera.formats.hermes import HERMES
 from tessera.grammars.bytewise import ByteTokenizer
-from tessera.grammars.ladder import admitted_grammar
 from tessera.grammars.llg import LIMITS, llg_tokenizer
 from tessera.grammars.process import Attempts
+from tessera.grammars.relaxation import usable_grammar
 from tessera.grammars.trial import Trial
 from tessera.schemas.validation import Validator
 
@@ -71,7 +71,7 @@ def judge(path: Path) -> Outcome:
     begun_s = process_time() + attempts.used_s
     request = ChatRequest((), answer_format=JsonSchema("answer", case["schema"], strict=False))
     try:
-        grammar = admitted_grammar(request, HERMES.syntax, END, attempt)
+        grammar = usable_grammar(request, HERMES.syntax, END, attempt)
     except InvalidSchema as error:
         outcome.refused = error.message
         return outcome

@@ -18,13 +18,13 @@ from tessera.grammars.turn import MAX_TOOLS_BYTES
 from tessera.observe import metrics
 from tessera.prompt.support import features
 from tessera.schemas import bounds, patterns, string_formats
-from tessera.schemas.keywords import KEYWORDS, Fate
+from tessera.schemas.keywords import KEYWORDS, Treatment
 from tessera.settings import OTHER_VARIABLES, ROWS, Row
 from tessera.wire.decode import REFUSED, WITHOUT_EFFECT
 from tessera.wire.request import Request
 
 DOCS = Path(__file__).parents[2] / "docs"
-FATES: dict[str, dict[str, Fate]] = {
+TREATMENTS: dict[str, dict[str, Treatment]] = {
     "en": {"enforced": "enforced", "relaxed": "relaxed", "annotation": "annotation"},
     "es": {"impuesta": "enforced", "relajada": "relaxed", "anotación": "annotation"},
 }
@@ -56,14 +56,16 @@ def test_every_request_field_is_in_the_api_page(language: str) -> None:
 def schema_table(language: str) -> dict[str, list[str]]:
     """The cells after the first, for each keyword in the first."""
     rows = [line.split("|")[1:-1] for line in page(language, "api.md").splitlines() if line.startswith("|")]
-    table = [[cell.strip() for cell in row] for row in rows if row[1].strip() in FATES[language]]
+    table = [[cell.strip() for cell in row] for row in rows if row[1].strip() in TREATMENTS[language]]
     return {keyword: cells for first, *cells in table for keyword in re.findall("`(.+?)`", first)}
 
 
 @LANGUAGES
-def test_every_schema_keyword_has_its_fate_in_the_api_page(language: str) -> None:
-    shown = {keyword: FATES[language][fate] for keyword, (fate, _) in schema_table(language).items()}
-    assert shown == {name: keyword.fate for name, keyword in KEYWORDS.items()}
+def test_every_schema_keyword_has_its_treatment_in_the_api_page(language: str) -> None:
+    shown = {
+        keyword: TREATMENTS[language][treatment] for keyword, (treatment, _) in schema_table(language).items()
+    }
+    assert shown == {name: keyword.treatment for name, keyword in KEYWORDS.items()}
 
 
 @LANGUAGES

@@ -4,5 +4,5 @@ A grammar is Lark text for llguidance, built from a request and a family's synta
 a process that can be killed, before an engine follows it. `reply_check` validates a finished reply once
 more, without grammars.
 
-Reading order: `turn`, `calls`, `lark`, `checker`, `process`, `reply_check`.
+Reading order: `turn`, `calls`, `lark`, `checker`, `process`, `relaxation`, `reply_check`.
 """

@@ -61,7 +61,7 @@ def quoted(text: str) -> str:
 
 
 def either(options: Iterable[str]) -> str:
-    """One of the options, at least one of which there must be."""
+    """One of the options, of which there is at least one."""
     return f"({' | '.join(options)})"
 
 

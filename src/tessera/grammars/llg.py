@@ -22,11 +22,11 @@ def llg_tokenizer(
     """Takes about a second for 250,000 tokens: make one per model. `vocabulary_size` is that of the model's
     logits, which bit masks must fit; ids without a token are never allowed.
     """
-    spelled = _Spelled(tokenizer, sorted(end_ids), vocabulary_size or tokenizer.vocabulary_size)
-    return LLTokenizer(TokenizerWrapper(spelled), eos_token=sorted(end_ids))
+    adapter = _TokenizerAdapter(tokenizer, sorted(end_ids), vocabulary_size or tokenizer.vocabulary_size)
+    return LLTokenizer(TokenizerWrapper(adapter), eos_token=sorted(end_ids))
 
 
-class _Spelled:
+class _TokenizerAdapter:
     """Has the attributes that `TokenizerWrapper` reads, and encodes when it is called."""
 
     def __init__(self, tokenizer: Tokenizer, end_ids: list[int], size: int) -> None:

@@ -18,7 +18,7 @@ from tessera.grammars.lark import ANY_TEXT, Rules, either, expression, json_valu
 from tessera.schemas.references import AnySchema, Document, definition_name, subschemas
 from tessera.schemas.types import types_of
 from tessera.schemas.value_kinds import DEEPEST, ValueKinds, admits
-from tessera.schemas.work import A_GLANCE, CHARACTERS_PER_STEP
+from tessera.schemas.work import BRIEF_VISIT, CHARACTERS_PER_STEP
 
 _END = "\n</parameter>\n"
 # What else ends a raw value for the parser.
@@ -94,7 +94,7 @@ class ParameterValues:
 
     def _once(self, name: str, body: str, options: str = "") -> str:
         if (body, options) in self._names:
-            self._rules.work.spend(A_GLANCE * len(body) / CHARACTERS_PER_STEP)
+            self._rules.work.spend(BRIEF_VISIT * len(body) / CHARACTERS_PER_STEP)
         else:
             self._names[body, options] = self._rules.add(name, body, options=options)
         return self._names[body, options]

@@ -14,8 +14,8 @@ import msgspec
 
 from tessera.core.generation import Grammar
 from tessera.errors import InvalidSchema
-from tessera.grammars.ladder import admitted_grammar
 from tessera.grammars.question import TOO_MUCH, GrammarAnswer, GrammarQuestion, GrammarSetup
+from tessera.grammars.relaxation import usable_grammar
 from tessera.grammars.trial import Trial
 from tessera.grammars.turn import schemas_of
 from tessera.processes import answering
@@ -29,7 +29,7 @@ _ALL_ATTEMPTS_S = 4.0
 _SAMPLES = ("{}", "[]", '""', "0")
 _QUESTION_S = 20.0
 """Processor time for one question, without its attempts: several times that of the most steps, whose number
-normally decides (`ladder`).
+normally decides (`relaxation`).
 """
 
 
@@ -100,7 +100,7 @@ def _answer(setup: GrammarSetup, asked: GrammarQuestion, trial: Trial) -> Gramma
     attempts = Attempts(trial)
     request = asked.request()
     try:
-        grammar = admitted_grammar(request, setup.syntax, setup.control_tokens, attempt=attempts.attempt)
+        grammar = usable_grammar(request, setup.syntax, setup.control_tokens, attempt=attempts.attempt)
         validations = Attempts(trial)
         for param, schema in schemas_of(request):
             if problem := validations.validation(schema):

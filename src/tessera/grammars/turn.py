@@ -35,18 +35,18 @@ def build_grammar(
     request: ChatRequest,
     syntax: Syntax,
     control_tokens: Mapping[str, int],
-    rungs: Mapping[str, int] = MappingProxyType({}),
+    levels: Mapping[str, int] = MappingProxyType({}),
     work: Work | None = None,
 ) -> Grammar | None:
     """The grammar of the reply; None if it may be any text.
 
-    `rungs` has the rung of `keywords.RUNGS` for each parameter whose schema is not on the first. Raises
-    `InvalidSchema` for schemas that cannot be enforced, and `TooMuchWork`. `ladder` finds out whether the
-    grammar can be used.
+    `levels` has the level of relaxation (`keywords.LEVELS`) for each parameter whose schema is not on the
+    first. Raises `InvalidSchema` for schemas that cannot be enforced, and `TooMuchWork`. `relaxation` finds
+    out whether the grammar can be used.
     """
     if not request.tools and isinstance(request.answer_format, FreeText):
         return None
-    turn = _TurnGrammar(request, syntax, control_tokens, rungs=rungs, rules=Rules(work))
+    turn = _TurnGrammar(request, syntax, control_tokens, levels=levels, rules=Rules(work))
     return Grammar(turn.rules.text(turn.reasoning() + turn.answer()))
 
 
@@ -59,15 +59,15 @@ class _TurnGrammar:
         syntax: Syntax,
         control_tokens: Mapping[str, int],
         *,
-        rungs: Mapping[str, int],
+        levels: Mapping[str, int],
         rules: Rules,
     ) -> None:
         self._request = request
         self._syntax = syntax
         self._control = control_tokens
-        self._rungs = rungs
+        self._levels = levels
         self.rules = rules
-        self._documents = _checked_parameters(request, rungs, rules.work)
+        self._documents = _checked_parameters(request, levels, rules.work)
         self._callable = _callable_names(request) if syntax.call else []
         self._openings = opening_without_tag(syntax.calls, self._callable)
         spelled = self._spelled(syntax.call.open) if syntax.call and request.tools else None
@@ -101,8 +101,8 @@ class _TurnGrammar:
             case AnyJsonObject():
                 return self.rules.add("json", json_value({"type": "object"}))
             case JsonSchema(schema=schema, strict=strict, param=param):
-                rung = self._rungs.get(param, 0)
-                document = check_schema(schema, strict=strict, param=param, rung=rung, work=self.rules.work)
+                level = self._levels.get(param, 0)
+                document = check_schema(schema, strict=strict, param=param, level=level, work=self.rules.work)
                 return self.rules.add("json", json_value(document.standing_alone(document.root)))
             case _:
                 assert_never(self._request.answer_format)
@@ -137,14 +137,14 @@ class _TurnGrammar:
         return f"<[{self._control[tag]}]>" if tag in self._control else literal(tag)
 
 
-def _checked_parameters(request: ChatRequest, rungs: Mapping[str, int], work: Work) -> dict[str, Document]:
+def _checked_parameters(request: ChatRequest, levels: Mapping[str, int], work: Work) -> dict[str, Document]:
     """The checked schemas of all tools by name, whether they may be called or not."""
     documents: dict[str, Document] = {}
     n_bytes = 0
     for i, tool in enumerate(request.tools):
         param = _param(tool, i)
         documents[tool.name] = check_schema(
-            tool.parameters, strict=tool.strict, param=param, rung=rungs.get(param, 0), work=work
+            tool.parameters, strict=tool.strict, param=param, level=levels.get(param, 0), work=work
         )
         n_bytes += len(json.dumps(tool.parameters))
         if n_bytes > MAX_TOOLS_BYTES:

@@ -44,7 +44,7 @@ _Looks: TypeAlias = tuple[bytes, bytes]
 
 @dataclass(slots=True)
 class Prefix:
-    """The beginning of a reply: the tokens `added` after those of `before`.
+    """A prefix of a reply: the tokens `added` after those of `before`.
 
     Two numbers estimate which of several prefixes that look alike is further on. `run` is the number of bytes
     at its end that did not change its looks. `sameness` is the sum of the squares of `visits`, which count
@@ -65,10 +65,10 @@ class Prefix:
 
     def ids(self) -> list[int]:
         parts: list[Sequence[int]] = []
-        beginning: Prefix | None = self
-        while beginning is not None:
-            parts.append(beginning.added)
-            beginning = beginning.before
+        prefix: Prefix | None = self
+        while prefix is not None:
+            parts.append(prefix.added)
+            prefix = prefix.before
         return list(itertools.chain.from_iterable(reversed(parts)))
 
 
@@ -124,11 +124,11 @@ class Walk:
             self._add(Prefix(matcher))
         while self._lengths and self.n_steps > 0 and time.thread_time() < self.deadline:
             level = self._levels.pop(heapq.heappop(self._lengths))
-            for beginning in itertools.chain.from_iterable(level.values()):
-                if beginning.matcher.is_accepting():
-                    return beginning.ids()
-            for beginning in self._kept(level):
-                self._go_on(beginning)
+            for prefix in itertools.chain.from_iterable(level.values()):
+                if prefix.matcher.is_accepting():
+                    return prefix.ids()
+            for prefix in self._kept(level):
+                self._go_on(prefix)
         return None
 
     def _kept(self, level: _Level) -> list[Prefix]:
@@ -136,21 +136,21 @@ class Walk:
         ranked = sorted(
             level.values(), key=lambda group: (group[0].is_odd, -len(group[0].visits), group[0].sameness)
         )
-        return [beginning for group in ranked[: self.width.n_groups] for beginning in group]
+        return [prefix for group in ranked[: self.width.n_groups] for prefix in group]
 
-    def _go_on(self, beginning: Prefix) -> None:
+    def _go_on(self, prefix: Prefix) -> None:
         """Adds the prefixes that are longer by one word, or by one token."""
-        looks = beginning.looks
+        looks = prefix.looks
         allowed = self.moves.allowed(looks[0])
-        if beginning.is_word or len(allowed) > _FREE_TEXT:
+        if prefix.is_word or len(allowed) > _FREE_TEXT:
             for word in self.moves.words:
-                if beginning.matcher.validate_tokens([*word]) == len(word):
-                    self._lengthen(beginning, [*word], is_word=True)
+                if prefix.matcher.validate_tokens([*word]) == len(word):
+                    self._lengthen(prefix, [*word], is_word=True)
         if self.width.quick:
             allowed = self._leading.get(looks) or self.moves.readable(allowed)
         led_by: dict[tuple[_Looks, int], list[int]] = {}
         for id in allowed:
-            if longer := self._lengthen(beginning, [id]):
+            if longer := self._lengthen(prefix, [id]):
                 led_by.setdefault((longer.looks, len(longer.added)), []).append(id)
         self._leading.setdefault(looks, [id for alike in led_by.values() for id in alike[:2]])
 
@@ -179,21 +179,21 @@ class Walk:
         self._add(longer)
         return longer
 
-    def _add(self, beginning: Prefix) -> None:
-        beginning.looks = looks = self._looks(beginning.matcher)
-        if beginning.before and looks != beginning.before.looks:
-            beginning.run = 0
-        n_visits = beginning.visits.get(looks, 0)
-        is_late = self._first_at.setdefault(looks, beginning.length) < beginning.length
+    def _add(self, prefix: Prefix) -> None:
+        prefix.looks = looks = self._looks(prefix.matcher)
+        if prefix.before and looks != prefix.before.looks:
+            prefix.run = 0
+        n_visits = prefix.visits.get(looks, 0)
+        is_late = self._first_at.setdefault(looks, prefix.length) < prefix.length
         if self.width.quick and is_late and not n_visits:
             return
-        beginning.visits = {**beginning.visits, looks: n_visits + 1}
-        beginning.sameness += 2 * n_visits + 1  # the next square
-        if beginning.length not in self._levels:
-            self._levels[beginning.length] = {}
-            heapq.heappush(self._lengths, beginning.length)
-        group = self._levels[beginning.length].setdefault(looks, [])
-        group.append(beginning)
+        prefix.visits = {**prefix.visits, looks: n_visits + 1}
+        prefix.sameness += 2 * n_visits + 1  # the next square
+        if prefix.length not in self._levels:
+            self._levels[prefix.length] = {}
+            heapq.heappush(self._lengths, prefix.length)
+        group = self._levels[prefix.length].setdefault(looks, [])
+        group.append(prefix)
         if len(group) > self.width.n_alike:
             _drop_one(group)
 

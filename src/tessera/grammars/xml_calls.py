@@ -135,7 +135,7 @@ class XmlCall:
         return " ".join([*(rule if required else f"{rule}?" for rule, required in named), other])
 
     def _one_at_least(self, optional: Sequence[str], other: str) -> str:
-        """Optional parameters in their order, of which at least one must come."""
+        """Optional parameters in their order. At least one of them must come."""
         rest, some = (f"{other}*", f"{other}+") if other else ("", "")
         for rule in reversed(optional):
             some = self._rules.add("some", f"{rule} {rest}" + (f" | {some}" if some else ""))

@@ -3,5 +3,5 @@
 A parser is a state machine for one choice: reasoning, answer, tool calls, end. It holds back text that may
 become a tag or a stop string, and gives the same events however the text is cut.
 
-Reading order: `syntax`, `reader`, `parser`, `states`, `calls_json`, `calls_xml`.
+Reading order: `syntax`, `reader`, `parser`, `states`, `turn`, `between_calls`, `calls_json`, `calls_xml`.
 """

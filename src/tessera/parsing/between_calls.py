@@ -92,6 +92,7 @@ class AnswerReader(PieceReader):
     """
 
     state = State.ANSWER
+    shows_text = True
 
     def __init__(self, turn: Turn) -> None:
         self._turn = turn
@@ -158,21 +159,21 @@ class AnswerReader(PieceReader):
             return False
         head = self._bare[1](self._turn.tools)
         call_begun = self._turn.answer.call_markup
-        self._turn.opening = OpeningReader(
+        opening = OpeningReader(
             self._turn,
             tag,
             head,
             confirmed=_beginning(self._turn, call_begun),
             cut_short=None if self.half_tag_is_text else call_begun,
         )
+        self._turn.hold(opening)
         return True
 
 
 def _open_call(turn: Turn, tag: FoundTag, call_begun: Callable[[], None]) -> None:
     head = _STYLES[turn.syntax.calls].head(turn.tools)
-    turn.opening = OpeningReader(
-        turn, tag, head, confirmed=_beginning(turn, call_begun), cut_short=call_begun
-    )
+    opening = OpeningReader(turn, tag, head, confirmed=_beginning(turn, call_begun), cut_short=call_begun)
+    turn.hold(opening)
 
 
 def _beginning(turn: Turn, call_begun: Callable[[], None]) -> Callable[[str], None]:

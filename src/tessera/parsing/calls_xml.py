@@ -217,9 +217,8 @@ class _ValueReader(PieceReader):
         if not (missing and self._arguments.line_begins):
             return False
         head = CallHead((ended(missing, ">"),), name=0)
-        self._turn.opening = OpeningReader(
-            self._turn, tag, head, confirmed=self._followed_by, cut_short=self._cut_short
-        )
+        opening = OpeningReader(self._turn, tag, head, confirmed=self._followed_by, cut_short=self._cut_short)
+        self._turn.hold(opening)
         return True
 
     def _followed_by(self, name: str) -> None:

@@ -112,7 +112,7 @@ class Matcher:
         state = self._state
         at = start
         if not start and self.passes(text):
-            return [piece], None, len(text)  # nearly always
+            return [piece], None, len(text)  # the common case
         while at < len(text):
             if not state and (at := automaton.start(text, at)) == len(text):
                 break

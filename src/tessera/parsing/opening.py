@@ -29,9 +29,7 @@ def ended(names: Iterable[str], by: str) -> tuple[str, ...]:
 
 
 class OpeningReader(PieceReader):
-    """Reads what follows a tag that may open something, as the `opening` of its turn until that is decided.
-    The state stays as it is.
-    """
+    """Reads what follows a tag that may open something, until that is decided. The state stays as it is."""
 
     def __init__(
         self,
@@ -75,7 +73,7 @@ class OpeningReader(PieceReader):
     def end(self, finish: EngineFinish) -> None:
         """Half an opening is text, unless the token limit cut it where it can only be markup."""
         if finish == "length" and self._cut_short:
-            self._turn.opening = None
+            self._turn.release()
             self._cut_short()
         else:
             self._give_back()
@@ -104,12 +102,12 @@ class OpeningReader(PieceReader):
         self._candidates = (steps[self._step] or ()) if self._step < len(steps) else ()
 
     def _confirm(self) -> None:
-        self._turn.opening = None
+        self._turn.release()
         self._turn.again(_after(self._n_named, self._held))
         self._confirmed(self._name)
 
     def _give_back(self, *tags: FoundTag) -> None:
-        self._turn.opening = None
+        self._turn.release()
         for piece in self._tag.pieces:
             self._turn.reader.text(piece)
         self._turn.again([*self._held, *tags])

@@ -16,6 +16,9 @@ from tessera.parsing.syntax import Syntax
 from tessera.parsing.turn import Turn
 from tessera.text.pieces import ControlPiece, Piece, TextPiece
 
+# Looking up a member of an enumeration takes long, and this one is compared for every token.
+_REASONING = State.REASONING
+
 
 class Parser:
     """Reads one choice, state by state.
@@ -36,7 +39,7 @@ class Parser:
         self._ends = syntax.ends
         self._turn = turn = Turn(choice, request, syntax, control_tokens, new_call_id)
         tags = syntax.reasoning if request.mode is Mode.THINKING else None
-        turn.reader = ReasoningReader(turn, tags) if tags else AnswerReader(turn)
+        turn.begin(ReasoningReader(turn, tags) if tags else AnswerReader(turn))
         self._reader = turn.current
         self._matcher = Matcher(markup_automaton(self._reader.literals))
         self._ended = False
@@ -47,15 +50,20 @@ class Parser:
         return self._turn.reader.state
 
     @property
+    def in_reasoning(self) -> bool:
+        return self._turn.reader.state is _REASONING
+
+    @property
     def stopped(self) -> bool:
         """Whether a stop string, or one call too many, has ended the choice."""
         return self._turn.stopped
 
     def passes(self, text: str) -> bool:
         """Whether the text can be shown as it is, here and now. If so, it counts as read."""
-        if self._ended or self._turn.opening or self.state is not State.ANSWER:
+        turn = self._turn
+        if self._ended or not turn.current.shows_text:
             return False
-        return self._matcher.passes(text) and self._turn.answer.passes(text)
+        return self._matcher.passes(text) and turn.answer.passes(text)
 
     def feed(self, pieces: Iterable[Piece]) -> list[ChatEvent]:
         for piece in pieces:

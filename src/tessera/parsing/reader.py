@@ -12,7 +12,6 @@ from tessera.core.events import ChatEvent, Completed, Finished, ReasoningDelta, 
 from tessera.core.generation import EngineFinish, TokenChunk
 from tessera.core.tally import Tally
 from tessera.parsing.parser import Parser
-from tessera.parsing.states import State
 from tessera.parsing.syntax import Syntax
 from tessera.text.detokenizer import Detokenizer
 from tessera.text.tokenizer import Tokenizer
@@ -89,7 +88,7 @@ class ReplyReader:
             if choice.finished:
                 return events
             tally.completion_tokens += 1
-            tally.reasoning_tokens += parser.state is State.REASONING
+            tally.reasoning_tokens += parser.in_reasoning
             logprob = chunk.logprobs[i] if chunk.logprobs else None
             events += parser.feed(detokenizer.feed(token_id, logprob))
             if parser.stopped:

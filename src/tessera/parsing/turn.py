@@ -25,6 +25,8 @@ class PieceReader(ABC):
 
     state: State
     literals: tuple[str, ...] = ()
+    shows_text = False
+    """Whether text without literals goes straight to the answer."""
 
     @property
     def half_tag_is_text(self) -> bool:
@@ -58,13 +60,14 @@ class OpenCall:
 class Turn:
     """One choice: its state, what is still to be read, and the events so far.
 
-    `reader` reads in the current state. What follows a tag that may open something goes to `opening` until
-    that is decided. With `begins_with_call`, a `<` at the beginning of the answer can only be that of a call.
-    The turn is `in_call` until the arguments of a call are whole, and has an `unclosed_call` until its
-    closing tag.
+    `reader` reads in the current state. `current` reads what comes next: the same, or what holds a tag that
+    may open something until that is decided. With `begins_with_call`, a `<` at the beginning of the answer
+    can only be that of a call. The turn is `in_call` until the arguments of a call are whole, and has an
+    `unclosed_call` until its closing tag.
     """
 
     reader: PieceReader
+    current: PieceReader
 
     def __init__(
         self,
@@ -82,7 +85,6 @@ class Turn:
             self.answers_json or request.tool_choice.mode == "required"
         )
         self.answer = Answer(self._show, request.stop, calls=bool(self.tools))
-        self.opening: PieceReader | None = None
         self.events: list[ChatEvent] = []
         self.queue: deque[TextPiece | FoundTag] = deque()
         self.n_calls = 0
@@ -95,16 +97,23 @@ class Turn:
         self._new_call_id = new_call_id
         self._signatures: dict[str, Signature] = {}
 
-    @property
-    def current(self) -> PieceReader:
-        """The reader of what comes next."""
-        return self.opening or self.reader
+    def begin(self, reader: PieceReader) -> None:
+        """Enters the first state."""
+        self.reader = reader
+        self.current = reader
+
+    def hold(self, opening: PieceReader) -> None:
+        """Has `opening` read what comes next, in the same state, until it calls `release`."""
+        self.current = opening
+
+    def release(self) -> None:
+        self.current = self.reader
 
     def move(self, event: Event, reader: PieceReader) -> None:
         """Changes the state: `reader` is that of the state which follows by the table of `states`."""
         if TRANSITIONS[self.reader.state].get(event) is not reader.state:
             raise RuntimeError(f"{event} does not lead from {self.reader.state} to {reader.state}")
-        self.reader = reader
+        self.begin(reader)
 
     @property
     def stopped(self) -> bool:

@@ -57,7 +57,7 @@ class TokenRecorder:
         if text is None:
             text = self._texts[chunk.sequence] = self._trail.fork(), [*self._begun]
         trail, ids = text
-        if self._control.isdisjoint(chunk.token_ids):  # nearly always
+        if self._control.isdisjoint(chunk.token_ids):  # the common case
             ids.extend(chunk.token_ids)
             return
         for token_id in chunk.token_ids:

@@ -17,7 +17,7 @@ from tessera.schemas.builder import SchemaBuilder, unwritable
 from tessera.schemas.drafts import Draft, draft_of
 from tessera.schemas.exclusive import Exclusiveness
 from tessera.schemas.forms import in_new_form
-from tessera.schemas.keywords import KEYWORDS, LIMITS, NOTE, RUNGS
+from tessera.schemas.keywords import KEYWORDS, LEVELS, LIMITS, NOTE
 from tessera.schemas.no_effect import has_no_effect, is_anything, names_allowed
 from tessera.schemas.quantities import Occurrence, enforced_quantity
 from tessera.schemas.recursion import bottomless, circular
@@ -35,20 +35,20 @@ from tessera.schemas.references import (
 from tessera.schemas.resolver import Resolver
 from tessera.schemas.string_formats import FORMATS, VALIDATED
 from tessera.schemas.validation import schema_problem
-from tessera.schemas.work import A_GLANCE, Work
+from tessera.schemas.work import BRIEF_VISIT, Work
 
 
 def check_schema(
-    schema: AnySchema, *, strict: bool, param: str, rung: int = 0, work: Work | None = None
+    schema: AnySchema, *, strict: bool, param: str, level: int = 0, work: Work | None = None
 ) -> Document:
-    """Returns what the grammar is to enforce of `schema`, on a rung of `keywords.RUNGS`.
+    """Returns what the grammar is to enforce of `schema`, on one of the `keywords.LEVELS` of relaxation.
 
     Raises `InvalidSchema`, whose message holds the JSON pointer and the keyword, for a schema that is not
     one, exceeds the bounds, or (with `strict`) holds what cannot be enforced. Raises `TooMuchWork`.
     """
     if problem := excess(schema):
         raise _refusal(problem, param)
-    check = _Check(schema, strict=strict, param=param, left_out=RUNGS[rung], work=work or Work())
+    check = _Check(schema, strict=strict, param=param, left_out=LEVELS[level], work=work or Work())
     if (pointer := circular(schema, check.resolver)) is not None:
         check.refuse(pointer, "`$ref`: it refers to itself for one and the same value")
     if problem := schema_problem(schema):
@@ -115,11 +115,11 @@ class _Check:
         for name, value in new.items():
             keyword = KEYWORDS.get(name, NOTE)
             here = f"{pointer}/{escaped(name)}"
-            if keyword.fate == "annotation" or has_no_effect(name, value, new):
+            if keyword.treatment == "annotation" or has_no_effect(name, value, new):
                 continue
             if name in self._left_out:
                 rewritten.other_names |= name in ("patternProperties", "propertyNames")
-            elif keyword.fate == "relaxed":
+            elif keyword.treatment == "relaxed":
                 self.relax(here, f"`{name}`: {keyword.why}")
             else:
                 keep = _KEEP.get(name, _Check.keep_as_it_is)
@@ -138,7 +138,7 @@ class _Check:
     def keep_union(self, rewritten: SchemaBuilder, at: Occurrence) -> None:
         branches = subschemas(at.schema, at.name)
         if at.name == "oneOf" and self._strict:
-            self._work.spend(A_GLANCE * len(branches) ** 2)
+            self._work.spend(BRIEF_VISIT * len(branches) ** 2)
             if not self._exclusiveness.holds(branches, at.pointer):
                 self.relax(at.pointer, "`oneOf`: a value may fit two branches, which a grammar cannot tell")
         rewritten.unions.append(self._each(branches, at.pointer))

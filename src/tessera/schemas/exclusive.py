@@ -26,6 +26,7 @@ from tessera.schemas.references import (
 from tessera.schemas.resolver import Resolver
 
 _MAX_BRANCHES = 64
+_UNREAD = ("pattern", "patternProperties")
 _NONE = jsonschema_rs.canonical.Satisfiability.NO
 
 
@@ -67,8 +68,8 @@ class Exclusiveness:
             if name == "$ref":
                 kept |= self._reference(str(value), pointer)
             elif name == "additionalProperties" and "patternProperties" in new:
-                pass  # it speaks of the names that fit no pattern
-            elif name not in ("pattern", "patternProperties") and KEYWORDS.get(name, NOTE).fate == "enforced":
+                pass  # it restricts only names that fit no pattern
+            elif name not in _UNREAD and KEYWORDS.get(name, NOTE).treatment == "enforced":
                 widened = with_schemas(
                     name, value, lambda each, below, at=here: self._widened(each, at + below)
                 )
@@ -80,6 +81,6 @@ class Exclusiveness:
         if target is None:
             return {}
         if target not in self._definitions:
-            self._definitions[target] = True  # its place, for references that come back to it
+            self._definitions[target] = True  # for references that come back to it
             self._definitions[target] = self._widened(at_pointer(self._schema, target), target)
         return reference_to(target)

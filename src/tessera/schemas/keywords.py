@@ -1,4 +1,4 @@
-"""Which JSON Schema is promised, in one table. Each keyword has one fate:
+"""Which JSON Schema is promised, in one table. Each keyword is treated in one of three ways:
 
 - enforced: the grammar admits nothing that breaks it;
 - relaxed: the grammar cannot hold it. With `strict` it is refused; without, the grammar leaves it out and
@@ -7,8 +7,8 @@
 
 Keywords that JSON Schema does not know are annotations, as its specification demands.
 
-A grammar may be too large although each keyword alone could be enforced. Without `strict`, the `RUNGS` of a
-ladder are then tried one after the other: each leaves out more keywords, and the last one admits any JSON of
+A grammar may be too large although each keyword alone could be enforced. Without `strict`, the schema is then
+relaxed, level by level: each of the `LEVELS` leaves out more keywords, and the last one admits any JSON of
 the schema's type.
 """
 
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
-Fate: TypeAlias = Literal["enforced", "relaxed", "annotation"]
+Treatment: TypeAlias = Literal["enforced", "relaxed", "annotation"]
 Holds: TypeAlias = Literal["value", "schema", "schemas", "named schemas"]
 
 
@@ -25,7 +25,7 @@ Holds: TypeAlias = Literal["value", "schema", "schemas", "named schemas"]
 class Keyword:
     """`why` explains what is not simply enforced; `holds` says where the subschemas are."""
 
-    fate: Fate
+    treatment: Treatment
     why: str = ""
     holds: Holds = "value"
 
@@ -90,7 +90,7 @@ _COUNTS = frozenset(("patternProperties", "propertyNames", "minProperties", "max
 _TEXTS = frozenset(("pattern", "format", "minLength", "maxLength"))
 _SIZES = frozenset(("minItems", "maxItems", *LIMITS))
 _PARTS = frozenset(("allOf", "anyOf", "oneOf", "const", "enum"))
-RUNGS: tuple[frozenset[str], ...] = (
+LEVELS: tuple[frozenset[str], ...] = (
     frozenset(),
     _COUNTS,
     _COUNTS | _TEXTS,
@@ -98,4 +98,4 @@ RUNGS: tuple[frozenset[str], ...] = (
     _COUNTS | _TEXTS | _SIZES | _PARTS | {"$ref"},
     frozenset(KEYWORDS) - {"type"},
 )
-"""The keywords that each rung leaves out."""
+"""The keywords that each level of relaxation leaves out."""

@@ -61,7 +61,7 @@ def is_anything(schema: Json, but: JsonObject | None = None) -> bool:
     if isinstance(schema, Mapping):
         return all(
             (but is not None and name in but and but[name] == value)
-            or (name not in KEYWORDS or KEYWORDS[name].fate == "annotation")
+            or (name not in KEYWORDS or KEYWORDS[name].treatment == "annotation")
             for name, value in schema.items()
         )
     return schema is True

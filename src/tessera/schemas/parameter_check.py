@@ -35,7 +35,7 @@ class ParameterCheck:
 
 
 class _Faults:
-    """Finds the argument because of which arguments do not fit. A missing argument may still follow."""
+    """Finds the argument that makes all of them invalid. A missing argument may still follow."""
 
     def __init__(self, root: JsonObject, arguments: JsonObject) -> None:
         self._check = ShortCheck(root)

@@ -16,7 +16,7 @@ from tessera.schemas.references import (
     as_schema,
     subschemas,
 )
-from tessera.schemas.work import A_GLANCE, Work
+from tessera.schemas.work import BRIEF_VISIT, Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def parameters_of(document: Document, work: Work) -> Parameters:
     unlisted = sorted(required - named.keys())
     named |= dict.fromkeys(unlisted, _any_of([*others.values()]))
     rules = _for_unlisted(holding)
-    work.spend(A_GLANCE * len(rules) * len(named))
+    work.spend(BRIEF_VISIT * len(rules) * len(named))
     return Parameters(
         named={
             name: _all_of([schema, *(rule for listed, rule in rules if name not in listed)])
@@ -91,8 +91,8 @@ def _others(holding: list[JsonObject], possible: list[JsonObject]) -> dict[str, 
 
 
 def _for_unlisted(holding: Iterable[JsonObject]) -> list[tuple[JsonObject, AnySchema]]:
-    """The rules of parts for properties that they do not list, each with those that the part lists. Patterns
-    are left to the final validation.
+    """The rules of parts for other properties, each with the properties that its part lists. The final
+    validation checks patterns.
     """
     return [
         (as_object(part.get("properties")), rule)

@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote
 
 from tessera.core.chat import Json, JsonObject
 from tessera.schemas.keywords import KEYWORDS
-from tessera.schemas.work import A_GLANCE, Work
+from tessera.schemas.work import BRIEF_VISIT, Work
 
 AnySchema: TypeAlias = JsonObject | bool
 
@@ -39,7 +39,7 @@ class Document:
     def in_place(self, schema: AnySchema, work: Work, *unions: str) -> Iterator[JsonObject]:
         """What the function `in_place` finds in this document, counted as `work`."""
         for part in in_place(schema, self.target, *unions):
-            work.spend(A_GLANCE)
+            work.spend(BRIEF_VISIT)
             yield part
 
     def standing_alone(self, part: AnySchema, work: Work | None = None) -> JsonObject:

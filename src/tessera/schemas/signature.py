@@ -164,7 +164,8 @@ def _own_types(schema: JsonObject) -> frozenset[str]:
 def _fits(schema: JsonObject, value: Json) -> bool:
     allowed = _constants(schema)
     return not types_named(schema).isdisjoint(types_of(value)) and (
-        allowed is None or any(equal(each, value) for each in allowed)
+        # Python's own comparison is quick, and takes 1 for true.
+        allowed is None or any(each == value and equal(each, value) for each in allowed)
     )
 
 
@@ -173,7 +174,7 @@ def _constants(schema: JsonObject) -> Sequence[Json] | None:
 
 
 def _unions(schema: JsonObject) -> Iterator[Sequence[Json]]:
-    """Lists of schemas, of each of which one must hold."""
+    """The unions of a schema. One schema of each union must hold."""
     return filter(None, (as_list(schema.get(keyword)) for keyword in _UNIONS))
 
 

@@ -65,7 +65,7 @@ _H = "[A-Za-z0-9-]"
 
 
 def _label(most: int, first: str = _A) -> str:
-    """A label of at most so many characters, of which the first is one of `first`.
+    """A label of at most `most` characters. The first one is in the class `first`.
 
     Hyphens in third and fourth place mark punycode, which must decode to what further rules allow.
     """

@@ -8,23 +8,29 @@ from tessera.core.chat import Json, JsonObject
 TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
 
 
+_WHOLE = frozenset(("integer", "number"))
+_FRACTION = frozenset(("number",))
+_ALONE = {name: frozenset((name,)) for name in TYPES}
+
+
 def types_of(value: Json) -> frozenset[str]:
     """The types of a value: a whole number has two. Numbers may be `Decimal`."""
     match value:
         case None:
-            return frozenset(("null",))
+            return _ALONE["null"]
         case bool():
-            return frozenset(("boolean",))
+            return _ALONE["boolean"]
         case str():
-            return frozenset(("string",))
+            return _ALONE["string"]
+        case int():
+            return _WHOLE
         case Mapping():
-            return frozenset(("object",))
+            return _ALONE["object"]
         case _ if is_number(value):
             number = Decimal(exact(value))
-            is_whole = number == number.to_integral_value()
-            return frozenset(("integer", "number") if is_whole else ("number",))
+            return _WHOLE if number == number.to_integral_value() else _FRACTION
         case _:
-            return frozenset(("array",))
+            return _ALONE["array"]
 
 
 def types_named(schema: JsonObject) -> frozenset[str]:

@@ -16,7 +16,7 @@ from tessera.schemas.references import (
     subschemas,
 )
 from tessera.schemas.types import TYPES, types_named, types_of
-from tessera.schemas.work import A_GLANCE, Work
+from tessera.schemas.work import BRIEF_VISIT, Work
 
 DEEPEST = 64
 """A schema behind more references inside each other is taken to allow anything."""
@@ -57,7 +57,7 @@ class ValueKinds:
     def _is_open(self, schema: AnySchema, kind: str) -> bool:
         if isinstance(schema, bool):
             return schema
-        self._work.spend(A_GLANCE)
+        self._work.spend(BRIEF_VISIT)
         if not admits(schema, kind):
             return False
         if "$ref" in schema and not self._is_definition_open(definition_name(schema), kind):
@@ -84,7 +84,7 @@ class ValueKinds:
 
     def _counted(self, schema: JsonObject) -> list[Json]:
         values = _listed(schema)
-        self._work.spend(A_GLANCE * len(values))
+        self._work.spend(BRIEF_VISIT * len(values))
         return values
 
     def has_rules(self, schema: AnySchema, kind: str) -> bool:
@@ -96,7 +96,7 @@ class ValueKinds:
         """The types that the first item of an array may have."""
         if isinstance(schema, bool):
             return {*TYPES} if schema else set()
-        self._work.spend(A_GLANCE)
+        self._work.spend(BRIEF_VISIT)
         if not admits(schema, "array"):
             return set()
         first = as_list(schema.get("prefixItems"))

@@ -7,7 +7,7 @@ import math
 CHARACTERS_PER_STEP = 32
 """In the text of a grammar. Other steps are visits of a schema or of a constant, of 20 to 50 µs each."""
 
-A_GLANCE = 0.3
+BRIEF_VISIT = 0.3
 """The steps of a visit that does little."""
 
 

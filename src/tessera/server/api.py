@@ -2,7 +2,7 @@
 
     python -m tessera.server.api FD
 
-FD is an inherited, bound socket. Standard input begins with an `ApiPlan`; after that it is the lifeline, and
+FD is an inherited, bound socket. Standard input begins with an `ApiPlan`; after that it is the lifeline: it
 ends when the parent wants this process to stop, or has itself ended. The first byte on standard output says
 that a model can answer; from then on, one byte a second is the heartbeat. SIGTERM begins the shutdown.
 """

@@ -4,6 +4,7 @@
 can run several API processes.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -12,10 +13,10 @@ from starlette.applications import Starlette
 from tessera.http.app import build_app
 from tessera.models.progress import Quiet
 from tessera.server.migrating import prepared
-from tessera.server.models import catalog_of, private_model
+from tessera.server.models import private_catalog
 from tessera.server.storage import pepper
 from tessera.server.wiring import wire_service
-from tessera.settings import Settings, model_settings
+from tessera.settings import Settings
 
 
 def create_app(settings: Settings) -> Starlette:
@@ -23,17 +24,16 @@ def create_app(settings: Settings) -> Starlette:
     the HTTP server must run it.
 
     A model that is not in the cache is fetched first. Without an `api_key` only keys of the store are valid.
-    Raises `StartupError`.
+    Raises `StartupError` and `ModelError`.
     """
-    models = [(each, private_model(each, Quiet())) for each in model_settings(settings)]
-    app = build_app(wire_service(settings, catalog_of(models), pepper(settings)))
+    catalog = private_catalog(settings, Quiet())
+    app = build_app(wire_service(settings, catalog, pepper(settings)))
     serving = app.router.lifespan_context
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:
         async with prepared(settings), serving(app):
-            for _, model in models:
-                await model.start()
+            await asyncio.gather(*(model.start() for model in catalog.models()))
             yield
 
     app.router.lifespan_context = lifespan

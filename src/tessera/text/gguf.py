@@ -34,7 +34,7 @@ class _Splitting:
 
     patterns: tuple[str, ...]
     nfc: bool = False
-    whole_words: bool = False  # a word that is a token is that token, whatever the merges say
+    whole_words: bool = False  # a word that is a token is not merged
 
 
 _DIGITWISE = _Splitting((r"\p{N}", _GPT2))

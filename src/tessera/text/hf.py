@@ -107,7 +107,7 @@ def _spellings(spec: _Spec, vocabulary: Mapping[str, int], added: set[str]) -> l
 
 
 def _alphabet() -> dict[int, int]:
-    """GPT-2's printable stand-ins for bytes: those that print stand for themselves, the others follow 255."""
+    """GPT-2's printable code for each byte: printable bytes stand for themselves, the others follow 255."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     others = (byte for byte in range(256) if byte not in printable)
     return {byte: byte for byte in printable} | {256 + i: byte for i, byte in enumerate(others)}

@@ -1,4 +1,4 @@
-"""OpenAI's JSON to our types and back: pure functions, and the only place that knows OpenAI's names.
+"""OpenAI's JSON to our types and back: pure functions, and the only place with OpenAI's names.
 
 Reading order: `request`, `decode`, `messages`, `tools`, `reply`, `stream`.
 """

@@ -81,7 +81,7 @@ def test_what_may_open_a_call_changes_no_state_until_it_is_decided() -> None:
 
 def test_a_way_that_the_table_does_not_have_is_refused() -> None:
     turn = Turn(0, ChatRequest(messages=(), mode=Mode.DIRECT), QWEN3.syntax, (), lambda: "call_1")
-    turn.reader = AnswerReader(turn)
+    turn.begin(AnswerReader(turn))
     with pytest.raises(RuntimeError, match="CALL_ENDED"):
         turn.move(Event.CALL_ENDED, AnswerReader(turn))
     with pytest.raises(RuntimeError, match="REASONING_OPENED"):

@@ -14,8 +14,8 @@ from tessera.core.generation import Grammar
 from tessera.errors import InvalidSchema
 from tessera.formats.hermes import HERMES
 from tessera.formats.qwen3 import QWEN3
-from tessera.grammars import ladder
-from tessera.grammars.ladder import admitted_grammar
+from tessera.grammars import relaxation
+from tessera.grammars.relaxation import usable_grammar
 from tessera.schemas.work import CHARACTERS_PER_STEP
 
 TEXT = {"type": "string"}
@@ -111,7 +111,7 @@ def n_calls(work: Callable[[], object]) -> int:
 
 def admit(*schemas: dict[str, Any], strict: bool = False, syntax: Any = QWEN3.syntax) -> Grammar:
     tools = tuple(Tool(f"f{i}", schema, {}, strict) for i, schema in enumerate(schemas))
-    grammar = admitted_grammar(ChatRequest((), tools=tools), syntax, {}, lambda _: None)
+    grammar = usable_grammar(ChatRequest((), tools=tools), syntax, {}, lambda _: None)
     assert grammar is not None
     return grammar
 
@@ -135,7 +135,7 @@ def test_tools_cost_what_each_of_them_does() -> None:
 @pytest.mark.parametrize("name", SQUARE)
 def test_what_would_cost_too_much_is_relaxed_by_a_count(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     schema = SQUARE[name](200)
-    monkeypatch.setattr(ladder, "MOST_STEPS", STEPS)
+    monkeypatch.setattr(relaxation, "MOST_STEPS", STEPS)
     assert n_calls(lambda: admit(schema)) < 3 * STEPS * CALLS_OF_A_STEP
     assert len(admit(schema).lark) < 3 * STEPS * CHARACTERS_PER_STEP
 
@@ -153,6 +153,6 @@ def test_what_one_tool_costs_leaves_a_strict_one_its_grammar() -> None:
     dear = Tool("dear", SQUARE["items of a whole chain"](1_500), {})
     strict = Tool("strict", record(properties={"a": {**TEXT, "pattern": "^kept$"}}), {}, strict=True)
     for tools in ((dear, strict), (strict, dear)):
-        grammar = admitted_grammar(ChatRequest((), tools=tools), QWEN3.syntax, {}, lambda _: None)
+        grammar = usable_grammar(ChatRequest((), tools=tools), QWEN3.syntax, {}, lambda _: None)
         assert grammar is not None
         assert "kept" in grammar.lark

@@ -36,7 +36,7 @@ class Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.WriteTransport, transport)
 
-    # asyncio calls it by position; its own name for the argument says nothing.
+    # asyncio passes it by position, whatever its name.
     def data_received(self, received: bytes) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         try:
             frames = self._reader.feed(received)

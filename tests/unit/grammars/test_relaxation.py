@@ -7,8 +7,8 @@ from tessera.core.chat import ChatRequest, JsonSchema
 from tessera.core.generation import Grammar
 from tessera.errors import InvalidSchema
 from tessera.formats.hermes import HERMES
-from tessera.grammars.ladder import admitted_grammar
-from tessera.schemas.keywords import RUNGS
+from tessera.grammars.relaxation import usable_grammar
+from tessera.schemas.keywords import LEVELS
 
 SCHEMA = {
     "type": "object",
@@ -32,7 +32,7 @@ class Refusing:
 
 
 def lark(request: ChatRequest, attempt: Refusing) -> str:
-    grammar = admitted_grammar(request, HERMES.syntax, {}, attempt)
+    grammar = usable_grammar(request, HERMES.syntax, {}, attempt)
     assert grammar is not None
     return grammar.lark
 
@@ -55,15 +55,15 @@ def test_names_that_a_pattern_allowed_are_not_excluded_without_it() -> None:
 
 
 def test_the_last_rung_is_any_json_of_the_type() -> None:
-    everything = {name for rung in RUNGS for name in rung}
+    everything = {name for level in LEVELS for name in level}
     written = lark(REQUEST, Refusing(*everything))
     assert '%json {"type": "object", "x-guidance"' in written
 
 
-def test_a_strict_schema_has_no_ladder() -> None:
+def test_a_strict_schema_is_not_relaxed() -> None:
     strict = replace(REQUEST, answer_format=JsonSchema("x", SCHEMA, strict=True))
     with pytest.raises(InvalidSchema, match="at #: no pattern"):
-        admitted_grammar(strict, HERMES.syntax, {}, Refusing("pattern"))
+        usable_grammar(strict, HERMES.syntax, {}, Refusing("pattern"))
 
 
 def test_tools_that_only_fail_together_go_down_together() -> None:
@@ -72,10 +72,10 @@ def test_tools_that_only_fail_together_go_down_together() -> None:
     def attempt(grammar: Grammar) -> str | None:
         return "too many" if grammar.lark.count('"pattern"') > 2 else None
 
-    grammar = admitted_grammar(ChatRequest((), tools=tools), HERMES.syntax, {}, attempt)
+    grammar = usable_grammar(ChatRequest((), tools=tools), HERMES.syntax, {}, attempt)
     assert grammar is not None
     assert '"pattern"' not in grammar.lark
     strict = tuple(replace(each, strict=True) for each in tools)
     with pytest.raises(InvalidSchema, match="too many") as refusal:
-        admitted_grammar(ChatRequest((), tools=strict), HERMES.syntax, {}, attempt)
+        usable_grammar(ChatRequest((), tools=strict), HERMES.syntax, {}, attempt)
     assert refusal.value.param == "tools"

@@ -1,12 +1,12 @@
 """Finds the narrowest grammar of a reply that can be used, by trying.
 
 Only an attempt shows whether a grammar compiles and what it then costs. If all schemas together fail, each is
-tried alone. One that is not strict then goes down the `RUNGS` of `keywords` until its grammar can be used;
-that of the last rung, any JSON of the schema's type, always can. The final validation still checks what the
+tried alone. One that is not strict is relaxed, by the `LEVELS` of `keywords`, until its grammar can be used;
+that of the last level, any JSON of the schema's type, always can. The final validation still checks what the
 grammar leaves out.
 
 All of this takes a bounded number of steps (`schemas.work`). Where they do not suffice, a schema that is not
-strict goes down to the last rung, even if there is time.
+strict is relaxed to the last level, even if there is time.
 """
 
 import json
@@ -19,35 +19,35 @@ from tessera.errors import InvalidSchema
 from tessera.grammars.question import TOO_MUCH
 from tessera.grammars.turn import SingleSchema, build_grammar, schemas_of, single_schemas
 from tessera.parsing.syntax import Syntax
-from tessera.schemas.keywords import RUNGS
+from tessera.schemas.keywords import LEVELS
 from tessera.schemas.work import TooMuchWork, Work
 
 Attempt: TypeAlias = Callable[[Grammar], str | None]
 """Tries a grammar; returns why it cannot be used, or None."""
 
-_LAST = len(RUNGS) - 1
+_LAST = len(LEVELS) - 1
 _LARGE_BYTES = 64 * 2**10
-"""A larger schema goes from the first rung to the last: building a grammar on each would take too long."""
+"""A larger schema goes from the first level to the last: building a grammar on each would take too long."""
 
 MOST_STEPS = 60_000
 """For the first grammar, and as many for each of the two searches that follow if it fails."""
 
 
-def admitted_grammar(
+def usable_grammar(
     request: ChatRequest, syntax: Syntax, control_tokens: Mapping[str, int], attempt: Attempt
 ) -> Grammar | None:
     """The narrowest grammar of the reply that can be used; None if it may be any text.
 
     Raises `InvalidSchema`, naming the schema at fault.
     """
-    ladder = _Ladder(syntax, control_tokens, attempt)
-    grammar, problem = ladder.tried(request, {}, Work(MOST_STEPS))
+    relaxation = _Relaxation(syntax, control_tokens, attempt)
+    grammar, problem = relaxation.tried(request, {}, Work(MOST_STEPS))
     if problem is None:
         return grammar
-    return ladder.together(request, ladder.rungs(request))
+    return relaxation.together(request, relaxation.levels(request))
 
 
-class _Ladder:
+class _Relaxation:
     """Builds and tries the grammars of one request."""
 
     def __init__(self, syntax: Syntax, control_tokens: Mapping[str, int], attempt: Attempt) -> None:
@@ -56,33 +56,33 @@ class _Ladder:
         self._attempt = attempt
 
     def tried(
-        self, request: ChatRequest, rungs: Mapping[str, int], work: Work, failed: Grammar | None = None
+        self, request: ChatRequest, levels: Mapping[str, int], work: Work, failed: Grammar | None = None
     ) -> tuple[Grammar | None, str | None]:
         """The grammar, and why it cannot be used (None if it can). One that `failed` is not tried again."""
         try:
-            grammar = self._built(request, rungs, work)
+            grammar = self._built(request, levels, work)
         except TooMuchWork:
             return None, TOO_MUCH
         if grammar is None:
             return None, None
         return grammar, TOO_MUCH if grammar == failed else self._attempt(grammar)
 
-    def rungs(self, request: ChatRequest) -> dict[str, int]:
-        """By parameter, the first rung on which a grammar with its schema alone can be used.
+    def levels(self, request: ChatRequest) -> dict[str, int]:
+        """By parameter, the first level on which a grammar with its schema alone can be used.
 
         Strict schemas come first, so that others do not use up the steps that they need.
         """
         work = Work(MOST_STEPS)
         schemas = sorted(single_schemas(request), key=lambda each: not each.strict)
-        return {each.param: self._rung(each, work) for each in schemas}
+        return {each.param: self._level(each, work) for each in schemas}
 
-    def _rung(self, schema: SingleSchema, work: Work) -> int:
+    def _level(self, schema: SingleSchema, work: Work) -> int:
         failed: Grammar | None = None
         is_large = sum(len(json.dumps(each)) for _, each in schemas_of(schema.alone)) > _LARGE_BYTES
-        for rung in range(1 if is_large else _LAST):
-            grammar, problem = self.tried(schema.alone, {schema.alone_param: rung}, work, failed=failed)
+        for level in range(1 if is_large else _LAST):
+            grammar, problem = self.tried(schema.alone, {schema.alone_param: level}, work, failed=failed)
             if problem is None:
-                return rung
+                return level
             if schema.strict:
                 raise _refusal(problem, schema.param)
             if work.is_used_up:
@@ -90,25 +90,25 @@ class _Ladder:
             failed = grammar
         return _LAST
 
-    def together(self, request: ChatRequest, rungs: dict[str, int]) -> Grammar | None:
-        """The grammar with each schema on its rung, or on lower ones if the schemas fail only together."""
+    def together(self, request: ChatRequest, levels: dict[str, int]) -> Grammar | None:
+        """The grammar with each schema on its level, or on later ones if the schemas fail only together."""
         schemas = [*single_schemas(request)]
         lenient = [each.param for each in schemas if not each.strict]
         work = Work(MOST_STEPS)
-        while any(rungs[param] < _LAST for param in lenient):
-            grammar, problem = self.tried(request, rungs, work)
+        while any(levels[param] < _LAST for param in lenient):
+            grammar, problem = self.tried(request, levels, work)
             if problem is None:
                 return grammar
             step = _LAST if work.is_used_up else 1
-            rungs |= {param: min(rungs[param] + step, _LAST) for param in lenient}
+            levels |= {param: min(levels[param] + step, _LAST) for param in lenient}
         # Each strict schema was built alone within the bounds, and nothing is left of the others.
-        grammar = self._built(request, rungs, Work())
+        grammar = self._built(request, levels, Work())
         if grammar is None or len(lenient) == len(schemas) or (problem := self._attempt(grammar)) is None:
             return grammar
         raise _refusal(problem, "tools" if request.tools else schemas[0].param)
 
-    def _built(self, request: ChatRequest, rungs: Mapping[str, int], work: Work) -> Grammar | None:
-        return build_grammar(request, self._syntax, self._control_tokens, rungs=rungs, work=work)
+    def _built(self, request: ChatRequest, levels: Mapping[str, int], work: Work) -> Grammar | None:
+        return build_grammar(request, self._syntax, self._control_tokens, levels=levels, work=work)
 
 
 def _refusal(problem: str, param: str) -> InvalidSchema:
