@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -22,10 +23,9 @@ SERVED = {field.name for field in dataclasses.fields(EngineInfo)}
 
 def openvino_start(source: ModelSource, vocabulary_size: int, **fields: Any) -> Start:
     """The CPU engine on a model, with small budgets; `fields` as `changed` takes them."""
-    assert source.path is not None
     options = OpenVinoOptions(
-        model_xml=str(source.path / "openvino_model.xml"),
-        tokenizer_json=str(source.path / "tokenizer.json"),
+        model_xml=str(folder_of(source) / "openvino_model.xml"),
+        tokenizer_json=str(folder_of(source) / "tokenizer.json"),
         kv_cache_bytes=2**28,
         step_tokens=64,
     )
@@ -62,6 +62,14 @@ def core_of(start: Start, **how: Any) -> BatchCore:
     return open_core(start.served, start.options, **how)
 
 
-def tokenizer_of(source: ModelSource) -> HfTokenizer:
+def folder_of(source: ModelSource) -> Path:
     assert source.path is not None
-    return HfTokenizer.from_file(source.path / "tokenizer.json")
+    return source.path
+
+
+def tokenizer_of(source: ModelSource) -> HfTokenizer:
+    return HfTokenizer.from_file(folder_of(source) / "tokenizer.json")
+
+
+def model_xml(start: Start) -> str:
+    return str(start.options["model_xml"])

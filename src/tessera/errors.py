@@ -25,8 +25,8 @@
     │   ├── EngineUnavailable        503  overloaded_error
     │   ├── EngineOverloaded         503  overloaded_error
     │   └── EngineTimeout            504  api_error
-    ├── ModelError              a model cannot be fetched, converted or read; never seen by a client
     ├── StartupError            a service does not start; never seen by a client
+    ├── ModelError              a model cannot be fetched, converted or read; never seen by a client
     ├── CommandError            a command cannot do what it was asked; never seen by a client
     └── (anything else)         500  a bug: logged with the request id, message not shown
 

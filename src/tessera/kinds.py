@@ -18,6 +18,7 @@ Tables: TypeAlias = Mapping[str, Mapping[str, int | str]]
 ModelTables: TypeAlias = Mapping[str, Mapping[str, object]]
 
 _UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_NAME = r"[\x21-\x7e]{1,200}"
 _SWITCH = {
     "1": True,
     "true": True,
@@ -28,7 +29,6 @@ _SWITCH = {
     "no": False,
     "off": False,
 }
-_NAME = r"[\x21-\x7e]{1,200}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,9 +66,11 @@ def test_n_is_many_replies_to_one_prompt(service: LiveService) -> None:
 def test_penalties_make_words_come_less_or_more_often(
     service: LiveService, name: str, less: float, more: float
 ) -> None:
-    varied, repeated = (
-        words(service.ask(temperature=0, max_tokens=24, **{name: value})) for value in (less, more)
-    )
+    def asked(value: float) -> list[str]:
+        fields: dict[str, Any] = {name: value}
+        return words(service.ask(temperature=0, max_tokens=24, **fields))
+
+    varied, repeated = asked(less), asked(more)
     assert len(set(varied)) > len(set(repeated))
 
 
@@ -135,7 +137,7 @@ def test_logprobs_come_with_the_visible_text_only(service: LiveService) -> None:
     ],
     ids=str,
 )
-def test_limits(service: LiveService, limits: dict[str, int], n_tokens: int) -> None:
+def test_limits(service: LiveService, limits: dict[str, Any], n_tokens: int) -> None:
     reply = service.ask(**limits)
     assert reply.choices[0].finish_reason == "length"
     assert reply.usage.completion_tokens == n_tokens

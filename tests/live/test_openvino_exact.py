@@ -11,7 +11,7 @@ from itertools import count
 import numpy as np
 import openvino as ov
 import pytest
-from tests.hosted import changed, core_of
+from tests.hosted import changed, core_of, model_xml
 
 from tessera.core.generation import Prompt, Sampling, TokenChunk
 from tessera.engine.batch.core import BatchCore
@@ -48,8 +48,7 @@ def reference(openvino_start: Start) -> Reference:
     """Greedy continuations of the first prompts by the stateful model, each computed once."""
     core = ov.Core()
     properties = {**PROPERTIES["f32"], "PERFORMANCE_HINT": "LATENCY"}
-    model_xml = openvino_start.options["model_xml"]
-    request = core.compile_model(model_xml, "CPU", properties).create_infer_request()
+    request = core.compile_model(model_xml(openvino_start), "CPU", properties).create_infer_request()
     outputs: list[tuple[int, ...]] = []
 
     def first(n_prompts: int) -> list[tuple[int, ...]]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
-from tests.hosted import openvino_start, private, tokenizer_of
+from tests.hosted import folder_of, openvino_start, private, tokenizer_of
 from tests.tiny_model import Words, byte_words, words_of, write_gguf
 
 from tessera.catalog import Model
@@ -38,6 +38,7 @@ from tessera.core.events import ChatEvent, FinishReason
 from tessera.core.result import Choice, fold
 from tessera.core.tally import Tally
 from tessera.engine.host.private import PrivateEngine
+from tessera.engine.openvino.convert import IR
 from tessera.formats.base import ChatFormat
 from tessera.formats.hermes import HERMES
 from tessera.formats.qwen3 import QWEN3
@@ -198,7 +199,7 @@ class Setup:
 
     def words(self, folder: ModelSource) -> Words:
         if self.embedded:
-            return words_of(read_metadata(next(folder.path.glob("*.gguf"))).fields)
+            return words_of(read_metadata(next(folder_of(folder).glob("*.gguf"))).fields)
         return byte_words(tags_are_tokens=self.tags_are_tokens)
 
 
@@ -216,7 +217,7 @@ SETUPS = (
 async def started(setup: Setup, embedded: ModelSource, folder: Path) -> AsyncIterator[Model]:
     """A model of random weights in an engine process of its own, grammars tried before as in the service."""
     write_gguf(folder / "tiny.gguf", setup.words(embedded))
-    made = await asyncio.to_thread(resolve, str(folder / "tiny.gguf"), Cache(folder / "cache"), Quiet())
+    made = await asyncio.to_thread(resolve, str(folder / "tiny.gguf"), Cache(folder / "cache"), Quiet(), IR)
     tokenizer = tokenizer_of(made)
     config = openvino_start(
         made,

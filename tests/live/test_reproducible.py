@@ -17,6 +17,7 @@ from tessera.core.generation import Prompt, Sampling, TokenChunk
 from tessera.engine.batch.blocks import BLOCK_TOKENS
 from tessera.engine.batch.core import BatchCore
 from tessera.engine.host.frames import Start
+from tessera.engine.openvino.core import OpenVinoForward
 from tessera.engine.openvino.graph import TokenSpan
 
 pytestmark = pytest.mark.live
@@ -141,6 +142,7 @@ def test_what_an_unseeded_reply_left_in_the_cache_is_not_taken_unless_it_is_the_
 
 
 def logits(core: BatchCore, spans: list[TokenSpan], row: int) -> NDArray[np.float32]:
+    assert isinstance(core._forward, OpenVinoForward)
     core._forward.graph.start(spans)
     return core._forward.graph.logits()[row].copy()
 

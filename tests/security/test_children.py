@@ -114,11 +114,10 @@ def test_children_are_started_in_one_place() -> None:
     found = {
         str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*.py") if starts.search(path.read_text())
     }
-    # The second and the third take their command and environment from the first; forks import nothing.
+    # The second takes its command and environment from the first; forks import nothing.
     assert found == {
         "processes/children.py",
         "processes/once.py",
-        "models/children.py",
         "grammars/process.py",
     }
 

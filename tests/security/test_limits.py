@@ -188,7 +188,8 @@ def test_CVE_2025_48956_the_number_of_headers_holds_to_the_last_one(
     served: Served, connect: Connect, over: int, good: bool
 ) -> None:
     raw = connect(served)
-    raw.send("GET /healthz", **{f"X_{i}": "y" for i in range(MAX_HEADERS - 2 + over)})
+    headers: dict[str, Any] = {f"X_{i}": "y" for i in range(MAX_HEADERS - 2 + over)}
+    raw.send("GET /healthz", **headers)
     head = raw.read_until(b"\r\n\r\n") if good else raw.read_to_the_end()
     assert head.startswith(b"HTTP/1.1 200" if good else b"HTTP/1.1 400")
 

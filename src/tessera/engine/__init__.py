@@ -1,8 +1,8 @@
 """Engines: token ids in, token ids out.
 
 `base` is the protocol and its contract. An engine knows no text, no tags and no tools, and says in its
-`info` what it can do. `scripted` plays given tokens; `host` runs an engine in a process of its own; `batch`
-is what engines with our own scheduler share; `openvino` computes on the CPU.
+`info` what it can do. `registry` has a row for each: `scripted` plays given tokens, `openvino` computes on
+the CPU. `host` runs the core of any engine in a process of its own; `batch` is what our own cores share.
 
-Reading order: `base`, `scripted`, `host`, `batch`, `openvino`.
+Reading order: `base`, `registry`, `scripted`, `host`, `batch`, `openvino`.
 """

@@ -3,5 +3,5 @@
 Everything that a client's input can make slow runs in a child with limits of processor time and memory.
 Children hold a pipe of the process that started them and exit when it does.
 
-Reading order: `children`, `pool`, `answering`, `supervision`.
+Reading order: `children`, `frames`, `pool`, `answering`, `supervision`.
 """

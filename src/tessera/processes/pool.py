@@ -13,15 +13,13 @@ from asyncio.subprocess import Process
 from tessera.errors import EngineOverloaded, StartupError
 from tessera.observe.logs import log
 from tessera.processes import children
-from tessera.processes.answering import BUG_CODE, TOO_MUCH_CODE
+from tessera.processes.answering import TOO_MUCH_CODE
 from tessera.processes.frames import frame, receive_frame
 
 _logger = logging.getLogger(__name__)
 # The exit codes of a process that exceeds its limits. A library whose allocation fails aborts; one that
 # recurses too deeply overflows its stack.
-OVER_LIMITS = frozenset(
-    {-signal.SIGPROF, -signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS, TOO_MUCH_CODE, BUG_CODE}
-)
+OVER_LIMITS = frozenset({-signal.SIGPROF, -signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS, TOO_MUCH_CODE})
 
 
 class TooMuch(Exception):

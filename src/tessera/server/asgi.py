@@ -4,38 +4,36 @@
 can run several API processes.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 
-from tessera.engine.host.private import PrivateEngine
 from tessera.http.app import build_app
 from tessera.models.progress import Quiet
-from tessera.server.blueprints import catalog, private_model
 from tessera.server.migrating import prepared
+from tessera.server.models import private_catalog
 from tessera.server.storage import pepper
 from tessera.server.wiring import wire_service
 from tessera.settings import Settings
 
 
 def create_app(settings: Settings) -> Starlette:
-    """Return the application of these settings. Its lifespan starts and closes the engine and the store, so
+    """Return the application of these settings. Its lifespan starts and closes the engines and the store, so
     the HTTP server must run it.
 
     A model that is not in the cache is fetched first. Without an `api_key` only keys of the store are valid.
-    Raises `StartupError`.
+    Raises `StartupError` and `ModelError`.
     """
-    model = private_model(settings, Quiet())
-    app = build_app(wire_service(settings, catalog(model, settings), pepper(settings)))
+    catalog = private_catalog(settings, Quiet())
+    app = build_app(wire_service(settings, catalog, pepper(settings)))
     serving = app.router.lifespan_context
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:
         async with prepared(settings), serving(app):
-            if isinstance(model.engine, PrivateEngine):
-                await model.engine.start()
-            await model.start()
+            await asyncio.gather(*(model.start() for model in catalog.models()))
             yield
 
     app.router.lifespan_context = lifespan

@@ -130,7 +130,10 @@ class Blueprint:
 
 
 def prepare_models(settings: Settings, progress: Progress) -> tuple[ModelPlan, ...]:
-    """The models of the settings, fetched and converted if they are missing; raises `StartupError`."""
+    """The models of the settings, fetched and converted if they are missing.
+
+    Raises `StartupError` for an unknown engine and `ModelError`.
+    """
     return tuple(_prepare(each, progress) for each in model_settings(settings))
 
 
@@ -174,8 +177,23 @@ def catalog_of(models: Sequence[tuple[Settings, Model]]) -> Catalog:
 
 
 def private_model(settings: Settings, progress: Progress) -> Model:
-    """The first model of the settings, with an engine of its own, not yet started; raises `StartupError`."""
-    blueprint = read_blueprint(_prepare(model_settings(settings)[0], progress))
+    """The first model of the settings, with an engine of its own, not yet started.
+
+    Raises `StartupError` and `ModelError`.
+    """
+    return _private(_prepare(model_settings(settings)[0], progress))
+
+
+def private_catalog(settings: Settings, progress: Progress) -> Catalog:
+    """All models of the settings, with engines of their own, not yet started.
+
+    Raises `StartupError` and `ModelError`.
+    """
+    return catalog_of([(plan.settings, _private(plan)) for plan in prepare_models(settings, progress)])
+
+
+def _private(plan: ModelPlan) -> Model:
+    blueprint = read_blueprint(plan)
     process = blueprint.process()
     return blueprint.model_of(PrivateEngine(process)) if process else blueprint.model(None)
 

@@ -12,7 +12,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.conformance.engines.conftest import StartTiny
 from tests.conformance.engines.tiny_engine import GREETING
-from tests.serving import TESSERA, Server, ask, free_port, wait_for
+from tests.serving import TESSERA, Server, ask, free_port
+from tests.waiting import wait_for
 
 CONFIG = """
 engine = "tiny"

@@ -274,8 +274,7 @@ def test_a_stream_is_its_whole_reply_for_random_requests(served: Served, client:
 
 def test_a_limit_is_an_error_with_headers(serve: Serve) -> None:
     served = serve(tier=Tier("tiny", 1, 1, 4096, None, 1, 1))
-    address = {"base_url": f"{served.url}/v1", "api_key": served.key}
-    with openai.OpenAI(**address, max_retries=0) as client:
+    with openai.OpenAI(base_url=f"{served.url}/v1", api_key=served.key, max_retries=0) as client:
         raw = client.chat.completions.with_raw_response.create(model="tessera/scripted", messages=HELLO)
         assert raw.headers["x-ratelimit-limit-requests"] == "1"
         assert raw.headers["x-ratelimit-remaining-requests"] == "0"

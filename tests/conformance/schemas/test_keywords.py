@@ -287,9 +287,9 @@ def test_enforced(
     vocabulary: Vocabulary,
     json_lark: Callable[..., str],
 ) -> None:
-    lark, validator = None, Validator(schema)
-    if valid:  # else nothing fits, which compiling shows
-        lark = json_lark(schema, True)
+    # Where nothing fits, compiling shows it.
+    lark = json_lark(schema, True) if valid else ""
+    validator = Validator(schema)
     for value in valid:
         text = json.dumps(value, ensure_ascii=False)
         assert vocabulary.accepts(lark, list(text.encode())), text

@@ -189,6 +189,7 @@ def check_walk(vocabulary: Vocabulary, data: st.DataObject) -> None:
     assume(any(validator.validate(json.dumps({"v": value})) is None for value in VALUES))
     ids = vocabulary.walk(calls.lark, seed, steps=300)
     assume(ids is not None)
+    assert ids is not None
     read = calls.read(ids)
     assert validator.validate(json.dumps(read)) is None, (schema, bytes(ids[1:-1]))
     if isinstance(read["v"], str | bool | None):

@@ -36,9 +36,10 @@ class Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.WriteTransport, transport)
 
-    def data_received(self, data: bytes) -> None:
+    # asyncio passes it by position, whatever its name.
+    def data_received(self, received: bytes) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         try:
-            frames = self._reader.feed(data)
+            frames = self._reader.feed(received)
         except FrameError:
             self.cut()
             return

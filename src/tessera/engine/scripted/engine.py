@@ -1,10 +1,8 @@
 """The engine without a model: it plays given tokens with given timing.
 
-It is how the service is load-tested, how client libraries are tested without weights, and the engine of
-most of our own tests. A script is any function from a prompt to token ids; it may be endless, and it may
-raise an `EngineError` to fail at that token. A timing is awaited before every step.
-
-A script is played as it is, unless the engine is given `GrammarReplies`: then it obeys the prompt's grammar.
+The service is load-tested with it, and client libraries are tested without weights. A script is any function
+from a prompt to token ids; it may be endless, and it may raise an `EngineError` to fail at that token. A
+timing is awaited before every step. With `GrammarReplies`, the engine obeys the prompt's grammar.
 """
 
 import asyncio
@@ -56,16 +54,13 @@ class ScriptedTokenizer:
 
     @property
     def vocabulary_size(self) -> int:
-        """Ids are below this number."""
         return len(self._spellings)
 
     @property
     def control_tokens(self) -> Mapping[str, int]:
-        """ChatML's, unless others were given."""
         return self._control
 
     def encode(self, text: str) -> list[int]:
-        """Ordinary tokens only."""
         return [self._ids[spelling] for spelling in self._cut.findall(text.encode())]
 
     def token_bytes(self, token_id: int) -> bytes:
@@ -74,7 +69,7 @@ class ScriptedTokenizer:
 
 
 def saying(tokenizer: Tokenizer, text: str, end: str = "<|im_end|>") -> Script:
-    """Answer every prompt with `text`, in which control tokens may be written by name, and then `end`."""
+    """Answers every prompt with `text`, in which control tokens may be written by name, and then `end`."""
     ids = _spell(tokenizer, text + end)
     return lambda prompt, sequence: ids
 
@@ -90,13 +85,13 @@ def _spell(tokenizer: Tokenizer, text: str) -> list[int]:
 
 
 def cycling(tokenizer: Tokenizer, text: str = SENTENCE, n_tokens: int = 1024) -> Script:
-    """Repeat the tokens of `text` until there are `n_tokens`."""
+    """Repeats the tokens of `text` until there are `n_tokens`."""
     ids = tokenizer.encode(text)
     return lambda prompt, sequence: itertools.islice(itertools.cycle(ids), n_tokens)
 
 
 def thinking_first(tokenizer: Tokenizer, script: Script, tags: Tags) -> Script:
-    """Reason for a sentence where the prompt ends in the tag that opens reasoning, and then play `script`."""
+    """Reasons for a sentence where the prompt ends in the tag that opens reasoning; then plays `script`."""
     opened = tuple(_spell(tokenizer, f"{tags.open}\n"))
     reasoning = _spell(tokenizer, f"{SENTENCE.strip()}\n{tags.close}\n\n")
 
@@ -108,12 +103,12 @@ def thinking_first(tokenizer: Tokenizer, script: Script, tags: Tags) -> Script:
 
 
 def echo(prompt: Prompt, sequence: int) -> Iterable[int]:
-    """Answer with the prompt itself, control tokens and all."""
+    """Answers with the prompt itself, control tokens and all."""
     return prompt.token_ids
 
 
 def failing(script: Script, error: Exception, after: int) -> Script:
-    """Play `after` tokens of `script`, then raise `error`."""
+    """Plays `after` tokens of `script`, then raises `error`."""
 
     def play(prompt: Prompt, sequence: int) -> Iterator[int]:
         yield from itertools.islice(script(prompt, sequence), after)
@@ -128,7 +123,7 @@ def at_once(step: int) -> Awaitable[None]:
 
 
 def paced(steps_per_s: float, first_s: float = 0.0) -> Timing:
-    """`first_s` before the first step, then an even pace; 0 steps per second are no pace, but all at once."""
+    """Waits `first_s` before the first step, then keeps an even pace; 0 steps per second is all at once."""
     between_s = 1 / steps_per_s if steps_per_s else 0.0
     return lambda step: asyncio.sleep(between_s if step else first_s)
 
@@ -172,18 +167,17 @@ class ScriptedEngine:
 
     @property
     def info(self) -> EngineInfo:
-        """What was given when it was made."""
         return self._info
 
     def unready(self) -> str | None:
-        """`reason`, which tests may set, and `engine_closed` after `aclose`."""
+        """`reason`, which tests may set; `engine_closed` after `aclose`."""
         return self.reason
 
     async def start(self) -> None:
         """Does nothing: the script is there."""
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[TokenChunk]:
-        """Play the script of every sequence, one chunk of each in turn."""
+        """Plays the script of every sequence, one chunk of each in turn."""
         n_left = sampling.n
         self.n_running += 1
         try:
@@ -209,7 +203,7 @@ class ScriptedEngine:
             self.n_finished += not n_left
 
     async def aclose(self) -> None:
-        """End what runs at its next step."""
+        """Ends what runs at its next step."""
         self.reason = "engine_closed"
         if self._replies:
             await self._replies.aclose()
@@ -242,7 +236,7 @@ class ScriptedEngine:
 
 
 def _chunk(sequence: int, ids: list[int], finish: EngineFinish | None, sampling: Sampling) -> TokenChunk:
-    """A script is certain of its tokens: their logprob is 0, that of every other one OpenAI's -9999."""
+    """A script is certain of its tokens: their logprob is 0, that of every other token OpenAI's -9999."""
     k = sampling.top_logprobs
     if k is None:
         return TokenChunk(sequence, tuple(ids), finish)
