@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 from tessera.core.chat import ChatRequest
 from tessera.core.generation import Grammar
-from tessera.errors import GenerationFailed
 from tessera.formats.base import ChatFormat
 from tessera.grammars.base import Written
 from tessera.grammars.turn import build_grammar
@@ -26,7 +25,7 @@ class InProcess:
     async def validate(self, parts: Sequence[Written]) -> None:
         for part in parts:
             if problem := Validator(part.schema).validate(part.text):
-                raise GenerationFailed(f"{part.what} did not fit the schema ({problem}).")
+                raise part.misfit(problem)
 
     async def aclose(self) -> None:
         pass

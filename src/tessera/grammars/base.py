@@ -5,14 +5,30 @@ from typing import NamedTuple, Protocol
 
 from tessera.core.chat import ChatRequest, JsonObject
 from tessera.core.generation import Grammar
+from tessera.errors import GenerationFailed, SchemaNotMet
 
 
 class Written(NamedTuple):
-    """A part of a reply that has ended: its JSON text, the schema it must fit, and its name in messages."""
+    """A part of a reply that has ended: its JSON text, the schema it must fit, and its name in messages.
+
+    `enforced` says that the grammar holds every rule of the schema, so that the engine is at fault for a part
+    that breaks one.
+    """
 
     what: str
     schema: JsonObject | bool
     text: str
+    enforced: bool
+
+    def misfit(self, problem: str) -> GenerationFailed:
+        """The error to raise for a part that breaks its schema."""
+        said = f"{self.what} did not fit the schema ({problem})."
+        if self.enforced:
+            return GenerationFailed(f"{said} Send the request again.")
+        return SchemaNotMet(
+            f"{said} That rule is not enforced while the reply is written: send a schema without it, or say "
+            "in a message what it asks for. With strict: true, rules that are not enforced are refused."
+        )
 
 
 class Grammars(Protocol):
@@ -30,8 +46,8 @@ class Grammars(Protocol):
         ...
 
     async def validate(self, parts: Sequence[Written]) -> None:
-        """Raises `GenerationFailed` for a part that breaks its schema, `GrammarFailed` where finding that
-        out costs too much, and `EngineOverloaded`.
+        """Raises the `misfit` of a part that breaks its schema, `GrammarFailed` where finding that out costs
+        too much, and `EngineOverloaded`.
         """
         ...
 

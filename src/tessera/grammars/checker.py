@@ -14,7 +14,7 @@ import msgspec
 
 from tessera.core.chat import ChatRequest
 from tessera.core.generation import Grammar
-from tessera.errors import GenerationFailed, GrammarFailed, InvalidSchema
+from tessera.errors import GrammarFailed, InvalidSchema
 from tessera.grammars.base import Written
 from tessera.grammars.question import TOO_MUCH, Answer, Setup, question
 from tessera.parsing.syntax import Syntax
@@ -100,8 +100,8 @@ class GrammarCheck:
             self._kept_bytes -= _size(self._kept.popitem(last=False)[1])
 
     async def validate(self, parts: Sequence[Written]) -> None:
-        """Raises `GenerationFailed` for a part that breaks its schema, `GrammarFailed` where finding that
-        out costs too much, and `EngineOverloaded` while others keep all processes busy.
+        """Raises the `misfit` of a part that breaks its schema, `GrammarFailed` where finding that out costs
+        too much, and `EngineOverloaded` while others keep all processes busy.
         """
         checks = [Check(msgspec.Raw(msgspec.json.encode(part.schema)), part.text) for part in parts]
         try:
@@ -109,10 +109,7 @@ class GrammarCheck:
         except TooMuch:
             raise GrammarFailed("The reply could not be validated: its schema takes too much time.") from None
         if answer.problem is not None:
-            what = parts[answer.place].what
-            raise GenerationFailed(
-                f"{what} did not fit the schema ({answer.problem}). Send the request again."
-            )
+            raise parts[answer.place].misfit(answer.problem)
 
     async def aclose(self) -> None:
         """Ends the processes."""

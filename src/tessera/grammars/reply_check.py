@@ -18,7 +18,8 @@ class ReplyCheck:
     def __init__(self, request: ChatRequest, grammars: Grammars | None) -> None:
         """`grammars` validates what was written; a request without schemas needs none."""
         self._answer = _answer_schema(request)
-        self._parameters = {tool.name: tool.parameters for tool in request.tools}
+        self._is_enforced = not isinstance(form := request.answer_format, JsonSchema) or form.strict
+        self._tools = {tool.name: tool for tool in request.tools}
         self._grammars = grammars if request.tools or self._answer is not None else None
         self._texts: dict[int, list[str]] = defaultdict(list)
         self._calls: dict[int, list[tuple[str, list[str]]]] = defaultdict(list)
@@ -46,9 +47,10 @@ class ReplyCheck:
     def _written(self, choice: int) -> Iterator[Written]:
         calls = self._calls[choice]
         for name, written in calls:
-            yield Written(f"The arguments of a call to {name}", self._parameters[name], "".join(written))
+            tool, what = self._tools[name], f"The arguments of a call to {name}"
+            yield Written(what, tool.parameters, "".join(written), tool.strict)
         if self._answer is not None and not calls:
-            yield Written("The answer", self._answer, "".join(self._texts[choice]))
+            yield Written("The answer", self._answer, "".join(self._texts[choice]), self._is_enforced)
 
 
 def _answer_schema(request: ChatRequest) -> JsonObject | bool | None:
