@@ -19,10 +19,10 @@ class InProcess:
     async def start(self) -> None:
         pass
 
-    async def grammar(self, request: ChatRequest) -> Grammar | None:
+    async def grammar(self, request: ChatRequest, account: bytes | None = None) -> Grammar | None:
         return build_grammar(request, self._syntax, self._control_tokens)
 
-    async def validate(self, parts: Sequence[Written]) -> None:
+    async def validate(self, parts: Sequence[Written], account: bytes | None = None) -> None:
         for part in parts:
             if problem := Validator(part.schema).validate(part.text):
                 raise part.misfit(problem)

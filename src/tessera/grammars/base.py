@@ -38,14 +38,14 @@ class Grammars(Protocol):
         """Has all that is needed ready; calling it is optional. Raises `StartupError`."""
         ...
 
-    async def grammar(self, request: ChatRequest) -> Grammar | None:
-        """The grammar of the reply to a request; None if anything may be said.
+    async def grammar(self, request: ChatRequest, account: bytes | None = None) -> Grammar | None:
+        """The grammar of the reply to an account's request; None if anything may be said.
 
         Raises `InvalidSchema` and `EngineOverloaded`.
         """
         ...
 
-    async def validate(self, parts: Sequence[Written]) -> None:
+    async def validate(self, parts: Sequence[Written], account: bytes | None = None) -> None:
         """Raises the `misfit` of a part that breaks its schema, `GrammarFailed` where finding that out costs
         too much, and `EngineOverloaded`.
         """

@@ -64,8 +64,8 @@ class GrammarCheck:
         await self._grammars.start()
         await self._validators.start()
 
-    async def grammar(self, request: ChatRequest) -> Grammar | None:
-        """The grammar of the reply; None if anything may be said.
+    async def grammar(self, request: ChatRequest, account: bytes | None = None) -> Grammar | None:
+        """The grammar of the reply; None if anything may be said. Accounts take turns.
 
         Raises `InvalidSchema`, naming the parameter, for schemas that cannot be enforced, and
         `EngineOverloaded` while others keep all processes busy.
@@ -77,7 +77,7 @@ class GrammarCheck:
         key = hashlib.sha256(asked).digest()
         answer = self._kept.get(key)
         if answer is None:
-            answer = await self._ask(asked)
+            answer = await self._ask(asked, account)
             self._keep(key, answer)
         else:
             self._kept.move_to_end(key)
@@ -85,9 +85,9 @@ class GrammarCheck:
             raise InvalidSchema(answer.problem, param=answer.param)
         return Grammar(answer.lark) if answer.lark is not None else None
 
-    async def _ask(self, asked: bytes) -> Answer:
+    async def _ask(self, asked: bytes, account: bytes | None) -> Answer:
         try:
-            return _ANSWERS.decode(await self._grammars.ask(asked))
+            return _ANSWERS.decode(await self._grammars.ask(asked, account))
         except TooMuch:
             return Answer(problem=f"The schema cannot be enforced: at #: {TOO_MUCH}.")
 
@@ -99,13 +99,14 @@ class GrammarCheck:
         while self._kept_bytes > _KEPT_BYTES:
             self._kept_bytes -= _size(self._kept.popitem(last=False)[1])
 
-    async def validate(self, parts: Sequence[Written]) -> None:
+    async def validate(self, parts: Sequence[Written], account: bytes | None = None) -> None:
         """Raises the `misfit` of a part that breaks its schema, `GrammarFailed` where finding that out costs
         too much, and `EngineOverloaded` while others keep all processes busy.
         """
         checks = [Check(msgspec.Raw(msgspec.json.encode(part.schema)), part.text) for part in parts]
+        asked = msgspec.json.encode(Checks(checks))
         try:
-            answer = _PROBLEMS.decode(await self._validators.ask(msgspec.json.encode(Checks(checks))))
+            answer = _PROBLEMS.decode(await self._validators.ask(asked, account))
         except TooMuch:
             raise GrammarFailed("The reply could not be validated: its schema takes too much time.") from None
         if answer.problem is not None:

@@ -15,8 +15,11 @@ class ReplyCheck:
     does not keep to it, or a rule was relaxed.
     """
 
-    def __init__(self, request: ChatRequest, grammars: Grammars | None) -> None:
+    def __init__(
+        self, request: ChatRequest, grammars: Grammars | None, account: bytes | None = None
+    ) -> None:
         """`grammars` validates what was written; a request without schemas needs none."""
+        self._account = account
         self._answer = _answer_schema(request)
         self._is_enforced = not isinstance(form := request.answer_format, JsonSchema) or form.strict
         self._tools = {tool.name: tool for tool in request.tools}
@@ -40,7 +43,7 @@ class ReplyCheck:
                     self._calls[choice][call][1].append(arguments)
                 case Finished(choice, reason) if reason is not FinishReason.LENGTH:
                     if parts := [*self._written(choice)]:
-                        await self._grammars.validate(parts)
+                        await self._grammars.validate(parts, self._account)
                 case _:
                     pass
 
