@@ -13,8 +13,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from tests.serving import TESSERA, Server, announced, ask, children, command, environment, start
-from tests.waiting import wait_for
+from tests.serving import TESSERA, Server, announced, ask, children, command, environment, start, wait_for
 
 from tessera.processes.children import chosen, without_secrets
 
@@ -118,8 +117,8 @@ def test_children_are_started_in_one_place() -> None:
     assert found == {
         "processes/children.py",
         "processes/once.py",
-        "models/children.py",
-        "grammars/process.py",
+        "weights/children.py",
+        "prompt/grammar_process.py",
     }
 
 
@@ -135,7 +134,7 @@ def test_no_api_process_loads_what_works_on_schemas(
     assert len(processes) == (1 if workers == 1 else 3)
     for id in processes:
         assert not [name for name in LIBRARIES if name in Path(f"/proc/{id}/maps").read_text()]
-    family = [child for id in processes for child in children(id) if "grammars.process" in command(child)]
+    family = [child for id in processes for child in children(id) if "grammar_process" in command(child)]
     assert any("llguidance" in Path(f"/proc/{id}/maps").read_text() for id in family)
 
 
@@ -147,7 +146,7 @@ def test_an_api_process_imports_no_such_library() -> None:
     assert done.stdout.strip() == "set()"
 
 
-@pytest.mark.parametrize("module", ["grammars.process", "validation_process"])
+@pytest.mark.parametrize("module", ["grammar_process", "validation_process"])
 @WORKERS
 def test_a_child_that_cannot_work_stops_start_up(
     start: Callable[..., "subprocess.Popen[str]"], tmp_path: Path, workers: int, module: str
@@ -176,7 +175,7 @@ def test_hostile_schemas_do_not_hold_up_the_end(serving: Callable[..., Server], 
             client.post("/v1/chat/completions", json=answer(schema), timeout=60)
 
     def is_at_work() -> bool:
-        return any("grammars.process" in command(id) and forks(id) for id in children(server.process.pid))
+        return any("grammar_process" in command(id) and forks(id) for id in children(server.process.pid))
 
     with ThreadPoolExecutor(12) as attackers:
         for schema in schemas:
@@ -187,7 +186,7 @@ def test_hostile_schemas_do_not_hold_up_the_end(serving: Callable[..., Server], 
         code, _ = server.stop()
         assert time.monotonic() - begun < 10
     assert code == 0
-    wait_for(lambda: not any("grammars.process" in command(id) for id in family))
+    wait_for(lambda: not any("grammar_process" in command(id) for id in family))
 
 
 def test_a_killed_server_leaves_no_child(serving: Callable[..., Server], tmp_path: Path) -> None:

@@ -126,16 +126,16 @@ class Calls:
     def admits(self, text: str) -> bool:
         return self.vocabulary.accepts(self.lark, self.ids(text))
 
-    def read(self, ids: Sequence[int]) -> dict[str, Any]:
+    def arguments(self, ids: Sequence[int]) -> str:
         reader = Reader(self.chat, QWEN3.syntax, self.vocabulary.tokenizer, Tally(), lambda: "id")
         events = reader.feed(TokenChunk(0, (*ids, self.vocabulary.end_id), finish="stop"))
-        return json.loads("".join(event.arguments for event in events if isinstance(event, ToolCallDelta)))
+        return "".join(event.arguments for event in events if isinstance(event, ToolCallDelta))
 
 
 def check_value(calls: Calls, schema: Any, value: Any) -> None:
     written = calls.replayed({"v": value})
     assert calls.admits(written), (schema, value)
-    read = calls.read(calls.ids(written))
+    read = json.loads(calls.arguments(calls.ids(written)))
     assert json.dumps(read) == json.dumps({"v": value}), (schema, value)
     assert calls.replayed(read) == written
 
@@ -187,8 +187,10 @@ def check_walk(vocabulary: Any, data: st.DataObject) -> None:
     assume(any(validator.validate(json.dumps({"v": value})) is None for value in VALUES))
     ids = vocabulary.walk(calls.lark, seed, steps=300)
     assume(ids is not None)
-    read = calls.read(ids)
-    assert validator.validate(json.dumps(read)) is None, (schema, bytes(ids[1:-1]))
+    arguments = calls.arguments(ids)
+    # As it is written: Python takes a number such as 1e999 for an infinity.
+    assert validator.validate(arguments) is None, (schema, bytes(ids[1:-1]))
+    read = json.loads(arguments)
     if isinstance(read["v"], str | bool | None):
         assert calls.ids(calls.replayed(read)) == ids, (schema, bytes(ids[1:-1]))
 
