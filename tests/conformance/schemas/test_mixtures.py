@@ -131,11 +131,14 @@ class Calls:
         events = reader.feed(TokenChunk(0, (*ids, self.vocabulary.end_id), finish="stop"))
         return "".join(event.arguments for event in events if isinstance(event, ToolCallDelta))
 
+    def read(self, ids: Sequence[int]) -> dict[str, Any]:
+        return json.loads(self.arguments(ids))
+
 
 def check_value(calls: Calls, schema: Any, value: Any) -> None:
     written = calls.replayed({"v": value})
     assert calls.admits(written), (schema, value)
-    read = json.loads(calls.arguments(calls.ids(written)))
+    read = calls.read(calls.ids(written))
     assert json.dumps(read) == json.dumps({"v": value}), (schema, value)
     assert calls.replayed(read) == written
 
@@ -190,7 +193,7 @@ def check_walk(vocabulary: Any, data: st.DataObject) -> None:
     arguments = calls.arguments(ids)
     # As it is written: Python takes a number such as 1e999 for an infinity.
     assert validator.validate(arguments) is None, (schema, bytes(ids[1:-1]))
-    read = json.loads(arguments)
+    read: dict[str, Any] = json.loads(arguments)
     if isinstance(read["v"], str | bool | None):
         assert calls.ids(calls.replayed(read)) == ids, (schema, bytes(ids[1:-1]))
 
