@@ -32,7 +32,10 @@ TEMPLATE = (
     "{% for m in messages %}{% if m.content | length > 999 %}" + LOOP + "{% endif %}"
     "<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n"
 )
-DEAR_TO_COMPILE = {"type": "string", "allOf": [{"pattern": f"(a|{chr(98 + i)})*.{{{i + 3}}}"} for i in range(20)]}
+DEAR_TO_COMPILE = {
+    "type": "string",
+    "allOf": [{"pattern": f"(a|{chr(98 + i)})*.{{{i + 3}}}"} for i in range(20)],
+}
 DEAR_MASKS = {"type": "string", "pattern": "a.{20}b", "maxLength": 2000}
 
 

@@ -15,9 +15,7 @@ class ReplyCheck:
     does not keep to it, or a rule was relaxed.
     """
 
-    def __init__(
-        self, request: ChatRequest, grammars: Grammars | None, account: bytes | None = None
-    ) -> None:
+    def __init__(self, request: ChatRequest, grammars: Grammars | None, account: bytes | None = None) -> None:
         """`grammars` validates what was written; a request without schemas needs none."""
         self._account = account
         self._answer = _answer_schema(request)

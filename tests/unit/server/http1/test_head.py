@@ -171,7 +171,18 @@ def test_a_request_for_no_host_is_refused(line: bytes, fields: bytes) -> None:
         begun(line + b"\r\n" + fields + b"\r\n").body()
 
 
-HOSTS = [b"", b"x", b"a_b.example.com", b"x:8000", b"x:", b"127.0.0.1:80", b"[::1]", b"[::1]:80", b" x\t", b"a%20b"]
+HOSTS = [
+    b"",
+    b"x",
+    b"a_b.example.com",
+    b"x:8000",
+    b"x:",
+    b"127.0.0.1:80",
+    b"[::1]",
+    b"[::1]:80",
+    b" x\t",
+    b"a%20b",
+]
 NO_HOSTS = [
     b"x y", b"x/", b"http://x", b"x@y", b"x:y", b"x:80:80", b"[::1", b"::1", b"x?", b"x#", b"\xe9", b"x\\", b'"x"'
 ]  # fmt: skip
