@@ -90,7 +90,7 @@ def test_a_reply_that_cannot_be_validated_in_time_is_422_and_the_server_goes_on(
     served.wait_until_idle()
 
 
-# What only the check of a finished reply knows, each with a value that the grammar admits and the rule does not.
+# Rules that only the check of a finished reply knows, each with a value that breaks it.
 NOT_ENFORCED: dict[str, tuple[Any, str]] = {
     "not": ({"not": {"type": "integer"}}, "5"),
     "not, inside": ({"properties": {"a": {"not": {"const": 1}}}}, '{"a": 1}'),

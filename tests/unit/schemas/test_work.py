@@ -1,5 +1,7 @@
 """What grammars cost grows about as their schemas do, counted in calls of functions. Where it would not, it
-is bounded by steps, whatever the machine does beside. `tests/conformance/schemas/test_work.py` counts at length.
+is bounded by steps, whatever the machine does beside.
+
+`tests/conformance/schemas/test_work.py` counts at length.
 """
 
 import sys
@@ -11,7 +13,6 @@ import pytest
 
 from tessera.core.chat import ChatRequest, Tool
 from tessera.core.generation import Grammar
-from tessera.formats.hermes import HERMES
 from tessera.formats.qwen3 import QWEN3
 from tessera.grammars import ladder
 from tessera.grammars.ladder import admitted_grammar
