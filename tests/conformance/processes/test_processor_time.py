@@ -1,16 +1,22 @@
 """Limits of children are in processor time, so that a verdict is the same however busy the machine is."""
 
+import asyncio
+import os
+import signal
 import subprocess
 import sys
 import time
 
+import msgspec
 import pytest
 
+from tessera.errors import EngineOverloaded
 from tessera.grammars.process import Attempts
 from tessera.grammars.question import TOO_MUCH
 from tessera.grammars.trial import Trial
 from tessera.processes.answering import LENGTH
-from tessera.processes.pool import OVER_LIMITS
+from tessera.processes.pool import OVER_LIMITS, ProcessPool
+from tessera.schemas.validation_question import Check, Checks, Problem
 
 LIMIT_S = 0.3
 PROGRAM = """
@@ -87,3 +93,23 @@ def test_an_attempt_that_computes_is_ended_and_so_are_all_that_follow(attempts: 
         n_tried += 1
     assert n_tried in (4, 5)
     assert attempts._try(lambda: "tried") == TOO_MUCH
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_child_that_somebody_else_ends_gives_no_verdict(number: int) -> None:
+    async def check() -> None:
+        pool = ProcessPool("tessera.schemas.validation_process", b"", purpose="tests", n_processes=1)
+        question = msgspec.json.encode(Checks([Check(msgspec.Raw(b"true"), "1")]))
+        try:
+            await pool.start()
+            child = pool._processes[0]._process
+            assert child is not None
+            os.kill(child.pid, number)
+            await child.wait()
+            with pytest.raises(EngineOverloaded):
+                await pool.ask(question)
+            assert msgspec.json.decode(await pool.ask(question), type=Problem).problem is None
+        finally:
+            await pool.aclose()
+
+    asyncio.run(check())
