@@ -39,7 +39,7 @@ FEW_CALLS = 20_000
 """What a small request and its reply take."""
 
 
-LEAF = {"type": ["string", "integer", "null", "object", "array"], "not": {}}
+LEAF: dict[str, Any] = {"type": ["string", "integer", "null", "object", "array"], "not": {}}
 """By its types it may be any of the texts below, and none is valid: only a check of all parts shows it."""
 
 
