@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 from tessera.core.chat import ChatRequest
 from tessera.core.generation import Grammar
-from tessera.errors import GenerationFailed
 from tessera.formats.base import ChatFormat
 from tessera.grammars.base import FinishedPart
 from tessera.grammars.turn import build_grammar
@@ -20,13 +19,13 @@ class InProcess:
     async def start(self) -> None:
         pass
 
-    async def grammar(self, request: ChatRequest) -> Grammar | None:
+    async def grammar(self, request: ChatRequest, account: bytes | None = None) -> Grammar | None:
         return build_grammar(request, self._syntax, self._control_tokens)
 
-    async def validate(self, parts: Sequence[FinishedPart]) -> None:
+    async def validate(self, parts: Sequence[FinishedPart], account: bytes | None = None) -> None:
         for part in parts:
             if problem := Validator(part.schema).validate(part.text):
-                raise GenerationFailed(f"{part.what} did not fit the schema ({problem}).")
+                raise part.misfit(problem)
 
     async def aclose(self) -> None:
         pass

@@ -151,7 +151,8 @@ class Maker:
         plain = schema.get("type") in ("string", "integer", "number", "boolean")
         if way == 0 and plain and not schema.keys() & {"enum", "const"}:
             return {**schema, "type": [schema["type"], "null"]}, value
-        if way == 1:
+        only_null = schema == {"type": "null"} or None in schema.get("enum", ())
+        if way == 1 and not only_null:  # with `oneOf`, null would fit both
             return {"oneOf": [schema, {"type": "null"}]}, _unless_twice(value, schema)
         if way == 2:
             return {"anyOf": [{"type": "null"}, schema], "default": None}, value

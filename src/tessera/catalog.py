@@ -24,8 +24,8 @@ class Renderer(Protocol):
         """Prepares for the first conversation; calling it is optional. Raises `StartupError`."""
         ...
 
-    async def render(self, request: ChatRequest) -> tuple[Segment, ...]:
-        """The segments of the prompt; raises `RequestError` and `EngineOverloaded`."""
+    async def render(self, request: ChatRequest, account: bytes | None = None) -> tuple[Segment, ...]:
+        """The segments of an account's prompt; raises `RequestError` and `EngineOverloaded`."""
         ...
 
     async def aclose(self) -> None:

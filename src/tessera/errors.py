@@ -21,7 +21,8 @@
     ├── StoreUnavailable        503  api_error
     ├── EngineError             502  api_error
     │   ├── GenerationFailed         502  api_error
-    │   │   └── GrammarFailed (GrammarTooSlow) 422  invalid_request_error
+    │   │   ├── GrammarFailed (GrammarTooSlow) 422  invalid_request_error
+    │   │   └── SchemaNotMet             422  invalid_request_error / schema_not_met
     │   ├── EngineUnavailable        503  overloaded_error
     │   ├── EngineOverloaded         503  overloaded_error
     │   └── EngineTimeout            504  api_error
@@ -237,6 +238,18 @@ class GrammarTooSlow(GrammarFailed):
     """Following the request's tools and schema takes too much processor time: simplify their patterns."""
 
     default_code = "grammar_too_slow"
+
+
+class SchemaNotMet(GenerationFailed):
+    """The reply breaks a rule that only the check of finished replies knows, for no grammar can hold it.
+
+    Nothing makes the model keep to that rule the next time: change it, or ask for it in the prompt.
+    """
+
+    status = 422
+    type = "invalid_request_error"
+    default_code = "schema_not_met"
+    retryable = False
 
 
 class EngineUnavailable(EngineError):

@@ -14,7 +14,8 @@ CROWDS = {
     "silent": b"",
     "in the middle of a head": b"GET /healthz HTTP/1.1\r\nX: " + b"y" * 1000,
     "answered": b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
-    "refused, with a body to come": b"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: 1000\r\n\r\n{",
+    "refused, with a body to come": b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n"
+    b"Content-Length: 1000\r\n\r\n{",
 }
 
 

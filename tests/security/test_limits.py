@@ -66,7 +66,7 @@ LIMITS = [
     *numbers("top_k", -1, -2, INT64 - 1, INT64),
     *numbers("presence_penalty", -2, -2 - TINY, 2, 2 + TINY),
     *numbers("frequency_penalty", -2, -2 - TINY, 2, 2 + TINY),
-    *numbers("repetition_penalty", TINY, 0, 2, 2 + TINY),
+    *numbers("repetition_penalty", 0.01, 0.01 - TINY, 2, 2 + TINY),
     *numbers("seed", -INT64, -INT64 - 1, INT64 - 1, INT64),
     *numbers("max_tokens", 1, 0, INT64 - 1, INT64),
     *numbers("max_completion_tokens", 1, 0, INT64 - 1, INT64),

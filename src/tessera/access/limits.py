@@ -120,11 +120,15 @@ class MemoryLimiter:
     async def admit(
         self, who: Allowance, *, thinks: bool, n_choices: int = 1
     ) -> "MemoryLease | LimitRefusal":
+        most = self.most_choices(who)
         who, account = self._look_up(who)
         verdict = account.window.judge(self._clock(), who.rate)
         if verdict.retry_after_s is not None:
             return LimitRefusal("rate", verdict.standing, verdict.retry_after_s)
-        if account.n_running + n_choices > who.tier.concurrency:
+        # A request may have more choices than the share: alone it is admitted, else it never would be.
+        if account.n_running:
+            most = who.tier.concurrency
+        if account.n_running + n_choices > most:
             return LimitRefusal("concurrency", verdict.standing, CONCURRENCY_WAIT_S)
         quota = who.tier.thinking_tokens_per_day
         if thinks and quota is not None and self._thought(account) >= quota:
@@ -134,7 +138,7 @@ class MemoryLimiter:
         return MemoryLease(self, account, who.rate, account.window.accept(who.rate), n_choices)
 
     def most_choices(self, who: Allowance) -> int:
-        return share(who, self._n).tier.concurrency
+        return who.tier.concurrency
 
     async def standing(self, who: Allowance) -> Standing:
         who, account = self._look_up(who)

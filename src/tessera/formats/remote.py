@@ -64,22 +64,26 @@ class RemoteTemplate:
     async def start(self) -> None:
         await self._pool.start()
 
-    async def render(self, request: ChatRequest) -> tuple[Segment, ...]:
-        """Raises `RequestError` for a conversation that the template refuses or that costs it too much, and
-        `EngineOverloaded` if no process could answer.
+    async def render(self, request: ChatRequest, account: bytes | None = None) -> tuple[Segment, ...]:
+        """The segments of the prompt; accounts take turns.
+
+        Raises `RequestError` for a conversation that the template refuses, or that costs it too much, and
+        `EngineOverloaded` while others keep all processes busy.
         """
-        problem, segments = await self._rendered(request)
+        problem, segments = await self._rendered(request, account)
         if problem is not None and (completed := with_user_turn(request)):
-            problem, segments = await self._rendered(completed)
+            problem, segments = await self._rendered(completed, account)
         if problem is not None:
             raise RequestError(problem, param="messages")
         return segments
 
-    async def _rendered(self, request: ChatRequest) -> tuple[str | None, tuple[Segment, ...]]:
+    async def _rendered(
+        self, request: ChatRequest, account: bytes | None
+    ) -> tuple[str | None, tuple[Segment, ...]]:
         conversation = await asyncio.to_thread(self._template.conversation, request)
         asked = await asyncio.to_thread(json.dumps, conversation.variables)
         try:
-            rendering = _RENDERINGS.decode(await self._pool.ask(asked.encode()))
+            rendering = _RENDERINGS.decode(await self._pool.ask(asked.encode(), account))
         except TooMuch:
             raise RequestError(
                 "The model's template takes too much time or memory for this conversation: shorten it.",

@@ -5,14 +5,30 @@ from typing import NamedTuple, Protocol
 
 from tessera.core.chat import ChatRequest, JsonObject
 from tessera.core.generation import Grammar
+from tessera.errors import GenerationFailed, SchemaNotMet
 
 
 class FinishedPart(NamedTuple):
-    """A finished part of a reply: its name in messages, the schema it must fit, and its JSON text."""
+    """A part of a reply that has ended: its JSON text, the schema it must fit, and its name in messages.
+
+    `enforced` says that the grammar holds every rule of the schema, so that the engine is at fault for a part
+    that breaks one.
+    """
 
     what: str
     schema: JsonObject | bool
     text: str
+    enforced: bool
+
+    def misfit(self, problem: str) -> GenerationFailed:
+        """The error to raise for a part that breaks its schema."""
+        said = f"{self.what} did not fit the schema ({problem})."
+        if self.enforced:
+            return GenerationFailed(f"{said} Send the request again.")
+        return SchemaNotMet(
+            f"{said} That rule is not enforced while the reply is written: send a schema without it, or say "
+            "in a message what it asks for. With strict: true, rules that are not enforced are refused."
+        )
 
 
 class Grammars(Protocol):
@@ -22,16 +38,16 @@ class Grammars(Protocol):
         """Makes ready what the first request would wait for; optional. Raises `StartupError`."""
         ...
 
-    async def grammar(self, request: ChatRequest) -> Grammar | None:
-        """The grammar of the reply to a request; None if it may be any text.
+    async def grammar(self, request: ChatRequest, account: bytes | None = None) -> Grammar | None:
+        """The grammar of the reply to an account's request; None if anything may be said.
 
         Raises `InvalidSchema` and `EngineOverloaded`.
         """
         ...
 
-    async def validate(self, parts: Sequence[FinishedPart]) -> None:
-        """Raises `GenerationFailed` for a part that does not fit its schema, `GrammarFailed` if validation
-        costs too much, and `EngineOverloaded`.
+    async def validate(self, parts: Sequence[FinishedPart], account: bytes | None = None) -> None:
+        """Raises the `misfit` of a part that breaks its schema, `GrammarFailed` where finding that out costs
+        too much, and `EngineOverloaded`.
         """
         ...
 

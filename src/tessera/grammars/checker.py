@@ -13,7 +13,7 @@ import msgspec
 
 from tessera.core.chat import ChatRequest
 from tessera.core.generation import Grammar
-from tessera.errors import GenerationFailed, GrammarFailed, InvalidSchema
+from tessera.errors import GrammarFailed, InvalidSchema
 from tessera.grammars.base import FinishedPart
 from tessera.grammars.question import TOO_MUCH, GrammarAnswer, GrammarSetup, question
 from tessera.parsing.syntax import Syntax
@@ -62,9 +62,11 @@ class GrammarCheck:
         await self._grammars.start()
         await self._validators.start()
 
-    async def grammar(self, request: ChatRequest) -> Grammar | None:
-        """Raises `InvalidSchema`, naming the parameter, for schemas that cannot be enforced, and
-        `EngineOverloaded` if no process could answer: that is no verdict on the schema.
+    async def grammar(self, request: ChatRequest, account: bytes | None = None) -> Grammar | None:
+        """The grammar of the reply; None if anything may be said. Accounts take turns.
+
+        Raises `InvalidSchema`, naming the parameter, for schemas that cannot be enforced, and
+        `EngineOverloaded` while others keep all processes busy.
         """
         try:
             asked = msgspec.json.encode(question(request))
@@ -73,7 +75,7 @@ class GrammarCheck:
         key = hashlib.sha256(asked).digest()
         answer = self._kept.get(key)
         if answer is None:
-            answer = await self._ask(asked)
+            answer = await self._ask(asked, account)
             self._keep(key, answer)
         else:
             self._kept.move_to_end(key)
@@ -81,9 +83,9 @@ class GrammarCheck:
             raise InvalidSchema(answer.problem, param=answer.param)
         return Grammar(answer.lark) if answer.lark is not None else None
 
-    async def _ask(self, asked: bytes) -> GrammarAnswer:
+    async def _ask(self, asked: bytes, account: bytes | None) -> GrammarAnswer:
         try:
-            return _ANSWERS.decode(await self._grammars.ask(asked))
+            return _ANSWERS.decode(await self._grammars.ask(asked, account))
         except TooMuch:
             return GrammarAnswer(problem=f"The schema cannot be enforced: at #: {TOO_MUCH}.")
 
@@ -95,17 +97,18 @@ class GrammarCheck:
         while self._kept_bytes > _KEPT_BYTES:
             self._kept_bytes -= _size(self._kept.popitem(last=False)[1])
 
-    async def validate(self, parts: Sequence[FinishedPart]) -> None:
+    async def validate(self, parts: Sequence[FinishedPart], account: bytes | None = None) -> None:
+        """Raises the `misfit` of a part that breaks its schema, `GrammarFailed` where finding that out costs
+        too much, and `EngineOverloaded` while others keep all processes busy.
+        """
         checks = [Validation(msgspec.Raw(msgspec.json.encode(part.schema)), part.text) for part in parts]
+        asked = msgspec.json.encode(Validations(checks))
         try:
-            answer = _PROBLEMS.decode(await self._validators.ask(msgspec.json.encode(Validations(checks))))
+            answer = _PROBLEMS.decode(await self._validators.ask(asked, account))
         except TooMuch:
             raise GrammarFailed("The reply could not be validated: its schema takes too much time.") from None
         if answer.problem is not None:
-            what = parts[answer.place].what
-            raise GenerationFailed(
-                f"{what} did not fit the schema ({answer.problem}). Send the request again."
-            )
+            raise parts[answer.place].misfit(answer.problem)
 
     async def aclose(self) -> None:
         await self._grammars.aclose()

@@ -15,10 +15,12 @@ class ReplyCheck:
     the engine does not keep to the grammar.
     """
 
-    def __init__(self, request: ChatRequest, grammars: Grammars | None) -> None:
-        """`grammars` validates the parts; it may be None for a request without schemas."""
+    def __init__(self, request: ChatRequest, grammars: Grammars | None, account: bytes | None = None) -> None:
+        """`grammars` validates what was written; a request without schemas needs none."""
+        self._account = account
         self._answer = _answer_schema(request)
-        self._parameters = {tool.name: tool.parameters for tool in request.tools}
+        self._is_enforced = not isinstance(form := request.answer_format, JsonSchema) or form.strict
+        self._tools = {tool.name: tool for tool in request.tools}
         self._grammars = grammars if request.tools or self._answer is not None else None
         self._texts: dict[int, list[str]] = defaultdict(list)
         self._calls: dict[int, list[tuple[str, list[str]]]] = defaultdict(list)
@@ -37,16 +39,17 @@ class ReplyCheck:
                     self._calls[choice][call][1].append(arguments)
                 case Finished(choice, reason) if reason is not FinishReason.LENGTH:
                     if parts := [*self._written(choice)]:
-                        await self._grammars.validate(parts)
+                        await self._grammars.validate(parts, self._account)
                 case _:
                     pass
 
     def _written(self, choice: int) -> Iterator[FinishedPart]:
         calls = self._calls[choice]
         for name, written in calls:
-            yield FinishedPart(f"The arguments of a call to {name}", self._parameters[name], "".join(written))
+            tool, what = self._tools[name], f"The arguments of a call to {name}"
+            yield FinishedPart(what, tool.parameters, "".join(written), tool.strict)
         if self._answer is not None and not calls:
-            yield FinishedPart("The answer", self._answer, "".join(self._texts[choice]))
+            yield FinishedPart("The answer", self._answer, "".join(self._texts[choice]), self._is_enforced)
 
 
 def _answer_schema(request: ChatRequest) -> JsonObject | bool | None:

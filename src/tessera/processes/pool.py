@@ -15,6 +15,7 @@ from tessera.observe.logs import log
 from tessera.processes import children
 from tessera.processes.answering import TOO_MUCH_CODE
 from tessera.processes.frames import frame, receive_frame
+from tessera.processes.sharing import Shared
 
 _logger = logging.getLogger(__name__)
 # The exit codes of a process that exceeds its limits. A library whose allocation fails aborts; one that
@@ -45,41 +46,39 @@ class ProcessPool:
         child; `deadline_s` is for a machine that is too busy.
         """
         self._purpose = purpose
-        self._idle: asyncio.LifoQueue[_Answering] = asyncio.LifoQueue()
         self._processes = [_Answering(module, setup) for _ in range(n_processes)]
-        for process in self._processes:
-            self._idle.put_nowait(process)
-        self._wait_s = wait_s
-        self._deadline_s = deadline_s
+        self._shared = Shared(self._processes)
+        self._wait_s, self._deadline_s = wait_s, deadline_s
         self._closed = False
 
     async def start(self) -> None:
-        """Starts one process, so that no request has to wait for that; raises `StartupError`."""
-        process = await self._idle.get()
-        try:
-            await process.start()
-        except (OSError, asyncio.IncompleteReadError) as error:
-            code = await process.kill(after_s=1.0)  # how it ends by itself is worth knowing
-            how = str(error) if code is None else children.ending(code)
-            raise StartupError(f"The process for {self._purpose} cannot work: it {how}.") from error
-        except BaseException:
-            await process.kill()
-            raise
-        finally:
-            self._idle.put_nowait(process)
+        """Has one process ready, so that no request waits for its start; raises `StartupError`."""
+        async with self._shared.lend(None) as process:
+            try:
+                await process.start()
+            except (OSError, asyncio.IncompleteReadError) as error:
+                code = await process.kill(after_s=1.0)  # how it ends by itself is worth knowing
+                how = str(error) if code is None else children.ending(code)
+                raise StartupError(f"The process for {self._purpose} cannot work: it {how}.") from error
+            except BaseException:
+                await process.kill()
+                raise
 
-    async def ask(self, question: bytes) -> bytes:
-        """The answer to a question.
+    async def ask(self, question: bytes, account: bytes | None = None) -> bytes:
+        """The answer to a question of an account; accounts take turns.
 
         Raises `TooMuch` if the question exceeds the limits. Raises `EngineOverloaded` while others keep all
         processes busy, and if the process ended for any other reason: that says nothing of the question.
         """
-        if self._closed:
-            raise self._busy()
         try:
-            process = await asyncio.wait_for(self._idle.get(), self._wait_s)
+            async with self._shared.lend(account, self._wait_s) as process:
+                if self._closed:
+                    raise self._busy()
+                return await self._answer(process, question)
         except TimeoutError:
             raise self._busy() from None
+
+    async def _answer(self, process: "_Answering", question: bytes) -> bytes:
         try:
             return await asyncio.wait_for(process.ask(question), self._deadline_s)
         except TimeoutError:
@@ -96,8 +95,6 @@ class ProcessPool:
         except BaseException:  # cancelled: the answer that is still to come must not reach the next question
             await process.kill()
             raise
-        finally:
-            self._idle.put_nowait(process)
 
     async def aclose(self) -> None:
         """Ends the processes. Questions that wait for an answer raise `EngineOverloaded`."""

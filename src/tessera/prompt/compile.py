@@ -38,8 +38,8 @@ async def compile_prompt(request: ChatRequest, model: Model, caller: Caller) -> 
     a conversation that the format refuses.
     """
     check_support(request, model)
-    grammar = await _grammar(request, model)
-    segments = await model.renderer.render(request) if model.renderer else None
+    grammar = await _grammar(request, model, caller.cache_salt)
+    segments = await model.renderer.render(request, caller.cache_salt) if model.renderer else None
     if sum(map(_characters, request.messages)) < _INLINE_CHARACTERS and not request.tools:
         token_ids = _prompt_ids(request, model, caller, segments)
     else:
@@ -71,11 +71,12 @@ def check_length(request: ChatRequest, model: Model, caller: Caller) -> None:
         raise _too_long(least, window, or_more=True)
 
 
-async def _grammar(request: ChatRequest, model: Model) -> Grammar | None:
+async def _grammar(request: ChatRequest, model: Model, account: bytes) -> Grammar | None:
+    """The grammar of the reply, tried and admitted."""
     if not request.tools and isinstance(request.answer_format, FreeText):
         return None
     assert model.grammars is not None, "a model whose engine follows grammars has them"
-    return await model.grammars.grammar(request)
+    return await model.grammars.grammar(request, account)
 
 
 def _characters(message: Message) -> int:

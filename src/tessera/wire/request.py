@@ -222,7 +222,7 @@ class Request(Struct, kw_only=True):
     min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
-    repetition_penalty: Annotated[float, Meta(gt=0, le=2)] | None = None
+    repetition_penalty: Annotated[float, Meta(ge=0.01, le=2)] | None = None
     seed: Int64 | None = None
     n: ChoiceCount | None = None
     stop: StopText | list[StopText] | None = None

@@ -96,3 +96,19 @@ async def test_the_family_is_found_in_a_process() -> None:
 async def test_a_template_that_cannot_be_used_stops_start_up(source: str | None) -> None:
     with pytest.raises(StartupError, match="chat template"):
         find(source)
+
+
+async def test_an_account_that_is_dear_leaves_a_process_to_the_others(
+    remote: Callable[[str], RemoteTemplate],
+) -> None:
+    """Counted, not timed: others are answered while most of what is dear has not begun."""
+    template = remote(IF_LONG.replace("…", ENDLESS))
+    await template.start()
+    dear = [asyncio.create_task(template.render(ChatRequest(messages=(LONG,)), b"dear")) for _ in range(6)]
+    for account in (b"one", b"other", b"one", b"other"):
+        segments = await template.render(ChatRequest(messages=HELLO), account)
+        assert segments == (Plain("ok"),)
+        assert sum(task.done() for task in dear) <= 3
+    for task in dear:
+        task.cancel()
+    await asyncio.wait(dear)

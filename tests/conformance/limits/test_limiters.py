@@ -261,7 +261,7 @@ def test_shares_are_no_more_than_the_tier_in_all(n: int) -> None:
             while not isinstance(await limiter.admit(who, thinks=False), LimitRefusal):
                 n_at_once += 1
         assert n_at_once == LITE.concurrency
-        assert {limiter.most_choices(who) for limiter in limiters} == {LITE.concurrency // n}
+        assert {limiter.most_choices(who) for limiter in limiters} == {LITE.concurrency}
         times: list[float] = []
         who = allowance(Rate(50, 100))
         for _ in range(600):
@@ -272,6 +272,27 @@ def test_shares_are_no_more_than_the_tier_in_all(n: int) -> None:
         assert max(sum(at - 60 < each <= at for each in times) for at in times) <= 100
         bursts = {math.floor(at) for i, at in enumerate(times) if i >= 50 and times[i - 50] > at - 60}
         assert len(bursts) <= 300
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 16])
+def test_a_share_admits_as_many_choices_as_the_tier_when_nothing_else_runs(n: int) -> None:
+    async def check() -> None:
+        clock = Clock()
+        who = allowance(Rate(5000, 7000), LITE)
+        for n_choices in range(1, LITE.concurrency + 1):
+            limiter = MemoryLimiter(n, clock, clock)
+            lease = await limiter.admit(who, thinks=False, n_choices=n_choices)
+            assert not isinstance(lease, LimitRefusal)
+            n_left = max(0, LITE.concurrency // n - n_choices)
+            decided = [await limiter.admit(who, thinks=False) for _ in range(n_left + 1)]
+            assert [isinstance(each, LimitRefusal) for each in decided] == [False] * n_left + [True]
+            assert (await refused(limiter, who, n=n_choices)).limit == "concurrency"
+            for each in (lease, *decided):
+                if not isinstance(each, LimitRefusal):
+                    await each.release()
+            await admitted(limiter, who, n=n_choices)
 
     asyncio.run(check())
 

@@ -89,3 +89,38 @@ def test_a_reply_that_cannot_be_validated_in_time_is_422_and_the_server_goes_on(
         served.engine.script = saying(served.tokenizer, CHEAP)
         assert create(client, response_format=asked).choices[0].message.content == CHEAP
     served.wait_until_idle()
+
+
+# Rules that only the check of a finished reply knows, each with a value that breaks it.
+NOT_ENFORCED: dict[str, tuple[Any, str]] = {
+    "not": ({"not": {"type": "integer"}}, "5"),
+    "not, inside": ({"properties": {"a": {"not": {"const": 1}}}}, '{"a": 1}'),
+    "if": ({"if": {"type": "integer"}, "then": {"minimum": 9}}, "5"),
+    "else": ({"if": {"type": "string"}, "then": True, "else": False}, "5"),
+    "contains": ({"type": "array", "contains": {"type": "string"}}, "[5]"),
+    "items that are unique": ({"type": "array", "uniqueItems": True}, "[5, 5]"),
+    "what depends on others": ({"dependentRequired": {"a": ["b"]}}, '{"a": 1}'),
+    "a constant too large for a grammar": ({"const": "x" * 150_000}, '"x"'),
+    "a constant that a reader rounds": ({"const": 2**60}, "5"),
+    "branches that overlap": ({"oneOf": [{"type": "integer"}, {"minimum": 3}]}, "5"),
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_rule_that_is_not_enforced_is_not_tried_again(serve: Any, stream: bool) -> None:
+    control = ScriptedTokenizer().control_tokens
+    checks = GrammarCheck(control, 300, HERMES.syntax, deadline_s=300, wait_s=300)
+    served = serve(grammars=checks, features=CAN_ALL)
+    url = f"{served.url}/v1"
+    with openai.OpenAI(base_url=url, api_key=served.key, max_retries=2, timeout=300) as client:
+        for name, (schema, said) in NOT_ENFORCED.items():
+            served.engine.script = counted = Counted(saying(served.tokenizer, said))
+            form: Any = {"type": "json_schema", "json_schema": {"name": "s", "schema": schema}}
+            with pytest.raises(openai.APIError) as caught:
+                list(create(client, response_format=form, stream=stream))
+            assert (caught.value.code, counted.n) == ("schema_not_met", 1), name
+            assert caught.value.type == "invalid_request_error"
+            if isinstance(caught.value, openai.APIStatusError):
+                assert caught.value.status_code == 422
+                assert caught.value.response.headers["x-should-retry"] == "false"
+    served.wait_until_idle()

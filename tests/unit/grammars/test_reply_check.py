@@ -7,7 +7,7 @@ from tests.in_process import InProcess
 
 from tessera.core.chat import AnyJsonObject, ChatRequest, JsonSchema, Tool, UserMessage
 from tessera.core.events import ChatEvent, Finished, FinishReason, TextDelta, ToolCallDelta, ToolCallStarted
-from tessera.errors import GenerationFailed
+from tessera.errors import GenerationFailed, SchemaNotMet
 from tessera.formats.hermes import HERMES
 from tessera.grammars.reply_check import ReplyCheck
 
@@ -75,3 +75,21 @@ async def test_an_answer_is_checked_by_the_schema_it_was_asked_for() -> None:
     await reply_check(asked).feed([TextDelta(0, "null"), STOP])
     with pytest.raises(GenerationFailed, match="type"):
         await reply_check(asked).feed([TextDelta(0, "1"), STOP])
+
+
+@pytest.mark.parametrize("strict", [True, False])
+async def test_who_is_at_fault_depends_on_what_the_grammar_enforces(strict: bool) -> None:
+    """An engine that disobeys may obey the next time; a rule that nothing enforces is broken again."""
+    fault = GenerationFailed if strict else SchemaNotMet
+    answer = ChatRequest((), answer_format=JsonSchema("x", {"not": {"type": "null"}}, strict))
+    called = ChatRequest((), tools=(Tool("f", TOOL.parameters, {}, strict),))
+    any_object = ChatRequest((), answer_format=AnyJsonObject())
+    for asked, events, expected in (
+        (answer, [TextDelta(0, "null"), STOP], fault),
+        (called, [*call(["{}"]), STOP], fault),
+        (any_object, [TextDelta(0, "null"), STOP], GenerationFailed),
+    ):
+        with pytest.raises(GenerationFailed) as failure:
+            await reply_check(asked).feed(events)
+        assert type(failure.value) is expected
+        assert failure.value.retryable == (expected is GenerationFailed)

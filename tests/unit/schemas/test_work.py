@@ -1,5 +1,7 @@
 """What grammars cost grows about as their schemas do, counted in calls of functions. Where it would not, it
 is bounded by steps, whatever the machine does beside.
+
+`tests/conformance/schemas/test_work.py` counts at length.
 """
 
 import sys
@@ -11,8 +13,6 @@ import pytest
 
 from tessera.core.chat import ChatRequest, Tool
 from tessera.core.generation import Grammar
-from tessera.errors import InvalidSchema
-from tessera.formats.hermes import HERMES
 from tessera.formats.qwen3 import QWEN3
 from tessera.grammars import relaxation
 from tessera.grammars.relaxation import usable_grammar
@@ -118,41 +118,13 @@ def admit(*schemas: dict[str, Any], strict: bool = False, syntax: Any = QWEN3.sy
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LINEAR)
-@pytest.mark.parametrize("syntax", [QWEN3.syntax, HERMES.syntax], ids=["xml", "json"])
-def test_what_a_grammar_costs_grows_as_its_schema_does(name: str, syntax: Any) -> None:
-    few, many = (n_calls(lambda n=n: admit(LINEAR[name](n), syntax=syntax)) for n in (50, 200))
+def test_what_a_grammar_costs_grows_as_its_schema_does(name: str) -> None:
+    few, many = (n_calls(lambda n=n: admit(LINEAR[name](n))) for n in (25, 100))
     assert many < 5.5 * few
-    assert len(admit(LINEAR[name](200), syntax=syntax).lark) < 300_000
 
 
-def test_tools_cost_what_each_of_them_does() -> None:
-    schema = record(properties=numbered(20, lambda _: {"type": ["string", "null"]}))
-    few, many = (n_calls(lambda n=n: admit(*[schema] * n)) for n in (8, 32))
-    assert many < 5 * few
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", SQUARE)
-def test_what_would_cost_too_much_is_relaxed_by_a_count(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    schema = SQUARE[name](200)
+def test_what_would_cost_too_much_is_relaxed_by_a_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    schema = SQUARE["items of a whole chain"](200)
     monkeypatch.setattr(relaxation, "MOST_STEPS", STEPS)
     assert n_calls(lambda: admit(schema)) < 3 * STEPS * CALLS_OF_A_STEP
     assert len(admit(schema).lark) < 3 * STEPS * CHARACTERS_PER_STEP
-
-
-@pytest.mark.slow
-def test_what_would_cost_too_much_is_refused_if_it_is_strict() -> None:
-    schema = SQUARE["items of a whole chain"](1_500)
-    with pytest.raises(InvalidSchema, match="too much time or memory"):
-        admit(schema, strict=True)
-    assert admit(schema) == admit(schema)
-
-
-@pytest.mark.slow
-def test_what_one_tool_costs_leaves_a_strict_one_its_grammar() -> None:
-    dear = Tool("dear", SQUARE["items of a whole chain"](1_500), {})
-    strict = Tool("strict", record(properties={"a": {**TEXT, "pattern": "^kept$"}}), {}, strict=True)
-    for tools in ((dear, strict), (strict, dear)):
-        grammar = usable_grammar(ChatRequest((), tools=tools), QWEN3.syntax, {}, lambda _: None)
-        assert grammar is not None
-        assert "kept" in grammar.lark

@@ -74,7 +74,7 @@ RANGES = [
     Range("min_p", (0, 1, 0.5, None), (-0.01, 1.01, *WRONG_TYPES)),
     Range("presence_penalty", (-2, 2, 0, None), (-2.01, 2.01, *WRONG_TYPES)),
     Range("frequency_penalty", (-2, 2, 0, None), (-2.01, 2.01, *WRONG_TYPES)),
-    Range("repetition_penalty", (0.01, 2, None), (0, 2.01, -1, *WRONG_TYPES)),
+    Range("repetition_penalty", (0.01, 2, None), (0, 1e-300, 0.0099, 2.01, -1, *WRONG_TYPES)),
     Range("seed", (-(2**63), 2**63 - 1, 0, None), (-(2**63) - 1, 2**63, 1.5, 1e300, *WRONG_TYPES)),
     Range("n", (1, 8, None), (0, 9, -1, 10**9, 1.5, *WRONG_TYPES)),
     Range("max_tokens", (1, 2**31, -1, None), (0, -2, 1.5, 10**400, *WRONG_TYPES)),

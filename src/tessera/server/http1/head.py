@@ -37,6 +37,8 @@ _NO_HTTP = "Invalid HTTP request received."
 _TOO_LARGE = "The head of the request is too large."
 _END = b"\r\n\r\n"
 _LENGTH = re.compile(rb"[0-9]{1,18}")
+_HOST = re.compile(rb"(\[[0-9A-Za-z:.%~_-]+\]|[0-9A-Za-z%._~!$&'()*+,;=-]*)(:[0-9]*)?")
+"""A name or an address, and a port (RFC 3986, 3.2.2); an empty one says that the target has none."""
 _TARGET = re.compile(rb"/|https?://", re.IGNORECASE)
 
 
@@ -150,6 +152,7 @@ class RequestHead:
         for name in SINGLE:
             if names.count(name) > 1:
                 raise InvalidHttp(f"{name.decode().title()} is there more than once.")
+        self._check_host()
         if self.url.count(b"%") + self.url.count(b"&") > MAX_TARGET_PARTS:
             raise InvalidHttp("The target of the request has too many escapes or parameters.")
         try:
@@ -159,3 +162,11 @@ class RequestHead:
         everything = (self.get_method(), self.url) == (b"OPTIONS", b"*")
         if self.get_method() == b"CONNECT" or not (everything or (path and _TARGET.match(self.url))):
             raise InvalidHttp("The target of the request is not a path.")
+
+    def _check_host(self) -> None:
+        """Whom a request is for must be known in HTTP/1.1 (RFC 9112, 3.2)."""
+        host = dict(self.headers).get(b"host")
+        if host is None and self.get_http_version() == "1.1":
+            raise InvalidHttp("Host is missing.")
+        if host is not None and not _HOST.fullmatch(host.strip()):
+            raise InvalidHttp("Host is not the name of a host.")

@@ -282,3 +282,28 @@ def test_logprobs_are_the_log_softmax_of_the_row(
     assert [id for id, _ in got.top] == ranked
     assert [p for _, p in got.top] == pytest.approx([exact[id] for id in ranked], abs=1e-6)
     assert sum(math.exp(p) for _, p in got.top) <= 1 + 1e-6
+
+
+@pytest.mark.parametrize("repetition", [0.01, 1.0, 2.0])
+@pytest.mark.parametrize("presence", [-2.0, 2.0])
+@pytest.mark.parametrize("bias", [-100.0, 100.0])
+@pytest.mark.parametrize("temperature", [0.0, 1e-9, 2.0])
+def test_what_a_request_may_ask_for_leaves_scores_that_can_be_used(
+    repetition: float, presence: float, bias: float, temperature: float
+) -> None:
+    """At the edges of what `wire.request` takes, with logits beyond those of any model."""
+    sampling = Sampling(
+        1,
+        temperature=temperature,
+        presence_penalty=presence,
+        frequency_penalty=presence,
+        repetition_penalty=repetition,
+        logit_bias=dict.fromkeys(range(8), bias),
+    )
+    for largest in (1e-30, 1.0, 1e6):
+        row = np.linspace(-largest, largest, 64, dtype=np.float32)
+        for allowed in ([True] * 64, [i == 3 for i in range(64)]):
+            sampler = Sampler(sampling, 0, range(64), 64)
+            for id in (*range(64), *[3] * 1000):
+                sampler.accept(id)
+            assert allowed[sampler.sample(row, bits(allowed))]

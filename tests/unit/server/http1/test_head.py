@@ -63,7 +63,8 @@ def test_a_long_path_without_them_is_taken() -> None:
 def test_of_some_fields_there_may_be_one_only(name: bytes, second: str) -> None:
     value = {b"content-length": b"8", b"transfer-encoding": b"chunked"}.get(name, b"a")
     again = {"same": value, "other": b"9", "empty": b""}[second]
-    one = b"POST / HTTP/1.1\r\n%b: %b\r\n" % (name, value)
+    others = b"" if name == b"host" else b"Host: x\r\n"
+    one = b"POST / HTTP/1.1\r\n%b%b: %b\r\n" % (others, name, value)
     assert begun(one + b"\r\n").body()
     with pytest.raises(InvalidHttp):
         begun(one + b"X: y\r\n%b: %b\r\n\r\n" % (name.upper(), again)).body()
@@ -152,17 +153,56 @@ def test_request_lines_that_are_none_are_refused(line: bytes) -> None:
         b"OPTIONS * HTTP/1.1",
         b"GET //a HTTP/1.1",
         b"GET / HTTP/1.0",
-        b"GET / HTTP/0.9",
-        b"GET /",
     ],
 )
 def test_every_form_of_a_request_line_that_older_clients_and_proxies_send_is_taken(line: bytes) -> None:
+    assert begun(line + b"\r\nHost: x\r\n\r\n").body().complete
+
+
+@pytest.mark.parametrize("line", [b"GET / HTTP/1.0", b"GET / HTTP/0.9", b"GET /"])
+def test_a_client_from_before_hosts_names_none(line: bytes) -> None:
     assert begun(line + b"\r\n\r\n").body().complete
+
+
+@pytest.mark.parametrize("line", [b"GET / HTTP/1.1", b"GET http://x/ HTTP/1.1", b"OPTIONS * HTTP/1.1"])
+@pytest.mark.parametrize("fields", [b"", b"X-Host: x\r\n", b"X: Host: x\r\n"])
+def test_a_request_for_no_host_is_refused(line: bytes, fields: bytes) -> None:
+    with pytest.raises(InvalidHttp, match="Host is missing"):
+        begun(line + b"\r\n" + fields + b"\r\n").body()
+
+
+HOSTS = [
+    b"",
+    b"x",
+    b"a_b.example.com",
+    b"x:8000",
+    b"x:",
+    b"127.0.0.1:80",
+    b"[::1]",
+    b"[::1]:80",
+    b" x\t",
+    b"a%20b",
+]
+NO_HOSTS = [
+    *(b"[::1", b"::1", b'"x"'),
+    b"x y", b"x/", b"http://x", b"x@y", b"x:y", b"x:80:80", b"x?", b"x#", b"\xe9", b"x\\",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+@pytest.mark.parametrize("host", [*HOSTS, *NO_HOSTS])
+def test_a_host_is_a_name_or_an_address_with_or_without_a_port(host: bytes, version: bytes) -> None:
+    head = begun(b"GET / HTTP/%b\r\nHost: %b\r\n\r\n" % (version, host))
+    if host in HOSTS:
+        assert head.body().complete
+        return
+    with pytest.raises(InvalidHttp, match="Host is not"):
+        head.body()
 
 
 @pytest.mark.parametrize("coding", [b"chunked", b"Chunked", b" CHUNKED "])
 def test_chunked_is_the_one_coding(coding: bytes) -> None:
-    fields = b"\r\nTransfer-Encoding:%b\r\n\r\n" % coding
+    fields = b"\r\nHost: x\r\nTransfer-Encoding:%b\r\n\r\n" % coding
     assert isinstance(begun(b"POST / HTTP/1.1" + fields).body(), ChunkedBody)
     with pytest.raises(InvalidHttp):
         begun(b"POST / HTTP/1.0" + fields).body()
@@ -199,6 +239,6 @@ def test_a_head_is_capped(name: str, packet_bytes: int) -> None:
 
 
 def test_the_number_of_fields_holds_to_the_last_one() -> None:
-    assert begun(b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * MAX_HEADERS + b"\r\n").body().complete
+    assert begun(b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * (MAX_HEADERS - 1) + b"\r\n").body().complete
     with pytest.raises(InvalidHttp):
         begun(b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * (MAX_HEADERS + 1) + b"\r\n")
