@@ -40,10 +40,6 @@ WAITING = f"time.sleep({4 * LIMIT_S})".encode()
 COMPUTING = b"compute()"
 
 
-def frame(payload: bytes) -> bytes:
-    return frame(payload)
-
-
 def asked(setup: bytes, *questions: bytes) -> tuple[int, bytes]:
     """The exit code of a child, and what it has said."""
     program = PROGRAM.format(limit_s=LIMIT_S)
