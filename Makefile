@@ -5,7 +5,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 
 FAST := -n 2 -m "not slow" --hypothesis-profile quick tests/unit tests/architecture
-COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-strip-extras
 
 .PHONY: help setup serve dev test test-full unit cov check fmt clients clients-full bench profile lock clean
 
