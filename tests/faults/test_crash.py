@@ -5,9 +5,10 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, closing
 from functools import partial
+from typing import cast
 
 import pytest
 from tests.load import Told, load, recorded, require_recorded
@@ -44,7 +45,8 @@ def begin(stack: ExitStack, server: Server) -> str:
     asked = {"messages": [{"role": "user", "content": "Hello"}], "stream": True}
     client = stack.enter_context(server.client())
     reply = stack.enter_context(client.stream("POST", "/v1/chat/completions", json=asked))
-    lines = reply.iter_lines()
+    # Its lines are a generator, which closes the stream when it is collected.
+    lines = stack.enter_context(closing(cast("Generator[str]", reply.iter_lines())))
     return json.loads(next(lines).removeprefix("data: "))["id"]
 
 

@@ -8,7 +8,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,7 +17,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.conformance.engines import fake_worker
-from tests.hosted import private
+from tests.hosted import changed, private
 from tests.waiting import until
 
 from tessera.access.keys import Keys
@@ -99,7 +99,7 @@ async def subject(
     if request.param == "process":
         tokenizer = ScriptedTokenizer()
         size = tokenizer.vocabulary_size
-        config = replace(
+        config = changed(
             fake_worker.START, vocabulary_size=size, eos_token_ids=(size - 1,), context_tokens=2**16
         )
         engine = private(config, hang_s=1.0, command=fake_worker.COMMAND)

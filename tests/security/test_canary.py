@@ -165,7 +165,7 @@ def kill_engine(server: Server) -> None:
     asked = server.run.question | {"max_tokens": 2000, "stream": True, "stop": []}
     connection = server.begin(asked)
     received = connection.recv(1000)
-    (engine,) = [id for id in server.processes() if "engine.openvino.worker" in command(id)]
+    (engine,) = [id for id in server.processes() if "engine.host.worker" in command(id)]
     os.kill(engine, signal.SIGKILL)
     while b'"error"' not in received:
         more = connection.recv(10_000)

@@ -5,8 +5,7 @@ priority share. If there are not enough, the body waits unread on its connection
 first `SMALL_BYTES` of a body belong to no budget: small requests do not wait for large ones.
 
 Bytes are released when the request has its places at the engine, whose number is bounded. Those of a refused
-request (400, 413) are charged to the account for a while: refused requests do not count against its rate, and
-it could otherwise keep a processor busy without a limit. An account that owes its whole budget must wait.
+request (400, 413) stay charged to the account for a while, since refused requests do not count in its rate.
 """
 
 import asyncio
@@ -24,8 +23,7 @@ from tessera.observe.metrics import Metrics
 
 T = TypeVar("T")
 
-CallLater: TypeAlias = Callable[[float, Callable[[], None]], object]
-"""As `loop.call_later`."""
+CallLater: TypeAlias = Callable[[float, Callable[[], None]], object]  # as `loop.call_later`
 
 SMALL_BYTES = 64 * 1024
 """About as much as a connection costs by itself."""

@@ -12,6 +12,7 @@ import pytest
 from tests.conformance.engines.conftest import StartTiny
 from tests.conformance.engines.tiny_engine import GREETING
 from tests.serving import Server, ask, children, command
+from tests.waiting import wait_for
 
 from tessera.engine.registry import ENGINES, engine_row
 from tessera.errors import StartupError
@@ -38,6 +39,8 @@ def test_an_engine_that_is_added_is_served(serve_tiny: Serve) -> None:
         assert client.post("/v1/chat/completions", json=ask(n=2)).status_code == 400
         (engine,) = engines(server)
         os.kill(engine, signal.SIGKILL)
+        # Until it has been started again, requests may be refused.
+        wait_for(lambda: client.get("/readyz").status_code == 200 and engines(server) not in ([], [engine]))
         again = client.post("/v1/chat/completions", json=ask(max_tokens=200)).json()["choices"][0]
         assert again == reply
     assert server.stop()[0] == 0

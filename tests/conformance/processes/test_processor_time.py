@@ -54,8 +54,8 @@ def test_to_wait_for_the_processor_is_not_counted() -> None:
 
 @pytest.mark.parametrize(
     ("questions", "said"),
-    [((b"pass", COMPUTING), [b"", b"answered"]), ((b"x = bytes(2**30)",), [b""]), ((b"1 / 0",), [b""])],
-    ids=["time", "memory", "a bug"],
+    [((b"pass", COMPUTING), [b"", b"answered"]), ((b"x = bytes(2**30)",), [b""])],
+    ids=["time", "memory"],
 )
 def test_what_exceeds_the_limits_ends_the_child(questions: tuple[bytes, ...], said: list[bytes]) -> None:
     code, output = asked(b"pass", *questions)
