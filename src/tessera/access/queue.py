@@ -24,9 +24,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tessera.access.capacity import Capacity
-from tessera.access.fair_queue import FairQueue
 from tessera.errors import EngineOverloaded
 from tessera.observe.metrics import Metrics
+from tessera.processes.fair_queue import FairQueue
 
 FAIR_EVERY = 8
 """One turn of so many is that of the longest wait, of any priority."""
@@ -61,7 +61,7 @@ class EngineQueue:
     ) -> None:
         self.capacity = capacity
         self._limits = tuple(capacity.limits())
-        self._queues: dict[int, FairQueue[Places]] = {}
+        self._queues: dict[int, FairQueue[str, Places]] = {}
         self._held: Counter[int] = Counter()
         self._held_by: Counter[str] = Counter()
         self._kept_for: Places | None = None
@@ -85,7 +85,7 @@ class EngineQueue:
         """Raises `EngineOverloaded` if a request would be refused. Cheap: it is called before a body is
         read.
         """
-        queue = self._queues.get(priority) or FairQueue[Places]()
+        queue = self._queues.get(priority) or FairQueue[str, Places]()
         if len(queue) < self.capacity.max_queued or self._is_free(priority):
             return
         if not queue or queue.n_of(queue.largest()[0]) <= queue.n_of(account) + 1:
@@ -203,7 +203,7 @@ class EngineQueue:
             del self._held_by[place.account]
         self._taken.labels(str(place.priority)).set(self._held[place.priority])
 
-    def _refuse_one(self, queue: FairQueue[Places], newcomer: Places) -> None:
+    def _refuse_one(self, queue: FairQueue[str, Places], newcomer: Places) -> None:
         """Refuses the latest request of the account that has the most; raises if that is the newcomer's."""
         account, latest = queue.largest()
         if queue.n_of(account) <= queue.n_of(newcomer.account):

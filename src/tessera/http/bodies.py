@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeAlias, TypeVar
 
-from tessera.access.fair_queue import FairQueue
 from tessera.errors import BodyTimeout, EngineOverloaded, RequestError, TooManyBytes
 from tessera.http.decoding import Decoding
 from tessera.http.limits import HttpLimits
 from tessera.observe.metrics import Metrics
+from tessera.processes.fair_queue import FairQueue
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ class Bodies:
         self._n_bodies: Counter[str] = Counter()
         self._owed: Counter[str] = Counter()
         self._shared: Counter[int] = Counter()
-        self._queue: FairQueue[_Reservation] = FairQueue()
+        self._queue: FairQueue[str, _Reservation] = FairQueue()
         self._bytes = metrics.body_bytes
         self._waiting = metrics.bodies_waiting
         self._later = later

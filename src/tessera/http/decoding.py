@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from tessera.access.fair_queue import FairQueue
 from tessera.observe.metrics import Metrics
+from tessera.processes.fair_queue import FairQueue
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ class Decoding:
 
     def __init__(self, metrics: Metrics) -> None:
         self._is_busy = False
-        self._turns: FairQueue[_DecodingTurn] = FairQueue()
+        self._turns: FairQueue[str, _DecodingTurn] = FairQueue()
         self._thread = ThreadPoolExecutor(1, "decoding")
         self._waiting = metrics.bodies_waiting
 

@@ -1,12 +1,21 @@
 """Threads that accounts share: what one account asks for does not keep the others waiting."""
 
 import threading
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TypeVar
 
+from tessera.processes.fair_queue import FairQueue
+
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Job:
+    account: bytes
+    run: Callable[[], None]
 
 
 class Lane:
@@ -17,17 +26,17 @@ class Lane:
         self._threads = ThreadPoolExecutor(n_threads, name, initializer)
         self._most = max(1, n_threads - 1)
         self._lock = threading.Lock()
-        self._waiting: dict[bytes, deque[Callable[[], None]]] = {}  # by account, the next to be served first
+        self._waiting: FairQueue[bytes, _Job] = FairQueue()
         self._running: Counter[bytes] = Counter()
 
     def submit(self, account: bytes, job: Callable[[], None]) -> None:
-        """Queue a job, which must not raise."""
+        """Queues a job, which must not raise."""
         with self._lock:
-            self._waiting.setdefault(account, deque()).append(job)
+            self._waiting.add(account, _Job(account, job))
         self._threads.submit(self._work)
 
     def call(self, account: bytes, work: Callable[[], Result]) -> Future[Result]:
-        """Queue a job with a result. If the future is cancelled before its turn, it is not done."""
+        """Queues a job with a result. If the future is cancelled before its turn, it is not done."""
         future: Future[Result] = Future()
 
         def job() -> None:
@@ -41,25 +50,21 @@ class Lane:
         return future
 
     def _work(self) -> None:
-        """Do jobs as long as there are any. A job is left only to a thread that runs for its account."""
-        while taken := self._take():
-            account, job = taken
+        """Does jobs as long as there are any. A job is left only to a thread that runs for its account."""
+        while job := self._take():
             try:
-                job()
+                job.run()
             finally:
                 with self._lock:
-                    self._running[account] -= 1
-                    if not self._running[account]:
-                        del self._running[account]
+                    self._running[job.account] -= 1
+                    if not self._running[job.account]:
+                        del self._running[job.account]
 
-    def _take(self) -> tuple[bytes, Callable[[], None]] | None:
+    def _take(self) -> _Job | None:
         with self._lock:
-            account = next((each for each in self._waiting if self._running[each] < self._most), None)
-            if account is None:
-                return None
-            jobs = self._waiting.pop(account)
-            job = jobs.popleft()
-            if jobs:
-                self._waiting[account] = jobs  # behind the others
-            self._running[account] += 1
-            return account, job
+            first = self._waiting.first_items()
+            job = next((each for each in first if self._running[each.account] < self._most), None)
+            if job:
+                self._waiting.take(job.account, job)
+                self._running[job.account] += 1
+            return job

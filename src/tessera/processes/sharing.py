@@ -1,12 +1,21 @@
 """What accounts share, such as processes: what one account does with it does not keep the others waiting."""
 
 import asyncio
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import AsyncGenerator, Hashable, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from tessera.processes.fair_queue import FairQueue
+
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Borrower(Generic[T]):
+    account: Hashable
+    item: asyncio.Future[T]
 
 
 class Shared(Generic[T]):
@@ -20,8 +29,7 @@ class Shared(Generic[T]):
         self._free = [*items]
         self._most = max(1, len(self._free) - 1)
         self._held: Counter[Hashable] = Counter()
-        # By account, the next one to be served first.
-        self._waiting: dict[Hashable, deque[asyncio.Future[T]]] = {}
+        self._waiting: FairQueue[Hashable, _Borrower[T]] = FairQueue()
 
     @asynccontextmanager
     async def lend(self, account: Hashable | None, wait_s: float | None = None) -> AsyncGenerator[T]:
@@ -38,16 +46,16 @@ class Shared(Generic[T]):
             self._give_back(account, item)
 
     async def _take(self, account: Hashable, wait_s: float | None) -> T:
-        turn: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(account, deque()).append(turn)
+        borrower: _Borrower[T] = _Borrower(account, asyncio.get_running_loop().create_future())
+        self._waiting.add(account, borrower)
         self._hand_out()
         try:
-            return await asyncio.wait_for(asyncio.shield(turn), wait_s)
+            return await asyncio.wait_for(asyncio.shield(borrower.item), wait_s)
         except BaseException:
-            if turn.done():
-                self._give_back(account, turn.result())
+            if borrower.item.done():
+                self._give_back(account, borrower.item.result())
             else:
-                self._forget(account, turn)
+                self._waiting.remove(account, borrower)
             raise
 
     def _give_back(self, account: Hashable, item: T) -> None:
@@ -55,24 +63,15 @@ class Shared(Generic[T]):
         if not self._held[account]:
             del self._held[account]
         self._free.append(item)
-        if account in self._waiting:  # behind all that have waited meanwhile
-            self._waiting[account] = self._waiting.pop(account)
+        self._waiting.defer(account)  # behind all that have waited meanwhile
         self._hand_out()
 
     def _hand_out(self) -> None:
         while self._free:
-            account = next((each for each in self._waiting if self._held[each] < self._most), None)
-            if account is None:
+            first = self._waiting.first_items()
+            borrower = next((each for each in first if self._held[each.account] < self._most), None)
+            if borrower is None:
                 return
-            turn = self._waiting[account][0]
-            self._forget(account, turn)
-            if account in self._waiting:
-                self._waiting[account] = self._waiting.pop(account)
-            self._held[account] += 1
-            turn.set_result(self._free.pop())
-
-    def _forget(self, account: Hashable, turn: "asyncio.Future[T]") -> None:
-        turns = self._waiting[account]
-        turns.remove(turn)
-        if not turns:
-            del self._waiting[account]
+            self._waiting.take(borrower.account, borrower)
+            self._held[borrower.account] += 1
+            borrower.item.set_result(self._free.pop())

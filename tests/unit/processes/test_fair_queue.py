@@ -3,19 +3,19 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tessera.access.fair_queue import FairQueue
+from tessera.processes.fair_queue import FairQueue
 
 ACCOUNTS = st.sampled_from("abc")
 
 
-def taken(turns: FairQueue[int], of: dict[int, str], held: Counter[str]) -> int:
+def taken(turns: FairQueue[str, int], of: dict[int, str], held: Counter[str]) -> int:
     item = turns.next(held)
     turns.take(of[item], item)
     return item
 
 
 def test_accounts_that_hold_the_same_take_turns_and_each_keeps_its_order() -> None:
-    turns, of = FairQueue[int](), {0: "a", 1: "a", 2: "a", 3: "b", 4: "c", 5: "b"}
+    turns, of = FairQueue[str, int](), {0: "a", 1: "a", 2: "a", 3: "b", 4: "c", 5: "b"}
     for item, account in of.items():
         turns.add(account, item)
     assert [taken(turns, of, Counter()) for _ in range(6)] == [0, 3, 4, 1, 5, 2]
@@ -23,7 +23,7 @@ def test_accounts_that_hold_the_same_take_turns_and_each_keeps_its_order() -> No
 
 
 def test_who_holds_less_goes_first() -> None:
-    turns, of = FairQueue[int](), {0: "a", 1: "b", 2: "c"}
+    turns, of = FairQueue[str, int](), {0: "a", 1: "b", 2: "c"}
     for item, account in of.items():
         turns.add(account, item)
     held = Counter({"a": 2, "b": 1})
@@ -35,7 +35,7 @@ def test_who_holds_less_goes_first() -> None:
 def test_between_two_turns_of_an_account_all_that_wait_have_one(
     owners: list[str], data: st.DataObject
 ) -> None:
-    turns, of = FairQueue[int](), dict(enumerate(owners))
+    turns, of = FairQueue[str, int](), dict(enumerate(owners))
     for item, account in of.items():
         turns.add(account, item)
     since: Counter[str] = Counter()
