@@ -138,16 +138,18 @@ async def _slow_body(account: Account) -> None:
         await asyncio.wait_for(reader.read(2**16), 30)
 
 
-_REFUSED = (
-    b'{"messages": [' + b'{"role": "user", "content": "' + b"y" * 2**20 + b'"}], "temperature": 9}',
-    b'{"messages": [' + b"1," * 2**18 + b"1]}",
-    b'{"messages": "' + b"\\u0041" * 2**17,
-    b'{"messages": []}',
+_REFUSED = itertools.cycle(
+    (
+        b'{"messages": [' + b'{"role": "user", "content": "' + b"y" * 2**20 + b'"}], "temperature": 9}',
+        b'{"messages": [' + b"1," * 2**18 + b"1]}",
+        b'{"messages": "' + b"\\u0041" * 2**17,
+        b'{"messages": []}',
+    )
 )
 
 
-async def _refused(account: Account, bodies: Iterator[bytes] = itertools.cycle(_REFUSED)) -> None:  # noqa: B008
-    await account.post(next(bodies))
+async def _refused(account: Account) -> None:
+    await account.post(next(_REFUSED))
 
 
 async def _churn(account: Account) -> None:

@@ -17,7 +17,8 @@
     wire.stream, wire.reply ChatEvents → SSE frames, or one JSON body (core.result.fold)
 
 The engine yields what each of its steps added, and so does `run`. A whole reply is `fold` of the same events.
-Whoever iterates owns the generation: closing the iterator, in any phase, aborts it within one engine step.
+The caller that iterates owns the generation: closing the iterator, in any phase, aborts it within one engine
+step.
 """
 
 from collections.abc import AsyncGenerator

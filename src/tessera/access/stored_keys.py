@@ -91,7 +91,7 @@ class StoredKeys:
         noting_s: float = NOTING_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Every `noting_s` the store is told when keys were last used."""
+        """When keys were last used is written to the store every `noting_s`."""
         self._known = known
         self._hasher = hasher
         self._store = store

@@ -1,6 +1,6 @@
 """`tessera inspect`: what becomes of a request, with the real format, tokenizer and pipeline.
 
-The one command that shows content: whoever runs it holds the request.
+The one command that shows content: who runs it has the request already.
 """
 
 import asyncio

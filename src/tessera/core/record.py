@@ -46,7 +46,7 @@ class RequestStep(StrEnum):
     STARTED = "started"
     """It has its places: the reply is being made."""
 
-    FIRST_TOKEN = "first_token"  # noqa: S105
+    FIRST_TOKEN = "first_token"  # noqa: S105 - not the kind of token that is secret
     """There is something of the reply."""
 
     FINISHED = "finished"
@@ -72,7 +72,7 @@ class Asked:
 
 
 class RecordReader(Protocol):
-    """Whoever follows the records of requests. Its methods do not wait and do not raise."""
+    """Reads the records of requests while they are filled. Its methods do not wait and do not raise."""
 
     def reached(self, record: "RequestRecord", step: RequestStep) -> None:
         """Called for every step after `authenticated`."""
@@ -86,8 +86,9 @@ class RecordReader(Protocol):
 class RequestRecord:
     """Entered around all the work on a request; closed when that ends, for whatever reason.
 
-    `tally` is counted by whoever makes the reply: what is cut short has cost what it cost. `failure` is the
-    code of the first error, and `is_our_fault` says that the caller could not have avoided it.
+    The pipeline counts the `tally` as it goes, so that the tokens of a reply that is cut short are counted
+    too. `failure` is the code of the first error, and `is_our_fault` says that the caller could not have
+    avoided it.
     """
 
     def __init__(

@@ -48,7 +48,7 @@ class ChatCompletions:
         #   queue: a request that waits counts among those that its account has at once.
         # - The places at the engine.
         # - The ledger's entry, last: a request that never started is not billed. It is settled before the
-        #   place and the lease are released, so that whoever sees the end of a reply finds it on record.
+        #   place and the lease are released: a client that sees the end of a reply finds it on record.
         async with AsyncExitStack() as holds:
             record = holds.enter_context(self._record(scope, context))
             holds.enter_context(service.in_flight.hold(record))

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from tessera.observe.metrics import Metrics
 from tessera.processes.fair_queue import FairQueue
+from tessera.wire.reading import count_separators
 
 T = TypeVar("T")
 
@@ -45,7 +46,7 @@ class Decoding:
 
     async def decode(self, account: str, body: bytes, decode: Callable[[bytes], T]) -> T:
         """The result of `decode`: for a small body at once, else when it is the account's turn."""
-        if len(body) <= INLINE_BYTES and sum(map(body.count, b",[{")) <= INLINE_VALUES:
+        if len(body) <= INLINE_BYTES and count_separators(body) <= INLINE_VALUES:
             return decode(body)
         async with self._turn(account):
             return await asyncio.get_running_loop().run_in_executor(self._thread, decode, body)

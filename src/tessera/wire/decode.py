@@ -9,7 +9,7 @@ from tessera.core.chat import ChatRequest, FreeText, Json, Mode, SamplingOptions
 from tessera.errors import RequestError, UnsupportedParameter
 from tessera.wire import request as wire
 from tessera.wire.messages import read_messages
-from tessera.wire.reading import check_depth, check_utf8, decode, has_more_values
+from tessera.wire.reading import check_depth, check_utf8, count_separators, decode, has_more_values
 from tessera.wire.tools import read_format, read_tool_choice, read_tools
 
 T = TypeVar("T")
@@ -54,7 +54,6 @@ MAX_UNREAD = 100_000
 MAX_VALUES = 100_000
 """About the most values in the whole body: tens of times as many as the longest conversations have."""
 
-_SEPARATORS = (b",", b"[", b"{")
 _NAMES = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _REQUEST = msgspec.json.Decoder(wire.Request)
 _ANYTHING: msgspec.json.Decoder[Json] = msgspec.json.Decoder()
@@ -138,7 +137,7 @@ def _check_unread(name: str, value: bytes, n_left: int) -> int:
     instead = REFUSED.get(name, _SCHEMA if name.startswith("guided_") else None)
     if instead and value not in (b"null", *_ASKS_NOTHING.get(name, ())):
         raise UnsupportedParameter(f"'{param}' is not supported here: {instead}", param=param)
-    n_left -= 1 + sum(map(value.count, _SEPARATORS))
+    n_left -= 1 + count_separators(value)
     if n_left < 0:
         raise RequestError(
             f"'{param}' has no effect here, and such fields have more than {MAX_UNREAD:,} values: "

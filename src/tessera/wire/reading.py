@@ -60,18 +60,25 @@ def check_utf8(body: bytes) -> None:
         raise _malformed(error, "") from None
 
 
+def count_separators(text: bytes) -> int:
+    """Returns about how many values JSON text has: at most one too few, and more where strings hold such
+    characters.
+    """
+    return sum(map(text.count, _SEPARATORS))
+
+
 def has_more_values(text: bytes, limit: int) -> bool:
     """Whether valid JSON text has more than about `limit` values, estimated without decoding it.
 
     Decoding a value takes some fifty times as long as counting in its text, and blocks the interpreter.
     """
-    if _n_separators(text) <= limit:
+    if count_separators(text) <= limit:
         return False
     bare = text.replace(rb"\\", b"").replace(rb"\"", b"")
     if bare.count(b'"') // 2 > 2 * limit:
         return True  # a name and its value can both be strings
     outside_strings = b"".join(bare.split(b'"')[::2])
-    return _n_separators(outside_strings) > limit
+    return count_separators(outside_strings) > limit
 
 
 def convert(value: Json, to: type[T], param: str, *, strict: bool = True) -> T:
@@ -98,10 +105,6 @@ def check_depth(value: Json, param: str) -> None:
 def quoted(text: str) -> str:
     """Text of a client, quoted and shortened for a message."""
     return f"'{text if len(text) <= 64 else text[:63] + '…'}'"
-
-
-def _n_separators(text: bytes) -> int:
-    return sum(map(text.count, _SEPARATORS))
 
 
 def _malformed(error: Exception, param: str) -> RequestError:

@@ -130,7 +130,7 @@ class EngineProcess:
         self._n_lives += 1
         try:
             cause = await self._last(listener, ready)
-        except OSError as error:  # for want of a process or a descriptor: that may pass
+        except OSError as error:  # no process or descriptor was free, which a retry may mend
             cause = f"could not be started as {self._command[0]}: {error}"
         return Death(cause, None if self._ready_at is None else time.monotonic() - self._ready_at)
 
