@@ -111,7 +111,6 @@ class Catalog:
         return self.find(None)
 
     def models(self) -> tuple[Model, ...]:
-        """Every model, once."""
         return tuple(self._models.values())
 
     def names(self) -> list[tuple[str, Model]]:

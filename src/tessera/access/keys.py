@@ -46,7 +46,7 @@ class Identity:
 
 
 class KeyRing(Protocol):
-    """Knows all valid keys."""
+    """Finds the account and the permissions of a key."""
 
     async def identify(self, authorization: str | None) -> Identity:
         """The identity of the key in the `Authorization` header.

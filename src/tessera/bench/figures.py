@@ -14,7 +14,7 @@ Counting = Literal["usage", "events", "both"]
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Percentiles."""
+    """Percentiles of a sample."""
 
     p50: float
     p90: float

@@ -73,9 +73,7 @@ class Watch(Protocol):
         """So many rounds, or such a part of one, have finished since the last call."""
         ...
 
-    def note(self, text: str) -> None:
-        """Print a line."""
-        ...
+    def note(self, text: str) -> None: ...
 
 
 async def measure(

@@ -24,9 +24,7 @@ class RawReply(Protocol):
         """Whether it failed, as far as that is known without parsing it."""
         ...
 
-    def outcome(self) -> Outcome:
-        """Parse it."""
-        ...
+    def outcome(self) -> Outcome: ...
 
 
 Ask: TypeAlias = Callable[[], Awaitable[RawReply]]

@@ -98,7 +98,6 @@ class Bodies:
         _add(self._n_bodies, owner.account, 1)
 
     def end(self, owner: Owner) -> None:
-        """Stops counting the body."""
         _add(self._n_bodies, owner.account, -1)
 
     async def reserve(self, owner: Owner, n: int, large: int) -> None:
@@ -123,7 +122,6 @@ class Bodies:
             raise
 
     def give_back(self, owner: Owner, n: int, large: int) -> None:
-        """Releases reserved bytes."""
         self._hold(owner, -n, -large)
         self._grant()
 

@@ -26,7 +26,6 @@ class SchemaBuilder:
     other_names: bool = False
 
     def finished(self) -> JsonObject:
-        """The schema."""
         self.keywords |= self.names
         if self.other_names:
             self.keywords.pop("additionalProperties", None)

@@ -80,7 +80,6 @@ class BlockPool:
         return self._reproducible[block]
 
     def hold(self, block: int) -> None:
-        """Count one more holder."""
         if self._holders[block] == 0:
             self._unkeep(block)
         self._holders[block] += 1

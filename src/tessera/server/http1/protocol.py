@@ -90,7 +90,6 @@ class GuardedProtocol(HttpToolsProtocol):
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing more is expected."""
         for timer in (self._deadline, self._behind, self._probe):
             if timer is not None:
                 timer.cancel()
