@@ -3,7 +3,7 @@
 import gc
 import os
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Any
 
 os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
 
@@ -29,14 +29,7 @@ from probe import (
     shown,
     wait_until_idle,
 )
-from pydantic import BaseModel
-
-
-class Report(BaseModel):
-    """What the sky does."""
-
-    sky: Literal["sun", "rain"]
-    days: int | None
+from report import Report
 
 
 def weather(city: str, days: int) -> str:

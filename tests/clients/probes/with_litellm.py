@@ -2,7 +2,7 @@
 
 import json
 import os
-from typing import Any, Literal
+from typing import Any
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else it fetches a table of prices
 
@@ -24,17 +24,10 @@ from probe import (
     shown,
     wait_until_idle,
 )
-from pydantic import BaseModel
+from report import Report
 
 litellm.telemetry = False
 litellm.suppress_debug_info = True
-
-
-class Report(BaseModel):
-    """What the sky does."""
-
-    sky: Literal["sun", "rain"]
-    days: int | None
 
 
 PARAMETERS = {

@@ -1,7 +1,6 @@
 """The official Python client: of today, and 1.40, the first with `.parse` and `.stream`."""
 
 import json
-from typing import Literal
 
 import openai
 from probe import (
@@ -22,19 +21,13 @@ from probe import (
     wait_until_idle,
 )
 from pydantic import BaseModel
+from report import Report
 
 client = openai.OpenAI(base_url=URL, api_key=KEY, max_retries=0)
 refusing = openai.OpenAI(base_url=REFUSING_URL, api_key=KEY, max_retries=0)
 completions = client.chat.completions
 # Until 1.92 the newer methods were in `beta`.
 parsing = completions if hasattr(completions, "parse") else client.beta.chat.completions
-
-
-class Report(BaseModel):
-    """What the sky does."""
-
-    sky: Literal["sun", "rain"]
-    days: int | None
 
 
 class weather(BaseModel):

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from typing import Any, Literal
+from typing import Any
 
 import openai
 from agents import (
@@ -30,17 +30,10 @@ from probe import (
     shown,
     wait_until_idle,
 )
-from pydantic import BaseModel
+from report import Report
 
 set_tracing_disabled(True)
 heard: list[dict[str, Any]] = []
-
-
-class Report(BaseModel):
-    """What the sky does."""
-
-    sky: Literal["sun", "rain"]
-    days: int | None
 
 
 @function_tool

@@ -1,6 +1,6 @@
 """Agents of pydantic-ai."""
 
-from typing import Any, Literal
+from typing import Any
 
 import openai
 from probe import (
@@ -20,17 +20,10 @@ from probe import (
     shown,
     wait_until_idle,
 )
-from pydantic import BaseModel
 from pydantic_ai import Agent, NativeOutput, PromptedOutput, ToolOutput
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
-
-
-class Report(BaseModel):
-    """What the sky does."""
-
-    sky: Literal["sun", "rain"]
-    days: int | None
+from report import Report
 
 
 def weather(city: str, days: int) -> str:
