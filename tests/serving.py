@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,11 +37,18 @@ def environment(tmp_path: Path) -> dict[str, str]:
 @pytest.fixture
 def start(environment: dict[str, str]) -> Iterator[Start]:
     """Start `tessera` with arguments and, by keyword, variables; it is ended with the test."""
+    with launching(environment, TESSERA) as one:
+        yield one
+
+
+@contextmanager
+def launching(environment: dict[str, str], *command: object) -> Iterator[Start]:
+    """Start the command, with further arguments and variables; all that was started ends with the context."""
     started: list[subprocess.Popen[str]] = []
 
     def one(*arguments: object, **variables: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [TESSERA, *map(str, arguments)],
+            [*map(str, command), *map(str, arguments)],
             env={**environment, **variables},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -102,9 +110,14 @@ def starting(start: Start, *arguments: object, **variables: str) -> "subprocess.
 def announced(process: "subprocess.Popen[str]", api_key: str | None = None) -> Server:
     """It, as soon as it says that it serves."""
     assert process.stdout is not None
-    lines = [process.stdout.readline().strip() for _ in range(2 if api_key else 3)]
-    key = api_key or lines[-1].removeprefix("export TESSERA_API_KEY=")
-    return Server(process, lines[1].split()[2].removesuffix("/v1,"), key, lines)
+    lines = [process.stdout.readline().strip()]
+    while lines[-1] and not lines[-1].startswith("Listening on "):  # a line for each model stands before it
+        lines.append(process.stdout.readline().strip())
+    assert lines[-1], process.communicate()[1]
+    url = lines[-1].split()[2].removesuffix("/v1,")
+    if not api_key:
+        lines.append(process.stdout.readline().strip())
+    return Server(process, url, api_key or lines[-1].removeprefix("export TESSERA_API_KEY="), lines)
 
 
 def ask(**fields: Any) -> dict[str, Any]:

@@ -9,9 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.conformance.engines.conftest import StartTiny
 from tests.conformance.engines.tiny_engine import GREETING
-from tests.serving import Server, ask, children, command
+from tests.serving import Server, Start, ask, children, command
 from tests.waiting import wait_for
 
 from tessera.engine.registry import ENGINES, engine_row
@@ -61,7 +60,7 @@ def test_an_engine_lives_in_an_environment_of_its_own(serve_tiny: Serve, tmp_pat
     assert server.stop()[0] == 0
 
 
-def test_an_interpreter_that_is_not_there_stops_the_start(start_tiny: StartTiny, tmp_path: Path) -> None:
+def test_an_interpreter_that_is_not_there_stops_the_start(start_tiny: Start, tmp_path: Path) -> None:
     missing = tmp_path / "absent/python"
     process = start_tiny(TESSERA_ENGINE="tiny", TESSERA_ENGINE_PYTHON=str(missing))
     _, log = process.communicate(timeout=60)

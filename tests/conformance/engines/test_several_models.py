@@ -10,9 +10,8 @@ from typing import Any
 import httpx2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from tests.conformance.engines.conftest import StartTiny
 from tests.conformance.engines.tiny_engine import GREETING
-from tests.serving import TESSERA, Server, ask, free_port
+from tests.serving import TESSERA, Server, Start, ask, free_port
 from tests.waiting import wait_for
 
 CONFIG = """
@@ -124,9 +123,7 @@ def test_a_key_may_be_for_some_of_the_models(
         ('[models.one]\nengine = "none"\n', "engine is 'none': one of openvino, scripted, tiny is needed"),
     ],
 )
-def test_what_cannot_be_stops_the_start(
-    start_tiny: StartTiny, tmp_path: Path, text: str, message: str
-) -> None:
+def test_what_cannot_be_stops_the_start(start_tiny: Start, tmp_path: Path, text: str, message: str) -> None:
     config = tmp_path / "tessera.toml"
     config.write_text('engine = "scripted"\n' + text)
     process = start_tiny(TESSERA_CONFIG=str(config))
