@@ -97,9 +97,12 @@ async def _serve(
     # With several models, the death of one engine is no reason to end the service.
     processes = [blueprint.process(gives_up=len(blueprints) == 1) for blueprint in blueprints]
     engines = [process for process in processes if process]
-    addresses = [process.path if process else None for process in processes]
-    pairs = zip(blueprints, addresses, strict=True)
-    catalog = catalog_of([(blueprint.settings, blueprint.model(at)) for blueprint, at in pairs])
+    plans = tuple(
+        dataclasses.replace(plan, address=process.path if process else None)
+        for plan, process in zip(models, processes, strict=True)
+    )
+    served = zip(blueprints, plans, strict=True)
+    catalog = catalog_of([(plan.settings, blueprint.model(plan.address)) for blueprint, plan in served])
     with _metrics_directory(settings) as metrics_directory:
         front: Front
         if settings.workers == 1:
@@ -107,8 +110,6 @@ async def _serve(
             records = api.records
             shown = exposition(api.metrics, lambda: _counts(engines))
         else:
-            placed = zip(models, addresses, strict=True)
-            plans = tuple(dataclasses.replace(plan, address=at) for plan, at in placed)
             plan = ApiPlan(dataclasses.replace(settings, models=None), secret, plans)
             front = Workers(plan, shared(listener, settings.workers), metrics_directory)
             records = None
