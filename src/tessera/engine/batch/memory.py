@@ -15,6 +15,7 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -51,7 +52,7 @@ class Kept(Protocol):
 
 
 class Memory:
-    """The books of a process whose engine is ready. Used by the engine's own thread."""
+    """Keeps account of the memory of a process whose engine is ready. Used by the engine's own thread."""
 
     def __init__(self, kept: Kept, most_grammar_bytes: int, measure: Measure) -> None:
         """`measure` returns the bytes that are allocated; None where that is not known."""
@@ -84,7 +85,7 @@ class Memory:
         return due
 
     def look(self, followed: Iterable[FollowedT]) -> FollowedT | None:
-        """Measure, and drop the kept grammars if all grammars together are too large.
+        """Measures, and drops the kept grammars if all grammars together are too large.
 
         If that does not suffice, the request to be ended is returned: the one whose masks took longest, among
         those whose masks are slow.
@@ -119,6 +120,7 @@ class _Mallinfo(ctypes.Structure):
     ]
 
 
+@cache
 def _glibc() -> ctypes.CDLL | None:
     """The C library, if it is one that counts what it has allocated (glibc 2.33 and later)."""
     try:
