@@ -3,9 +3,9 @@
     python -m tessera.server.api FD
 
 FD is an inherited, bound socket. Standard input begins with an `ApiPlan`; after that it is the lifeline,
-which ends when the parent wants this process to stop, or has itself ended. The first byte on standard output
-says that a model can answer; from then on, one byte a second is the heartbeat. SIGTERM begins the shutdown,
-and SIGUSR1 writes the stacks of all threads to standard error.
+which ends when the parent wants this process to stop, or has itself ended. One byte a second on standard
+output is the heartbeat; `READY` says, once, that all models can answer. SIGTERM begins the shutdown, and
+SIGUSR1 writes the stacks of all threads to standard error.
 """
 
 import asyncio
@@ -50,6 +50,8 @@ UVICORN: Mapping[str, Any] = {
     "timeout_keep_alive": 75,
 }
 BEAT_S = 1.0
+BEAT = b"."
+READY = b"+"
 _STDIN = 0
 _STDOUT = 1
 
@@ -97,7 +99,7 @@ class Api:
         )
 
     async def run(self, started: Callable[[], None]) -> None:
-        """Serves until the shutdown has finished; calls `started` once a model can answer."""
+        """Serves until the shutdown has finished; calls `started` once all models can answer."""
         listen(self._listener)
         opening = asyncio.create_task(self._open(started))
         opening.add_done_callback(self._end_if_failed)
@@ -133,7 +135,7 @@ class Api:
                 await start
                 if n_ready == 0:
                     gc.freeze()  # these objects stay: the collector need not look through them again
-                    started()
+            started()
         finally:
             for task in starting:
                 task.cancel()
@@ -152,12 +154,16 @@ async def _work(plan: ApiPlan, listener: socket.socket) -> None:
 
     loop.add_reader(_STDIN, read_lifeline)
 
-    def beat() -> None:
+    def tell(sign: bytes) -> None:
         with suppress(BrokenPipeError):  # the parent has exited: so has the lifeline ended
-            os.write(_STDOUT, b"\n")
+            os.write(_STDOUT, sign)
+
+    def beat() -> None:
+        tell(BEAT)
         loop.call_later(BEAT_S, beat)
 
-    await api.run(beat)
+    beat()
+    await api.run(lambda: tell(READY))
 
 
 def main() -> None:

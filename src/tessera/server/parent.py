@@ -50,7 +50,7 @@ class Front(Protocol):
     """What answers HTTP. Its shutdown has the phases of `server/draining.py`."""
 
     async def run(self, started: Callable[[], None]) -> None:
-        """Serves until the shutdown has finished; calls `started` once a model can answer."""
+        """Serves until the shutdown has finished; calls `started` once all models can answer."""
         ...
 
     def drain(self) -> None:

@@ -19,7 +19,7 @@ from tessera.observe.logs import log
 from tessera.observe.metrics import forget
 from tessera.processes import children
 from tessera.processes.supervision import Pauses, patiently
-from tessera.server.api import BEAT_S, ApiPlan, pack
+from tessera.server.api import BEAT_S, READY, ApiPlan, pack
 from tessera.server.sockets import listen
 
 _logger = logging.getLogger(__name__)
@@ -116,9 +116,7 @@ class Workers:
                 await children.send(process, self._plan)
             if self._leaving.is_set():  # the shutdown began while this process was being started
                 _cut_lifeline(process)
-            if await process.stdout.read(1):
-                ready.set()
-                await self._watch(process, process.stdout)
+            await self._watch(process, process.stdout, ready)
             return await process.wait()
         finally:
             await children.kill(process)
@@ -126,11 +124,15 @@ class Workers:
             if self._metrics_directory:
                 forget(process.pid, self._metrics_directory)
 
-    async def _watch(self, process: Process, beats: asyncio.StreamReader) -> None:
+    async def _watch(self, process: Process, signs: asyncio.StreamReader, ready: asyncio.Event) -> None:
         """Returns when the process has ended, or was killed because its heartbeat stopped."""
+        read = partial(signs.read, _PIPE_BYTES)
+        received = await read()  # its imports may take longer than a hang is allowed to
         with suppress(TimeoutError):
-            while await patiently(partial(beats.read, _PIPE_BYTES), self._n_looks, BEAT_S):
-                pass
+            while received:
+                if READY in received:
+                    ready.set()
+                received = await patiently(read, self._n_looks, BEAT_S)
             return
         log(_logger, "error", "api process hangs, killed", pid=process.pid)
         with suppress(ProcessLookupError):
