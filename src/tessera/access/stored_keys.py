@@ -28,7 +28,7 @@ from tessera.observe.metrics import Metrics
 from tessera.settings import DEFAULTS
 from tessera.store.failures import reason_of
 from tessera.store.holders import Holder
-from tessera.store.threads import call_within
+from tessera.store.threads import call_within, shut_down
 
 T = TypeVar("T")
 
@@ -127,7 +127,7 @@ class StoredKeys:
             self._noting.cancel()
         if self._used:
             await self._note()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        await shut_down(self._threads)
 
     async def _find(self, digest: bytes) -> _Found | None:
         """The key from the cache or from the store; raises `StoreUnavailable`."""

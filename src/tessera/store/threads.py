@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TypeVar
 
 from tessera.errors import StoreUnavailable
 
 T = TypeVar("T")
+
+CLOSING_S = 1.0
 
 
 async def call_within(threads: Executor, call: Callable[[], T], within_s: float) -> T:
@@ -19,3 +21,9 @@ async def call_within(threads: Executor, call: Callable[[], T], within_s: float)
             return await asyncio.get_running_loop().run_in_executor(threads, call)
     except TimeoutError as error:
         raise StoreUnavailable("The store does not answer in time. Send the request again.") from error
+
+
+async def shut_down(threads: ThreadPoolExecutor) -> None:
+    """Waits a moment for the calls that run, so that their connections are back when the database closes."""
+    ending = asyncio.get_running_loop().run_in_executor(None, lambda: threads.shutdown(cancel_futures=True))
+    await asyncio.wait({ending}, timeout=CLOSING_S)

@@ -24,7 +24,7 @@ from tessera.observe.metrics import Metrics, StoreCall
 from tessera.settings import DEFAULTS
 from tessera.store import usage
 from tessera.store.database import Database, WriteConnection, transaction
-from tessera.store.threads import call_within
+from tessera.store.threads import call_within, shut_down
 from tessera.usage.base import CurrentEntry, Written, resolved
 from tessera.usage.heartbeat import Heartbeat
 from tessera.usage.journal.journal import UsageJournal
@@ -115,7 +115,7 @@ class SqlLedger:
         await self._call_store("round", self._leave)
         await asyncio.to_thread(self._journal.close)
         self._thread.stop()
-        self._readers.shutdown(wait=False, cancel_futures=True)
+        await shut_down(self._readers)
 
     def _record(self, entry: LedgerEntry) -> Written:
         if len(self._waiting) >= MAX_WAITING:

@@ -87,6 +87,18 @@ def test_one_that_runs_is_on_the_disk_at_once_and_in_the_store_with_the_next_hea
     assert list(folder.iterdir()) == []
 
 
+def test_the_end_waits_for_the_connections_that_are_in_use(opened: Database, tmp_path: Path) -> None:
+    async def check() -> None:
+        ledger = SqlLedger(opened, tmp_path, Metrics(), heartbeat_s=60)
+        await ledger.start()
+        await asyncio.sleep(0)  # the first sums of days are begun
+        await ledger.aclose()
+
+    for _ in range(5):
+        asyncio.run(check())
+        assert opened.pool.checkedout() == 0  # pyright: ignore[reportAttributeAccessIssue] -- of both pools
+
+
 @pytest.mark.parametrize("heartbeat_s", [60, 0.1], ids=["younger than a heartbeat", "older than a heartbeat"])
 def test_what_a_dead_instance_was_doing_is_interrupted_with_its_last_counts(
     opened: Database, tmp_path: Path, heartbeat_s: float
