@@ -98,7 +98,9 @@ class Settings:
     )
     max_sequences: int = setting(64, integer(1, 1024), "Most sequences that are computed at once.")
     step_tokens: int = setting(256, integer(1, 65536), "Most prompt tokens in one step of the engine.")
-    step_gap_s: float = setting(0.2, number(0.001, 3600), "Most seconds of a step while replies run.")
+    step_gap_s: float = setting(
+        0.2, number(0.001, 3600), "Most seconds of a step while replies run; with prompts, half."
+    )
     precision: Literal["auto", "f32"] = setting(
         "auto", choice("auto", "f32"), "f32 computes exactly, auto what the processor is fastest at."
     )

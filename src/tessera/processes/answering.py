@@ -24,6 +24,8 @@ Answerer: TypeAlias = Callable[[bytes], bytes]
 _STACK_BYTES = 2**28
 """Libraries recurse, as deep as a chain of thousands of definitions."""
 _STDOUT, _STDERR = 1, 2
+_NICENESS = 5
+"""Running replies come before questions that many clients may ask at once."""
 
 
 def serve(prepare: Callable[[bytes], Answerer], *, memory_bytes: int, processor_s: float) -> None:
@@ -33,6 +35,7 @@ def serve(prepare: Callable[[bytes], Answerer], *, memory_bytes: int, processor_
     question and not on what else runs. One that takes more ends the process, as does one that needs more
     memory than `memory_bytes`.
     """
+    os.nice(_NICENESS)
     resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     threading.stack_size(_STACK_BYTES)

@@ -31,9 +31,16 @@ _RISE, _FALL, _MOST = 0.5, 0.2, 2.0
 _USED = 0.9
 """How much of what fits is given to prompts: under a steady load the two parts are only roughly known."""
 
+_WITH_PROMPTS = 0.5
+"""The part of the target that a step with prompts may last. The whole of it is for many streams at once, not
+for one account's long prompts.
+"""
+
 
 class Pace:
-    """Knows what steps cost; a step beside running streams should last `gap_s` at most."""
+    """Knows what steps cost. Beside running streams a step should last `gap_s` at most, and with prompts half
+    of it.
+    """
 
     def __init__(self, gap_s: float) -> None:
         self._gap_s = gap_s
@@ -59,22 +66,22 @@ class Pace:
         before. `beside_prompts`: with the fewest tokens of prompts that a step computes.
         """
         n_beside = PROMPT_TOKENS_AT_LEAST if beside_prompts else 0
-        change = self._fitting(n_beside) / n_before if n_before else _MORE
+        change = self._fitting(n_beside, self._gap_s) / n_before if n_before else _MORE
         return max(DECODING_AT_LEAST, int(n_before * min(max(change, _FEWER), _MORE)))
 
     def prompt_tokens(self, most: int, n_decoding: int = 0) -> int:
-        """How many fit into the target beside so many sequences that decode: a multiple of
+        """How many a step may compute beside so many sequences that decode: a multiple of
         PROMPT_TOKENS_AT_LEAST, so that passes keep their number of rows for a while, or `most` if that is
         less.
         """
-        fitting = min(_USED * self._fitting(n_decoding), most)
+        fitting = min(_USED * self._fitting(n_decoding, _WITH_PROMPTS * self._gap_s), most)
         if fitting == most:
             return most
         n_rounded = int(fitting // PROMPT_TOKENS_AT_LEAST) * PROMPT_TOKENS_AT_LEAST
         return min(most, max(n_rounded, PROMPT_TOKENS_AT_LEAST))
 
-    def _fitting(self, n_beside: int) -> float:
-        """How many tokens fit into the target beside these."""
-        if not self._token_s or math.isinf(self._gap_s):
+    def _fitting(self, n_beside: int, target_s: float) -> float:
+        """How many tokens fit into a step of `target_s` beside these."""
+        if not self._token_s or math.isinf(target_s):
             return math.inf
-        return max(0.0, (self._gap_s - self._step_s) / self._token_s - n_beside)
+        return max(0.0, (target_s - self._step_s) / self._token_s - n_beside)
