@@ -76,12 +76,12 @@ def family(pid: int) -> Iterator[int]:
 
 
 _ROLES = {
-    "grammar_process": "grammars",
-    "validation_process": "validation",
-    "openvino": "engine",
-    "template_process": "templates",
-    "replies_process": "replies",
-    "serve": "api",
+    "tessera.grammars.process": "grammars",
+    "tessera.schemas.validation_process": "validation",
+    "tessera.engine.host.worker": "engine",
+    "tessera.formats.template_process": "templates",
+    "tessera.engine.scripted.replies_process": "replies",
+    "tessera serve": "api",
 }
 
 
