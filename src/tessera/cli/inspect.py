@@ -30,7 +30,7 @@ from tessera.wire.decode import decode_request
 @click.option(
     "--trace",
     is_flag=True,
-    help="Answer the request with the scripted engine, and show the functions that run, with times.",
+    help="Answer the request, and show the functions that run for it, with times.",
 )
 @click.option("--output", type=click.File(), help="Show the events that the text of this file would produce.")
 @with_settings("model", "engine", "cache_dir", "offline", "context_tokens")
