@@ -72,7 +72,7 @@ def document() -> Json:
             "title": "Tessera",
             "version": "1",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
-            "description": "Chat completions as OpenAI's clients speak them. See api.md.",
+            "description": "An OpenAI-compatible Chat Completions API. See api.md.",
         },
         "servers": [{"url": "http://127.0.0.1:8000"}],
         "security": [{"key": []}],
@@ -97,7 +97,7 @@ def _paths() -> Json:
     name = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
     chat = {
         "operationId": "createChatCompletion",
-        "summary": "A reply, whole or streamed.",
+        "summary": "Create a reply, whole or streamed.",
         "requestBody": {
             "required": True,
             "content": {
@@ -106,7 +106,7 @@ def _paths() -> Json:
         },
         "responses": {
             "200": {
-                "description": "The reply; with `stream`, events that hold a ChatCompletionChunk each.",
+                "description": "The reply; with `stream`, events that each contain a ChatCompletionChunk.",
                 "headers": {"X-Request-Id": _text(), "X-Tessera-Ignored-Params": _text(), **_STANDING},
                 "content": {
                     "application/json": {"schema": {"$ref": PLACE + "ChatCompletion"}},
@@ -118,10 +118,12 @@ def _paths() -> Json:
     }
     return {
         "/v1/chat/completions": {"post": chat},
-        "/v1/models": {"get": _get("listModels", "The models.", "CardList", 400, 401)},
+        "/v1/models": {
+            "get": _get("listModels", "List the models that the key may use.", "CardList", 400, 401)
+        },
         "/v1/models/{id}": {
             "parameters": [name],
-            "get": _get("getModel", "One model; ids hold slashes.", "Card", 400, 401, 403, 404),
+            "get": _get("getModel", "Show one model. Ids may contain slashes.", "Card", 400, 401, 403, 404),
         },
         "/v1/usage": {
             "parameters": [
@@ -129,10 +131,10 @@ def _paths() -> Json:
                 _asked("until", _DAY),
                 _asked("by", {"enum": ["day", "model"]}),
             ],
-            "get": _get("getUsage", "What the account has used.", "UsageReport", 400, 401, 503),
+            "get": _get("getUsage", "Show what the key's account has used.", "UsageReport", 400, 401, 503),
         },
-        "/healthz": {"get": _open("healthz", "The process lives.")},
-        "/readyz": {"get": _open("readyz", "Tokens can flow.", 503)},
+        "/healthz": {"get": _open("healthz", "Whether the process is alive.")},
+        "/readyz": {"get": _open("readyz", "Whether the server is ready to answer.", 503)},
     }
 
 
@@ -162,7 +164,7 @@ def _refusal(kinds: list[type[TesseraError]]) -> Json:
     said = [" ".join((kind.__doc__ or "").split()) for kind in kinds if kind is not TesseraError]
     headers = {"X-Request-Id": _text(), "X-Should-Retry": _text(), "Retry-After": _text()}
     return {
-        "description": " / ".join(said) or "A bug; the message holds the request's id.",
+        "description": " / ".join(said) or "A bug in Tessera; the message contains the request's id.",
         "headers": headers,
         "content": {"application/json": {"schema": {"$ref": PLACE + "Error"}}},
     }
@@ -204,10 +206,10 @@ def _complete(request: Json) -> None:
     for name in ("max_tokens", "max_completion_tokens"):
         (number, nothing) = fields[name]["anyOf"]
         fields[name]["anyOf"] = [{**number, "minimum": 1}, {"const": -1}, nothing]
-    fields |= {name: {"description": "Accepted without effect."} for name in sorted(WITHOUT_EFFECT)}
+    fields |= {name: {"description": "Accepted, but has no effect."} for name in sorted(WITHOUT_EFFECT)}
     request["description"] = (
-        "Other fields are ignored and listed in X-Tessera-Ignored-Params. Answered with 400: "
-        f"{', '.join(sorted(REFUSED))}, and all that begin with guided_."
+        "Other fields are ignored and listed in X-Tessera-Ignored-Params. These get 400: "
+        f"{', '.join(sorted(REFUSED))}, and all fields that begin with guided_."
     )
 
 

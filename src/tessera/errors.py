@@ -1,4 +1,4 @@
-"""Everything the service says no with.
+"""Every error of the service and its commands.
 
     TesseraError
     ├── RequestError            400  invalid_request_error
@@ -26,13 +26,13 @@
     │   ├── EngineUnavailable        503  overloaded_error
     │   ├── EngineOverloaded         503  overloaded_error
     │   └── EngineTimeout            504  api_error
-    ├── StartupError            a service does not start; never seen by a client
+    ├── StartupError            the service cannot start; never seen by a client
     ├── ModelError              a model cannot be fetched, converted or read; never seen by a client
-    ├── CommandError            a command cannot do what it was asked; never seen by a client
+    ├── CommandError            a command cannot do its work; never seen by a client
     └── (anything else)         500  a bug: logged with the request id, message not shown
 
 Before the first byte an error becomes the HTTP status; after it, one `data: {"error": …}` and the end of the
-stream. This module knows no HTTP library: its plain values are turned into responses in one place.
+stream. This module uses no HTTP library: its plain values are turned into responses in one place.
 """
 
 from typing import ClassVar, Literal
@@ -106,7 +106,7 @@ class BodyTimeout(RequestError):
 
 
 class BodyTooLarge(RequestError):
-    """The body is over the cap: send less."""
+    """The body is larger than the limit: send less."""
 
     status = 413
     default_code = "request_too_large"
@@ -120,21 +120,21 @@ class UnsupportedMediaType(RequestError):
 
 
 class ModelNotFound(RequestError):
-    """No such model: list them with GET /v1/models."""
+    """The model does not exist: list the models with GET /v1/models."""
 
     status = 404
     default_code = "model_not_found"
 
 
 class EndpointNotFound(RequestError):
-    """No such path."""
+    """The path does not exist."""
 
     status = 404
     default_code = "not_found"
 
 
 class MethodNotAllowed(RequestError):
-    """The path exists, the method does not."""
+    """The path exists, but not with this method."""
 
     status = 405
     default_code = "method_not_allowed"
@@ -149,14 +149,14 @@ class AuthenticationError(TesseraError):
 
 
 class InvalidApiKey(AuthenticationError):
-    """A key was sent and it is not a valid one."""
+    """A key was sent, but it is not valid."""
 
     type = "invalid_request_error"
     default_code = "invalid_api_key"
 
 
 class PermissionDenied(TesseraError):
-    """The key is valid and may not use this model or feature."""
+    """The key is valid, but may not use this model or feature."""
 
     status = 403
     type = "permission_error"
@@ -164,7 +164,7 @@ class PermissionDenied(TesseraError):
 
 
 class LimitExceeded(TesseraError):
-    """A limit of the tier: wait `retry_after_s` and send again."""
+    """A limit of the tier is reached: wait `retry_after_s` and send the request again."""
 
     status = 429
     type = "rate_limit_error"
@@ -189,22 +189,22 @@ class TooManyChoices(TooManyConcurrent):
 
 
 class TooManyBytes(LimitExceeded):
-    """The account sends more bodies than are taken, or larger ones: wait until one was read."""
+    """The account sends too many or too large bodies at once: wait until one has been read."""
 
     default_code = "body_limit_exceeded"
 
 
 class QuotaExhausted(LimitExceeded):
-    """The day's thinking tokens are used up: use direct mode, or wait for tomorrow."""
+    """The day's reasoning tokens are used up: use direct mode, or wait until tomorrow."""
 
     default_code = "thinking_quota_exceeded"
 
 
 class StoreUnavailable(TesseraError):
-    """The store of accounts, keys and usage cannot answer. It says nothing about the key: try again."""
+    """The store of accounts, keys and usage is unavailable. This says nothing about the key: try again."""
 
     reason: str | None = None
-    """What the store said: for its operator, and nobody else."""
+    """The store's own message, for the operator only."""
 
     status = 503
     default_code = "store_unavailable"
@@ -212,7 +212,7 @@ class StoreUnavailable(TesseraError):
 
 
 class EngineError(TesseraError):
-    """The engine could not do its work."""
+    """The engine failed."""
 
     status = 502
     default_code = "engine_error"
@@ -220,13 +220,13 @@ class EngineError(TesseraError):
 
 
 class GenerationFailed(EngineError):
-    """This one generation failed inside the engine; others go on."""
+    """This generation failed inside the engine; others continue."""
 
     default_code = "generation_failed"
 
 
 class GrammarFailed(GenerationFailed):
-    """A grammar or schema cost too much while the reply was made. It would again: send a simpler schema."""
+    """A grammar or schema was too expensive during the reply, and would be again: send a simpler schema."""
 
     status = 422
     type = "invalid_request_error"
@@ -241,9 +241,9 @@ class GrammarTooSlow(GrammarFailed):
 
 
 class SchemaNotMet(GenerationFailed):
-    """The reply breaks a rule that only the check of finished replies knows, for no grammar can hold it.
+    """The reply breaks a rule that no grammar can enforce and only the final validation checks.
 
-    Nothing makes the model keep to that rule the next time: change it, or ask for it in the prompt.
+    Nothing makes the model follow that rule the next time: change it, or state it in the prompt.
     """
 
     status = 422
@@ -253,7 +253,7 @@ class SchemaNotMet(GenerationFailed):
 
 
 class EngineUnavailable(EngineError):
-    """The engine is not there: starting, restarting or draining. Try again."""
+    """The engine is starting or restarting, or the server is shutting down: try again."""
 
     status = 503
     type = "overloaded_error"
@@ -269,36 +269,36 @@ class EngineOverloaded(EngineError):
 
 
 class EngineTimeout(EngineError):
-    """The request's time is up: ask for less, or try again when there is less to do."""
+    """The request's deadline has passed: ask for less, or try again when the load is lower."""
 
     status = 504
     default_code = "engine_timeout"
 
 
 class OperatorError(RequestError):
-    """What an operator asks for, by a command or over the admin API, cannot be done."""
+    """An operator's command or request to the admin API cannot be carried out."""
 
 
 class NotThere(OperatorError):
-    """No such account or key, as the code says: list them."""
+    """The account or key, as the code says, does not exist: list them."""
 
     status = 404
 
 
 class NameTaken(OperatorError):
-    """There is an account of that name: choose another name."""
+    """An account of that name exists already: choose another name."""
 
     status = 409
     default_code = "name_taken"
 
 
 class ModelError(TesseraError):
-    """A model cannot be fetched, converted or read: mend what the message names."""
+    """A model cannot be fetched, converted or read: fix what the message names."""
 
 
 class StartupError(TesseraError):
-    """The service cannot start: a bad setting, a model that is not there. Mend what the message names."""
+    """The service cannot start, for example because of an invalid setting: fix what the message names."""
 
 
 class CommandError(TesseraError):
-    """A command cannot do what it was asked, and nothing was changed. Give it what the message asks for."""
+    """A command cannot do its work, and has changed nothing: do what the message asks for."""

@@ -50,47 +50,52 @@ class Settings:
     host: str = setting("127.0.0.1", NAME, "Address to listen on.")
     port: int = setting(8000, integer(0, 65535), "Port to listen on; 0 takes a free one.")
     api_key: str | None = setting(
-        None, KEY, "A valid API key. Without one a key is made at every start and printed once.", secret=True
+        None,
+        KEY,
+        "A valid API key. Without one, a key is generated at every start and printed once.",
+        secret=True,
     )
     database_url: str | None = setting(
         None,
         URL,
-        "Store of accounts, keys and usage; without it SQLite in the user's data directory.",
+        "Store of accounts, keys and usage; without it, SQLite in the user's data directory.",
         secret=True,
     )
     pepper: str | None = setting(
         None,
         PEPPER,
-        "What keys are hashed with; without it a file beside the SQLite store, which is made once.",
+        "Secret for the HMAC of keys; without it, a file beside the SQLite store, which is created once.",
         secret=True,
     )
     key_cache_s: float = setting(
-        30.0, number(0.1, 30), "Seconds within which a change of an account or a key acts everywhere."
+        30.0, number(0.1, 30), "Seconds within which a change of an account or a key takes effect everywhere."
     )
     model: str | None = setting(
-        None, SPEC, "OpenVINO IR folder, GGUF file or hub id; without one the embedded model is served."
+        None, SPEC, "OpenVINO IR folder, GGUF file or hub id; without it, the embedded model is served."
     )
-    model_name: str | None = setting(None, NAME, "What replies call the model; without one its own name.")
+    model_name: str | None = setting(
+        None, NAME, "Name of the model in replies; without it, the model's own name."
+    )
     aliases: tuple[str, ...] = setting(
-        ("Qwen/Qwen3.6-35B-A3B",), NAMES, "Other names that requests may give for the model."
+        ("Qwen/Qwen3.6-35B-A3B",), NAMES, "Other names by which requests may select the model."
     )
     models: ModelTables | None = setting(  # noqa: RUF009 - a dataclass field
-        None, MODELS, "Several models in place of one, each with settings of its own: see Several models."
+        None, MODELS, "Several models instead of one, each with its own settings: see Several models."
     )
     engine: str = setting(
         "openvino",
         NAME,
-        "What computes; scripted answers without a model: a sentence, or the shortest reply of a schema.",
+        "Inference engine; scripted needs no model and replies with a sentence or the shortest valid JSON.",
     )
     engine_python: Path | None = setting(  # noqa: RUF009 - a dataclass field
-        None, FOLDER, "Python of the environment that the engine runs in; without one, the server's own."
+        None, FOLDER, "Python interpreter of the engine process; without it, the server's own."
     )
     offline: bool = setting(False, SWITCH, "Never use the network to get a model.")
     cache_dir: Path | None = setting(  # noqa: RUF009 - a dataclass field
-        None, FOLDER, "Where models are kept; without it the user's cache directory."
+        None, FOLDER, "Where models are kept; without it, the user's cache directory."
     )
     context_tokens: int | None = setting(
-        None, integer(64, 2**24), "Most tokens of a prompt and its reply; without it, what the model can do."
+        None, integer(64, 2**24), "Most tokens of a prompt and its reply; without it, the model's own limit."
     )
     kv_cache_bytes: int = setting(2**30, size(2**24), "Memory for the keys and values of all requests.")
     grammar_bytes: int = setting(
@@ -99,81 +104,97 @@ class Settings:
     max_sequences: int = setting(64, integer(1, 1024), "Most sequences that are computed at once.")
     step_tokens: int = setting(256, integer(1, 65536), "Most prompt tokens in one step of the engine.")
     step_gap_s: float = setting(
-        0.2, number(0.001, 3600), "Most seconds of a step while replies run; with prompts, half."
+        0.2, number(0.001, 3600), "Target for a step while replies run, in seconds; half of it with prompts."
     )
     precision: Literal["auto", "f32"] = setting(
-        "auto", choice("auto", "f32"), "f32 computes exactly, auto what the processor is fastest at."
+        "auto",
+        choice("auto", "f32"),
+        "f32 computes exactly, auto in the format that is fastest on the processor.",
     )
-    threads: int = setting(0, integer(0, 1024), "Threads of the engine; 0 takes every core.")
+    threads: int = setting(0, integer(0, 1024), "Threads of the engine; 0 uses every core.")
     scripted_tokens_per_s: float = setting(
-        100.0, number(0, 1e6), "The pace of the scripted engine, per sequence; 0 is at once."
+        100.0,
+        number(0, 1e6),
+        "Tokens per second of each sequence of the scripted engine; 0 sends everything at once.",
     )
-    cors_origins: tuple[str, ...] = setting((), ORIGINS, "Origins whose web pages may call; * is any.")
+    cors_origins: tuple[str, ...] = setting(
+        (), ORIGINS, "Origins whose web pages may call the API; * allows any."
+    )
     max_body_bytes: int = setting(8 * 2**20, size(2**10), "Largest body of a request.")
     account_body_bytes: int | None = setting(
-        None, size(2**10), "Bytes for bodies of one account; without it, for two of the largest."
+        None, size(2**10), "Memory for the bodies of one account; without it, enough for two of the largest."
     )
     priority_body_bytes: int | None = setting(
-        None, size(2**10), "Bytes for bodies of a priority; without it, for four of the largest."
+        None,
+        size(2**10),
+        "Memory for the bodies of one priority; without it, enough for four of the largest.",
     )
     body_deadline_s: float = setting(
-        30.0, number(0.1, 3600), "Seconds a body may take to arrive, or wait before it is received."
+        30.0, number(0.1, 3600), "Seconds that a body may take to arrive, or may wait before it is received."
     )
     keep_alive_s: float = setting(
-        10.0, number(0.1, 3600), "Seconds of silence before a stream sends a comment."
+        10.0, number(0.1, 3600), "Seconds without data after which a stream sends a comment."
     )
     send_deadline_s: float = setting(
-        30.0, number(0.1, 3600), "Seconds a client may not read before it is cut."
+        30.0, number(0.1, 3600), "Seconds without reading after which a client is disconnected."
     )
     workers: int = setting(1, integer(1, 64), "API processes, which share one engine.")
     worker_hang_s: float = setting(
         30.0,
         number(2, 3600),
-        "Seconds without a sign of life after which one of several API processes is started again.",
+        "Seconds without a heartbeat after which one of several API processes is restarted.",
     )
     max_running: int | None = setting(
         None, integer(1, 2**20), "Most choices answered at once; without it, as many as the engine can use."
     )
     reserved_share: float = setting(
-        0.1, number(0, 1), "Share of the places that each priority above the lowest has to itself."
+        0.1, number(0, 1), "Share of the places that is reserved for each priority above the lowest."
     )
-    max_queued: int = setting(256, integer(0, 2**20), "Most requests that wait, of each priority.")
-    queue_deadline_s: float = setting(60.0, number(0.01, 3600), "Seconds a request may wait for its turn.")
-    deadline_s: float = setting(600.0, number(0.1, 86_400), "Seconds a request may take in all.")
+    max_queued: int = setting(
+        256, integer(0, 2**20), "Most requests that wait in the queue of each priority."
+    )
+    queue_deadline_s: float = setting(
+        60.0, number(0.01, 3600), "Seconds that a request may wait in the queue."
+    )
+    deadline_s: float = setting(600.0, number(0.1, 86_400), "Seconds that a request may take in total.")
     tiers: Tables | None = setting(  # noqa: RUF009 - a dataclass field
-        None, TABLES, "What tiers may use, over the defaults: see Tiers and limits in Operations."
+        None, TABLES, "Changes to the tiers, and new ones: see Tiers and limits in Operations."
     )
     redis_url: str | None = setting(
         None,
         REDIS_URL,
-        "Where API processes count requests together; without it each has a share.",
+        "Redis or Valkey where API processes count requests together; without it, each applies its share.",
         secret=True,
     )
     engine_hang_s: float = setting(
-        30.0, number(0.5, 3600), "Seconds without a sign of life after which the engine is started again."
+        30.0, number(0.5, 3600), "Seconds without a heartbeat after which the engine is restarted."
     )
-    drain_delay_s: float = setting(
-        0.0, number(0, 600), "Seconds that a load balancer gets to notice a shutdown."
+    drain_delay_s: float = setting(0.0, number(0, 600), "Seconds for a load balancer to notice a shutdown.")
+    shutdown_grace_s: float = setting(
+        30.0, number(0, 3600), "Seconds for running replies to finish at shutdown."
     )
-    shutdown_grace_s: float = setting(30.0, number(0, 3600), "Seconds that running replies get at shutdown.")
     admin_host: str = setting("127.0.0.1", NAME, "Address of the admin listener.")
     admin_port: int | None = setting(
-        None, integer(0, 65535), "Port of the admin listener (metrics); without one there is none."
+        None, integer(0, 65535), "Port of the admin listener (metrics, admin API); without it, there is none."
     )
     admin_key: str | None = setting(
         None,
         ADMIN_KEY,
-        "The key of the admin API; without one, the admin listener has metrics only.",
+        "Key of the admin API; without it, the admin listener has only metrics.",
         secret=True,
     )
     usage_retention_days: int = setting(
-        90, integer(1, 36_500), "Days that a request's usage is kept; then the sums of its day."
+        90,
+        integer(1, 36_500),
+        "Days for which the usage of each request is kept; after that, only sums by day.",
     )
     otlp_endpoint: str | None = setting(
-        None, HTTP_URL, "Collector that gets a trace of every chat request, by OTLP over HTTP."
+        None,
+        HTTP_URL,
+        "OpenTelemetry collector that receives a trace of every chat request, by OTLP over HTTP.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = setting(
-        "info", choice("debug", "info", "warning", "error"), "How much is logged."
+        "info", choice("debug", "info", "warning", "error"), "Least severe level that is logged."
     )
     log_format: Literal["auto", "console", "json"] = setting(
         "auto", choice("auto", "console", "json"), "auto is console on a terminal and json elsewhere."

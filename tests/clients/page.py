@@ -10,8 +10,8 @@ LANGUAGES = ("en", "es")
 
 HEADS = {
     "en": "client|version|reply|stream|tools|several calls|structured|reasoning|usage|cancel|real model",
-    "es": "cliente|versión|respuesta|flujo|herramientas|varias llamadas|con forma|razonamiento|uso|cancelar"
-    "|modelo real",
+    "es": "cliente|versión|respuesta|streaming|herramientas|varias llamadas|salida estructurada|razonamiento"
+    "|uso|cancelar|modelo real",
 }
 DROPPED = {"en": "dropped", "es": "se pierde"}
 YES, NO, NOT_TRIED = "✓", "✗", "–"

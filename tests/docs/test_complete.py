@@ -8,6 +8,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.error_codes import error_codes
 
+from tessera.access.keys import KeyHasher
+from tessera.access.tiers import Tiers
 from tessera.catalog import Model
 from tessera.cli.main import COMMANDS
 from tessera.core.generation import Feature
@@ -15,11 +17,14 @@ from tessera.engine.scripted.engine import ScriptedEngine, ScriptedTokenizer
 from tessera.formats.hermes import HERMES
 from tessera.formats.registry import FORMATS
 from tessera.grammars.turn import MAX_TOOLS_BYTES
+from tessera.http.admin.debug import debug_routes
+from tessera.http.admin.routes import admin_routes
 from tessera.observe import metrics
 from tessera.prompt.support import features
 from tessera.schemas import bounds, patterns, string_formats
 from tessera.schemas.keywords import KEYWORDS, Treatment
 from tessera.settings import OTHER_VARIABLES, ROWS, Row
+from tessera.store.database import open_database
 from tessera.wire.decode import REFUSED, WITHOUT_EFFECT
 from tessera.wire.request import Request
 
@@ -39,6 +44,19 @@ def page(language: str, name: str) -> str:
 def test_every_error_is_in_the_api_page(language: str) -> None:
     assert len(error_codes()) > 10
     assert [code for code in error_codes() if f"`{code}`" not in page(language, "api.md")] == []
+
+
+@LANGUAGES
+def test_every_admin_route_is_in_the_api_page(language: str, tmp_path: Path) -> None:
+    store = open_database(f"sqlite:///{tmp_path / 'tessera.db'}")
+    try:
+        routes = [*admin_routes(store, Tiers(), KeyHasher(b"s" * 32)), *debug_routes([])]
+    finally:
+        store.dispose()
+    paths: list[str] = re.findall(r"`[A-Z]+ (/admin/[^`]+)`", page(language, "api.md"))
+    assert len(routes) > 8
+    shown = {re.sub(r"\{\w+\}", "{}", path) for path in paths}
+    assert {re.sub(r"\{\w+(:\w+)?\}", "{}", route.path) for route in routes} == shown
 
 
 @LANGUAGES

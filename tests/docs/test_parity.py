@@ -43,6 +43,27 @@ def test_both_languages_have_tables_of_the_same_size(english: Path, spanish: Pat
     assert len(rows[0]) == len(rows[1])
 
 
+def anchors(path: Path) -> set[str]:
+    """The anchors of the page's headings: lower case, no punctuation, dashes for spaces."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", path.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+@BOTH
+def test_anchors_are_headings(english: Path, spanish: Path) -> None:
+    links = [
+        ((page.parent / link).resolve() if link else page, anchor)
+        for page in (english, spanish)
+        for link, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", page.read_text())
+    ]
+    assert [(path.name, anchor) for path, anchor in links if anchor not in anchors(path)] == []
+
+
+def test_api_pages_have_anchors() -> None:
+    assert {"json-schema", "the-admin-api"} <= anchors(ENGLISH / "api.md")
+    assert "la-api-de-administración" in anchors(SPANISH / "api.md")
+
+
 @BOTH
 def test_links_lead_somewhere(english: Path, spanish: Path) -> None:
     links = [

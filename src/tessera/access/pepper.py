@@ -29,7 +29,7 @@ def find_pepper(given: str | None, database: Path | None) -> bytes:
             _make(path)
         pepper = path.read_bytes().strip()
     except OSError as error:
-        raise StartupError(f"The pepper {path} cannot be read or made: {error.strerror}.") from error
+        raise StartupError(f"The pepper {path} cannot be read or created: {error.strerror}.") from error
     if len(pepper) < MIN_CHARACTERS:
         raise StartupError(f"The pepper {path} is damaged: it has fewer than {MIN_CHARACTERS} characters.")
     return pepper

@@ -25,7 +25,7 @@ def locate(url: str) -> Address:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise CommandError(f"{url!r} is no URL: {error}.") from error
+        raise CommandError(f"{url!r} is not a URL: {error}.") from error
     if parts.scheme != "http" or not host:
         raise CommandError(f"{url!r} is not of the form http://host:port.")
     if parts.username is not None or parts.query or parts.fragment:

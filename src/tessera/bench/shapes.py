@@ -181,9 +181,9 @@ SHAPES: Mapping[str, Shape] = {
     shape.name: shape
     for shape in (
         Shape("chat", "short questions, long answers", 128, _chat),
-        Shape("long", "a long prompt of its own for each, a short answer", 32, _long),
-        Shape("prefix", "one long system prompt for all, a question of its own for each", 32, _prefix),
-        Shape("tools", "functions, one of which has to be called", 128, _tools),
+        Shape("long", "a different long prompt for each request, short answers", 32, _long),
+        Shape("prefix", "one long system prompt, and a different question for each request", 32, _prefix),
+        Shape("tools", "functions, one of which must be called", 128, _tools),
         Shape("schema", "an answer that follows a JSON Schema", 128, _schema),
     )
 }

@@ -16,16 +16,16 @@ _OPENED = with_settings("database_url")
 
 @click.group()
 def accounts() -> None:
-    """Make, list and change the accounts that keys belong to. ACCOUNT is a name or an id."""
+    """Create, list and change the accounts that keys belong to. ACCOUNT is a name or an id."""
 
 
 @accounts.command()
 @click.argument("name")
-@click.option("--tier", required=True, help="What the account may use, such as lite.")
+@click.option("--tier", required=True, help="The tier of the account, such as lite.")
 @AS_JSON
 @_OPENED
 def create(settings: Settings, name: str, tier: str, as_json: bool) -> None:
-    """Make an account called NAME."""
+    """Create an account called NAME."""
     with changing(settings) as store:
         row = actions.create_account(store, NewAccount(name=name, tier=tier), tiers(settings), by=actor())
     show_one(row, as_json)
@@ -58,7 +58,7 @@ def show_(settings: Settings, account: str, as_json: bool) -> None:
 @AS_JSON
 @_OPENED
 def set_tier(settings: Settings, account: str, tier: str, as_json: bool) -> None:
-    """Move an account to another tier; it acts within 30 seconds."""
+    """Move an account to another tier; this takes effect within 30 seconds."""
     _change(settings, account, AccountChanges(tier=tier), as_json)
 
 
@@ -67,7 +67,7 @@ def set_tier(settings: Settings, account: str, tier: str, as_json: bool) -> None
 @AS_JSON
 @_OPENED
 def disable(settings: Settings, account: str, as_json: bool) -> None:
-    """Let none of its keys be valid any more, within 30 seconds."""
+    """Disable an account: within 30 seconds, none of its keys is valid."""
     _change(settings, account, AccountChanges(disabled=True), as_json)
 
 
@@ -76,7 +76,7 @@ def disable(settings: Settings, account: str, as_json: bool) -> None:
 @AS_JSON
 @_OPENED
 def enable(settings: Settings, account: str, as_json: bool) -> None:
-    """Let its keys be valid again."""
+    """Enable a disabled account: its keys are valid again."""
     _change(settings, account, AccountChanges(disabled=False), as_json)
 
 

@@ -11,17 +11,23 @@ from tessera.settings import Settings
 
 
 @click.command()
-@click.option("--account", metavar="NAME", help="Of this account and its keys, by name or id.")
-@click.option("--key", metavar="ID", help="Of this key.")
-@click.option("--since", metavar="DATE", help="From then on (UTC), as 2026-01-31 or 2026-01-31T18:00:00.")
+@click.option("--account", metavar="NAME", help="Only changes to this account and its keys, by name or id.")
+@click.option("--key", metavar="ID", help="Only changes to this key.")
+@click.option(
+    "--since", metavar="DATE", help="Only changes since then (UTC): 2026-01-31 or 2026-01-31T18:00:00."
+)
 @click.option(
     "--before",
     metavar="ID",
     type=click.IntRange(1, MAX_CHANGE_ID),
-    help="Older than the change of this id.",
+    help="Only changes before the one with this id.",
 )
 @click.option(
-    "--limit", type=click.IntRange(1, MAX_CHANGES), default=100, show_default=True, help="Rows at most."
+    "--limit",
+    type=click.IntRange(1, MAX_CHANGES),
+    default=100,
+    show_default=True,
+    help="Maximum number of rows.",
 )
 @AS_JSON
 @with_settings("database_url")
@@ -34,7 +40,7 @@ def audit(
     limit: int,
     as_json: bool,
 ) -> None:
-    """Show who made, changed and revoked accounts and keys, the latest first."""
+    """Show who created, changed and revoked accounts and keys, the latest first."""
     query = AuditQuery(account=account, key=key, since=since, before=before, limit=limit)
     with changing(settings) as store:
         rows = actions.show_audit(store, query)

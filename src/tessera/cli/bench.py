@@ -57,19 +57,19 @@ def _peers(context: click.Context, parameter: click.Parameter, values: Sequence[
     default="http://127.0.0.1:8000",
     show_default=True,
     show_envvar=True,
-    help="Where the server listens, on this machine.",
+    help="URL of the server, on this machine.",
 )
-@click.option("--name", default="tessera", show_default=True, help="What the results call it.")
+@click.option("--name", default="tessera", show_default=True, help="Name of the server in the results.")
 @click.option(
     "--peer",
     "peers",
     multiple=True,
     metavar="NAME=URL",
     callback=_peers,
-    help="Another server, measured in turns.",
+    help="Another server, measured in turns with the first.",
 )
 @click.option(
-    "--model", help="Which of its models; the first that it lists without one. Peers get their first."
+    "--model", help="Model of the server; without it, the first that it lists. Peers use their first."
 )
 @click.option(
     "--shape",
@@ -80,7 +80,11 @@ def _peers(context: click.Context, parameter: click.Parameter, values: Sequence[
     help="Kinds of requests, separated by commas.",
 )
 @click.option(
-    "--streams", default="1,8,16,32", show_default=True, callback=_streams, help="Requests at once."
+    "--streams",
+    default="1,8,16,32",
+    show_default=True,
+    callback=_streams,
+    help="Numbers of concurrent streams.",
 )
 @click.option(
     "--requests",
@@ -88,27 +92,31 @@ def _peers(context: click.Context, parameter: click.Parameter, values: Sequence[
     type=click.IntRange(1, 10_000),
     default=1,
     show_default=True,
-    help="Of each stream, one after the other, in a round.",
+    help="Requests of each stream in a round, one after the other.",
 )
 @click.option(
-    "--seconds", type=click.FloatRange(0.1, 600), help="Instead of --requests: how long streams go on asking."
+    "--seconds",
+    type=click.FloatRange(0.1, 600),
+    help="Instead of --requests: seconds for which streams send requests.",
 )
 @click.option(
     "--rounds",
     type=click.IntRange(1, 100),
     default=3,
     show_default=True,
-    help="Of each server, after one that does not count.",
+    help="Rounds of each server, after one that does not count.",
 )
 @click.option(
-    "--max-tokens", type=click.IntRange(1, 100_000), help="Longest reply; without it the shape's own."
+    "--max-tokens",
+    type=click.IntRange(1, 100_000),
+    help="Maximum number of tokens of a reply; without it, the shape's own.",
 )
 @click.option(
     "--prompt-tokens",
     type=click.IntRange(16, 200_000),
     default=2000,
     show_default=True,
-    help="About how long long prompts are.",
+    help="Approximate number of tokens of long prompts.",
 )
 @click.option(
     "--deadline",
@@ -117,12 +125,12 @@ def _peers(context: click.Context, parameter: click.Parameter, values: Sequence[
     show_default=True,
     help="Seconds that a request may take.",
 )
-@click.option("--seed", type=click.IntRange(0), help="Asks the questions of an earlier run again.")
+@click.option("--seed", type=click.IntRange(0), help="Repeat the questions of an earlier run.")
 @click.option(
     "--json",
     "json_file",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write everything to this file.",
+    help="Write all results to this file.",
 )
 @click.option(
     "--svg", "svg_file", type=click.Path(dir_okay=False, path_type=Path), help="Write a plot to this file."
@@ -146,11 +154,11 @@ def bench(
     json_file: Path | None,
     svg_file: Path | None,
 ) -> None:
-    """Load a server on this machine, any that speaks OpenAI's API, and show how fast it answers.
+    """Load a server on this machine that speaks OpenAI's API, and show how fast it answers.
 
-    The key comes from TESSERA_API_KEY, never from a flag, and is sent to peers too. Servers take turns, round
-    by round, with the same questions; what is shown are medians over the rounds. Ctrl-C ends the
-    measurement and shows what there is.
+    The key comes from TESSERA_API_KEY, never from a flag, and is also sent to peers. Servers take turns,
+    round by round, with the same questions; the results are medians over the rounds. Ctrl-C ends the run and
+    shows the results so far.
     """
     limits = Limits(n_requests, seconds, deadline)
     seed = secrets.randbelow(10**6) if seed is None else seed
@@ -160,7 +168,7 @@ def bench(
     api_key = os.environ.get("TESSERA_API_KEY", "").strip() or None
     findings, interrupted = Findings(), False
     if name in peers:
-        raise click.UsageError(f"--peer: {name} is what the server itself is called; see --name.")
+        raise click.UsageError(f"--peer: {name} is already the name of the server itself; see --name.")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         servers = runner.run(_find({name: url, **peers}, api_key, model))
         try:

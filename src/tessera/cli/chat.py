@@ -43,13 +43,13 @@ class ChatFailed(TesseraError):
     default="http://127.0.0.1:8000",
     show_default=True,
     show_envvar=True,
-    help="Where the server listens.",
+    help="URL of the server.",
 )
 @click.option("--api-key", envvar="TESSERA_API_KEY", show_envvar=True, help="The key that `serve` printed.")
-@click.option("--model", help="Which of the server's models; its default without one.")
-@click.option("--system", help="Instructions for the whole conversation.")
-@click.option("--temperature", type=click.FloatRange(0, 2), help="0 always takes the likeliest token.")
-@click.option("--max-tokens", type=click.IntRange(1), help="Longest reply.")
+@click.option("--model", help="Model of the server; without it, the server's default.")
+@click.option("--system", help="System message for the whole conversation.")
+@click.option("--temperature", type=click.FloatRange(0, 2), help="0 always selects the most likely token.")
+@click.option("--max-tokens", type=click.IntRange(1), help="Maximum number of tokens of a reply.")
 @click.option("--thinking", is_flag=True, help="Let the model reason first, if it can.")
 @click.argument("message", nargs=-1)
 def chat(
@@ -62,7 +62,7 @@ def chat(
     thinking: bool,
     message: tuple[str, ...],
 ) -> None:
-    """Talk to a running server. With MESSAGE: one question, one answer, and the end.
+    """Chat with a running server. With MESSAGE, ask one question and exit after the answer.
 
     In a conversation: /new starts over, /exit or Ctrl-D ends, Ctrl-C stops a reply.
     """

@@ -26,19 +26,23 @@ from tessera.wire.decode import decode_request
 
 @click.command()
 @click.argument("request_file", metavar="REQUEST", type=click.File("rb"))
-@click.option("--run", "start", is_flag=True, help="Start the engine and show the events of its reply.")
-@click.option("--trace", is_flag=True, help="Answer it, and show the functions that it passes, with times.")
-@click.option("--output", type=click.File(), help="Show the events that the text of this file would become.")
+@click.option("--run", "start", is_flag=True, help="Start the engine and show the events of a real reply.")
+@click.option(
+    "--trace",
+    is_flag=True,
+    help="Answer the request, and show the functions that run for it, with times.",
+)
+@click.option("--output", type=click.File(), help="Show the events that the text of this file would produce.")
 @with_settings("model", "engine", "cache_dir", "offline", "context_tokens")
 def inspect(
     settings: Settings, request_file: BinaryIO, start: bool, trace: bool, output: TextIO | None
 ) -> None:
-    """Show what becomes of a request. REQUEST is a file with its JSON body; - is standard input.
+    """Show how a request is processed. REQUEST is a file with its JSON body; - is standard input.
 
-    Prints the segments of the rendered prompt, the token ids with their text, and the sampling. With --output
-    or --run also the events of a reply, a line for each: of a text that is given, in which control tokens are
-    written by name, or of what the model writes. With --trace instead the functions of Tessera that the
-    request passes on its way through the HTTP application, in the order of their first call.
+    Prints the segments of the rendered prompt, the token ids with their text, the grammar, and the sampling
+    parameters. With --output or --run, also prints the events of a reply, one per line: of a given text, in
+    which control tokens are written by name, or of the model's real reply. With --trace, prints instead the
+    functions of Tessera that run for the request in the HTTP application, in the order of their first call.
     """
     body = request_file.read()
     if trace:

@@ -16,18 +16,18 @@ from tessera.settings import Settings
 
 NEVER, ALL = "never", "all"
 _OPENED = with_settings("database_url")
-_NAME_HELP = "What it is called, such as dev."
-_EXPIRES_HELP = "Date (UTC) on which it ends, as 2030-12-31 or 2030-12-31T18:00:00"
-_MODELS_HELP = "The models that it may use, separated by commas"
+_NAME_HELP = "Name of the key, such as dev."
+_EXPIRES_HELP = "Date (UTC) on which the key expires, such as 2030-12-31 or 2030-12-31T18:00:00"
+_MODELS_HELP = "Models that the key may use, separated by commas"
 _BURST_RPM = click.option(
-    "--burst-rpm", type=click.IntRange(1), help="Requests a minute in bursts, for a while."
+    "--burst-rpm", type=click.IntRange(1), help="Requests per minute in bursts, until --burst-until."
 )
 _BURST_UNTIL = click.option("--burst-until", metavar="DATE", help="Date (UTC) on which --burst-rpm ends.")
 
 
 @click.group()
 def keys() -> None:
-    """Make, list, change and revoke API keys. ACCOUNT is a name or an id, ID a key's id."""
+    """Create, list, change and revoke API keys. ACCOUNT is a name or an id, and ID is the id of a key."""
 
 
 @keys.command()
@@ -49,7 +49,7 @@ def create(
     burst_until: str | None,
     as_json: bool,
 ) -> None:
-    """Make a key for an account. Its secret is shown once, now, and kept nowhere."""
+    """Create a key for an account. Its secret is shown only now and is not stored."""
     sent = _sent(name, expires, models, burst_rpm, burst_until)
     hasher = KeyHasher(pepper(settings))
     with changing(settings) as store:
@@ -70,7 +70,7 @@ def create(
 @AS_JSON
 @_OPENED
 def list_(settings: Settings, account: str | None, as_json: bool) -> None:
-    """Show the keys of an account, without ACCOUNT those of all."""
+    """Show the keys of an account or, without ACCOUNT, of all accounts."""
     with changing(settings) as store:
         rows = actions.list_keys(store, account)
     show(rows, as_json, "No keys yet: tessera keys create ACCOUNT --name NAME.")
@@ -92,7 +92,7 @@ def show_(settings: Settings, id: str, as_json: bool) -> None:
 @AS_JSON
 @_OPENED
 def revoke(settings: Settings, id: str, as_json: bool) -> None:
-    """End a key for good, within 30 seconds."""
+    """Revoke a key permanently; this takes effect within 30 seconds."""
     with changing(settings) as store:
         row = actions.revoke_key(store, id, by=actor())
     show_one(row, as_json)
@@ -119,7 +119,7 @@ def update(
     no_burst: bool,
     as_json: bool,
 ) -> None:
-    """Change a key; what is not named stays. It acts within 30 seconds."""
+    """Change a key; only the given options change. This takes effect within 30 seconds."""
     ended: dict[str, Any] = {"burst_rpm": None, "burst_until_s": None} if no_burst else {}
     changes = KeyChanges(**ended | _sent(name, expires, models, burst_rpm, burst_until))
     with changing(settings) as store:

@@ -12,15 +12,15 @@ from tessera.errors import CommandError, ModelError, StartupError, TesseraError
 
 COMMANDS: Mapping[str, str] = {
     "serve": "Serve a model behind OpenAI's API.",
-    "accounts": "Make, list and change accounts.",
-    "keys": "Make, list, change and revoke API keys.",
-    "store": "Bring the store of accounts up to date, and look at it.",
+    "accounts": "Create, list and change accounts.",
+    "keys": "Create, list, change and revoke API keys.",
+    "store": "Upgrade the store of accounts, and check it.",
     "audit": "Show who changed accounts and keys, and when.",
-    "usage": "Add up what accounts, keys and models have used.",
+    "usage": "Report what accounts, keys and models have used.",
     "models": "List, fetch, verify and remove cached models.",
-    "chat": "Talk to a running server in the terminal.",
+    "chat": "Chat with a running server in the terminal.",
     "bench": "Measure how fast a server on this machine answers.",
-    "inspect": "Show what becomes of a request: segments, tokens, events.",
+    "inspect": "Show how a request is processed: segments, tokens, events.",
 }
 
 
@@ -63,5 +63,5 @@ class Commands(click.Group):
 def main() -> None:
     """Chat completions with open models, on your own machine.
 
-    `tessera serve` is all it takes; every command has its own --help.
+    `tessera serve` starts the server. Every command has its own --help.
     """

@@ -21,7 +21,7 @@ def models() -> None:
 @models.command("list")
 @with_settings("cache_dir")
 def list_(settings: Settings) -> None:
-    """Show every cached model: name, size, where it came from, folder."""
+    """Show the name, size, origin and folder of every cached model."""
     cache = open_cache(settings)
     entries = cache.entries()
     for entry in entries:
@@ -35,7 +35,7 @@ def list_(settings: Settings) -> None:
 @click.argument("model", required=False)
 @with_settings("cache_dir", "offline")
 def pull(settings: Settings, model: str | None) -> None:
-    """Fetch and convert MODEL, a hub id or a GGUF file; without one, the configured or the embedded model.
+    """Fetch and convert MODEL, a hub id or a GGUF file; without it, the configured or the embedded model.
 
     Prints the folder that `tessera serve` would serve.
     """
@@ -48,7 +48,7 @@ def pull(settings: Settings, model: str | None) -> None:
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 @with_settings("cache_dir")
 def verify(settings: Settings, names: tuple[str, ...]) -> None:
-    """Read every file of the named models (all without a name) and compare it with what it was."""
+    """Check every file of the named models, or of all models, against its hash."""
     n_damaged = 0
     for entry in _chosen(open_cache(settings), names):
         try:
@@ -59,7 +59,7 @@ def verify(settings: Settings, names: tuple[str, ...]) -> None:
             n_damaged += 1
             click.echo(f"{entry.name}\tdamaged: {damage.message}")
     if n_damaged:
-        raise CommandError(f"{n_damaged} damaged; remove and pull again.")
+        raise CommandError(f"{n_damaged} damaged: remove and pull them again.")
 
 
 @models.command()

@@ -13,7 +13,7 @@ from tessera.settings import Settings
 def serve(settings: Settings) -> None:
     """Serve a model behind OpenAI's API.
 
-    The first start fetches and converts the model; later ones need no network. When tokens can flow, a line
-    `export TESSERA_API_KEY=…` is printed, unless that variable is set already.
+    The first start fetches and converts the model; later ones need no network. When the server is ready, it
+    prints a line `export TESSERA_API_KEY=…`, unless that variable is already set.
     """
     run_service(settings, TerminalProgress())

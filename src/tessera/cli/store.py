@@ -16,14 +16,14 @@ _OPENED = with_settings("database_url")
 
 @click.group()
 def store() -> None:
-    """Bring the store up to date, take it back, and look whether it is whole."""
+    """Upgrade, downgrade and check the store of accounts, keys and usage."""
 
 
 @store.command()
 @AS_JSON
 @_OPENED
 def upgrade(settings: Settings, as_json: bool) -> None:
-    """Make the tables that this version needs. `tessera serve` does it by itself."""
+    """Upgrade the tables to this version. `tessera serve` does this by itself."""
     with opened(settings) as found:
         migration.upgrade(found)
         _show(found, settings, as_json)
@@ -34,7 +34,7 @@ def upgrade(settings: Settings, as_json: bool) -> None:
 @AS_JSON
 @_OPENED
 def downgrade(settings: Settings, revision: str, as_json: bool) -> None:
-    """Go back to an older revision, `base` for empty; what only the newer one keeps is lost."""
+    """Go back to revision REV (`base` removes all tables); data that only newer revisions have is lost."""
     with opened(settings) as found:
         migration.downgrade(found, revision)
         _show(found, settings, as_json)
@@ -44,7 +44,7 @@ def downgrade(settings: Settings, revision: str, as_json: bool) -> None:
 @AS_JSON
 @_OPENED
 def check(settings: Settings, as_json: bool) -> None:
-    """Say where the store is and whether it is as this version needs it; exit status 1 if it is not."""
+    """Show where the store is and whether its tables are those of this version; exit status 1 if not."""
     with opened(settings) as found:
         if not _show(found, settings, as_json):
             sys.exit(1)

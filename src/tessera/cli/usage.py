@@ -24,12 +24,12 @@ from tessera.wire.usage import read_day
 
 
 @click.command()
-@click.option("--account", metavar="NAME", help="Of this account, by name or id.")
-@click.option("--key", metavar="ID", help="Of this key.")
-@click.option("--since", metavar="DAY", help="From this day on, such as 2026-01-31, in UTC.")
-@click.option("--until", metavar="DAY", help="Up to this day and with it.")
+@click.option("--account", metavar="NAME", help="Only this account, by name or id.")
+@click.option("--key", metavar="ID", help="Only this key.")
+@click.option("--since", metavar="DAY", help="First day in UTC, such as 2026-01-31.")
+@click.option("--until", metavar="DAY", help="Last day in UTC, included.")
 @click.option(
-    "--by", type=click.Choice(get_args(GroupBy)), default="day", show_default=True, help="One row for each."
+    "--by", type=click.Choice(get_args(GroupBy)), default="day", show_default=True, help="Group rows by this."
 )
 @click.option("--format", "form", type=click.Choice(["table", "json", "csv", "parquet"]), default="table")
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
@@ -46,7 +46,7 @@ def usage(
     as_json: bool,
     output: Path | None,
 ) -> None:
-    """Add up requests and their tokens. What clients were refused is not among them."""
+    """Report the number of requests and their tokens. Rejected requests are not included."""
     form = "json" if as_json else form
     if form == "table" and output:
         raise OperatorError("--output needs --format json, csv or parquet.")
@@ -94,7 +94,7 @@ _WRITERS: Mapping[str, Callable[[GroupBy, Sequence[Row]], bytes]] = {
 def _deliver(written: bytes, output: Path | None, *, is_text: bool) -> None:
     if output is None:
         if not is_text and sys.stdout.isatty():
-            raise OperatorError("Parquet is not for a terminal: name a file with --output.")
+            raise OperatorError("Parquet cannot be shown on a terminal: name a file with --output.")
         click.echo(written, nl=False)
         return
     try:

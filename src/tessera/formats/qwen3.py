@@ -92,7 +92,7 @@ _TOOLS_END_SEGMENTS = tuple(markup(_TOOLS_END))
 
 def _check(messages: Sequence[Message]) -> None:
     if not messages:
-        raise RequestError("There are no messages: send at least one of the user.", param="messages")
+        raise RequestError("There are no messages: send at least one user message.", param="messages")
     if any(isinstance(message, SystemMessage) for message in messages[1:]):
         raise RequestError("The system message must be the first one.", param="messages")
 

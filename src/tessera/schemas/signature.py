@@ -179,4 +179,4 @@ def _unions(schema: JsonObject) -> Iterator[Sequence[Json]]:
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not JSON")

@@ -172,7 +172,7 @@ def _sqlite(url: sqlalchemy.URL, synchronous: str) -> Database:
         if not path.exists():
             path.touch(mode=0o600)
     except OSError as error:
-        raise StartupError(f"The store {url.database} cannot be made: {error.strerror}.") from error
+        raise StartupError(f"The store {url.database} cannot be created: {error.strerror}.") from error
 
     @event.listens_for(engine, "connect")
     def prepare(connection: SqliteConnection, record: object) -> None:  # pyright: ignore[reportUnusedFunction]

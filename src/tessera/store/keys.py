@@ -138,7 +138,9 @@ def _check(terms: Terms) -> None:
             "A burst has both a number of requests a minute and a date at which it ends.", param=missing
         )
     if terms.burst_rpm is not None and not 0 < terms.burst_rpm < 2**31:
-        raise OperatorError("Requests a minute are a whole number from 1 to 2147483647.", param="burst_rpm")
+        raise OperatorError(
+            "Requests per minute must be a whole number from 1 to 2147483647.", param="burst_rpm"
+        )
 
 
 def _check_models(names: tuple[str, ...]) -> None:
@@ -147,4 +149,4 @@ def _check_models(names: tuple[str, ...]) -> None:
             f"A key is for 1 to {_MAX_MODELS} models, or for all: name them, or revoke it.", param="models"
         )
     if wrong := [name for name in names if not can_be_name(name, _MAX_MODEL_NAME)]:
-        raise OperatorError(f"{wrong[0][:MAX_NAME]!r} is no name of a model.", param="models")
+        raise OperatorError(f"{wrong[0][:MAX_NAME]!r} is not the name of a model.", param="models")

@@ -46,7 +46,7 @@ class TimeoutConnection(Connection[TupleRow]):
                     heard_s = time.monotonic()
                 elif time.monotonic() - heard_s > self.silence_s:
                     self.close()
-                    raise OperationalError("the server has fallen silent")
+                    raise OperationalError("the server does not respond")
                 wanted = gen.send(ready)
         except StopIteration as end:
             return end.value

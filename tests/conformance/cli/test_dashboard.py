@@ -3,7 +3,7 @@
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from tessera.observe import metrics
 
 DASHBOARD = Path(__file__).parents[3] / "deploy/grafana/tessera.json"
 BY_PROMETHEUS = {"job", "instance"}
-UNITS = {"short", "none", "s", "percentunit", "reqps", "ops"}
+UNITS = {"short", "none", "s", "percentunit", "reqps", "ops", "bytes"}
 
 Labels = Mapping[str, set[str]]
 
@@ -95,6 +95,19 @@ def test_every_metric_and_label_of_the_dashboard_is_there(labels: Labels) -> Non
         renamed = {known: values for known, values in labels.items() if known != name}
         assert [each for each in wanted if missing(each, renamed)], name
     assert missing('sum by (kind, key) (tessera_requests_refused_total{status="1"})', labels)
+
+
+def families(names: Iterable[str]) -> set[str]:
+    """The names without what tells the samples of one metric apart."""
+    return {re.sub(r"_(total|bucket|sum|count|created)$", "", name) for name in names}
+
+
+def test_every_metric_is_on_the_dashboard(labels: Labels) -> None:
+    shown = families(
+        name for each in expressions(json.loads(DASHBOARD.read_text())) for name in asked_for(each)
+    )
+    assert len(families(labels)) > 25
+    assert families(labels) - shown == set()
 
 
 def test_the_dashboard_is_tidy() -> None:

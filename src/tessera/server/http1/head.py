@@ -89,7 +89,7 @@ class RequestHead:
                 raise InvalidHttp("Content-Length is not a number of bytes.")
             return SizedBody(int(length or b"0"))
         if coding.strip().lower() != b"chunked" or self.get_http_version() != "1.1":
-            raise InvalidHttp("The only Transfer-Encoding that is taken is chunked, in HTTP/1.1.")
+            raise InvalidHttp("The only supported Transfer-Encoding is chunked, in HTTP/1.1.")
         if length is not None:
             raise InvalidHttp("A request has either Content-Length or Transfer-Encoding.")
         return ChunkedBody()
@@ -151,7 +151,7 @@ class RequestHead:
         names = [name for name, _ in self.headers]
         for name in SINGLE:
             if names.count(name) > 1:
-                raise InvalidHttp(f"{name.decode().title()} is there more than once.")
+                raise InvalidHttp(f"{name.decode().title()} occurs more than once.")
         self._check_host()
         if self.url.count(b"%") + self.url.count(b"&") > MAX_TARGET_PARTS:
             raise InvalidHttp("The target of the request has too many escapes or parameters.")
