@@ -392,7 +392,7 @@ def test_a_server_that_is_not_there_or_takes_no_such_key_is_said_so(serve: Any) 
         (["--shape", "chat,poem"], "poem is not one of chat, long"),
         (["--streams", "1,0"], "'1,0' is not a list of numbers"),
         (["--peer", "other"], "'other' is not of the form NAME=URL"),
-        (["--peer", "tessera=http://127.0.0.1:1"], "--peer: tessera is already the name of the server itself"),
+        (["--peer", "tessera=http://127.0.0.1:1"], "--peer: tessera is already the name of the server"),
         (["--api-key", "x"], "--api-key"),
     ],
 )
