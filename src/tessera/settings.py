@@ -130,12 +130,16 @@ class Settings:
         "Seconds without a sign of life after which one of several API processes is started again.",
     )
     max_running: int | None = setting(
-        None, integer(1, 2**20), "Most choices answered at once; without it, as many as the engine can use."
+        None,
+        integer(1, 2**20),
+        "Most choices of a model answered at once; without it, as many as its engine can use.",
     )
     reserved_share: float = setting(
         0.1, number(0, 1), "Share of the places that each priority above the lowest has to itself."
     )
-    max_queued: int = setting(256, integer(0, 2**20), "Most requests that wait, of each priority.")
+    max_queued: int = setting(
+        256, integer(0, 2**20), "Most requests that wait for a model, of each priority."
+    )
     queue_deadline_s: float = setting(60.0, number(0.01, 3600), "Seconds a request may wait for its turn.")
     deadline_s: float = setting(600.0, number(0.1, 86_400), "Seconds a request may take in all.")
     tiers: Tables | None = setting(  # noqa: RUF009 - a dataclass field

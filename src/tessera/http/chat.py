@@ -8,7 +8,7 @@ from dataclasses import replace
 from starlette.types import Receive, Scope, Send
 
 from tessera.access.gate import Permit
-from tessera.access.queue import Places
+from tessera.access.queue import EngineQueue, Places
 from tessera.catalog import Model
 from tessera.core.chat import Caller
 from tessera.core.record import RequestRecord, RequestStep
@@ -84,15 +84,18 @@ class ChatCompletions:
     ) -> Exchange:
         """Receives and decodes the body. What would be refused anyway is refused before it costs anything."""
         service = self._service
-        service.queue.check(record.account, caller.priority)
+        refusals = [queue.refusal(record.account, caller.priority) for queue in service.queues.values()]
+        if all(refusals) and refusals[0]:
+            raise refusals[0]
         sent = await read_body(scope, receive, service.limits, body.reserve)
         request, options = await body.decode(sent, decode_request)
-        model = service.catalog.find(request.model)
+        model = service.catalog.find(request.model, context_of(scope).required_permit.identity.models)
         header = _header(model)
         record.ask(request, reply_id=header.id, model=model.id, streamed=options.stream)
         _require_ready(model)
         check_length(request, model, caller)
-        service.queue.check(record.account, caller.priority)
+        if refusal := service.queues[model.id].refusal(record.account, caller.priority):
+            raise refusal
         record.reach(RequestStep.READ)
         return Exchange(
             scope=scope,
@@ -128,26 +131,27 @@ class ChatCompletions:
     @asynccontextmanager
     async def _place(self, to: Exchange, caller: Caller, body: RequestBody) -> AsyncGenerator[None]:
         """Holds a place at the engine for each choice, after a wait if need be."""
-        queue = self._service.queue
+        queue = self._service.queues[to.model.id]
         place = queue.join(to.record.account, caller.priority, to.request.n)
         to.record.reach(RequestStep.QUEUED)
         try:
             if place.state == "waiting":
-                await while_present(to.receive, self._wait(to, place))
+                await while_present(to.receive, _wait(to, queue, place))
             body.release()
             to.record.reach(RequestStep.STARTED)
             yield
         finally:
             queue.leave(place)
 
-    async def _wait(self, to: Exchange, place: Places) -> None:
-        async with to.deadline:
-            await self._service.queue.wait(place)
-
 
 def _caller(permit: Permit, trace_id: str) -> Caller:
     tier = permit.identity.tier
     return replace(permit.identity.caller, trace_id=trace_id, context_tokens=tier.context_tokens)
+
+
+async def _wait(to: Exchange, queue: EngineQueue, place: Places) -> None:
+    async with to.deadline:
+        await queue.wait(place)
 
 
 def _require_ready(model: Model) -> None:
