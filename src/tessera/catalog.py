@@ -1,6 +1,6 @@
 """A served model: an engine, its tokenizer and format, and the names that it answers to."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -94,15 +94,20 @@ class Catalog:
             for id, model in self._models.items()
         }
 
-    def find(self, name: str | None) -> Model:
-        """The model of that id or alias; raises `ModelNotFound`."""
+    def find(self, name: str | None, usable: Set[str] | None = None) -> Model:
+        """The model of that id or alias; raises `ModelNotFound`, which names the models of which a name is
+        `usable`; None is all.
+        """
         wanted = self._default if name is None else name
         model = self._models.get(self._aliases.get(wanted, wanted))
         if model is None:
-            known = ", ".join([*self._models, *self._aliases])
-            raise ModelNotFound(
-                f"The model '{wanted[:200]}' does not exist here. Send one of: {known}.", param="model"
-            )
+            shown = [
+                name
+                for name, model in self.names()
+                if usable is None or not usable.isdisjoint(self.names_of(model))
+            ]
+            advice = f"Send one of: {', '.join(shown)}." if shown else "This key may use none that do."
+            raise ModelNotFound(f"The model '{wanted[:200]}' does not exist here. {advice}", param="model")
         return model
 
     @property
