@@ -90,8 +90,8 @@ class Catalog:
         self._aliases = dict(aliases)
         self._default = default
         self._names_of = {
-            id: frozenset(name for name, named in self.names() if named is model)
-            for id, model in self._models.items()
+            id: frozenset({id, *(alias for alias, named in aliases.items() if named == id)})
+            for id in self._models
         }
 
     def find(self, name: str | None, usable: Set[str] | None = None) -> Model:
@@ -101,12 +101,8 @@ class Catalog:
         wanted = self._default if name is None else name
         model = self._models.get(self._aliases.get(wanted, wanted))
         if model is None:
-            shown = [
-                name
-                for name, model in self.names()
-                if usable is None or not usable.isdisjoint(self.names_of(model))
-            ]
-            advice = f"Send one of: {', '.join(shown)}." if shown else "This key may use none that do."
+            shown = ", ".join(name for name, _ in self.names(usable))
+            advice = f"Send one of: {shown}." if shown else "This key may use none that do."
             raise ModelNotFound(f"The model '{wanted[:200]}' does not exist here. {advice}", param="model")
         return model
 
@@ -118,13 +114,11 @@ class Catalog:
     def models(self) -> tuple[Model, ...]:
         return tuple(self._models.values())
 
-    def names(self) -> list[tuple[str, Model]]:
-        """Every name that `find` takes, ids before aliases."""
-        aliases = [(alias, self._models[id]) for alias, id in self._aliases.items()]
-        return [
-            *self._models.items(),
-            *((name, model) for name, model in aliases if name not in self._models),
-        ]
+    def names(self, usable: Set[str] | None = None) -> list[tuple[str, Model]]:
+        """Every name that `find` takes, ids before aliases, of the models of which a name is `usable`."""
+        ids = dict.fromkeys([*self._models, *self._aliases])
+        named = [(name, self._models[self._aliases.get(name, name)]) for name in ids]
+        return [each for each in named if usable is None or not usable.isdisjoint(self.names_of(each[1]))]
 
     def names_of(self, model: Model) -> frozenset[str]:
         """Every name that `find` takes for it."""

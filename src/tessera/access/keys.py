@@ -9,7 +9,7 @@ import hmac
 import re
 import secrets
 import string
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from typing import NewType, Protocol
 
@@ -22,6 +22,7 @@ AccountId = NewType("AccountId", str)
 
 PREFIX = "sk-tessera-"
 _SYNTAX = re.compile(r"[\x21-\x7e]{8,256}")
+_N_INDEX = 16  # bytes of a digest that are looked up; the whole is compared in constant time
 _SHOWN_FROM = 32  # characters: all but seven of them stay secret
 _HOW = "Send it as 'Authorization: Bearer sk-tessera-…'."
 
@@ -43,6 +44,10 @@ class Identity:
     rate: Rate
     caller: Caller
     models: frozenset[str] | None = None
+
+    def may_use(self, names: Set[str]) -> bool:
+        """Whether the key is for the model of these names."""
+        return self.models is None or not self.models.isdisjoint(names)
 
 
 class KeyRing(Protocol):
@@ -121,10 +126,10 @@ class Keys:
         """Adds one of the account's keys; it may have any number of them."""
         if not well_formed(key):
             raise ValueError("an API key has 8 to 256 printable ASCII characters and no spaces")
-        index, rest = self._halves(key)
+        digest = self._hasher.digest(key)
         caller = Caller(self._hasher.salt(account), tier.priority)
         identity = Identity(account, f"{account}-{key[-4:]}", key[-4:], tier, tier.rate, caller)
-        self._identities[index] = rest, identity
+        self._identities[digest[:_N_INDEX]] = digest, identity
 
     async def identify(self, authorization: str | None) -> Identity:
         return self.check(authorization)
@@ -139,11 +144,6 @@ class Keys:
 
     def find(self, key: str) -> Identity | None:
         """None if it is not one of these keys."""
-        index, rest = self._halves(key)
-        kept, identity = self._identities.get(index, (bytes(len(rest)), None))
-        return identity if hmac.compare_digest(kept, rest) else None
-
-    def _halves(self, key: str) -> tuple[bytes, bytes]:
-        """The half of the digest that is looked up, and the half that is compared in constant time."""
         digest = self._hasher.digest(key)
-        return digest[:16], digest[16:]
+        kept, identity = self._identities.get(digest[:_N_INDEX], (bytes(len(digest)), None))
+        return identity if hmac.compare_digest(kept, digest) else None

@@ -2,7 +2,7 @@
 
 A record is made as soon as the key of a chat request is known, and it is filled on the way. Three readers use
 it, and keep no times or counts of their own: the metrics and the log (`observe/requests.py`), the ledger
-(`usage/recording.py`) and the span (`observe/spans.py`). It holds nothing of what was said: no message, no
+(`usage/base.py`) and the span (`observe/spans.py`). It holds nothing of what was said: no message, no
 schema, no stop string.
 """
 
@@ -183,7 +183,7 @@ class RequestRecord:
             model=asked.model,
             mode=asked.mode.value,
             streamed=asked.streamed,
-            begun_s=self.times_ns()[RequestStep.READ] / 1e9,
+            begun_s=self.received_ns / 1e9 + self._after_s[RequestStep.READ],
             usage=self.tally.usage,
             finish=self.outcome if ended else OPEN,
             waited_s=self.after_s(RequestStep.STARTED),

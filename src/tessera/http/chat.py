@@ -4,6 +4,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 
 from starlette.types import Receive, Scope, Send
 
@@ -21,7 +22,7 @@ from tessera.http.presence import while_present
 from tessera.http.service import Service
 from tessera.pipeline import run
 from tessera.prompt.compile import check_length
-from tessera.usage.recording import OpenEntry
+from tessera.usage.base import OpenEntry
 from tessera.wire.decode import decode_request
 from tessera.wire.reply import Header, new_id
 
@@ -84,13 +85,16 @@ class ChatCompletions:
     ) -> Exchange:
         """Receives and decodes the body. What would be refused anyway is refused before it costs anything."""
         service = self._service
+        permit = context_of(scope).required_permit
         refusals = [queue.refusal(record.account, caller.priority) for queue in service.queues.values()]
         if all(refusals) and refusals[0]:
             raise refusals[0]
-        sent = await read_body(scope, receive, service.limits, body.reserve)
-        request, options = await body.decode(sent, decode_request)
-        model = service.catalog.find(request.model, context_of(scope).required_permit.identity.models)
-        header = _header(model)
+        sent = await read_body(scope, receive, service.limits, partial(service.bodies.reserve, body))
+        body.n_received = len(sent)
+        request, options = await service.bodies.decoding.decode(record.account, sent, decode_request)
+        model = service.catalog.find(request.model, permit.identity.models)
+        now_s = time.time()
+        header = Header(new_id(now_s), int(now_s), model.id)
         record.ask(request, reply_id=header.id, model=model.id, streamed=options.stream)
         _require_ready(model)
         check_length(request, model, caller)
@@ -102,6 +106,7 @@ class ChatCompletions:
             receive=receive,
             send=send,
             context=context_of(scope),
+            permit=permit,
             record=record,
             request=request,
             options=options,
@@ -137,7 +142,7 @@ class ChatCompletions:
         try:
             if place.state == "waiting":
                 await while_present(to.receive, _wait(to, queue, place))
-            body.release()
+            self._service.bodies.release(body)
             to.record.reach(RequestStep.STARTED)
             yield
         finally:
@@ -159,8 +164,3 @@ def _require_ready(model: Model) -> None:
         raise EngineUnavailable(
             f"{model.id} cannot answer now ({reason}). Send the request again.", retry_after_s=2
         )
-
-
-def _header(model: Model) -> Header:
-    now_s = time.time()
-    return Header(new_id(now_s), int(now_s), model.id)

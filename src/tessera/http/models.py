@@ -14,9 +14,7 @@ def model_routes(catalog: Catalog) -> list[Route]:
 
     async def list_models(request: Request) -> Response:
         permit = context_of(request.scope).required_permit
-        listed = [
-            (name, model) for name, model in catalog.names() if permit.allows_model(catalog.names_of(model))
-        ]
+        listed = catalog.names(permit.identity.models)
         body = encode_cards(listed, permit.identity.tier.context_tokens)
         return Response(body, media_type="application/json")
 

@@ -52,11 +52,6 @@ def close(path: Path, fd: int, *, is_empty: bool) -> None:
     os.close(fd)
 
 
-def encode(entry: LedgerEntry) -> bytes:
-    """An entry's line, without the end of the line."""
-    return msgspec.json.encode(entry)
-
-
 def decode(lines: Iterable[bytes]) -> list[LedgerEntry]:
     """The entries of lines. A line that is incomplete, or a slot that is free, has none."""
     entries: list[LedgerEntry] = []
