@@ -22,7 +22,7 @@ AccountId = NewType("AccountId", str)
 
 PREFIX = "sk-tessera-"
 _SYNTAX = re.compile(r"[\x21-\x7e]{8,256}")
-_N_INDEX = 16  # bytes of a digest that are looked up; the whole is compared in constant time
+_HALF = 16  # bytes of a digest: the first are looked up, the rest are compared in constant time
 _SHOWN_FROM = 32  # characters: all but seven of them stay secret
 _HOW = "Send it as 'Authorization: Bearer sk-tessera-…'."
 
@@ -129,13 +129,13 @@ class Keys:
         digest = self._hasher.digest(key)
         caller = Caller(self._hasher.salt(account), tier.priority)
         identity = Identity(account, f"{account}-{key[-4:]}", key[-4:], tier, tier.rate, caller)
-        self._identities[digest[:_N_INDEX]] = digest, identity
+        self._identities[digest[:_HALF]] = digest[_HALF:], identity
 
     async def identify(self, authorization: str | None) -> Identity:
         return self.check(authorization)
 
     def check(self, authorization: str | None) -> Identity:
-        """As `identify`, at once. The syntax is checked before anything else."""
+        """As `identify`, at once."""
         key = bearer(authorization)
         identity = self.find(key)
         if identity is None:
@@ -145,5 +145,5 @@ class Keys:
     def find(self, key: str) -> Identity | None:
         """None if it is not one of these keys."""
         digest = self._hasher.digest(key)
-        kept, identity = self._identities.get(digest[:_N_INDEX], (bytes(len(digest)), None))
-        return identity if hmac.compare_digest(kept, digest) else None
+        kept, identity = self._identities.get(digest[:_HALF], (bytes(_HALF), None))
+        return identity if hmac.compare_digest(kept, digest[_HALF:]) else None

@@ -157,7 +157,6 @@ class MemoryLimiter:
 
     @property
     def n_running(self) -> int:
-        """Running choices of all accounts."""
         return sum(account.n_running for account in self._accounts.values())
 
     @property

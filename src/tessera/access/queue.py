@@ -73,12 +73,10 @@ class EngineQueue:
 
     @property
     def n_running(self) -> int:
-        """Places that are taken."""
         return self._held.total()
 
     @property
     def n_waiting(self) -> int:
-        """Requests in all queues."""
         return sum(map(len, self._queues.values()))
 
     def refusal(self, account: str, priority: int) -> EngineOverloaded | None:

@@ -91,7 +91,6 @@ class Window:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is counted."""
         return not self._accepted and not self._bursts
 
     def _next_s(self, n: int, rate: Rate) -> float:

@@ -106,7 +106,6 @@ class Decoding:
 
     @property
     def n_waiting(self) -> int:
-        """Bodies that wait for their turn."""
         return self._turns.n_waiting
 
     async def decode(self, account: str, body: bytes, decode: Callable[[bytes], T]) -> T:

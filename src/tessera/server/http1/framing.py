@@ -60,7 +60,6 @@ class SizedBody:
         return not self._n_left
 
     def feed(self, unread: bytearray) -> bytes:
-        """Take what there is of the body."""
         content = bytes(unread[: self._n_left])
         del unread[: len(content)]
         self._n_left -= len(content)
