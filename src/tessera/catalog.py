@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from tessera.core.chat import ChatRequest, Mode
+from tessera.core.chat import Mode
 from tessera.engine.base import Engine
 from tessera.errors import ModelNotFound
-from tessera.formats.base import ChatFormat, SamplingDefaults, Segment
+from tessera.formats.base import ChatFormat, SamplingDefaults
+from tessera.formats.remote import RemoteTemplate
 from tessera.grammars.base import Grammars
 from tessera.processes.lanes import Lane
 from tessera.text.encoded import EncodedTexts
@@ -15,22 +15,6 @@ from tessera.text.tokenizer import Tokenizer
 
 _N_ENCODERS = 2
 """Threads that encode long prompts: one account's prompts have one of them."""
-
-
-class Renderer(Protocol):
-    """Renders conversations by a template that is not trusted."""
-
-    async def start(self) -> None:
-        """Prepares for the first conversation; calling it is optional. Raises `StartupError`."""
-        ...
-
-    async def render(self, request: ChatRequest, account: bytes | None = None) -> tuple[Segment, ...]:
-        """The segments of an account's prompt; raises `RequestError` and `EngineOverloaded`."""
-        ...
-
-    async def aclose(self) -> None:
-        """Ends its processes."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +34,7 @@ class Model:
     created_s: int
     owned_by: str = "tessera"
     grammars: Grammars | None = None
-    renderer: Renderer | None = None
+    renderer: RemoteTemplate | None = None
     encoded: EncodedTexts = field(default_factory=EncodedTexts)
     encoding: Lane = field(default_factory=lambda: Lane(_N_ENCODERS, "encoding"))
 

@@ -95,8 +95,8 @@ class Permit:
 
 def check_models(identity: Identity, names: Set[str]) -> None:
     """Raises `PermissionDenied` if the key is not for the model of these names."""
-    if not identity.may_use(names):
-        allowed = ", ".join(sorted(identity.models or ()))
+    if identity.models is not None and identity.models.isdisjoint(names):
+        allowed = ", ".join(sorted(identity.models))
         raise PermissionDenied(f"This key may not use that model. Send one of: {allowed}.", param="model")
 
 

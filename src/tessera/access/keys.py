@@ -9,7 +9,7 @@ import hmac
 import re
 import secrets
 import string
-from collections.abc import Iterable, Set
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NewType, Protocol
 
@@ -45,10 +45,6 @@ class Identity:
     caller: Caller
     models: frozenset[str] | None = None
 
-    def may_use(self, names: Set[str]) -> bool:
-        """Whether the key is for the model of these names."""
-        return self.models is None or not self.models.isdisjoint(names)
-
 
 class KeyRing(Protocol):
     """Finds the account and the permissions of a key."""
@@ -81,7 +77,7 @@ def bearer(authorization: str | None) -> str:
     key = key.strip(" ")
     if scheme.lower() != "bearer" or not key:
         raise AuthenticationError(f"No API key was sent. {_HOW}")
-    if not well_formed(key):
+    if not _SYNTAX.fullmatch(key):
         raise InvalidApiKey(f"Incorrect API key provided: it is not well-formed. {_HOW}")
     return key
 

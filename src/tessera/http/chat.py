@@ -8,7 +8,6 @@ from functools import partial
 
 from starlette.types import Receive, Scope, Send
 
-from tessera.access.gate import Permit
 from tessera.access.queue import EngineQueue, Places
 from tessera.catalog import Model
 from tessera.core.chat import Caller
@@ -38,7 +37,9 @@ class ChatCompletions:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         context = context_of(scope)
         service = self._service
-        caller = _caller(context.required_permit, context.request_id)
+        identity = context.required_permit.identity
+        window = identity.tier.context_tokens
+        caller = replace(identity.caller, trace_id=context.request_id, context_tokens=window)
         # All that a request holds, in the order in which it is taken. Wherever it ends, what it has taken by
         # then is released in reverse.
         #
@@ -147,11 +148,6 @@ class ChatCompletions:
             yield
         finally:
             queue.leave(place)
-
-
-def _caller(permit: Permit, trace_id: str) -> Caller:
-    tier = permit.identity.tier
-    return replace(permit.identity.caller, trace_id=trace_id, context_tokens=tier.context_tokens)
 
 
 async def _wait(to: Exchange, queue: EngineQueue, place: Places) -> None:
