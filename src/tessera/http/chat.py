@@ -87,9 +87,10 @@ class ChatCompletions:
         """Receives and decodes the body. What would be refused anyway is refused before it costs anything."""
         service = self._service
         permit = context_of(scope).required_permit
+        # Which model the request names is not known yet: it is refused if every queue would refuse it.
         refusals = [queue.refusal(record.account, caller.priority) for queue in service.queues.values()]
-        if all(refusals) and refusals[0]:
-            raise refusals[0]
+        if (refusal := refusals[0]) and all(refusals):
+            raise refusal
         sent = await read_body(scope, receive, service.limits, partial(service.bodies.reserve, body))
         body.n_received = len(sent)
         request, options = await service.bodies.decoding.decode(record.account, sent, decode_request)

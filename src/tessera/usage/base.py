@@ -68,8 +68,8 @@ def resolved(failure: StoreUnavailable | None) -> Written:
 
 
 class OpenEntry:
-    """One request's entry in the ledger. Entered around the making of its reply, which does not wait for the
-    entry to be opened; left, the entry is settled, however the request has ended.
+    """One request's entry in the ledger. Entering opens it, without a wait until that is durable. Leaving
+    settles it, however the request has ended.
     """
 
     def __init__(self, ledger: Ledger, record: RequestRecord) -> None:
