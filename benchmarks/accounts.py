@@ -22,7 +22,7 @@ from benchmarks.http_layer import Figures, latency, ours, repeated, throughput
 from benchmarks.http_load import Server
 from benchmarks.http_servers import KEY, MODEL
 
-from tessera.access.gate import Gate
+from tessera.access.gate import Gate, Permit
 from tessera.access.keys import Keys
 from tessera.access.limits import MemoryLimiter
 from tessera.core.chat import ChatRequest, Mode
@@ -32,9 +32,8 @@ from tessera.observe.metrics import Metrics
 from tessera.observe.requests import RequestMetrics
 from tessera.store.database import open_database
 from tessera.store.migration import upgrade
-from tessera.usage.base import Ledger, Unrecorded
+from tessera.usage.base import Ledger, OpenEntry, Unrecorded
 from tessera.usage.ledger import SqlLedger
-from tessera.usage.recording import OpenEntry
 from tessera.wire.reply import new_id
 
 _NAMES = frozenset({MODEL})
@@ -92,7 +91,7 @@ class _Books:
 
     async def keep(self, number: int) -> None:
         """One request: its key, its limits, the headers that tell of them, its entry."""
-        permit = self.gate.permit(await self.keys.identify(f"Bearer {KEY}"))
+        permit = Permit(self.gate, await self.keys.identify(f"Bearer {KEY}"))
         await permit.admit(_NAMES, Mode.DIRECT)
         who = permit.identity
         readers = (RequestMetrics(self.metrics),)

@@ -145,7 +145,8 @@ class Served:
 
     @property
     def queue(self) -> EngineQueue:
-        return self.app.state.service.queue
+        (queue,) = self.app.state.service.queues.values()
+        return queue
 
     @property
     def bodies(self) -> Bodies:
@@ -243,7 +244,7 @@ def serve(stopping: list[threading.Thread]) -> Iterator[Serve]:
                 catalog=catalog,
                 keys=keys or OneKey(tier, models),
                 limits=limits,
-                capacity=capacity,
+                capacities={model.id: capacity} if capacity else {},
                 limiter=limiter,
                 ledger=ledger,
             )

@@ -1,13 +1,13 @@
 """A served model: an engine, its tokenizer and format, and the names that it answers to."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from tessera.core.chat import ChatRequest, Mode
+from tessera.core.chat import Mode
 from tessera.engine.base import Engine
 from tessera.errors import ModelNotFound
-from tessera.formats.base import ChatFormat, SamplingDefaults, Segment
+from tessera.formats.base import ChatFormat, SamplingDefaults
+from tessera.formats.remote import RemoteTemplate
 from tessera.grammars.base import Grammars
 from tessera.processes.lanes import Lane
 from tessera.text.encoded import EncodedTexts
@@ -15,22 +15,6 @@ from tessera.text.tokenizer import Tokenizer
 
 _N_ENCODERS = 2
 """Threads that encode long prompts: one account's prompts have one of them."""
-
-
-class Renderer(Protocol):
-    """Renders conversations by a template that is not trusted."""
-
-    async def start(self) -> None:
-        """Prepares for the first conversation; calling it is optional. Raises `StartupError`."""
-        ...
-
-    async def render(self, request: ChatRequest, account: bytes | None = None) -> tuple[Segment, ...]:
-        """The segments of an account's prompt; raises `RequestError` and `EngineOverloaded`."""
-        ...
-
-    async def aclose(self) -> None:
-        """Ends its processes."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +34,7 @@ class Model:
     created_s: int
     owned_by: str = "tessera"
     grammars: Grammars | None = None
-    renderer: Renderer | None = None
+    renderer: RemoteTemplate | None = None
     encoded: EncodedTexts = field(default_factory=EncodedTexts)
     encoding: Lane = field(default_factory=lambda: Lane(_N_ENCODERS, "encoding"))
 
@@ -90,19 +74,20 @@ class Catalog:
         self._aliases = dict(aliases)
         self._default = default
         self._names_of = {
-            id: frozenset(name for name, named in self.names() if named is model)
-            for id, model in self._models.items()
+            id: frozenset({id, *(alias for alias, named in aliases.items() if named == id)})
+            for id in self._models
         }
 
-    def find(self, name: str | None) -> Model:
-        """The model of that id or alias; raises `ModelNotFound`."""
+    def find(self, name: str | None, usable: Set[str] | None = None) -> Model:
+        """The model of that id or alias; raises `ModelNotFound`, which names the models of which a name is
+        `usable`; None is all.
+        """
         wanted = self._default if name is None else name
         model = self._models.get(self._aliases.get(wanted, wanted))
         if model is None:
-            known = ", ".join([*self._models, *self._aliases])
-            raise ModelNotFound(
-                f"The model '{wanted[:200]}' does not exist here. Send one of: {known}.", param="model"
-            )
+            shown = ", ".join(name for name, _ in self.names(usable))
+            advice = f"Send one of: {shown}." if shown else "This key may use none that do."
+            raise ModelNotFound(f"The model '{wanted[:200]}' does not exist here. {advice}", param="model")
         return model
 
     @property
@@ -113,13 +98,11 @@ class Catalog:
     def models(self) -> tuple[Model, ...]:
         return tuple(self._models.values())
 
-    def names(self) -> list[tuple[str, Model]]:
-        """Every name that `find` takes, ids before aliases."""
-        aliases = [(alias, self._models[id]) for alias, id in self._aliases.items()]
-        return [
-            *self._models.items(),
-            *((name, model) for name, model in aliases if name not in self._models),
-        ]
+    def names(self, usable: Set[str] | None = None) -> list[tuple[str, Model]]:
+        """Every name that `find` takes, ids before aliases, of the models of which a name is `usable`."""
+        ids = dict.fromkeys([*self._models, *self._aliases])
+        named = [(name, self._models[self._aliases.get(name, name)]) for name in ids]
+        return [each for each in named if usable is None or not usable.isdisjoint(self.names_of(each[1]))]
 
     def names_of(self, model: Model) -> frozenset[str]:
         """Every name that `find` takes for it."""

@@ -145,13 +145,15 @@ class Settings:
         "Seconds without a heartbeat after which one of several API processes is restarted.",
     )
     max_running: int | None = setting(
-        None, integer(1, 2**20), "Most choices answered at once; without it, as many as the engine can use."
+        None,
+        integer(1, 2**20),
+        "Most choices of a model answered at once; without it, as many as its engine can use.",
     )
     reserved_share: float = setting(
         0.1, number(0, 1), "Share of the places that is reserved for each priority above the lowest."
     )
     max_queued: int = setting(
-        256, integer(0, 2**20), "Most requests that wait in the queue of each priority."
+        256, integer(0, 2**20), "Most requests that wait for a model in the queue of each priority."
     )
     queue_deadline_s: float = setting(
         60.0, number(0.01, 3600), "Seconds that a request may wait in the queue."

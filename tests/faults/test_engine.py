@@ -67,7 +67,11 @@ class Subject:
     def n_held(self) -> int:
         """By anybody who is being answered, in the service and in the engine."""
         of_engine = sum(self.engine.gauges[name] for name in ("running", "waiting", "blocks_used"))
-        return self.n_in_flight + self.app.state.service.queue.n_running + of_engine
+        return (
+            self.n_in_flight
+            + sum(queue.n_running for queue in self.app.state.service.queues.values())
+            + of_engine
+        )
 
 
 @pytest.fixture(autouse=True)

@@ -27,19 +27,17 @@ class Gate:
         self.limiter = limiter
         self._refused = metrics.refused
 
-    def permit(self, identity: Identity, authorization: str | None = None) -> "Permit":
-        """The permit of one request; `authorization` is its header of that name."""
-        return Permit(self, identity, authorization)
-
     def count_refusal(self, kind: str, identity: Identity) -> None:
         """Counts a refusal in the metrics; nothing else of a refused request is counted."""
         self._refused.labels(kind, identity.tier.name).inc()
 
 
 class Permit:
-    """One request of a caller, before and after it is admitted."""
+    """One request of a caller, before and after it is admitted; `authorization` is its header of that
+    name.
+    """
 
-    def __init__(self, gate: Gate, identity: Identity, authorization: str | None) -> None:
+    def __init__(self, gate: Gate, identity: Identity, authorization: str | None = None) -> None:
         self.identity = identity
         self.authorization = authorization
         self._gate = gate
@@ -53,11 +51,11 @@ class Permit:
         Raises `PermissionDenied`, `RateLimited`, `TooManyConcurrent` or `QuotaExhausted`.
         """
         self.require_model(names)
-        limiter = self._gate.limiter
-        if n_choices > (most := limiter.most_choices(self._who)):
+        if n_choices > (most := self._who.tier.concurrency):
             self._gate.count_refusal("concurrency", self.identity)
             raise TooManyChoices(f"'n' is {n_choices}, and {most} choices at once are allowed.", param="n")
-        decided = await limiter.admit(self._who, thinks=mode is Mode.THINKING, n_choices=n_choices)
+        thinks = mode is Mode.THINKING
+        decided = await self._gate.limiter.admit(self._who, thinks=thinks, n_choices=n_choices)
         if isinstance(decided, LimitRefusal):
             self._refusal = decided
             self._gate.count_refusal(decided.limit, self.identity)
@@ -84,10 +82,6 @@ class Permit:
             self._gate.count_refusal("permission", self.identity)
             raise
 
-    def allows_model(self, names: Set[str]) -> bool:
-        """Whether the key is for the model of these names."""
-        return allows_model(self.identity, names)
-
     async def headers(self) -> list[tuple[bytes, bytes]]:
         """The rate headers: where the account stands."""
         decided = self._lease or self._refusal
@@ -99,15 +93,10 @@ class Permit:
         ]
 
 
-def allows_model(identity: Identity, names: Set[str]) -> bool:
-    """Whether the key is for the model of these names."""
-    return identity.models is None or not identity.models.isdisjoint(names)
-
-
 def check_models(identity: Identity, names: Set[str]) -> None:
     """Raises `PermissionDenied` if the key is not for the model of these names."""
-    if not allows_model(identity, names):
-        allowed = ", ".join(sorted(identity.models or ()))
+    if identity.models is not None and identity.models.isdisjoint(names):
+        allowed = ", ".join(sorted(identity.models))
         raise PermissionDenied(f"This key may not use that model. Send one of: {allowed}.", param="model")
 
 

@@ -22,6 +22,7 @@ AccountId = NewType("AccountId", str)
 
 PREFIX = "sk-tessera-"
 _SYNTAX = re.compile(r"[\x21-\x7e]{8,256}")
+_HALF = 16  # bytes of a digest: the first are looked up, the rest are compared in constant time
 _SHOWN_FROM = 32  # characters: all but seven of them stay secret
 _HOW = "Send it as 'Authorization: Bearer sk-tessera-…'."
 
@@ -76,7 +77,7 @@ def bearer(authorization: str | None) -> str:
     key = key.strip(" ")
     if scheme.lower() != "bearer" or not key:
         raise AuthenticationError(f"No API key was sent. {_HOW}")
-    if not well_formed(key):
+    if not _SYNTAX.fullmatch(key):
         raise InvalidApiKey(f"Incorrect API key provided: it is not well-formed. {_HOW}")
     return key
 
@@ -121,16 +122,16 @@ class Keys:
         """Adds one of the account's keys; it may have any number of them."""
         if not well_formed(key):
             raise ValueError("an API key has 8 to 256 printable ASCII characters and no spaces")
-        index, rest = self._halves(key)
+        digest = self._hasher.digest(key)
         caller = Caller(self._hasher.salt(account), tier.priority)
         identity = Identity(account, f"{account}-{key[-4:]}", key[-4:], tier, tier.rate, caller)
-        self._identities[index] = rest, identity
+        self._identities[digest[:_HALF]] = digest[_HALF:], identity
 
     async def identify(self, authorization: str | None) -> Identity:
         return self.check(authorization)
 
     def check(self, authorization: str | None) -> Identity:
-        """As `identify`, at once. The syntax is checked before anything else."""
+        """As `identify`, at once."""
         key = bearer(authorization)
         identity = self.find(key)
         if identity is None:
@@ -139,11 +140,6 @@ class Keys:
 
     def find(self, key: str) -> Identity | None:
         """None if it is not one of these keys."""
-        index, rest = self._halves(key)
-        kept, identity = self._identities.get(index, (bytes(len(rest)), None))
-        return identity if hmac.compare_digest(kept, rest) else None
-
-    def _halves(self, key: str) -> tuple[bytes, bytes]:
-        """The half of the digest that is looked up, and the half that is compared in constant time."""
         digest = self._hasher.digest(key)
-        return digest[:16], digest[16:]
+        kept, identity = self._identities.get(digest[:_HALF], (bytes(_HALF), None))
+        return identity if hmac.compare_digest(kept, digest[_HALF:]) else None

@@ -78,10 +78,6 @@ class Limiter(Protocol):
         """
         ...
 
-    def most_choices(self, who: Allowance) -> int:
-        """The most choices that a request may have; one with more is never admitted."""
-        ...
-
     async def standing(self, who: Allowance) -> Standing:
         """Where the account stands when it sends nothing."""
         ...
@@ -120,7 +116,7 @@ class MemoryLimiter:
     async def admit(
         self, who: Allowance, *, thinks: bool, n_choices: int = 1
     ) -> "MemoryLease | LimitRefusal":
-        most = self.most_choices(who)
+        most = who.tier.concurrency
         who, account = self._look_up(who)
         verdict = account.window.judge(self._clock(), who.rate)
         if verdict.retry_after_s is not None:
@@ -135,10 +131,8 @@ class MemoryLimiter:
             left_s = math.ceil(DAY_S * (account.day + 1) - self._calendar())
             return LimitRefusal("thinking", verdict.standing, max(1, left_s))
         account.n_running += n_choices
-        return MemoryLease(self, account, who.rate, account.window.accept(who.rate), n_choices)
-
-    def most_choices(self, who: Allowance) -> int:
-        return who.tier.concurrency
+        standing = account.window.accept(who.rate)
+        return MemoryLease(self, account, who.rate, standing, n_choices, account.window.latest_s)
 
     async def standing(self, who: Allowance) -> Standing:
         who, account = self._look_up(who)
@@ -150,20 +144,19 @@ class MemoryLimiter:
     def leave(self, account: _Account, n_choices: int, thinking_tokens: int) -> None:
         """A lease of the account has ended."""
         account.n_running -= n_choices
-        self._think(account, thinking_tokens)
+        account.thinking_tokens = self._thought(account) + thinking_tokens
 
-    def withdraw(self, account: _Account, n_choices: int, accepted_s: float, rate: Rate) -> Standing:
+    def withdraw(self, lease: "MemoryLease", account: _Account) -> Standing:
         """A lease of the account has ended, and its request is not counted any more."""
-        account.n_running -= n_choices
-        return account.window.withdraw(accepted_s, self._clock(), rate)
+        account.n_running -= lease.n_choices
+        return account.window.withdraw(lease.accepted_s, self._clock(), lease.rate)
 
     def spend(self, account_id: str, thinking_tokens: int) -> None:
         """Counts tokens of reasoning of a request that held no lease here."""
-        self._think(self._accounts.setdefault(account_id, _Account()), thinking_tokens)
+        self.leave(self._accounts.setdefault(account_id, _Account()), 0, thinking_tokens)
 
     @property
     def n_running(self) -> int:
-        """Running choices of all accounts."""
         return sum(account.n_running for account in self._accounts.values())
 
     @property
@@ -186,9 +179,6 @@ class MemoryLimiter:
             account.thinking_tokens = 0
         return account.thinking_tokens
 
-    def _think(self, account: _Account, thinking_tokens: int) -> None:
-        account.thinking_tokens = self._thought(account) + thinking_tokens
-
     def _sweep(self) -> None:
         """Once a minute, drops accounts without counts."""
         now_s = self._clock()
@@ -201,28 +191,23 @@ class MemoryLimiter:
                 del self._accounts[account_id]
 
 
+@dataclass(slots=True)
 class MemoryLease:
-    """A `Lease` that ends with its process: so it does not expire."""
+    """A `Lease` that ends with its process: so it does not expire. `account` is None when it has ended."""
 
-    def __init__(
-        self, limiter: MemoryLimiter, account: _Account, rate: Rate, standing: Standing, n_choices: int
-    ) -> None:
-        """The lease of the account's latest request."""
-        self.standing = standing
-        self._limiter = limiter
-        self._n_choices = n_choices
-        self._account: _Account | None = account
-        self._rate = rate
-        self._accepted_s = account.window.latest_s
+    limiter: MemoryLimiter
+    account: _Account | None
+    rate: Rate
+    standing: Standing
+    n_choices: int
+    accepted_s: float
 
     async def release(self, thinking_tokens: int = 0) -> None:
-        account = self._account
-        self._account = None
+        account, self.account = self.account, None
         if account:
-            self._limiter.leave(account, self._n_choices, thinking_tokens)
+            self.limiter.leave(account, self.n_choices, thinking_tokens)
 
     async def withdraw(self) -> None:
-        account = self._account
-        self._account = None
+        account, self.account = self.account, None
         if account:
-            self.standing = self._limiter.withdraw(account, self._n_choices, self._accepted_s, self._rate)
+            self.standing = self.limiter.withdraw(self, account)

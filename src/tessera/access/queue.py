@@ -1,4 +1,4 @@
-"""The queue for places at the engine: which requests start now, which wait, and which are refused.
+"""The queue for places at a model's engine: which requests start now, which wait, and which are refused.
 
 Each choice of a request needs one place: a request with `n` 8 takes eight. Requests for which there is no
 room wait, in a queue for each priority. The queues' lengths and the time in them are bounded: under any load
@@ -51,7 +51,7 @@ class Places:
 
 
 class EngineQueue:
-    """The queue of one event loop, which grants as many places as `capacity` says."""
+    """The queue of one model in one event loop, which grants as many places as `capacity` says."""
 
     def __init__(
         self,
@@ -73,23 +73,21 @@ class EngineQueue:
 
     @property
     def n_running(self) -> int:
-        """Places that are taken."""
         return self._held.total()
 
     @property
     def n_waiting(self) -> int:
-        """Requests in all queues."""
         return sum(map(len, self._queues.values()))
 
-    def check(self, account: str, priority: int) -> None:
-        """Raises `EngineOverloaded` if a request would be refused. Cheap: it is called before a body is
-        read.
-        """
-        queue = self._queues.get(priority) or FairQueue[str, Places]()
-        if len(queue) < self.capacity.max_queued or self._is_free(priority):
-            return
-        if not queue or queue.n_of(queue.largest()[0]) <= queue.n_of(account) + 1:
-            raise self._overloaded(f"{len(queue)} requests are waiting already.")
+    def refusal(self, account: str, priority: int) -> EngineOverloaded | None:
+        """The error with which a request would be refused now. Cheap: it is called before a body is read."""
+        queue = self._queues.get(priority)
+        n_queued = len(queue) if queue else 0
+        if n_queued < self.capacity.max_queued or self._is_free(priority):
+            return None
+        if queue and queue.n_of(queue.largest()[0]) > queue.n_of(account) + 1:
+            return None
+        return self._overloaded(f"{n_queued} requests are waiting already.")
 
     def join(self, account: str, priority: int, n_choices: int) -> Places:
         """Queues a request. Its places may be granted at once, else `wait` for them; `leave` in any case.
@@ -99,6 +97,9 @@ class EngineQueue:
         # A request with more choices than the priority may have places starts when it has all of these.
         n = min(n_choices, self._most(priority))
         place = Places(account, priority, n, next(self._numbers), decided)
+        if not self._queues and self._has_room(priority, n):
+            self._grant(place)
+            return place
         queue = self._queues.setdefault(priority, FairQueue())
         queue.add(account, place)
         self._grant_places()
@@ -127,24 +128,29 @@ class EngineQueue:
             self._mean_s += _WEIGHT * (self._clock() - place.granted_s - self._mean_s)
             self._hold(place, -place.n)
         place.state = "left"
-        self._grant_places()
+        if self._queues:
+            self._grant_places()
 
     def _grant_places(self) -> None:
-        while (place := self._next()) and self._has_room(place.priority, place.n, place):
+        while self._queues:
+            place = self._next()
+            if not self._has_room(place.priority, place.n, place):
+                return
             self._queues[place.priority].take(place.account, place)
             self._forget(place)
-            self._n_turns += 1
-            self._hold(place, place.n)
-            place.state = "granted"
-            place.granted_s = self._clock()
-            place.decided.set_result(None)
+            self._grant(place)
 
-    def _next(self) -> Places | None:
+    def _grant(self, place: Places) -> None:
+        self._n_turns += 1
+        self._hold(place, place.n)
+        place.state = "granted"
+        place.granted_s = self._clock()
+        place.decided.set_result(None)
+
+    def _next(self) -> Places:
         """The request whose turn it is. If it is the turn of the longest wait and there is no room for it, it
         is remembered, and others may take the places that it does not need.
         """
-        if not self._queues:
-            return None
         if self._kept_for is None and self._n_turns % FAIR_EVERY == FAIR_EVERY - 1:
             self._kept_for = self._of_longest_wait()
         kept_for = self._kept_for
@@ -201,7 +207,7 @@ class EngineQueue:
         self._held_by[place.account] += n
         if not self._held_by[place.account]:
             del self._held_by[place.account]
-        self._taken.labels(str(place.priority)).set(self._held[place.priority])
+        self._taken.labels(str(place.priority)).inc(n)
 
     def _refuse_one(self, queue: FairQueue[str, Places], newcomer: Places) -> None:
         """Refuses the latest request of the account that has the most; raises if that is the newcomer's."""

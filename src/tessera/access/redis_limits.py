@@ -12,6 +12,7 @@ import secrets
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -101,9 +102,6 @@ class RedisLimiter:
         if self._renewing is None:
             self._renewing = asyncio.create_task(self._renew())
         return RedisLease(self, who, leases, standing)
-
-    def most_choices(self, who: Allowance) -> int:
-        return who.tier.concurrency
 
     async def standing(self, who: Allowance) -> Standing:
         return await self._stand(who) or await self._local.standing(who)
@@ -206,30 +204,24 @@ class RedisLimiter:
         self._fallback.set(int(down))
 
 
+@dataclass(slots=True)
 class RedisLease:
-    """A `Lease` that Redis counts."""
+    """A `Lease` that Redis counts. `leases` is empty when it has ended."""
 
-    def __init__(
-        self, limiter: RedisLimiter, who: Allowance, leases: Sequence[str], standing: Standing
-    ) -> None:
-        self.standing = standing
-        self._limiter = limiter
-        self._who = who
-        self._leases = leases
+    limiter: RedisLimiter
+    who: Allowance
+    leases: Sequence[str]
+    standing: Standing
 
     async def release(self, thinking_tokens: int = 0) -> None:
-        """A `Lease` that Redis counts."""
-        leases = self._leases
-        self._leases = ()
+        leases, self.leases = self.leases, ()
         if leases:
-            await self._limiter.release(self._who.account_id, leases, thinking_tokens)
+            await self.limiter.release(self.who.account_id, leases, thinking_tokens)
 
     async def withdraw(self) -> None:
-        """A `Lease` that Redis counts."""
-        leases = self._leases
-        self._leases = ()
+        leases, self.leases = self.leases, ()
         if leases:
-            self.standing = await self._limiter.withdraw(self._who, leases) or self.standing
+            self.standing = await self.limiter.withdraw(self.who, leases) or self.standing
 
 
 def _client(url: str, answer_s: float) -> Redis:

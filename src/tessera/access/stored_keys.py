@@ -218,18 +218,15 @@ class StoredKeys:
             raise PermissionDenied(
                 f"The tier of this account, {account.tier}, is not configured. Ask the operator."
             ) from error
-        self._use(key.id, now_s)
+        self._used[key.id] = now_s
+        if self._noting is None or self._noting.done():
+            self._noting = asyncio.create_task(self._note_later())
         terms, rate = key.terms, tier.rate
         if terms.burst_rpm is not None and now_s < (terms.burst_until_s or 0):
             rate = Rate(tier.sustained_rpm, terms.burst_rpm)
         models = None if terms.models is None else frozenset(terms.models)
         caller = Caller(found.salt, tier.priority)
         return Identity(AccountId(account.id), key.id, key.last4, tier, rate, caller, models)
-
-    def _use(self, key_id: str, now_s: float) -> None:
-        self._used[key_id] = now_s
-        if self._noting is None or self._noting.done():
-            self._noting = asyncio.create_task(self._note_later())
 
     async def _note_later(self) -> None:
         await asyncio.sleep(self._noting_s)

@@ -53,9 +53,10 @@ class Verdict:
 
 
 class Window:
-    """The requests of one account."""
+    """The requests of one account. `latest_s` is when the latest one was accepted."""
 
     def __init__(self) -> None:
+        self.latest_s = -math.inf
         self._accepted: deque[float] = deque()
         self._bursts: deque[int] = deque()
         self._now_s = -math.inf
@@ -64,7 +65,7 @@ class Window:
         """Whether a request that comes now can be accepted; does not count it."""
         self.move_to(now_s)
         n = len(self._accepted)
-        if self._open(n, rate):
+        if n < rate.sustained or (n < rate.burst and len(self._bursts) < rate.burst_seconds):
             return Verdict(self._standing(rate))
         return Verdict(self._standing(rate), max(1, math.ceil(self._next_s(n, rate) - self._now_s)))
 
@@ -74,12 +75,8 @@ class Window:
         if len(self._accepted) >= rate.sustained and (not self._bursts or self._bursts[-1] != second):
             self._bursts.append(second)
         self._accepted.append(self._now_s)
+        self.latest_s = self._now_s
         return self._standing(rate)
-
-    @property
-    def latest_s(self) -> float:
-        """When the latest request was accepted."""
-        return self._accepted[-1]
 
     def withdraw(self, accepted_s: float, now_s: float, rate: Rate) -> Standing:
         """Stops counting the request that was accepted at `accepted_s`."""
@@ -94,11 +91,7 @@ class Window:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is counted."""
         return not self._accepted and not self._bursts
-
-    def _open(self, n: int, rate: Rate) -> bool:
-        return n < rate.sustained or (n < rate.burst and len(self._bursts) < rate.burst_seconds)
 
     def _next_s(self, n: int, rate: Rate) -> float:
         """When the next request can be accepted, if none is before it."""

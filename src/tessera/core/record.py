@@ -2,7 +2,7 @@
 
 A record is made as soon as the key of a chat request is known, and it is filled on the way. Three readers use
 it, and keep no times or counts of their own: the metrics and the log (`observe/requests.py`), the ledger
-(`usage/recording.py`) and the span (`observe/spans.py`). It holds nothing of what was said: no message, no
+(`usage/base.py`) and the span (`observe/spans.py`). It holds nothing of what was said: no message, no
 schema, no stop string.
 """
 
@@ -28,32 +28,15 @@ _MOST_TELLING = (FinishReason.LENGTH, FinishReason.TOOL_CALLS, FinishReason.STOP
 class RequestStep(StrEnum):
     """The steps of a request, in their order. Code, metrics, logs and spans call them by these words."""
 
-    RECEIVED = "received"
-    """The head is there."""
-
-    AUTHENTICATED = "authenticated"
-    """The key is valid. The body is still to come."""
-
-    READ = "read"
-    """The whole request is there and was understood. Durations count from here."""
-
-    ADMITTED = "admitted"
-    """The limits of its account allow it."""
-
-    QUEUED = "queued"
-    """It waits for its places at the engine, or has them at once."""
-
-    STARTED = "started"
-    """It has its places: the reply is being made."""
-
-    FIRST_TOKEN = "first_token"  # noqa: S105 - not the kind of token that is secret
-    """There is something of the reply."""
-
-    FINISHED = "finished"
-    """The reply is whole, or will never be."""
-
-    SETTLED = "settled"
-    """The ledger has its end."""
+    RECEIVED = "received"  # the head is there
+    AUTHENTICATED = "authenticated"  # the key is valid; the body is still to come
+    READ = "read"  # the whole request is there and was understood; durations count from here
+    ADMITTED = "admitted"  # the limits of its account allow it
+    QUEUED = "queued"  # it waits for its places at the engine, or has them at once
+    STARTED = "started"  # it has its places: the reply is being made
+    FIRST_TOKEN = "first_token"  # noqa: S105 - there is something of the reply; no such token is secret
+    FINISHED = "finished"  # the reply is whole, or will never be
+    SETTLED = "settled"  # the ledger has its end
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +130,6 @@ class RequestRecord:
 
     @property
     def age_s(self) -> float:
-        """Seconds since the request was received."""
         return time.monotonic() - self._received_s
 
     @property
@@ -183,7 +165,7 @@ class RequestRecord:
             model=asked.model,
             mode=asked.mode.value,
             streamed=asked.streamed,
-            begun_s=self.times_ns()[RequestStep.READ] / 1e9,
+            begun_s=self.received_ns / 1e9 + self._after_s[RequestStep.READ],
             usage=self.tally.usage,
             finish=self.outcome if ended else OPEN,
             waited_s=self.after_s(RequestStep.STARTED),

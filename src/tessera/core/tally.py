@@ -18,5 +18,4 @@ class Tally:
 
     @property
     def usage(self) -> Usage:
-        """The counts as they are now."""
         return Usage(self.prompt_tokens, self.cached_tokens, self.completion_tokens, self.reasoning_tokens)

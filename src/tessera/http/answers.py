@@ -21,7 +21,7 @@ from tessera.http.inflight import Deadline
 from tessera.http.limits import HttpLimits
 from tessera.http.presence import send_within, while_present
 from tessera.http.sse import EventStream
-from tessera.usage.recording import OpenEntry
+from tessera.usage.base import OpenEntry
 from tessera.wire.decode import ReplyOptions
 from tessera.wire.reply import Header, encode_reply
 from tessera.wire.stream import ChunkWriter, error_frame
@@ -39,6 +39,7 @@ class Exchange:
     receive: Receive
     send: Send
     context: RequestContext
+    permit: Permit
     record: RequestRecord
     request: ChatRequest
     options: ReplyOptions
@@ -46,10 +47,6 @@ class Exchange:
     header: Header
     deadline: Deadline
     limits: HttpLimits
-
-    @property
-    def permit(self) -> Permit:
-        return self.context.required_permit
 
     async def leave(self) -> None:
         """Gives the lease back: the account may ask the next before its client can know that this reply is

@@ -9,18 +9,16 @@ a while, since refused requests do not count in an account's rate.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
-from types import TracebackType
-from typing import Self, TypeAlias, TypeVar
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from tessera.errors import BodyTimeout, EngineOverloaded, RequestError, TooManyBytes
-from tessera.http.decoding import Decoding
+from tessera.http.body import Decoding
 from tessera.http.limits import HttpLimits
 from tessera.observe.metrics import Metrics
 from tessera.processes.fair_queue import FairQueue
-
-T = TypeVar("T")
 
 CallLater: TypeAlias = Callable[[float, Callable[[], None]], object]  # as `loop.call_later`
 
@@ -40,22 +38,28 @@ REFUSED_AT_LEAST_BYTES = 32 * 1024
 """A refused request counts as so many, however small, for it costs more than its bytes: 128 a second."""
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """The account that a body belongs to."""
+@dataclass(slots=True, eq=False)
+class RequestBody:
+    """One body: `n` bytes are reserved for it, `large` of them in the budgets. A refusal of its request is
+    charged with `n_received` bytes.
+    """
 
     account: str
     priority: int
+    n: int = 0
+    large: int = 0
+    n_received: int = 0
+    is_counted: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Reservation:
-    """`n` bytes that a body waits for; `large` of them belong to the budgets."""
+    """`n` bytes that a body needs; `large` of them belong to the budgets."""
 
-    owner: Owner
+    body: RequestBody
     n: int
     large: int
-    granted: asyncio.Future[None]
+    granted: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class Bodies:
@@ -87,51 +91,63 @@ class Bodies:
         """Bodies that wait for a reservation or to be decoded."""
         return len(self._queue) + self.decoding.n_waiting
 
-    def of(self, account: str, priority: int) -> "RequestBody":
-        """The body of one request. Enter it around all the work on the request."""
-        return RequestBody(self, Owner(account, priority))
-
-    def begin(self, owner: Owner) -> None:
-        """Counts a body that begins to arrive; raises `TooManyBytes`."""
-        if self._n_bodies[owner.account] >= MAX_BODIES:
-            raise _too_many()
-        _add(self._n_bodies, owner.account, 1)
-
-    def end(self, owner: Owner) -> None:
-        _add(self._n_bodies, owner.account, -1)
-
-    async def reserve(self, owner: Owner, n: int, large: int) -> None:
-        """Reserves bytes, after a wait if need be. Raises `TooManyBytes` or `EngineOverloaded`."""
-        wish = _Reservation(owner, n, large, asyncio.get_running_loop().create_future())
-        if not large and self._affords(wish):
-            self._hold(owner, n, large)
-            return
-        if self._queue.n_of(owner.account) >= MAX_WAITING:
-            raise _too_many()
-        self._queue.add(owner.account, wish)
-        self._grant()
+    @contextmanager
+    def of(self, account: str, priority: int) -> Generator[RequestBody]:
+        """The body of one request, entered around all the work on it. What is still reserved is released in
+        the end; a refused request is charged.
+        """
+        body = RequestBody(account, priority)
         try:
-            if not wish.granted.done():
-                await self._wait(wish)
-        except BaseException:
-            if wish.granted.done():
-                self.give_back(owner, n, large)
-            else:
-                self._queue.remove(owner.account, wish)
-                self._grant()
+            yield body
+        except RequestError as error:
+            if body.n_received and not isinstance(error, BodyTimeout):
+                self._charge(account, max(body.n_received, REFUSED_AT_LEAST_BYTES))
             raise
+        finally:
+            self.release(body)
 
-    def give_back(self, owner: Owner, n: int, large: int) -> None:
-        self._hold(owner, -n, -large)
-        self._grant()
+    async def reserve(self, body: RequestBody, n: int) -> None:
+        """Reserves `n` bytes in all, after a wait if need be. Raises `TooManyBytes` or `EngineOverloaded`."""
+        if not body.is_counted:
+            if self._n_bodies[body.account] >= MAX_BODIES:
+                raise _too_many()
+            _add(self._n_bodies, body.account, 1)
+            body.is_counted = True
+        wish = _Reservation(body, n - body.n, max(0, n - SMALL_BYTES) - body.large)
+        if not wish.large and self._affords(wish):
+            self._hold(body, wish.n, 0)
+        elif wish.n > 0:
+            await self._wait(wish)
+        body.n_received = body.n
 
-    def charge(self, owner: Owner, n: int) -> None:
+    def release(self, body: RequestBody) -> None:
+        """Releases what is reserved, before the request ends."""
+        self._hold(body, -body.n, -body.large)
+        if body.is_counted:
+            _add(self._n_bodies, body.account, -1)
+            body.is_counted = False
+        if self._queue:
+            self._grant()
+
+    def _charge(self, account: str, n: int) -> None:
         """Charges the account for a refused request: its bytes become free again with time."""
         later = self._later or asyncio.get_running_loop().call_later
-        self._owe(owner, n)
-        later(n / REFUSED_BYTES_PER_S, lambda: self._owe(owner, -n))
+        self._owe(account, n)
+        later(n / REFUSED_BYTES_PER_S, lambda: self._owe(account, -n))
+
+    def _owe(self, account: str, n: int) -> None:
+        _add(self._owed, account, n)
+        self._bytes.inc(n)
+        self._grant()
 
     async def _wait(self, wish: _Reservation) -> None:
+        account = wish.body.account
+        if self._queue.n_of(account) >= MAX_WAITING:
+            raise _too_many()
+        self._queue.add(account, wish)
+        self._grant()
+        if wish.granted.done():
+            return
         try:
             with self._waiting.track_inprogress():
                 async with asyncio.timeout(self._limits.body_deadline_s):
@@ -142,11 +158,15 @@ class Bodies:
             raise EngineOverloaded(
                 "Too many large bodies are being received. Send the request again later.", retry_after_s=1
             ) from None
+        finally:
+            if not wish.granted.done():
+                self._queue.remove(account, wish)
+                self._grant()
 
     def _grant(self) -> None:
         while wish := self._next():
-            self._queue.take(wish.owner.account, wish)
-            self._hold(wish.owner, wish.n, wish.large)
+            self._queue.take(wish.body.account, wish)
+            self._hold(wish.body, wish.n, wish.large)
             wish.granted.set_result(None)
 
     def _next(self) -> _Reservation | None:
@@ -155,7 +175,7 @@ class Bodies:
         """
         short: set[int] = set()
         for wish in self._queue.first_items(self._held):
-            priority = wish.owner.priority
+            priority = wish.body.priority
             if not self._affords(wish):
                 continue
             is_free = self._shared[priority] + wish.large <= self._per_priority
@@ -165,72 +185,17 @@ class Bodies:
         return None
 
     def _affords(self, wish: _Reservation) -> bool:
-        account = wish.owner.account
+        account = wish.body.account
         taken = self._owed[account] + (self._held[account] if wish.large else 0)
         return taken + (wish.large or wish.n) <= self._per_account
 
-    def _hold(self, owner: Owner, n: int, large: int) -> None:
+    def _hold(self, body: RequestBody, n: int, large: int) -> None:
+        body.n += n
+        body.large += large
         self._n_held += n
-        self._shared[owner.priority] += large
-        _add(self._held, owner.account, large)
+        self._shared[body.priority] += large
+        _add(self._held, body.account, large)
         self._bytes.inc(n)
-
-    def _owe(self, owner: Owner, n: int) -> None:
-        _add(self._owed, owner.account, n)
-        self._bytes.inc(n)
-        self._grant()
-
-
-class RequestBody:
-    """One body and the bytes that are reserved for it. Entered around all the work on its request."""
-
-    def __init__(self, bodies: Bodies, owner: Owner) -> None:
-        self._bodies = bodies
-        self._owner = owner
-        self._n = 0
-        self._large = 0
-        self._n_received = 0
-        self._has_begun = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Releases what is still reserved, and charges for a refused request."""
-        self.release()
-        is_refused = isinstance(error, RequestError) and not isinstance(error, BodyTimeout)
-        if is_refused and self._n_received:
-            self._bodies.charge(self._owner, max(self._n_received, REFUSED_AT_LEAST_BYTES))
-
-    async def reserve(self, n: int) -> None:
-        """Reserves `n` bytes in all, after a wait if need be."""
-        if not self._has_begun:
-            self._bodies.begin(self._owner)
-            self._has_begun = True
-        more = n - self._n
-        large = max(0, n - SMALL_BYTES) - self._large
-        if more > 0:
-            await self._bodies.reserve(self._owner, more, large)
-            self._n += more
-            self._large += large
-            self._n_received = self._n
-
-    async def decode(self, body: bytes, decode: Callable[[bytes], T]) -> T:
-        """The result of `decode`, when it is the account's turn."""
-        self._n_received = len(body)
-        return await self._bodies.decoding.decode(self._owner.account, body, decode)
-
-    def release(self) -> None:
-        """Releases the bytes, before the request ends."""
-        if self._n:
-            self._bodies.give_back(self._owner, self._n, self._large)
-            self._n = 0
-            self._large = 0
-        if self._has_begun:
-            self._bodies.end(self._owner)
-            self._has_begun = False
 
 
 def _add(to: Counter[str], account: str, n: int) -> None:

@@ -4,11 +4,11 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 
 from starlette.types import Receive, Scope, Send
 
-from tessera.access.gate import Permit
-from tessera.access.queue import Places
+from tessera.access.queue import EngineQueue, Places
 from tessera.catalog import Model
 from tessera.core.chat import Caller
 from tessera.core.record import RequestRecord, RequestStep
@@ -21,7 +21,7 @@ from tessera.http.presence import while_present
 from tessera.http.service import Service
 from tessera.pipeline import run
 from tessera.prompt.compile import check_length
-from tessera.usage.recording import OpenEntry
+from tessera.usage.base import OpenEntry
 from tessera.wire.decode import decode_request
 from tessera.wire.reply import Header, new_id
 
@@ -37,7 +37,9 @@ class ChatCompletions:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         context = context_of(scope)
         service = self._service
-        caller = _caller(context.required_permit, context.request_id)
+        identity = context.required_permit.identity
+        window = identity.tier.context_tokens
+        caller = replace(identity.caller, trace_id=context.request_id, context_tokens=window)
         # All that a request holds, in the order in which it is taken. Wherever it ends, what it has taken by
         # then is released in reverse.
         #
@@ -84,21 +86,29 @@ class ChatCompletions:
     ) -> Exchange:
         """Receives and decodes the body. What would be refused anyway is refused before it costs anything."""
         service = self._service
-        service.queue.check(record.account, caller.priority)
-        sent = await read_body(scope, receive, service.limits, body.reserve)
-        request, options = await body.decode(sent, decode_request)
-        model = service.catalog.find(request.model)
-        header = _header(model)
+        permit = context_of(scope).required_permit
+        # Which model the request names is not known yet: it is refused if every queue would refuse it.
+        refusals = [queue.refusal(record.account, caller.priority) for queue in service.queues.values()]
+        if (refusal := refusals[0]) and all(refusals):
+            raise refusal
+        sent = await read_body(scope, receive, service.limits, partial(service.bodies.reserve, body))
+        body.n_received = len(sent)
+        request, options = await service.bodies.decoding.decode(record.account, sent, decode_request)
+        model = service.catalog.find(request.model, permit.identity.models)
+        now_s = time.time()
+        header = Header(new_id(now_s), int(now_s), model.id)
         record.ask(request, reply_id=header.id, model=model.id, streamed=options.stream)
         _require_ready(model)
         check_length(request, model, caller)
-        service.queue.check(record.account, caller.priority)
+        if refusal := service.queues[model.id].refusal(record.account, caller.priority):
+            raise refusal
         record.reach(RequestStep.READ)
         return Exchange(
             scope=scope,
             receive=receive,
             send=send,
             context=context_of(scope),
+            permit=permit,
             record=record,
             request=request,
             options=options,
@@ -128,26 +138,22 @@ class ChatCompletions:
     @asynccontextmanager
     async def _place(self, to: Exchange, caller: Caller, body: RequestBody) -> AsyncGenerator[None]:
         """Holds a place at the engine for each choice, after a wait if need be."""
-        queue = self._service.queue
+        queue = self._service.queues[to.model.id]
         place = queue.join(to.record.account, caller.priority, to.request.n)
         to.record.reach(RequestStep.QUEUED)
         try:
             if place.state == "waiting":
-                await while_present(to.receive, self._wait(to, place))
-            body.release()
+                await while_present(to.receive, _wait(to, queue, place))
+            self._service.bodies.release(body)
             to.record.reach(RequestStep.STARTED)
             yield
         finally:
             queue.leave(place)
 
-    async def _wait(self, to: Exchange, place: Places) -> None:
-        async with to.deadline:
-            await self._service.queue.wait(place)
 
-
-def _caller(permit: Permit, trace_id: str) -> Caller:
-    tier = permit.identity.tier
-    return replace(permit.identity.caller, trace_id=trace_id, context_tokens=tier.context_tokens)
+async def _wait(to: Exchange, queue: EngineQueue, place: Places) -> None:
+    async with to.deadline:
+        await queue.wait(place)
 
 
 def _require_ready(model: Model) -> None:
@@ -155,8 +161,3 @@ def _require_ready(model: Model) -> None:
         raise EngineUnavailable(
             f"{model.id} cannot answer now ({reason}). Send the request again.", retry_after_s=2
         )
-
-
-def _header(model: Model) -> Header:
-    now_s = time.time()
-    return Header(new_id(now_s), int(now_s), model.id)

@@ -6,7 +6,7 @@ import secrets
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tessera.access.gate import Gate
+from tessera.access.gate import Gate, Permit
 from tessera.access.keys import KeyRing
 from tessera.http.context import RequestContext, context_of
 from tessera.http.errors import ClientGone, error_response, presentable
@@ -30,7 +30,8 @@ class Envelope:
             await self._app(scope, receive, send)
             return
         context = context_of(scope)
-        context.request_id = _request_id(Headers(scope=scope).get("x-request-id"))
+        sent = Headers(scope=scope).get("x-request-id", "")
+        context.request_id = sent if _REQUEST_ID.fullmatch(sent) else new_request_id()
         started = False
 
         async def send_named(message: Message) -> None:
@@ -66,7 +67,7 @@ class KeyRequired:
         if scope["type"] == "http" and scope["path"] not in PUBLIC_PATHS:
             authorization = Headers(scope=scope).get("authorization")
             identity = await self._keys.identify(authorization)
-            context_of(scope).permit = self._gate.permit(identity, authorization)
+            context_of(scope).permit = Permit(self._gate, identity, authorization)
         await self._app(scope, receive, send)
 
 
@@ -78,7 +79,3 @@ async def _headers(context: RequestContext) -> list[tuple[bytes, bytes]]:
 def new_request_id() -> str:
     """For a request whose client sent no usable `X-Request-Id`."""
     return "req_" + secrets.token_hex(12)
-
-
-def _request_id(sent: str | None) -> str:
-    return sent if sent and _REQUEST_ID.fullmatch(sent) else new_request_id()

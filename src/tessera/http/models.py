@@ -14,16 +14,14 @@ def model_routes(catalog: Catalog) -> list[Route]:
 
     async def list_models(request: Request) -> Response:
         permit = context_of(request.scope).required_permit
-        listed = [
-            (name, model) for name, model in catalog.names() if permit.allows_model(catalog.names_of(model))
-        ]
+        listed = catalog.names(permit.identity.models)
         body = encode_cards(listed, permit.identity.tier.context_tokens)
         return Response(body, media_type="application/json")
 
     async def one_model(request: Request) -> Response:
         permit = context_of(request.scope).required_permit
         name = str(request.path_params["id"])
-        model = catalog.find(name)
+        model = catalog.find(name, permit.identity.models)
         permit.require_model(catalog.names_of(model))
         body = encode_card(name, model, permit.identity.tier.context_tokens)
         return Response(body, media_type="application/json")

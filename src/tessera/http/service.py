@@ -1,8 +1,9 @@
 """The parts of the HTTP application that outlive a request, with their start and shutdown."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import AsyncExitStack
+from types import MappingProxyType
 
 from tessera.access.capacity import Capacity
 from tessera.access.gate import Gate
@@ -32,7 +33,7 @@ class Service:
         catalog: Catalog,
         keys: KeyRing,
         limits: HttpLimits | None = None,
-        capacity: Capacity | None = None,
+        capacities: Mapping[str, Capacity] = MappingProxyType({}),
         metrics: Metrics | None = None,
         limiter: Limiter | None = None,
         ledger: Ledger | None = None,
@@ -42,7 +43,8 @@ class Service:
         resources: AsyncExitStack | None = None,
     ) -> None:
         """Without a `ledger` no usage is recorded. Web pages of the `origins` may use the service. The keys
-        of running requests are checked every `watch_s`. `resources` are closed last.
+        of running requests are checked every `watch_s`. `capacities` are by the ids of models. `resources`
+        are closed last.
         """
         self.catalog = catalog
         self.keys = keys
@@ -55,7 +57,10 @@ class Service:
         self.record_readers = tuple(filter(None, (RequestMetrics(self.metrics), traces)))
         self.origins = origins
         self.in_flight = InFlight()
-        self.queue = EngineQueue(capacity or Capacity(), self.metrics)
+        self.queues = {
+            model.id: EngineQueue(capacities.get(model.id) or Capacity(), self.metrics)
+            for model in catalog.models()
+        }
         self.bodies = Bodies(self.limits, self.metrics)
         self.watch = KeyWatch(keys, watch_s)
         self._resources = resources or AsyncExitStack()
@@ -72,7 +77,7 @@ class Service:
             self._watching.cancel()
         self.bodies.decoding.close()
         await self.ledger.aclose()
-        for model in {id(model): model for _, model in self.catalog.names()}.values():
+        for model in self.catalog.models():
             await model.aclose()
         await self.limiter.aclose()
         if self._traces:

@@ -78,7 +78,6 @@ class Repetitions(logging.Filter):
         self._left_out: dict[tuple[str, str], int] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the line is logged."""
         if record.levelno < logging.WARNING:
             return True
         if self._second != (second := int(record.created)):

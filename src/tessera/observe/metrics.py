@@ -9,7 +9,7 @@ parent process adds the counts up.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
@@ -32,6 +32,8 @@ StoreCall: TypeAlias = Literal["key", "usage", "round"]
 _REQUEST_BOUNDS_S = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 600)
 _WAIT_BOUNDS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _TOKEN_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 1, 2.5)
+
+_BY_MODEL = ("model",)
 
 # What the engine calls it, what we call it, what it is.
 ENGINE_GAUGES = (
@@ -79,136 +81,94 @@ class Metrics:
         self._meter_limits()
 
     def _meter_requests(self) -> None:
-        self.running = self._gauge("num_requests_running", "Chat requests that are being answered.")
-        self.waiting = self._gauge("num_requests_waiting", "Chat requests that wait for their turn.")
+        model = "model"
+        self.running = self._gauge("num_requests_running", "Chat requests that are being answered.", model)
+        self.waiting = self._gauge("num_requests_waiting", "Chat requests that wait for their turn.", model)
         self.queue_s = self._histogram(
-            "request_queue_time_seconds", "Time before a turn came.", _WAIT_BOUNDS_S
+            "request_queue_time_seconds", "Time before a turn came.", _WAIT_BOUNDS_S, model
         )
         self.first_token_s = self._histogram(
-            "time_to_first_token_seconds", "From a request's arrival to its first token.", _WAIT_BOUNDS_S
+            "time_to_first_token_seconds",
+            "From a request's arrival to its first token.",
+            _WAIT_BOUNDS_S,
+            model,
         )
         self.per_token_s = self._histogram(
             "request_time_per_output_token_seconds",
             "A request's mean time between tokens after the first.",
             _TOKEN_BOUNDS_S,
+            model,
         )
         self.whole_s = self._histogram(
-            "e2e_request_latency_seconds", "From a request's arrival to its end.", _REQUEST_BOUNDS_S
+            "e2e_request_latency_seconds", "From a request's arrival to its end.", _REQUEST_BOUNDS_S, model
         )
-        self.prompt_tokens = self._counter("prompt_tokens", "Prompt tokens.")
+        self.prompt_tokens = self._counter("prompt_tokens", "Prompt tokens.", model)
         self.cached_tokens = self._counter(
-            "prompt_tokens_cached", "Those of them that the prefix cache held."
+            "prompt_tokens_cached", "Those of them that the prefix cache held.", model
         )
-        self.generation_tokens = self._counter("generation_tokens", "Tokens generated, reasoning included.")
-        self.reasoning_tokens = self._counter("reasoning_tokens", "Those of them that are reasoning.")
-        self.successes = self._counter("request_success", "Choices that were finished.", "finished_reason")
-        self.failures = self._counter("request_failure", "Requests without a whole reply, by error.", "code")
-        self.responses = Counter(
-            "tessera_http_responses", "Responses by status.", ["status"], registry=self.registry
+        self.generation_tokens = self._counter(
+            "generation_tokens", "Tokens generated, reasoning included.", model
         )
-        self.spans_lost = Counter(
-            "tessera_spans_lost", "Spans that the traces' collector did not take.", registry=self.registry
+        self.reasoning_tokens = self._counter("reasoning_tokens", "Those of them that are reasoning.", model)
+        self.successes = self._counter(
+            "request_success", "Choices that were finished.", model, "finished_reason"
         )
+        self.failures = self._counter(
+            "request_failure", "Requests without a whole reply, by error.", model, "code"
+        )
+        self.responses = self._counter("http_responses", "Responses by status.", "status")
+        self.spans_lost = self._counter("spans_lost", "Spans that the traces' collector did not take.")
 
     def _meter_limits(self) -> None:
-        self.refused = Counter(
-            "tessera_requests_refused",
-            "Requests that a limit or a key's permissions refused.",
-            ["kind", "tier"],
-            registry=self.registry,
-        )
-        self.places = Gauge(
-            "tessera_places_taken",
-            "Choices that are being answered, by the priority of their tier.",
-            ["priority"],
-            registry=self.registry,
-            multiprocess_mode="livesum",
-        )
-        self.limiter_fallback = Gauge(
-            "tessera_limiter_fallback",
-            "API processes that count by themselves because Redis does not answer.",
-            registry=self.registry,
-            multiprocess_mode="livesum",
-        )
+        about = "Requests that a limit or a key's permissions refused."
+        self.refused = self._counter("requests_refused", about, "kind", "tier")
+        about = "Choices that are being answered, by the priority of their tier."
+        self.places = self._gauge("places_taken", about, "priority")
+        about = "API processes that count by themselves because Redis does not answer."
+        self.limiter_fallback = self._gauge("limiter_fallback", about)
 
     def _meter_bodies(self) -> None:
-        self.body_bytes = Gauge(
-            "tessera_request_body_bytes",
-            "Bytes that are set aside for bodies, and owed for those of refused requests.",
-            registry=self.registry,
-            multiprocess_mode="livesum",
-        )
-        self.bodies_waiting = Gauge(
-            "tessera_request_bodies_waiting",
-            "Bodies that wait until they can be received or decoded.",
-            registry=self.registry,
-            multiprocess_mode="livesum",
-        )
+        about = "Bytes that are set aside for bodies, and owed for those of refused requests."
+        self.body_bytes = self._gauge("request_body_bytes", about)
+        about = "Bodies that wait until they can be received or decoded."
+        self.bodies_waiting = self._gauge("request_bodies_waiting", about)
 
     def _meter_store(self) -> None:
-        self.ledger_lag_s = Histogram(
-            "tessera_ledger_lag_seconds",
-            "From a request's end until that is on record.",
-            registry=self.registry,
-            buckets=_TOKEN_BOUNDS_S,
+        self.ledger_lag_s = self._histogram(
+            "ledger_lag_seconds", "From a request's end until that is on record.", _TOKEN_BOUNDS_S
         )
-        self.ledger_failures = Counter(
-            "tessera_ledger_failures", "Times that usage could not be written.", registry=self.registry
-        )
+        self.ledger_failures = self._counter("ledger_failures", "Times that usage could not be written.")
         self.store_up = Gauge(
             "tessera_store_up",
             "Whether every API process reaches the store: 1, or 0.",
             registry=self.registry,
             multiprocess_mode="livemin",
         )
-        self.store_call_s = Histogram(
-            "tessera_store_call_seconds",
-            "How long a call of the store takes, whether it succeeds or not.",
-            ["call"],
-            registry=self.registry,
-            buckets=_WAIT_BOUNDS_S,
-        )
+        about = "How long a call of the store takes, whether it succeeds or not."
+        self.store_call_s = self._histogram("store_call_seconds", about, _WAIT_BOUNDS_S, "call")
         for call in get_args(StoreCall):
             self.store_call_s.labels(call)
-        self.spooled = Gauge(
-            "tessera_spool_entries",
-            "Entries of usage that wait for the store.",
-            registry=self.registry,
-            multiprocess_mode="livesum",
-        )
-        self.stale_keys = Counter(
-            "tessera_keys_stale",
-            "Requests whose key was taken for what it was, because the store could not be asked.",
-            registry=self.registry,
-        )
+        self.spooled = self._gauge("spool_entries", "Entries of usage that wait for the store.")
+        about = "Requests whose key was taken for what it was, because the store could not be asked."
+        self.stale_keys = self._counter("keys_stale", about)
 
     def of(self, model_id: str) -> ModelMetrics:
         """The metrics whose only label is the model."""
         known = self._of_models.get(model_id)
         if known is None:
-            known = self._of_models[model_id] = ModelMetrics(
-                self.running.labels(model_id),
-                self.waiting.labels(model_id),
-                self.queue_s.labels(model_id),
-                self.first_token_s.labels(model_id),
-                self.per_token_s.labels(model_id),
-                self.whole_s.labels(model_id),
-                self.prompt_tokens.labels(model_id),
-                self.cached_tokens.labels(model_id),
-                self.generation_tokens.labels(model_id),
-                self.reasoning_tokens.labels(model_id),
-            )
+            labelled = {each.name: getattr(self, each.name).labels(model_id) for each in fields(ModelMetrics)}
+            known = self._of_models[model_id] = ModelMetrics(**labelled)
         return known
 
-    def _gauge(self, name: str, about: str) -> Gauge:
+    def _gauge(self, name: str, about: str, *labels: str) -> Gauge:
         # livesum: the gauges of a process that has died must not count.
-        return Gauge(f"tessera_{name}", about, ["model"], registry=self.registry, multiprocess_mode="livesum")
+        return Gauge(f"tessera_{name}", about, labels, registry=self.registry, multiprocess_mode="livesum")
 
     def _counter(self, name: str, about: str, *labels: str) -> Counter:
-        return Counter(f"tessera_{name}", about, ["model", *labels], registry=self.registry)
+        return Counter(f"tessera_{name}", about, labels, registry=self.registry)
 
-    def _histogram(self, name: str, about: str, bounds: tuple[float, ...]) -> Histogram:
-        return Histogram(f"tessera_{name}", about, ["model"], registry=self.registry, buckets=bounds)
+    def _histogram(self, name: str, about: str, bounds: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"tessera_{name}", about, labels, registry=self.registry, buckets=bounds)
 
 
 class EngineCounts(Collector):
@@ -219,24 +179,22 @@ class EngineCounts(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
         """One family for each count that at least one engine has."""
-        readings = self._read()
-        by = ("model",)
-        gauges = [(key, GaugeMetricFamily(name, about, labels=by)) for key, name, about in ENGINE_GAUGES]
-        counters = [
-            (key, CounterMetricFamily(name, about, labels=by)) for key, name, about in ENGINE_COUNTERS
-        ]
-        families = [*gauges, *counters]
         about = "Share of the KV cache that running sequences hold, from 0 to 1."
-        usage = GaugeMetricFamily("tessera_kv_cache_usage_perc", about, labels=by)
-        for model_id, counts in readings.items():
+        usage = GaugeMetricFamily("tessera_kv_cache_usage_perc", about, labels=_BY_MODEL)
+        families = [
+            *((key, GaugeMetricFamily(name, about, labels=_BY_MODEL)) for key, name, about in ENGINE_GAUGES),
+            *(
+                (key, CounterMetricFamily(name, about, labels=_BY_MODEL))
+                for key, name, about in ENGINE_COUNTERS
+            ),
+        ]
+        for model_id, counts in self._read().items():
             for key, family in families:
                 if key in counts:
                     family.add_metric([model_id], counts[key])
             if total := counts.get("blocks_total"):
                 usage.add_metric([model_id], counts["blocks_used"] / total)
-        yield from (family for _, family in families if family.samples)
-        if usage.samples:
-            yield usage
+        yield from (family for family in (*(family for _, family in families), usage) if family.samples)
 
 
 def exposition(

@@ -111,12 +111,13 @@ class _Answering:
 
     def __init__(self, module: str, setup: bytes) -> None:
         self._command = children.command(module)
+        self._environment = children.chosen()
         self._setup = setup
         self._process: Process | None = None
         self.ready = False
 
     async def start(self) -> None:
-        self._process = await children.start(self._command, children.chosen())
+        self._process = await children.start(self._command, self._environment)
         await self._exchange(self._process, self._setup)
         self.ready = True
 

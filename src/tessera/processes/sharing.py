@@ -31,6 +31,10 @@ class Shared(Generic[T]):
         self._held: Counter[Hashable] = Counter()
         self._waiting: FairQueue[Hashable, _Borrower[T]] = FairQueue()
 
+    @property
+    def n_waiting(self) -> int:
+        return len(self._waiting)
+
     @asynccontextmanager
     async def lend(self, account: Hashable | None, wait_s: float | None = None) -> AsyncGenerator[T]:
         """An item, for as long as the context lasts; None is an account of its own each time. The item that

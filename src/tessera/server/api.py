@@ -79,7 +79,7 @@ def read_plan(fd: int) -> ApiPlan:
 
 
 class Api:
-    """The HTTP service of one process, from its socket to the models."""
+    """The HTTP service of one process, from its socket to the models: a `Front`."""
 
     def __init__(self, catalog: Catalog, settings: Settings, secret: bytes, listener: socket.socket) -> None:
         """Nothing runs before `run`. The settings have a key."""
@@ -99,7 +99,6 @@ class Api:
         )
 
     async def run(self, started: Callable[[], None]) -> None:
-        """Serves until the shutdown has finished; calls `started` once all models can answer."""
         listen(self._listener)
         opening = asyncio.create_task(self._open(started))
         opening.add_done_callback(self._end_if_failed)
@@ -113,12 +112,10 @@ class Api:
             raise ended
 
     def drain(self) -> None:
-        """Begins the shutdown: running replies may be finished."""
         self._told_to_end = True
         self._server.drain()
 
     def end(self) -> None:
-        """Stops now; replies that are still running end with an error."""
         self._told_to_end = True
         self._server.end()
 

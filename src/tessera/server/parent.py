@@ -12,6 +12,7 @@ import socket
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
@@ -20,7 +21,7 @@ import uvloop
 
 from tessera import __version__
 from tessera.access.keys import KeyHasher, generate_key
-from tessera.catalog import Catalog, Model
+from tessera.catalog import Catalog
 from tessera.engine.host.process import EngineProcess
 from tessera.engine.registry import engine_row
 from tessera.errors import EngineError, StartupError
@@ -116,7 +117,7 @@ async def _serve(
             shown = exposition(None, lambda: _counts(engines), metrics_directory)
         _obey_signals(front)
         new_key = None if given.api_key else settings.api_key
-        announce = _Announcement(settings.workers, catalog, address(listener), new_key)
+        announce = partial(_announce, settings.workers, catalog, address(listener), new_key)
         async with prepared(settings) as store:
             routes = [*admin_routes(store, tiers(settings), KeyHasher(secret)), *debug_routes(records)]
             async with serving_admin(admin_app(shown, given.admin_key, routes), admin):
@@ -197,41 +198,28 @@ def _metrics_directory(settings: Settings) -> Generator[Path | None]:
         yield Path(path)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Announcement:
+def _announce(workers: int, catalog: Catalog, address: str, new_key: str | None) -> None:
     """Logs and prints that the service can answer, and tells the service manager."""
-
-    workers: int
-    catalog: Catalog
-    address: str
-    new_key: str | None
-
-    def __call__(self) -> None:
-        for model in self.catalog.models():
-            log(
-                _logger,
-                "info",
-                "serving",
-                version=__version__,
-                model=model.id,
-                aliases=", ".join(self._aliases(model)),
-                context_tokens=model.context_tokens,
-                address=self.address,
-                workers=self.workers,
-            )
-        with suppress(OSError):  # nobody reads it, which is no reason not to serve
-            self._print()
-        notify("READY=1")
-
-    def _print(self) -> None:
-        models = self.catalog.models()
-        for model in models:
-            names = ", ".join(self._aliases(model))
-            print(f"Serving {model.id}{f', which also answers to {names}' if names else ''}.", flush=True)
-        contexts = ", ".join(str(model.context_tokens) for model in models)
-        print(f"Listening on {self.address}/v1, context {contexts} tokens.", flush=True)
-        if self.new_key:
-            print(f"export TESSERA_API_KEY={self.new_key}", flush=True)
-
-    def _aliases(self, model: Model) -> list[str]:
-        return [name for name, named in self.catalog.names() if named is model and name != model.id]
+    lines: list[str] = []
+    for model in catalog.models():
+        named = (name for name, owner in catalog.names() if owner is model and name != model.id)
+        aliases = ", ".join(named)
+        log(
+            _logger,
+            "info",
+            "serving",
+            version=__version__,
+            model=model.id,
+            aliases=aliases,
+            context_tokens=model.context_tokens,
+            address=address,
+            workers=workers,
+        )
+        lines.append(f"Serving {model.id}{f', which also answers to {aliases}' if aliases else ''}.")
+    contexts = ", ".join(str(model.context_tokens) for model in catalog.models())
+    lines.append(f"Listening on {address}/v1, context {contexts} tokens.")
+    if new_key:
+        lines.append(f"export TESSERA_API_KEY={new_key}")
+    with suppress(OSError):  # nobody reads it, which is no reason not to serve
+        print("\n".join(lines), flush=True)
+    notify("READY=1")

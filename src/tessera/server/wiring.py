@@ -1,7 +1,6 @@
 """The composition root: settings become the `Service` that an API process runs."""
 
 import math
-from collections.abc import Collection
 from contextlib import AsyncExitStack
 
 from tessera.access.capacity import Capacity, reserve
@@ -45,7 +44,7 @@ def wire_service(settings: Settings, catalog: Catalog, secret: bytes) -> Service
         catalog=catalog,
         keys=keys,
         limits=limits(settings),
-        capacity=capacity(settings, catalog.models()),
+        capacities={model.id: capacity(settings, model) for model in catalog.models()},
         metrics=metrics,
         limiter=limiter(settings, metrics),
         ledger=ledger,
@@ -76,12 +75,11 @@ def limits(settings: Settings) -> HttpLimits:
     )
 
 
-def capacity(settings: Settings, models: Collection[Model]) -> Capacity:
-    """The places of one API process: a few more than the engines compute at once, so that when a sequence
-    ends the next one is in its engine already.
+def capacity(settings: Settings, model: Model) -> Capacity:
+    """The places of one API process at a model's engine: a few more than that computes at once, so that when
+    a sequence ends the next one is in the engine already.
     """
-    n_sequences = sum(model.engine.info.max_sequences for model in models)
-    at_once = settings.max_running or math.ceil(1.25 * n_sequences)
+    at_once = settings.max_running or math.ceil(1.25 * model.engine.info.max_sequences)
     n_places = math.ceil(at_once / settings.workers)
     named = tiers(settings)
     priorities = {named[name].priority for name in named.names()}

@@ -33,7 +33,7 @@ _OUR_OWN = ("NOTIFY_SOCKET", "PROMETHEUS_MULTIPROC_DIR")
 
 
 class Workers:
-    """As many API processes as there are sockets."""
+    """As many API processes as there are sockets: together a `Front`."""
 
     def __init__(
         self, plan: ApiPlan, listeners: Sequence[socket.socket], metrics_directory: Path | None = None
@@ -67,7 +67,6 @@ class Workers:
             await asyncio.gather(announcing, *tasks, return_exceptions=True)
 
     def drain(self) -> None:
-        """Begins the shutdown in all of them."""
         self._leave()
         for process in self._running:
             with suppress(ProcessLookupError):
@@ -75,7 +74,6 @@ class Workers:
         asyncio.get_running_loop().call_later(self._drain_s + SLACK_S, self._kill)
 
     def end(self) -> None:
-        """Stops all of them now."""
         self._leave()
         for process in self._running:
             _cut_lifeline(process)

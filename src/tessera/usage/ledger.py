@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tessera.core.usage import OPEN, LedgerEntry, UsageQuestion, UsageSum
+from tessera.core.usage import LedgerEntry, UsageQuestion, UsageSum
 from tessera.errors import StoreUnavailable
 from tessera.observe.logs import log
 from tessera.observe.metrics import Metrics, StoreCall
@@ -29,7 +29,6 @@ from tessera.usage.base import CurrentEntry, Written, resolved
 from tessera.usage.heartbeat import Heartbeat
 from tessera.usage.journal.journal import UsageJournal
 from tessera.usage.retention import keep_rolling_up
-from tessera.usage.state import Event, LedgerState
 from tessera.usage.thread import Done, Work, WriterThread
 
 MAX_WAITING = 10_000
@@ -72,7 +71,8 @@ class SqlLedger:
         self._journal = UsageJournal(folder)
         self._heartbeat = Heartbeat(store, folder, self._journal.instance, retention_days)
         self._heartbeat_s = heartbeat_s
-        self._state = LedgerState.RECORDING
+        self._reaches_store = True  # the last call of the store succeeded
+        self._records = True  # the last entries became durable, in the store or in the spool
         self._waiting: list[_Waiting] = []
         # The entries that are being written; empty while a write is about to begin, None while none is.
         self._batch: list[_Waiting] | None = None
@@ -82,7 +82,7 @@ class SqlLedger:
 
     def open(self, id: str, current: CurrentEntry) -> Written:
         # Where no end can be recorded nothing should start: then writing is tried before any work is done.
-        is_written = self._state.records and self._journal.running.begin(id, current)
+        is_written = self._records and self._journal.running.begin(id, current)
         return resolved(None) if is_written else self._record(current())
 
     def settle(self, entry: LedgerEntry) -> Written:
@@ -119,7 +119,7 @@ class SqlLedger:
 
     def _record(self, entry: LedgerEntry) -> Written:
         if len(self._waiting) >= MAX_WAITING:
-            self._change_state("lost")
+            self._records = False
             return resolved(StoreUnavailable("Too much usage waits to be recorded. Send the request again."))
         written: Written = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(entry, time.monotonic(), written))
@@ -137,7 +137,7 @@ class SqlLedger:
         self._batch = self._waiting
         self._waiting = []
         entries = [each.entry for each in self._batch]
-        if self._state.reaches_store:
+        if self._reaches_store:
             writing = self._submit("usage", partial(self._write, entries))
             writing.add_done_callback(partial(self._batch_written, self._batch))
         else:
@@ -161,38 +161,34 @@ class SqlLedger:
     def _resolve(self, batch: list[_Waiting], failure: StoreUnavailable | None) -> None:
         """The batch is durable, or cannot be."""
         self._answered_s = time.monotonic()
-        self._change_state("lost" if failure else "recorded")
+        self._records = failure is None
         self._metrics.ledger_lag_s.observe(self._answered_s - batch[0].since_s)
         for each in batch:
             if failure is None:
-                self._forget(each.entry)
+                self._journal.running.forget(each.entry)
             if not each.written.done():
                 each.written.set_result(failure)
         self._batch = None
         self._schedule_write()
-
-    def _forget(self, recorded: LedgerEntry) -> None:
-        if recorded.finish != OPEN:
-            self._journal.running.forget(recorded.id)
 
     async def _keep_beating(self) -> None:
         while True:
             entries = self._journal.running.rewrite()
             if await self._call_store("round", partial(self._heartbeat.beat, entries)):
                 for entry in entries:
-                    self._forget(entry)
+                    self._journal.running.forget(entry)
             # Entries that come meanwhile are not spooled, so this loop ends.
-            while self._state.reaches_store and self._journal.n_spooled:
+            while self._reaches_store and self._journal.n_spooled:
                 await self._call_store("round", partial(self._journal.unspool, self._write))
             self._metrics.spooled.set(self._journal.n_spooled)
-            await asyncio.sleep(self._heartbeat_s if self._state.reaches_store else HEARTBEAT_WHILE_AWAY_S)
+            await asyncio.sleep(self._heartbeat_s if self._reaches_store else HEARTBEAT_WHILE_AWAY_S)
 
     async def _call_store(self, call: StoreCall, work: Work) -> bool:
         """Does the work in the thread, and returns whether it succeeded in time."""
         if failure := await self._submit(call, work):
             self._store_failed(failure)
         else:
-            self._change_state("store answered")
+            self._set_reaches_store(True)
         return failure is None
 
     def _submit(self, call: StoreCall, work: Work) -> Done:
@@ -205,13 +201,13 @@ class SqlLedger:
     def _store_failed(self, failure: Exception) -> None:
         """Whatever the error is, requests go on."""
         self._metrics.ledger_failures.inc()
-        if self._state.reaches_store:
+        if self._reaches_store:
             log(_logger, "error", "usage cannot be written", reason=type(failure).__name__)
-        self._change_state("store failed")
+        self._set_reaches_store(False)
 
-    def _change_state(self, event: Event) -> None:
-        self._state = self._state.after(event)
-        self._metrics.store_up.set(self._state.reaches_store)
+    def _set_reaches_store(self, reached: bool) -> None:
+        self._reaches_store = reached
+        self._metrics.store_up.set(reached)
 
     def _write(self, entries: list[LedgerEntry]) -> None:
         usage.write_down(self._connection, self._journal.instance, entries)

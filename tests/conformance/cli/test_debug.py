@@ -99,6 +99,7 @@ def test_tasks_say_where_they_wait(service: Serve, workers: int) -> None:
     with admin_of(port) as admin:
         shown = admin.get("/tasks").json()
         assert shown["process"] == server.process.pid
+        assert ("note" in shown) is (workers > 1)
         assert all(set(each) == {"name", "coroutine", "waits_at"} for each in shown["tasks"])
         places = {each["coroutine"]: each["waits_at"] for each in shown["tasks"]}
     waiting = "KeyWatch.run" if workers == 1 else "Workers._keep"

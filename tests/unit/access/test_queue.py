@@ -79,9 +79,8 @@ async def test_more_than_can_run_wait_and_more_than_may_wait_are_refused() -> No
     assert crowd.order == [0, 1]
     assert crowd.door.n_waiting == 3
     assert {name: error.code for name, error in crowd.refused.items()} == {5: "engine_overloaded"}
-    with pytest.raises(EngineOverloaded):
-        crowd.door.check("a", 0)
-    crowd.door.check("a", 1)  # the queue of another priority has room
+    assert isinstance(crowd.door.refusal("a", 0), EngineOverloaded)
+    assert crowd.door.refusal("a", 1) is None  # the queue of another priority has room
     await crowd.leave(0)
     assert crowd.order == [0, 1, 2]
 
@@ -91,10 +90,9 @@ async def test_a_queue_without_room_refuses_at_once_what_cannot_run() -> None:
     await crowd.come(0)
     await crowd.come(1)
     assert list(crowd.refused) == [1]
-    with pytest.raises(EngineOverloaded):
-        crowd.door.check("a", 0)
+    assert isinstance(crowd.door.refusal("a", 0), EngineOverloaded)
     await crowd.leave(0)
-    crowd.door.check("a", 0)
+    assert crowd.door.refusal("a", 0) is None
     await crowd.come(2)
     assert crowd.order == [0, 2]
 
@@ -140,7 +138,7 @@ async def test_a_full_queue_takes_from_the_account_that_has_most_of_it() -> None
     crowd = Crowd(Capacity(max_running=1, max_queued=4))
     for name in range(5):
         await crowd.come(name, account="many")
-    crowd.door.check("few", 0)
+    assert crowd.door.refusal("few", 0) is None
     for name in range(10, 13):
         await crowd.come(name, account="few")
     assert (crowd.waiting, list(crowd.refused)) == ([1, 2, 10, 11], [4, 3, 12])

@@ -14,7 +14,7 @@ MIB = 2**20
 
 def of(settings: Settings) -> Capacity:
     (plan,) = prepare_models(settings, Quiet())
-    return capacity(settings, [read_blueprint(plan).model(None)])
+    return capacity(settings, read_blueprint(plan).model(None))
 
 
 def test_each_priority_of_the_tiers_above_the_lowest_has_places_of_its_own() -> None:

@@ -20,6 +20,7 @@ _SEVERAL = (
     "Each API process knows its own requests only, and there are several of them. With --workers 1 they are "
     "shown here."
 )
+_PARENT = "These are the tasks of the parent process; those of the API processes are not shown."
 
 # What a coroutine, an asynchronous generator and a generator call their frame, and what they wait for.
 _FRAMES = ("cr_frame", "ag_frame", "gi_frame")
@@ -35,13 +36,15 @@ def debug_routes(records: Collection[RequestRecord] | None) -> list[Route]:
         return _answer("requests", [_request(record) for record in records])
 
     async def tasks(request: Request) -> Response:
-        return _answer("tasks", [_task(task) for task in asyncio.all_tasks()])
+        note = _PARENT if records is None else None
+        return _answer("tasks", [_task(task) for task in asyncio.all_tasks()], note)
 
     return [Route("/admin/debug/requests", requests), Route("/admin/debug/tasks", tasks)]
 
 
-def _answer(name: str, rows: list[Shown]) -> Response:
-    body = msgspec.json.encode({"process": os.getpid(), name: rows})
+def _answer(name: str, rows: list[Shown], note: str | None = None) -> Response:
+    noted = {} if note is None else {"note": note}
+    body = msgspec.json.encode({"process": os.getpid(), **noted, name: rows})
     return Response(body, headers={"Cache-Control": "no-store"}, media_type="application/json")
 
 

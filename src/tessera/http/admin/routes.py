@@ -26,103 +26,85 @@ _AT_ONCE = 2
 """Threads. They are of the pool that the whole process shares."""
 
 
-class AdminDatabase:
-    """Runs the work of each request in a transaction, in a thread; `_AT_ONCE` of them at a time."""
+class _AdminApi:
+    """The endpoints. Each does its work in a transaction, in a thread; `_AT_ONCE` of them at a time."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, tiers: Tiers, hasher: KeyHasher) -> None:
         self._database = database
+        self._tiers = tiers
+        self._hasher = hasher
         self._at_once = asyncio.Semaphore(_AT_ONCE)
 
-    async def answer(self, work: Callable[[Transaction], object], status: int = 200) -> Response:
+    async def list_accounts(self, request: Request) -> Response:
+        return await self._answer(actions.list_accounts)
+
+    async def create_account(self, request: Request) -> Response:
+        form, by = await _form(forms.NewAccount, request), _actor(request)
+        return await self._answer(lambda store: actions.create_account(store, form, self._tiers, by=by), 201)
+
+    async def show_account(self, request: Request) -> Response:
+        return await self._answer(lambda store: actions.show_account(store, _named(request)))
+
+    async def change_account(self, request: Request) -> Response:
+        form, named, by = await _form(forms.AccountChanges, request), _named(request), _actor(request)
+        return await self._answer(
+            lambda store: actions.change_account(store, named, form, self._tiers, by=by)
+        )
+
+    async def list_keys(self, request: Request) -> Response:
+        query = _query(forms.KeysQuery, request)
+        return await self._answer(lambda store: actions.list_keys(store, query.account))
+
+    async def create_key(self, request: Request) -> Response:
+        form, by = await _form(forms.NewKey, request), _actor(request)
+        return await self._answer(lambda store: actions.create_key(store, form, self._hasher, by=by), 201)
+
+    async def show_key(self, request: Request) -> Response:
+        return await self._answer(lambda store: actions.show_key(store, _named(request)))
+
+    async def change_key(self, request: Request) -> Response:
+        form, named, by = await _form(forms.KeyChanges, request), _named(request), _actor(request)
+        return await self._answer(lambda store: actions.change_key(store, named, form, by=by))
+
+    async def revoke_key(self, request: Request) -> Response:
+        named, by = _named(request), _actor(request)
+        return await self._answer(lambda store: actions.revoke_key(store, named, by=by))
+
+    async def usage(self, request: Request) -> Response:
+        query = _query(forms.UsageQuery, request)
+        return await self._answer(lambda store: actions.add_up(store, query))
+
+    async def audit(self, request: Request) -> Response:
+        query = _query(forms.AuditQuery, request)
+        return await self._answer(lambda store: actions.show_audit(store, query))
+
+    async def _answer(self, work: Callable[[Transaction], object], status: int = 200) -> Response:
         """The result of `work` as JSON; raises `OperatorError` or `StoreUnavailable`."""
+
+        def transact() -> object:
+            with transaction(self._database) as store:
+                return work(store)
+
         async with self._at_once:
-            shown = await asyncio.to_thread(self._transact, work)
+            shown = await asyncio.to_thread(transact)
         # The secret of a new key may be in the answer.
         headers = {"Cache-Control": "no-store"}
         return Response(msgspec.json.encode(shown), status, headers, "application/json")
 
-    def _transact(self, work: Callable[[Transaction], object]) -> object:
-        with transaction(self._database) as changes:
-            return work(changes)
-
 
 def admin_routes(database: Database, tiers: Tiers, hasher: KeyHasher) -> list[Route]:
     """All routes of the admin API."""
-    answering = AdminDatabase(database)
+    api = _AdminApi(database, tiers, hasher)
     return [
-        *_account_routes(answering, tiers),
-        *_key_routes(answering, hasher),
-        *_report_routes(answering),
+        _route("/admin/accounts", GET=api.list_accounts, POST=api.create_account),
+        # A name may hold slashes.
+        _route("/admin/accounts/{named:path}", GET=api.show_account, PATCH=api.change_account),
+        _route("/admin/keys", GET=api.list_keys, POST=api.create_key),
+        _route("/admin/keys/{named}", GET=api.show_key, PATCH=api.change_key),
+        _route("/admin/keys/{named}/revoke", POST=api.revoke_key),
+        _route("/admin/usage", GET=api.usage),
+        _route("/admin/audit", GET=api.audit),
     ]
-
-
-def _account_routes(database: AdminDatabase, tiers: Tiers) -> list[Route]:
-    async def list_accounts(request: Request) -> Response:
-        return await database.answer(actions.list_accounts)
-
-    async def create(request: Request) -> Response:
-        form = await _form(forms.NewAccount, request)
-        return await database.answer(
-            lambda changes: actions.create_account(changes, form, tiers, by=_actor(request)), 201
-        )
-
-    async def show(request: Request) -> Response:
-        return await database.answer(lambda changes: actions.show_account(changes, _named(request)))
-
-    async def change(request: Request) -> Response:
-        form = await _form(forms.AccountChanges, request)
-        return await database.answer(
-            lambda changes: actions.change_account(changes, _named(request), form, tiers, by=_actor(request))
-        )
-
-    return [
-        _route("/admin/accounts", GET=list_accounts, POST=create),
-        _route("/admin/accounts/{named:path}", GET=show, PATCH=change),  # a name may hold slashes
-    ]
-
-
-def _key_routes(database: AdminDatabase, hasher: KeyHasher) -> list[Route]:
-    async def list_keys(request: Request) -> Response:
-        query = _query(forms.KeysQuery, request)
-        return await database.answer(lambda changes: actions.list_keys(changes, query.account))
-
-    async def create(request: Request) -> Response:
-        form = await _form(forms.NewKey, request)
-        return await database.answer(
-            lambda changes: actions.create_key(changes, form, hasher, by=_actor(request)), 201
-        )
-
-    async def show(request: Request) -> Response:
-        return await database.answer(lambda changes: actions.show_key(changes, _named(request)))
-
-    async def change(request: Request) -> Response:
-        form = await _form(forms.KeyChanges, request)
-        return await database.answer(
-            lambda changes: actions.change_key(changes, _named(request), form, by=_actor(request))
-        )
-
-    async def revoke(request: Request) -> Response:
-        return await database.answer(
-            lambda changes: actions.revoke_key(changes, _named(request), by=_actor(request))
-        )
-
-    return [
-        _route("/admin/keys", GET=list_keys, POST=create),
-        _route("/admin/keys/{named}", GET=show, PATCH=change),
-        _route("/admin/keys/{named}/revoke", POST=revoke),
-    ]
-
-
-def _report_routes(database: AdminDatabase) -> list[Route]:
-    async def usage(request: Request) -> Response:
-        query = _query(forms.UsageQuery, request)
-        return await database.answer(lambda changes: actions.add_up(changes, query))
-
-    async def audit(request: Request) -> Response:
-        query = _query(forms.AuditQuery, request)
-        return await database.answer(lambda changes: actions.show_audit(changes, query))
-
-    return [_route("/admin/usage", GET=usage), _route("/admin/audit", GET=audit)]
 
 
 def _route(path: str, **by_method: Endpoint) -> Route:

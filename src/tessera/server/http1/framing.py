@@ -9,7 +9,7 @@ in two ways, by this server and by a proxy in front of it, is refused.
 """
 
 import re
-from typing import Protocol
+from typing import TypeAlias
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 128
@@ -35,32 +35,17 @@ class InvalidHttp(Exception):
     """The connection cannot be read any further; the message is for the client."""
 
 
-class BodyReader(Protocol):
-    """A body as it arrives."""
-
-    @property
-    def complete(self) -> bool:
-        """Whether the last byte has been taken."""
-        ...
-
-    def feed(self, unread: bytearray) -> bytes:
-        """Take the body's bytes from the front of `unread`; returns the data among them."""
-        ...
-
-
 class SizedBody:
-    """A body of a declared length, which may be 0."""
+    """A body of a declared length, which may be 0. It is `complete` when the last byte has been taken."""
 
     def __init__(self, n_bytes: int) -> None:
         self._n_left = n_bytes
 
     @property
     def complete(self) -> bool:
-        """Whether the last byte has been taken."""
         return not self._n_left
 
     def feed(self, unread: bytearray) -> bytes:
-        """Take what there is of the body."""
         content = bytes(unread[: self._n_left])
         del unread[: len(content)]
         self._n_left -= len(content)
@@ -81,7 +66,7 @@ class ChunkedBody:
         self._at_end_of_chunk = False
 
     def feed(self, unread: bytearray) -> bytes:
-        """Take what there is of the body but for a line that has no end yet; may raise `InvalidHttp`."""
+        """Takes what there is of the body but for a line that has no end yet; may raise `InvalidHttp`."""
         content = bytearray()
         at = 0
         while not self.complete:
@@ -156,3 +141,7 @@ class ChunkedBody:
             raise InvalidHttp("There are too many trailers.")
         elif not _FIELD.fullmatch(line):
             raise InvalidHttp("A trailer cannot be read.")
+
+
+BodyReader: TypeAlias = SizedBody | ChunkedBody
+"""A body as it arrives: `feed` takes its bytes from the front of the buffer and returns the data in them."""

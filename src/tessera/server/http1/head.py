@@ -95,7 +95,6 @@ class RequestHead:
         return ChunkedBody()
 
     def get_method(self) -> bytes:
-        """In capitals."""
         return self._parser.get_method()
 
     def get_http_version(self) -> str:
@@ -107,7 +106,6 @@ class RequestHead:
         return self._keep_alive
 
     def should_upgrade(self) -> bool:
-        """No wish for another protocol is granted."""
         return False
 
     def on_message_begin(self) -> None:
@@ -116,17 +114,14 @@ class RequestHead:
             raise InvalidHttp(_NO_HTTP)
 
     def on_url(self, url: bytes) -> None:
-        """Called with a part of the target."""
         self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Called with a whole field."""
         if len(self.headers) >= MAX_HEADERS:
             raise InvalidHttp(_TOO_LARGE)
         self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        """Called at the empty line."""
         # llhttp forgets it as soon as a request without a body has been read.
         self._keep_alive = self._parser.should_keep_alive()
         self._complete = True

@@ -6,11 +6,11 @@ that nobody has locked was left by an instance that has died.
 
 import os
 import secrets
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import BinaryIO, Literal, TypeAlias, get_args
 
 import msgspec
 
@@ -52,11 +52,6 @@ def close(path: Path, fd: int, *, is_empty: bool) -> None:
     os.close(fd)
 
 
-def encode(entry: LedgerEntry) -> bytes:
-    """An entry's line, without the end of the line."""
-    return msgspec.json.encode(entry)
-
-
 def decode(lines: Iterable[bytes]) -> list[LedgerEntry]:
     """The entries of lines. A line that is incomplete, or a slot that is free, has none."""
     entries: list[LedgerEntry] = []
@@ -71,33 +66,16 @@ def abandoned(folder: Path) -> Iterator[tuple[str, Iterator[list[LedgerEntry]]]]
     is asked for.
     """
     for path in sorted(path for kind in get_args(Kind) for path in folder.glob(f"*.{kind}.jsonl")):
-        with _locked(path) as fd:
-            if fd is not None:
-                yield path.name.partition(".")[0], _pieces(fd)
-                path.unlink(missing_ok=True)
+        with ExitStack() as closing:
+            try:
+                file = closing.enter_context(path.open("r+b"))
+                flock(file, LOCK_EX | LOCK_NB)
+            except OSError:
+                continue  # another process has locked or deleted it
+            yield path.name.partition(".")[0], _pieces(file)
+            path.unlink(missing_ok=True)
 
 
-def _pieces(fd: int) -> Iterator[list[LedgerEntry]]:
-    with os.fdopen(fd, "rb", closefd=False) as file:
-        while lines := file.readlines(PIECE_BYTES):
-            yield decode(lines)
-
-
-@contextmanager
-def _locked(path: Path) -> Generator[int | None]:
-    """The file's descriptor, or None if another process has locked or deleted the file."""
-    try:
-        fd = os.open(path, os.O_RDWR)
-    except OSError:
-        yield None
-        return
-    try:
-        flock(fd, LOCK_EX | LOCK_NB)
-    except OSError:
-        os.close(fd)
-        yield None
-        return
-    try:
-        yield fd
-    finally:
-        os.close(fd)
+def _pieces(file: BinaryIO) -> Iterator[list[LedgerEntry]]:
+    while lines := file.readlines(PIECE_BYTES):
+        yield decode(lines)

@@ -8,9 +8,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from tessera.core.usage import LedgerEntry
+import msgspec
+
+from tessera.core.usage import OPEN, LedgerEntry
 from tessera.usage.base import CurrentEntry
-from tessera.usage.journal.files import CLOSED, close, create_locked, encode, path_of
+from tessera.usage.journal.files import CLOSED, close, create_locked, path_of
 
 SLOT_BYTES = 1024
 """A line with an entry, padded. No slot lies across two pages: each is written as a whole."""
@@ -42,7 +44,7 @@ class Slots:
 
     def write(self, entry: LedgerEntry, slot: int) -> bool:
         """Returns whether the entry was written: it must fit into a slot, and the disk must take it."""
-        line = encode(entry).ljust(SLOT_BYTES - 1) + b"\n"
+        line = msgspec.json.encode(entry).ljust(SLOT_BYTES - 1) + b"\n"
         return len(line) == SLOT_BYTES and self._write(line, slot)
 
     def free(self, slot: int) -> None:
@@ -85,9 +87,9 @@ class RunningRequests:
         if request := self._requests.get(entry.id):
             request.current = lambda: entry
 
-    def forget(self, id: str) -> None:
-        """The request's end is recorded."""
-        request = self._requests.pop(id, None)
+    def forget(self, recorded: LedgerEntry) -> None:
+        """The entry is recorded: if it is the request's end, no more is kept of the request."""
+        request = None if recorded.finish == OPEN else self._requests.pop(recorded.id, None)
         if self.slots and request and request.slot is not None:
             self.slots.free(request.slot)
 

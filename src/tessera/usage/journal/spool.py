@@ -6,9 +6,11 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 
+import msgspec
+
 from tessera.core.usage import LedgerEntry
 from tessera.errors import StoreUnavailable
-from tessera.usage.journal.files import CLOSED, PIECE_BYTES, close, create_locked, decode, encode, path_of
+from tessera.usage.journal.files import CLOSED, PIECE_BYTES, close, create_locked, decode, path_of
 
 
 class Spool:
@@ -25,7 +27,7 @@ class Spool:
 
     def append(self, entries: Sequence[LedgerEntry]) -> None:
         """Entries are on the disk when this returns. Raises `StoreUnavailable`."""
-        lines = b"".join(encode(entry) + b"\n" for entry in entries)
+        lines = msgspec.json.Encoder().encode_lines(entries)
         with self._lock:
             try:
                 _write(self._fd, lines, self._n_bytes)
