@@ -1,6 +1,7 @@
 """A child that has ended before it is written to: its owner hears how it ended, on both event loops."""
 
 import asyncio
+import re
 import socket
 import sys
 from typing import Any
@@ -11,13 +12,21 @@ from tests.conformance.engines.fake_worker import START
 
 from tessera.engine.host.process import EngineProcess
 from tessera.errors import EngineOverloaded, EngineUnavailable, StartupError
-from tessera.processes import children
-from tessera.processes.pool import ProcessPool
+from tessera.processes import children, once
+from tessera.processes.pool import OVER_LIMITS, ProcessPool
 from tessera.server.api import ApiPlan
 from tessera.server.workers import Workers
 from tessera.settings import Settings
 
 ENDED = (sys.executable, "-c", "raise SystemExit(3)")
+DYING = """
+import os, signal, sys
+sys.stdin.buffer.read(4)
+if {code} > 0:
+    os._exit({code})
+signal.signal(-{code}, signal.SIG_DFL)
+os.kill(os.getpid(), -{code})
+"""
 start = children.start
 
 
@@ -49,6 +58,24 @@ def test_an_api_process_that_has_ended(run: Any) -> None:
 
     with socket.socket() as listener:
         assert run(code(listener)) == 3
+
+
+@pytest.mark.parametrize("code", sorted(OVER_LIMITS), ids=children.ending)
+def test_a_child_that_exceeds_its_limits_before_it_is_ready_says_nothing_of_the_question(
+    code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dying = (sys.executable, "-c", DYING.format(code=code))
+    monkeypatch.setattr(children, "command", lambda *_, **__: dying)
+
+    async def work() -> None:
+        pool = ProcessPool("tessera.nothing", b"", purpose="tests")
+        with pytest.raises(EngineOverloaded):
+            await pool.ask(b"")
+        await pool.aclose()
+
+    asyncio.run(work())
+    with pytest.raises(StartupError, match=re.escape(children.ending(code))):
+        once.ask("tessera.nothing", b"", purpose="tests")
 
 
 def test_a_child_of_a_pool_that_has_ended(run: Any) -> None:
