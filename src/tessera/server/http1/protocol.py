@@ -22,6 +22,7 @@ from uvicorn.server import ServerState
 from tessera.errors import RequestError
 from tessera.http.context import context_of
 from tessera.http.middleware import new_request_id
+from tessera.server.http1.closing import LINGER_S, GentlyClosing
 from tessera.server.http1.crowd import make_room, most_connections
 from tessera.server.http1.cycles import chunk_writer, write_unchunked
 from tessera.server.http1.framing import MAX_HEAD_BYTES as MAX_HEAD_BYTES
@@ -63,6 +64,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     head_deadline_s = HEAD_DEADLINE_S
     max_connections = most_connections()
+    linger_s = LINGER_S
 
     def __init__(
         self,
@@ -78,6 +80,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._body: BodyReader | None = None
         self._is_discarding = False
         self._client_ended = False
+        self._is_shutting_down = False
+        self._lingering: asyncio.TimerHandle | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._behind: asyncio.TimerHandle | None = None
         self._probe: asyncio.TimerHandle | None = None
@@ -90,7 +94,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        for timer in (self._deadline, self._behind, self._probe):
+        for timer in (self._deadline, self._behind, self._probe, self._lingering):
             if timer is not None:
                 timer.cancel()
         self._unread.clear()
@@ -109,7 +113,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def eof_received(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Returns whether the connection stays open: while a request that arrived whole is answered."""
-        if self._is_idle() or self._body is not None:
+        if self._is_idle() or self._body is not None or self._lingering:
             return False
         if not self._client_ended:
             self._client_ended = True
@@ -123,7 +127,9 @@ class GuardedProtocol(HttpToolsProtocol):
             self._behind = None
         super().on_response_complete()
         self.idle_since_s = self.loop.time()
-        if self.transport.is_closing():
+        if self._lingering:
+            self._unset_keepalive_if_required()
+        if self._lingering or self.transport.is_closing():
             return
         if self._unread:
             self._unset_keepalive_if_required()
@@ -131,6 +137,13 @@ class GuardedProtocol(HttpToolsProtocol):
             self._read()
         if self._client_ended and (self._is_idle() or self._body is not None):
             self.transport.close()
+
+    def shutdown(self) -> None:
+        """From now on the connection is closed as soon as it can be."""
+        self._is_shutting_down = True
+        if self._lingering:
+            self.transport.close()
+        super().shutdown()
 
     def send_400_response(self, msg: str) -> None:
         """What cannot be read as HTTP gets our envelope too, and the connection ends."""
@@ -141,7 +154,7 @@ class GuardedProtocol(HttpToolsProtocol):
             f"x-should-retry: false\r\nx-request-id: {new_request_id()}\r\nconnection: close\r\n\r\n"
         )
         self.transport.write(head.encode() + body)
-        self.transport.close()
+        self._close_gently()
 
     def _read(self) -> None:
         try:
@@ -192,6 +205,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self.on_message_complete()
         else:
             self._body = body
+            self.cycle.transport = GentlyClosing(self.transport, self._close_when_read)
 
     def _refuse(self, why: str) -> None:
         if self._body is None or not self.cycle.response_started:
@@ -203,6 +217,25 @@ class GuardedProtocol(HttpToolsProtocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
 
+    def _close_when_read(self) -> None:
+        if self._body is None:
+            self.transport.close()
+        else:
+            self._close_gently()
+
+    def _close_gently(self) -> None:
+        """Closes our side, and the whole connection when the client does the same or `linger_s` are over."""
+        if self._client_ended or self._is_shutting_down:
+            self.transport.close()
+        elif self._lingering is None and not self.transport.is_closing():
+            self._lingering = self.loop.call_later(self.linger_s, self.transport.abort)
+            self._is_discarding = True
+            self._unread.clear()
+            self._head_arrived()
+            self.transport.write_eof()
+            self.flow.resume_reading()
+            self.idle_since_s = self.loop.time()
+
     def _keep_behind(self) -> None:
         if len(self._unread) > MAX_BEHIND_BYTES:
             self.flow.pause_reading()
@@ -213,6 +246,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._unread.clear()
         self._is_discarding = True
         self.cycle.keep_alive = False
+        self.cycle.transport = GentlyClosing(self.cycle.transport, self._close_gently)
         self.flow.resume_reading()
 
     def _look_for_client(self, after_s: tuple[float, ...]) -> None:
