@@ -1,7 +1,8 @@
 """Logs: one event per line, as JSON or for a person, on standard error.
 
-A warning that repeats very often is logged in part, and the rest is counted: otherwise anyone who can cause
-it, even without a key, could fill the disk.
+A line that clients can cause without a limit is logged in part if it repeats very often, and the rest is
+counted: otherwise anyone could fill the disk, even without a key. These are all warnings and errors, and what
+`log_repeating` logs.
 
 Logs never hold content. A log call has an event's name and plain fields. Of an exception, its type and its
 frames are written, but not its message, which may quote what a client sent. Keys are masked wherever they
@@ -23,10 +24,11 @@ Form: TypeAlias = Literal["auto", "console", "json"]
 Field: TypeAlias = "str | int | float | bool | None"
 
 MAX_A_SECOND = 20
-"""Lines a second of one warning or error."""
+"""Lines a second of one warning or error, and of one kind of what `log_repeating` logs."""
 
 _KEY = re.compile(r"sk-tessera-[A-Za-z0-9]+")
 _FIELDS = "fields"
+_KIND = "kind"
 
 # Libraries that would fill the log: uvicorn logs its start, clients log every request, and an exporter logs
 # every batch that fails, which we log once.
@@ -48,6 +50,12 @@ def log(logger: logging.Logger, level: Level, event: str, /, **fields: Field) ->
     logger.log(logging.getLevelNamesMapping()[level.upper()], event, extra={_FIELDS: fields})
 
 
+def log_repeating(logger: logging.Logger, level: Level, event: str, kind: str, /, **fields: Field) -> None:
+    """Logs an event that clients can cause without a limit; each `kind` of it is counted by itself."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    logger.log(number, event, extra={_FIELDS: fields, _KIND: kind})
+
+
 def mask_keys(text: str) -> str:
     """The text without the secret part of any key."""
     return _KEY.sub("sk-tessera-…", text)
@@ -67,24 +75,25 @@ def configure(level: Level, form: Form, stream: TextIO | None = None) -> None:
 
 
 class Repetitions(logging.Filter):
-    """Lets `MAX_A_SECOND` lines of the same warning through; the next one that is logged says in `n_left_out`
+    """Lets `MAX_A_SECOND` lines of the same kind through; the next one that is logged says in `n_left_out`
     how many were left out in the second before.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._second = 0
-        self._seen: Counter[tuple[str, str]] = Counter()
-        self._left_out: dict[tuple[str, str], int] = {}
+        self._seen: Counter[tuple[str, str, str | None]] = Counter()
+        self._left_out: dict[tuple[str, str, str | None], int] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.levelno < logging.WARNING:
+        kind: str | None = getattr(record, _KIND, None)
+        if record.levelno < logging.WARNING and kind is None:
             return True
         if self._second != (second := int(record.created)):
             self._second = second
             self._left_out = {key: n - MAX_A_SECOND for key, n in self._seen.items() if n > MAX_A_SECOND}
             self._seen.clear()
-        key = record.name, str(record.msg)
+        key = record.name, str(record.msg), kind
         self._seen[key] += 1
         if n_left_out := self._left_out.pop(key, 0):
             setattr(record, _FIELDS, {**_fields(record), "n_left_out": n_left_out})

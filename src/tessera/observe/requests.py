@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 
 from tessera.core.record import RequestRecord, RequestStep
-from tessera.observe.logs import log
+from tessera.observe.logs import Field, log, log_repeating
 from tessera.observe.metrics import Metrics
 
 _logger = logging.getLogger(__name__)
@@ -58,15 +58,17 @@ def _log(record: RequestRecord, model: str, whole_s: float) -> None:
         "first_token_s": record.after_s(RequestStep.FIRST_TOKEN),
         "whole_s": whole_s,
     }
-    log(
-        _logger,
-        "info",
-        "request",
-        trace_id=record.request_id,
-        model=model,
-        outcome=record.failure or ",".join(reason.value for reason in tally.finished.values()),
-        prompt_tokens=tally.prompt_tokens,
-        cached_tokens=tally.cached_tokens,
-        completion_tokens=tally.completion_tokens,
+    fields: dict[str, Field] = {
+        "trace_id": record.request_id,
+        "model": model,
+        "outcome": record.failure or ",".join(reason.value for reason in tally.finished.values()),
+        "prompt_tokens": tally.prompt_tokens,
+        "cached_tokens": tally.cached_tokens,
+        "completion_tokens": tally.completion_tokens,
         **{name: None if time_s is None else round(time_s, 4) for name, time_s in times_s.items()},
-    )
+    }
+    if record.failure is not None and times_s["first_token_s"] is None:
+        # It has cost little, such as a 429: a client can cause it as often as it can send.
+        log_repeating(_logger, "info", "request", record.failure, **fields)
+    else:
+        log(_logger, "info", "request", **fields)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tessera.observe.logs import MAX_A_SECOND, configure, log, mask_keys
+from tessera.observe.logs import MAX_A_SECOND, configure, log, log_repeating, mask_keys
 
 KEY = "sk-tessera-" + "t" * 40
 
@@ -64,6 +64,16 @@ def test_what_is_no_warning_is_never_left_out() -> None:
     for _ in range(1000):
         log(logging.getLogger("tessera.x"), "info", "request")
     assert stream.getvalue().count("\n") == 1000
+
+
+def test_what_clients_can_cause_without_a_limit_is_counted_by_its_kind() -> None:
+    stream = logged("json")
+    for _ in range(1000):
+        log_repeating(logging.getLogger("tessera.x"), "info", "request", "refused")
+        log(logging.getLogger("tessera.x"), "info", "request")
+    log_repeating(logging.getLogger("tessera.x"), "info", "request", "another")
+    n_lines = stream.getvalue().count("\n")
+    assert 1000 + 1 + MAX_A_SECOND <= n_lines < 1000 + 1 + 1000
 
 
 def test_auto_is_json_where_nobody_looks() -> None:

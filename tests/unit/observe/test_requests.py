@@ -1,4 +1,7 @@
+import io
+import json
 import logging
+from collections import Counter
 from contextlib import suppress
 from typing import Any
 
@@ -7,8 +10,9 @@ import pytest
 from tessera.core.chat import ChatRequest
 from tessera.core.events import FinishReason
 from tessera.core.record import CLIENT_GONE, RequestRecord, RequestStep
-from tessera.errors import EngineTimeout
+from tessera.errors import EngineTimeout, RateLimited
 from tessera.http.errors import ClientGone
+from tessera.observe.logs import MAX_A_SECOND, JsonLines, Repetitions
 from tessera.observe.metrics import Metrics
 from tessera.observe.requests import RequestMetrics
 
@@ -80,3 +84,27 @@ def test_a_request_is_one_line_in_the_log(metrics: Metrics, caplog: pytest.LogCa
     fields: dict[str, Any] = vars(line)["fields"]
     assert (line.message, fields["trace_id"], fields["outcome"]) == ("request", "req_7", "stop")
     assert (fields["prompt_tokens"], fields["first_token_s"]) == (5, None)
+
+
+def test_refusals_without_a_limit_leave_the_lines_of_answered_requests(metrics: Metrics) -> None:
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonLines())
+    handler.addFilter(Repetitions())
+    logger = logging.getLogger("tessera.observe.requests")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        for _ in range(500):
+            with suppress(RateLimited), received(metrics):
+                raise RateLimited("too many", retry_after_s=1)
+            with received(metrics) as record:
+                record.reach(RequestStep.STARTED)
+                record.reach(RequestStep.FIRST_TOKEN)
+                record.fail(ClientGone())
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(logging.NOTSET)
+    outcomes = Counter(json.loads(line)["outcome"] for line in stream.getvalue().splitlines())
+    assert outcomes[CLIENT_GONE] == 500
+    assert MAX_A_SECOND <= outcomes[RateLimited("").code] < 500
