@@ -12,7 +12,7 @@ import msgspec
 
 from tessera.core.generation import Grammar
 from tessera.engine.scripted.replies_question import Found, ReplySearch, Vocabulary
-from tessera.errors import EngineUnavailable, GenerationFailed, GrammarFailed
+from tessera.errors import EngineUnavailable, GrammarFailed
 from tessera.grammars.bytewise import ByteTokenizer
 from tessera.processes.pool import ProcessPool, TooMuch
 from tessera.text.tokenizer import Tokenizer
@@ -47,7 +47,7 @@ class GrammarReplies:
     async def follow(self, grammar: Grammar, script: Sequence[int], *, whole: bool) -> Sequence[int]:
         """The tokens of `script` that fit, and what completes them. `whole` says that the script ends there.
 
-        Raises `GenerationFailed` if no end is found.
+        Raises `GrammarFailed` if no end is found.
         """
         key = hashlib.sha256(repr((grammar.lark, [*script], whole)).encode()).digest()
         if key not in self._kept:
@@ -68,7 +68,7 @@ class GrammarReplies:
         except TooMuch:
             raise GrammarFailed("The grammar of this request takes too much time to follow.") from None
         if found.problem is not None:
-            raise GenerationFailed(found.problem)
+            raise GrammarFailed(found.problem)  # it would not be found the next time either
         return (*script[: found.n_fitting], *self._encoded(found.rest))
 
     def _keep(self, key: bytes, reply: tuple[int, ...]) -> None:

@@ -20,7 +20,7 @@ from tessera.engine.scripted.engine import (
     thinking_first,
 )
 from tessera.engine.scripted.grammar_replies import GrammarReplies
-from tessera.errors import EngineUnavailable, GenerationFailed
+from tessera.errors import EngineUnavailable, GrammarFailed
 from tessera.parsing.syntax import Tags
 
 pytestmark = pytest.mark.anyio
@@ -124,7 +124,7 @@ async def test_the_oldest_replies_are_forgotten(
 
 async def test_a_grammar_without_a_reply_fails_that_generation_alone(replies: GrammarReplies) -> None:
     engine = ScriptedEngine(TOKENIZER, replies=replies)
-    with pytest.raises(GenerationFailed):
+    with pytest.raises(GrammarFailed):
         await play(engine, Grammar("start: missing\n"))
     assert (engine.n_running, engine.n_finished) == (0, 0)
     assert text(await play(engine, JSON)) == '{"a":"b"}'
