@@ -58,10 +58,12 @@ def launching(environment: dict[str, str], *command: object) -> Iterator[Start]:
         started.append(process)
         return process
 
-    yield one
-    for process in started:
-        with process:
-            process.kill()
+    try:
+        yield one
+    finally:
+        for process in started:
+            with process:
+                process.kill()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ is first used, so that `import tessera` costs nothing:
     import uvicorn
     from tessera import create_app, load_settings
 
-    uvicorn.run(create_app(load_settings({"engine": "scripted"}, os.environ)))
+    uvicorn.run(create_app(load_settings({"engine": "scripted"}, os.environ)), http="h11")
 """
 
 import importlib

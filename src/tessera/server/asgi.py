@@ -1,7 +1,8 @@
 """The service as an ASGI application, for programs that bring an HTTP server of their own.
 
 `tessera serve` does more: its connections have caps and deadlines below ASGI, it drains at shutdown, and it
-can run several API processes.
+can run several API processes. An HTTP server must not take the trailers of a chunked body for fields of the
+head, since a key could be among them: uvicorn's h11 parser keeps them apart, its httptools parser does not.
 """
 
 import asyncio
