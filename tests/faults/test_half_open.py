@@ -15,7 +15,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from tessera.http.context import context_of
-from tessera.server.http1.protocol import MAX_UNSENT_BYTES, VANISHED_S
+from tessera.server.http1.options import MAX_UNSENT_BYTES, VANISHED_S
 
 KEY = "sk-tessera-" + "v" * 40
 SERVER, CLIENT = "10.214.7.1", "10.214.7.2"

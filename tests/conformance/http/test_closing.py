@@ -32,9 +32,6 @@ SENT = {
     "compressed": (415, head(SIZED, "Content-Encoding: gzip") + BODY),
     "without a key": (401, head(SIZED, key="none") + BODY),
     "to nowhere": (404, head(SIZED, path="/v1/nowhere") + BODY),
-    "with a broken chunk": (400, head(CHUNKED) + b"zz\r\n" + BODY),
-    "no HTTP": (400, b"\x16\x03\x01\r\n\r\n" + BODY),
-    "a head without an end": (400, b"GET / HTTP/1.1\r\nX: " + b"x" * N_BYTES),
 }
 
 

@@ -1,9 +1,15 @@
-"""What uvicorn's request-response cycle lacks: a quick way to write, and bodies for HTTP/1.0."""
+"""What uvicorn's request-response cycle lacks: a quick way to write, bodies for HTTP/1.0, and a refusal of
+what cannot be read.
+"""
 
 from collections.abc import Callable
 
 from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+from tessera.errors import RequestError
+from tessera.http.middleware import new_request_id
+from tessera.wire.reply import encode_error
 
 
 def chunk_writer(cycle: RequestResponseCycle) -> Callable[[bytes], bool]:
@@ -40,3 +46,14 @@ def write_unchunked(cycle: RequestResponseCycle) -> None:
     cycle.keep_alive = False
     cycle.waiting_for_100_continue = False
     cycle.send = send_plain
+
+
+def refusal(why: str) -> bytes:
+    """The last response on a connection, of which nothing more can be read."""
+    error = RequestError(f"{why} Nothing more is read on this connection.", code="invalid_http")
+    body = encode_error(error)
+    head = (
+        f"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
+        f"x-should-retry: false\r\nx-request-id: {new_request_id()}\r\nconnection: close\r\n\r\n"
+    )
+    return head.encode() + body

@@ -11,7 +11,6 @@ A wish for another protocol (`Upgrade`) is ignored, and HTTP/1.0 gets what it ca
 """
 
 import asyncio
-import socket
 from typing import Any, cast
 
 from starlette.types import Scope
@@ -19,26 +18,18 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from tessera.errors import RequestError
 from tessera.http.context import context_of
-from tessera.http.middleware import new_request_id
 from tessera.server.http1.closing import LINGER_S, GentlyClosing
 from tessera.server.http1.crowd import make_room, most_connections
-from tessera.server.http1.cycles import chunk_writer, write_unchunked
+from tessera.server.http1.cycles import chunk_writer, refusal, write_unchunked
 from tessera.server.http1.framing import MAX_HEAD_BYTES as MAX_HEAD_BYTES
 from tessera.server.http1.framing import MAX_HEADERS as MAX_HEADERS
 from tessera.server.http1.framing import BodyReader, InvalidHttp
 from tessera.server.http1.half_closed import PROBES_S, send_ahead
 from tessera.server.http1.head import RequestHead
-from tessera.wire.reply import encode_error
+from tessera.server.http1.options import set_options
 
 HEAD_DEADLINE_S = 15.0
-
-VANISHED_S = 30
-"""A client that acknowledges nothing for so long, neither data nor a probe, is gone."""
-
-MAX_UNSENT_BYTES = 64 * 1024
-"""What the kernel takes of a reply that its client does not read; left to itself it takes megabytes."""
 
 MAX_BEHIND_BYTES = 64 * 1024
 """What is kept of requests that are sent before the one ahead of them is answered."""
@@ -47,16 +38,6 @@ BEHIND_S = 1.0
 """With more than that behind it a request has so long to be answered. Then the rest of what is sent is thrown
 away, since the end of the connection could not be seen behind it.
 """
-
-_OPTIONS = (
-    (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
-    (socket.IPPROTO_TCP, "TCP_KEEPIDLE", VANISHED_S // 3),
-    (socket.IPPROTO_TCP, "TCP_KEEPINTVL", VANISHED_S // 6),
-    (socket.IPPROTO_TCP, "TCP_KEEPCNT", 4),
-    (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", VANISHED_S * 1000),
-    (socket.IPPROTO_TCP, "TCP_NOTSENT_LOWAT", MAX_UNSENT_BYTES),
-)
-"""Options of a connection's socket; not every system has all of them."""
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -89,7 +70,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:
         """A fresh connection has to say something."""
         super().connection_made(transport)
-        _set_options(transport)
+        set_options(transport)
         make_room(self.connections, self, self.max_connections)
         self._expect_head()
 
@@ -147,14 +128,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """What cannot be read as HTTP gets our envelope too, and the connection ends."""
-        refusal = RequestError(f"{msg} Nothing more is read on this connection.", code="invalid_http")
-        body = encode_error(refusal)
-        head = (
-            f"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
-            f"x-should-retry: false\r\nx-request-id: {new_request_id()}\r\nconnection: close\r\n\r\n"
-        )
-        self.transport.write(head.encode() + body)
-        self._close_gently()
+        self.transport.write(refusal(msg))
+        self.transport.close()
 
     def _read(self) -> None:
         try:
@@ -273,11 +248,3 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-
-
-def _set_options(transport: asyncio.Transport) -> None:
-    connection = transport.get_extra_info("socket")
-    if connection.family in (socket.AF_INET, socket.AF_INET6):
-        for level, name, value in _OPTIONS:
-            if (option := getattr(socket, name, None)) is not None:
-                connection.setsockopt(level, option, value)
