@@ -160,7 +160,7 @@ class Served:
         """Call it where the server runs."""
         self.loop.call_soon_threadsafe(call)
 
-    def wait_until_idle(self, within_s: float = 10.0) -> float:
+    def wait_until_idle(self, within_s: float = 60.0) -> float:
         return wait_for(self._is_idle, within_s)
 
     def _is_idle(self) -> bool:

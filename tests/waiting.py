@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 
-def wait_for(condition: Callable[[], bool], within_s: float = 10.0) -> float:
+def wait_for(condition: Callable[[], bool], within_s: float = 60.0) -> float:
     """Return how many seconds it took until the condition held."""
     begun = time.monotonic()
     while not condition():
@@ -14,7 +14,7 @@ def wait_for(condition: Callable[[], bool], within_s: float = 10.0) -> float:
     return time.monotonic() - begun
 
 
-async def until(condition: Callable[[], bool], within_s: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], within_s: float = 60.0) -> None:
     """Return when the condition holds; other tasks of the loop run meanwhile."""
     async with asyncio.timeout(within_s):
         while not condition():  # noqa: ASYNC110
