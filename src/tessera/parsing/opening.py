@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from tessera.core.generation import EngineFinish
-from tessera.parsing.matcher import FoundTag, cut
-from tessera.parsing.turn import PieceReader, Turn
+from tessera.parsing.matcher import FoundTag, span
+from tessera.parsing.states import PieceReader, Turn
 from tessera.text.pieces import TextPiece
 
 SPACE = None
@@ -73,7 +73,7 @@ class OpeningReader(PieceReader):
     def end(self, finish: EngineFinish) -> None:
         """Half an opening is text, unless the token limit cut it where it can only be markup."""
         if finish == "length" and self._cut_short:
-            self._turn.release()
+            self._turn.current = self._turn.reader
             self._cut_short()
         else:
             self._give_back()
@@ -102,12 +102,12 @@ class OpeningReader(PieceReader):
         self._candidates = (steps[self._step] or ()) if self._step < len(steps) else ()
 
     def _confirm(self) -> None:
-        self._turn.release()
+        self._turn.current = self._turn.reader
         self._turn.again(_after(self._n_named, self._held))
         self._confirmed(self._name)
 
     def _give_back(self, *tags: FoundTag) -> None:
-        self._turn.release()
+        self._turn.current = self._turn.reader
         for piece in self._tag.pieces:
             self._turn.reader.text(piece)
         self._turn.again([*self._held, *tags])
@@ -117,5 +117,5 @@ def _after(n: int, pieces: list[TextPiece]) -> Iterator[TextPiece]:
     """The pieces after the first `n` characters."""
     for piece in pieces:
         if n < len(piece.text):
-            yield cut(piece, n)[1]
+            yield span(piece, n, len(piece.text))
         n = max(0, n - len(piece.text))
