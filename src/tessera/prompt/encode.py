@@ -39,7 +39,7 @@ def encode(
     certainly more than half as many.
     """
     control = tokenizer.control_tokens
-    recall = _CachingEncoder(_Encoder(tokenizer, most), known or EncodedTexts(), salt)
+    encoder = _TextEncoder(tokenizer, known or EncodedTexts(), salt, most)
     ids: list[int] = []
     texts: list[str] = []
     for segment in segments:
@@ -49,42 +49,25 @@ def encode(
             case Tag(text) if text not in control:
                 texts.append(text)
             case Tag(token) | Control(token):
-                ids += recall.ids_of("".join(texts), ids) if texts else ()
+                ids += encoder.ids_of("".join(texts), ids) if texts else ()
                 texts.clear()
                 ids.append(control[token])
                 _check(len(ids), most)
             case _:
                 assert_never(segment)
-    ids += recall.ids_of("".join(texts), ids) if texts else ()
+    ids += encoder.ids_of("".join(texts), ids) if texts else ()
     _check(len(ids), most)
     return tuple(ids)
 
 
-class _Encoder:
-    """Encodes texts, but for one that is clearly too long: it must not cost more than a text that fits."""
-
-    def __init__(self, tokenizer: Tokenizer, most: int) -> None:
-        self._tokenizer = tokenizer
-        self._most = most
-
-    def encode(self, text: str) -> list[int]:
-        if len(text) > _LONG_CHARACTERS:
-            n = 0
-            for start in range(0, len(text), _SLICE_CHARACTERS):
-                n += len(self._tokenizer.encode(text[start : start + _SLICE_CHARACTERS]))
-                if n > self._most:
-                    # Cutting a text adds some tokens at the ends of the slices, but does not double them.
-                    raise TooManyTokens(n // 2)
-        return self._tokenizer.encode(text)
-
-
-class _CachingEncoder:
+class _TextEncoder:
     """Looks up the ids of texts before it encodes them."""
 
-    def __init__(self, encoder: _Encoder, known: EncodedTexts, salt: bytes) -> None:
-        self._encoder = encoder
+    def __init__(self, tokenizer: Tokenizer, known: EncodedTexts, salt: bytes, most: int) -> None:
+        self._tokenizer = tokenizer
         self._known = known
         self._salt = salt
+        self._most = most
         self._trail = TokenTrail(salt)
         self._n_passed = 0
 
@@ -93,7 +76,18 @@ class _CachingEncoder:
         self._trail.go(before[self._n_passed :])
         self._n_passed = len(before)
         generated = self._known.find(self._trail.key(text))
-        return self._known.ids(text, self._salt, self._encoder.encode) if generated is None else generated
+        return self._known.ids(text, self._salt, self._encode) if generated is None else generated
+
+    def _encode(self, text: str) -> list[int]:
+        """Encodes a text, but for one that is clearly too long: it must not cost more than one that fits."""
+        if len(text) > _LONG_CHARACTERS:
+            n = 0
+            for start in range(0, len(text), _SLICE_CHARACTERS):
+                n += len(self._tokenizer.encode(text[start : start + _SLICE_CHARACTERS]))
+                if n > self._most:
+                    # Cutting a text adds some tokens at the ends of the slices, but does not double them.
+                    raise TooManyTokens(n // 2)
+        return self._tokenizer.encode(text)
 
 
 def _check(n: int, most: int) -> None:

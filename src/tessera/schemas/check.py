@@ -14,9 +14,8 @@ from tessera.errors import InvalidSchema
 from tessera.schemas import patterns
 from tessera.schemas.bounds import MAX_SCHEMAS, MAX_VALUES, SchemaProblem, excess
 from tessera.schemas.builder import SchemaBuilder, unwritable
-from tessera.schemas.drafts import Draft, draft_of
+from tessera.schemas.drafts import Draft, draft_of, in_new_form
 from tessera.schemas.exclusive import Exclusiveness
-from tessera.schemas.forms import in_new_form
 from tessera.schemas.keywords import KEYWORDS, LEVELS, LIMITS, NOTE
 from tessera.schemas.no_effect import has_no_effect, is_anything, names_allowed
 from tessera.schemas.quantities import Occurrence, enforced_quantity

@@ -11,8 +11,7 @@ from itertools import combinations
 import jsonschema_rs
 
 from tessera.core.chat import Json
-from tessera.schemas.drafts import Draft
-from tessera.schemas.forms import in_new_form
+from tessera.schemas.drafts import Draft, in_new_form
 from tessera.schemas.keywords import KEYWORDS, NOTE
 from tessera.schemas.references import (
     AnySchema,
