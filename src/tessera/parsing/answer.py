@@ -49,7 +49,13 @@ class Answer:
         for each in self._without_separators(piece):
             self.blank = self.blank and each.text.isspace()
             self._tail = (self._tail + each.text[-2:])[-2:]
-            self._search(each)
+            if not self.stopped:
+                certain, stop, _ = self._stops.scan(each)
+                for shown in certain:
+                    self._show(shown)
+                if stop:
+                    self.stopped = True
+                    self._release()
 
     def passes(self, text: str) -> bool:
         """Whether the text can be shown as it is. If so, it counts as shown."""
@@ -97,16 +103,6 @@ class Answer:
         for piece in self._stops.flush():
             self._show(piece)
         self._release()
-
-    def _search(self, piece: TextPiece) -> None:
-        if self.stopped:
-            return
-        certain, stop, _ = self._stops.scan(piece)
-        for each in certain:
-            self._show(each)
-        if stop:
-            self.stopped = True
-            self._release()
 
     def _show(self, piece: TextPiece) -> None:
         if not self._calls:
