@@ -129,7 +129,10 @@ class Turn:
         new_call_id: Callable[[], str],
     ) -> None:
         self.syntax = syntax
-        self.tools = _callable_tools(request, syntax)
+        # If no tool may be called, call tags are text.
+        self.tools: Mapping[str, Tool] = {}
+        if syntax.call and syntax.calls != "none":
+            self.tools = request.callable_tools
         self.call_tags = syntax.call if self.tools else None
         self.answers_json = not isinstance(request.answer_format, FreeText)
         self.begins_with_call = bool(self.tools) and (
@@ -202,11 +205,3 @@ class Turn:
 
     def _show(self, text: str, logprobs: tuple[TokenLogprob, ...]) -> None:
         self.events.append(TextDelta(self._choice, text, logprobs))
-
-
-def _callable_tools(request: ChatRequest, syntax: Syntax) -> Mapping[str, Tool]:
-    """The tools that the reply may call, by name. If there are none, call tags are text."""
-    choice = request.tool_choice
-    if syntax.call is None or syntax.calls == "none" or choice.mode == "none":
-        return {}
-    return {tool.name: tool for tool in request.tools if choice.names is None or tool.name in choice.names}
