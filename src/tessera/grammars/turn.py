@@ -68,7 +68,7 @@ class _TurnGrammar:
         self._levels = levels
         self.rules = rules
         self._documents = _checked_parameters(request, levels, rules.work)
-        self._callable = request.callable_tools if syntax.call else {}
+        self._callable: Mapping[str, Tool] = request.callable_tools if syntax.call else {}
         self._openings = opening_without_tag(syntax.calls, self._callable)
         spelled = self._spelled(syntax.call.open) if syntax.call and request.tools else None
         self._text = self.rules.add("TEXT", without(*self._openings, *([quoted(spelled)] if spelled else [])))

@@ -11,9 +11,12 @@ from itertools import combinations
 import jsonschema_rs
 
 from tessera.core.chat import Json, JsonObject
+from tessera.schemas.builder import MAX_NUMBER
 from tessera.schemas.references import AnySchema, Document, with_schemas
 
 _MAX_BRANCHES = 64
+# A limit of numbers that lies beyond these was rewritten as one of them.
+_WIDEST = (MAX_NUMBER, -MAX_NUMBER)
 _NONE = jsonschema_rs.canonical.Satisfiability.NO
 
 
@@ -43,7 +46,7 @@ def _without_patterns(schema: JsonObject) -> dict[str, Json]:
     return {
         name: with_schemas(name, value, _part_without_patterns)
         for name, value in schema.items()
-        if name != "pattern" and name not in by_pattern
+        if name != "pattern" and name not in by_pattern and value not in _WIDEST
     }
 
 
