@@ -157,33 +157,36 @@ class AnswerReader(PieceReader):
         if self._bare is None or not self._turn.answer.at_paragraph:
             return False
         call_begun = self._turn.answer.call_markup
-        cut_short = None if self.half_tag_is_text else call_begun
-        _hold(self._turn, tag, self._bare[1], call_begun=call_begun, cut_short=cut_short)
+        _open_call(self._turn, tag, call_begun, self._bare[1], half_is_text=self.half_tag_is_text)
         return True
 
 
-def _open_call(turn: Turn, tag: FoundTag, call_begun: Callable[[], None]) -> None:
-    head = _STYLES[turn.syntax.calls].head
-    _hold(turn, tag, head, call_begun=call_begun, cut_short=call_begun)
-
-
-def _hold(
+def _open_call(
     turn: Turn,
     tag: FoundTag,
-    head: Callable[[Iterable[str]], CallHead],
-    *,
     call_begun: Callable[[], None],
-    cut_short: Callable[[], None] | None,
+    head: Callable[[Iterable[str]], CallHead] | None = None,
+    *,
+    half_is_text: bool = False,
 ) -> None:
-    """Has what follows the tag held until it is known to be a call, or not to be one."""
+    """Has what follows the tag held until it is known to be a call, or not to be one. Once it is a call,
+    `call_begun` is called first. The `head` is that of the family's call tag unless another one is given.
+    """
+    style = _STYLES[turn.syntax.calls]
 
     def begin(name: str) -> None:
         call_begun()
         if turn.call(name):
-            turn.move(Event.CALL_CONFIRMED, _STYLES[turn.syntax.calls].body(turn, ended))
+            turn.move(Event.CALL_CONFIRMED, style.body(turn, ended))
 
     def ended() -> None:
         turn.in_call = False
         turn.move(Event.CALL_ENDED, AnswerReader(turn))
 
-    turn.current = OpeningReader(turn, tag, head(turn.tools), confirmed=begin, cut_short=cut_short)
+    turn.current = OpeningReader(
+        turn,
+        tag,
+        (head or style.head)(turn.tools),
+        confirmed=begin,
+        cut_short=None if half_is_text else call_begun,
+    )
