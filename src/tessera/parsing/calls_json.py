@@ -108,7 +108,7 @@ class JsonCallReader(PieceReader):
         while at < len(piece.text) and not self._closed:
             at = self._read(piece, at)
         if self._closed and at < len(piece.text):
-            self._turn.again([span(piece, at, len(piece.text))])
+            self._turn.push_back([span(piece, at, len(piece.text))])
 
     def tag(self, tag: FoundTag) -> bool:
         """A control token is text within a string, else the end of the call."""

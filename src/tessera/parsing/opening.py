@@ -95,14 +95,14 @@ class OpeningReader(PieceReader):
 
     def _confirm(self) -> None:
         self._turn.current = self._turn.reader
-        self._turn.again(_after(self._n_named, self._held))
+        self._turn.push_back(_after(self._n_named, self._held))
         self._confirmed(self._name)
 
     def _give_back(self, *tags: FoundTag) -> None:
         self._turn.current = self._turn.reader
         for piece in self._tag.pieces:
             self._turn.reader.text(piece)
-        self._turn.again([*self._held, *tags])
+        self._turn.push_back([*self._held, *tags])
 
 
 def _after(n: int, pieces: list[TextPiece]) -> Iterator[TextPiece]:

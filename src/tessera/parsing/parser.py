@@ -111,7 +111,7 @@ class Parser:
             else:
                 certain, tag, at = self._matcher.scan(item)
                 if at < len(item.text):
-                    turn.again([span(item, at, len(item.text))])
+                    turn.push_back([span(item, at, len(item.text))])
                 for each in certain:
                     turn.current.text(each)
             if tag and not turn.current.tag(tag):
@@ -128,6 +128,6 @@ class Parser:
     def _follow(self) -> None:
         """Searches for the literals of the current reader."""
         if self._reader is not self._turn.current:
-            self._turn.again(self._matcher.flush())
+            self._turn.push_back(self._matcher.flush())
             self._reader = self._turn.current
             self._matcher = Matcher(markup_automaton(self._reader.literals))

@@ -103,8 +103,8 @@ class PieceReader(ABC):
 
     @abstractmethod
     def end(self, finish: EngineFinish) -> None:
-        """The output is over. What is left to `Turn.again` is still read; if the state changes, the output
-        ends for the next reader too.
+        """The output is over. What the reader pushes back is still read. If the state changes, the output ends
+        for the next reader too.
         """
 
 
@@ -172,8 +172,8 @@ class Turn:
         """The tags among these that are recognised by their text."""
         return tuple(tag for tag in tags if tag not in self._control_tokens)
 
-    def again(self, items: Iterable[TextPiece | FoundTag]) -> None:
-        """Has these read before anything else."""
+    def push_back(self, items: Iterable[TextPiece | FoundTag]) -> None:
+        """Has these read before everything else in the queue."""
         self.queue.extendleft(reversed([*items]))
 
     def think(self, text: str) -> None:

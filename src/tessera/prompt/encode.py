@@ -73,7 +73,7 @@ class _TextEncoder:
 
     def ids_of(self, text: str, before: list[int]) -> Sequence[int]:
         """The ids of a text that follows the ids `before` it, to which each call adds."""
-        self._trail.go(before[self._n_passed :])
+        self._trail.extend(before[self._n_passed :])
         self._n_passed = len(before)
         generated = self._known.find(self._trail.key(text))
         return self._known.ids(text, self._salt, self._encode) if generated is None else generated
