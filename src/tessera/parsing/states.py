@@ -103,8 +103,8 @@ class PieceReader(ABC):
 
     @abstractmethod
     def end(self, finish: EngineFinish) -> None:
-        """The output is over. What the reader pushes back is still read. If the state changes, the output ends
-        for the next reader too.
+        """The output is over. What the reader pushes back is still read. If the state changes, the output
+        ends for the next reader too.
         """
 
 
