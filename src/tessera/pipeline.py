@@ -2,12 +2,11 @@
 
     http.chat               receives the request, and has it decoded (wire.decode) and admitted (access)
     ── this page ──
-    prompt.compile          ChatRequest → Prompt, Sampling
+    prompt.compile          ChatRequest → Prompt, and Sampling completed by the model's defaults
         prompt.support          refuses what the model cannot do
         grammars.checker        builds the grammar of the reply, in a process (grammars.process)
         formats                 renders the conversation: segments of text and control tokens
         prompt.encode           segments → token ids
-        prompt.sampling         completes the sampling by the model's defaults
     engine.base             Prompt, Sampling → TokenChunks
     parsing.reader          TokenChunks → ChatEvents
         text.detokenizer        token ids → pieces of text and control tokens

@@ -17,6 +17,7 @@ from tests.conservation import is_accounted_for
 from tests.families import ASKED, FAMILIES, LEON, LEON_JSON, TIME, WEATHER, recut
 from tests.fuzz.messages import PARAMETERS, SEEDS
 from tests.strategies import MARKUP
+from tests.templates import own_format
 
 from tessera.core.chat import (
     AssistantMessage,
@@ -38,7 +39,6 @@ from tessera.errors import InvalidSchema, RequestError
 from tessera.formats.base import Control, Plain, Segment
 from tessera.formats.hermes import HERMES
 from tessera.formats.qwen3 import QWEN3
-from tessera.formats.template import template_format
 from tessera.grammars.turn import build_grammar
 from tessera.parsing.reader import ReplyReader
 from tessera.schemas import patterns
@@ -80,7 +80,7 @@ CHATML = (
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 CONTROL = ("<|im_start|>", "<|im_end|>", "<tool_call>", "</tool_call>", "<think>", "</think>")
-TEMPLATE = template_format(CHATML, control_tokens=CONTROL, eos="<|im_end|>", sampling=HERMES.sampling)
+TEMPLATE = own_format(CHATML, control_tokens=CONTROL, eos="<|im_end|>")
 
 
 def render(data: bytes) -> None:

@@ -23,11 +23,11 @@ from openai.types.chat import ChatCompletion
 from pydantic import BaseModel, Field
 from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.hosted import changed, private, tokenizer_of
+from tests.templates import choose_format
 
 from tessera.access.keys import Keys
 from tessera.catalog import Catalog, Model
 from tessera.engine.host.frames import Start
-from tessera.formats.registry import choose_format
 from tessera.grammars.checker import GrammarCheck
 from tessera.http.app import build_app
 from tessera.http.service import Service

@@ -11,11 +11,11 @@ from typing import Any
 
 import gguf
 import pytest
+from tests.templates import choose_format
 from tests.tiny_model import byte_words, write_gguf
 
 from tessera.engine.openvino.convert import IR
 from tessera.errors import ModelError, StartupError
-from tessera.formats.registry import choose_format
 from tessera.models import embedded
 from tessera.models.embedded import EMBEDDED
 from tessera.models.folder import read_folder

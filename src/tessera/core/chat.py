@@ -157,6 +157,14 @@ class ChatRequest:
         """Whether the reply may hold one call only: a function that is forced by its name is called once."""
         return self.tool_choice.named or not self.parallel_tool_calls
 
+    @property
+    def callable_tools(self) -> Mapping[str, Tool]:
+        """The tools that the reply may call, by name."""
+        choice = self.tool_choice
+        if choice.mode == "none":
+            return {}
+        return {tool.name: tool for tool in self.tools if choice.names is None or tool.name in choice.names}
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:

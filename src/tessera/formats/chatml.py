@@ -2,9 +2,9 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from tessera.core.chat import Json, Message, ToolMessage
+from tessera.core.chat import Json, Message, Tool, ToolMessage
 from tessera.formats.base import Control, Plain, Segment, Tag
 from tessera.parsing.syntax import CallStyle, Syntax, Tags
 
@@ -28,6 +28,14 @@ def markup(literal: str) -> Iterator[Segment]:
             yield Control(part) if part.startswith("<|im_") else Tag(part)
         elif part:
             yield Plain(part)
+
+
+def tool_list(begin: str, tools: Iterable[Tool], end: str) -> Iterator[Segment]:
+    """The definitions of tools, one a line, between the family's own texts."""
+    yield from markup(begin)
+    for tool in tools:
+        yield Plain("\n" + json_text(tool.definition))
+    yield from markup(end)
 
 
 def result_turn(messages: Sequence[Message], i: int, text: str) -> Iterator[Segment]:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple, assert_never
 
+import msgspec
+
 from tessera.core.chat import (
     AssistantMessage,
     ChatRequest,
@@ -38,20 +40,15 @@ class TemplateSource:
     eos: str
     bos: str = ""
 
-    @property
-    def syntax(self) -> Syntax:
-        """The output syntax: how turns end, and whether they may reason."""
-        reasoning = Tags("<think>", "</think>") if "</think>" in self.source else None
-        return Syntax(ends=(self.eos,), reasoning=reasoning)
-
     def format(
         self,
-        name: str,
         sampling: Mapping[Mode, SamplingDefaults],
         render: Callable[[ChatRequest], tuple[Segment, ...]],
     ) -> ChatFormat:
         """A format with this template's syntax, which renders by `render`. It has no tools."""
-        return ChatFormat(name, render, syntax=self.syntax, sampling=sampling)
+        reasoning = Tags("<think>", "</think>") if "</think>" in self.source else None
+        syntax = Syntax(ends=(self.eos,), reasoning=reasoning)
+        return ChatFormat("template", render, syntax=syntax, sampling=sampling)
 
     def conversation(self, request: ChatRequest) -> "TemplateInput":
         """The input of the template for a request."""
@@ -68,6 +65,13 @@ class TemplateSource:
             "eos_token": self.eos,
         }
         return TemplateInput(variables, markup, placeholders)
+
+
+class Rendering(msgspec.Struct):
+    """The text that a template rendered, or why it could not."""
+
+    text: str = ""
+    problem: str | None = None
 
 
 class TemplateInput(NamedTuple):

@@ -16,7 +16,6 @@ from tessera.core.chat import (
     ChatRequest,
     Mode,
     SystemMessage,
-    Tool,
     ToolCall,
     ToolMessage,
     UserMessage,
@@ -24,7 +23,7 @@ from tessera.core.chat import (
 from tessera.core.generation import SamplingDefaults
 from tessera.formats.arguments import respelled
 from tessera.formats.base import ChatFormat, Plain, Segment
-from tessera.formats.chatml import chatml_syntax, json_text, markup, result_turn
+from tessera.formats.chatml import chatml_syntax, json_text, markup, result_turn, tool_list
 
 _SAMPLING: Mapping[Mode, SamplingDefaults] = MappingProxyType(
     {Mode.DIRECT: SamplingDefaults(), Mode.THINKING: SamplingDefaults()}
@@ -75,15 +74,8 @@ def _system(request: ChatRequest, default: str | None) -> Iterator[Segment]:
     if system is not None:
         yield Plain(f"{system}\n\n" if request.tools else system)
     if request.tools:
-        yield from _tools(request.tools)
+        yield from tool_list(_TOOLS_BEGIN, request.tools, _TOOLS_END)
     yield from markup("<|im_end|>\n")
-
-
-def _tools(tools: tuple[Tool, ...]) -> Iterator[Segment]:
-    yield from markup(_TOOLS_BEGIN)
-    for tool in tools:
-        yield Plain("\n" + json_text(tool.definition))
-    yield from markup(_TOOLS_END)
 
 
 def _turns(request: ChatRequest) -> Iterator[Segment]:

@@ -1,30 +1,97 @@
-"""The process that tries a model's own template at start-up: `python -m tessera.formats.probe_process`."""
+"""The process that tries a model's own template at start-up: `python -m tessera.formats.probe_process`.
+
+It finds the family of a model by rendering conversations with the template of the model.
+"""
+
+from collections.abc import Collection, Iterator
 
 import msgspec
 
-from tessera.core.chat import Mode
+from tessera.core.chat import (
+    AssistantMessage,
+    ChatRequest,
+    Mode,
+    SystemMessage,
+    ToolCall,
+    ToolMessage,
+    UserMessage,
+)
 from tessera.core.generation import SamplingDefaults
-from tessera.errors import StartupError
+from tessera.errors import RequestError, StartupError
+from tessera.formats.base import ChatFormat, Control, Plain
 from tessera.formats.conversation import TemplateSource
-from tessera.formats.registry import probe
+from tessera.formats.qwen3 import QWEN3_TOKENS
+from tessera.formats.registry import ProbeResult
 from tessera.formats.template import template_format
-from tessera.formats.template_question import ProbeResult
 from tessera.processes import answering
 
 _MEMORY_BYTES = 2**30
 _QUESTION_S = 10.0
 
+_GREETING = ChatRequest(messages=(UserMessage("Hello"),))
+_PROBES = (
+    _GREETING,
+    ChatRequest(messages=(SystemMessage("Be brief."), UserMessage("Hello"))),
+    ChatRequest(messages=(UserMessage("Hello"), AssistantMessage("Hi."), UserMessage("Bye"))),
+)
+# Calls tell families apart only if their templates render calls.
+_CALL = ChatRequest(
+    messages=(
+        UserMessage("Hello"),
+        AssistantMessage(tool_calls=(ToolCall("call_1", "greet", '{"name": "Ana", "times": 2}'),)),
+        ToolMessage("done", "call_1"),
+    )
+)
+
+
+def probe(own: ChatFormat, control_tokens: Collection[str]) -> ProbeResult:
+    """The known family that renders the same text as a model's own template."""
+    for candidate, probes in _candidates(own, control_tokens):
+        known = candidate.known_format(SamplingDefaults())
+        if known and all(_text(known, asked) == _text(own, asked) for asked in probes):
+            return candidate
+    return ProbeResult()
+
+
+def _candidates(
+    own: ChatFormat, control_tokens: Collection[str]
+) -> Iterator[tuple[ProbeResult, tuple[ChatRequest, ...]]]:
+    """The families that could use these control tokens, with the conversations that must render alike."""
+    if QWEN3_TOKENS.issubset(control_tokens):
+        yield ProbeResult("qwen3"), (*_PROBES, _CALL)
+    if {"<|im_start|>", "<|im_end|>"}.issubset(control_tokens):
+        system = _default_system(own)
+        for closes_thinking in (False, True):
+            yield ProbeResult("hermes", system, closes_thinking), _PROBES
+
+
+def _default_system(own: ChatFormat) -> str | None:
+    """The system prompt that a ChatML template adds to a conversation without one."""
+    try:
+        segments = own.render(_GREETING)
+    except RequestError:
+        return None
+    match segments:
+        case (Control("<|im_start|>"), Plain(text), *_) if text.startswith("system\n"):
+            return text.removeprefix("system\n")
+        case _:
+            return None
+
+
+def _text(chat_format: ChatFormat, request: ChatRequest) -> str | None:
+    try:
+        segments = chat_format.render(request)
+    except RequestError:
+        return None
+    return "".join(segment.token if isinstance(segment, Control) else segment.text for segment in segments)
+
 
 def _prepare(setup: bytes) -> answering.Answerer:
     def answer(asked: bytes) -> bytes:
         template = msgspec.json.decode(asked, type=TemplateSource)
-        tokens = template.control_tokens
-        sampling = {Mode.DIRECT: SamplingDefaults()}
         try:
-            own = template_format(
-                template.source, control_tokens=tokens, eos=template.eos, bos=template.bos, sampling=sampling
-            )
-            return msgspec.json.encode(probe(own, tokens))
+            own = template_format(template, {Mode.DIRECT: SamplingDefaults()})
+            return msgspec.json.encode(probe(own, template.control_tokens))
         except StartupError as error:
             return msgspec.json.encode(ProbeResult(problem=error.message))
 

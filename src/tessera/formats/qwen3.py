@@ -17,7 +17,6 @@ from tessera.core.chat import (
     Message,
     Mode,
     SystemMessage,
-    Tool,
     ToolCall,
     ToolMessage,
     UserMessage,
@@ -26,7 +25,7 @@ from tessera.core.generation import SamplingDefaults
 from tessera.errors import RequestError
 from tessera.formats.arguments import as_text, members
 from tessera.formats.base import ChatFormat, Control, Plain, Segment, Tag
-from tessera.formats.chatml import chatml_syntax, json_text, markup, result_turn
+from tessera.formats.chatml import chatml_syntax, markup, result_turn, tool_list
 
 # From the model card (35B-A3B): general use, with and without thinking.
 _SAMPLING: Mapping[Mode, SamplingDefaults] = MappingProxyType(
@@ -87,9 +86,6 @@ QWEN3_TOKENS = frozenset(
 QWEN3 = ChatFormat("qwen3", render, syntax=chatml_syntax("xml"), sampling=_SAMPLING, tools=True)
 
 
-_TOOLS_END_SEGMENTS = tuple(markup(_TOOLS_END))
-
-
 def _check(messages: Sequence[Message]) -> None:
     if not messages:
         raise RequestError("There are no messages: send at least one user message.", param="messages")
@@ -112,18 +108,11 @@ def _system(request: ChatRequest) -> Iterator[Segment]:
     system = first.text.strip() if isinstance(first, SystemMessage) else None
     if request.tools:
         yield from markup("<|im_start|>system\n")
-        yield from _tools(request.tools)
+        yield from tool_list(_TOOLS_BEGIN, request.tools, _TOOLS_END)
         yield Plain(f"\n\n{system}" if system else "")
         yield from markup("<|im_end|>\n")
     elif system is not None:
         yield from _turn("system", system)
-
-
-def _tools(tools: tuple[Tool, ...]) -> Iterator[Segment]:
-    yield Plain(_TOOLS_BEGIN)
-    for tool in tools:
-        yield Plain("\n" + json_text(tool.definition))
-    yield from _TOOLS_END_SEGMENTS
 
 
 def _turn(role: str, text: str) -> Iterator[Segment]:

@@ -1,99 +1,38 @@
-"""Finds the family of a model by rendering conversations with its own template."""
+"""The families that have a renderer of their own, and how a template is known to be theirs."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Mapping
+from types import MappingProxyType
 
-from tessera.core.chat import (
-    AssistantMessage,
-    ChatRequest,
-    Mode,
-    SystemMessage,
-    ToolCall,
-    ToolMessage,
-    UserMessage,
-)
+import msgspec
+
+from tessera.core.chat import Mode
 from tessera.core.generation import SamplingDefaults
-from tessera.errors import RequestError, StartupError
-from tessera.formats.base import ChatFormat, Control, Plain
-from tessera.formats.families import FORMATS, NO_TEMPLATE, known_format
-from tessera.formats.qwen3 import QWEN3_TOKENS
-from tessera.formats.template import template_format
-from tessera.formats.template_question import ProbeResult
+from tessera.formats.base import ChatFormat
+from tessera.formats.hermes import HERMES, hermes_format
+from tessera.formats.qwen3 import QWEN3
 
-__all__ = ["FORMATS", "choose_format", "probe"]
-
-_GREETING = ChatRequest(messages=(UserMessage("Hello"),))
-_PROBES = (
-    _GREETING,
-    ChatRequest(messages=(SystemMessage("Be brief."), UserMessage("Hello"))),
-    ChatRequest(messages=(UserMessage("Hello"), AssistantMessage("Hi."), UserMessage("Bye"))),
-)
-# Calls tell families apart only if their templates render calls.
-_CALL = ChatRequest(
-    messages=(
-        UserMessage("Hello"),
-        AssistantMessage(tool_calls=(ToolCall("call_1", "greet", '{"name": "Ana", "times": 2}'),)),
-        ToolMessage("done", "call_1"),
-    )
-)
+FORMATS: Mapping[str, ChatFormat] = MappingProxyType({"hermes": HERMES, "qwen3": QWEN3})
 
 
-def choose_format(
-    template: str | None,
-    *,
-    control_tokens: Collection[str],
-    eos: str,
-    bos: str = "",
-    defaults: SamplingDefaults = SamplingDefaults(),  # noqa: B008 - frozen
-) -> ChatFormat:
-    """The format of a model, by its chat template. A template of no known family renders in this process.
+class ProbeResult(msgspec.Struct):
+    """The family that renders as a template does, or the problem if the template cannot be used."""
 
-    `defaults` are the model's own sampling defaults. Raises `StartupError` if there is no template, or if it
-    cannot be used.
-    """
-    if template is None:
-        raise StartupError(NO_TEMPLATE)
-    direct = {Mode.DIRECT: defaults}
-    own = template_format(template, control_tokens=control_tokens, eos=eos, bos=bos, sampling=direct)
-    return known_format(probe(own, control_tokens), defaults) or own
+    family: str = "template"
+    default_system: str | None = None
+    closes_thinking: bool = False
+    problem: str | None = None
 
+    def known_format(self, defaults: SamplingDefaults) -> ChatFormat | None:
+        """The family whose prompts the template writes; None if only the template itself can write them.
 
-def probe(own: ChatFormat, control_tokens: Collection[str]) -> ProbeResult:
-    """The known family that renders the same text as a model's own template."""
-    for candidate, probes in _candidates(own, control_tokens):
-        known = known_format(candidate, SamplingDefaults())
-        if known and all(_text(known, asked) == _text(own, asked) for asked in probes):
-            return candidate
-    return ProbeResult()
-
-
-def _candidates(
-    own: ChatFormat, control_tokens: Collection[str]
-) -> Iterator[tuple[ProbeResult, tuple[ChatRequest, ...]]]:
-    """The families that could use these control tokens, with the conversations that must render alike."""
-    if QWEN3_TOKENS.issubset(control_tokens):
-        yield ProbeResult("qwen3"), (*_PROBES, _CALL)
-    if {"<|im_start|>", "<|im_end|>"}.issubset(control_tokens):
-        system = _default_system(own)
-        for closes_thinking in (False, True):
-            yield ProbeResult("hermes", system, closes_thinking), _PROBES
-
-
-def _default_system(own: ChatFormat) -> str | None:
-    """The system prompt that a ChatML template adds to a conversation without one."""
-    try:
-        segments = own.render(_GREETING)
-    except RequestError:
-        return None
-    match segments:
-        case (Control("<|im_start|>"), Plain(text), *_) if text.startswith("system\n"):
-            return text.removeprefix("system\n")
-        case _:
-            return None
-
-
-def _text(chat_format: ChatFormat, request: ChatRequest) -> str | None:
-    try:
-        segments = chat_format.render(request)
-    except RequestError:
-        return None
-    return "".join(segment.token if isinstance(segment, Control) else segment.text for segment in segments)
+        `defaults` are the model's own sampling defaults.
+        """
+        if self.family != "hermes":
+            return FORMATS.get(self.family)
+        # A model that was not trained to reason can be asked to: its tags are ordinary text, and a grammar
+        # holds them.
+        return hermes_format(
+            default_system=self.default_system,
+            sampling={Mode.DIRECT: defaults, Mode.THINKING: defaults},
+            closes_thinking=self.closes_thinking,
+        )

@@ -11,9 +11,8 @@ from tessera.core.chat import ChatRequest, Mode
 from tessera.core.generation import SamplingDefaults
 from tessera.errors import RequestError, StartupError
 from tessera.formats.base import ChatFormat, Segment
-from tessera.formats.conversation import TemplateSource, with_user_turn
-from tessera.formats.families import NO_TEMPLATE, known_format
-from tessera.formats.template_question import ProbeResult, Rendering
+from tessera.formats.conversation import Rendering, TemplateSource, with_user_turn
+from tessera.formats.registry import ProbeResult
 from tessera.processes import once
 from tessera.processes.pool import ProcessPool, TooMuch
 
@@ -31,7 +30,7 @@ def find_format(
     cannot be used.
     """
     if source is None:
-        raise StartupError(NO_TEMPLATE)
+        raise StartupError("The model has no chat template: a base model cannot be served as a chat model.")
     template = TemplateSource(source, tuple(control_tokens), eos=eos, bos=bos)
     try:
         asked = msgspec.json.encode(template)
@@ -41,9 +40,9 @@ def find_format(
     probed = _PROBES.decode(answer)
     if probed.problem is not None:
         raise StartupError(probed.problem)
-    if known := known_format(probed, defaults):
+    if known := probed.known_format(defaults):
         return known, None
-    return template.format("template", {Mode.DIRECT: defaults}, _elsewhere), template
+    return template.format({Mode.DIRECT: defaults}, _elsewhere), template
 
 
 def _elsewhere(request: ChatRequest) -> NoReturn:

@@ -6,7 +6,7 @@ in processes that can be killed (`formats.template_process`).
 """
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sized
+from collections.abc import Iterable, Mapping, Sized
 from datetime import datetime
 from typing import NoReturn
 
@@ -49,43 +49,32 @@ class Template:
             raise RequestError(problem, param="messages") from error
 
 
-def template_format(
-    source: str,
-    *,
-    control_tokens: Collection[str],
-    eos: str,
-    sampling: Mapping[Mode, SamplingDefaults],
-    bos: str = "",
-    name: str = "template",
-) -> ChatFormat:
-    """A format that renders with the template `source`, in this process.
+def template_format(source: TemplateSource, sampling: Mapping[Mode, SamplingDefaults]) -> ChatFormat:
+    """A format that renders with the template in this process.
 
     Raises `StartupError` for a template that does not compile, does something that the sandbox forbids or
     cannot render a greeting.
     """
-    given = TemplateSource(source, tuple(control_tokens), eos=eos, bos=bos)
-    template = Template(source)
+    template = Template(source.source)
+
+    def written(request: ChatRequest) -> tuple[Segment, ...]:
+        conversation = source.conversation(request)
+        return conversation.segments(template.text(conversation.variables))
 
     def render(request: ChatRequest) -> tuple[Segment, ...]:
-        conversation = given.conversation(request)
         try:
-            return conversation.segments(template.text(conversation.variables))
+            return written(request)
         except RequestError:
             if (completed := with_user_turn(request)) is None:
                 raise
-            return render(completed)
+            return written(completed)
 
-    check_greeting(given, template)
-    return given.format(name, sampling, render)
-
-
-def check_greeting(given: TemplateSource, template: Template) -> None:
-    """Raises `StartupError` for a template that cannot be used."""
     try:
-        template.text(given.conversation(ChatRequest(messages=(UserMessage("Hello"),))).variables)
+        written(ChatRequest(messages=(UserMessage("Hello"),)))
     except RequestError as error:
         if not isinstance(error.__cause__, Refused):  # it asks for more than a greeting
             raise StartupError(f"The chat template cannot be used: {error.__cause__}") from error
+    return source.format(sampling, render)
 
 
 def _bounded(parts: Iterable[str]) -> str:

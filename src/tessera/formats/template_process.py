@@ -8,8 +8,8 @@ import json
 import msgspec
 
 from tessera.errors import RequestError
+from tessera.formats.conversation import Rendering
 from tessera.formats.template import Template
-from tessera.formats.template_question import Rendering
 from tessera.processes import answering
 
 _MEMORY_BYTES = 2**30

@@ -41,7 +41,8 @@ class Grammars(Protocol):
     async def grammar(self, request: ChatRequest, account: bytes | None = None) -> Grammar | None:
         """The grammar of the reply to an account's request; None if anything may be said.
 
-        Raises `InvalidSchema` and `EngineOverloaded`.
+        Raises `InvalidSchema`, naming the parameter, for schemas that cannot be enforced, and
+        `EngineOverloaded` while others keep all processes busy.
         """
         ...
 

@@ -15,9 +15,10 @@ from tessera.core.chat import ChatRequest
 from tessera.core.generation import Grammar
 from tessera.errors import GrammarFailed, InvalidSchema
 from tessera.grammars.base import FinishedPart
-from tessera.grammars.question import TOO_MUCH, GrammarAnswer, GrammarSetup, question
+from tessera.grammars.question import NESTED_TOO_DEEPLY, TOO_MUCH, GrammarAnswer, GrammarSetup, question
 from tessera.parsing.syntax import Syntax
 from tessera.processes.pool import ProcessPool, TooMuch
+from tessera.schemas.bounds import SchemaProblem
 from tessera.schemas.validation_question import Validation, ValidationProblem, Validations
 
 _KEPT_BYTES = 4 * 2**20
@@ -26,7 +27,9 @@ _PROBLEMS = msgspec.json.Decoder(ValidationProblem)
 
 
 class GrammarCheck:
-    """The processes of one model, started by `start` or when first needed."""
+    """`Grammars` by the processes of one model, in which accounts take turns. They are started by `start` or
+    when first needed.
+    """
 
     def __init__(
         self,
@@ -63,15 +66,10 @@ class GrammarCheck:
         await self._validators.start()
 
     async def grammar(self, request: ChatRequest, account: bytes | None = None) -> Grammar | None:
-        """The grammar of the reply; None if anything may be said. Accounts take turns.
-
-        Raises `InvalidSchema`, naming the parameter, for schemas that cannot be enforced, and
-        `EngineOverloaded` while others keep all processes busy.
-        """
         try:
             asked = msgspec.json.encode(question(request))
         except RecursionError:
-            raise InvalidSchema("The schema cannot be enforced: at #: it is nested too deeply.") from None
+            raise NESTED_TOO_DEEPLY.refusal(None) from None
         key = hashlib.sha256(asked).digest()
         answer = self._kept.get(key)
         if answer is None:
@@ -87,7 +85,7 @@ class GrammarCheck:
         try:
             return _ANSWERS.decode(await self._grammars.ask(asked, account))
         except TooMuch:
-            return GrammarAnswer(problem=f"The schema cannot be enforced: at #: {TOO_MUCH}.")
+            return GrammarAnswer(problem=SchemaProblem("", TOO_MUCH).refusal(None).message)
 
     def _keep(self, key: bytes, answer: GrammarAnswer) -> None:
         if key in self._kept:  # a request with the same schemas was answered meanwhile
@@ -98,9 +96,6 @@ class GrammarCheck:
             self._kept_bytes -= _size(self._kept.popitem(last=False)[1])
 
     async def validate(self, parts: Sequence[FinishedPart], account: bytes | None = None) -> None:
-        """Raises the `misfit` of a part that breaks its schema, `GrammarFailed` where finding that out costs
-        too much, and `EngineOverloaded` while others keep all processes busy.
-        """
         checks = [Validation(msgspec.Raw(msgspec.json.encode(part.schema)), part.text) for part in parts]
         asked = msgspec.json.encode(Validations(checks))
         try:

@@ -42,6 +42,11 @@ def expression(regex: str) -> str:
     return f"/{spelled or '(?:)'}/"
 
 
+def whole_match(pattern: str) -> str:
+    """A terminal for a pattern of a checked schema, which matches whole texts."""
+    return expression(pattern.removeprefix("^").removesuffix("$"))
+
+
 def without(*anywhere: str, at_start: str = "") -> str:
     """Any text in which none of the expressions matches, nor `at_start` at its start.
 

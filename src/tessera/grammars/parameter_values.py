@@ -14,7 +14,17 @@ import re
 from collections.abc import Callable, Mapping
 
 from tessera.core.chat import Json
-from tessera.grammars.lark import ANY_TEXT, Rules, either, expression, json_value, literal, quoted, without
+from tessera.grammars.lark import (
+    ANY_TEXT,
+    Rules,
+    either,
+    expression,
+    json_value,
+    literal,
+    quoted,
+    whole_match,
+    without,
+)
 from tessera.schemas.references import AnySchema, Document, definition_name, subschemas
 from tessera.schemas.types import types_of
 from tessera.schemas.value_kinds import DEEPEST, ValueKinds, admits
@@ -110,7 +120,7 @@ class ParameterValues:
         if "minLength" in schema or "maxLength" in schema:
             rules.append(_of_length(schema.get("minLength"), schema.get("maxLength")))
         if isinstance(pattern := schema.get("pattern"), str):
-            rules.append(expression(pattern.removeprefix("^").removesuffix("$")))
+            rules.append(whole_match(pattern))
         if "$ref" in schema:
             rules.append(self._definition(definition_name(schema)))
         rules += map(self._text, subschemas(schema, "allOf"))

@@ -14,12 +14,19 @@ import msgspec
 
 from tessera.core.generation import Grammar
 from tessera.errors import InvalidSchema
-from tessera.grammars.question import TOO_MUCH, GrammarAnswer, GrammarQuestion, GrammarSetup
+from tessera.grammars.question import (
+    NESTED_TOO_DEEPLY,
+    TOO_MUCH,
+    GrammarAnswer,
+    GrammarQuestion,
+    GrammarSetup,
+)
 from tessera.grammars.relaxation import usable_grammar
 from tessera.grammars.trial import Trial
 from tessera.grammars.turn import schemas_of
 from tessera.processes import answering
 from tessera.processes.pool import OVER_LIMITS
+from tessera.schemas.bounds import SchemaProblem
 from tessera.schemas.references import AnySchema
 from tessera.schemas.validation import Validator
 
@@ -104,12 +111,11 @@ def _answer(setup: GrammarSetup, asked: GrammarQuestion, trial: Trial) -> Gramma
         validations = Attempts(trial)
         for param, schema in schemas_of(request):
             if problem := validations.validation(schema):
-                problem = f"The schema cannot be enforced: at #: {problem}."
-                raise InvalidSchema(problem, param=param)
+                raise SchemaProblem("", problem).refusal(param)
     except InvalidSchema as error:
         return GrammarAnswer(problem=error.message, param=error.param)
     except RecursionError:
-        return GrammarAnswer(problem="The schema cannot be enforced: at #: it is nested too deeply.")
+        return GrammarAnswer(problem=NESTED_TOO_DEEPLY.refusal(None).message)
     return GrammarAnswer(lark=grammar.lark if grammar else None)
 
 

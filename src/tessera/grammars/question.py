@@ -15,8 +15,10 @@ from tessera.core.chat import (
     ToolChoice,
 )
 from tessera.parsing.syntax import Syntax
+from tessera.schemas.bounds import SchemaProblem
 
 TOO_MUCH = "it takes too much time or memory to compile"
+NESTED_TOO_DEEPLY = SchemaProblem("", "it is nested too deeply")
 
 
 class GrammarSetup(msgspec.Struct):

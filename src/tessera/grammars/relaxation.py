@@ -15,10 +15,10 @@ from typing import TypeAlias
 
 from tessera.core.chat import ChatRequest
 from tessera.core.generation import Grammar
-from tessera.errors import InvalidSchema
 from tessera.grammars.question import TOO_MUCH
 from tessera.grammars.turn import SingleSchema, build_grammar, schemas_of, single_schemas
 from tessera.parsing.syntax import Syntax
+from tessera.schemas.bounds import SchemaProblem
 from tessera.schemas.keywords import LEVELS
 from tessera.schemas.work import TooMuchWork, Work
 
@@ -84,7 +84,7 @@ class _Relaxation:
             if problem is None:
                 return level
             if schema.strict:
-                raise _refusal(problem, schema.param)
+                raise SchemaProblem("", problem).refusal(schema.param)
             if work.is_used_up:
                 break
             failed = grammar
@@ -105,11 +105,7 @@ class _Relaxation:
         grammar = self._built(request, levels, Work())
         if grammar is None or len(lenient) == len(schemas) or (problem := self._attempt(grammar)) is None:
             return grammar
-        raise _refusal(problem, "tools" if request.tools else schemas[0].param)
+        raise SchemaProblem("", problem).refusal("tools" if request.tools else schemas[0].param)
 
     def _built(self, request: ChatRequest, levels: Mapping[str, int], work: Work) -> Grammar | None:
         return build_grammar(request, self._syntax, self._control_tokens, levels=levels, work=work)
-
-
-def _refusal(problem: str, param: str) -> InvalidSchema:
-    return InvalidSchema(f"The schema cannot be enforced: at #: {problem}.", param=param)

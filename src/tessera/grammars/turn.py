@@ -68,7 +68,7 @@ class _TurnGrammar:
         self._levels = levels
         self.rules = rules
         self._documents = _checked_parameters(request, levels, rules.work)
-        self._callable = _callable_names(request) if syntax.call else []
+        self._callable: Mapping[str, Tool] = request.callable_tools if syntax.call else {}
         self._openings = opening_without_tag(syntax.calls, self._callable)
         spelled = self._spelled(syntax.call.open) if syntax.call and request.tools else None
         self._text = self.rules.add("TEXT", without(*self._openings, *([quoted(spelled)] if spelled else [])))
@@ -177,7 +177,7 @@ def single_schemas(request: ChatRequest) -> Iterator[SingleSchema]:
     """The schemas of the request's grammar, one by one."""
     if isinstance(form := request.answer_format, JsonSchema):
         yield SingleSchema(form.param, form.strict, alone=replace(request, tools=()), alone_param=form.param)
-    names = _callable_names(request)
+    names = request.callable_tools.keys()
     for i, tool in enumerate(request.tools):
         if tool.name in names:
             alone = replace(request, tools=(tool,), answer_format=FreeText())
@@ -186,10 +186,3 @@ def single_schemas(request: ChatRequest) -> Iterator[SingleSchema]:
 
 def _param(tool: Tool, index: int) -> str:
     return tool.param or f"tools[{index}].function.parameters"
-
-
-def _callable_names(request: ChatRequest) -> list[str]:
-    choice = request.tool_choice
-    if choice.mode == "none":
-        return []
-    return [tool.name for tool in request.tools if choice.names is None or tool.name in choice.names]

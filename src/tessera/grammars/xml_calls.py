@@ -8,9 +8,9 @@ left out; the final validation has the last word.
 from collections.abc import Sequence
 
 from tessera.core.chat import Tool
-from tessera.errors import InvalidSchema
-from tessera.grammars.lark import Rules, expression, literal, quoted
+from tessera.grammars.lark import Rules, expression, literal, quoted, whole_match
 from tessera.grammars.parameter_values import ParameterValues
+from tessera.schemas.bounds import SchemaProblem
 from tessera.schemas.parameters import parameters_of
 from tessera.schemas.references import AnySchema, Document
 from tessera.schemas.short_check import ShortCheck, TooLong
@@ -80,7 +80,7 @@ class XmlCall:
 
     def _relax(self, problem: str) -> None:
         if self._tool.strict:
-            raise InvalidSchema(f"The schema cannot be enforced: at #: {problem}.", param=self._param)
+            raise SchemaProblem("", problem).refusal(self._param)
 
     def _named(self, name: str, schema: AnySchema) -> str | None:
         """The rule for a parameter; None if no value can be written."""
@@ -106,11 +106,11 @@ class XmlCall:
         value = self._values.rule(schema, lambda _: True, only_text=self._signature.only_text(_UNLISTED))
         if value is None:
             return None
-        name = [_NAME, *([_expression(pattern)] if pattern else [])]
+        name = [_NAME, *([whole_match(pattern)] if pattern else [])]
         if listed := "|".join(map(quoted, self._parameters.named)):
             name.append(f"~{expression(f'(?:{listed})')}")
         if len(self._parameters.others) <= _MOST_PATTERNS:
-            name += [f"~{_expression(each)}" for each in self._parameters.others if each not in ("", pattern)]
+            name += [f"~{whole_match(each)}" for each in self._parameters.others if each not in ("", pattern)]
         # One terminal for the whole opening: halfway, the lexer could not tell it from those of listed
         # parameters.
         opening = self._rules.add("OPENING", f'"<parameter=" ({" & ".join(name)}) ">\\n"')
@@ -145,7 +145,3 @@ class XmlCall:
 
 def _count(least: int, most: int | None) -> str:
     return f"{{{least},{'' if most is None else max(least, most)}}}" if most is not None or least else "*"
-
-
-def _expression(pattern: str) -> str:
-    return expression(pattern.removeprefix("^").removesuffix("$"))

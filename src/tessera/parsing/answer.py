@@ -49,7 +49,13 @@ class Answer:
         for each in self._without_separators(piece):
             self.blank = self.blank and each.text.isspace()
             self._tail = (self._tail + each.text[-2:])[-2:]
-            self._search(each)
+            if not self.stopped:
+                certain, stop, _ = self._stops.scan(each)
+                for shown in certain:
+                    self._show(shown)
+                if stop:
+                    self.stopped = True
+                    self._release()
 
     def passes(self, text: str) -> bool:
         """Whether the text can be shown as it is. If so, it counts as shown."""
@@ -98,16 +104,6 @@ class Answer:
             self._show(piece)
         self._release()
 
-    def _search(self, piece: TextPiece) -> None:
-        if self.stopped:
-            return
-        certain, stop, _ = self._stops.scan(piece)
-        for each in certain:
-            self._show(each)
-        if stop:
-            self.stopped = True
-            self._release()
-
     def _show(self, piece: TextPiece) -> None:
         if not self._calls:
             self._out(piece.text, piece.logprobs)
@@ -123,6 +119,36 @@ class Answer:
         for piece in self._trailing:
             self._out(piece.text, piece.logprobs)
         self._trailing.clear()
+
+
+class StrayText:
+    """Text within a call that belongs to none of its parameters. White space between it and the markup of the
+    call is dropped.
+
+    Under a grammar there is none. A model without a grammar may write anything, and nothing of it is lost:
+    such text is shown as part of the answer once the call has ended. Earlier, a stop string in it could cut
+    the arguments.
+    """
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+        self._runs: list[list[TextPiece]] = [[]]
+
+    def add(self, *pieces: TextPiece) -> None:
+        self._runs[-1] += [piece for piece in pieces if piece.text]
+
+    def separate(self) -> None:
+        """Markup of the call stands between the text before and the text after."""
+        if self._runs[-1]:
+            self._runs.append([])
+
+    def show(self) -> None:
+        """Shows the text, since the call has ended."""
+        for run in self._runs:
+            for piece in run:
+                self._answer.text(piece)
+            self._answer.call_markup()
+        self._runs = [[]]
 
 
 def _without_leading(piece: TextPiece, characters: str | None) -> TextPiece:

@@ -7,9 +7,8 @@ from tessera.core.generation import EngineFinish
 from tessera.parsing import calls_json, calls_xml
 from tessera.parsing.matcher import FoundTag
 from tessera.parsing.opening import CallHead, OpeningReader
-from tessera.parsing.states import Event, State
+from tessera.parsing.states import Event, PieceReader, State, Turn
 from tessera.parsing.syntax import CallStyle, Tags
-from tessera.parsing.turn import OpenCall, PieceReader, Turn
 from tessera.text.pieces import TextPiece
 
 
@@ -21,7 +20,7 @@ class _Style:
     """
 
     head: Callable[[Iterable[str]], CallHead]
-    body: Callable[[Turn, OpenCall, Callable[[], None]], PieceReader]
+    body: Callable[[Turn, Callable[[], None]], PieceReader]
     bare: tuple[str, Callable[[Iterable[str]], CallHead]] | None = None
 
 
@@ -157,34 +156,37 @@ class AnswerReader(PieceReader):
         # Inside a paragraph, or in a fenced block, it is more likely an example than a call.
         if self._bare is None or not self._turn.answer.at_paragraph:
             return False
-        head = self._bare[1](self._turn.tools)
         call_begun = self._turn.answer.call_markup
-        opening = OpeningReader(
-            self._turn,
-            tag,
-            head,
-            confirmed=_beginning(self._turn, call_begun),
-            cut_short=None if self.half_tag_is_text else call_begun,
-        )
-        self._turn.hold(opening)
+        _open_call(self._turn, tag, call_begun, self._bare[1], half_is_text=self.half_tag_is_text)
         return True
 
 
-def _open_call(turn: Turn, tag: FoundTag, call_begun: Callable[[], None]) -> None:
-    head = _STYLES[turn.syntax.calls].head(turn.tools)
-    opening = OpeningReader(turn, tag, head, confirmed=_beginning(turn, call_begun), cut_short=call_begun)
-    turn.hold(opening)
-
-
-def _beginning(turn: Turn, call_begun: Callable[[], None]) -> Callable[[str], None]:
+def _open_call(
+    turn: Turn,
+    tag: FoundTag,
+    call_begun: Callable[[], None],
+    head: Callable[[Iterable[str]], CallHead] | None = None,
+    *,
+    half_is_text: bool = False,
+) -> None:
+    """Has what follows the tag held until it is known to be a call, or not to be one. Once it is a call,
+    `call_begun` is called first. The `head` is that of the family's call tag unless another one is given.
+    """
+    style = _STYLES[turn.syntax.calls]
 
     def begin(name: str) -> None:
         call_begun()
-        if call := turn.call(name):
-            turn.move(Event.CALL_CONFIRMED, _STYLES[turn.syntax.calls].body(turn, call, ended))
+        if turn.call(name):
+            turn.move(Event.CALL_CONFIRMED, style.body(turn, ended))
 
     def ended() -> None:
         turn.in_call = False
         turn.move(Event.CALL_ENDED, AnswerReader(turn))
 
-    return begin
+    turn.current = OpeningReader(
+        turn,
+        tag,
+        (head or style.head)(turn.tools),
+        confirmed=begin,
+        cut_short=None if half_is_text else call_begun,
+    )

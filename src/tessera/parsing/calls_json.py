@@ -13,11 +13,10 @@ import re
 from collections.abc import Callable, Iterable
 
 from tessera.core.generation import EngineFinish
-from tessera.parsing.matcher import FoundTag, cut, span
+from tessera.parsing.answer import StrayText
+from tessera.parsing.matcher import FoundTag, span
 from tessera.parsing.opening import SPACE, CallHead, ended
-from tessera.parsing.states import State
-from tessera.parsing.strays import StrayText
-from tessera.parsing.turn import OpenCall, PieceReader, Turn
+from tessera.parsing.states import PieceReader, State, Turn
 from tessera.text.pieces import TextPiece
 
 _CLOSERS = {"{": "}", "[": "]"}
@@ -91,9 +90,8 @@ class JsonCallReader(PieceReader):
 
     state = State.CALL
 
-    def __init__(self, turn: Turn, call: OpenCall, then: Callable[[], None]) -> None:
+    def __init__(self, turn: Turn, then: Callable[[], None]) -> None:
         self._turn = turn
-        self._call = call
         self._then = then
         self._strays = StrayText(turn.answer)
         self._read: Callable[[TextPiece, int], int] = self._member
@@ -110,7 +108,7 @@ class JsonCallReader(PieceReader):
         while at < len(piece.text) and not self._closed:
             at = self._read(piece, at)
         if self._closed and at < len(piece.text):
-            self._turn.again([cut(piece, at)[1]])
+            self._turn.push_back([span(piece, at, len(piece.text))])
 
     def tag(self, tag: FoundTag) -> bool:
         """A control token is text within a string, else the end of the call."""
@@ -184,14 +182,14 @@ class JsonCallReader(PieceReader):
             self._value.append(piece.text[at:until])
         elif until > at:
             self._written = True
-            self._call.write(piece.text[at:until])
+            self._turn.write(piece.text[at:until])
         if self._scanner.ended:
             self._end_value()
         return until
 
     def _end_value(self) -> None:
         if self._streams and (missing := self._scanner.missing()):
-            self._call.write(missing)
+            self._turn.write(missing)
         if self._is_arguments and not self._written:
             self._write_value()
         self._streams = False
@@ -199,7 +197,7 @@ class JsonCallReader(PieceReader):
 
     def _write_value(self) -> None:
         self._written = True
-        self._call.write(_arguments("".join(self._value), self._scanner.missing()))
+        self._turn.write(_arguments("".join(self._value), self._scanner.missing()))
 
     def _close(self) -> None:
         if self._read == self._name:
@@ -207,7 +205,7 @@ class JsonCallReader(PieceReader):
         elif self._read == self._add_value:
             self._end_value()
         if not self._written:
-            self._call.write("{}")
+            self._turn.write("{}")
         self._closed = True
         self._strays.show()
         self._then()

@@ -15,12 +15,11 @@ is dropped; in a value, only half a tag that begins a line, since a newline alwa
 from collections.abc import Callable, Iterable
 
 from tessera.core.generation import EngineFinish
+from tessera.parsing.answer import StrayText
 from tessera.parsing.arguments import Arguments
 from tessera.parsing.matcher import FoundTag
 from tessera.parsing.opening import SPACE, CallHead, OpeningReader, ended
-from tessera.parsing.states import Event, State
-from tessera.parsing.strays import StrayText
-from tessera.parsing.turn import OpenCall, PieceReader, Turn
+from tessera.parsing.states import Event, PieceReader, State, Turn
 from tessera.text.pieces import TextPiece
 
 FUNCTION = "<function="
@@ -48,10 +47,10 @@ class XmlCallReader(PieceReader):
     def half_tag_is_text(self) -> bool:
         return False  # a call goes on, or ends, with a tag
 
-    def __init__(self, turn: Turn, call: OpenCall, then: Callable[[], None]) -> None:
+    def __init__(self, turn: Turn, then: Callable[[], None]) -> None:
         self._turn = turn
         self._then = then
-        self._arguments = Arguments(call.signature(), call.write)
+        self._arguments = Arguments(turn.signature(), turn.write)
         tags = turn.syntax.call
         self._closing = (tags.open, tags.close) if tags else ()
         self.ends = turn.spelled(self._closing)
@@ -218,7 +217,7 @@ class _ValueReader(PieceReader):
             return False
         head = CallHead((ended(missing, ">"),), name=0)
         opening = OpeningReader(self._turn, tag, head, confirmed=self._followed_by, cut_short=self._cut_short)
-        self._turn.hold(opening)
+        self._turn.current = opening
         return True
 
     def _followed_by(self, name: str) -> None:

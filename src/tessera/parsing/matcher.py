@@ -42,35 +42,18 @@ class Automaton:
         self.depth = [0]
         self.found = [""]
         for literal in filter(None, literals):
-            self._add(literal)
-        self._link()
+            state = 0
+            for character in literal:
+                if character not in self._next[state]:
+                    self._next[state][character] = len(self._next)
+                    self._next.append({})
+                    self._shorter.append(0)
+                    self.depth.append(self.depth[state] + 1)
+                    self.found.append("")
+                state = self._next[state][character]
+            self.found[state] = literal
         firsts = "".join(map(re.escape, self._next[0]))
         self.first = re.compile(f"[{firsts}]") if firsts else None
-
-    def start(self, text: str, at: int) -> int:
-        """The first place from `at` on where a literal may begin."""
-        begin = self.first.search(text, at) if self.first else None
-        return begin.start() if begin else len(text)
-
-    def step(self, state: int, character: str) -> int:
-        """The state after one more character. Takes constant time on average over a text."""
-        while state and character not in self._next[state]:
-            state = self._shorter[state]
-        return self._next[state].get(character, 0)
-
-    def _add(self, literal: str) -> None:
-        state = 0
-        for character in literal:
-            if character not in self._next[state]:
-                self._next[state][character] = len(self._next)
-                self._next.append({})
-                self._shorter.append(0)
-                self.depth.append(self.depth[state] + 1)
-                self.found.append("")
-            state = self._next[state][character]
-        self.found[state] = literal
-
-    def _link(self) -> None:
         states = deque(self._next[0].values())
         while states:
             state = states.popleft()
@@ -79,6 +62,12 @@ class Automaton:
                 # Of two literals that end here, the longer one counts.
                 self.found[longer] = self.found[longer] or self.found[self._shorter[longer]]
                 states.append(longer)
+
+    def step(self, state: int, character: str) -> int:
+        """The state after one more character. Takes constant time on average over a text."""
+        while state and character not in self._next[state]:
+            state = self._shorter[state]
+        return self._next[state].get(character, 0)
 
 
 @lru_cache(maxsize=64)
@@ -101,31 +90,36 @@ class Matcher:
         first = self._automaton.first
         return not self._state and (first is None or first.search(text) is None)
 
-    def scan(self, piece: TextPiece, start: int = 0) -> tuple[list[TextPiece], FoundTag | None, int]:
-        """Reads `piece` from `start` to the end of the first literal, or to its own end.
+    def scan(self, piece: TextPiece) -> tuple[list[TextPiece], FoundTag | None, int]:
+        """Reads `piece` to the end of the first literal, or to its own end.
 
         Returns the text that is now known to belong to no literal, the literal if one was found, and the
         place up to which the piece was read. The literal that ends first is found; nothing is held after it.
         """
         text = piece.text
+        if self.passes(text):
+            return [piece], None, len(text)  # the common case
         automaton = self._automaton
         state = self._state
-        at = start
-        if not start and self.passes(text):
-            return [piece], None, len(text)  # the common case
+        at = 0
         while at < len(text):
-            if not state and (at := automaton.start(text, at)) == len(text):
-                break
+            if not state:
+                begin = automaton.first.search(text, at) if automaton.first else None
+                if begin is None:
+                    break
+                at = begin.start()
             state = automaton.step(state, text[at])
             at += 1
             if literal := automaton.found[state]:
-                self._hold(span(piece, start, at))
                 self._state = 0
+                self._held.append(span(piece, 0, at))
+                self._n_held += at
                 before = self._take(self._n_held - len(literal))
                 return before, FoundTag(literal, tuple(self._take(len(literal)))), at
         self._state = state
-        self._hold(cut(piece, start)[1] if start else piece)
-        return self._take(self._n_held - automaton.depth[state]), None, at
+        self._held.append(piece)
+        self._n_held += len(text)
+        return self._take(self._n_held - automaton.depth[state]), None, len(text)
 
     def flush(self) -> list[TextPiece]:
         """Returns what is held, since nothing follows that could complete a literal."""

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from tessera.core.generation import EngineFinish
-from tessera.parsing.matcher import FoundTag, cut
-from tessera.parsing.turn import PieceReader, Turn
+from tessera.parsing.matcher import FoundTag, span
+from tessera.parsing.states import PieceReader, Turn
 from tessera.text.pieces import TextPiece
 
 SPACE = None
@@ -50,10 +50,9 @@ class OpeningReader(PieceReader):
         self._cut_short = cut_short
         self._held: list[TextPiece] = []
         self._step = 0
-        self._n_matched = 0
+        self._matched = ""
         self._n_read = 0
         self._n_named = 0
-        self._candidates = head.steps[0] or ()
         self._name = ""
 
     def text(self, piece: TextPiece) -> None:
@@ -73,49 +72,42 @@ class OpeningReader(PieceReader):
     def end(self, finish: EngineFinish) -> None:
         """Half an opening is text, unless the token limit cut it where it can only be markup."""
         if finish == "length" and self._cut_short:
-            self._turn.release()
+            self._turn.current = self._turn.reader
             self._cut_short()
         else:
             self._give_back()
 
     def _follows(self, character: str) -> bool:
         self._n_read += 1
-        while self._head.steps[self._step] is SPACE:
+        while (step := self._head.steps[self._step]) is None:  # SPACE
             if character.isspace():
                 return True
-            self._next_step()
-        at = self._n_matched
-        self._candidates = tuple(each for each in self._candidates if each[at] == character)
-        self._n_matched += 1
-        whole = next((each for each in self._candidates if len(each) == self._n_matched), None)
-        if whole is not None:
-            if self._step == self._head.name:
-                self._name = whole[:-1]
-                self._n_named = self._n_read
-            self._next_step()
-        return bool(self._candidates) or whole is not None
-
-    def _next_step(self) -> None:
+            self._step += 1
+        self._matched += character
+        if self._matched not in step:
+            return any(each.startswith(self._matched) for each in step)
+        if self._step == self._head.name:
+            self._name = self._matched[:-1]
+            self._n_named = self._n_read
         self._step += 1
-        self._n_matched = 0
-        steps = self._head.steps
-        self._candidates = (steps[self._step] or ()) if self._step < len(steps) else ()
+        self._matched = ""
+        return True
 
     def _confirm(self) -> None:
-        self._turn.release()
-        self._turn.again(_after(self._n_named, self._held))
+        self._turn.current = self._turn.reader
+        self._turn.push_back(_after(self._n_named, self._held))
         self._confirmed(self._name)
 
     def _give_back(self, *tags: FoundTag) -> None:
-        self._turn.release()
+        self._turn.current = self._turn.reader
         for piece in self._tag.pieces:
             self._turn.reader.text(piece)
-        self._turn.again([*self._held, *tags])
+        self._turn.push_back([*self._held, *tags])
 
 
 def _after(n: int, pieces: list[TextPiece]) -> Iterator[TextPiece]:
     """The pieces after the first `n` characters."""
     for piece in pieces:
         if n < len(piece.text):
-            yield cut(piece, n)[1]
+            yield span(piece, n, len(piece.text))
         n = max(0, n - len(piece.text))

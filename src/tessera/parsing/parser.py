@@ -1,7 +1,7 @@
 """The incremental parser: pieces of one choice in, events out, however the pieces are cut.
 
-`states` is the table of its states. Text is shown as soon as it can no longer be markup, and is never lost: a
-tag that means nothing where it stands is text.
+`states` has the table of its states. Text is shown as soon as it can no longer be markup, and is never lost:
+a tag that means nothing where it stands is text.
 """
 
 from collections.abc import Callable, Container, Iterable
@@ -10,14 +10,10 @@ from tessera.core.chat import ChatRequest, Mode
 from tessera.core.events import ChatEvent, Finished, FinishReason
 from tessera.core.generation import EngineFinish
 from tessera.parsing.between_calls import AnswerReader, ReasoningReader
-from tessera.parsing.matcher import FoundTag, Matcher, markup_automaton
-from tessera.parsing.states import State
+from tessera.parsing.matcher import FoundTag, Matcher, markup_automaton, span
+from tessera.parsing.states import State, Turn
 from tessera.parsing.syntax import Syntax
-from tessera.parsing.turn import Turn
 from tessera.text.pieces import ControlPiece, Piece, TextPiece
-
-# Looking up a member of an enumeration takes long, and this one is compared for every token.
-_REASONING = State.REASONING
 
 
 class Parser:
@@ -48,10 +44,6 @@ class Parser:
     def state(self) -> State:
         """What the text that comes next belongs to, as far as can be known."""
         return self._turn.reader.state
-
-    @property
-    def in_reasoning(self) -> bool:
-        return self._turn.reader.state is _REASONING
 
     @property
     def stopped(self) -> bool:
@@ -110,30 +102,22 @@ class Parser:
         return events
 
     def _read(self) -> None:
-        queue = self._turn.queue
-        while queue and not self._turn.stopped:
-            item = queue.popleft()
+        turn = self._turn
+        while turn.queue and not turn.stopped:
+            item = turn.queue.popleft()
             if isinstance(item, FoundTag):
                 self._settle()
-                self._tag(item)
+                tag = item
             else:
-                self._text(item)
-
-    def _text(self, piece: TextPiece) -> None:
-        at = 0
-        while at < len(piece.text) and not self._turn.stopped:
-            before, tag, at = self._matcher.scan(piece, at)
-            for each in before:
-                self._turn.current.text(each)
-            if tag:
-                self._tag(tag)
+                certain, tag, at = self._matcher.scan(item)
+                if at < len(item.text):
+                    turn.push_back([span(item, at, len(item.text))])
+                for each in certain:
+                    turn.current.text(each)
+            if tag and not turn.current.tag(tag):
+                for piece in tag.pieces:
+                    turn.current.text(piece)
             self._follow()
-
-    def _tag(self, tag: FoundTag) -> None:
-        if not self._turn.current.tag(tag):
-            for piece in tag.pieces:
-                self._turn.current.text(piece)
-        self._follow()
 
     def _settle(self) -> None:
         """A control token, or the end, comes next: what the matcher holds is text."""
@@ -144,6 +128,6 @@ class Parser:
     def _follow(self) -> None:
         """Searches for the literals of the current reader."""
         if self._reader is not self._turn.current:
-            self._turn.again(self._matcher.flush())
+            self._turn.push_back(self._matcher.flush())
             self._reader = self._turn.current
             self._matcher = Matcher(markup_automaton(self._reader.literals))

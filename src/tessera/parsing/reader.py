@@ -12,11 +12,14 @@ from tessera.core.events import ChatEvent, Completed, Finished, ReasoningDelta, 
 from tessera.core.generation import EngineFinish, TokenChunk
 from tessera.core.tally import Tally
 from tessera.parsing.parser import Parser
+from tessera.parsing.states import State
 from tessera.parsing.syntax import Syntax
 from tessera.text.detokenizer import Detokenizer
 from tessera.text.tokenizer import Tokenizer
 
 _Event = TypeVar("_Event")
+# Looking up a member of an enumeration takes long, and this one is compared for every token.
+_REASONING = State.REASONING
 _ALPHANUMERIC = string.ascii_letters + string.digits
 
 
@@ -88,7 +91,7 @@ class ReplyReader:
             if choice.finished:
                 return events
             tally.completion_tokens += 1
-            tally.reasoning_tokens += parser.in_reasoning
+            tally.reasoning_tokens += parser.state is _REASONING
             logprob = chunk.logprobs[i] if chunk.logprobs else None
             events += parser.feed(detokenizer.feed(token_id, logprob))
             if parser.stopped:

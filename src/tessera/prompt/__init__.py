@@ -2,5 +2,5 @@
 
 It also refuses what the model cannot do, in the request's own words.
 
-Reading order: `compile`, `support`, `encode`, `sampling`.
+Reading order: `compile`, `support`, `encode`, `token_memory`.
 """

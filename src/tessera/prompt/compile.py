@@ -2,16 +2,15 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 from tessera.catalog import Model
-from tessera.core.chat import AssistantMessage, Caller, ChatRequest, FreeText, Message
-from tessera.core.generation import Grammar, Prompt, Sampling
+from tessera.core.chat import AssistantMessage, Caller, ChatRequest, FreeText, Message, Mode
+from tessera.core.generation import Prompt, Sampling, ThinkingBudget
 from tessera.errors import ContextLengthExceeded
-from tessera.formats.base import Control, Segment
+from tessera.formats.base import Control, Plain, Segment, Tag
 from tessera.prompt.encode import TooManyTokens, encode
-from tessera.prompt.sampling import complete_sampling
 from tessera.prompt.support import check_support
 
 # Encoding fewer characters takes less time than handing them to a thread.
@@ -38,7 +37,10 @@ async def compile_prompt(request: ChatRequest, model: Model, caller: Caller) -> 
     a conversation that the format refuses.
     """
     check_support(request, model)
-    grammar = await _grammar(request, model, caller.cache_salt)
+    grammar = None
+    if request.tools or not isinstance(request.answer_format, FreeText):
+        assert model.grammars is not None, "a model whose engine follows grammars has them"
+        grammar = await model.grammars.grammar(request, caller.cache_salt)
     segments = await model.renderer.render(request, caller.cache_salt) if model.renderer else None
     if sum(map(_characters, request.messages)) < _INLINE_CHARACTERS and not request.tools:
         token_ids = _prompt_ids(request, model, caller, segments)
@@ -52,10 +54,8 @@ async def compile_prompt(request: ChatRequest, model: Model, caller: Caller) -> 
         priority=caller.priority,
         trace_id=caller.trace_id,
     )
-    sampling = complete_sampling(
-        request, model, room=model.window_tokens(caller.context_tokens) - len(token_ids)
-    )
-    return CompiledPrompt(prompt, sampling)
+    room = model.window_tokens(caller.context_tokens) - len(token_ids)
+    return CompiledPrompt(prompt, _sampling(request, model, room))
 
 
 def check_length(request: ChatRequest, model: Model, caller: Caller) -> None:
@@ -69,14 +69,6 @@ def check_length(request: ChatRequest, model: Model, caller: Caller) -> None:
     window = model.window_tokens(caller.context_tokens)
     if (least := sum(map(len, texts)) // _TOKEN_CHARACTERS) >= window:
         raise _too_long(least, window, or_more=True)
-
-
-async def _grammar(request: ChatRequest, model: Model, account: bytes) -> Grammar | None:
-    """The grammar of the reply, tried and admitted."""
-    if not request.tools and isinstance(request.answer_format, FreeText):
-        return None
-    assert model.grammars is not None, "a model whose engine follows grammars has them"
-    return await model.grammars.grammar(request, account)
 
 
 def _characters(message: Message) -> int:
@@ -123,3 +115,35 @@ def _too_long(n_tokens: int, window: int, *, or_more: bool = False) -> ContextLe
         "Please reduce the length of the messages: this conversation exceeds the context window.",
         param="messages",
     )
+
+
+def _sampling(request: ChatRequest, model: Model, room: int) -> Sampling:
+    """The sampling that the client asked for, completed by the model's defaults for the mode. It ends the
+    reply within `room` tokens.
+    """
+    control = model.tokenizer.control_tokens
+    ends = {control[token] for token in model.format.syntax.ends if token in control}
+    limit = room if request.max_output_tokens is None else request.max_output_tokens
+    sent = {name: value for name, value in asdict(request.sampling).items() if value is not None}
+    sampling = Sampling(
+        max_tokens=min(limit, room),
+        stop_token_ids=model.engine.info.eos_token_ids | ends,
+        n=request.n,
+        top_logprobs=request.top_logprobs,
+        thinking_budget=_thinking_budget(request, model),
+        **{**asdict(model.sampling[request.mode]), **sent},
+    )
+    # Top-p keeps the fewest tokens that reach it. Zero is reached by the likeliest one alone.
+    return sampling if sampling.top_p else replace(sampling, top_p=1.0, top_k=1)
+
+
+def _thinking_budget(request: ChatRequest, model: Model) -> ThinkingBudget | None:
+    tags = model.format.syntax.reasoning
+    n_tokens = request.thinking_budget_tokens
+    if tags is None or n_tokens is None or request.mode is not Mode.THINKING:
+        return None
+    closing = (Plain("\n"), Tag(tags.close))
+    # What closes the reasoning, up to the end of the tag, counts as reasoning too.
+    n_tokens = max(n_tokens - len(encode(closing, model.tokenizer)), 0)
+    close_ids = encode((*closing, Plain("\n\n")), model.tokenizer)
+    return ThinkingBudget(n_tokens, close_ids, model.tokenizer.control_tokens.get(tags.close, tags.close))

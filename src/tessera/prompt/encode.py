@@ -39,7 +39,7 @@ def encode(
     certainly more than half as many.
     """
     control = tokenizer.control_tokens
-    recall = _CachingEncoder(_Encoder(tokenizer, most), known or EncodedTexts(), salt)
+    encoder = _TextEncoder(tokenizer, known or EncodedTexts(), salt, most)
     ids: list[int] = []
     texts: list[str] = []
     for segment in segments:
@@ -49,25 +49,37 @@ def encode(
             case Tag(text) if text not in control:
                 texts.append(text)
             case Tag(token) | Control(token):
-                ids += recall.ids_of("".join(texts), ids) if texts else ()
+                ids += encoder.ids_of("".join(texts), ids) if texts else ()
                 texts.clear()
                 ids.append(control[token])
                 _check(len(ids), most)
             case _:
                 assert_never(segment)
-    ids += recall.ids_of("".join(texts), ids) if texts else ()
+    ids += encoder.ids_of("".join(texts), ids) if texts else ()
     _check(len(ids), most)
     return tuple(ids)
 
 
-class _Encoder:
-    """Encodes texts, but for one that is clearly too long: it must not cost more than a text that fits."""
+class _TextEncoder:
+    """Looks up the ids of texts before it encodes them."""
 
-    def __init__(self, tokenizer: Tokenizer, most: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, known: EncodedTexts, salt: bytes, most: int) -> None:
         self._tokenizer = tokenizer
+        self._known = known
+        self._salt = salt
         self._most = most
+        self._trail = TokenTrail(salt)
+        self._n_passed = 0
 
-    def encode(self, text: str) -> list[int]:
+    def ids_of(self, text: str, before: list[int]) -> Sequence[int]:
+        """The ids of a text that follows the ids `before` it, to which each call adds."""
+        self._trail.extend(before[self._n_passed :])
+        self._n_passed = len(before)
+        generated = self._known.find(self._trail.key(text))
+        return self._known.ids(text, self._salt, self._encode) if generated is None else generated
+
+    def _encode(self, text: str) -> list[int]:
+        """Encodes a text, but for one that is clearly too long: it must not cost more than one that fits."""
         if len(text) > _LONG_CHARACTERS:
             n = 0
             for start in range(0, len(text), _SLICE_CHARACTERS):
@@ -76,24 +88,6 @@ class _Encoder:
                     # Cutting a text adds some tokens at the ends of the slices, but does not double them.
                     raise TooManyTokens(n // 2)
         return self._tokenizer.encode(text)
-
-
-class _CachingEncoder:
-    """Looks up the ids of texts before it encodes them."""
-
-    def __init__(self, encoder: _Encoder, known: EncodedTexts, salt: bytes) -> None:
-        self._encoder = encoder
-        self._known = known
-        self._salt = salt
-        self._trail = TokenTrail(salt)
-        self._n_passed = 0
-
-    def ids_of(self, text: str, before: list[int]) -> Sequence[int]:
-        """The ids of a text that follows the ids `before` it, to which each call adds."""
-        self._trail.go(before[self._n_passed :])
-        self._n_passed = len(before)
-        generated = self._known.find(self._trail.key(text))
-        return self._known.ids(text, self._salt, self._encoder.encode) if generated is None else generated
 
 
 def _check(n: int, most: int) -> None:

@@ -21,7 +21,7 @@ class TokenTrail:
     def __init__(self, salt: bytes) -> None:
         self._hash = blake2b(key=salt, digest_size=32, person=b"spoken")
 
-    def go(self, ids: Iterable[int]) -> None:
+    def extend(self, ids: Iterable[int]) -> None:
         self._hash.update(array("I", ids))
 
     def fork(self) -> "TokenTrail":
@@ -48,7 +48,7 @@ class TokenRecorder:
         start = next((i + 1 for i in reversed(range(len(ids))) if ids[i] in self._control), 0)
         self._trail = TokenTrail(prompt.cache_salt)
         self._begun = ids[start:]
-        self._trail.go(ids[:start])
+        self._trail.extend(ids[:start])
         self._texts: dict[int, tuple[TokenTrail, list[int]]] = {}
 
     def feed(self, chunk: TokenChunk) -> None:
@@ -63,7 +63,7 @@ class TokenRecorder:
         for token_id in chunk.token_ids:
             if token_id in self._control:
                 self._keep(trail, ids)
-                trail.go([*ids, token_id])
+                trail.extend([*ids, token_id])
                 ids.clear()
             else:
                 ids.append(token_id)

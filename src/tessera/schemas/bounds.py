@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tessera.core.chat import Json, JsonObject
+from tessera.errors import InvalidSchema
 from tessera.schemas.references import AnySchema, escaped, walk
 
 MAX_BYTES = 256 * 2**10
@@ -33,6 +34,11 @@ class SchemaProblem:
 
     pointer: str
     message: str
+
+    def refusal(self, param: str | None) -> InvalidSchema:
+        """The error to raise for the schema that the client sent as `param`."""
+        where = f"at #{self.pointer[:200]}"
+        return InvalidSchema(f"The schema cannot be enforced: {where}: {self.message}.", param=param)
 
 
 def excess(schema: AnySchema) -> SchemaProblem | None:

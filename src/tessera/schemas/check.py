@@ -10,13 +10,11 @@ from itertools import islice
 from typing import NoReturn
 
 from tessera.core.chat import Json
-from tessera.errors import InvalidSchema
 from tessera.schemas import patterns
 from tessera.schemas.bounds import MAX_SCHEMAS, MAX_VALUES, SchemaProblem, excess
 from tessera.schemas.builder import SchemaBuilder, unwritable
-from tessera.schemas.drafts import Draft, draft_of
-from tessera.schemas.exclusive import Exclusiveness
-from tessera.schemas.forms import in_new_form
+from tessera.schemas.drafts import Draft, draft_of, in_new_form
+from tessera.schemas.exclusive import exclude_each_other
 from tessera.schemas.keywords import KEYWORDS, LEVELS, LIMITS, NOTE
 from tessera.schemas.no_effect import has_no_effect, is_anything, names_allowed
 from tessera.schemas.quantities import Occurrence, enforced_quantity
@@ -47,24 +45,22 @@ def check_schema(
     one, exceeds the bounds, or (with `strict`) holds what cannot be enforced. Raises `TooMuchWork`.
     """
     if problem := excess(schema):
-        raise _refusal(problem, param)
+        raise problem.refusal(param)
     check = _Check(schema, strict=strict, param=param, left_out=LEVELS[level], work=work or Work())
     if (pointer := circular(schema, check.resolver)) is not None:
         check.refuse(pointer, "`$ref`: it refers to itself for one and the same value")
     if problem := schema_problem(schema):
         if not problem.pointer and (lost := next(check.resolver.unresolved(), None)):
             check.refuse(lost, "`$ref`: there is no schema at its end")
-        raise _refusal(problem, param)
+        raise problem.refusal(param)
     document = Document(check.enforced(schema, ""), check.definitions())
+    for pointer, branches in check.one_ofs:
+        if not exclude_each_other(branches, document):
+            check.relax(pointer, "`oneOf`: a value may fit two branches, which a grammar cannot tell")
     endless = [*bottomless(document)]
     for pointer in endless:
         check.relax(pointer, "`$ref`: no value that ends can satisfy it")
     return replace(document, definitions={**document.definitions, **dict.fromkeys(endless, True)})
-
-
-def _refusal(problem: SchemaProblem, param: str) -> InvalidSchema:
-    where = f"at #{problem.pointer[:200]}"
-    return InvalidSchema(f"The schema cannot be enforced: {where}: {problem.message}.", param=param)
 
 
 class _Check:
@@ -80,13 +76,14 @@ class _Check:
         self._work = work
         self._draft: Draft | None = draft_of(schema)
         self.resolver = Resolver(schema, self._draft)
-        self._exclusiveness = Exclusiveness(schema, self._draft, self.resolver)
+        self.one_ofs: list[tuple[str, list[AnySchema]]] = []
+        """The rewritten branches of each `oneOf` that must be exclusive, with its pointer."""
         self._targets: dict[str, None] = {}
         """The pointers that references point at, in the order in which they were met."""
         self._n_visited = 0
 
     def refuse(self, pointer: str, problem: str) -> NoReturn:
-        raise _refusal(SchemaProblem(pointer, problem), self._param)
+        raise SchemaProblem(pointer, problem).refusal(self._param)
 
     def relax(self, pointer: str, problem: str) -> None:
         if self._strict:
@@ -136,12 +133,11 @@ class _Check:
         rewritten.keywords |= reference_to(target)
 
     def keep_union(self, rewritten: SchemaBuilder, at: Occurrence) -> None:
-        branches = subschemas(at.schema, at.name)
+        branches = self._each(subschemas(at.schema, at.name), at.pointer)
         if at.name == "oneOf" and self._strict:
             self._work.spend(BRIEF_VISIT * len(branches) ** 2)
-            if not self._exclusiveness.holds(branches, at.pointer):
-                self.relax(at.pointer, "`oneOf`: a value may fit two branches, which a grammar cannot tell")
-        rewritten.unions.append(self._each(branches, at.pointer))
+            self.one_ofs.append((at.pointer, branches))
+        rewritten.unions.append(branches)
 
     def keep_parts(self, rewritten: SchemaBuilder, at: Occurrence) -> None:
         rewritten.parts += self._each(subschemas(at.schema, at.name), at.pointer)

@@ -1,15 +1,22 @@
-"""Which draft of JSON Schema a schema is written in."""
+"""Which draft of JSON Schema a schema is written in, and the forms of older drafts as those of 2020-12."""
 
 import re
+from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
-from tessera.core.chat import Json
-from tessera.schemas.references import AnySchema, walk
+from tessera.core.chat import Json, JsonObject
+from tessera.schemas.references import AnySchema, walk, with_schemas
 
 Draft: TypeAlias = Literal[4, 6, 7, 2019, 2020]
 
 _DIALECT = re.compile(r"https?://json-schema\.org/(?:draft-0([467])|draft/(2019|2020)-\d\d)/schema#?")
 _DRAFTS: dict[str, Draft] = {"4": 4, "6": 6, "7": 7, "2019": 2019, "2020": 2020}
+_COUNTS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
+_IN_PLACE = ("allOf", "anyOf", "oneOf", "if", "$ref", "$dynamicRef", "$recursiveRef", "dependentSchemas")
+_UNEVALUATED = (
+    ("unevaluatedProperties", "additionalProperties", ("additionalProperties",)),
+    ("unevaluatedItems", "items", ("items", "contains")),
+)
 
 
 def dialect(value: Json) -> Draft | None:
@@ -20,7 +27,7 @@ def dialect(value: Json) -> Draft | None:
 
 def draft_of(schema: AnySchema) -> Draft | None:
     """The draft that `schema` names, or 2019-09 for a `$recursiveRef`, which no other draft has. Schemas
-    without a draft are read as 2020-12, in which older forms are understood too (`forms`): clients mix them,
+    without a draft are read as 2020-12, in which older forms are understood too: clients mix them,
     and mostly do not say which draft they mean.
     """
     if isinstance(schema, bool):
@@ -28,3 +35,45 @@ def draft_of(schema: AnySchema) -> Draft | None:
     if named := dialect(schema.get("$schema")):
         return named
     return 2019 if any("$recursiveRef" in each for _, each in walk(schema)) else None
+
+
+def modern(schema: Json) -> Json:
+    """The whole schema in the forms of 2020-12."""
+    if not isinstance(schema, Mapping):
+        return schema
+    new = in_new_form(schema, None)
+    return {name: with_schemas(name, value, lambda each, _: modern(each)) for name, value in new.items()}
+
+
+def in_new_form(schema: JsonObject, draft: Draft | None) -> JsonObject:
+    """The keywords of `schema`, which is written in `draft`, in the forms of 2020-12 and in their order."""
+    if draft in (4, 6, 7) and isinstance(schema.get("$ref"), str):
+        return {"$ref": schema["$ref"]}  # up to draft-07, the keywords beside it are ignored
+    new: dict[str, Json] = {}
+    for name, value in schema.items():
+        new |= _in_new_form(name, value, schema)
+    for name, plain, unless in _UNEVALUATED:
+        if name in new and not any(each in new for each in (*_IN_PLACE, *unless)):
+            new = {plain if each == name else each: value for each, value in new.items()}
+    return new
+
+
+def _in_new_form(name: str, value: Json, schema: JsonObject) -> JsonObject:
+    match name, value:
+        case "items", [*_]:
+            rest = {"items": schema["additionalItems"]} if "additionalItems" in schema else {}
+            return {"prefixItems": value, **rest}
+        case "additionalItems", _:
+            return {}  # read together with a list of `items`; without one it has no meaning
+        case (("exclusiveMinimum" | "exclusiveMaximum"), bool()):
+            limit = schema.get("minimum" if name == "exclusiveMinimum" else "maximum")
+            return {name: limit} if value and limit is not None else {}
+        case "dependencies", Mapping():
+            needed = {key: each for key, each in value.items() if isinstance(each, list)}
+            implied = {key: each for key, each in value.items() if not isinstance(each, list)}
+            both = {"dependentRequired": needed, "dependentSchemas": implied}
+            return {key: each for key, each in both.items() if each}
+        case _, float() if name in _COUNTS and value.is_integer():
+            return {name: int(value)}
+        case _:
+            return {name: value}

@@ -10,77 +10,45 @@ from itertools import combinations
 
 import jsonschema_rs
 
-from tessera.core.chat import Json
-from tessera.schemas.drafts import Draft
-from tessera.schemas.forms import in_new_form
-from tessera.schemas.keywords import KEYWORDS, NOTE
-from tessera.schemas.references import (
-    AnySchema,
-    Document,
-    as_schema,
-    at_pointer,
-    escaped,
-    reference_to,
-    with_schemas,
-)
-from tessera.schemas.resolver import Resolver
+from tessera.core.chat import Json, JsonObject
+from tessera.schemas.builder import MAX_NUMBER
+from tessera.schemas.references import AnySchema, Document, with_schemas
 
 _MAX_BRANCHES = 64
-_UNREAD = ("pattern", "patternProperties")
+# A limit of numbers that lies beyond these was rewritten as one of them.
+_WIDEST = (MAX_NUMBER, -MAX_NUMBER)
 _NONE = jsonschema_rs.canonical.Satisfiability.NO
 
 
-class Exclusiveness:
-    """Compares the branches of the unions in one schema."""
+def exclude_each_other(branches: Sequence[AnySchema], document: Document) -> bool:
+    """Whether no value fits two of the branches, which are parts of the document."""
+    if len(branches) > _MAX_BRANCHES:
+        return False
+    try:
+        forms = [_canonical(branch, document) for branch in branches]
+        return all(a.intersect(b).satisfiability() == _NONE for a, b in combinations(forms, 2))
+    except (ValueError, jsonschema_rs.ReferencingError):  # a form that it cannot compute
+        return False
 
-    def __init__(self, schema: AnySchema, draft: Draft | None, resolver: Resolver) -> None:
-        self._schema = schema
-        self._draft: Draft | None = draft
-        self._resolver = resolver
-        self._definitions: dict[str, AnySchema] = {}
 
-    def holds(self, branches: Sequence[AnySchema], pointer: str) -> bool:
-        """Whether no value fits two of the branches, which stand in a list at `pointer`."""
-        if len(branches) > _MAX_BRANCHES:
-            return False
-        try:
-            forms = [self._canonical(branch, f"{pointer}/{i}") for i, branch in enumerate(branches)]
-            return all(a.intersect(b).satisfiability() == _NONE for a, b in combinations(forms, 2))
-        except (ValueError, jsonschema_rs.ReferencingError):  # a form that it cannot compute
-            return False
+def _canonical(branch: AnySchema, document: Document) -> jsonschema_rs.CanonicalSchema:
+    alone = document.standing_alone(document.resolve(branch))
+    widened = _without_patterns(alone)
+    return jsonschema_rs.canonicalize(widened, draft=jsonschema_rs.Draft202012, offline=True)
 
-    def _canonical(self, branch: AnySchema, pointer: str) -> jsonschema_rs.CanonicalSchema:
-        root = self._widened(branch, pointer)
-        document = Document(root, self._definitions)
-        alone = document.standing_alone(document.resolve(root))
-        return jsonschema_rs.canonicalize({**alone}, draft=jsonschema_rs.Draft202012, offline=True)
 
-    def _widened(self, schema: Json, pointer: str) -> AnySchema:
-        """A schema of 2020-12 that admits at least what `schema` does, without what the library may not read:
-        patterns, and what is relaxed. All references name `_definitions`.
-        """
-        if not isinstance(schema, Mapping):
-            return as_schema(schema)
-        kept: dict[str, Json] = {}
-        new = in_new_form(schema, self._draft)
-        for name, value in new.items():
-            here = f"{pointer}/{escaped(name)}"
-            if name == "$ref":
-                kept |= self._reference(str(value), pointer)
-            elif name == "additionalProperties" and "patternProperties" in new:
-                pass  # it restricts only names that fit no pattern
-            elif name not in _UNREAD and KEYWORDS.get(name, NOTE).treatment == "enforced":
-                widened = with_schemas(
-                    name, value, lambda each, below, at=here: self._widened(each, at + below)
-                )
-                kept["anyOf" if name == "oneOf" else name] = widened
-        return kept
+def _without_patterns(schema: JsonObject) -> dict[str, Json]:
+    """A schema that admits at least what `schema` does, without patterns, which the library may not read."""
+    # Beside patterns, `additionalProperties` restricts only names that fit none of them.
+    by_pattern = (
+        {"patternProperties", "additionalProperties"} if "patternProperties" in schema else set[str]()
+    )
+    return {
+        name: with_schemas(name, value, _part_without_patterns)
+        for name, value in schema.items()
+        if name != "pattern" and name not in by_pattern and value not in _WIDEST
+    }
 
-    def _reference(self, reference: str, pointer: str) -> Mapping[str, Json]:
-        target = self._resolver.find(reference, pointer)
-        if target is None:
-            return {}
-        if target not in self._definitions:
-            self._definitions[target] = True  # for references that come back to it
-            self._definitions[target] = self._widened(at_pointer(self._schema, target), target)
-        return reference_to(target)
+
+def _part_without_patterns(schema: Json, _: str) -> Json:
+    return _without_patterns(schema) if isinstance(schema, Mapping) else schema

@@ -61,14 +61,14 @@ KEYWORDS: Mapping[str, Keyword] = MappingProxyType(
         ),
         **dict.fromkeys(LIMITS, _ENFORCED),
         "uniqueItems": Keyword("relaxed", "a grammar cannot remember the items"),
-        **dict.fromkeys(("contains", "not", "if"), Keyword("relaxed", _LATER, holds="schema")),
-        **dict.fromkeys(("then", "else"), Keyword("relaxed", _LATER, holds="schema")),
-        **dict.fromkeys(("minContains", "maxContains", "dependentRequired"), Keyword("relaxed", _LATER)),
-        "dependentSchemas": Keyword("relaxed", _LATER, holds="named schemas"),
         **dict.fromkeys(
-            ("unevaluatedProperties", "unevaluatedItems"), Keyword("relaxed", _LATER, holds="schema")
+            ("contains", "not", "if", "then", "else", "unevaluatedProperties", "unevaluatedItems"),
+            Keyword("relaxed", _LATER, holds="schema"),
         ),
-        "dependencies": Keyword("relaxed", _LATER, holds="named schemas"),
+        **dict.fromkeys(
+            ("dependentSchemas", "dependencies"), Keyword("relaxed", _LATER, holds="named schemas")
+        ),
+        **dict.fromkeys(("minContains", "maxContains", "dependentRequired"), Keyword("relaxed", _LATER)),
         **dict.fromkeys(
             ("$dynamicRef", "$recursiveRef"), Keyword("relaxed", "what it means depends on who refers")
         ),

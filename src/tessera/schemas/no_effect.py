@@ -8,16 +8,10 @@ from tessera.schemas.references import as_list, as_object
 from tessera.schemas.types import types_named
 
 _TYPE_OF = {
-    **dict.fromkeys(
-        ("uniqueItems", "contains", "minContains", "maxContains", "unevaluatedItems"),
-        "array",
-    ),
-    **dict.fromkeys(("items", "prefixItems", "minItems", "maxItems"), "array"),
-    **dict.fromkeys(
-        ("propertyNames", "dependentRequired", "dependentSchemas", "unevaluatedProperties"),
-        "object",
-    ),
-    **dict.fromkeys(("patternProperties", "minProperties", "maxProperties"), "object"),
+    **dict.fromkeys(("items", "prefixItems", "minItems", "maxItems", "uniqueItems"), "array"),
+    **dict.fromkeys(("contains", "minContains", "maxContains", "unevaluatedItems"), "array"),
+    **dict.fromkeys(("patternProperties", "minProperties", "maxProperties", "propertyNames"), "object"),
+    **dict.fromkeys(("dependentRequired", "dependentSchemas", "unevaluatedProperties"), "object"),
     **dict.fromkeys(("pattern", "format", "minLength", "maxLength"), "string"),
 }
 
@@ -30,25 +24,17 @@ def has_no_effect(name: str, value: Json, schema: JsonObject) -> bool:
     return test is not None and test(value, schema)
 
 
-def _excludes_nothing(value: Json, _: JsonObject) -> bool:
-    return is_anything(value)
-
-
-def _is_zero(value: Json, _: JsonObject) -> bool:
-    return value == 0
-
-
 def _depends_on_nothing(value: Json, _: JsonObject) -> bool:
     return all(each == [] or is_anything(each) for each in as_object(value).values())
 
 
 _TESTS: Mapping[str, Callable[[Json, JsonObject], bool]] = {
     "uniqueItems": lambda value, schema: value is False or schema.get("maxItems") in (0, 1),
-    **dict.fromkeys(("minItems", "minLength", "minProperties"), _is_zero),
+    **dict.fromkeys(("minItems", "minLength", "minProperties"), lambda value, _: value == 0),
     "patternProperties": lambda value, _: value == {},
     **dict.fromkeys(("dependentRequired", "dependentSchemas"), _depends_on_nothing),
     "propertyNames": lambda value, _: is_anything(value, but={"type": "string"}),
-    **dict.fromkeys(("unevaluatedProperties", "unevaluatedItems"), _excludes_nothing),
+    **dict.fromkeys(("unevaluatedProperties", "unevaluatedItems"), lambda value, _: is_anything(value)),
     "not": lambda value, _: value is False,
     "if": lambda _, schema: all(is_anything(schema.get(each, True)) for each in ("then", "else")),
     **dict.fromkeys(("then", "else"), lambda value, schema: "if" not in schema or is_anything(value)),

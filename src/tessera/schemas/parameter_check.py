@@ -17,21 +17,15 @@ from tessera.schemas.references import as_list
 from tessera.schemas.short_check import ShortCheck, TooLong
 
 
-class ParameterCheck:
-    """The parameters that one schema describes."""
-
-    def __init__(self, schema: JsonObject) -> None:
-        self._schema = schema
-
-    def allows(self, name: str, json_text: str, before: JsonObject) -> bool:
-        """Whether `name` may have the value `json_text` after the arguments `before` it. True unless it is
-        certain that no arguments which could follow make that valid.
-        """
-        try:
-            arguments = {**before, name: json.loads(json_text, parse_float=Decimal)}
-            return not _Faults(self._schema, arguments).falls_on({name}, self._schema)
-        except (ValueError, RecursionError, TooLong):
-            return True
+def may_be_given(schema: JsonObject, name: str, json_text: str, before: JsonObject) -> bool:
+    """Whether the parameter `name` of a schema may have the value `json_text` after the arguments `before`
+    it. True unless it is certain that no arguments which could follow make that valid.
+    """
+    try:
+        arguments = {**before, name: json.loads(json_text, parse_float=Decimal)}
+        return not _Faults(schema, arguments).falls_on({name}, schema)
+    except (ValueError, RecursionError, TooLong):
+        return True
 
 
 class _Faults:

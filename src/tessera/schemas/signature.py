@@ -17,7 +17,7 @@ from itertools import chain
 from typing import NoReturn
 
 from tessera.core.chat import Json, JsonObject
-from tessera.schemas.parameter_check import ParameterCheck
+from tessera.schemas.parameter_check import may_be_given
 from tessera.schemas.parameters import joined
 from tessera.schemas.references import as_list, in_place
 from tessera.schemas.short_check import referred_to
@@ -49,7 +49,6 @@ class Signature:
         self._properties = {**joined("anyOf", possible), **joined("allOf", holding)}
         self._unlisted: Json = {"allOf": [_unlisted(part) for part in holding]}
         self._types: dict[int, frozenset[str]] = {}
-        self._check = ParameterCheck(schema)
         self.is_union = any(as_list(part.get(keyword)) for part in holding for keyword in _UNIONS)
         counts = [part.get("minProperties") for part in holding]
         self.least = max((int(count) for count in counts if isinstance(count, int | float)), default=0)
@@ -61,7 +60,9 @@ class Signature:
 
     def fits(self, name: str, value: Json) -> bool:
         """Whether `value` is valid for the parameter, as far as it does not depend on other parameters."""
-        return self._allows(self._schema(name), value) and self._check.allows(name, json.dumps(value), {})
+        return self._allows(self._schema(name), value) and may_be_given(
+            self._root, name, json.dumps(value), {}
+        )
 
     def read(self, name: str, text: str, before: JsonObject = _NOTHING) -> str:
         """The JSON text of a value that was written as `text`, after the arguments `before`."""
@@ -75,8 +76,9 @@ class Signature:
             return string
         if self._allows(schema, text):
             is_json = not isinstance(value, str) and _is_replayed(text, value)
-            if not (is_json and self._check.allows(name, text, before)):
-                return string if self._check.allows(name, string, before) else text.strip(_BLANKS)
+            if not (is_json and may_be_given(self._root, name, text, before)):
+                is_string = may_be_given(self._root, name, string, before)
+                return string if is_string else text.strip(_BLANKS)
         return text.strip(_BLANKS)
 
     def _schema(self, name: str) -> Json:

@@ -13,6 +13,8 @@ they are narrower:
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from tessera.schemas.pattern_classes import CONTROLS
+
 _LEAP_YEAR = "(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)"
 _DATE = (
     "(?:[0-9]{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])"
@@ -138,8 +140,7 @@ _IRI = r"\u00a0-\ud7ff\uf900-\ufdcf\ufdf0-\uffef" + "".join(
 )
 _PRIVATE = r"\ue000-\uf8ff\U000f0000-\U000ffffd\U00100000-\U0010fffd"
 
-_CONTROLS = r"\x00-\x07\x0b\x0e-\x1f\x7f"
-_POINTER = f"(?:/(?:[^/~{_CONTROLS}]|~[01])*)*"
+_POINTER = f"(?:/(?:[^/~{CONTROLS}]|~[01])*)*"
 _VARIABLE = r"(?:[A-Za-z0-9_]|%[0-9a-fA-F]{2})+"
 _VARIABLES = rf"{_VARIABLE}(?:\.{_VARIABLE})*(?::[1-9][0-9]{{0,3}}|\*)?"
 

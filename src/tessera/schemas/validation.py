@@ -14,8 +14,7 @@ import jsonschema_rs
 
 from tessera.core.chat import Json, JsonObject
 from tessera.schemas.bounds import SchemaProblem
-from tessera.schemas.drafts import dialect, draft_of
-from tessera.schemas.forms import modern
+from tessera.schemas.drafts import dialect, draft_of, modern
 from tessera.schemas.patterns import Malformed, Unsupported, full_match
 from tessera.schemas.references import AnySchema, escaped, with_schemas
 

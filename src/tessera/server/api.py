@@ -26,7 +26,7 @@ import uvicorn
 import uvloop
 
 from tessera.catalog import Catalog
-from tessera.errors import EngineError, StartupError
+from tessera.errors import EngineError, ModelError, StartupError
 from tessera.http.app import build_app
 from tessera.observe.logs import configure
 from tessera.processes.frames import frame, read_frame
@@ -172,7 +172,7 @@ def main() -> None:
     with socket.socket(fileno=int(sys.argv[1])) as listener, loop as runner:
         try:
             runner.run(_work(plan, listener))
-        except StartupError as error:
+        except (StartupError, ModelError) as error:
             sys.exit(error.message)
 
 

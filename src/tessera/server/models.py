@@ -16,7 +16,7 @@ from tessera.engine.row import EngineRow, Hosted, InProcess
 from tessera.errors import StartupError
 from tessera.formats.base import ChatFormat, SamplingDefaults
 from tessera.formats.conversation import TemplateSource
-from tessera.formats.families import FORMATS
+from tessera.formats.registry import FORMATS
 from tessera.formats.remote import RemoteTemplate, find_format
 from tessera.grammars.checker import GrammarCheck
 from tessera.models.cache import Cache, default_root

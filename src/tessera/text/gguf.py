@@ -11,7 +11,7 @@ from typing import cast
 import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
 
-from tessera.errors import StartupError
+from tessera.errors import ModelError
 
 _NORMAL = 1
 _CONTROL = 3
@@ -76,17 +76,17 @@ PRE_TOKENIZERS: Mapping[str, _Splitting] = {
 def tokenizer_from_gguf(metadata: Mapping[str, object]) -> tokenizers.Tokenizer:
     """Builds the tokenizer of a GGUF file from its key-value pairs. Arrays are sequences of plain values.
 
-    Control and user-defined tokens become added tokens. Raises `StartupError`, which names the key that is
+    Control and user-defined tokens become added tokens. Raises `ModelError`, which names the key that is
     missing or has an unknown value.
     """
     kind = str(metadata.get("tokenizer.ggml.model", "missing"))
     build = _MODELS.get(kind)
     if build is None:
-        raise StartupError(f"tokenizer.ggml.model is {kind}; one of {', '.join(_MODELS)} is needed.")
+        raise ModelError(f"tokenizer.ggml.model is {kind}; one of {', '.join(_MODELS)} is needed.")
     tokens = cast("list[str]", _array(metadata, "tokens"))
     types = cast("list[int]", _array(metadata, "token_type"))
     if len(types) != len(tokens):
-        raise StartupError(f"tokenizer.ggml.token_type has {len(types)} entries for {len(tokens)} tokens.")
+        raise ModelError(f"tokenizer.ggml.token_type has {len(types)} entries for {len(tokens)} tokens.")
     tokenizer = build(metadata, tokens, types)
     tokenizer.add_tokens(  # pyright: ignore[reportUnknownMemberType] - a bare `list` in the library's stubs
         [
@@ -101,7 +101,7 @@ def tokenizer_from_gguf(metadata: Mapping[str, object]) -> tokenizers.Tokenizer:
 def _array(metadata: Mapping[str, object], name: str) -> list[object]:
     found = metadata.get(f"tokenizer.ggml.{name}")
     if not isinstance(found, Sequence) or isinstance(found, str | bytes):
-        raise StartupError(f"The GGUF file has no array tokenizer.ggml.{name}.")
+        raise ModelError(f"The GGUF file has no array tokenizer.ggml.{name}.")
     return list(cast("Sequence[object]", found))
 
 
@@ -118,7 +118,7 @@ def _bpe(
             vocab=vocabulary, merges=merges, ignore_merges=whole_words, byte_fallback=byte_fallback
         )
     except Exception as error:  # the library raises bare Exceptions
-        raise StartupError(f"tokenizer.ggml.merges do not fit tokenizer.ggml.tokens: {error}") from error
+        raise ModelError(f"tokenizer.ggml.merges do not fit tokenizer.ggml.tokens: {error}") from error
     return tokenizers.Tokenizer(model)
 
 
@@ -128,7 +128,7 @@ def _byte_level(metadata: Mapping[str, object], tokens: list[str], types: list[i
     splitting = PRE_TOKENIZERS.get(name)
     if splitting is None:
         known = ", ".join(PRE_TOKENIZERS)
-        raise StartupError(f"tokenizer.ggml.pre is {name}, which is not known here; known are {known}.")
+        raise ModelError(f"tokenizer.ggml.pre is {name}, which is not known here; known are {known}.")
     pairs = [cast("tuple[str, str]", tuple(str(m).split(" ", 1))) for m in _array(metadata, "merges")]
     tokenizer = _bpe(tokens, pairs, whole_words=splitting.whole_words)
     if splitting.nfc:

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import tokenizers
 
-from tessera.errors import StartupError
+from tessera.errors import ModelError
 
 _Spec = dict[str, Any]  # the tree of a tokenizer.json
 
@@ -23,12 +23,12 @@ class HfTokenizer:
     """A `Tokenizer` over a BPE of the `tokenizers` library. Safe to use from many threads."""
 
     def __init__(self, tokenizer: tokenizers.Tokenizer) -> None:
-        """Raises `StartupError` for models other than BPE."""
+        """Raises `ModelError` for models other than BPE."""
         self.json = tokenizer.to_str()
         """The tokenizer.json, with the control tokens."""
         spec: _Spec = json.loads(self.json)
         if (kind := spec["model"]["type"]) != "BPE":
-            raise StartupError(f"The tokenizer's model is {kind}; only BPE is supported.")
+            raise ModelError(f"The tokenizer's model is {kind}; only BPE is supported.")
         added = tokenizer.get_added_tokens_decoder()
         self._control = {token.content: id for id, token in added.items() if not _is_blank(token)}
         blanks = {token.content: id for id, token in added.items() if _is_blank(token)}
@@ -37,13 +37,13 @@ class HfTokenizer:
 
     @classmethod
     def from_file(cls, path: Path) -> Self:
-        """Reads a tokenizer.json; raises `StartupError` if it is none."""
+        """Reads a tokenizer.json; raises `ModelError` if it is none."""
         try:
             return cls(tokenizers.Tokenizer.from_file(str(path)))
-        except StartupError:
+        except ModelError:
             raise
         except Exception as error:  # the library raises bare Exceptions
-            raise StartupError(f"{path} is not a tokenizer.json that can be read: {error}") from error
+            raise ModelError(f"{path} is not a tokenizer.json that can be read: {error}") from error
 
     @property
     def vocabulary_size(self) -> int:

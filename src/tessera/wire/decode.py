@@ -1,7 +1,6 @@
 """Decodes the body of a chat request, and checks every field as far as no model is needed for it."""
 
 from dataclasses import dataclass, fields, replace
-from typing import TypeVar
 
 import msgspec
 
@@ -11,8 +10,6 @@ from tessera.wire import request as wire
 from tessera.wire.messages import read_messages
 from tessera.wire.reading import check_depth, check_utf8, count_separators, decode, has_more_values
 from tessera.wire.tools import read_format, read_tool_choice, read_tools
-
-T = TypeVar("T")
 
 WITHOUT_EFFECT = frozenset(
     {
@@ -90,6 +87,8 @@ def decode_request(body: bytes) -> tuple[ChatRequest, ReplyOptions]:
     sent = decode(_REQUEST, body)
     tools = read_tools(sent.tools or [])
     kwargs = sent.chat_template_kwargs or wire.TemplateKwargs()
+    thinks = sent.enable_thinking if kwargs.enable_thinking is None else kwargs.enable_thinking
+    budget = sent.thinking_budget if sent.thinking_token_budget is None else sent.thinking_token_budget
     answer_format = read_format(sent.response_format)
     stop = _stop(sent)
     if stop and not isinstance(answer_format, FreeText):
@@ -97,7 +96,7 @@ def decode_request(body: bytes) -> tuple[ChatRequest, ReplyOptions]:
     request = ChatRequest(
         messages=read_messages(sent.messages),
         model=sent.model or None,  # clients without a setting for it send an empty one
-        mode=Mode.THINKING if _first(kwargs.enable_thinking, sent.enable_thinking) else Mode.DIRECT,
+        mode=Mode.THINKING if thinks else Mode.DIRECT,
         preserve_thinking=bool(kwargs.preserve_thinking),
         tools=tools,
         tool_choice=read_tool_choice(sent.tool_choice, tools),
@@ -105,7 +104,7 @@ def decode_request(body: bytes) -> tuple[ChatRequest, ReplyOptions]:
         answer_format=answer_format,
         sampling=_sampling(sent),
         max_output_tokens=_max_output_tokens(sent),
-        thinking_budget_tokens=_whole(_first(sent.thinking_token_budget, sent.thinking_budget)),
+        thinking_budget_tokens=_whole(budget),
         stop=stop,
         n=_whole(sent.n) or 1,
         top_logprobs=_top_logprobs(sent),
@@ -194,7 +193,3 @@ def _top_logprobs(sent: wire.Request) -> int | None:
 def _whole(number: float | None) -> int | None:
     """A whole number, which may have been sent with a decimal point."""
     return None if number is None else int(number)
-
-
-def _first(*values: T | None) -> T | None:
-    return next((value for value in values if value is not None), None)

@@ -6,9 +6,9 @@ from typing import assert_never
 import msgspec
 
 from tessera.core.chat import AssistantMessage, Message, SystemMessage, ToolCall, ToolMessage, UserMessage
-from tessera.errors import RequestError, UnsupportedParameter
+from tessera.errors import UnsupportedParameter
 from tessera.wire import request as wire
-from tessera.wire.reading import check_depth, quoted
+from tessera.wire.reading import check_depth, missing, quoted
 
 _TEXT_PARTS = ("text", "input_text", "output_text", None)  # OpenAI's three names, and no name
 _REASONING_PARTS = ("thinking", "reasoning")
@@ -89,11 +89,7 @@ def _part(part: str | wire.Part, param: str) -> str:
     if text is not None:
         return text
     if field in ("text", "refusal"):
-        raise RequestError(
-            f"Missing required parameter: '{param}.{field}'.",
-            param=f"{param}.{field}",
-            code="missing_required_parameter",
-        )
+        raise missing(f"{param}.{field}")
     raise UnsupportedParameter(
         f"'{param}' is a part of type {quoted(part.type or '')}: this service reads text only. "
         'Send a string, or parts {"type": "text", "text": …}.',

@@ -107,6 +107,13 @@ def quoted(text: str) -> str:
     return f"'{text if len(text) <= 64 else text[:63] + '…'}'"
 
 
+def missing(param: str) -> RequestError:
+    """The error for a parameter that must be sent."""
+    return RequestError(
+        f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter"
+    )
+
+
 def _malformed(error: Exception, param: str) -> RequestError:
     where = f"'{param}'" if param else "The body"
     return RequestError(

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from tessera.core.generation import TokenLogprob
-from tessera.core.result import CalledTool, Choice, Reply
+from tessera.core.result import Choice, Reply
 from tessera.core.usage import Usage
 from tessera.errors import TesseraError
 
@@ -176,17 +176,15 @@ def _choice(choice: Choice, spell: Spelling) -> MessageChoice:
     if choice.reasoning is not None:
         message.reasoning = message.reasoning_content = choice.reasoning
     if choice.tool_calls:
-        message.tool_calls = [_call(call) for call in choice.tool_calls]
+        message.tool_calls = [
+            ToolCall(call.id, FunctionOfCall(call.name, call.arguments)) for call in choice.tool_calls
+        ]
     return MessageChoice(
         choice.index,
         message,
         finish_reason=choice.finish_reason.value,
         logprobs=scores(choice.logprobs, spell),
     )
-
-
-def _call(call: CalledTool) -> ToolCall:
-    return ToolCall(call.id, FunctionOfCall(call.name, call.arguments))
 
 
 def _score(logprob: TokenLogprob, spell: Spelling) -> TokenScore:

@@ -19,7 +19,6 @@ from tessera.core.events import (
     ToolCallStarted,
 )
 from tessera.core.generation import TokenLogprob
-from tessera.core.usage import Usage
 from tessera.errors import TesseraError
 from tessera.wire.reply import Header, Spelling, encode_error, fingerprint, scores, usage_counts
 
@@ -78,7 +77,10 @@ class ChunkWriter:
                 finish = b'},"logprobs":null,"finish_reason":"' + event.reason.value.encode() + b'"}'
                 return self._start(event.choice, b"") + finish + self._tail
             case Completed():
-                return self._usage(event.usage) + DONE
+                if not self._include_usage:
+                    return DONE
+                counts = _json(usage_counts(event.usage))
+                return self._head + b'],"usage":' + counts + b"}\n\n" + DONE
             case _:
                 assert_never(event)
 
@@ -100,11 +102,6 @@ class ChunkWriter:
             b'"role":"assistant"' if delta.startswith(b'"content"') else b'"role":"assistant","content":null'
         )
         return start + role + (b"," + delta if delta else b"")
-
-    def _usage(self, usage: Usage) -> bytes:
-        if not self._include_usage:
-            return b""
-        return self._head + b'],"usage":' + _json(usage_counts(usage)) + b"}\n\n"
 
 
 def error_frame(error: TesseraError) -> bytes:

@@ -6,7 +6,7 @@ from typing import assert_never
 from tessera.core.chat import AnswerFormat, AnyJsonObject, FreeText, JsonSchema, Tool, ToolChoice
 from tessera.errors import RequestError, UnsupportedParameter
 from tessera.wire import request as wire
-from tessera.wire.reading import check_depth, convert, quoted
+from tessera.wire.reading import check_depth, convert, missing, quoted
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _NO_PARAMETERS: wire.JsonDict = {"type": "object", "additionalProperties": False}
@@ -50,7 +50,7 @@ def _tool(sent: wire.JsonDict, param: str) -> Tool:
             param=f"{param}.type",
         )
     if tool.function is None:
-        raise _missing(f"{param}.function")
+        raise missing(f"{param}.function")
     return _read_function(tool.function, definition, f"{param}.function")
 
 
@@ -103,7 +103,7 @@ def _allowed(sent: wire.ToolChoice, tools: tuple[Tool, ...]) -> ToolChoice:
         allowed = wire.AllowedTools(sent.mode, sent.tools)
         param = "tool_choice"
     if allowed is None:
-        raise _missing(param)
+        raise missing(param)
     names = (_known(*_name(one, f"{param}.tools[{i}]"), tools) for i, one in enumerate(allowed.tools))
     return ToolChoice(allowed.mode, frozenset(names))
 
@@ -113,7 +113,7 @@ def _name(sent: wire.ToolChoice | wire.NamedFunction, param: str) -> tuple[str, 
     if sent.function:
         return sent.function.name, f"{param}.function.name"
     if sent.name is None:
-        raise _missing(f"{param}.function")
+        raise missing(f"{param}.function")
     return sent.name, f"{param}.name"
 
 
@@ -121,12 +121,6 @@ def _known(name: str, param: str, tools: tuple[Tool, ...]) -> str:
     if all(tool.name != name for tool in tools):
         raise RequestError(f"'{param}' names {quoted(name)}, which is not among 'tools'.", param=param)
     return name
-
-
-def _missing(param: str) -> RequestError:
-    return RequestError(
-        f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter"
-    )
 
 
 def read_format(sent: wire.Format | None) -> AnswerFormat:
@@ -146,7 +140,7 @@ def read_format(sent: wire.Format | None) -> AnswerFormat:
                 )
             if sent.schema is not None:
                 return _json_schema(sent.schema, "response_format.schema", name=sent.name, strict=sent.strict)
-            raise _missing("response_format.json_schema")
+            raise missing("response_format.json_schema")
         case _:
             assert_never(sent)
 

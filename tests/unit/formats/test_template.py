@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.templates import own_format
 
 from tessera.core.chat import (
     AssistantMessage,
@@ -19,10 +20,9 @@ from tessera.core.chat import (
     ToolMessage,
     UserMessage,
 )
-from tessera.core.generation import SamplingDefaults
 from tessera.errors import RequestError, StartupError
 from tessera.formats.base import ChatFormat, Control, Plain, Segment
-from tessera.formats.template import MAX_CHARACTERS, template_format
+from tessera.formats.template import MAX_CHARACTERS
 from tessera.parsing.syntax import Syntax, Tags
 
 CONTROL = ("<s>", "</s>", "<|user|>", "<|end|>")
@@ -30,8 +30,7 @@ HELLO: tuple[Message, ...] = (UserMessage("Hello"),)
 
 
 def made(source: str, control: tuple[str, ...] = CONTROL) -> ChatFormat:
-    sampling = {Mode.DIRECT: SamplingDefaults()}
-    return template_format(source, control_tokens=control, bos="<s>", eos="</s>", sampling=sampling)
+    return own_format(source, control_tokens=control, bos="<s>", eos="</s>")
 
 
 def written(source: str, messages: tuple[Message, ...] = HELLO, **changes: Any) -> str:

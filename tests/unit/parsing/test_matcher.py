@@ -18,9 +18,9 @@ def scan_all(literals: list[str], pieces: list[str]) -> tuple[list[tuple[str, st
     found: list[tuple[str, str]] = []
     before = ""
     for piece in pieces:
-        at = 0
-        while at < len(piece):
-            text, tag, at = matcher.scan(TextPiece(piece), at)
+        while piece:
+            text, tag, at = matcher.scan(TextPiece(piece))
+            piece = piece[at:]
             before += "".join(each.text for each in text)
             if tag:
                 assert "".join(each.text for each in tag.pieces) == tag.text

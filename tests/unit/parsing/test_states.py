@@ -9,9 +9,8 @@ from tessera.core.chat import ChatRequest, Mode
 from tessera.formats.qwen3 import QWEN3
 from tessera.parsing.between_calls import AnswerReader, ReasoningReader
 from tessera.parsing.parser import Parser
-from tessera.parsing.states import TRANSITIONS, Event, State
+from tessera.parsing.states import TRANSITIONS, Event, State, Turn
 from tessera.parsing.syntax import Tags
-from tessera.parsing.turn import Turn
 from tessera.text.pieces import TextPiece
 
 CALL = "<tool_call>\n<function=get_weather>\n"

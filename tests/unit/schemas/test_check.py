@@ -83,6 +83,7 @@ def test_one_of_is_any_of_where_no_value_fits_two_branches(branches: list[Any]) 
         [PAIR, PAIR],
         [{"const": i} for i in range(65)],
         [{"type": "string", "format": "hostname"}, {"const": "xn--nxasmm1c"}],
+        [{"type": "integer", "maximum": 2**60}, {"type": "integer", "exclusiveMinimum": 2**53}],
     ],
 )
 def test_one_of_is_refused_where_a_value_may_fit_two_branches(branches: list[Any]) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import pre_tokenizers
 
-from tessera.errors import StartupError
+from tessera.errors import ModelError
 from tessera.text.gguf import PRE_TOKENIZERS, tokenizer_from_gguf
 from tessera.text.hf import HfTokenizer
 
@@ -112,7 +112,7 @@ def test_it_survives_tokenizer_json(metadata: dict[str, object]) -> None:
     ],
 )
 def test_what_is_wrong_is_named(changes: dict[str, Any], named: str) -> None:
-    with pytest.raises(StartupError, match=named):
+    with pytest.raises(ModelError, match=named):
         tokenizer_from_gguf(byte_level(**changes))
 
 

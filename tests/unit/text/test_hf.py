@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors
 
-from tessera.errors import StartupError
+from tessera.errors import ModelError
 from tessera.text.hf import HfTokenizer
 
 CONTROL = ["<|im_start|>", "<|im_end|>", "<tool_call>"]
@@ -135,7 +135,7 @@ def test_the_blank_before_the_first_text_of_a_prompt_is_not_put_before_every_seg
 
 
 def test_other_models_than_bpe_are_refused() -> None:
-    with pytest.raises(StartupError, match="WordLevel"):
+    with pytest.raises(ModelError, match="WordLevel"):
         HfTokenizer(tokenizers.Tokenizer(models.WordLevel({"a": 0}, unk_token="a")))
 
 
@@ -150,7 +150,7 @@ def test_from_file_names_the_file_that_cannot_be_read(tmp_path: Path, content: s
     path = tmp_path / "tokenizer.json"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(StartupError, match=r"tokenizer\.json"):
+    with pytest.raises(ModelError, match=r"tokenizer\.json"):
         HfTokenizer.from_file(path)
 
 

@@ -3,5 +3,5 @@
 It ships with the service, so that clients and the service itself can be tested without weights. Where a
 request has a grammar, it answers with the shortest reply that the grammar accepts.
 
-Reading order: `engine`, `grammar_replies`.
+Reading order: `engine`, `grammar_replies`, `shortest`, `walk`.
 """

@@ -3,8 +3,8 @@
 import msgspec
 
 from tessera.engine.scripted.replies_question import Found, ReplySearch, Vocabulary
+from tessera.engine.scripted.shortest import ShortestReplies
 from tessera.errors import GenerationFailed
-from tessera.grammars.shortest import ShortestReplies
 from tessera.processes import answering
 
 _MEMORY_BYTES = 2**30

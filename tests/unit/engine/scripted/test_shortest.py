@@ -2,8 +2,8 @@
 
 import pytest
 
+from tessera.engine.scripted.shortest import ShortestReplies
 from tessera.errors import GenerationFailed
-from tessera.grammars.shortest import ShortestReplies
 
 CONTROL = {"<|im_end|>": 256, "<tool_call>": 257}
 REPLIES = ShortestReplies(CONTROL, 258)

@@ -10,12 +10,12 @@ from dataclasses import replace
 
 from llguidance import LLMatcher
 
+from tessera.engine.scripted.shortcuts import Shortcuts
+from tessera.engine.scripted.walk import Moves, Walk, Width
+from tessera.engine.scripted.words import words_of
 from tessera.errors import GenerationFailed
 from tessera.grammars.bytewise import ByteTokenizer
 from tessera.grammars.llg import LIMITS, llg_tokenizer
-from tessera.grammars.shortcuts import Shortcuts
-from tessera.grammars.walk import Moves, Walk, Width
-from tessera.grammars.words import words_of
 
 # The width of each search, the most bytes of a reply, and the most steps while no reply is known. A step
 # takes about 10 µs. The narrowest search finds replies of thousands of bytes.

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from llguidance import LLMatcher
 
-from tessera.grammars.walk import Moves
+from tessera.engine.scripted.walk import Moves
 
 _NEAR = 32
 
