@@ -195,7 +195,6 @@ MODEL_SETTINGS = (
     "engine_hang_s",
 )
 """Those that a model's table may hold."""
-DEFAULTS = Settings()
 
 ROWS: tuple[Row, ...] = tuple(
     Row(row.name, row.metadata["kind"], row.default, row.metadata["help"], row.metadata["secret"])
