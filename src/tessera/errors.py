@@ -1,4 +1,4 @@
-"""Everything the service says no with.
+"""All errors that Tessera raises on purpose: one tree, which each part of the program shares.
 
     TesseraError
     ├── RequestError            400  invalid_request_error

@@ -74,7 +74,7 @@ class Settings:
     aliases: tuple[str, ...] = setting(
         ("Qwen/Qwen3.6-35B-A3B",), NAMES, "Other names that requests may give for the model."
     )
-    models: ModelTables | None = setting(  # noqa: RUF009 - a dataclass field
+    models: ModelTables | None = setting(
         None, MODELS, "Several models in place of one, each with settings of its own: see Several models."
     )
     engine: str = setting(
@@ -82,11 +82,11 @@ class Settings:
         NAME,
         "What computes; scripted answers without a model: a sentence, or the shortest reply of a schema.",
     )
-    engine_python: Path | None = setting(  # noqa: RUF009 - a dataclass field
+    engine_python: Path | None = setting(
         None, FOLDER, "Python of the environment that the engine runs in; without one, the server's own."
     )
     offline: bool = setting(False, SWITCH, "Never use the network to get a model.")
-    cache_dir: Path | None = setting(  # noqa: RUF009 - a dataclass field
+    cache_dir: Path | None = setting(
         None, FOLDER, "Where models are kept; without it the user's cache directory."
     )
     context_tokens: int | None = setting(
@@ -138,7 +138,7 @@ class Settings:
     max_queued: int = setting(256, integer(0, 2**20), "Most requests that wait, of each priority.")
     queue_deadline_s: float = setting(60.0, number(0.01, 3600), "Seconds a request may wait for its turn.")
     deadline_s: float = setting(600.0, number(0.1, 86_400), "Seconds a request may take in all.")
-    tiers: Tables | None = setting(  # noqa: RUF009 - a dataclass field
+    tiers: Tables | None = setting(
         None, TABLES, "What tiers may use, over the defaults: see Tiers and limits in Operations."
     )
     redis_url: str | None = setting(
@@ -194,11 +194,11 @@ MODEL_SETTINGS = (
     "scripted_tokens_per_s",
     "engine_hang_s",
 )
-"""Those that a model's table may hold."""
+"""The settings that the table of a model may hold."""
+
 
 ROWS: tuple[Row, ...] = tuple(
-    Row(row.name, row.metadata["kind"], row.default, row.metadata["help"], row.metadata["secret"])
-    for row in fields(Settings)
+    Row(name=field.name, default=field.default, **field.metadata) for field in fields(Settings)
 )
 _BY_NAME: Mapping[str, Row] = {row.name: row for row in ROWS}
 _BY_VARIABLE: Mapping[str, Row] = {row.variable: row for row in ROWS}
