@@ -29,6 +29,8 @@ from tessera.http.service import Service
 from tessera.http.sse import HEADERS
 from tessera.observe.metrics import Metrics
 from tessera.server.http1.protocol import GuardedProtocol
+from tessera.server.wiring import limits
+from tessera.settings import Settings
 from tessera.store.database import open_database
 from tessera.store.migration import upgrade
 from tessera.usage.base import Ledger
@@ -49,7 +51,7 @@ def recorded(tokens_per_chunk: int, tokens_per_s: float, n_events: int) -> ASGIA
     store = open_database(f"sqlite:///{folder}/tessera.db", survives_power_cut=False)
     upgrade(store)
     metrics = Metrics()
-    ledger = SqlLedger(store, folder / "spool", metrics)
+    ledger = SqlLedger(store, folder / "spool", metrics, retention_days=90)
     return tessera(tokens_per_chunk, tokens_per_s, n_events, metrics, ledger)
 
 
@@ -72,7 +74,13 @@ def tessera(
     )
     model = Model(MODEL, engine, tokenizer, HERMES, HERMES.sampling, created_s=1)
     return build_app(
-        Service(catalog=Catalog([model], {}, MODEL), keys=Keys([KEY]), metrics=metrics, ledger=ledger)
+        Service(
+            catalog=Catalog([model], {}, MODEL),
+            keys=Keys([KEY]),
+            limits=limits(Settings()),
+            metrics=metrics,
+            ledger=ledger,
+        )
     )
 
 

@@ -17,6 +17,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 from tests import hosted
 from tests.in_process import InProcess
+from tests.limits import LIMITS
 from tests.postgres import Postgres, cluster
 from tests.waiting import wait_for
 
@@ -220,7 +221,7 @@ def serve(stopping: list[threading.Thread]) -> Iterator[Serve]:
         stack.enter_context(blockbuster_ctx())
 
         def start(
-            limits: HttpLimits | None = None,
+            limits: HttpLimits = LIMITS,
             capacity: Capacity | None = None,
             *,
             tier: Tier = DEFAULTS[OPERATOR_TIER],

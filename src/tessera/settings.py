@@ -79,7 +79,7 @@ class Settings:
     aliases: tuple[str, ...] = setting(
         ("Qwen/Qwen3.6-35B-A3B",), NAMES, "Other names by which requests may select the model."
     )
-    models: ModelTables | None = setting(  # noqa: RUF009 - a dataclass field
+    models: ModelTables | None = setting(
         None, MODELS, "Several models instead of one, each with its own settings: see Several models."
     )
     engine: str = setting(
@@ -87,11 +87,11 @@ class Settings:
         NAME,
         "Inference engine; scripted needs no model and replies with a sentence or the shortest valid JSON.",
     )
-    engine_python: Path | None = setting(  # noqa: RUF009 - a dataclass field
+    engine_python: Path | None = setting(
         None, FOLDER, "Python interpreter of the engine process; without it, the server's own."
     )
     offline: bool = setting(False, SWITCH, "Never use the network to get a model.")
-    cache_dir: Path | None = setting(  # noqa: RUF009 - a dataclass field
+    cache_dir: Path | None = setting(
         None, FOLDER, "Where models are kept; without it, the user's cache directory."
     )
     context_tokens: int | None = setting(
@@ -159,7 +159,7 @@ class Settings:
         60.0, number(0.01, 3600), "Seconds that a request may wait in the queue."
     )
     deadline_s: float = setting(600.0, number(0.1, 86_400), "Seconds that a request may take in total.")
-    tiers: Tables | None = setting(  # noqa: RUF009 - a dataclass field
+    tiers: Tables | None = setting(
         None, TABLES, "Changes to the tiers, and new ones: see Tiers and limits in Operations."
     )
     redis_url: str | None = setting(
@@ -219,12 +219,11 @@ MODEL_SETTINGS = (
     "scripted_tokens_per_s",
     "engine_hang_s",
 )
-"""Those that a model's table may hold."""
-DEFAULTS = Settings()
+"""The settings that the table of a model may hold."""
+
 
 ROWS: tuple[Row, ...] = tuple(
-    Row(row.name, row.metadata["kind"], row.default, row.metadata["help"], row.metadata["secret"])
-    for row in fields(Settings)
+    Row(name=field.name, default=field.default, **field.metadata) for field in fields(Settings)
 )
 _BY_NAME: Mapping[str, Row] = {row.name: row for row in ROWS}
 _BY_VARIABLE: Mapping[str, Row] = {row.variable: row for row in ROWS}

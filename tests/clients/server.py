@@ -13,6 +13,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tests.clients.directed import obeying
 from tests.conftest import running
+from tests.limits import LIMITS
 from tests.scripts import CAN_ALL
 
 from tessera.access.keys import AccountId, Keys, generate_key
@@ -145,7 +146,7 @@ def scripted() -> Iterator[Scripted]:
     keys, names = Keys(), {name: generate_key() for name in tiers}
     for name, key in names.items():
         keys.add(key, AccountId(name), tiers[name])
-    app = build_app(Service(catalog=Catalog(models, {}, MODEL), keys=keys))
+    app = build_app(Service(catalog=Catalog(models, {}, MODEL), keys=keys, limits=LIMITS))
     recorder = Recorder(app, engines, phrases)
     stopping: list[Any] = []
     with running(recorder, stopping) as port:

@@ -18,6 +18,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.conformance.engines import fake_worker
 from tests.hosted import changed, private
+from tests.limits import LIMITS
 from tests.waiting import until
 
 from tessera.access.keys import Keys
@@ -84,7 +85,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 @contextmanager
 def serving(engine: PrivateEngine, tokenizer: Tokenizer, run_app: RunApp) -> Iterator[tuple[Starlette, int]]:
     model = Model("m", engine, tokenizer, HERMES, HERMES.sampling, created_s=1)
-    app = build_app(Service(catalog=Catalog([model], {}, "m"), keys=Keys([KEY])))
+    app = build_app(Service(catalog=Catalog([model], {}, "m"), keys=Keys([KEY]), limits=LIMITS))
 
     async def starting(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from tests.conformance.http.conftest import Connect
 from tests.conftest import Serve, Served
+from tests.limits import http_limits
 from tests.waiting import wait_for
 
 from tessera.engine.scripted.engine import ScriptedTokenizer, cycling
-from tessera.http.limits import HttpLimits
 
 SEND_DEADLINE_S = 0.6
 ENDLESS = cycling(ScriptedTokenizer(), n_tokens=10**9)
@@ -35,7 +35,7 @@ def resident_kib() -> int:
 
 def slow_server(serve: Serve) -> Any:
     """Makes tokens for ever, far faster than its slow clients read, and gives up on them soon."""
-    limits = HttpLimits(send_deadline_s=SEND_DEADLINE_S, keep_alive_s=0.2)
+    limits = http_limits(send_deadline_s=SEND_DEADLINE_S, keep_alive_s=0.2)
     return serve(limits, script=ENDLESS, context_tokens=2**30, tokens_per_chunk=64)
 
 
@@ -64,7 +64,7 @@ def test_clients_that_do_not_read_are_cut_off_and_hold_little(serve: Serve, conn
 
 
 def test_the_buffer_of_a_client_that_does_not_read_is_bounded(serve: Serve, connect: Connect) -> None:
-    served = serve(HttpLimits(send_deadline_s=60), script=ENDLESS, context_tokens=2**30)
+    served = serve(http_limits(send_deadline_s=60), script=ENDLESS, context_tokens=2**30)
     raw = connect(served, receive_buffer=4096)
     steps = 0
 

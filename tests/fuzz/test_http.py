@@ -15,6 +15,7 @@ from blockbuster import blockbuster_ctx
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 from tests.fuzz.messages import SEEDS, Message, make
+from tests.limits import http_limits
 from tests.scripts import CAN_ALL
 
 from tessera.access.keys import Keys
@@ -23,7 +24,6 @@ from tessera.engine.scripted.engine import ScriptedEngine, ScriptedTokenizer, sa
 from tessera.formats.hermes import HERMES
 from tessera.grammars.checker import GrammarCheck
 from tessera.http.app import build_app
-from tessera.http.limits import HttpLimits
 from tessera.http.service import Service
 
 KEY = "sk-tessera-" + "f" * 40
@@ -50,7 +50,7 @@ def target(run_app: Callable[[ASGIApp], AbstractContextManager[int]]) -> Iterato
         Service(
             catalog=Catalog([model], {"alias": "m"}, "m"),
             keys=Keys([KEY]),
-            limits=HttpLimits(body_deadline_s=2),
+            limits=http_limits(body_deadline_s=2),
         )
     )
     with blockbuster_ctx(), run_app(app) as port:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from starlette.types import ASGIApp
+from tests.limits import LIMITS
 
 from tessera.access.keys import Keys
 from tessera.catalog import Catalog, Model
@@ -29,7 +30,9 @@ def port(run_app: Callable[[ASGIApp], AbstractContextManager[int]]) -> Iterator[
     tokenizer = ScriptedTokenizer()
     engine = ScriptedEngine(tokenizer, saying(tokenizer, "Fine."))
     model = Model("m", engine, tokenizer, HERMES, HERMES.sampling, created_s=1)
-    with run_app(build_app(Service(catalog=Catalog([model], {}, "m"), keys=Keys([KEY])))) as port:
+    with run_app(
+        build_app(Service(catalog=Catalog([model], {}, "m"), keys=Keys([KEY]), limits=LIMITS))
+    ) as port:
         yield port
         assert engine.n_running == 0
 

@@ -8,6 +8,7 @@ import openai
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.hosted import changed, private, tokenizer_of
+from tests.limits import LIMITS
 from tests.templates import choose_format
 
 from tessera.access.keys import Keys
@@ -92,7 +93,7 @@ def service(
         engine.info.model_id, engine, tokenizer, chat_format, chat_format.sampling, 1, grammars=grammars
     )
     key = "sk-tessera-" + "s" * 40
-    app = build_app(Service(catalog=Catalog([model], {}, model.id), keys=Keys([key])))
+    app = build_app(Service(catalog=Catalog([model], {}, model.id), keys=Keys([key]), limits=LIMITS))
 
     async def starting(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

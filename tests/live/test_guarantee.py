@@ -23,6 +23,7 @@ from openai.types.chat import ChatCompletion
 from pydantic import BaseModel, Field
 from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.hosted import changed, private, tokenizer_of
+from tests.limits import LIMITS
 from tests.templates import choose_format
 
 from tessera.access.keys import Keys
@@ -253,7 +254,7 @@ def base_url(
     engine = private(changed(openvino_start, max_sequences=N_AT_ONCE))
     check = GrammarCheck(control, tokenizer.vocabulary_size, chat_format.syntax, deadline_s=200, wait_s=100)
     model = Model("tessera", engine, tokenizer, chat_format, chat_format.sampling, 1, grammars=check)
-    app = build_app(Service(catalog=Catalog([model], {}, model.id), keys=Keys([KEY])))
+    app = build_app(Service(catalog=Catalog([model], {}, model.id), keys=Keys([KEY]), limits=LIMITS))
 
     async def starting(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

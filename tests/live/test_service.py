@@ -16,6 +16,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.hosted import changed, private, tokenizer_of
+from tests.limits import LIMITS
 from tests.templates import choose_format
 
 from tessera.access.keys import Keys
@@ -72,7 +73,9 @@ def live(
     )
     engine = private(changed(openvino_start, precision="f32", max_sequences=16))
     model = Model(engine.info.model_id, engine, tokenizer, chat_format, chat_format.sampling, created_s=1)
-    app = build_app(Service(catalog=Catalog([model], {ALIAS: model.id}, model.id), keys=Keys([KEY])))
+    app = build_app(
+        Service(catalog=Catalog([model], {ALIAS: model.id}, model.id), keys=Keys([KEY]), limits=LIMITS)
+    )
 
     async def starting(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from tests.conformance.http.conftest import Connect
 from tests.conftest import Serve, Served
+from tests.limits import http_limits
 from tests.waiting import wait_for
 
 from tessera.engine.scripted.engine import cycling, paced
-from tessera.http.limits import HttpLimits
 from tessera.server.http1.protocol import GuardedProtocol
 
 counts = pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_slowloris_a_good_client_is_served_beside_two_hundred_that_dribble(
 ) -> None:
     """And those are cut off at the deadline, however they go on dribbling."""
     monkeypatch.setattr(GuardedProtocol, "head_deadline_s", 1.0)
-    served = serve(HttpLimits(body_deadline_s=1.0))
+    served = serve(http_limits(body_deadline_s=1.0))
     begun = time.monotonic()
     slow = [connect(served) for _ in range(200)]
     sent = HEADS[head].replace(b"%s", served.key.encode())
@@ -65,7 +65,7 @@ def test_slowloris_a_good_client_is_served_beside_two_hundred_that_dribble(
 
 
 def test_slow_readers_of_streams_are_cut_off_and_cost_nothing(serve: Serve, connect: Connect) -> None:
-    served = serve(HttpLimits(send_deadline_s=1, keep_alive_s=0.5), context_tokens=10**9)
+    served = serve(http_limits(send_deadline_s=1, keep_alive_s=0.5), context_tokens=10**9)
     served.engine.script = cycling(served.tokenizer, n_tokens=10**9)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     slow = [connect(served, receive_buffer=4096) for _ in range(5)]

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from tests.conformance.http.conftest import Connect
 from tests.conftest import Serve, Served
+from tests.limits import http_limits
 
 from tessera.access.keys import well_formed
 from tessera.core.chat import ChatRequest, JsonSchema, UserMessage
 from tessera.errors import RequestError, TesseraError
 from tessera.formats.hermes import HERMES
 from tessera.grammars.turn import build_grammar
-from tessera.http.limits import HttpLimits
 from tessera.schemas import bounds, patterns
 from tessera.server.http1.protocol import MAX_HEADERS
 from tessera.wire.decode import decode_request
@@ -172,7 +172,7 @@ def test_oversized_prompts_the_context_holds_to_the_last_token(serve: Serve, con
 
 
 def test_oversized_bodies_the_cap_holds_to_the_last_byte(serve: Serve, connect: Connect) -> None:
-    raw = connect(serve(HttpLimits(max_body_bytes=400)))
+    raw = connect(serve(http_limits(max_body_bytes=400)))
     empty = len(json.dumps({**ask(1), "user": ""}))
     for n, status in ((400, 200), (401, 413)):
         body = json.dumps({**ask(1), "user": "u" * (n - empty)}).encode()

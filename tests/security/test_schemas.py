@@ -12,6 +12,7 @@ import httpx2
 import pytest
 from starlette.types import ASGIApp
 from tests.families import ASKED, CITY, FAMILIES, LEON_JSON, SHUT, XML, Family
+from tests.limits import LIMITS
 from tests.scripts import CAN_ALL
 
 from tessera.access.keys import Keys
@@ -34,7 +35,9 @@ def client(run_app: Callable[[ASGIApp], AbstractContextManager[int]]) -> Iterato
     grammars = GrammarCheck(tokenizer.control_tokens, tokenizer.vocabulary_size, HERMES.syntax)
     model = Model("m", engine, tokenizer, HERMES, HERMES.sampling, created_s=1, grammars=grammars)
     with (
-        run_app(build_app(Service(catalog=Catalog([model], {}, "m"), keys=Keys([KEY])))) as port,
+        run_app(
+            build_app(Service(catalog=Catalog([model], {}, "m"), keys=Keys([KEY]), limits=LIMITS))
+        ) as port,
         httpx2.Client(
             base_url=f"http://127.0.0.1:{port}",
             headers={"Authorization": f"Bearer {KEY}"},

@@ -9,6 +9,7 @@ import httpx2
 import pytest
 from sqlalchemy import event
 from starlette.types import ASGIApp
+from tests.limits import LIMITS
 
 from tessera.access.keys import KeyHasher, Keys, generate_key
 from tessera.access.stored_keys import StoredKeys
@@ -69,7 +70,9 @@ def outlet(tmp_path: Path, run_app: Callable[[ASGIApp], AbstractContextManager[i
     model = Model("m", engine, tokenizer, HERMES, HERMES.sampling, created_s=1)
     ring = StoredKeys(Keys(), SEAL, Holders(store), Tiers(), fresh_s=FRESH_S)
     outlet = Outlet(path, store, secrets)
-    with run_app(build_app(Service(catalog=Catalog([model], {}, "m"), keys=ring))) as outlet.port:
+    with run_app(
+        build_app(Service(catalog=Catalog([model], {}, "m"), keys=ring, limits=LIMITS))
+    ) as outlet.port:
         event.listen(store, "before_cursor_execute", lambda *said: outlet.statements.append(said[2]))
         yield outlet
     store.dispose()

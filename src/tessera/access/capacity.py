@@ -4,8 +4,6 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from tessera.settings import DEFAULTS
-
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
@@ -14,8 +12,8 @@ class Capacity:
     """
 
     max_running: int = 2**20
-    max_queued: int = DEFAULTS.max_queued
-    queue_deadline_s: float = DEFAULTS.queue_deadline_s
+    max_queued: int = 2**20
+    queue_deadline_s: float = math.inf
     reserved: Mapping[int, int] = field(default_factory=dict[int, int])
 
     def limits(self) -> Iterator[tuple[float, int]]:

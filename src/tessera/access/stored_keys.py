@@ -25,14 +25,12 @@ from tessera.core.chat import Caller
 from tessera.errors import InvalidApiKey, OperatorError, PermissionDenied, StoreUnavailable
 from tessera.observe.logs import log
 from tessera.observe.metrics import Metrics
-from tessera.settings import DEFAULTS
 from tessera.store.failures import reason_of
 from tessera.store.holders import Holder
 from tessera.store.threads import call_within, shut_down
 
 T = TypeVar("T")
 
-FRESH_S = DEFAULTS.key_cache_s
 NOTING_S = 60.0
 GRACE_S = 3600.0
 """A cached key works for so long while the store cannot answer."""
@@ -86,8 +84,8 @@ class StoredKeys:
         store: KeyStore,
         tiers: Tiers,
         *,
+        fresh_s: float,
         metrics: Metrics | None = None,
-        fresh_s: float = FRESH_S,
         noting_s: float = NOTING_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

@@ -1,17 +1,17 @@
 """`tessera accounts`: who may use the service, and how much."""
 
+from collections.abc import Sequence
+
 import click
 
-from tessera.cli.options import with_settings
-from tessera.cli.rows import AS_JSON, show, show_one
+from tessera.cli.rows import shows_rows
 from tessera.operator import actions
 from tessera.operator.forms import AccountChanges, NewAccount
-from tessera.server.migrating import changing
+from tessera.operator.rows import Row
 from tessera.server.storage import actor
 from tessera.server.wiring import tiers
 from tessera.settings import Settings
-
-_OPENED = with_settings("database_url")
+from tessera.store.database import Transaction
 
 
 @click.group()
@@ -22,65 +22,47 @@ def accounts() -> None:
 @accounts.command()
 @click.argument("name")
 @click.option("--tier", required=True, help="The tier of the account, such as lite.")
-@AS_JSON
-@_OPENED
-def create(settings: Settings, name: str, tier: str, as_json: bool) -> None:
+@shows_rows()
+def create(settings: Settings, store: Transaction, name: str, tier: str) -> Row:
     """Create an account called NAME."""
-    with changing(settings) as store:
-        row = actions.create_account(store, NewAccount(name=name, tier=tier), tiers(settings), by=actor())
-    show_one(row, as_json)
+    return actions.create_account(store, NewAccount(name=name, tier=tier), tiers(settings), by=actor())
 
 
 @accounts.command("list")
-@AS_JSON
-@_OPENED
-def list_(settings: Settings, as_json: bool) -> None:
+@shows_rows("No accounts yet: tessera accounts create NAME.")
+def list_(settings: Settings, store: Transaction) -> Sequence[Row]:
     """Show all accounts."""
-    with changing(settings) as store:
-        rows = actions.list_accounts(store)
-    show(rows, as_json, "No accounts yet: tessera accounts create NAME.")
+    return actions.list_accounts(store)
 
 
 @accounts.command("show")
 @click.argument("account")
-@AS_JSON
-@_OPENED
-def show_(settings: Settings, account: str, as_json: bool) -> None:
+@shows_rows()
+def show_(settings: Settings, store: Transaction, account: str) -> Row:
     """Show one account."""
-    with changing(settings) as store:
-        row = actions.show_account(store, account)
-    show_one(row, as_json)
+    return actions.show_account(store, account)
 
 
 @accounts.command()
 @click.argument("account")
 @click.argument("tier")
-@AS_JSON
-@_OPENED
-def set_tier(settings: Settings, account: str, tier: str, as_json: bool) -> None:
+@shows_rows()
+def set_tier(settings: Settings, store: Transaction, account: str, tier: str) -> Row:
     """Move an account to another tier; this takes effect within 30 seconds."""
-    _change(settings, account, AccountChanges(tier=tier), as_json)
+    return actions.change_account(store, account, AccountChanges(tier=tier), tiers(settings), by=actor())
 
 
 @accounts.command()
 @click.argument("account")
-@AS_JSON
-@_OPENED
-def disable(settings: Settings, account: str, as_json: bool) -> None:
+@shows_rows()
+def disable(settings: Settings, store: Transaction, account: str) -> Row:
     """Disable an account: within 30 seconds, none of its keys is valid."""
-    _change(settings, account, AccountChanges(disabled=True), as_json)
+    return actions.change_account(store, account, AccountChanges(disabled=True), tiers(settings), by=actor())
 
 
 @accounts.command()
 @click.argument("account")
-@AS_JSON
-@_OPENED
-def enable(settings: Settings, account: str, as_json: bool) -> None:
+@shows_rows()
+def enable(settings: Settings, store: Transaction, account: str) -> Row:
     """Enable a disabled account: its keys are valid again."""
-    _change(settings, account, AccountChanges(disabled=False), as_json)
-
-
-def _change(settings: Settings, account: str, changes: AccountChanges, as_json: bool) -> None:
-    with changing(settings) as store:
-        row = actions.change_account(store, account, changes, tiers(settings), by=actor())
-    show_one(row, as_json)
+    return actions.change_account(store, account, AccountChanges(disabled=False), tiers(settings), by=actor())

@@ -1,13 +1,16 @@
 """`tessera audit`: who changed accounts and keys, and when."""
 
-import click
+from collections.abc import Sequence
 
-from tessera.cli.options import with_settings
-from tessera.cli.rows import AS_JSON, show
+import click
+import msgspec
+
+from tessera.cli.rows import shows_rows
 from tessera.operator import actions
 from tessera.operator.forms import MAX_CHANGE_ID, MAX_CHANGES, AuditQuery
-from tessera.server.migrating import changing
+from tessera.operator.rows import Row
 from tessera.settings import Settings
+from tessera.store.database import Transaction
 
 
 @click.command()
@@ -29,19 +32,7 @@ from tessera.settings import Settings
     show_default=True,
     help="Maximum number of rows.",
 )
-@AS_JSON
-@with_settings("database_url")
-def audit(
-    settings: Settings,
-    account: str | None,
-    key: str | None,
-    since: str | None,
-    before: int | None,
-    limit: int,
-    as_json: bool,
-) -> None:
+@shows_rows("No changes.")
+def audit(settings: Settings, store: Transaction, **query: object) -> Sequence[Row]:
     """Show who created, changed and revoked accounts and keys, the latest first."""
-    query = AuditQuery(account=account, key=key, since=since, before=before, limit=limit)
-    with changing(settings) as store:
-        rows = actions.show_audit(store, query)
-    show(rows, as_json, "No changes.")
+    return actions.show_audit(store, msgspec.convert(query, AuditQuery))

@@ -1,21 +1,23 @@
 """`tessera keys`: the keys of accounts."""
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
 
 from tessera.access.keys import KeyHasher
 from tessera.cli.options import with_settings
-from tessera.cli.rows import AS_JSON, show, show_one
+from tessera.cli.rows import AS_JSON, show, shows_rows
 from tessera.errors import OperatorError
 from tessera.operator import actions
 from tessera.operator.forms import KeyChanges, NewKey, read_models, read_time
+from tessera.operator.rows import Row
 from tessera.server.migrating import changing
 from tessera.server.storage import actor, pepper
 from tessera.settings import Settings
+from tessera.store.database import Transaction
 
 NEVER, ALL = "never", "all"
-_OPENED = with_settings("database_url")
 _NAME_HELP = "Name of the key, such as dev."
 _EXPIRES_HELP = "Date (UTC) on which the key expires, such as 2030-12-31 or 2030-12-31T18:00:00"
 _MODELS_HELP = "Models that the key may use, separated by commas"
@@ -23,6 +25,15 @@ _BURST_RPM = click.option(
     "--burst-rpm", type=click.IntRange(1), help="Requests per minute in bursts, until --burst-until."
 )
 _BURST_UNTIL = click.option("--burst-until", metavar="DATE", help="Date (UTC) on which --burst-rpm ends.")
+
+# The field of the form that each option fills in, and how its text is read.
+_FIELDS: Mapping[str, tuple[str, Callable[[Any], object]]] = {
+    "name": ("name", str),
+    "expires": ("expires_s", lambda text: None if text == NEVER else read_time(text, "--expires")),
+    "models": ("models", lambda text: None if text == ALL else read_models(text)),
+    "burst_rpm": ("burst_rpm", int),
+    "burst_until": ("burst_until_s", lambda text: read_time(text, "--burst-until")),
+}
 
 
 @click.group()
@@ -38,24 +49,15 @@ def keys() -> None:
 @_BURST_RPM
 @_BURST_UNTIL
 @AS_JSON
-@_OPENED
-def create(
-    settings: Settings,
-    account: str,
-    name: str,
-    expires: str | None,
-    models: str | None,
-    burst_rpm: int | None,
-    burst_until: str | None,
-    as_json: bool,
-) -> None:
+@with_settings("database_url")
+def create(settings: Settings, account: str, as_json: bool, **terms: str | int | None) -> None:
     """Create a key for an account. Its secret is shown only now and is not stored."""
-    sent = _sent(name, expires, models, burst_rpm, burst_until)
+    form = NewKey(account=account, **_sent(terms))
     hasher = KeyHasher(pepper(settings))
     with changing(settings) as store:
-        row = actions.create_key(store, NewKey(account=account, **sent), hasher, by=actor())
+        row = actions.create_key(store, form, hasher, by=actor())
     try:
-        show_one(row, as_json)
+        show(row, as_json)
     except OSError as error:
         revoking = f"Revoke it: tessera keys revoke {row['id']}"
         raise OperatorError(
@@ -67,35 +69,26 @@ def create(
 
 @keys.command("list")
 @click.argument("account", required=False)
-@AS_JSON
-@_OPENED
-def list_(settings: Settings, account: str | None, as_json: bool) -> None:
+@shows_rows("No keys yet: tessera keys create ACCOUNT --name NAME.")
+def list_(settings: Settings, store: Transaction, account: str | None) -> Sequence[Row]:
     """Show the keys of an account or, without ACCOUNT, of all accounts."""
-    with changing(settings) as store:
-        rows = actions.list_keys(store, account)
-    show(rows, as_json, "No keys yet: tessera keys create ACCOUNT --name NAME.")
+    return actions.list_keys(store, account)
 
 
 @keys.command("show")
 @click.argument("id")
-@AS_JSON
-@_OPENED
-def show_(settings: Settings, id: str, as_json: bool) -> None:
+@shows_rows()
+def show_(settings: Settings, store: Transaction, id: str) -> Row:
     """Show one key."""
-    with changing(settings) as store:
-        row = actions.show_key(store, id)
-    show_one(row, as_json)
+    return actions.show_key(store, id)
 
 
 @keys.command()
 @click.argument("id")
-@AS_JSON
-@_OPENED
-def revoke(settings: Settings, id: str, as_json: bool) -> None:
+@shows_rows()
+def revoke(settings: Settings, store: Transaction, id: str) -> Row:
     """Revoke a key permanently; this takes effect within 30 seconds."""
-    with changing(settings) as store:
-        row = actions.revoke_key(store, id, by=actor())
-    show_one(row, as_json)
+    return actions.revoke_key(store, id, by=actor())
 
 
 @keys.command()
@@ -106,44 +99,15 @@ def revoke(settings: Settings, id: str, as_json: bool) -> None:
 @_BURST_RPM
 @_BURST_UNTIL
 @click.option("--no-burst", is_flag=True, help="End --burst-rpm now.")
-@AS_JSON
-@_OPENED
-def update(
-    settings: Settings,
-    id: str,
-    name: str | None,
-    expires: str | None,
-    models: str | None,
-    burst_rpm: int | None,
-    burst_until: str | None,
-    no_burst: bool,
-    as_json: bool,
-) -> None:
+@shows_rows()
+def update(settings: Settings, store: Transaction, id: str, no_burst: bool, **terms: str | int | None) -> Row:
     """Change a key; only the given options change. This takes effect within 30 seconds."""
     ended: dict[str, Any] = {"burst_rpm": None, "burst_until_s": None} if no_burst else {}
-    changes = KeyChanges(**ended | _sent(name, expires, models, burst_rpm, burst_until))
-    with changing(settings) as store:
-        row = actions.change_key(store, id, changes, by=actor())
-    show_one(row, as_json)
+    return actions.change_key(store, id, KeyChanges(**ended | _sent(terms)), by=actor())
 
 
-def _sent(
-    name: str | None,
-    expires: str | None,
-    models: str | None,
-    burst_rpm: int | None,
-    burst_until: str | None,
-) -> dict[str, Any]:
-    """The fields of the form that options were given for."""
-    sent: dict[str, Any] = {}
-    if name is not None:
-        sent["name"] = name
-    if expires is not None:
-        sent["expires_s"] = None if expires == NEVER else read_time(expires, "--expires")
-    if models is not None:
-        sent["models"] = None if models == ALL else read_models(models)
-    if burst_rpm is not None:
-        sent["burst_rpm"] = burst_rpm
-    if burst_until is not None:
-        sent["burst_until_s"] = read_time(burst_until, "--burst-until")
-    return sent
+def _sent(terms: Mapping[str, str | int | None]) -> dict[str, Any]:
+    """The fields of the form whose options were given."""
+    return {
+        field: read(terms[option]) for option, (field, read) in _FIELDS.items() if terms[option] is not None
+    }

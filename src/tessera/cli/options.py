@@ -23,9 +23,8 @@ def with_settings(*names: str) -> Callable[[F], F]:
     def decorate(command: F) -> F:
         @wraps(command)
         def run(*, config: Path | None, **given: object) -> object:
-            flags = {row.name: _text(given.pop(row.name)) for row in rows}
-            chosen = {name: value for name, value in flags.items() if value is not None}
-            return command(settings=load(chosen, os.environ, config), **given)
+            flags = {row.name: str(value) for row in rows if (value := given.pop(row.name)) is not None}
+            return command(settings=load(flags, os.environ, config), **given)
 
         decorated: Any = run
         for row in reversed(rows):
@@ -54,14 +53,3 @@ def _default(row: Row) -> str:
             return f"; default: {show_size(n_bytes)}"
         case default:
             return f"; default: {default}"
-
-
-def _text(value: object) -> str | None:
-    """The text for the setting's own parser; None if the flag was not given."""
-    match value:
-        case None:
-            return None
-        case bool():
-            return str(value).lower()
-        case _:
-            return str(value)

@@ -1,46 +1,65 @@
 """Rows of the database on the terminal: tables for people, JSON for programs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import wraps
 
 import click
 import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from tessera.cli.options import with_settings
 from tessera.operator.rows import Row
+from tessera.server.migrating import changing
+from tessera.settings import Settings
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
-def show(rows: Sequence[Row], as_json: bool, nothing: str) -> None:
-    """Print rows as a table or as a JSON list; print `nothing` to standard error if there are none."""
+def shows_rows(nothing: str = "") -> Callable[[Callable[..., Row | Sequence[Row]]], Callable[..., None]]:
+    """Gives a command the `settings` and a transaction on their `store`, and prints what it returns."""
+
+    def decorate(command: Callable[..., Row | Sequence[Row]]) -> Callable[..., None]:
+        @AS_JSON
+        @with_settings("database_url")
+        @wraps(command)
+        def run(*, settings: Settings, as_json: bool, **given: object) -> None:
+            with changing(settings) as store:
+                found = command(settings=settings, store=store, **given)
+            show(found, as_json, nothing)
+
+        return run
+
+    return decorate
+
+
+def show(found: Row | Sequence[Row], as_json: bool, nothing: str = "") -> None:
+    """Print a row as lines, rows as a table, or both as JSON; print `nothing` to standard error if there are
+    no rows.
+    """
     if as_json:
-        click.echo(msgspec.json.encode(rows))
-    elif rows:
-        _print_table(rows)
-    else:
+        click.echo(msgspec.json.encode(found))
+    elif not found:
         click.echo(nothing, err=True)
+    else:
+        _console().print(_lines(found) if isinstance(found, Mapping) else _table(found))
 
 
-def show_one(row: Row, as_json: bool) -> None:
-    """Print one row as lines or as a JSON object."""
-    if as_json:
-        click.echo(msgspec.json.encode(row))
-        return
+def _lines(row: Row) -> Table:
     table = Table.grid(padding=(0, 2))
     for name, value in row.items():
         table.add_row(_title(name), _text(name, value))
-    _console().print(table)
+    return table
 
 
-def _print_table(rows: Sequence[Row]) -> None:
+def _table(rows: Sequence[Row]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in rows[0]:
         table.add_column(_title(name), overflow="fold")
     for row in rows:
         table.add_row(*(_text(name, value) for name, value in row.items()))
-    _console().print(table)
+    return table
 
 
 def _console() -> Console:

@@ -5,7 +5,7 @@ import sys
 import click
 
 from tessera.cli.options import with_settings
-from tessera.cli.rows import AS_JSON, show_one
+from tessera.cli.rows import AS_JSON, show
 from tessera.server.storage import database_url, opened
 from tessera.settings import Settings
 from tessera.store import migration
@@ -59,5 +59,5 @@ def _show(found: Database, settings: Settings, as_json: bool) -> bool:
         "needed": migration.latest(),
         "differences": differences,
     }
-    show_one(row, as_json)
+    show(row, as_json)
     return revision == migration.latest() and not differences

@@ -5,16 +5,17 @@ that this one starts: the ASGI application, the pipeline, and a scripted engine.
 and processes. The hook costs time itself: compare times with each other only.
 """
 
-import asyncio
 import dataclasses
 import sys
 import time
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import CodeType, FrameType, TracebackType
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
+
+import httpx2
 
 import tessera
 from tessera.access.keys import generate_key
@@ -103,44 +104,11 @@ async def walk(settings: Settings, body: bytes) -> tuple[CallTrace, bytes]:
         key = generate_key()
         app = create_app(dataclasses.replace(settings, database_url=store, api_key=key, pepper=None))
         async with app.router.lifespan_context(app):
-            client = _Client(body)
-            with CallTrace() as walked:
-                await app(_scope(body, key), client.receive, client.send)
-    return walked, b"".join(client.received)
-
-
-class _Client:
-    """Sends a body, and stays until it has its answer."""
-
-    def __init__(self, body: bytes) -> None:
-        self._unsent = [body]
-        self.received: list[bytes] = []
-
-    async def receive(self) -> dict[str, Any]:
-        if not self._unsent:
-            await asyncio.Event().wait()
-        return {"type": "http.request", "body": self._unsent.pop(), "more_body": False}
-
-    async def send(self, message: MutableMapping[str, Any]) -> None:
-        self.received.append(message.get("body", b""))
-
-
-def _scope(body: bytes, key: str) -> dict[str, Any]:
-    headers = {
-        "authorization": f"Bearer {key}",
-        "content-type": "application/json",
-        "content-length": str(len(body)),
-    }
-    path = "/v1/chat/completions"
-    return {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.3"},
-        "http_version": "1.1",
-        "method": "POST",
-        "scheme": "http",
-        "path": path,
-        "raw_path": path.encode(),
-        "root_path": "",
-        "query_string": b"",
-        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
-    }
+            headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+            transport = httpx2.ASGITransport(app)
+            async with httpx2.AsyncClient(
+                transport=transport, base_url="http://tessera", headers=headers
+            ) as client:
+                with CallTrace() as walked:
+                    answer = await client.post("/v1/chat/completions", content=body)
+    return walked, answer.content

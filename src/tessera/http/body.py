@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope
 
 from tessera.errors import BodyTimeout, BodyTooLarge, UnsupportedMediaType
 from tessera.http.errors import ClientGone
-from tessera.http.limits import HttpLimits
+from tessera.http.limits import BodyLimits
 from tessera.observe.metrics import Metrics
 from tessera.processes.sharing import Shared
 from tessera.wire.reading import count_separators
@@ -42,7 +42,7 @@ async def _reserve_nothing(n: int) -> None:
 
 
 async def read_body(
-    scope: Scope, receive: Receive, limits: HttpLimits, reserve: Reserve = _reserve_nothing
+    scope: Scope, receive: Receive, limits: BodyLimits, reserve: Reserve = _reserve_nothing
 ) -> bytes:
     """The whole body; `reserve` is awaited before bytes are received. Raises `UnsupportedMediaType`,
     `BodyTooLarge`, `BodyTimeout`, `ClientGone`, and what `reserve` raises.
@@ -62,7 +62,7 @@ async def read_body(
         ) from None
 
 
-async def _receive(receive: Receive, limits: HttpLimits, n_reserved: int, reserve: Reserve) -> bytes:
+async def _receive(receive: Receive, limits: BodyLimits, n_reserved: int, reserve: Reserve) -> bytes:
     body = bytearray()
     now = asyncio.get_running_loop().time
     async with asyncio.timeout(limits.body_deadline_s) as deadline:
@@ -92,7 +92,7 @@ def _check_type(headers: Headers) -> None:
         raise UnsupportedMediaType("Send the body as JSON with Content-Type: application/json.")
 
 
-def _too_large(limits: HttpLimits) -> BodyTooLarge:
+def _too_large(limits: BodyLimits) -> BodyTooLarge:
     return BodyTooLarge(f"The body is larger than {limits.max_body_bytes} bytes. Send less.")
 
 

@@ -22,7 +22,7 @@ from tessera.usage.base import Ledger, Unrecorded
 
 
 class Service:
-    """Only `catalog` and `keys` are required; the defaults of the other parts suit a program of one process.
+    """The optional parts have defaults that suit a program of one process.
 
     The service owns its parts: `aclose` closes the models, the limiter, the ledger and the traces.
     """
@@ -32,7 +32,7 @@ class Service:
         *,
         catalog: Catalog,
         keys: KeyRing,
-        limits: HttpLimits | None = None,
+        limits: HttpLimits,
         capacities: Mapping[str, Capacity] = MappingProxyType({}),
         metrics: Metrics | None = None,
         limiter: Limiter | None = None,
@@ -48,7 +48,7 @@ class Service:
         """
         self.catalog = catalog
         self.keys = keys
-        self.limits = limits or HttpLimits()
+        self.limits = limits
         self.metrics = metrics or Metrics()
         self.limiter = limiter or MemoryLimiter()
         self.gate = Gate(self.limiter, self.metrics)

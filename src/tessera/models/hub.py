@@ -11,15 +11,12 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from tessera.errors import ModelError
 from tessera.models.folder import SERVED_FILES
 from tessera.models.progress import Progress, watching
 from tessera.models.source import WeightsForm
-
-if TYPE_CHECKING:
-    from huggingface_hub.hf_api import ModelInfo
 
 _SYNTAX = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?(?::([\w.-]+))?")
 
@@ -58,7 +55,7 @@ def fetch(hub_id: HubId, folder: Path, progress: Progress, form: WeightsForm) ->
         stale.unlink()  # the client never reads another process's halves
     try:
         found = HfApi().model_info(hub_id.repository, revision=hub_id.revision, files_metadata=True)
-        sizes = _sizes(found)
+        sizes = {file.rfilename: file.size or 0 for file in found.siblings or ()}
         names = choose_files(hub_id, sizes, form)
         total = sum(sizes[name] for name in names)
         with (
@@ -92,10 +89,6 @@ def choose_files(hub_id: HubId, names: Collection[str], form: WeightsForm) -> se
     if re.search(r"-\d{5}-of-\d{5}\.gguf$", found[0]):
         raise ModelError(f"{found[0]} of {hub_id.repository} is split; only whole GGUF files can be read.")
     return set(found)
-
-
-def _sizes(found: "ModelInfo") -> dict[str, int]:
-    return {file.rfilename: file.size or 0 for file in found.siblings or ()}
 
 
 def _bytes_below(folder: Path) -> int:

@@ -1,10 +1,12 @@
 """What the service knows of a model that it serves, and the forms in which engines read weights."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import msgspec
+
+from tessera.core.generation import SamplingDefaults
 
 
 class GenerationConfig(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -17,6 +19,16 @@ class GenerationConfig(msgspec.Struct, frozen=True, omit_defaults=True):
     top_k: int | None = None
     min_p: float | None = None
     repetition_penalty: float | None = None
+
+    @property
+    def sampling(self) -> SamplingDefaults:
+        """What the model's files ask for, and nothing of our own where they do not."""
+        if self.do_sample is False:
+            return SamplingDefaults(temperature=0.0)
+        said = {field.name: getattr(self, field.name, None) for field in fields(SamplingDefaults)}
+        if said["repetition_penalty"] == 0:  # it would divide by zero
+            said["repetition_penalty"] = None
+        return SamplingDefaults(**{name: value for name, value in said.items() if value is not None})
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ from tessera.core.record import Asked, RecordReader, RequestRecord, RequestStep
 
 Attribute: TypeAlias = str | int | float | bool | Sequence[str]
 
+# Fields of the sampling that the conventions know; they call them as we do.
+_SAMPLING = ("temperature", "top_p", "top_k", "frequency_penalty", "presence_penalty", "seed")
 _BEFORE_ADMITTED = (RequestStep.RECEIVED, RequestStep.AUTHENTICATED, RequestStep.READ)
 
 
@@ -68,18 +70,12 @@ def span_of(record: RequestRecord) -> RequestSpan:
 
 
 def _of_request(asked: Asked) -> dict[str, Attribute | None]:
-    sampling = asked.sampling
     return {
         "gen_ai.request.model": asked.name,
         "gen_ai.request.stream": asked.streamed,
         "gen_ai.request.choice.count": asked.n if asked.n != 1 else None,
         "gen_ai.request.max_tokens": asked.max_output_tokens,
-        "gen_ai.request.temperature": sampling.temperature,
-        "gen_ai.request.top_p": sampling.top_p,
-        "gen_ai.request.top_k": sampling.top_k,
-        "gen_ai.request.frequency_penalty": sampling.frequency_penalty,
-        "gen_ai.request.presence_penalty": sampling.presence_penalty,
-        "gen_ai.request.seed": sampling.seed,
+        **{f"gen_ai.request.{name}": getattr(asked.sampling, name) for name in _SAMPLING},
         "gen_ai.output.type": "json" if asked.wants_json else "text",
     }
 

@@ -4,6 +4,8 @@ Each function works within the caller's transaction. `by` is the operator's name
 raise `OperatorError` or a subclass of it.
 """
 
+from dataclasses import asdict
+
 from msgspec import UNSET
 
 from tessera.access.keys import KeyHasher, generate_key
@@ -17,9 +19,8 @@ from tessera.operator.forms import (
     UsageQuery,
     read_time,
 )
-from tessera.operator.rows import Report, Row, account_row, change_row, key_row, usage_report
+from tessera.operator.rows import Report, Row, key_row, usage_report
 from tessera.store import accounts, audit, keys, usage
-from tessera.store.audit import AuditSearch
 from tessera.store.database import Transaction
 from tessera.store.keys import Terms
 
@@ -27,17 +28,17 @@ from tessera.store.keys import Terms
 def create_account(store: Transaction, form: NewAccount, tiers: Tiers, *, by: str) -> Row:
     """Create an account of one of the tiers."""
     tier = tiers[form.tier].name
-    return account_row(accounts.create(store, form.name, tier, by=by))
+    return asdict(accounts.create(store, form.name, tier, by=by))
 
 
 def list_accounts(store: Transaction) -> list[Row]:
     """All accounts, by name."""
-    return [account_row(account) for account in accounts.all_accounts(store)]
+    return [asdict(account) for account in accounts.all_accounts(store)]
 
 
 def show_account(store: Transaction, name_or_id: str) -> Row:
     """Show one account."""
-    return account_row(accounts.find(store, name_or_id))
+    return asdict(accounts.find(store, name_or_id))
 
 
 def change_account(
@@ -49,7 +50,7 @@ def change_account(
         account = accounts.set_tier(store, account.id, tiers[form.tier].name, by=by)
     if form.disabled is not UNSET:
         account = accounts.set_enabled(store, account.id, not form.disabled, by=by)
-    return account_row(account)
+    return asdict(account)
 
 
 def create_key(store: Transaction, form: NewKey, hasher: KeyHasher, *, by: str) -> Row:
@@ -96,12 +97,13 @@ def add_up(store: Transaction, query: UsageQuery) -> Report:
 
 
 def show_audit(store: Transaction, query: AuditQuery) -> list[Row]:
-    """Transaction of accounts and keys, the latest first."""
-    wanted = AuditSearch(
+    """Changes of accounts and keys, the latest first."""
+    changes = audit.search(
+        store,
         account_id=None if query.account is None else accounts.find(store, query.account).id,
         key_id=None if query.key is None else keys.find(store, query.key).id,
-        since_s=None if query.since is None else read_time(query.since, "since"),
+        since_s=0.0 if query.since is None else read_time(query.since, "since"),
         before=query.before,
         limit=query.limit,
     )
-    return [change_row(change) for change in audit.search(store, wanted)]
+    return [asdict(change) for change in changes]

@@ -2,12 +2,10 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from tessera.core.usage import GroupBy, UsageSum
-from tessera.store.accounts import Account
-from tessera.store.audit import Change
 from tessera.store.keys import Key
 from tessera.wire.usage import UsageTotals, counts, total
 
@@ -22,11 +20,6 @@ class Report:
 
     rows: list[Row]
     totals: Mapping[str, int]
-
-
-def account_row(account: Account) -> Row:
-    """The row of an account."""
-    return asdict(account)
 
 
 def key_row(key: Key, account: str, secret: str | None = None) -> Row:
@@ -48,11 +41,6 @@ def key_row(key: Key, account: str, secret: str | None = None) -> Row:
         "burst_rpm": terms.burst_rpm,
         "burst_until_s": terms.burst_until_s,
     }
-
-
-def change_row(change: Change) -> Row:
-    """The row of a change in the audit."""
-    return asdict(change)
 
 
 def usage_report(by: GroupBy, sums: Sequence[UsageSum]) -> Report:

@@ -14,14 +14,14 @@ from tessera.engine.host.process import EngineProcess, worker_command
 from tessera.engine.registry import engine_row
 from tessera.engine.row import EngineRow, Hosted, InProcess
 from tessera.errors import StartupError
-from tessera.formats.base import ChatFormat, SamplingDefaults
+from tessera.formats.base import ChatFormat
 from tessera.formats.conversation import TemplateSource
 from tessera.formats.registry import FORMATS
 from tessera.formats.remote import RemoteTemplate, find_format
 from tessera.grammars.checker import GrammarCheck
 from tessera.models.cache import Cache, default_root
 from tessera.models.progress import Progress
-from tessera.models.source import GenerationConfig, ModelSource
+from tessera.models.source import ModelSource
 from tessera.settings import Settings, model_settings
 from tessera.text.tokenizer import Tokenizer
 
@@ -149,7 +149,7 @@ def read_blueprint(plan: ModelPlan) -> Blueprint:
         control_tokens=tokenizer.control_tokens.keys(),
         eos=source.eos_token,
         bos=source.bos_token,
-        defaults=_sampling_defaults(source.generation),
+        defaults=source.generation.sampling,
     )
     return Blueprint(settings, source, row, tokenizer, chat_format, template)
 
@@ -201,17 +201,3 @@ def _private(plan: ModelPlan) -> Model:
 def _prepare(settings: Settings, progress: Progress) -> ModelPlan:
     source = engine_row(settings).prepare(settings, open_cache(settings), progress)
     return ModelPlan(settings, source)
-
-
-def _sampling_defaults(wanted: GenerationConfig) -> SamplingDefaults:
-    """What the model's files ask for, and nothing of our own where they do not."""
-    if wanted.do_sample is False:
-        return SamplingDefaults(temperature=0.0)
-    none = SamplingDefaults()
-    return SamplingDefaults(
-        temperature=none.temperature if wanted.temperature is None else wanted.temperature,
-        top_p=none.top_p if wanted.top_p is None else wanted.top_p,
-        top_k=none.top_k if wanted.top_k is None else wanted.top_k,
-        min_p=none.min_p if wanted.min_p is None else wanted.min_p,
-        repetition_penalty=wanted.repetition_penalty or none.repetition_penalty,
-    )

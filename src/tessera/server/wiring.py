@@ -11,7 +11,7 @@ from tessera.access.tiers import OPERATOR_TIER, Tiers, configured
 from tessera.access.watch import EVERY_S
 from tessera.catalog import Catalog, Model
 from tessera.errors import StartupError
-from tessera.http.limits import BODIES_PER_ACCOUNT, BODIES_PER_PRIORITY, HttpLimits
+from tessera.http.limits import HttpLimits
 from tessera.http.service import Service
 from tessera.observe.metrics import Metrics
 from tessera.observe.spans import Traces
@@ -39,7 +39,7 @@ def wire_service(settings: Settings, catalog: Catalog, secret: bytes) -> Service
     # In a power cut the ledger's connections may lose the last commits: that makes commits much cheaper.
     usage = open_database(database_url(settings), survives_power_cut=False)
     resources.callback(usage.dispose)
-    ledger = SqlLedger(usage, spool_folder(settings), metrics, settings.usage_retention_days)
+    ledger = SqlLedger(usage, spool_folder(settings), metrics, retention_days=settings.usage_retention_days)
     return Service(
         catalog=catalog,
         keys=keys,
@@ -59,8 +59,8 @@ def wire_service(settings: Settings, catalog: Catalog, secret: bytes) -> Service
 def limits(settings: Settings) -> HttpLimits:
     """The limits of requests; raises `StartupError` if a body of the largest size would never fit."""
     most = settings.max_body_bytes
-    account_bytes = settings.account_body_bytes or BODIES_PER_ACCOUNT * most
-    priority_bytes = settings.priority_body_bytes or BODIES_PER_PRIORITY * most
+    account_bytes = settings.account_body_bytes or 2 * most
+    priority_bytes = settings.priority_body_bytes or 4 * most
     for name, n_bytes in (("account_body_bytes", account_bytes), ("priority_body_bytes", priority_bytes)):
         if n_bytes < most:
             raise StartupError(f"{name} is {n_bytes}, less than max_body_bytes, which is {most}.")

@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from sqlalchemy import Connection, RowMapping, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
@@ -37,9 +37,8 @@ def create(connection: Connection, name: str, tier: str, *, by: str) -> Account:
     if name in RESERVED or name.startswith(PREFIX):
         raise OperatorError(f"The name {name!r} is reserved. Choose another one.", param="name")
     account = Account(PREFIX + secrets.token_hex(10), name, tier, time.time(), None)
-    row = {"id": account.id, "name": name, "tier": tier, "created_s": account.created_s}
     try:
-        connection.execute(insert(ACCOUNTS).values(**row))
+        connection.execute(insert(ACCOUNTS).values(**asdict(account)))
     except IntegrityError as error:
         message = f"There is an account {name!r} already. Choose another name."
         raise NameTaken(message, param="name") from error
@@ -86,10 +85,7 @@ def set_enabled(connection: Connection, name_or_id: str, enabled: bool, *, by: s
 
 def account_of(row: RowMapping) -> Account:
     """The account of a row, which may have other tables' columns too."""
-    column = ACCOUNTS.c
-    return Account(
-        row[column.id], row[column.name], row[column.tier], row[column.created_s], row[column.disabled_s]
-    )
+    return Account(*(row[column] for column in ACCOUNTS.c))
 
 
 def can_be_name(text: str, max_characters: int = MAX_NAME) -> bool:

@@ -21,19 +21,6 @@ class Change:
     detail: Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True)
-class AuditSearch:
-    """Which changes to show; None is all. `account_id` selects those of an account and its keys; `before` is
-    the id of the change to stop before.
-    """
-
-    account_id: str | None = None
-    key_id: str | None = None
-    since_s: float | None = None
-    before: int | None = None
-    limit: int = 100
-
-
 def record(
     connection: Connection, actor: str, action: str, subject: str, detail: Mapping[str, object] | None = None
 ) -> None:
@@ -42,19 +29,23 @@ def record(
     connection.execute(insert(AUDIT).values(**row, detail=dict(detail or {})))
 
 
-def search(connection: Connection, wanted: AuditSearch) -> list[Change]:
-    """The latest first."""
-    query = select(AUDIT).order_by(AUDIT.c.id.desc()).limit(wanted.limit)
-    if wanted.account_id is not None:
-        its_keys = select(KEYS.c.id).where(KEYS.c.account_id == wanted.account_id)
-        query = query.where(or_(AUDIT.c.subject == wanted.account_id, AUDIT.c.subject.in_(its_keys)))
-    if wanted.key_id is not None:
-        query = query.where(AUDIT.c.subject == wanted.key_id)
-    if wanted.since_s is not None:
-        query = query.where(AUDIT.c.at_s >= wanted.since_s)
-    if wanted.before is not None:
-        query = query.where(AUDIT.c.id < wanted.before)
-    return [
-        Change(row.id, row.at_s, row.actor, row.action, row.subject, row.detail)
-        for row in connection.execute(query)
-    ]
+def search(
+    connection: Connection,
+    *,
+    account_id: str | None,
+    key_id: str | None,
+    since_s: float,
+    before: int | None,
+    limit: int,
+) -> list[Change]:
+    """The latest first: those of an account and its keys, of a key, since a time, with ids below `before`."""
+    is_wanted = [AUDIT.c.at_s >= since_s]
+    if before is not None:
+        is_wanted.append(AUDIT.c.id < before)
+    if account_id is not None:
+        its_keys = select(KEYS.c.id).where(KEYS.c.account_id == account_id)
+        is_wanted.append(or_(AUDIT.c.subject == account_id, AUDIT.c.subject.in_(its_keys)))
+    if key_id is not None:
+        is_wanted.append(AUDIT.c.subject == key_id)
+    query = select(AUDIT).where(*is_wanted).order_by(AUDIT.c.id.desc()).limit(limit)
+    return [Change(*row) for row in connection.execute(query)]

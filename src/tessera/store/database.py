@@ -199,7 +199,7 @@ def _use_wal(connection: SqliteConnection) -> None:
 
 
 def _postgresql(url: sqlalchemy.URL) -> Database:
-    from tessera.store.postgresql import TimeoutConnection, translated_lookup_errors
+    from tessera.store.postgresql import connect
 
     options = [*url.normalized_query.get("options", ()), f"-c statement_timeout={_WAIT_S * 1000}"]
     ours = {"connect_timeout": str(_WAIT_S), **url.query, "options": " ".join(options)}
@@ -207,11 +207,5 @@ def _postgresql(url: sqlalchemy.URL) -> Database:
         url.set(query=ours), pool_size=4, max_overflow=4, pool_timeout=_WAIT_S, pool_pre_ping=True
     )
 
-    @event.listens_for(engine, "do_connect")
-    def connect(  # pyright: ignore[reportUnusedFunction]
-        dialect: object, record: object, arguments: tuple[Any, ...], options: dict[str, Any]
-    ) -> TimeoutConnection:
-        with translated_lookup_errors():
-            return TimeoutConnection.connect(*arguments, **options)
-
+    event.listen(engine, "do_connect", connect)
     return engine

@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 from sqlalchemy import Connection, RowMapping, insert, select
 from sqlalchemy import update as update_rows
@@ -104,24 +104,11 @@ def revoke(connection: Connection, key_id: str, *, by: str) -> Key:
 
 def key_of(row: RowMapping) -> Key:
     """The key of a row, which may have other tables' columns too."""
-    column = KEYS.c
-    models = row[column.models]
-    terms = Terms(
-        row[column.name],
-        row[column.expires_s],
-        None if models is None else tuple(models),
-        row[column.burst_rpm],
-        row[column.burst_until_s],
-    )
-    return Key(
-        row[column.id],
-        row[column.account_id],
-        row[column.last4],
-        terms,
-        row[column.created_s],
-        row[column.last_used_s],
-        row[column.revoked_s],
-    )
+    values = {column.name: row[column] for column in KEYS.c if column is not KEYS.c.digest}
+    terms = {field.name: values.pop(field.name) for field in fields(Terms)}
+    if terms["models"] is not None:
+        terms["models"] = tuple(terms["models"])
+    return Key(**values, terms=Terms(**terms))
 
 
 def _columns(terms: Terms) -> dict[str, object]:

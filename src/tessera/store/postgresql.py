@@ -52,11 +52,12 @@ class TimeoutConnection(Connection[TupleRow]):
             return end.value
 
 
-@contextmanager
-def translated_lookup_errors() -> Generator[None]:
-    """Raises `OperationalError` instead of `ValueError` for a host name that cannot be looked up."""
+def connect(
+    dialect: object, record: object, arguments: tuple[Any, ...], options: dict[str, Any]
+) -> TimeoutConnection:
+    """Listens to `do_connect`. Raises `OperationalError`, also for a host name that cannot be looked up."""
     try:
-        yield
+        return TimeoutConnection.connect(*arguments, **options)
     except ValueError as error:
         raise OperationalError("the server's name cannot be looked up") from error
 

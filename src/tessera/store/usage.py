@@ -36,7 +36,9 @@ DAY_S = 86_400
 _TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
 _OF_A_DAY = ("day", "account_id", "key_id", "model")
 _SUMMED = ("n_requests", "n_failed", *_TOKENS)
-_CHANGING = (*_TOKENS, "finish", "waited_s", "first_token_s", "whole_s")
+_AT_END = ("finish", "waited_s", "first_token_s", "whole_s")
+_OF_ENTRY = ("id", "key_id", "model", "mode", "streamed", "begun_s", *_AT_END)
+_CHANGING = (*_TOKENS, *_AT_END)
 
 
 def write(connection: Connection, instance: str, entries: Iterable[LedgerEntry]) -> None:
@@ -142,25 +144,12 @@ def _date(day: int) -> str:
 
 
 def _row(instance: str, entry: LedgerEntry) -> dict[str, object]:
-    usage = entry.usage
     return {
-        "id": entry.id,
         "account_id": entry.account,
-        "key_id": entry.key_id,
-        "model": entry.model,
-        "mode": entry.mode,
-        "streamed": entry.streamed,
         "instance": instance,
         "day": day_of(entry.begun_s),
-        "begun_s": entry.begun_s,
-        "prompt_tokens": usage.prompt_tokens,
-        "cached_tokens": usage.cached_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "reasoning_tokens": usage.reasoning_tokens,
-        "finish": entry.finish,
-        "waited_s": entry.waited_s,
-        "first_token_s": entry.first_token_s,
-        "whole_s": entry.whole_s,
+        **{name: getattr(entry, name) for name in _OF_ENTRY},
+        **{name: getattr(entry.usage, name) for name in _TOKENS},
     }
 
 

@@ -21,7 +21,6 @@ from tessera.core.usage import LedgerEntry, UsageQuestion, UsageSum
 from tessera.errors import StoreUnavailable
 from tessera.observe.logs import log
 from tessera.observe.metrics import Metrics, StoreCall
-from tessera.settings import DEFAULTS
 from tessera.store import usage
 from tessera.store.database import Database, WriteConnection, transaction
 from tessera.store.threads import call_within, shut_down
@@ -60,7 +59,8 @@ class SqlLedger:
         store: Database,
         folder: Path,
         metrics: Metrics,
-        retention_days: int = DEFAULTS.usage_retention_days,
+        *,
+        retention_days: int,
         heartbeat_s: float = HEARTBEAT_S,
     ) -> None:
         """`folder` is for the journal. Rows of requests are kept for `retention_days`, then sums of days."""

@@ -8,9 +8,9 @@ from contextlib import suppress
 
 import pytest
 from tests.conftest import KEY, Serve, Served
+from tests.limits import http_limits
 from tests.waiting import wait_for
 
-from tessera.http.limits import HttpLimits
 from tessera.server.http1.protocol import GuardedProtocol
 
 N_BYTES = 12 * 2**20
@@ -38,7 +38,7 @@ SENT = {
 @pytest.fixture
 def opened(serve: Serve) -> Callable[[], tuple[Served, socket.socket]]:
     def one() -> tuple[Served, socket.socket]:
-        served = serve(limits=HttpLimits(max_body_bytes=2**16))
+        served = serve(limits=http_limits(max_body_bytes=2**16))
         return served, socket.create_connection(("127.0.0.1", served.port), timeout=20)
 
     return one

@@ -8,6 +8,7 @@ import httpx2
 import pytest
 from starlette.types import ASGIApp
 from tests.conftest import Served
+from tests.limits import LIMITS
 
 from tessera.access.keys import Keys
 from tessera.catalog import Catalog, Model
@@ -32,7 +33,9 @@ NOT_FOR_PAGES = {
 def http(run_app: Callable[[ASGIApp], AbstractContextManager[int]]) -> Iterator[httpx2.Client]:
     tokenizer = ScriptedTokenizer()
     model = Model("m", ScriptedEngine(tokenizer), tokenizer, HERMES, HERMES.sampling, created_s=1)
-    app = build_app(Service(catalog=Catalog([model], {}, "m"), keys=Keys([KEY]), origins=(PAGE,)))
+    app = build_app(
+        Service(catalog=Catalog([model], {}, "m"), keys=Keys([KEY]), limits=LIMITS, origins=(PAGE,))
+    )
     headers = {"Authorization": f"Bearer {KEY}", "Origin": PAGE}
     with (
         run_app(app) as port,

@@ -10,12 +10,12 @@ import httpx2
 import pytest
 from tests.conformance.http.conftest import Gate, Raw
 from tests.conftest import KEY, Served
+from tests.limits import http_limits
 from tests.waiting import wait_for
 
 from tessera.access.capacity import Capacity
 from tessera.access.keys import AccountId, Keys
 from tessera.access.tiers import DEFAULTS, Tier
-from tessera.http.limits import HttpLimits
 
 OTHER = "sk-tessera-" + "o" * 40
 Serve = Callable[..., Served]
@@ -108,7 +108,9 @@ def test_more_choices_than_the_tier_ever_allows_are_refused_for_good(serve: Serv
     assert post(served, KEY, n=4).status_code == 200
 
 
-SMALL_LIMITS = HttpLimits(max_body_bytes=256 * 1024, account_body_bytes=512 * 1024, priority_body_bytes=2**20)
+SMALL_LIMITS = http_limits(
+    max_body_bytes=256 * 1024, account_body_bytes=512 * 1024, priority_body_bytes=2**20
+)
 
 
 def held_back(served: Served, key: str, connect_as: Callable[[Served, str], Raw]) -> tuple[Raw, bytes]:

@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 from tests.conformance.http.conftest import Connect, Gate
 from tests.conftest import Serve
+from tests.limits import http_limits
 from tests.waiting import wait_for
 
 from tessera.access.capacity import Capacity
-from tessera.http.limits import HttpLimits
 
 
 def test_one_too_many_is_refused_at_once_and_the_next_waits(
@@ -79,7 +79,7 @@ def test_a_wait_that_lasts_too_long_is_503(
 def test_the_deadline_is_504_before_the_first_byte(
     serve: Serve, connect: Connect, gate: Callable[[int], Gate]
 ) -> None:
-    served = serve(HttpLimits(deadline_s=0.05), timing=gate(0))
+    served = serve(http_limits(deadline_s=0.05), timing=gate(0))
     for stream in (False, True):
         raw = connect(served)
         raw.ask(stream=stream)
@@ -91,7 +91,7 @@ def test_the_deadline_is_504_before_the_first_byte(
 def test_the_deadline_is_an_error_frame_after_it(
     serve: Serve, connect: Connect, gate: Callable[[int], Gate]
 ) -> None:
-    served = serve(HttpLimits(deadline_s=0.1), timing=gate(3))
+    served = serve(http_limits(deadline_s=0.1), timing=gate(3))
     raw = connect(served)
     raw.ask(stream=True)
     said = raw.read_until(b"\r\n0\r\n\r\n")

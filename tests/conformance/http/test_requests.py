@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from tests.conformance.http.conftest import Connect, Gate
 from tests.conftest import Serve, Served
+from tests.limits import http_limits
 
-from tessera.http.limits import HttpLimits
 from tessera.server.http1.protocol import GuardedProtocol
 
 CHAT = "POST /v1/chat/completions"
@@ -140,7 +140,7 @@ def test_types_and_encodings(served: Served, connect: Connect, headers: dict[str
 
 
 def test_a_body_over_the_cap_is_413_and_the_connection_lives_on(serve: Serve, connect: Connect) -> None:
-    raw = connect(serve(HttpLimits(max_body_bytes=1000)))
+    raw = connect(serve(http_limits(max_body_bytes=1000)))
     status, headers, body = ask(raw, CHAT, b" " * 1001, Content_Type="application/json")
     assert (status, error(body)["code"], headers["x-should-retry"]) == (413, "request_too_large", "false")
     assert ask(raw, CHAT, b"{" + b" " * 999, Content_Type="application/json")[0] == 400
@@ -151,7 +151,7 @@ def test_a_body_over_the_cap_is_413_and_the_connection_lives_on(serve: Serve, co
 
 
 def test_a_body_that_dribbles_is_408_and_closed(serve: Serve, connect: Connect) -> None:
-    served = serve(HttpLimits(body_deadline_s=0.1))
+    served = serve(http_limits(body_deadline_s=0.1))
     raw = connect(served)
     raw.send(CHAT, b"{", Content_Type="application/json", Content_Length="50")
     status, headers, body = raw.read_response()

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from tests.conformance.http.conftest import Connect, Gate
 from tests.conftest import Serve, Served
+from tests.limits import http_limits
 from tests.waiting import wait_for
 
 from tessera.engine.scripted.engine import cycling, failing, paced
 from tessera.errors import GenerationFailed
-from tessera.http.limits import HttpLimits
 
 
 def test_the_first_chunk_arrives_before_the_second_token_exists(
@@ -37,7 +37,7 @@ def test_the_first_chunk_arrives_before_the_second_token_exists(
 
 def test_silence_is_broken_by_comments(serve: Serve, connect: Connect, gate: Callable[[int], Gate]) -> None:
     hold = gate(0)
-    raw = connect(serve(HttpLimits(keep_alive_s=0.05), timing=hold))
+    raw = connect(serve(http_limits(keep_alive_s=0.05), timing=hold))
     begun = time.monotonic()
     raw.ask(stream=True, max_tokens=2)
     raw.read_until(b": keep-alive\n")
@@ -48,7 +48,7 @@ def test_silence_is_broken_by_comments(serve: Serve, connect: Connect, gate: Cal
 
 
 def test_no_comment_while_tokens_flow(serve: Serve, connect: Connect) -> None:
-    raw = connect(serve(HttpLimits(keep_alive_s=0.2), timing=paced(100)))
+    raw = connect(serve(http_limits(keep_alive_s=0.2), timing=paced(100)))
     raw.ask(stream=True, max_tokens=40)
     assert b"keep-alive" not in raw.read_until(b"data: [DONE]\n\n")
 
@@ -57,7 +57,7 @@ def test_an_error_after_a_comment_is_the_last_frame(
     serve: Serve, connect: Connect, gate: Callable[[int], Gate]
 ) -> None:
     hold = gate(0)
-    served = serve(HttpLimits(keep_alive_s=0.03), timing=hold)
+    served = serve(http_limits(keep_alive_s=0.03), timing=hold)
     served.engine.script = failing(cycling(served.tokenizer), GenerationFailed("It broke."), after=0)
     raw = connect(served)
     raw.ask(stream=True)
@@ -140,7 +140,7 @@ def test_leaving_within_the_body_starts_nothing(served: Served, connect: Connect
 
 
 def test_a_client_that_does_not_read_is_cut_off(serve: Serve, connect: Connect) -> None:
-    served = serve(HttpLimits(send_deadline_s=0.2, keep_alive_s=0.1))
+    served = serve(http_limits(send_deadline_s=0.2, keep_alive_s=0.1))
     served.engine.script = cycling(served.tokenizer, n_tokens=10**9)
     raw = connect(served, receive_buffer=4096)
     raw.ask(stream=True)

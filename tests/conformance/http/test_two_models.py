@@ -10,6 +10,7 @@ from prometheus_client import generate_latest
 from starlette.types import ASGIApp
 from tests.conformance.http.conftest import Gate
 from tests.conftest import KEY, OneKey
+from tests.limits import LIMITS
 from tests.waiting import wait_for
 
 from tessera.access.capacity import Capacity
@@ -45,6 +46,7 @@ def service_of(hold: Gate | None = None, allowed: frozenset[str] | None = None) 
     return Service(
         catalog=Catalog(models, {"alias": "free"}, "busy"),
         keys=OneKey(DEFAULTS["operator"], allowed),
+        limits=LIMITS,
         capacities={model.id: Capacity(max_running=1, max_queued=1) for model in models},
     )
 

@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import Engine, select
 from tests.conformance.http.conftest import Gate, Raw
 from tests.conftest import Served
+from tests.limits import http_limits
 from tests.scripts import CAN_ALL, called
 from tests.waiting import wait_for
 
@@ -23,7 +24,6 @@ from tessera.access.capacity import Capacity
 from tessera.core.usage import LedgerEntry, Usage
 from tessera.engine.scripted.engine import cycling, failing, paced, saying
 from tessera.errors import GenerationFailed
-from tessera.http.limits import HttpLimits
 from tessera.observe.metrics import Metrics
 from tessera.store.database import open_database, transaction
 from tessera.store.migration import upgrade
@@ -46,7 +46,12 @@ class Books:
     metrics: Metrics = field(default_factory=Metrics)
 
     def ledger(self, **options: Any) -> SqlLedger:
-        return SqlLedger(self.store, self.path / "spool", self.metrics, heartbeat_s=0.1, **options)
+        return SqlLedger(
+            self.store,
+            self.path / "spool",
+            self.metrics,
+            **{"retention_days": 90, "heartbeat_s": 0.1, **options},
+        )
 
     def rows(self) -> list[Any]:
         with transaction(self.store) as connection:
@@ -149,7 +154,7 @@ def test_the_beginning_is_on_record_before_the_first_byte(
 
 def test_what_fails_is_on_record_and_what_is_refused_is_not(serve: Serve, books: Books) -> None:
     served = serve(
-        ledger=books.ledger(), limits=HttpLimits(deadline_s=0.2), capacity=Capacity(1, 0), timing=paced(1000)
+        ledger=books.ledger(), limits=http_limits(deadline_s=0.2), capacity=Capacity(1, 0), timing=paced(1000)
     )
     script = served.engine.script
     assert post(served, n=99).status_code == 400

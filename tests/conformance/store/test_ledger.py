@@ -35,7 +35,7 @@ def test_a_store_that_was_started_again_meanwhile_is_not_away(postgres: Postgres
     upgrade(store)
 
     async def check() -> None:
-        ledger = SqlLedger(store, tmp_path, metrics, heartbeat_s=60)
+        ledger = SqlLedger(store, tmp_path, metrics, retention_days=90, heartbeat_s=60)
         await ledger.start()
         for number in range(3):
             await ledger.settle(entry(str(number)))
@@ -54,7 +54,7 @@ def test_a_request_that_ends_soon_is_written_once(opened: Database, tmp_path: Pa
     metrics = Metrics()
 
     async def check() -> None:
-        ledger = SqlLedger(opened, tmp_path, metrics, heartbeat_s=60)
+        ledger = SqlLedger(opened, tmp_path, metrics, retention_days=90, heartbeat_s=60)
         await ledger.start()
         for number in range(3):
             ended = entry(str(number))
@@ -73,7 +73,7 @@ def test_one_that_runs_is_on_the_disk_at_once_and_in_the_store_with_the_next_hea
     folder = tmp_path / "files"
 
     async def check() -> None:
-        ledger = SqlLedger(opened, folder, Metrics(), heartbeat_s=0.3)
+        ledger = SqlLedger(opened, folder, Metrics(), retention_days=90, heartbeat_s=0.3)
         await ledger.start()
         assert await ledger.open("1", lambda: replace(entry("1"), finish=OPEN)) is None
         assert kept(folder) == [("1", 0)]
@@ -89,7 +89,7 @@ def test_one_that_runs_is_on_the_disk_at_once_and_in_the_store_with_the_next_hea
 
 def test_the_end_waits_for_the_connections_that_are_in_use(opened: Database, tmp_path: Path) -> None:
     async def check() -> None:
-        ledger = SqlLedger(opened, tmp_path, Metrics(), heartbeat_s=60)
+        ledger = SqlLedger(opened, tmp_path, Metrics(), retention_days=90, heartbeat_s=60)
         await ledger.start()
         await asyncio.sleep(0)  # the first sums of days are begun
         await ledger.aclose()
@@ -106,7 +106,7 @@ def test_what_a_dead_instance_was_doing_is_interrupted_with_its_last_counts(
     folder, usages = tmp_path / "files", [Usage()]
 
     async def check() -> None:
-        ledger = SqlLedger(opened, folder, Metrics(), heartbeat_s=heartbeat_s)
+        ledger = SqlLedger(opened, folder, Metrics(), retention_days=90, heartbeat_s=heartbeat_s)
         await ledger.start()
         await asyncio.sleep(0.2)  # the first heartbeat is over
         await ledger.open("1", lambda: replace(entry("1"), finish=OPEN, usage=usages[0]))
@@ -136,7 +136,7 @@ def test_where_the_disk_takes_nothing_the_store_has_to(opened: Database, tmp_pat
     (tmp_path / "file").touch()
 
     async def check() -> None:
-        ledger = SqlLedger(opened, tmp_path / "file", Metrics(), heartbeat_s=60)
+        ledger = SqlLedger(opened, tmp_path / "file", Metrics(), retention_days=90, heartbeat_s=60)
         await ledger.start()
         assert await ledger.open("1", lambda: replace(entry("1"), finish=OPEN)) is None
         assert await asyncio.to_thread(ends, opened) == [OPEN]
@@ -156,7 +156,7 @@ def test_where_no_end_can_be_recorded_nothing_begins_and_what_had_begun_is_recor
         raise broken
 
     async def check() -> None:
-        ledger = SqlLedger(opened, folder, Metrics(), heartbeat_s=0.1)
+        ledger = SqlLedger(opened, folder, Metrics(), retention_days=90, heartbeat_s=0.1)
         await ledger.start()
         for id in ("settled", "running"):
             assert await ledger.open(id, lambda id=id: replace(entry(id), finish=OPEN)) is None
@@ -183,7 +183,7 @@ def test_where_no_end_can_be_recorded_nothing_begins_and_what_had_begun_is_recor
 
 async def next_instance(store: Database, folder: Path) -> None:
     """It answers one request."""
-    ledger = SqlLedger(store, folder, Metrics(), heartbeat_s=60)
+    ledger = SqlLedger(store, folder, Metrics(), retention_days=90, heartbeat_s=60)
     await ledger.start()
     assert await ledger.settle(entry("of the next")) is None
     await ledger.aclose()
@@ -233,7 +233,9 @@ def test_a_backlog_of_many_days_is_worked_off_in_pieces(
 
     async def check() -> list[int]:
         # They take turns.
-        ledgers = [SqlLedger(opened, tmp_path, Metrics(), heartbeat_s=0.1) for _ in range(2)]
+        ledgers = [
+            SqlLedger(opened, tmp_path, Metrics(), retention_days=90, heartbeat_s=0.1) for _ in range(2)
+        ]
         seen = [n_rows()]
         for each in ledgers:
             await each.start()
@@ -263,7 +265,7 @@ def test_a_store_that_cannot_roll_up_now_is_not_away(
         usage.write(connection, "i", [replace(entry("old"), begun_s=0.0)])
 
     async def check() -> None:
-        ledger = SqlLedger(opened, tmp_path, metrics, heartbeat_s=0.1)
+        ledger = SqlLedger(opened, tmp_path, metrics, retention_days=90, heartbeat_s=0.1)
         await ledger.start()
         await asyncio.to_thread(wait_for, lambda: caplog.text.count("cannot be added up") >= 2, 10)
         await ledger.settle(entry("new"))

@@ -23,6 +23,7 @@ from tessera.store.keys import Key, Terms
 SECRET = b"s" * 32
 SEAL = KeyHasher(SECRET)
 OWN = "sk-tessera-" + "o" * 40
+FRESH_S = 30.0
 
 pytestmark = pytest.mark.anyio
 
@@ -95,7 +96,9 @@ def metrics() -> Metrics:
 
 @pytest.fixture
 async def keys(shelf: Shelf, clock: Clock, metrics: Metrics) -> AsyncIterator[StoredKeys]:
-    made = StoredKeys(Keys([OWN], SECRET), SEAL, shelf, Tiers(), metrics=metrics, clock=clock)
+    made = StoredKeys(
+        Keys([OWN], SECRET), SEAL, shelf, Tiers(), fresh_s=FRESH_S, metrics=metrics, clock=clock
+    )
     yield made
     await made.aclose()
 
@@ -198,7 +201,7 @@ async def test_what_ends_a_key_acts_within_half_a_minute_and_says_so(
     secret = shelf.put()
     await keys.identify(header(secret))
     shelf.change(secret, **change)
-    clock.now_s += stored_keys.FRESH_S
+    clock.now_s += FRESH_S
     with pytest.raises(InvalidApiKey, match=f"^Incorrect API key provided.*{said}") as caught:
         await keys.identify(header(secret))
     assert secret not in caught.value.message
@@ -358,7 +361,7 @@ async def test_a_flood_of_unknown_keys_does_not_hide_that_one_was_revoked(
 
 async def test_use_is_noted_together_and_a_failure_hurts_nobody(shelf: Shelf) -> None:
     shelf.failure = KeyError("id")
-    keys = StoredKeys(Keys(), SEAL, shelf, Tiers(), noting_s=0.05)
+    keys = StoredKeys(Keys(), SEAL, shelf, Tiers(), fresh_s=FRESH_S, noting_s=0.05)
     first, second = shelf.put(), shelf.put()
     for secret in (first, second, first):
         await keys.identify(header(secret))
@@ -377,7 +380,7 @@ async def test_a_store_that_hangs_is_not_waited_for(
     used, unused = shelf.put(), shelf.put()
     await keys.identify(header(used))
     shelf.opened.clear()
-    clock.now_s += stored_keys.FRESH_S
+    clock.now_s += FRESH_S
     async with asyncio.timeout(2):
         assert (await keys.identify(header(used))).key_id == "key_0"
         clock.now_s += 2 * stored_keys.PAUSE_S

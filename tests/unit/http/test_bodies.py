@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.limits import LIMITS, http_limits
 
 from tessera.errors import BodyTimeout, EngineOverloaded, RequestError, TooManyBytes
 from tessera.http.bodies import (
@@ -55,8 +56,8 @@ class Client:
 
 
 class Server:
-    def __init__(self, limits: HttpLimits | None = None) -> None:
-        self.limits = limits or HttpLimits()
+    def __init__(self, limits: HttpLimits = LIMITS) -> None:
+        self.limits = limits
         self.later: list[tuple[float, Callable[[], None]]] = []
         self.metrics = Metrics()
         self.bodies = Bodies(self.limits, self.metrics, lambda *call: self.later.append(call))
@@ -78,7 +79,7 @@ class Server:
 async def test_bodies_that_are_held_back_hold_no_more_than_the_budgets(
     declared: bool, n_accounts: int
 ) -> None:
-    server, limits = Server(), HttpLimits()
+    server, limits = Server(), LIMITS
     # As many as may wait for each account; more are refused at once.
     n = min(150, n_accounts * (MAX_WAITING + 1))
     clients = [Client(HUGE, declared=declared) for _ in range(n)]
@@ -123,7 +124,7 @@ async def test_more_bodies_than_may_wait_are_refused_at_once() -> None:
 
 
 async def test_accounts_take_turns_for_the_budget_of_all() -> None:
-    server = Server(HttpLimits(priority_body_bytes=HUGE))
+    server = Server(http_limits(priority_body_bytes=HUGE))
     first, order = Client(HUGE), list[str]()
     held = asyncio.create_task(server.serve(first, "a"))
     await settle()
@@ -148,7 +149,7 @@ async def test_accounts_take_turns_for_the_budget_of_all() -> None:
 async def test_a_body_that_waits_too_long_is_refused_and_says_whose_bytes_were_missing(
     other: str, kind: type[Exception]
 ) -> None:
-    server = Server(HttpLimits(HUGE, HUGE, HUGE, body_deadline_s=0.01))
+    server = Server(http_limits(account_body_bytes=HUGE, priority_body_bytes=HUGE, body_deadline_s=0.01))
     with server.bodies.of("a", 1) as holder:
         await server.bodies.reserve(holder, HUGE)
         with pytest.raises(kind):
@@ -299,7 +300,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(["ask", "ask", "end", "vanish"]), st.
 async def test_whatever_happens_budgets_hold_and_nothing_leaks(
     steps: list[tuple[str, int]], per_account: int, in_all: int
 ) -> None:
-    server = Server(HttpLimits(HUGE, per_account, in_all))
+    server = Server(http_limits(account_body_bytes=per_account, priority_body_bytes=in_all))
     asked: list[tuple[str, int, asyncio.Task[None]]] = []
     holding: set[asyncio.Task[None]] = set()
 

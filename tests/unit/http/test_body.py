@@ -1,4 +1,5 @@
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -6,16 +7,16 @@ import pytest
 from tessera.errors import BodyTimeout, BodyTooLarge, UnsupportedMediaType
 from tessera.http.body import read_body
 from tessera.http.errors import ClientGone
-from tessera.http.limits import HttpLimits
+from tessera.http.limits import BodyLimits
 
 pytestmark = pytest.mark.anyio
 
 JSON = {"content-type": "application/json"}
-LIMITS = HttpLimits(max_body_bytes=10)
+LIMITS = BodyLimits(max_body_bytes=10, body_deadline_s=30)
 
 
 async def read(
-    *pieces: bytes, headers: dict[str, str] = JSON, end: bool = True, limits: HttpLimits = LIMITS
+    *pieces: bytes, headers: dict[str, str] = JSON, end: bool = True, limits: BodyLimits = LIMITS
 ) -> bytes:
     """Read a body that arrives in pieces, and then stalls or (with `end`) is whole."""
     messages = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
@@ -79,7 +80,7 @@ async def test_a_declared_length_over_the_cap_is_refused_unread() -> None:
 
 async def test_a_body_that_stalls_is_timed_out() -> None:
     with pytest.raises(BodyTimeout):
-        await read(b"x", end=False, limits=HttpLimits(body_deadline_s=0.01))
+        await read(b"x", end=False, limits=replace(LIMITS, body_deadline_s=0.01))
 
 
 async def test_a_client_that_leaves_is_gone() -> None:

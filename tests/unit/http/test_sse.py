@@ -2,9 +2,9 @@ import asyncio
 from typing import Any
 
 import pytest
+from tests.limits import http_limits
 
 from tessera.http.errors import ClientGone
-from tessera.http.limits import HttpLimits
 from tessera.http.sse import EventStream
 
 pytestmark = pytest.mark.anyio
@@ -28,7 +28,7 @@ class Wire:
 
 
 def stream(wire: Wire, keep_alive_s: float = 100, send_deadline_s: float = 100) -> EventStream:
-    limits = HttpLimits(keep_alive_s=keep_alive_s, send_deadline_s=send_deadline_s)
+    limits = http_limits(keep_alive_s=keep_alive_s, send_deadline_s=send_deadline_s)
     return EventStream(wire.send, limits, [(b"x-more", b"1")])
 
 
@@ -57,7 +57,7 @@ async def test_what_is_written_at_once_breaks_the_silence() -> None:
             written.append(frames)
         return ready
 
-    events = EventStream(wire.send, HttpLimits(keep_alive_s=0.1), [], write_now=write_now)
+    events = EventStream(wire.send, http_limits(keep_alive_s=0.1), [], write_now=write_now)
     assert not events.write_now(b"a")
     await asyncio.sleep(0.11)
     ready = True

@@ -45,9 +45,9 @@ class BlockPool:
         self._reproducible = [False] * n_blocks
         self._kept: dict[bytes, OrderedDict[int, None]] = {}  # by owner, oldest first
         self.n_kept = 0
-        """How many blocks are only kept for reuse."""
+        """How many blocks no sequence holds, but can be reused."""
         self.n_touched = 0
-        """How many blocks have ever been used: those that memory is resident for."""
+        """How many blocks have ever been used: memory is resident for these."""
 
     @property
     def n_available(self) -> int:
@@ -60,14 +60,14 @@ class BlockPool:
         return self.n_blocks - self.n_available
 
     def take(self, count: int) -> list[int] | None:
-        """Hold `count` fresh blocks, or None (and no change) if there are not as many."""
+        """Takes and holds `count` fresh blocks; returns None, and changes nothing, if there are fewer."""
         if count > self.n_available:
             return None
         return [self._take_one() for _ in range(count)]
 
     def find(self, key: bytes, *, reproducible: bool = False) -> int | None:
-        """The block with that key, held now by one more; None if there is none, or if it has to be
-        reproducible and is not.
+        """Finds the block with that key and holds it. None if there is none, or if it has to be reproducible
+        and is not.
         """
         block = self._by_key.get(key)
         if block is None or (reproducible and not self._reproducible[block]):
@@ -85,7 +85,7 @@ class BlockPool:
         self._holders[block] += 1
 
     def release(self, blocks: Sequence[int]) -> None:
-        """Count one holder less of each; later blocks of a sequence are forgotten before earlier ones."""
+        """Counts one holder less of each block; the later blocks of a sequence are evicted first."""
         for block in reversed(blocks):
             self._holders[block] -= 1
             if self._holders[block]:
@@ -97,8 +97,8 @@ class BlockPool:
                 self.n_kept += 1
 
     def publish(self, block: int, key: bytes, owner: bytes = b"", *, reproducible: bool = False) -> None:
-        """Make a full, held block findable. Of two blocks with one key the first stays the findable one,
-        unless only the second is reproducible.
+        """Makes a full block findable by its key; the caller holds it. If another block has the key, that one
+        stays findable, unless only the new one is reproducible.
         """
         known = self._by_key.get(key)
         if known is not None:

@@ -71,7 +71,7 @@ class Forced(NamedTuple):
 
 
 class CompiledGrammar:
-    """A compiled grammar. All that follow it share its automata, in whichever thread they do."""
+    """A compiled grammar. All its followers share its automata, whatever thread they run in."""
 
     def __init__(self, matcher: LLMatcher, n_text: int) -> None:
         """`n_text` is the length of the grammar's text."""
@@ -81,7 +81,7 @@ class CompiledGrammar:
         self._spent_s = 0.0
 
     def wear(self, duration_s: float) -> None:
-        """A mask has taken so much processor time; for one that failed that is `math.inf`."""
+        """Counts the processor time of a mask; `math.inf` for one that failed."""
         with self._lock:
             self._spent_s += duration_s
 
@@ -92,7 +92,7 @@ class CompiledGrammar:
 
     @property
     def n_bytes(self) -> int:
-        """Its size, estimated."""
+        """The estimated size."""
         return _BYTES_OF_TEXT * self._n_text + int(_BYTES_PER_S * min(self._spent_s, WORN_S))
 
 
@@ -135,12 +135,12 @@ class Constraint:
         return mask
 
     def accept(self, token_id: int) -> None:
-        """Follow one token; raises `GrammarFailed` if the grammar has no place for it."""
+        """Advances the grammar by a token; raises `GrammarFailed` if the grammar does not allow it."""
         if not self.matcher.consume_token(token_id):
             raise GrammarFailed("The grammar of this request could not be followed further.")
 
     def takes(self, token_ids: Sequence[int]) -> bool:
-        """Whether these may come next."""
+        """Whether these tokens may come next."""
         return self.matcher.validate_tokens([*token_ids]) == len(token_ids)
 
     def forced(self) -> list[int]:
@@ -149,7 +149,7 @@ class Constraint:
 
 
 class GrammarCompiler:
-    """Compiles grammars in threads and keeps what it compiled, least recently used out first."""
+    """Compiles grammars in threads and caches them; the least recently used one is evicted first."""
 
     def __init__(
         self,
@@ -159,9 +159,8 @@ class GrammarCompiler:
         *,
         most_bytes: int = 2**28,
     ) -> None:
-        """See `llg_tokenizer`, which takes a second: it is made in a thread, before the first grammar.
-
-        What is kept has `most_bytes` at most, as far as `CompiledGrammar.n_bytes` can tell.
+        """The arguments are those of `llg_tokenizer`, which takes a second: a thread calls it before it
+        compiles the first grammar. The cache has at most `most_bytes`, by the estimate of `n_bytes`.
         """
         self._most_bytes = most_bytes
         self._lane = Lane(_N_COMPILERS, "grammars")
@@ -195,18 +194,18 @@ class GrammarCompiler:
         return matcher
 
     def drop(self) -> None:
-        """Forgets what is kept; requests that follow a grammar go on."""
+        """Empties the cache; requests that follow a grammar go on."""
         with self._lock:
             self._kept.clear()
 
     @property
     def n_kept(self) -> int:
-        """How many grammars are kept."""
+        """How many grammars the cache has."""
         return len(self._kept)
 
     @property
     def kept_bytes(self) -> int:
-        """What is kept, estimated."""
+        """The estimated size of the cache."""
         with self._lock:
             return sum(each.n_bytes for each in self._kept.values())
 

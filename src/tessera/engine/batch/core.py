@@ -4,20 +4,21 @@ A concrete engine is a `Forward`: it computes passes, copies blocks, and may use
 """
 
 import time
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import replace
 from itertools import count
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tessera.core.generation import EngineFinish, EngineInfo, Prompt, Sampling, TokenChunk
 from tessera.engine.batch.blocks import BLOCK_TOKENS, BlockPool
-from tessera.engine.batch.constraint import Constraint, GrammarCompiler
+from tessera.engine.batch.constraint import GrammarCompiler
+from tessera.engine.batch.following import GrammarFollower
 from tessera.engine.batch.forward import Forward, Planned
-from tessera.engine.batch.growth import follow, force, grow
-from tessera.engine.batch.masks import Clock, Compute, Masks, compute_mask, settle
+from tessera.engine.batch.growth import grow
+from tessera.engine.batch.masks import Clock, Compute, Masks, compute_mask
 from tessera.engine.batch.memory import Measure, Memory, heap_bytes
 from tessera.engine.batch.sampling import Sampler
 from tessera.engine.batch.scheduler import Scheduler
@@ -28,9 +29,6 @@ from tessera.text.tokenizer import Tokenizer
 
 IDLE_WAIT_S = 0.02
 """How long a step with nothing to compute waits for a grammar."""
-
-GRAMMAR_WAIT_S = 0.005
-"""How long a step waits for quick grammars; a sequence whose grammar is not ready skips the next step."""
 
 Output: TypeAlias = tuple[int, TokenChunk | TesseraError]
 """A request's id and what a step added to it, or why the request failed."""
@@ -67,7 +65,6 @@ class BatchCore:
         self._all_reproducible = all_reproducible
         self._requests: dict[int, list[TokenSequence]] = {}
         self._outputs: list[Output] = []
-        self._compiling: dict[int, Future[Constraint]] = {}
         self._arrivals = count()
         self.info = replace(
             served,
@@ -75,7 +72,6 @@ class BatchCore:
             vocabulary_size=forward.vocabulary_size,
         )
         self._sampled: list[tuple[TokenSequence, EngineFinish | None]] = []
-        self._masks = Masks(forward.vocabulary_size, compute=compute, clock=clock)
         self._spell = tokenizer.token_bytes
         self._grammars = GrammarCompiler(
             tokenizer,
@@ -84,6 +80,8 @@ class BatchCore:
             most_bytes=grammar_bytes,
         )
         self._memory = Memory(self._grammars, grammar_bytes, measure)
+        masks = Masks(forward.vocabulary_size, compute=compute, clock=clock)
+        self._follower = GrammarFollower(self._grammars, masks, self.info.context_tokens)
         self._is_warm = False
 
     @property
@@ -106,16 +104,14 @@ class BatchCore:
         sequence = self._sequence(request, prompt, sampling)
         self._requests[request] = [sequence]
         if prompt.grammar is None:
-            self._follow(sequence)
-            self._scheduler.add(sequence)
+            self._queue(sequence)
         else:
-            self._compiling[request] = self._grammars.constrain(prompt.grammar, prompt.cache_salt)
+            self._follower.compile(request, prompt.grammar, prompt.cache_salt)
 
     def abort(self, request: int) -> None:
         """Drops a request and frees its blocks; unknown ids are ignored."""
         sequences = self._requests.pop(request, [])
-        if compiling := self._compiling.pop(request, None):
-            compiling.cancel()
+        if self._follower.cancel(request):
             return
         for sequence in sequences:
             self._scheduler.remove(sequence)
@@ -146,7 +142,7 @@ class BatchCore:
             started_s = time.monotonic()
             self._compute(planned)
             self._scheduler.measure(time.monotonic() - started_s)
-        elif not self._outputs and (pending := self._pending()):
+        elif not self._outputs and (pending := self._follower.pending(self._alive())):
             wait(pending, IDLE_WAIT_S, FIRST_COMPLETED)
         elif not self._requests:
             self._is_warm = not self._forward.warm(self._memory)
@@ -162,10 +158,7 @@ class BatchCore:
         for sequence, n_tokens in planned:
             sequence.advance(n_tokens, self._pool)
         sampled = [sequence for sequence, _ in planned if not sequence.n_pending]
-        quick = [
-            each.constraint for each in sampled if each.constraint and not each.constraint.effort.is_slow
-        ]
-        settle([each.masking for each in quick if each.masking], GRAMMAR_WAIT_S)
+        self._follower.wait_for_masks(sampled)
         row = 0
         for sequence in sampled:
             rows, row = logits[row:], row + 1 + len(sequence.draft)
@@ -174,43 +167,30 @@ class BatchCore:
             else:
                 sequence.held = rows[0].copy()
 
+    def _queue(self, sequence: TokenSequence) -> None:
+        """Queues a sequence, with what its grammar or its budget forces at the beginning."""
+        self._follower.follow(sequence)
+        self._scheduler.add(sequence)
+
     def _start_compiled(self) -> None:
         """Queues the sequences whose grammars have become ready."""
-        for request, compiling in list(self._compiling.items()):
-            if not compiling.done():
-                continue
-            sequence = self._requests[request][0]
-            try:
-                sequence.constraint = compiling.result()
-            except GrammarFailed as error:
-                self._fail(request, error)
-                continue
-            del self._compiling[request]
-            self._follow(sequence)
-            self._scheduler.add(sequence)
-
-    def _follow(self, sequence: TokenSequence, token_id: int | None = None) -> None:
-        """Appends what is forced after the token: now, or when another thread has followed the grammar."""
-        job = follow(sequence, token_id, self.info.context_tokens)
-        if sequence.constraint:
-            self._masks.begin(sequence.constraint, sequence.salt, job)
-        else:
-            force(sequence, job())
+        for request, compiled in self._follower.compiled():
+            (sequence,) = self._requests[request]
+            if isinstance(compiled, GrammarFailed):
+                del self._requests[request]
+                self._outputs.append((request, compiled))
+            else:
+                sequence.constraint = compiled
+                self._queue(sequence)
 
     def _alive(self) -> list[TokenSequence]:
         return [*self._scheduler.running, *self._scheduler.waiting]
 
     def _force_followed(self) -> None:
         for sequence in self._alive():
-            constraint = sequence.constraint
-            if constraint is None or constraint.following is None or not constraint.following.done():
-                continue
-            if sequence.request in self._requests:  # a sibling's failure may have ended it just now
-                following, constraint.following = constraint.following, None
-                try:
-                    force(sequence, following.result())
-                except GrammarFailed as error:
-                    self._fail(sequence.request, error)
+            # The failure of a sibling may have ended the request just now.
+            if sequence.request in self._requests and (error := self._follower.force(sequence)):
+                self._fail(sequence.request, error)
 
     def _sample_held(self) -> None:
         """Samples for the sequences whose masks have become ready since their logits were computed."""
@@ -222,8 +202,7 @@ class BatchCore:
 
     def _report(self) -> None:
         """Puts what was sampled into the outputs, with what is forced after it if that is soon known."""
-        following = [each.constraint.following for each, _ in self._sampled if each.constraint]
-        settle([each for each in following if each], GRAMMAR_WAIT_S)
+        self._follower.wait_for_forced(sequence for sequence, _ in self._sampled)
         self._force_followed()
         self._outputs += [(sequence.request, sequence.report(finish)) for sequence, finish in self._sampled]
         self._sampled.clear()
@@ -240,15 +219,6 @@ class BatchCore:
             self._fail(
                 next(id for effort, id in efforts.items() if effort is ended), GenerationFailed(message)
             )
-
-    def _pending(self) -> list[Future[Any]]:
-        """The futures that sequences wait for while nothing can be computed."""
-        pending: list[Future[Any]] = [*self._compiling.values()]
-        for sequence in self._alive():
-            if sequence.constraint and sequence.sits_out:
-                awaited = sequence.constraint.following or sequence.constraint.masking
-                pending += [awaited] if awaited else []
-        return pending
 
     def _fail(self, request: int, error: TesseraError) -> None:
         """Ends a whole request; others go on."""
@@ -290,7 +260,7 @@ class BatchCore:
             sequence.logprobs.append(sequence.sampler.logprob(logits, token))
         finish = grow(sequence, token, self.info.context_tokens)
         if not finish:
-            self._follow(sequence, token)
+            self._follower.follow(sequence, token)
         return finish
 
     def _end(self, sequence: TokenSequence) -> None:

@@ -1,20 +1,20 @@
 """Drafts of what comes next, looked up in what the sequence has said before.
 
-Text repeats itself: code that is edited, passages that are quoted, JSON. Where the last tokens stood once
-already, those that followed then are a guess at those that follow now. A forward pass takes the guess along
-as further tokens, and each of its positions is sampled as if there had been none: the guess is kept as far as
-it says the same, so the output never depends on it. (Prompt lookup decoding; the verification is that of
-Leviathan et al. 2022, arXiv 2211.17192, for a draft without a distribution.)
+Text repeats itself: code that is edited, passages that are quoted, JSON. If the last tokens have occurred
+before, the tokens that followed them then are a guess at those that follow now. A forward pass computes the
+guess as further tokens, and each position is sampled as if there were no guess. The guess is accepted up to
+the first token that differs from the sampled one, so the output never depends on it. (Prompt lookup decoding;
+the verification is that of Leviathan et al. 2022, arXiv 2211.17192, for a draft without a distribution.)
 
-A pass with another number of rows than the one before costs half a pass more, for all that has to be prepared
-anew. So passes have either no draft or a whole one, and change seldom. What a draft would have brought is
-counted whether or not it was computed: so it is known at any time which of the two is worth more.
+A pass with another number of rows than the pass before costs half a pass more, because kernels are prepared
+again. So a pass has either no draft or a whole one, and this changes seldom. How many tokens a draft would
+have brought is counted whether or not it was computed, so it is always known which of the two is worth more.
 """
 
 from collections.abc import Sequence
 
 DRAFT_TOKENS = 7
-"""Of every draft. With one token more a pass of one row becomes one of eight."""
+"""The length of every draft. With the sampled token, a pass of one row becomes one of eight."""
 
 _PAIR = 2**42 - 1
 """Two tokens of 21 bits: the mask of their key."""
@@ -28,10 +28,10 @@ _ENOUGH, _TOO_FEW = 1.65, 1.35
 
 
 class Lookup:
-    """The guesses of one sequence. `tokens` is its list, which only ever grows."""
+    """The guesses of one sequence. `tokens` is its list of tokens, which only grows."""
 
     def __init__(self, tokens: Sequence[int]) -> None:
-        """What is there already, the prompt, is looked up but not guessed."""
+        """The tokens that are there already are the prompt: guesses come from it, but it is not guessed."""
         self._tokens = tokens
         self._after: dict[int, int] = {}  # where what came after a token, or two, stood last
         self._key = 0
@@ -44,7 +44,7 @@ class Lookup:
         self._n_right, self._drafts, self._yield = 0, False, _FIRST_YIELD
 
     def follow(self) -> None:
-        """Take note of the tokens that are new."""
+        """Counts how far the guess was right about the new tokens, and notes where each of them stands."""
         tokens = self._tokens
         for position in range(self._n_followed, len(tokens)):
             token = tokens[position]
@@ -60,7 +60,7 @@ class Lookup:
         self._n_followed = len(tokens)
 
     def draft(self) -> list[int]:
-        """What may come next, or nothing if that is not worth its rows."""
+        """The tokens that may come next; empty if computing them is not worth the rows."""
         if not self._drafts:
             return []
         source, tokens = self._source, self._tokens
@@ -73,7 +73,7 @@ class Lookup:
         return drafted
 
     def _end_pass(self) -> None:
-        """Of a pass with a draft, had it begun where the last one ended: a token more than were right."""
+        """Counts what a pass with a draft would have brought: the tokens that were right, and one more."""
         self._yield += _RATE * (1 + self._n_right - self._yield)
         self._n_right = 0
         self._drafts = self._yield > (_TOO_FEW if self._drafts else _ENOUGH)

@@ -1,8 +1,8 @@
 """How a sequence grows: by a sampled token, and then by all that leaves no choice.
 
 Tokens that the grammar or the thinking budget forces are not sampled: they are appended together and go
-through the next forward pass as one chunk. A grammar is followed in another thread, so this takes three
-functions: `grow`, the result of `follow`, which may run anywhere, and `force`.
+through the next forward pass as one chunk. This takes three steps: `grow` appends the sampled token; the job
+that `follow` returns finds what is forced, in another thread if there is a grammar; `force` appends that.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ _NOTHING = Forced([])
 
 
 def grow(sequence: TokenSequence, token_id: int, context_tokens: int) -> EngineFinish | None:
-    """Append a sampled token; why the sequence ends with it, if it does. If not, `follow` comes next."""
+    """Appends a sampled token. Returns why the sequence ends with it, or None; then `follow` comes next."""
     sequence.tokens.append(token_id)
     sequence.sampler.accept(token_id)
     if token_id in sequence.sampling.stop_token_ids:
@@ -26,10 +26,11 @@ def grow(sequence: TokenSequence, token_id: int, context_tokens: int) -> EngineF
 
 
 def follow(sequence: TokenSequence, token_id: int | None, context_tokens: int) -> Callable[[], Forced]:
-    """What lets the grammar accept the token, if there is one, and returns what must come next.
+    """Returns a job that finds the tokens that must come next. If the sequence has a grammar, the job first
+    lets it accept `token_id`, unless that is None.
 
-    It raises `GrammarFailed` when the grammar cannot go on, and touches nothing but the constraint. The last
-    token there is room for is always sampled: the forward pass that follows expects one.
+    The job changes nothing but the constraint, and raises `GrammarFailed` if the grammar cannot go on. It
+    always leaves room for one more token: a forward pass ends with a token that is sampled.
     """
     n_most = _room(sequence, context_tokens) - 1
     budget = sequence.sampling.thinking_budget
@@ -43,7 +44,7 @@ def follow(sequence: TokenSequence, token_id: int | None, context_tokens: int) -
 
 
 def force(sequence: TokenSequence, forced: Forced) -> None:
-    """Append what must come next."""
+    """Appends the tokens that must come next."""
     if forced.closes:
         sequence.thinking_left = None
     for token_id in forced.token_ids:
@@ -82,7 +83,7 @@ def _room(sequence: TokenSequence, context_tokens: int) -> int:
 
 
 def _count_thinking(sequence: TokenSequence) -> None:
-    """The thinking budget takes note of a new token."""
+    """Counts the last token against the thinking budget, while the sequence reasons."""
     budget = sequence.sampling.thinking_budget
     if budget and sequence.thinking_left is not None:
         over = sequence.ends_with(budget.end)

@@ -1,8 +1,8 @@
 """Grammars followed in threads: after each token what is forced next, then the mask of what is allowed.
 
-The engine's own thread does neither: a mask may take a second, and copies of one compiled grammar share a
-lexer behind a lock, so that following one of them waits for the masks of the others. Requests that have been
-slow so far go to a thread of their own, which yields to the forward pass.
+The engine's own thread does neither. A mask may take a second; and copies of one compiled grammar share a
+lexer behind a lock, so following one of them waits for the masks of the others. Requests that have been slow
+so far share one thread of low priority, which yields to the forward pass.
 """
 
 import math
@@ -45,15 +45,17 @@ class Masks:
     def __init__(
         self, vocabulary_size: int, *, compute: Compute = compute_mask, clock: Clock = time.thread_time
     ) -> None:
-        """`clock` counts the processor time of the calling thread, which does not depend on who else runs."""
+        """`clock` returns the processor time of the calling thread, which other threads do not affect."""
         self._vocabulary_size = vocabulary_size
         self._compute = compute
         self._clock = clock
         self._quick = Lane(max(2, os.cpu_count() or 1), "masks")
         self._slow = Lane(1, "slow masks", _yield_to_others)
 
-    def begin(self, constraint: Constraint, account: bytes, follow: Callable[[], Forced]) -> None:
-        """Run `follow` and compute the mask after it; `constraint.following` and `.masking` tell when."""
+    def submit(self, constraint: Constraint, account: bytes, follow: Callable[[], Forced]) -> None:
+        """Runs `follow` in a thread, then computes the next mask. The results are set in
+        `constraint.following` and `constraint.masking`.
+        """
         following, masking = Future[Forced](), Future[tuple[Bits, float]]()
         constraint.following, constraint.masking = following, masking
 
@@ -79,7 +81,7 @@ class Masks:
 
 
 def settle(futures: Iterable[Future[Any]], most_s: float) -> None:
-    """Wait until all are done, or the time is over."""
+    """Waits until all futures are done, for at most `most_s`."""
     pending = [future for future in futures if not future.done()]
     if pending:
         wait(pending, most_s)

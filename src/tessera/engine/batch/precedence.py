@@ -15,7 +15,9 @@ prompts may last longer than the target gap.
 
 
 class Precedence:
-    """Chooses who takes part in a step. `n_steps` counts the latest steps in a row without all of them."""
+    """Chooses the sequences that take part in a step. `n_steps` counts the steps in a row, up to the last,
+    in which lower priorities sat out.
+    """
 
     def __init__(self) -> None:
         self.n_steps = 0

@@ -5,14 +5,14 @@ all places or of all blocks, whichever is larger (dominant resource fairness: Gh
 a running sequence still needs for its tokens count as its own. Of an account, the sequence that came last
 gives way.
 
-A running sequence that needs another block takes it from the first one in this order, which may be itself.
-A sequence that is to start displaces lower priorities, and accounts of its own priority whose load is larger
-than that of its own account with the newcomer. So accounts cannot displace each other in turn: each time, the
-larger of two loads becomes smaller. With k accounts of one priority, one that needs less than a k-th of all
-does not wait.
+A running sequence that needs another block takes it from the first sequence in this order, which may be
+itself. A sequence that is about to start displaces sequences of lower priorities, and those of accounts of
+its own priority whose load is larger than the load of its account would be. So accounts cannot displace each
+other in turn: each time, the larger of two loads becomes smaller. With k accounts of one priority, an account
+that needs less than a k-th of everything does not wait.
 
-So that large sequences are served, too, one is spared in each priority: the first of those that are due
-(`TokenSequence.is_due`).
+So that large sequences are served too, one sequence of each priority is spared: the first of those that are
+due (`TokenSequence.is_due`).
 """
 
 from collections import Counter
@@ -22,7 +22,7 @@ from tessera.engine.batch.sequence import TokenSequence
 
 
 class Loads:
-    """What the running sequences of each account need, of so many places and blocks in all."""
+    """The load of each account with running sequences, out of `n_places` and `n_blocks` in all."""
 
     def __init__(self, running: Collection[TokenSequence], n_places: int, n_blocks: int) -> None:
         self._n_places, self._n_blocks = n_places, n_blocks
@@ -37,7 +37,7 @@ class Loads:
         return self._load(self._places[account], self._blocks[account])
 
     def with_newcomer(self, sequence: TokenSequence) -> int:
-        """What the load of its account would be if that sequence ran, too."""
+        """The load that the account of this sequence would have if the sequence ran too."""
         account = sequence.salt
         return self._load(self._places[account] + 1, self._blocks[account] + _n_needed(sequence))
 
@@ -46,7 +46,7 @@ class Loads:
 
 
 def find_victim(running: Collection[TokenSequence], loads: Loads) -> TokenSequence:
-    """Which sequence gives its blocks to another one that is running. There must be one."""
+    """The sequence that gives its blocks to another running one. `running` must not be empty."""
     spared = _spared(running)
     return max(running, key=lambda each: (each.rank[0], each not in spared, loads.of(each.salt), each.rank))
 
@@ -54,7 +54,7 @@ def find_victim(running: Collection[TokenSequence], loads: Loads) -> TokenSequen
 def find_displaced(
     newcomer: TokenSequence, running: Collection[TokenSequence], loads: Loads
 ) -> TokenSequence | None:
-    """Which of the running sequences gives way first to one that is to start, if any does."""
+    """The running sequence that gives way first to one that is about to start; None if none does."""
     after, spared = loads.with_newcomer(newcomer), _spared(running)
 
     def gives_way(each: TokenSequence) -> bool:
@@ -72,8 +72,8 @@ def make_way(
     loads_of: Callable[[Collection[TokenSequence]], Loads],
     is_room: Callable[[list[TokenSequence]], bool],
 ) -> list[TokenSequence] | None:
-    """The sequences that give way to a newcomer, or None if it must wait. `is_room` says whether there is
-    room for it beside these.
+    """The sequences that give way to a newcomer, or None if it must wait. `is_room` says whether it fits
+    beside the given sequences.
     """
     rest, victims = [*running], list[TokenSequence]()
     while not is_room(rest):

@@ -6,8 +6,8 @@ highest priority first; within a priority accounts take turns, and each account'
 order of arrival. While sequences decode, the chunks are as large as `Pace` allows. While a prompt is
 computed, lower priorities sit out, but for one step in a few (`Precedence`). Tokens that a grammar forces
 count as prompt tokens; a sequence that waits for its grammar sits the step out. When blocks or places run
-out, `preemption` says which sequence gives its blocks back and is computed again later. A sequence that is
-alone may guess ahead.
+out, `preemption` says which sequence gives its blocks back and is computed again later. A sequence that
+decodes alone may have a draft.
 
 A waiting sequence starts when all of it fits. One that does not fit is overtaken by others that do, but only
 MOST_OVERTAKEN times: then nothing of its account starts before it, and if its account runs nothing, nothing
@@ -51,11 +51,11 @@ class Scheduler:
         self._n_shared = 0  # that decoded in the last step of all priorities
 
     def add(self, sequence: TokenSequence) -> None:
-        """Queue a sequence; it starts in a later `plan`."""
+        """Queues a sequence; it starts in a later `plan`."""
         insort(self.waiting, sequence, key=_rank)
 
     def add_running(self, sequence: TokenSequence) -> None:
-        """Start a sequence at once, its blocks already held; the caller has checked `has_room`."""
+        """Starts a sequence that holds its blocks already; the caller has checked `has_room`."""
         insort(self.running, sequence, key=_rank)
 
     @property
@@ -64,14 +64,14 @@ class Scheduler:
         return len(self.running) < self._max_sequences
 
     def remove(self, sequence: TokenSequence) -> None:
-        """Forget a sequence, finished or not, and free what it held."""
+        """Removes a sequence, finished or not, and frees its blocks."""
         queue = self.running if sequence in self.running else self.waiting
         queue.remove(sequence)
         sequence.vacate(self.pool)
 
     def plan(self) -> list[tuple[TokenSequence, int]]:
-        """The next step: sequences and how many of their pending tokens to compute, blocks for them
-        reserved.
+        """Plans the next step: its sequences, and how many of their pending tokens it computes. Blocks for
+        these are reserved.
         """
         self._admit()
         active = [each for each in self.running if not each.sits_out]
@@ -86,7 +86,7 @@ class Scheduler:
         return list(planned.items())
 
     def measure(self, duration_s: float) -> None:
-        """Learn how long the planned step took."""
+        """Learns how long the planned step took."""
         self._pace.measure(self._n_prompt, duration_s, self._n_decoding)
 
     def prompt_budget(self) -> int:
@@ -96,7 +96,7 @@ class Scheduler:
         return self._pace.prompt_tokens(most, self._n_decoding) if streaming else most
 
     def _choose_decoding(self) -> list[TokenSequence]:
-        """Those that decode in this step. If all of them together take too long, accounts share the step."""
+        """Chooses who decodes in this step: all, or a share of each account if all would take too long."""
         active = self._taking_part
         decoding = [each for each in active if each.decodes]
         is_alone = len({each.salt for each in active}) == 1  # to hold it back would help nobody
@@ -111,7 +111,7 @@ class Scheduler:
         return chosen
 
     def _plan_prompts(self, planned: dict[TokenSequence, int]) -> None:
-        """Share the budget out among the sequences that have more to compute than is planned."""
+        """Shares the budget of prompt tokens out among the sequences that have more to compute."""
         budget = left = self.prompt_budget()
         for priority, ranked in groupby(self._taking_part, key=lambda sequence: sequence.rank[0]):
             claims: dict[bytes, list[TokenSequence]] = defaultdict(list)
@@ -122,14 +122,14 @@ class Scheduler:
             turns = self._turns[priority]
             for account in turns.order(claims):
                 before = left
-                # What has begun to answer goes on first.
+                # Sequences that have begun to answer come first.
                 for sequence in sorted(claims[account], key=lambda each: not each.n_reported):
                     left -= self._plan_one(sequence, left, planned) if left else 0
                 turns.serve(account, (before - left) / budget)
 
     def _plan_one(self, sequence: TokenSequence, most: int, planned: dict[TokenSequence, int]) -> int:
-        """Reserve blocks for up to `most` more of the sequence's tokens; returns how many it gets."""
-        if sequence not in self.running:  # preempted since
+        """Plans up to `most` more tokens of the sequence, with their blocks; returns how many it gets."""
+        if sequence not in self.running:  # preempted in this plan
             return 0
         if not sequence.decodes:
             sequence.reuse(self.pool)
@@ -141,8 +141,8 @@ class Scheduler:
         return count - already
 
     def _draft(self, planned: dict[TokenSequence, int]) -> None:
-        """Let a sequence that decodes alone guess ahead, if there are blocks for it. In a pass with others it
-        would hold them up as often as not.
+        """Adds a draft to a sequence that decodes alone, if there are blocks for it. In a pass with other
+        sequences, the draft would delay them about as often as it helps.
         """
         if [*planned.values()] != [1]:
             return
@@ -173,12 +173,12 @@ class Scheduler:
         insort(self.waiting, sequence, key=_rank)
 
     def _admit(self) -> None:
-        """Start waiting sequences until no other one can start."""
+        """Starts waiting sequences until none can start."""
         while self._start_next():
             pass
 
     def _start_next(self) -> bool:
-        """Start the first sequence that can start, in the order of turns."""
+        """Starts the first waiting sequence that can start, in the order of `_turn`."""
         loads = self._loads(self.running)
         passed: list[TokenSequence] = []
         blocked: set[bytes] = set()
@@ -197,7 +197,7 @@ class Scheduler:
         return False
 
     def _start(self, sequence: TokenSequence, loads: Loads) -> bool:
-        """Start a waiting sequence if there is room for all of it, or others have to make room."""
+        """Starts a waiting sequence if all of it fits, perhaps after others were preempted for it."""
         if not self.has_room and not find_displaced(sequence, self.running, loads):
             return False
         sequence.reuse(self.pool)

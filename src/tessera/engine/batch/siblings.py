@@ -8,7 +8,7 @@ from tessera.engine.batch.sequence import TokenSequence
 
 
 def make_sibling(first: TokenSequence, index: int, vocabulary_size: int) -> TokenSequence:
-    """A sequence in the state that `first` is in, with its own random numbers."""
+    """A sequence in the state of `first`, with random numbers of its own."""
     prompt, forced = first.tokens[: first.n_prompt], first.tokens[first.n_prompt :]
     sampler = Sampler(first.sampling, index, prompt, vocabulary_size)
     for token_id in forced:
@@ -33,7 +33,9 @@ def make_sibling(first: TokenSequence, index: int, vocabulary_size: int) -> Toke
 def share_blocks(
     first: TokenSequence, sibling: TokenSequence, pool: BlockPool, copy_block: Callable[[int, int], None]
 ) -> bool:
-    """Hold the full blocks of the prompt and copy the one that is not, if there is a block for that."""
+    """Gives the sibling the full blocks of the prompt and a copy of the last, partial one. Returns False, and
+    changes nothing, if no block is left for the copy.
+    """
     n_full = first.n_computed // BLOCK_TOKENS
     partial = pool.take(len(first.blocks) - n_full)
     if partial is None:

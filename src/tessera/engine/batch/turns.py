@@ -1,4 +1,4 @@
-"""Whose prompts are computed first, and who decodes if not all can: accounts of one priority share a step."""
+"""How accounts of one priority share a step: whose prompts are computed first, and which sequences decode."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable
@@ -8,21 +8,22 @@ from tessera.engine.batch.sequence import TokenSequence
 
 
 class PromptTurns:
-    """Counts what each account with waiting prompts was served, in steps, and serves the least served first.
+    """Counts how much of the steps' budgets each account with waiting prompts has had; the account that has
+    had least comes first.
 
-    With k accounts, each is served at least once in 2k steps. An account that comes, or comes back, starts
-    behind the others with as much as the least served of them: leaving and coming back gains nothing.
+    With k accounts, each is served at least once in 2k steps. An account that arrives, or returns, starts
+    with the count of the one that has had least, and behind it: leaving and returning gains nothing.
     """
 
     def __init__(self) -> None:
         self._served: dict[bytes, float] = {}
 
     def order(self, accounts: Iterable[bytes]) -> list[bytes]:
-        """All accounts with prompts now, the next to be served first. Others are forgotten."""
+        """The accounts that have prompts now, in the order in which they are served. Forgets all others."""
         present = dict.fromkeys(accounts)
         known = {account: served for account, served in self._served.items() if account in present}
         least = min(known.values(), default=0.0)
-        # Counted from the least, for numbers that stay small.
+        # Counted from the least, so that the numbers stay small.
         self._served = {account: served - least for account, served in known.items()}
         self._served |= {account: 0.0 for account in present if account not in known}
         return sorted(self._served, key=self._served.__getitem__)
@@ -33,10 +34,10 @@ class PromptTurns:
 
 
 def share_out(decoding: Collection[TokenSequence], most: int) -> list[TokenSequence]:
-    """Of the sequences that decode, `most` that do so in this step: the highest priority first, and of one
-    priority as many of each account, as far as it has them. Of an account, those that have waited longest.
+    """Chooses `most` of the sequences that decode: the highest priority first, and within a priority equally
+    many of each account, as far as it has them. Of an account, those that have waited longest.
 
-    Each account has one at least.
+    Every account gets at least one, even if these are more than `most`.
     """
     if len(decoding) <= most:
         return [*decoding]

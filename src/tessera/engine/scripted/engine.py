@@ -49,16 +49,11 @@ class ScriptedTokenizer:
         self._ids = {spelling: id for id, spelling in enumerate(self._spellings)}
         longest_first = sorted(spellings, key=len, reverse=True)
         self._cut = re.compile(b"|".join([*map(re.escape, longest_first), b"."]), re.DOTALL)
-        self._control = {text: len(self._spellings) + i for i, text in enumerate(control)}
+        self.control_tokens: Mapping[str, int] = {
+            text: len(self._spellings) + i for i, text in enumerate(control)
+        }
         self._spellings += [text.encode() for text in control]
-
-    @property
-    def vocabulary_size(self) -> int:
-        return len(self._spellings)
-
-    @property
-    def control_tokens(self) -> Mapping[str, int]:
-        return self._control
+        self.vocabulary_size = len(self._spellings)
 
     def encode(self, text: str) -> list[int]:
         return [self._ids[spelling] for spelling in self._cut.findall(text.encode())]
@@ -149,7 +144,7 @@ class ScriptedEngine:
         """
         eos = {tokenizer.control_tokens[name] for name in CHATML[1:] if name in tokenizer.control_tokens}
         can: set[Feature] = {*features} if replies is None else {*features, "grammar"}
-        self._info = EngineInfo(
+        self.info = EngineInfo(
             model_id,
             context_tokens,
             tokenizer.vocabulary_size,
@@ -164,10 +159,6 @@ class ScriptedEngine:
         self.tokens_per_chunk = tokens_per_chunk
         self.reason: str | None = None
         self.n_running = self.n_finished = self.n_aborted = 0
-
-    @property
-    def info(self) -> EngineInfo:
-        return self._info
 
     def unready(self) -> str | None:
         """`reason`, which tests may set; `engine_closed` after `aclose`."""

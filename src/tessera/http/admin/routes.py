@@ -13,7 +13,7 @@ from tessera.access.keys import KeyHasher
 from tessera.access.tiers import Tiers
 from tessera.http.admin.app import peer
 from tessera.http.body import read_body
-from tessera.http.limits import HttpLimits
+from tessera.http.limits import BodyLimits
 from tessera.operator import actions, forms
 from tessera.store.database import Database, Transaction, transaction
 
@@ -21,7 +21,7 @@ F = TypeVar("F", bound=forms.Form)
 Q = TypeVar("Q", bound=forms.Query)
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
-LIMITS = HttpLimits(max_body_bytes=64 * 1024)
+LIMITS = BodyLimits(max_body_bytes=64 * 1024, body_deadline_s=30.0)
 _AT_ONCE = 2
 """Threads. They are of the pool that the whole process shares."""
 

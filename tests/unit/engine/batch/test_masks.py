@@ -81,8 +81,8 @@ def test_what_is_forced_comes_before_the_mask_after_it(grammars: GrammarCompiler
         first.accept(ord("a"))
         return Forced([ord("a")])
 
-    masks.begin(first, b"", follow)
-    masks.begin(second, b"", nothing)
+    masks.submit(first, b"", follow)
+    masks.submit(second, b"", nothing)
     settle(futures(first, second), PATIENCE_S)
     assert first.following
     assert first.following.result() == Forced([ord("a")])
@@ -98,8 +98,8 @@ def test_a_failed_follower_fails_alone(grammars: GrammarCompiler) -> None:
         failed.accept(ord("x"))
         return Forced([])
 
-    masks.begin(failed, b"", follow)
-    masks.begin(sound, b"", nothing)
+    masks.submit(failed, b"", follow)
+    masks.submit(sound, b"", nothing)
     settle(futures(failed, sound), PATIENCE_S)
     assert failed.following
     for future in (failed.following, *futures(failed)):
@@ -113,7 +113,7 @@ def test_a_bug_is_the_failure_of_its_request(grammars: GrammarCompiler) -> None:
         raise ValueError("private")
 
     masks, one = Masks(SIZE, compute=broken), made(grammars, 'start: "ab"')
-    masks.begin(one, b"", nothing)
+    masks.submit(one, b"", nothing)
     settle(futures(one), PATIENCE_S)
     with pytest.raises(GrammarFailed) as failed:
         one.take_mask()
@@ -125,11 +125,11 @@ def test_a_mask_that_takes_long_holds_up_no_other_account(grammars: GrammarCompi
     greedy = [made(grammars, 'start: "ab"') for _ in range(64)]
     for each in greedy:
         gates.close(each)
-        masks.begin(each, b"greedy", nothing)
+        masks.submit(each, b"greedy", nothing)
     gates.until_begun(1)
     for _ in range(20):
         honest = made(grammars, 'start: "ab"')
-        masks.begin(honest, b"honest", nothing)
+        masks.submit(honest, b"honest", nothing)
         settle(futures(honest), PATIENCE_S)
         assert honest.is_ready
     assert not any(each.is_ready for each in greedy)
@@ -143,10 +143,10 @@ def test_slow_requests_wait_for_each_other_and_nobody_for_them(
     for number, each in enumerate(slow):
         each.effort.add(1.0)
         gates.close(each)
-        masks.begin(each, b"%d" % number, nothing)
+        masks.submit(each, b"%d" % number, nothing)
     quick = [made(grammars, 'start: "ab"') for _ in range(9)]
     for number, each in enumerate(quick):
-        masks.begin(each, b"%d" % number, nothing)
+        masks.submit(each, b"%d" % number, nothing)
     settle(futures(*quick), PATIENCE_S)
     assert all(each.is_ready for each in quick)
     gates.until_begun(10)
@@ -160,7 +160,7 @@ def test_accounts_take_turns_at_the_slow_thread(grammars: GrammarCompiler, gates
     gate = gates.close(slow[0])
     for each, account in zip(slow, (b"a", b"a", b"a", b"b", b"c"), strict=True):
         each.effort.add(1.0)
-        masks.begin(each, account, nothing)
+        masks.submit(each, account, nothing)
     gates.until_begun(1)
     gate.set()
     settle(futures(*slow), PATIENCE_S)
@@ -173,7 +173,7 @@ def test_what_is_cancelled_is_not_computed(grammars: GrammarCompiler, gates: Gat
     gate = gates.close(first)
     for each in (first, gone, last):
         each.effort.add(1.0)
-        masks.begin(each, b"", nothing)
+        masks.submit(each, b"", nothing)
     gates.until_begun(1)
     gone.cancel()
     gate.set()
@@ -184,7 +184,7 @@ def test_what_is_cancelled_is_not_computed(grammars: GrammarCompiler, gates: Gat
 def test_the_time_of_a_mask_is_that_of_the_clock(grammars: GrammarCompiler) -> None:
     ticks = iter(np.arange(0.0, 100.0, 0.25))
     masks, one = Masks(SIZE, clock=lambda: float(next(ticks))), made(grammars, 'start: "ab"')
-    masks.begin(one, b"", nothing)
+    masks.submit(one, b"", nothing)
     settle(futures(one), PATIENCE_S)
     one.take_mask()
     assert one.effort.spent_s == 0.25
