@@ -1,7 +1,4 @@
-"""What a GGUF file says of its model, before anything of it is computed.
-
-Reading takes seconds, since a vocabulary is a hundred thousand little arrays: it is done once, at conversion.
-"""
+"""What a GGUF file says of its model, before anything of it is computed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +6,7 @@ from pathlib import Path
 from typing import cast
 
 from tessera.errors import ModelError
+from tessera.models.header import GgufHeader, read_header
 
 # Tokens that end a turn, by the metadata key that names them.
 _ENDS = ("eos_token_id", "eot_token_id", "eom_token_id")
@@ -28,10 +26,10 @@ class GgufMetadata:
 
 
 def read_metadata(path: Path) -> GgufMetadata:
-    """Read a whole and well-formed GGUF file; raises `ModelError` if it is not one."""
-    fields = _fields(path)
-    architecture = str(fields.get("general.architecture", ""))
-    length = fields.get(f"{architecture}.context_length")
+    """Reads a whole GGUF file, or the first part of one; raises `ModelError` if it is not one."""
+    header = header_of(path)
+    fields, architecture = header.fields, header.architecture
+    length = header.of_architecture("context_length")
     if not architecture or not isinstance(length, int):
         raise ModelError(f"{path} does not say its architecture and its context length.")
     template = fields.get("tokenizer.chat_template")
@@ -47,15 +45,18 @@ def read_metadata(path: Path) -> GgufMetadata:
     )
 
 
-def _fields(path: Path) -> dict[str, object]:
-    import gguf  # a third of a second, needed at conversions only
-
+def header_of(path: Path) -> GgufHeader:
+    """The header of a file; raises `ModelError` if it cannot be read, or if the file is cut off."""
     try:
-        # Building the reader also lays out every tensor, which a cut-off file does not survive.
-        reader = gguf.GGUFReader(path)
-        return {name: cast("object", field.contents()) for name, field in reader.fields.items()}
-    except Exception as error:  # the library trusts what it reads: anything may go wrong on a broken file
-        raise ModelError(f"{path} is not a GGUF file, or not a whole one: {error}") from error
+        with path.open("rb") as file:
+            header = read_header(file, str(path))
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror or error}") from error
+    if (size := path.stat().st_size) < header.end:
+        raise ModelError(
+            f"{path} is not a GGUF file, or not a whole one: it has {size} of {header.end} bytes"
+        )
+    return header
 
 
 def _token(fields: Mapping[str, object], key: str) -> str | None:
