@@ -75,7 +75,7 @@ def test_ids_are_those_of_llama_cpp(name: str) -> None:
 def test_ids_are_those_of_llama_cpp_where_it_cuts_as_the_family_does(name: str) -> None:
     encode = tokenizer(name).encode
     simple = [case for case in CASES if not is_approached(case["text"], name)]
-    assert len(simple) > 240
+    assert len(simple) > 230
     assert {c["text"]: encode(c["text"]) for c in simple if encode(c["text"]) != recorded(c, name)} == {}
 
 
