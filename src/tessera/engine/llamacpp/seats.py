@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from tessera.engine.batch.blocks import BLOCK_TOKENS
 from tessera.engine.batch.sequence import TokenSequence
+from tessera.engine.llamacpp.checkpoints import Checkpoints
 from tessera.engine.llamacpp.context import Context
 from tessera.engine.llamacpp.lanes import Lanes
 
@@ -20,10 +21,15 @@ class _Seat:
 class Seats:
     """A `Placement`. A sequence has a seat from its first pass until it gives its blocks back."""
 
-    def __init__(self, context: Context, n_seats: int, lanes: Lanes | None) -> None:
-        """Without lanes nothing is shared but between the sequences of one request."""
+    def __init__(
+        self, context: Context, n_seats: int, lanes: Lanes | None, checkpoints: Checkpoints | None
+    ) -> None:
+        """Without `lanes` nothing is shared but between the sequences of one request. `checkpoints` are those
+        of a model with recurrent states.
+        """
         self._context = context
         self._lanes = lanes
+        self._checkpoints = checkpoints
         self._free = list(range(n_seats - 1, -1, -1))
         self._seats: dict[TokenSequence, _Seat] = {}
 
@@ -37,9 +43,17 @@ class Seats:
             assert self._lanes is not None
             first = n_present // BLOCK_TOKENS
             self._lanes.fetch(seat.id, sequence.blocks[first : n_computed // BLOCK_TOKENS], first)
+            if self._checkpoints:
+                self._checkpoints.restore(sequence, seat.id)
         elif n_present > n_computed:  # of a draft, what was wrong
             self._context.remove(seat.id, n_computed)
+        seat.n_present = n_computed
         return seat.id
+
+    def copy_state(self, sequence: TokenSequence, n_tokens: int) -> None:
+        """Copies the recurrent state of the sequence, which is the one after so many of its tokens."""
+        assert self._checkpoints is not None
+        self._checkpoints.copy(sequence, n_tokens, self._seats[sequence].id)
 
     def computed(self, sequence: TokenSequence, n_tokens: int) -> None:
         """The sequence has cells for so many tokens more than it had computed."""
@@ -52,21 +66,30 @@ class Seats:
         self._context.copy(source.id, seat.id)
 
     def resume(self, sequence: TokenSequence, blocks: Sequence[int]) -> int:
-        return len(blocks)
+        return self._checkpoints.resume(sequence, blocks) if self._checkpoints else len(blocks)
 
     def keep(self, sequence: TokenSequence, index: int, block: int) -> bool:
         if self._lanes is None:
             return False
-        if block != sequence.blocks[index]:
-            return True
-        before = sequence.blocks[index - 1] if index else None
-        return self._lanes.keep(self._seats[sequence].id, block, index, before)
+        seat = self._seats[sequence]
+        if block == sequence.blocks[index]:
+            before = sequence.blocks[index - 1] if index else None
+            if not self._lanes.keep(seat.id, block, index, before):
+                return False
+        if self._checkpoints:
+            is_there = seat.n_present == (index + 1) * BLOCK_TOKENS
+            self._checkpoints.keep(sequence, index, block, seat.id if is_there else None)
+        return True
 
     def drop(self, block: int) -> None:
         if self._lanes:
             self._lanes.drop(block)
+        if self._checkpoints:
+            self._checkpoints.drop(block)
 
     def leave(self, sequence: TokenSequence) -> None:
+        if self._checkpoints:
+            self._checkpoints.leave(sequence)
         if seat := self._seats.pop(sequence, None):
             self._context.remove(seat.id)
             self._free.append(seat.id)
