@@ -103,6 +103,26 @@ class Settings:
         "auto", choice("auto", "f32"), "f32 computes exactly, auto what the processor is fastest at."
     )
     threads: int = setting(0, integer(0, 1024), "Threads of the engine; 0 takes every core.")
+    llama_library: Path | None = setting(  # noqa: RUF009 - a dataclass field
+        None, FOLDER, "Library of llama.cpp; without one, that of llama-cpp-python or xllamacpp."
+    )
+    gpu_layers: int | None = setting(
+        None, integer(0, 1024), "Layers that llama.cpp computes on GPUs; without it, as many as fit."
+    )
+    cpu_experts: int = setting(
+        0,
+        integer(0, 1024),
+        "Layers whose experts llama.cpp keeps in the processor's memory, from the first on.",
+    )
+    kv_type: Literal["f16", "q8_0"] = setting(
+        "f16", choice("f16", "q8_0"), "How llama.cpp stores keys and values; q8_0 takes half the memory."
+    )
+    state_bytes: int = setting(
+        2**31, size(2**20), "Memory for the recurrent states of hybrid models in llama.cpp."
+    )
+    exact: bool = setting(
+        False, SWITCH, "llama.cpp gives the same tokens whatever else runs; it then shares no prefixes."
+    )
     scripted_tokens_per_s: float = setting(
         100.0, number(0, 1e6), "The pace of the scripted engine, per sequence; 0 is at once."
     )
@@ -191,6 +211,12 @@ MODEL_SETTINGS = (
     "step_gap_s",
     "precision",
     "threads",
+    "llama_library",
+    "gpu_layers",
+    "cpu_experts",
+    "kv_type",
+    "state_bytes",
+    "exact",
     "scripted_tokens_per_s",
     "engine_hang_s",
 )

@@ -1,12 +1,13 @@
 """The engines, by the name that the setting `engine` gives."""
 
+from tessera.engine.llamacpp.row import LLAMACPP
 from tessera.engine.openvino.row import OPENVINO
 from tessera.engine.row import EngineRow
 from tessera.engine.scripted.row import SCRIPTED
 from tessera.errors import StartupError
 from tessera.settings import Settings
 
-ENGINES: dict[str, EngineRow] = {"openvino": OPENVINO, "scripted": SCRIPTED}
+ENGINES: dict[str, EngineRow] = {"openvino": OPENVINO, "llamacpp": LLAMACPP, "scripted": SCRIPTED}
 
 
 def engine_row(settings: Settings) -> EngineRow:

