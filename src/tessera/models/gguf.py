@@ -1,6 +1,7 @@
 """What a GGUF file says of its model, before anything of it is computed."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -10,6 +11,34 @@ from tessera.models.header import GgufHeader, read_header
 
 # Tokens that end a turn, by the metadata key that names them.
 _ENDS = ("eos_token_id", "eot_token_id", "eom_token_id")
+
+
+_PART = re.compile(r"(.*-)(\d{5})-of-(\d{5})\.gguf")
+
+
+def models_among(names: Iterable[str]) -> dict[str, list[str]]:
+    """The GGUF models among files, each by its first part, with all parts that it should have. Projectors of
+    images are no models.
+    """
+    found: dict[str, list[str]] = {}
+    for name in sorted(names):
+        part = _PART.fullmatch(name)
+        if not name.endswith(".gguf") or name.rpartition("/")[2].startswith("mmproj"):
+            continue
+        if part is None:
+            found[name] = [name]
+        elif int(part[2]) == 1:
+            found[name] = [f"{part[1]}{i:05}-of-{part[3]}.gguf" for i in range(1, int(part[3]) + 1)]
+    return found
+
+
+def parts_of(path: Path) -> list[Path]:
+    """All parts of a file, in order, of which `path` is the first; raises `ModelError` if one is missing."""
+    [names] = models_among([path.name]).values() or [[path.name]]
+    paths = [path.with_name(name) for name in names]
+    if missing := [part for part in paths if not part.is_file()]:
+        raise ModelError(f"{missing[0]} is missing, a part of {path.name}.")
+    return paths
 
 
 @dataclass(frozen=True, slots=True)

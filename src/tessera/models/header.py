@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import BinaryIO
+from typing import Protocol
 
 import numpy as np
 
@@ -71,7 +71,13 @@ class GgufHeader:
         return self.fields.get(f"{self.architecture}.{key}")
 
 
-def read_header(file: BinaryIO, name: str) -> GgufHeader:
+class Readable(Protocol):
+    """Gives fewer bytes than it is asked for only at its end."""
+
+    def read(self, n_bytes: int, /) -> bytes: ...
+
+
+def read_header(file: Readable, name: str) -> GgufHeader:
     """Reads from the beginning of a file; raises `ModelError`, which calls the file `name`."""
     try:
         return _read(_Reader(file))
@@ -80,7 +86,7 @@ def read_header(file: BinaryIO, name: str) -> GgufHeader:
 
 
 class _Reader:
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: Readable) -> None:
         self._file = file
         self.position = 0
 

@@ -9,6 +9,8 @@ from tessera.engine.llamacpp.files import GGUF, gguf_paths
 from tessera.engine.row import EngineRow, Hosted
 from tessera.models.cache import Cache
 from tessera.models.folder import TOKENIZER
+from tessera.models.machine import memory_bytes
+from tessera.models.memory import Budget
 from tessera.models.progress import Progress
 from tessera.models.resolve import resolve
 from tessera.models.source import ModelSource
@@ -25,7 +27,8 @@ ENVIRONMENT = {"GGML_NO_BACKTRACE": "1", "GOMP_SPINCOUNT": "10000"}
 
 
 def _prepare(settings: Settings, cache: Cache, progress: Progress) -> ModelSource:
-    return resolve(settings.model, cache, progress, GGUF, offline=settings.offline)
+    budget = Budget(memory_bytes(), settings.kv_cache_bytes, settings.state_bytes)
+    return resolve(settings.model, cache, progress, GGUF, offline=settings.offline, budget=budget)
 
 
 def _tokenizer(source: ModelSource) -> HfTokenizer:
