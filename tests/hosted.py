@@ -81,6 +81,10 @@ def private(start: Start, *, hang_s: float = 30.0, command: Sequence[str] | None
     return PrivateEngine(EngineProcess(start, hang_s=hang_s, command=command))
 
 
+# What makes the same tokens come whatever else runs, by the fixture of the engine.
+EXACT: dict[str, dict[str, Any]] = {"openvino_start": {"precision": "f32"}, "llama_start": {"exact": True}}
+
+
 def core_of(start: Start, **how: Any) -> BatchCore:
     """The core of the CPU engine, in this process."""
     return open_core(start.served, start.options, **how)

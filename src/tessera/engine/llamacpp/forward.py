@@ -48,6 +48,7 @@ class LlamaForward:
         self.max_sequences, self.context_tokens = sizes.n_seats, sizes.context_tokens
         self.vocabulary_size = model.vocabulary_size
         self.block_bytes = measured.cell_bytes * BLOCK_TOKENS
+        self.state_bytes = measured.state_bytes
         self.context = Context(model, sizes.context)
         lanes, self._checkpoints = None, None
         if sizes.n_lanes:
