@@ -69,10 +69,16 @@ _HTML = re.compile(
 )
 
 
+def is_mere_text(content: str) -> bool:
+    """Whether a token that was added to a vocabulary, and that is not called special, is ordinary text: white
+    space, a letter (DeepSeek), or HTML (Gemma).
+    """
+    text = content.replace("▁", " ").strip()
+    return len(text) < 2 or _HTML.fullmatch(text) is not None
+
+
 def _is_text(token: tokenizers.AddedToken) -> bool:
-    """Some vocabularies add ordinary text as tokens: white space, letters (DeepSeek), HTML (Gemma)."""
-    text = token.content.replace("▁", " ").strip()
-    return not token.special and (len(text) < 2 or _HTML.fullmatch(text) is not None)
+    return not token.special and is_mere_text(token.content)
 
 
 def _ordinary(spec: _Spec, control: Mapping[str, int], texts: Mapping[str, int]) -> _Spec:
