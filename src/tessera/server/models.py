@@ -141,7 +141,7 @@ def read_blueprint(plan: ModelPlan) -> Blueprint:
     """Reads the model's tokenizer and finds its format; raises `StartupError`."""
     settings, source = plan.settings, plan.source
     row = engine_row(settings)
-    tokenizer = row.tokenizer(source)
+    tokenizer = row.tokenizer(settings, source)
     if source.family is not None:
         return Blueprint(settings, source, row, tokenizer, FORMATS[source.family], None)
     chat_format, template = find_format(

@@ -288,12 +288,8 @@ def test_a_killed_download_of_a_large_file_is_gone_on_with(
     second = "m-Q4_0-00002-of-00002.gguf"
     hub.stalls_in, hub.stalls_at = second, 5 * 2**20
     first = start("models", "pull", "org/ir:Q4_0", HF_ENDPOINT=hub.url, **LLAMACPP)
-    wait_for(
-        lambda: any(
-            path.stat().st_size >= 2**22 for path in (tmp_path / "cache").rglob("*.partial") if path.is_file()
-        ),
-        60,
-    )
+    cache = tmp_path / "cache"
+    wait_for(lambda: any(path.stat().st_size >= 2**22 for path in cache.rglob(f"{second}.partial")), 60)
     first.kill()
     first.wait()
     hub.stalls_in = None

@@ -13,7 +13,9 @@ from tessera.engine.batch.masks import Clock, Compute, compute_mask
 from tessera.engine.batch.memory import Measure, heap_bytes
 from tessera.engine.llamacpp.config import LlamaOptions
 from tessera.engine.llamacpp.forward import LlamaForward
+from tessera.engine.llamacpp.vocabulary import open_tokenizer
 from tessera.text.hf import HfTokenizer
+from tessera.text.tokenizer import Tokenizer
 
 
 def open_core(
@@ -30,7 +32,7 @@ def open_core(
     return BatchCore(
         replace(served, max_sequences=forward.max_sequences, context_tokens=forward.context_tokens),
         forward,
-        HfTokenizer.from_file(Path(config.tokenizer_json)),
+        _tokenizer(config),
         step_tokens=config.step_tokens,
         step_gap_s=config.step_gap_s,
         grammar_bytes=config.grammar_bytes,
@@ -38,4 +40,12 @@ def open_core(
         compute=compute,
         clock=clock,
         measure=measure,
+    )
+
+
+def _tokenizer(config: LlamaOptions) -> Tokenizer:
+    if config.tokenizer_json is not None:
+        return HfTokenizer.from_file(Path(config.tokenizer_json))
+    return open_tokenizer(
+        Path(config.library) if config.library else None, [Path(path) for path in config.ggufs]
     )

@@ -2,10 +2,13 @@
 
 import ctypes as c
 import importlib.util
+import sys
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Literal
+
+import msgspec
 
 from tessera.engine.llamacpp.api import Api
 from tessera.errors import StartupError
@@ -62,7 +65,7 @@ def open_library(explicit: Path | None) -> tuple[Library, Api]:
     """The same, with its functions."""
     name, path = _locate(explicit)
     api = Api(path)
-    package = "" if name == "library" else _version(name)
+    package = _version(name, path)
     library = Library(
         name=name,
         version=f"{package} ({api.version})" if package else api.version,
@@ -77,7 +80,8 @@ def _locate(explicit: Path | None) -> tuple[str, Path]:
     if explicit is not None:
         if not explicit.is_file():
             raise StartupError(f"llama_library is {explicit}: there is no such file.")
-        return "library", explicit.resolve()
+        path = explicit.resolve()
+        return next((name for name in PACKAGES if _package_folder(name, path)), "library"), path
     for name, (package, files) in PACKAGES.items():
         spec = importlib.util.find_spec(package)
         for folder in spec.submodule_search_locations or () if spec else ():
@@ -90,11 +94,27 @@ def _locate(explicit: Path | None) -> tuple[str, Path]:
     )
 
 
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
+def library_in(folder: Path) -> Path | None:
+    """The library of a package that lies in `folder`, if there is one."""
+    for package, files in PACKAGES.values():
+        for file in files:
+            if (path := folder / package / file).is_file():
+                return path
+    return None
+
+
+def _package_folder(name: str, path: Path) -> Path | None:
+    """The folder that the package was installed into, if the file is its library."""
+    package, files = PACKAGES[name]
+    return next(
+        (path.parents[file.count("/") + 1] for file in files if path.match(f"{package}/{file}")), None
+    )
+
+
+def _version(package: str, path: Path) -> str:
+    folder = _package_folder(package, path) if package in PACKAGES else None
+    found = distributions(name=package, path=[str(folder)]) if folder else ()
+    return next((distribution.version for distribution in found), "")
 
 
 def _devices(api: Api) -> list[Device]:
@@ -119,3 +139,16 @@ def _features(info: str) -> tuple[str, ...]:
     """Of "CPU : AVX = 1 | AVX2 = 1 | …" the names that are on."""
     pairs = (part.rpartition(":")[2].split("=") for part in info.split("|"))
     return tuple(pair[0].strip() for pair in pairs if len(pair) == 2 and pair[1].strip() == "1")
+
+
+def main() -> None:
+    """Prints as JSON what the library is that is named on the command line, or the one that is used."""
+    explicit = Path(sys.argv[1]) if sys.argv[1:] else None
+    try:
+        print(msgspec.json.encode(find_library(explicit)).decode())
+    except StartupError as error:
+        sys.exit(error.message)
+
+
+if __name__ == "__main__":
+    main()

@@ -6,6 +6,7 @@ from pathlib import Path
 from tessera.core.generation import Feature
 from tessera.engine.llamacpp.config import LlamaOptions
 from tessera.engine.llamacpp.files import GGUF, gguf_paths
+from tessera.engine.llamacpp.install import installed_library
 from tessera.engine.row import EngineRow, Hosted
 from tessera.models.cache import Cache
 from tessera.models.folder import TOKENIZER
@@ -16,6 +17,7 @@ from tessera.models.resolve import resolve
 from tessera.models.source import ModelSource
 from tessera.settings import Settings
 from tessera.text.hf import HfTokenizer
+from tessera.text.tokenizer import Tokenizer
 
 FACTORY = "tessera.engine.llamacpp.core:open_core"
 FEATURES: frozenset[Feature] = frozenset({"grammar", "logprobs", "n", "thinking_budget"})
@@ -31,15 +33,25 @@ def _prepare(settings: Settings, cache: Cache, progress: Progress) -> ModelSourc
     return resolve(settings.model, cache, progress, GGUF, offline=settings.offline, budget=budget)
 
 
-def _tokenizer(source: ModelSource) -> HfTokenizer:
-    return HfTokenizer.from_file(_folder(source) / TOKENIZER)
+def _tokenizer(settings: Settings, source: ModelSource) -> Tokenizer:
+    path = _folder(source) / TOKENIZER
+    if path.is_file():
+        return HfTokenizer.from_file(path)
+    from tessera.engine.llamacpp.vocabulary import open_tokenizer  # loads the library into this process
+
+    return open_tokenizer(_library(settings), gguf_paths(_folder(source)))
+
+
+def _library(settings: Settings) -> Path | None:
+    return settings.llama_library or installed_library()
 
 
 def _options(settings: Settings, source: ModelSource) -> dict[str, object]:
+    library, tokenizer = _library(settings), _folder(source) / TOKENIZER
     options = LlamaOptions(
         ggufs=[str(path) for path in gguf_paths(_folder(source))],
-        tokenizer_json=str(_folder(source) / TOKENIZER),
-        library=settings.llama_library and str(settings.llama_library),
+        tokenizer_json=str(tokenizer) if tokenizer.is_file() else None,
+        library=library and str(library),
         kv_cache_bytes=settings.kv_cache_bytes,
         state_bytes=settings.state_bytes,
         grammar_bytes=settings.grammar_bytes,

@@ -26,7 +26,7 @@ def _prepare(settings: Settings, cache: Cache, progress: Progress) -> ModelSourc
     return resolve(settings.model, cache, progress, IR, offline=settings.offline, budget=budget)
 
 
-def _tokenizer(source: ModelSource) -> HfTokenizer:
+def _tokenizer(settings: Settings, source: ModelSource) -> HfTokenizer:
     return HfTokenizer.from_file(_folder(source) / TOKENIZER)
 
 
