@@ -78,9 +78,9 @@ class Settings:
         None, MODELS, "Several models in place of one, each with settings of its own: see Several models."
     )
     engine: str = setting(
-        "openvino",
+        "auto",
         NAME,
-        "What computes; scripted answers without a model: a sentence, or the shortest reply of a schema.",
+        "What computes; auto chooses by the model: see Models. scripted answers without a model: a sentence, or the shortest reply of a schema.",
     )
     engine_python: Path | None = setting(  # noqa: RUF009 - a dataclass field
         None, FOLDER, "Python of the environment that the engine runs in; without one, the server's own."

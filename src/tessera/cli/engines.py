@@ -9,9 +9,11 @@ from tessera.cli.progress import TerminalProgress
 from tessera.engine.llamacpp.install import (
     Backend,
     describe_library,
-    install as install_library,
     install_link,
     installed_library,
+)
+from tessera.engine.llamacpp.install import (
+    install as install_library,
 )
 from tessera.engine.llamacpp.library import Device, Library
 from tessera.engine.registry import ENGINES

@@ -55,10 +55,32 @@ class Fetched:
     hashes: Mapping[str, str]
 
 
+_ANY_GGUF = WeightsForm("GGUF", ("…",), "", lambda path, folder: None)
+"""A form in which no folder is."""
+
 Check: TypeAlias = Callable[[str, Sequence[GgufHeader], Mapping[str, int]], None]
 """Gets the name of a GGUF model, the headers of its parts, and the bytes of all models beside it. Raises
 `ModelError` if it is not to be fetched.
 """
+
+
+def remote_headers(hub_id: HubId, progress: Progress) -> list[GgufHeader]:
+    """The headers of a GGUF model's parts, of which nothing else is fetched; none if no part of a GGUF file's
+    name is given and the repository has OpenVINO IR. Raises `ModelError`.
+    """
+    import httpx2
+    from huggingface_hub import HfApi
+
+    try:
+        found = HfApi().model_info(hub_id.repository, revision=hub_id.revision, files_metadata=True)
+        files = _files(found)
+        if hub_id.gguf is None and "openvino_model.xml" in files:
+            return []
+        names = choose_files(hub_id, files, _ANY_GGUF)
+        with progress.stage(f"Reading the header of {names[0]}"):
+            return [remote_header(_url(hub_id, found, name), name) for name in names]
+    except (OSError, ValueError, httpx2.HTTPError) as error:
+        _refuse(hub_id, error)
 
 
 def fetch(hub_id: HubId, folder: Path, progress: Progress, form: WeightsForm, check: Check) -> Fetched:

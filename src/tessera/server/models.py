@@ -11,7 +11,7 @@ from tessera.engine.host.client import HostedEngine
 from tessera.engine.host.frames import Start
 from tessera.engine.host.private import PrivateEngine
 from tessera.engine.host.process import EngineProcess, worker_command
-from tessera.engine.registry import engine_row
+from tessera.engine.registry import engine_row, with_engine
 from tessera.engine.row import EngineRow, Hosted, InProcess
 from tessera.errors import StartupError
 from tessera.formats.base import ChatFormat, SamplingDefaults
@@ -199,7 +199,9 @@ def _private(plan: ModelPlan) -> Model:
 
 
 def _prepare(settings: Settings, progress: Progress) -> ModelPlan:
-    source = engine_row(settings).prepare(settings, open_cache(settings), progress)
+    cache = open_cache(settings)
+    settings = with_engine(settings, cache, progress)
+    source = engine_row(settings).prepare(settings, cache, progress)
     return ModelPlan(settings, source)
 
 

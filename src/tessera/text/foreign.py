@@ -1,9 +1,9 @@
 """A tokenizer that another library computes, for vocabularies that `gguf` cannot build.
 
 Such a library may turn a text that is spelled like a control token into that token. Here it never does: the
-text is then cut within the spelling, and each piece is encoded by itself. All other ids are the library's. The
-limits: where a vocabulary puts a blank before every text, there is one at each cut; and nothing is normalised
-that the library does not normalise.
+text is then cut within the spelling, and each piece is encoded by itself. All other ids are the library's.
+Its limits are: where a vocabulary puts a blank before every text, there is one at each cut; and a text is
+normalised as the library does it, not as the model's own tokenizer would.
 """
 
 import re
@@ -48,7 +48,7 @@ class ForeignTokenizer:
         return self._spelled[token_id] if 0 <= token_id < len(self._spelled) else b""
 
     def _cut(self, text: str) -> list[str]:
-        """Pieces none of which holds the whole spelling of a control token that is longer than a character."""
+        """Pieces without the whole spelling of a control token, except one of a single character."""
         starts = [found.start() + 1 for found in self._spellings.finditer(text)] if self._spellings else []
         return [text[a:b] for a, b in zip([0, *starts], [*starts, len(text)], strict=True)]
 

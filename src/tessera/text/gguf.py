@@ -21,6 +21,12 @@ class UnknownTokenizer(StartupError):
     """The file names a tokenizer that is not known here. The library that reads the weights may know it."""
 
 
+def knows_tokenizer(metadata: Mapping[str, object]) -> bool:
+    """Whether `tokenizer_from_gguf` can build the tokenizer, if the file is all right."""
+    kind = metadata.get("tokenizer.ggml.model")
+    return kind in _MODELS and (kind != "gpt2" or metadata.get("tokenizer.ggml.pre", "default") in SPLITTINGS)
+
+
 def tokenizer_from_gguf(metadata: Mapping[str, object]) -> tokenizers.Tokenizer:
     """Builds the tokenizer of a GGUF file from its key-value pairs. Arrays are sequences of plain values.
 

@@ -10,11 +10,12 @@ KvType = Literal["f16", "q8_0"]
 class LlamaOptions:
     """The files of one model, its budgets, and where it is computed.
 
-    `ggufs` are the parts of the model in their order, `tokenizer_json` is the path of its tokenizer, for
-    grammars; without one, the library's own is used. `library` is the path of the library, None for the one that a package brings. `state_bytes`
-    bounds the recurrent states of a hybrid model. `gpu_layers` are computed on GPUs, None for as many as fit;
-    the experts of the first `cpu_experts` layers stay in the processor's memory. An `exact` engine gives the
-    same tokens whatever else runs, and shares no prefixes. The others are those of `OpenVinoOptions`.
+    `ggufs` are the parts of the model in their order; `tokenizer_json` is the path of its tokenizer, for
+    grammars, or None to use the library's own. `library` is the path of the library, None for the one that a
+    package brings. `state_bytes` bounds the recurrent states of a hybrid model. `gpu_layers` are computed on
+    GPUs, None for as many as fit; the experts of the first `cpu_experts` layers stay in the processor's
+    memory. An `exact` engine gives the same tokens whatever else runs, and shares no prefixes. The others are
+    those of `OpenVinoOptions`.
     """
 
     ggufs: list[str]

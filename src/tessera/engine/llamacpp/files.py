@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from tessera.models.choice import GGUF_SUFFIX
 from tessera.models.gguf import parts_of
 from tessera.models.source import WeightsForm
 
@@ -26,6 +27,6 @@ GGUF = WeightsForm(
     files=(NAMES,),
     export="Name a GGUF file.",
     convert=refer,
-    entry_suffix=".gguf",
+    entry_suffix=GGUF_SUFFIX,
     has_tokenizer=True,
 )

@@ -1,10 +1,10 @@
 """Gets a library of llama.cpp into a folder of its own, where the engine finds it.
 
-    <data directory>/engines/llamacpp/   what a package brings, or a link to a library of the operator's
+    <data directory>/engines/llamacpp/   a package, or a link to a library of the operator's
 
-Where there is a compiler, llama-cpp-python is built, since a library that is built where it runs uses all that
-the processor can do; elsewhere, the wheel of xllamacpp is taken. Only the library of the package is used. It
-replaces an earlier one once its layout is known to be one that the engine can use.
+Where there is a compiler, llama-cpp-python is built, since a library that is built where it runs uses all
+that the processor can do; elsewhere, the wheel of xllamacpp is taken. Of a package only the library is used.
+It replaces an earlier one after its layout has been checked.
 """
 
 import os
@@ -19,7 +19,7 @@ from typing import Literal
 import msgspec
 import platformdirs
 
-from tessera.engine.llamacpp.library import Library, library_in
+from tessera.engine.llamacpp.library import Library, library_in, locate
 from tessera.errors import CommandError, StartupError
 from tessera.models.progress import Progress, watching
 from tessera.processes import children
@@ -51,6 +51,15 @@ def installed_library() -> Path | None:
     if (link := folder / _LINK).exists():
         return link.resolve()
     return library_in(folder)
+
+
+def has_library(explicit: Path | None) -> bool:
+    """Whether there is a library, which may yet be one that cannot be used."""
+    try:
+        locate(explicit or installed_library())
+    except StartupError:
+        return False
+    return True
 
 
 def install(backend: Backend | None, progress: Progress) -> Library:
@@ -98,7 +107,11 @@ def describe_library(path: Path | None) -> Library:
     lines = [line for line in done.stderr.splitlines() if line.strip()]
     if done.returncode:
         raise StartupError(lines[-1] if lines else f"{path} could not be loaded.")
-    return msgspec.json.decode(done.stdout.splitlines()[-1], type=Library)
+    return msgspec.json.decode(done.stdout.splitlines()[-1], type=Library, dec_hook=_decode)
+
+
+def _decode(kind: type[Path], text: str) -> Path:
+    return kind(text)
 
 
 def _work_folder() -> Path:

@@ -63,7 +63,7 @@ def find_library(explicit: Path | None) -> Library:
 
 def open_library(explicit: Path | None) -> tuple[Library, Api]:
     """The same, with its functions."""
-    name, path = _locate(explicit)
+    name, path = locate(explicit)
     api = Api(path)
     package = _version(name, path)
     library = Library(
@@ -76,7 +76,8 @@ def open_library(explicit: Path | None) -> tuple[Library, Api]:
     return library, api
 
 
-def _locate(explicit: Path | None) -> tuple[str, Path]:
+def locate(explicit: Path | None) -> tuple[str, Path]:
+    """The name of the library, as `Library` has it, and its path; raises `StartupError` if there is none."""
     if explicit is not None:
         if not explicit.is_file():
             raise StartupError(f"llama_library is {explicit}: there is no such file.")
@@ -145,7 +146,7 @@ def main() -> None:
     """Prints as JSON what the library is that is named on the command line, or the one that is used."""
     explicit = Path(sys.argv[1]) if sys.argv[1:] else None
     try:
-        print(msgspec.json.encode(find_library(explicit)).decode())
+        print(msgspec.json.encode(find_library(explicit), enc_hook=str).decode())
     except StartupError as error:
         sys.exit(error.message)
 
