@@ -80,7 +80,8 @@ class Settings:
     engine: str = setting(
         "auto",
         NAME,
-        "What computes; auto chooses by the model: see Models. scripted answers without a model: a sentence, or the shortest reply of a schema.",
+        "What computes: auto chooses by the model, see Models; scripted answers without a model: a "
+        "sentence, or the shortest reply of a schema.",
     )
     engine_python: Path | None = setting(  # noqa: RUF009 - a dataclass field
         None, FOLDER, "Python of the environment that the engine runs in; without one, the server's own."

@@ -75,8 +75,8 @@ def _memory(needs: ModelNeeds, settings: Settings, machine: Machine) -> list[str
         n_tokens = int(settings.kv_cache_bytes / n_bytes)
         whole = show_gib(n_bytes * needs.context_tokens)
         lines.append(
-            f"KV cache, {kv_type}\t{n_bytes / 1024:,.1f} KiB for each token: kv_cache_bytes holds {n_tokens:,}, "
-            f"the whole context of {needs.context_tokens:,} takes {whole}"
+            f"KV cache, {kv_type}\t{n_bytes / 1024:,.1f} KiB for each token: kv_cache_bytes holds "
+            f"{n_tokens:,}, the whole context of {needs.context_tokens:,} takes {whole}"
         )
     if needs.state_bytes:
         lines.append(f"State\t{needs.state_bytes / 2**20:,.1f} MiB for each sequence")

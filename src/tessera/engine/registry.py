@@ -36,6 +36,12 @@ def with_engine(settings: Settings, cache: Cache, progress: Progress) -> Setting
     return replace(settings, engine=choice.engine)
 
 
+def check_engine(settings: Settings) -> None:
+    """Raises `StartupError` unless the settings name an engine, or leave it open."""
+    if settings.engine != AUTO:
+        engine_row(settings)
+
+
 def engine_row(settings: Settings) -> EngineRow:
     """The row of the engine that the settings name; raises `StartupError`."""
     row = ENGINES.get(settings.engine)
