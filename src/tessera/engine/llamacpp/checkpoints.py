@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from tessera.engine.batch.blocks import BLOCK_TOKENS
 from tessera.engine.batch.sequence import TokenSequence
-from tessera.engine.llamacpp.context import Context
+from tessera.engine.llamacpp.context import Cells
 
 # The next turn of a conversation differs from this one's prompt in what the template puts before the reply.
 _TEMPLATE_TOKENS = 16
@@ -42,8 +42,8 @@ class _Course:
 class Checkpoints:
     """States by block; `most_bytes` of them, least recently used out first."""
 
-    def __init__(self, context: Context, most_bytes: int) -> None:
-        self._context = context
+    def __init__(self, cells: Cells, most_bytes: int) -> None:
+        self._cells = cells
         self._most_bytes = most_bytes
         self._states: OrderedDict[int, mmap.mmap] = OrderedDict()
         self._n_bytes = 0
@@ -66,7 +66,7 @@ class Checkpoints:
         """Gives the seat the state of the blocks that its sequence has taken over."""
         course = self._courses[sequence]
         assert course.resumed is not None
-        self._context.set_state(seat, course.resumed)
+        self._cells.set_state(seat, course.resumed)
         course.resumed = None
 
     def cuts(self, sequence: TokenSequence, n_tokens: int) -> list[int]:
@@ -77,7 +77,7 @@ class Checkpoints:
     def copy(self, sequence: TokenSequence, n_tokens: int, seat: int) -> None:
         """Copies the seat's state, which is the one after so many of its tokens."""
         course = self._courses.setdefault(sequence, _Course())
-        course.copied[n_tokens] = self._context.state(seat)
+        course.copied[n_tokens] = self._cells.state(seat)
 
     def keep(self, sequence: TokenSequence, index: int, block: int, seat: int | None) -> None:
         """Keeps the state after block `index` of the sequence, if it is one to keep; the seat has it, or else
@@ -90,7 +90,7 @@ class Checkpoints:
             self._states.move_to_end(block)
             return
         if state is None and seat is not None and self._is_wanted(sequence, course, end):
-            state = self._context.state(seat)
+            state = self._cells.state(seat)
         if state is None:
             return
         course.n_last = end

@@ -5,6 +5,7 @@ import mmap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,8 +74,31 @@ class ContextParams:
     exact: bool = False
 
 
+class Cells(Protocol):
+    """The memory of a context."""
+
+    def copy(self, source: int, target: int, start: int = -1, end: int = -1) -> None:
+        """The cells of `source` in this range of positions belong to `target`, too; -1 is no bound.
+
+        The recurrent state is that of the whole sequence, whatever the range.
+        """
+        ...
+
+    def remove(self, id: int, start: int = -1, end: int = -1) -> None:
+        """The cells in this range of positions do not belong to the id any more."""
+        ...
+
+    def state(self, id: int) -> mmap.mmap:
+        """A copy of the recurrent state of a sequence."""
+        ...
+
+    def set_state(self, id: int, state: mmap.mmap) -> None:
+        """Gives a sequence, which has the cells for it, a state that was copied."""
+        ...
+
+
 class Context:
-    """Cells, and the buffers of a pass. Not thread-safe: one call at a time."""
+    """A `Cells`, and the buffers of a pass. Not thread-safe: one call at a time."""
 
     def __init__(self, model: Model, params: ContextParams) -> None:
         """Raises `StartupError` if there is not enough memory."""
@@ -104,6 +128,13 @@ class Context:
             raise StartupError(
                 f"llama.cpp cannot make a context of {params.n_cells} tokens: {_complaint(api)}"
             )
+        each = params.n_cells // params.n_ids if params.exact else params.n_cells
+        if (given := api.llama_n_ctx_seq(self._handle)) != each:
+            # The defaults of some fields are alike, so that their order is only seen here.
+            raise StartupError(
+                f"llama.cpp {api.version} gives a sequence {given} tokens instead of {each}: the layout of "
+                "llama_context_params is another than it seemed."
+            )
         self._memory = api.llama_get_memory(self._handle)
         self._tokens = _TokenArrays(params.n_tokens)
 
@@ -122,19 +153,13 @@ class Context:
         return np.ctypeslib.as_array(buffer).reshape(n_sampled, width)
 
     def copy(self, source: int, target: int, start: int = -1, end: int = -1) -> None:
-        """The cells of `source` in this range of positions belong to `target`, too; -1 is no bound.
-
-        The recurrent state is that of the whole sequence, whatever the range.
-        """
         self._api.llama_memory_seq_cp(self._memory, source, target, start, end)
 
     def remove(self, id: int, start: int = -1, end: int = -1) -> None:
-        """The cells in this range of positions do not belong to the id any more."""
         if not self._api.llama_memory_seq_rm(self._memory, id, start, end):
             raise RuntimeError(f"llama.cpp cannot remove {start} to {end} of a sequence")
 
     def state(self, id: int) -> mmap.mmap:
-        """A copy of the recurrent state of a sequence."""
         n_bytes = self.state_bytes(id)
         state = mmap.mmap(-1, n_bytes)  # beside the heap, whose growth counts as that of grammars
         at = c.addressof(c.c_char.from_buffer(state))
@@ -144,7 +169,6 @@ class Context:
         return state
 
     def set_state(self, id: int, state: mmap.mmap) -> None:
-        """Gives a sequence, which has the cells for it, a state that was copied."""
         at = c.addressof(c.c_char.from_buffer(state))
         if not self._api.llama_state_seq_set_data_ext(self._handle, at, len(state), id, PARTIAL_ONLY):
             raise RuntimeError("llama.cpp did not take a state back")

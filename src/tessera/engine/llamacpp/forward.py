@@ -1,6 +1,5 @@
 """A forward pass in llama.cpp, over a plan of `BatchCore`."""
 
-import logging
 import math
 import os
 import time
@@ -18,13 +17,12 @@ from tessera.engine.batch.sequence import TokenSequence
 from tessera.engine.batch.siblings import share_blocks
 from tessera.engine.llamacpp.checkpoints import Checkpoints
 from tessera.engine.llamacpp.config import LlamaOptions
-from tessera.engine.llamacpp.context import Context, Model, Span
+from tessera.engine.llamacpp.context import Context, Span
 from tessera.engine.llamacpp.lanes import Lanes
 from tessera.engine.llamacpp.library import open_library
+from tessera.engine.llamacpp.loading import load
 from tessera.engine.llamacpp.seats import Seats
 from tessera.engine.llamacpp.sizes import divide, measure
-
-_logger = logging.getLogger(__name__)
 
 _N_TIMED = 3
 
@@ -34,8 +32,8 @@ class LlamaForward:
 
     def __init__(self, options: LlamaOptions, served: EngineInfo) -> None:
         """Raises `StartupError` for a library, a model or a budget that does not do."""
-        _library, api = open_library(Path(options.library) if options.library else None)
-        model = Model(api, [Path(path) for path in options.ggufs], {})
+        library, api = open_library(Path(options.library) if options.library else None)
+        model = load(library, api, options, served)
         measured = measure(model, options)
         sizes = divide(
             options,

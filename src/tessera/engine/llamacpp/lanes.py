@@ -7,17 +7,17 @@ by a range of one lane. No cell is ever copied.
 from collections.abc import Sequence
 
 from tessera.engine.batch.blocks import BLOCK_TOKENS
-from tessera.engine.llamacpp.context import Context
+from tessera.engine.llamacpp.context import Cells
 
 
 class Lanes:
-    """Lanes of a context. `empty` is an id that never has anything, for a context with recurrent states.
+    """`empty` is an id that never has anything, for cells of a model with recurrent states.
 
     Each index holds as many blocks as there are lanes.
     """
 
-    def __init__(self, context: Context, lanes: range, empty: int | None = None) -> None:
-        self._context = context
+    def __init__(self, cells: Cells, lanes: range, empty: int | None = None) -> None:
+        self._cells = cells
         self._lanes = lanes
         self._empty = empty
         self._places: dict[int, tuple[int, int]] = {}  # lane and index of each block
@@ -37,9 +37,9 @@ class Lanes:
         lane = near[0] if near and near[0] in free else min(free)
         free.discard(lane)
         self._places[block] = lane, index
-        self._context.copy(seat, lane, *_range(index, index + 1))
+        self._cells.copy(seat, lane, *_range(index, index + 1))
         if self._empty is not None:
-            self._context.copy(self._empty, lane)  # a lane has no recurrent state
+            self._cells.copy(self._empty, lane)  # a lane has no recurrent state
         return True
 
     def fetch(self, seat: int, blocks: Sequence[int], start: int) -> None:
@@ -48,14 +48,14 @@ class Lanes:
         for i in range(1, len(blocks) + 1):
             lane = self._places[blocks[begin]][0]
             if i == len(blocks) or self._places[blocks[i]][0] != lane:
-                self._context.copy(lane, seat, *_range(start + begin, start + i))
+                self._cells.copy(lane, seat, *_range(start + begin, start + i))
                 begin = i
 
     def drop(self, block: int) -> None:
         """The block is evicted, if it was kept."""
         if place := self._places.pop(block, None):
             lane, index = place
-            self._context.remove(lane, *_range(index, index + 1))
+            self._cells.remove(lane, *_range(index, index + 1))
             self._free[index].add(lane)
 
 

@@ -81,8 +81,11 @@ MODEL_DEFAULTS: Mapping[str, object] = {
 }
 CONTEXT_DEFAULTS: Mapping[str, object] = {
     **{"n_ctx": 512, "n_batch": 2048, "n_ubatch": 512, "n_seq_max": 1, "n_rs_seq": 0},
+    **{"n_outputs_max": 0, "n_outputs_max_per_seq": 1, "n_threads": 4, "n_threads_batch": 4, "ctx_type": 0},
     **{"rope_scaling_type": -1, "pooling_type": -1, "attention_type": -1, "flash_attn_type": -1},
-    **{"yarn_ext_factor": -1.0, "type_k": 1, "type_v": 1, "abort_callback": None},
+    **{"rope_freq_base": 0.0, "rope_freq_scale": 0.0, "yarn_ext_factor": -1.0, "yarn_attn_factor": -1.0},
+    **{"yarn_beta_fast": -1.0, "yarn_beta_slow": -1.0, "yarn_orig_ctx": 0, "defrag_thold": -1.0},
+    **{"cb_eval": None, "type_k": 1, "type_v": 1, "abort_callback": None},
     **{"embeddings": False, "offload_kqv": True, "no_perf": True, "op_offload": True},
     **{"swa_full": True, "kv_unified": False, "samplers": None, "n_samplers": 0, "ctx_other": None},
 }

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tessera.engine.batch.blocks import BLOCK_TOKENS
 from tessera.engine.batch.sequence import TokenSequence
 from tessera.engine.llamacpp.checkpoints import Checkpoints
-from tessera.engine.llamacpp.context import Context
+from tessera.engine.llamacpp.context import Cells
 from tessera.engine.llamacpp.lanes import Lanes
 
 
@@ -22,12 +22,12 @@ class Seats:
     """A `Placement`. A sequence has a seat from its first pass until it gives its blocks back."""
 
     def __init__(
-        self, context: Context, n_seats: int, lanes: Lanes | None, checkpoints: Checkpoints | None
+        self, cells: Cells, n_seats: int, lanes: Lanes | None, checkpoints: Checkpoints | None
     ) -> None:
         """Without `lanes` nothing is shared but between the sequences of one request. `checkpoints` are those
         of a model with recurrent states.
         """
-        self._context = context
+        self._cells = cells
         self._lanes = lanes
         self._checkpoints = checkpoints
         self._free = list(range(n_seats - 1, -1, -1))
@@ -46,7 +46,7 @@ class Seats:
             if self._checkpoints:
                 self._checkpoints.restore(sequence, seat.id)
         elif n_present > n_computed:  # of a draft, what was wrong
-            self._context.remove(seat.id, n_computed)
+            self._cells.remove(seat.id, n_computed)
         seat.n_present = n_computed
         return seat.id
 
@@ -63,7 +63,7 @@ class Seats:
         """Gives the cells of `first` to its sibling, too."""
         source = self._seats[first]
         seat = self._seats[sibling] = _Seat(self._free.pop(), source.n_present)
-        self._context.copy(source.id, seat.id)
+        self._cells.copy(source.id, seat.id)
 
     def resume(self, sequence: TokenSequence, blocks: Sequence[int]) -> int:
         return self._checkpoints.resume(sequence, blocks) if self._checkpoints else len(blocks)
@@ -91,5 +91,5 @@ class Seats:
         if self._checkpoints:
             self._checkpoints.leave(sequence)
         if seat := self._seats.pop(sequence, None):
-            self._context.remove(seat.id)
+            self._cells.remove(seat.id)
             self._free.append(seat.id)

@@ -104,6 +104,17 @@ def divide(
     )
 
 
+def most_states(options: LlamaOptions, state_bytes: int, max_sequences: int) -> int:
+    """How many ids a model with states of that size has; 0 for one without.
+
+    Half of the budget is for states that are kept for reuse, unless none are.
+    """
+    if not state_bytes:
+        return 0
+    share = options.state_bytes // (1 if options.exact else 2)
+    return min(share // state_bytes, max_sequences + 1 + (0 if options.exact else _LEAST_LANES))
+
+
 def _ids(
     options: LlamaOptions, measured: Measured, vocabulary_size: int, max_sequences: int
 ) -> tuple[int, int]:
@@ -111,9 +122,7 @@ def _ids(
     n_lanes = 0 if options.exact else _LEAST_LANES
     n_seats = min(max_sequences, MOST_IDS - 1 - _LEAST_LANES)
     if measured.state_bytes:
-        # The other half is for states that are kept for reuse.
-        n_ids = options.state_bytes // (1 if options.exact else 2) // measured.state_bytes
-        n_seats = min(n_seats, n_ids - 1 - n_lanes)
+        n_seats = min(n_seats, most_states(options, measured.state_bytes, max_sequences) - 1 - n_lanes)
         if n_seats < 1:
             needed = (2 + n_lanes) * (1 if options.exact else 2) * measured.state_bytes
             raise StartupError(
