@@ -33,8 +33,8 @@ def read_header(parts: Sequence[Path]) -> GgufHeader:
     tensors: dict[str, int] = {}
     for path in parts:
         try:
-            with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                header = _Reader(data).header()
+            with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+                header = _Reader(mapped).header()
         except (OSError, ValueError, KeyError, struct.error) as error:
             raise ModelError(f"{path} is not a GGUF file, or not a whole one: {error}") from error
         values = {**header.values, **values}
@@ -43,12 +43,12 @@ def read_header(parts: Sequence[Path]) -> GgufHeader:
 
 
 class _Reader:
-    def __init__(self, data: mmap.mmap) -> None:
-        self._data = data
+    def __init__(self, mapped: mmap.mmap) -> None:
+        self._mapped = mapped
         self._at = 0
 
     def header(self) -> GgufHeader:
-        if self._data[: len(_MAGIC)] != _MAGIC:
+        if self._mapped[: len(_MAGIC)] != _MAGIC:
             raise ValueError("its first bytes are others")
         self._at = len(_MAGIC)
         _, n_tensors, n_pairs = self._numbers("IQQ")
@@ -67,23 +67,23 @@ class _Reader:
             offsets[name] = offset
         alignment = values.get("general.alignment", 32)
         begin = -(-self._at // alignment) * alignment if isinstance(alignment, int) else self._at
-        return GgufHeader(values, _sizes(offsets, len(self._data) - begin))
+        return GgufHeader(values, _sizes(offsets, len(self._mapped) - begin))
 
     def _numbers(self, form: str) -> tuple[int, ...]:
         form = f"<{form}"
-        found = struct.unpack_from(form, self._data, self._at)
+        found = struct.unpack_from(form, self._mapped, self._at)
         self._at += struct.calcsize(form)
         return found
 
     def _text(self) -> str:
         begin = self._at + 8
         self._skip_text()
-        return self._data[begin : self._at].decode()
+        return self._mapped[begin : self._at].decode()
 
     def _skip_text(self) -> None:
         (n_bytes,) = self._numbers("Q")
         self._at += n_bytes
-        if self._at > len(self._data):
+        if self._at > len(self._mapped):
             raise ValueError("it ends within a text")
 
     def _value(self, kind: int) -> object:

@@ -115,7 +115,7 @@ def _devices(api: Api) -> list[Device]:
     return found
 
 
-def _features(info: str) -> tuple[str, ...]:
+def _features(listed: str) -> tuple[str, ...]:
     """Of "CPU : AVX = 1 | AVX2 = 1 | …" the names that are on."""
-    pairs = (part.rpartition(":")[2].split("=") for part in info.split("|"))
+    pairs = (part.rpartition(":")[2].split("=") for part in listed.split("|"))
     return tuple(pair[0].strip() for pair in pairs if len(pair) == 2 and pair[1].strip() == "1")
