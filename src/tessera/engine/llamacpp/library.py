@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from tessera.engine.llamacpp.api import Api
+from tessera.engine.llamacpp.api import LlamaApi
 from tessera.errors import StartupError
 
 # What a package calls its library, below its folder; the first package that is there is taken. Built where
@@ -58,10 +58,10 @@ def find_library(explicit: Path | None) -> Library:
     return open_library(explicit)[0]
 
 
-def open_library(explicit: Path | None) -> tuple[Library, Api]:
+def open_library(explicit: Path | None) -> tuple[Library, LlamaApi]:
     """The same, with its functions."""
     name, path = _locate(explicit)
-    api = Api(path)
+    api = LlamaApi(path)
     package = "" if name == "library" else _version(name)
     library = Library(
         name=name,
@@ -97,7 +97,7 @@ def _version(package: str) -> str:
         return ""
 
 
-def _devices(api: Api) -> list[Device]:
+def _devices(api: LlamaApi) -> list[Device]:
     found: list[Device] = []
     for index in range(api.ggml_backend_dev_count()):
         device = api.ggml_backend_dev_get(index)
