@@ -22,7 +22,7 @@ from tessera.core.generation import Prompt, Sampling, TokenChunk
 from tessera.engine.batch.core import BatchCore
 from tessera.engine.batch.drafts import Lookup
 from tessera.engine.host.frames import Start
-from tessera.engine.llamacpp.context import Context, ContextParams, Model, Span
+from tessera.engine.llamacpp.context import Context, ContextParams, LlamaModel, Span
 from tessera.engine.llamacpp.files import GGUF
 from tessera.engine.llamacpp.forward import LlamaForward
 from tessera.engine.llamacpp.library import open_library
@@ -69,7 +69,7 @@ def reference(start: Start) -> Reference:
 
 def reference_of(start: Start) -> Reference:
     _, api = open_library(None)
-    model = Model(api, [Path(path) for path in paths_of(start)], {})
+    model = LlamaModel(api, [Path(path) for path in paths_of(start)], {})
     context = Context(model, ContextParams(1024, 1, 1024, 63, 1, threads=1, kv_type="f16", exact=True))
 
     @cache

@@ -69,9 +69,9 @@ async def openvino(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
 
 @asynccontextmanager
 async def llamacpp(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
-    """The embedded model in llama.cpp."""
+    """The embedded model in llama.cpp, exact: otherwise tokens depend on what else runs."""
     config: Start = request.getfixturevalue("llama_start")
-    engine = private(config)
+    engine = private(changed(config, exact=True))
     await engine.start()
     yield Subject(engine, lambda: held(engine), Prompt(tuple(range(1000, 1050))))
     await engine.aclose()

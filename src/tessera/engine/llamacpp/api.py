@@ -69,7 +69,7 @@ _WARN, _ERROR = 3, 4
 _MOST_COMPLAINTS = 20
 
 
-class Api:
+class LlamaApi:
     """A library, loaded. Its functions are attributes, under the names that llama.h gives them."""
 
     def __init__(self, path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tessera.engine.llamacpp.api import PARTIAL_ONLY, Api
+from tessera.engine.llamacpp.api import PARTIAL_ONLY, LlamaApi
 from tessera.engine.llamacpp.config import KvType
 from tessera.engine.llamacpp.layouts import Batch
 from tessera.errors import StartupError
@@ -35,10 +35,10 @@ class Span:
     n_sampled: int
 
 
-class Model:
+class LlamaModel:
     """The weights, loaded; all their memory is shared by the contexts."""
 
-    def __init__(self, api: Api, paths: Sequence[Path], params: Mapping[str, object]) -> None:
+    def __init__(self, api: LlamaApi, paths: Sequence[Path], params: Mapping[str, object]) -> None:
         """`params` are fields of `llama_model_params`. Raises `StartupError`."""
         self.api = api
         wanted = api.llama_model_default_params()
@@ -100,7 +100,7 @@ class Cells(Protocol):
 class Context:
     """A `Cells`, and the buffers of a pass. Not thread-safe: one call at a time."""
 
-    def __init__(self, model: Model, params: ContextParams) -> None:
+    def __init__(self, model: LlamaModel, params: ContextParams) -> None:
         """Raises `StartupError` if there is not enough memory."""
         self.model, self.params = model, params
         self._api = api = model.api
@@ -218,5 +218,5 @@ class _TokenArrays:
         return self._batch
 
 
-def _complaint(api: Api) -> str:
+def _complaint(api: LlamaApi) -> str:
     return api.complaints[-1] if api.complaints else "it does not say why."

@@ -5,11 +5,12 @@ them exactly once the model is there.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
 from tessera.engine.llamacpp.config import KvType
-from tessera.models.gguf_header import GgufHeader
+from tessera.models.header import GgufHeader
 
 _LAYER = re.compile(r"blk\.(\d+)\.(.+)")
 _EXPERTS = re.compile(r"ffn_(up|down|gate|gate_up)_(ch|)exps\b")
@@ -50,16 +51,16 @@ class Footprint:
         return sum(layer.state_bytes for layer in self.layers)
 
 
-def footprint(header: GgufHeader, kv_type: KvType) -> Footprint:
-    """What the model of the header takes."""
+def footprint(parts: Sequence[GgufHeader], kv_type: KvType) -> Footprint:
+    """What the model takes whose parts have these headers."""
     layers: dict[int, dict[str, int]] = {}
     other = 0
-    for name, n_bytes in header.tensor_bytes.items():
-        if found := _LAYER.fullmatch(name):
-            layers.setdefault(int(found[1]), {})[found[2]] = n_bytes
+    for tensor in (tensor for part in parts for tensor in part.tensors):
+        if found := _LAYER.fullmatch(tensor.name):
+            layers.setdefault(int(found[1]), {})[found[2]] = tensor.size_bytes
         else:
-            other += n_bytes
-    shape = _Shape(header)
+            other += tensor.size_bytes
+    shape = _Shape(parts[0])
     return Footprint(
         tuple(_layer(index, tensors, shape, kv_type) for index, tensors in sorted(layers.items())), other
     )
@@ -80,8 +81,7 @@ class _Shape:
     """Sizes by the keys of the header, which name the architecture first."""
 
     def __init__(self, header: GgufHeader) -> None:
-        self._values = header.values
-        self._architecture = header.values.get("general.architecture")
+        self._header = header
 
     def kept_values(self, layer: int) -> int:
         """How many values attention keeps of a token."""
@@ -100,7 +100,7 @@ class _Shape:
         return max(0, self._number("ssm.conv_kernel") - 1) * inputs + inner * state
 
     def _number(self, key: str, layer: int = 0) -> int:
-        found = self._values.get(f"{self._architecture}.{key}", 0)
+        found = self._header.of_architecture(key)
         if isinstance(found, list):
             by_layer = cast("list[object]", found)
             found = by_layer[min(layer, len(by_layer) - 1)] if by_layer else 0

@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from tessera.engine.llamacpp.api import Api
+from tessera.engine.llamacpp.api import LlamaApi
 from tessera.errors import StartupError
 
 # What a package calls its library, below its folder; the first package that is there is taken. Built where
@@ -61,10 +61,10 @@ def find_library(explicit: Path | None) -> Library:
     return open_library(explicit)[0]
 
 
-def open_library(explicit: Path | None) -> tuple[Library, Api]:
+def open_library(explicit: Path | None) -> tuple[Library, LlamaApi]:
     """The same, with its functions."""
     name, path = locate(explicit)
-    api = Api(path)
+    api = LlamaApi(path)
     package = _version(name, path)
     library = Library(
         name=name,
@@ -118,7 +118,7 @@ def _version(package: str, path: Path) -> str:
     return next((distribution.version for distribution in found), "")
 
 
-def _devices(api: Api) -> list[Device]:
+def _devices(api: LlamaApi) -> list[Device]:
     found: list[Device] = []
     for index in range(api.ggml_backend_dev_count()):
         device = api.ggml_backend_dev_get(index)
@@ -136,9 +136,9 @@ def _devices(api: Api) -> list[Device]:
     return found
 
 
-def _features(info: str) -> tuple[str, ...]:
+def _features(listed: str) -> tuple[str, ...]:
     """Of "CPU : AVX = 1 | AVX2 = 1 | …" the names that are on."""
-    pairs = (part.rpartition(":")[2].split("=") for part in info.split("|"))
+    pairs = (part.rpartition(":")[2].split("=") for part in listed.split("|"))
     return tuple(pair[0].strip() for pair in pairs if len(pair) == 2 and pair[1].strip() == "1")
 
 

@@ -5,27 +5,27 @@ import logging
 from pathlib import Path
 
 from tessera.core.generation import EngineInfo
-from tessera.engine.llamacpp.api import Api
+from tessera.engine.llamacpp.api import LlamaApi
 from tessera.engine.llamacpp.config import LlamaOptions
-from tessera.engine.llamacpp.context import Model
+from tessera.engine.llamacpp.context import LlamaModel
 from tessera.engine.llamacpp.footprint import footprint
 from tessera.engine.llamacpp.layouts import BufferOverride
 from tessera.engine.llamacpp.library import Library
 from tessera.engine.llamacpp.offload import Split, available_bytes, check_memory, split
 from tessera.engine.llamacpp.sizes import most_states
-from tessera.models.gguf_header import read_header
+from tessera.models.gguf import header_of
 
 _logger = logging.getLogger(__name__)
 
 _CPUINFO = Path("/proc/cpuinfo")
 
 
-def load(library: Library, api: Api, options: LlamaOptions, served: EngineInfo) -> Model:
+def load(library: Library, api: LlamaApi, options: LlamaOptions, served: EngineInfo) -> LlamaModel:
     """The model of the options; raises `StartupError` and `ModelError`, before it is loaded if it does not
     fit.
     """
     paths = [Path(path) for path in options.ggufs]
-    model = footprint(read_header(paths), options.kv_type)
+    model = footprint([header_of(path) for path in paths], options.kv_type)
     where = split(
         model,
         options,
@@ -37,10 +37,10 @@ def load(library: Library, api: Api, options: LlamaOptions, served: EngineInfo) 
     _report(library, where, len(model.layers))
     overrides = _overrides(api, options.cpu_experts if where.gpu_layers else 0)
     params = {"n_gpu_layers": where.gpu_layers, "tensor_buft_overrides": c.addressof(overrides)}
-    return Model(api, paths, params)
+    return LlamaModel(api, paths, params)
 
 
-def _overrides(api: Api, n_layers: int) -> "c.Array[BufferOverride]":
+def _overrides(api: LlamaApi, n_layers: int) -> "c.Array[BufferOverride]":
     """Experts of the first layers go into buffers of the processor. The last entry ends the list."""
     cpu = api.ggml_backend_cpu_buffer_type()
     names = [rf"blk\.{layer}\.ffn_(up|down|gate|gate_up)_(ch|)exps".encode() for layer in range(n_layers)]

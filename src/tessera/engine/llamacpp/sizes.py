@@ -6,7 +6,7 @@ from tessera.engine.batch.blocks import BLOCK_TOKENS
 from tessera.engine.batch.drafts import DRAFT_TOKENS
 from tessera.engine.batch.pace import PROMPT_TOKENS_AT_LEAST
 from tessera.engine.llamacpp.config import LlamaOptions
-from tessera.engine.llamacpp.context import CELL_STEP, Context, ContextParams, Model, Span
+from tessera.engine.llamacpp.context import CELL_STEP, Context, ContextParams, LlamaModel, Span
 from tessera.errors import StartupError
 
 MOST_IDS = 256
@@ -44,7 +44,7 @@ class Sizes:
         return self.context.n_cells // BLOCK_TOKENS
 
 
-def measure(model: Model, options: LlamaOptions) -> Measured:
+def measure(model: LlamaModel, options: LlamaOptions) -> Measured:
     """Computes two tokens, and looks at how the memory of their sequence grows."""
     params = ContextParams(
         n_cells=CELL_STEP, n_ids=1, n_tokens=2, n_at_once=2, n_sampled=1, threads=1, kv_type=options.kv_type

@@ -4,8 +4,8 @@ import ctypes as c
 from collections.abc import Sequence
 from pathlib import Path
 
-from tessera.engine.llamacpp.api import Api
-from tessera.engine.llamacpp.context import Model
+from tessera.engine.llamacpp.api import LlamaApi
+from tessera.engine.llamacpp.context import LlamaModel
 from tessera.engine.llamacpp.library import open_library
 from tessera.text.foreign import ForeignTokenizer
 from tessera.text.hf import is_mere_text
@@ -21,7 +21,7 @@ def open_tokenizer(library: Path | None, paths: Sequence[Path]) -> ForeignTokeni
     """
     api = open_library(library)[1]
     _declare(api)
-    model = Model(api, paths, {"vocab_only": True})
+    model = LlamaModel(api, paths, {"vocab_only": True})
     vocabulary = c.c_void_p(api.llama_model_get_vocab(model.handle))
     n_tokens = model.vocabulary_size
     attributes = [api.llama_vocab_get_attr(vocabulary, id) for id in range(n_tokens)]
@@ -44,7 +44,7 @@ def open_tokenizer(library: Path | None, paths: Sequence[Path]) -> ForeignTokeni
     return ForeignTokenizer([_spelling(api, vocabulary, id) for id in range(n_tokens)], control, encode)
 
 
-def _spelling(api: Api, vocabulary: c.c_void_p, token_id: int) -> bytes:
+def _spelling(api: LlamaApi, vocabulary: c.c_void_p, token_id: int) -> bytes:
     size = 64
     while (
         n_bytes := api.llama_token_to_piece(
@@ -55,7 +55,7 @@ def _spelling(api: Api, vocabulary: c.c_void_p, token_id: int) -> bytes:
     return buffer.raw[:n_bytes]
 
 
-def _declare(api: Api) -> None:
+def _declare(api: LlamaApi) -> None:
     pointer, number, text, flag = c.c_void_p, c.c_int32, c.c_char_p, c.c_bool
     for name, arguments, result in (
         ("llama_vocab_get_attr", [pointer, number], c.c_int),

@@ -8,7 +8,7 @@ from tessera.engine.llamacpp.footprint import Footprint, Layer, footprint
 from tessera.engine.llamacpp.library import Device
 from tessera.engine.llamacpp.offload import available_bytes, check_memory, split
 from tessera.errors import StartupError
-from tessera.models.gguf_header import GgufHeader
+from tessera.models.header import GgufHeader, Tensor
 
 GIB, MIB = 2**30, 2**20
 OPTIONS = LlamaOptions(["m.gguf"], "tokenizer.json", kv_cache_bytes=GIB, step_tokens=256)
@@ -20,6 +20,9 @@ MODEL = Footprint(
     other_bytes=GIB,
 )
 DENSE = Footprint((Layer(256 * MIB, 0, 4096, 0),) * 16, other_bytes=512 * MIB)
+
+I8 = 24
+"""A type of tensors whose values take a byte each."""
 
 
 def gpu(free_gib: float) -> Device:
@@ -121,9 +124,11 @@ def test_a_hybrid_models_footprint_is_that_of_its_layers() -> None:
         "blk.1.attn_k.weight": 3,
         "blk.1.ffn_up_shexp.weight": 20,
     }
-    found = footprint(GgufHeader(values, sizes), "f16")
+    tensors = tuple(Tensor(name, (size,), I8, 0) for name, size in sizes.items())
+    header = GgufHeader(values, tensors, 0)
+    found = footprint([header], "f16")
     assert found.other_bytes == 7
     recurrent, attending = found.layers
     assert recurrent == Layer(11, 10, 0, 4 * (3 * 512 + 64 * 256))
     assert attending == Layer(23, 0, 2 * 2 * 128, 0)
-    assert footprint(GgufHeader(values, sizes), "q8_0").cell_bytes == 2 * 128 * 34 // 32
+    assert footprint([header], "q8_0").cell_bytes == 2 * 128 * 34 // 32
