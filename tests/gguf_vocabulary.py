@@ -59,6 +59,14 @@ def write(path: Path, metadata: dict[str, Any]) -> Path:
     """A GGUF file that has a vocabulary and nothing else."""
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_context_length(512)
+    add_fields(writer, metadata)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    return path
+
+
+def add_fields(writer: gguf.GGUFWriter, metadata: dict[str, Any]) -> None:
     for key, value in metadata.items():
         if isinstance(value, list):
             writer.add_array(key, value)
@@ -66,10 +74,6 @@ def write(path: Path, metadata: dict[str, Any]) -> Path:
             writer.add_key_value(
                 key, value, gguf.GGUFValueType.BOOL if value in (True, False) else gguf.GGUFValueType.STRING
             )
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.close()
-    return path
 
 
 class _ModelParams(ctypes.Structure):
@@ -133,7 +137,7 @@ def main() -> None:
     letters = "".join(sorted({letter for line in lines for letter in line if letter.isprintable()}))[:400]
     pieces = [merge for merge in learn(lines, (), 1500) if set(merge) <= set(letters + " ")]
     vocabularies = {pre: byte_level(pre, merges) for pre in SPLITTINGS}
-    first = {id(splitting): pre for pre, splitting in reversed(SPLITTINGS.items())}
+    first = {id(splitting): pre for pre, splitting in [*SPLITTINGS.items()][::-1]}
     vocabularies |= {"gemma4": gemma4(pieces, letters), "sentencepiece": sentencepiece(pieces, letters)}
     results: list[dict[str, list[str]]] = [{} for _ in texts]
     with tempfile.TemporaryDirectory() as folder:

@@ -33,7 +33,7 @@ _MOST_BYTES = 4 * 2**30
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class EngineChoice:
     """An engine's name, and why it was taken, as the end of a sentence."""
 
     engine: str
@@ -42,53 +42,57 @@ class Choice:
 
 def choose_engine(
     spec: str | None, cache: Cache, progress: Progress, *, on_gpu: bool, has_llamacpp: bool, offline: bool
-) -> Choice:
+) -> EngineChoice:
     """The engine of the model that `spec` names. What cannot be found is left for `resolve` to refuse.
 
     Without the library of llama.cpp, OpenVINO is tried with any file. Raises `ModelError`.
     """
     if spec is None:
-        return Choice(OPENVINO, "it is the one for the embedded model")
+        return EngineChoice(OPENVINO, "it is the one for the embedded model")
     if not has_llamacpp:
-        return Choice(OPENVINO, "no library of llama.cpp is installed")
+        return EngineChoice(OPENVINO, "no library of llama.cpp is installed")
     path = Path(spec).expanduser()
     if path.is_file():
         return _for_gguf([header_of(part) for part in parts_of(path)], on_gpu=on_gpu)
     if path.is_dir():
         firsts = list(models_among([file.name for file in path.glob("*.gguf")]))
         if (path / "openvino_model.xml").exists() or len(firsts) != 1:
-            return Choice(OPENVINO, "the folder has OpenVINO IR")
+            return EngineChoice(OPENVINO, "the folder has OpenVINO IR")
         return _for_gguf([header_of(part) for part in parts_of(path / firsts[0])], on_gpu=on_gpu)
     return _for_hub(spec, cache, progress, on_gpu=on_gpu, offline=offline)
 
 
-def _for_hub(spec: str, cache: Cache, progress: Progress, *, on_gpu: bool, offline: bool) -> Choice:
+def _for_hub(spec: str, cache: Cache, progress: Progress, *, on_gpu: bool, offline: bool) -> EngineChoice:
     made = {entry.name for entry in cache.entries()}
     if entry_name(spec) + GGUF_SUFFIX in made:
-        return Choice(LLAMACPP, "the model is in the cache in its form")
+        return EngineChoice(LLAMACPP, "the model is in the cache in its form")
     hub_id = HubId.parse(spec)
     if entry_name(spec) in made or hub_id is None or offline:
-        return Choice(OPENVINO, "the model is in the cache in its form")
+        return EngineChoice(OPENVINO, "the model is in the cache in its form")
     headers = hub.remote_headers(hub_id, progress)
     return (
-        _for_gguf(headers, on_gpu=on_gpu) if headers else Choice(OPENVINO, "the repository has OpenVINO IR")
+        _for_gguf(headers, on_gpu=on_gpu)
+        if headers
+        else EngineChoice(OPENVINO, "the repository has OpenVINO IR")
     )
 
 
-def _for_gguf(headers: Sequence[GgufHeader], *, on_gpu: bool) -> Choice:
+def _for_gguf(headers: Sequence[GgufHeader], *, on_gpu: bool) -> EngineChoice:
     first = headers[0]
     types = {tensor.type for header in headers for tensor in header.tensors}
     size = sum(header.end for header in headers)
     if on_gpu:
-        return Choice(LLAMACPP, "gpu_layers asks for a GPU")
+        return EngineChoice(LLAMACPP, "gpu_layers asks for a GPU")
     if first.architecture not in _DENSE:
-        return Choice(LLAMACPP, f"the architecture is {first.architecture}")
+        return EngineChoice(LLAMACPP, f"the architecture is {first.architecture}")
     if first.of_architecture("expert_count"):
-        return Choice(LLAMACPP, "the model is a mixture of experts")
+        return EngineChoice(LLAMACPP, "the model is a mixture of experts")
     if not types <= _TYPES.keys():
-        return Choice(LLAMACPP, f"the quantisation is none of {', '.join(_TYPES.values())}")
+        return EngineChoice(LLAMACPP, f"the quantisation is none of {', '.join(_TYPES.values())}")
     if size > _MOST_BYTES or len(headers) > 1:
-        return Choice(LLAMACPP, "the file is larger than 4 GiB, or split")
+        return EngineChoice(LLAMACPP, "the file is larger than 4 GiB, or split")
     if not knows_tokenizer(first.fields):
-        return Choice(LLAMACPP, "the tokenizer is known to llama.cpp alone")
-    return Choice(OPENVINO, f"the model is dense and small, and the architecture is {first.architecture}")
+        return EngineChoice(LLAMACPP, "the tokenizer is known to llama.cpp alone")
+    return EngineChoice(
+        OPENVINO, f"the model is dense and small, and the architecture is {first.architecture}"
+    )

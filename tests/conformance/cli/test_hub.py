@@ -14,7 +14,7 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
-from tests.gguf_vocabulary import byte_level
+from tests.gguf_vocabulary import add_fields, byte_level
 from tests.waiting import wait_for
 
 COMMIT = "c" * 40
@@ -43,8 +43,11 @@ class Hub:
 
     def listing(self) -> list[dict[str, object]]:
         return [
-            {"type": "file", "path": name, "rfilename": name, "size": len(content), "oid": etag(content)}
-            | ({"lfs": large(content)} if name.endswith(".gguf") else {})
+            {
+                **{"type": "file", "path": name, "rfilename": name, "size": len(content)},
+                "oid": etag(content),
+                "lfs": large(content) if name.endswith(".gguf") else None,
+            }
             for name, content in self.files.items()
         ]
 
@@ -251,9 +254,7 @@ def split_model(folder: Path) -> list[Path]:
     writer.add_block_count(1)
     writer.add_embedding_length(64)
     writer.add_head_count(1)
-    for key, value in byte_level("smollm", ["a b"]).items():
-        add = writer.add_array if isinstance(value, list) else writer.add_string
-        add(key, value)
+    add_fields(writer, byte_level("smollm", ["a b"]))
     for name in ("token_embd.weight", "output.weight"):
         writer.add_tensor(name, np.ones(2**21, dtype=np.float32))
     writer.write_header_to_file()

@@ -6,10 +6,10 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
-from tests.gguf_vocabulary import byte_level
+from tests.gguf_vocabulary import add_fields, byte_level
 
 from tessera.models.cache import Cache, Origin
-from tessera.models.choice import Choice, choose_engine
+from tessera.models.choice import EngineChoice, choose_engine
 from tessera.models.progress import Quiet
 
 Write = Callable[..., Path]
@@ -25,9 +25,7 @@ def write(tmp_path: Path) -> Write:
         writer.add_context_length(512)
         if experts:
             writer.add_expert_count(experts)
-        for key, value in byte_level(pre, ["a b"]).items():
-            add = writer.add_array if isinstance(value, list) else writer.add_string
-            add(key, value)
+        add_fields(writer, byte_level(pre, ["a b"]))
         kind = gguf.GGMLQuantizationType[type]
         writer.add_tensor(
             "output.weight", gguf.quants.quantize(np.ones((4, 256), np.float32), kind), raw_dtype=kind
@@ -43,7 +41,7 @@ def write(tmp_path: Path) -> Write:
 
 def choose(
     spec: Path | str | None, cache: Path, *, on_gpu: bool = False, has_llamacpp: bool = True
-) -> Choice:
+) -> EngineChoice:
     return choose_engine(
         None if spec is None else str(spec),
         Cache(cache),

@@ -49,8 +49,8 @@ def test_of_experts_the_chosen_share_is_read() -> None:
 
 
 def test_the_states_of_qwen_35b_are_66_mb() -> None:
-    ssm = {"inner_size": 4096, "state_size": 128, "group_count": 16, "conv_kernel": 4}
-    fields: dict[str, object] = {f"ssm__{key}": value for key, value in ssm.items()}
+    ssm: dict[str, object] = {"inner_size": 4096, "state_size": 128, "group_count": 16, "conv_kernel": 4}
+    fields = {f"ssm__{key}": value for key, value in ssm.items()}
     fields |= {"attention__key_length": 256, "attention__value_length": 256, "attention__head_count_kv": 2}
     needs = measure_needs([header("qwen35moe", {}, **(SHAPE | fields | {"block_count": 40}))])
     assert needs.state_bytes == 30 * (128 * 4096 + 3 * 8192) * 4

@@ -124,8 +124,8 @@ def _work_folder() -> Path:
 def _pip(target: Path, requirement: str, *flags: str, **variables: str) -> None:
     scratch = target / ".scratch"
     scratch.mkdir()
-    common = ["--no-deps", "--no-input", "--disable-pip-version-check", "--progress-bar=off", "--no-compile"]
-    command = children.command("pip", "install", *common, "--target", str(target), *flags, requirement)
+    quietly = ["--no-deps", "--no-input", "--disable-pip-version-check", "--progress-bar=off", "--no-compile"]
+    command = children.command("pip", "install", *quietly, "--target", str(target), *flags, requirement)
     done = children.run(command, {"TMPDIR": str(scratch), "PIP_NO_CACHE_DIR": "1", **variables})
     shutil.rmtree(scratch, ignore_errors=True)
     if done.returncode:

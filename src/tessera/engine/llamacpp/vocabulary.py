@@ -33,12 +33,12 @@ def open_tokenizer(library: Path | None, paths: Sequence[Path]) -> ForeignTokeni
     }
 
     def encode(text: str) -> list[int]:
-        data = text.encode(errors="replace")
-        ids = (c.c_int32 * (len(data) + 16))()
-        n_found = api.llama_tokenize(vocabulary, data, len(data), ids, len(ids), False, False)
+        utf8 = text.encode(errors="replace")
+        ids = (c.c_int32 * (len(utf8) + 16))()
+        n_found = api.llama_tokenize(vocabulary, utf8, len(utf8), ids, len(ids), False, False)
         if n_found < 0:  # a normalisation has made it longer
             ids = (c.c_int32 * -n_found)()
-            n_found = api.llama_tokenize(vocabulary, data, len(data), ids, len(ids), False, False)
+            n_found = api.llama_tokenize(vocabulary, utf8, len(utf8), ids, len(ids), False, False)
         return ids[:n_found]
 
     return ForeignTokenizer([_spelling(api, vocabulary, id) for id in range(n_tokens)], control, encode)
