@@ -28,8 +28,11 @@ from tessera.access.queue import EngineQueue
 from tessera.access.tiers import DEFAULTS, OPERATOR_TIER, Tier
 from tessera.catalog import Catalog, Model
 from tessera.engine.host.frames import Start
+from tessera.engine.llamacpp.files import GGUF
+from tessera.engine.llamacpp.library import find_library
 from tessera.engine.openvino.convert import IR
 from tessera.engine.scripted.engine import ScriptedEngine, ScriptedTokenizer
+from tessera.errors import StartupError
 from tessera.formats.base import ChatFormat
 from tessera.formats.hermes import HERMES
 from tessera.grammars.base import Grammars
@@ -106,6 +109,16 @@ def model_folder() -> ModelSource:
 def openvino_start(model_folder: ModelSource) -> Start:
     """The CPU engine on the embedded model."""
     return hosted.openvino_start(model_folder, 49_152)
+
+
+@pytest.fixture(scope="session")
+def llama_start() -> Start:
+    """The llama.cpp engine on the embedded model; skipped where there is no library."""
+    try:
+        find_library(None)
+    except StartupError as error:
+        pytest.skip(str(error))
+    return hosted.llama_start(resolve(None, Cache(default_root()), Quiet(), GGUF), 49_152)
 
 
 @pytest.fixture

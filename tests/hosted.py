@@ -12,6 +12,10 @@ from tessera.engine.batch.core import BatchCore
 from tessera.engine.host.frames import Start
 from tessera.engine.host.private import PrivateEngine
 from tessera.engine.host.process import EngineProcess
+from tessera.engine.llamacpp import row as llamacpp
+from tessera.engine.llamacpp.config import LlamaOptions
+from tessera.engine.llamacpp.core import open_core as open_llama_core
+from tessera.engine.llamacpp.files import gguf_paths
 from tessera.engine.openvino.config import OpenVinoOptions
 from tessera.engine.openvino.core import open_core
 from tessera.engine.openvino.row import FACTORY, FEATURES
@@ -40,6 +44,26 @@ def openvino_start(source: ModelSource, vocabulary_size: int, **fields: Any) -> 
     return changed(Start(FACTORY, served, dataclasses.asdict(options)), **fields)
 
 
+def llama_start(source: ModelSource, vocabulary_size: int, **fields: Any) -> Start:
+    """The llama.cpp engine on a model, in one thread, with small budgets."""
+    options = LlamaOptions(
+        ggufs=[str(path) for path in gguf_paths(folder_of(source))],
+        tokenizer_json=str(folder_of(source) / "tokenizer.json"),
+        kv_cache_bytes=2**27,
+        step_tokens=64,
+        threads=1,
+    )
+    served = EngineInfo(
+        model_id=source.model_id,
+        context_tokens=source.context_tokens,
+        vocabulary_size=vocabulary_size,
+        eos_token_ids=frozenset(source.eos_token_ids),
+        features=llamacpp.FEATURES,
+        max_sequences=8,
+    )
+    return changed(Start(llamacpp.FACTORY, served, dataclasses.asdict(options)), **fields)
+
+
 def changed(start: Start, **fields: Any) -> Start:
     """With other values: of what is served, of the frame, and the rest of the engine's options."""
     served = {name: fields.pop(name) for name in [*fields] if name in SERVED}
@@ -57,9 +81,18 @@ def private(start: Start, *, hang_s: float = 30.0, command: Sequence[str] | None
     return PrivateEngine(EngineProcess(start, hang_s=hang_s, command=command))
 
 
+# What makes the same tokens come whatever else runs, by the fixture of the engine.
+EXACT: dict[str, dict[str, Any]] = {"openvino_start": {"precision": "f32"}, "llama_start": {"exact": True}}
+
+
 def core_of(start: Start, **how: Any) -> BatchCore:
     """The core of the CPU engine, in this process."""
     return open_core(start.served, start.options, **how)
+
+
+def llama_core_of(start: Start, **how: Any) -> BatchCore:
+    """The core of the llama.cpp engine, in this process."""
+    return open_llama_core(start.served, start.options, **how)
 
 
 def folder_of(source: ModelSource) -> Path:

@@ -83,9 +83,10 @@ class Settings:
         None, MODELS, "Several models instead of one, each with its own settings: see Several models."
     )
     engine: str = setting(
-        "openvino",
+        "auto",
         NAME,
-        "Inference engine; scripted needs no model and replies with a sentence or the shortest valid JSON.",
+        "Inference engine; auto chooses by the model, scripted needs no model and replies with a sentence or "
+        "the shortest valid JSON.",
     )
     engine_python: Path | None = setting(
         None, FOLDER, "Python interpreter of the engine process; without it, the server's own."
@@ -112,6 +113,26 @@ class Settings:
         "f32 computes exactly, auto in the format that is fastest on the processor.",
     )
     threads: int = setting(0, integer(0, 1024), "Threads of the engine; 0 uses every core.")
+    llama_library: Path | None = setting(
+        None, FOLDER, "Library of llama.cpp; without it, that of llama-cpp-python or xllamacpp."
+    )
+    gpu_layers: int | None = setting(
+        None, integer(0, 1024), "Layers that llama.cpp computes on GPUs; without it, as many as fit."
+    )
+    cpu_experts: int = setting(
+        0, integer(0, 1024), "Layers, from the first on, whose experts llama.cpp keeps in main memory."
+    )
+    kv_type: Literal["f16", "q8_0"] = setting(
+        "f16",
+        choice("f16", "q8_0"),
+        "Format in which llama.cpp stores keys and values; q8_0 takes half the memory.",
+    )
+    state_bytes: int = setting(
+        2**31, size(2**20), "Memory for the recurrent states of hybrid models in llama.cpp."
+    )
+    exact: bool = setting(
+        False, SWITCH, "llama.cpp gives the same tokens whatever else runs, and shares no prefixes."
+    )
     scripted_tokens_per_s: float = setting(
         100.0,
         number(0, 1e6),
@@ -216,6 +237,12 @@ MODEL_SETTINGS = (
     "step_gap_s",
     "precision",
     "threads",
+    "llama_library",
+    "gpu_layers",
+    "cpu_experts",
+    "kv_type",
+    "state_bytes",
+    "exact",
     "scripted_tokens_per_s",
     "engine_hang_s",
 )

@@ -100,7 +100,7 @@ def serving(engine: PrivateEngine, tokenizer: Tokenizer, run_app: RunApp) -> Ite
 async def subject(
     request: pytest.FixtureRequest, run_app: RunApp, anyio_backend: str
 ) -> AsyncIterator[Subject]:
-    """The engine's process without a model, or with the embedded one."""
+    """The engine's process without a model, or one with the embedded model."""
     if request.param == "process":
         tokenizer = ScriptedTokenizer()
         size = tokenizer.vocabulary_size
@@ -109,7 +109,7 @@ async def subject(
         )
         engine = private(config, hang_s=1.0, command=fake_worker.COMMAND)
     else:
-        config = request.getfixturevalue("openvino_start")
+        config = request.getfixturevalue(request.param)
         tokenizer = HfTokenizer.from_file(Path(config.options["tokenizer_json"]))
         engine = private(config, hang_s=3.0)
     with serving(engine, tokenizer, run_app) as (app, port):
@@ -183,9 +183,11 @@ async def fail_once(subject: Subject, *, killed: bool) -> None:
         ("process", True, 3),
         ("process", False, 2),
         *(pytest.param("process", killed, 20, marks=pytest.mark.full) for killed in (True, False)),
+        *(pytest.param("llama_start", killed, 1, marks=pytest.mark.live) for killed in (True, False)),
         *(
-            pytest.param("model", killed, 20, marks=[pytest.mark.full, pytest.mark.live])
+            pytest.param(engine, killed, 20, marks=[pytest.mark.full, pytest.mark.live])
             for killed in (True, False)
+            for engine in ("openvino_start", "llama_start")
         ),
     ],
     indirect=["subject"],

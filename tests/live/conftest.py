@@ -7,7 +7,7 @@ from typing import Any
 import openai
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
-from tests.hosted import changed, private, tokenizer_of
+from tests.hosted import EXACT, changed, private, tokenizer_of
 from tests.limits import LIMITS
 from tests.templates import choose_format
 
@@ -76,18 +76,19 @@ class LiveService:
         return self.client.chat.completions.create(model=self.model.id, extra_body=extra, **asked)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", params=EXACT)
 def service(
-    openvino_start: Start,
+    request: pytest.FixtureRequest,
     model_folder: ModelSource,
     run_app: Callable[[ASGIApp], AbstractContextManager[int]],
 ) -> Iterator[LiveService]:
-    """In f32: a sequence must not depend on what was cached of it."""
+    """Exact: a sequence must not depend on what was cached of it."""
+    config: Start = request.getfixturevalue(request.param)
     tokenizer = tokenizer_of(model_folder)
     chat_format = choose_format(
         model_folder.chat_template, control_tokens=tokenizer.control_tokens.keys(), eos=model_folder.eos_token
     )
-    engine = Recorded(private(changed(openvino_start, precision="f32")))
+    engine = Recorded(private(changed(config, **EXACT[request.param])))
     grammars = GrammarCheck(tokenizer.control_tokens, tokenizer.vocabulary_size, chat_format.syntax)
     model = Model(
         engine.info.model_id, engine, tokenizer, chat_format, chat_format.sampling, 1, grammars=grammars

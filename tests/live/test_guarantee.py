@@ -239,19 +239,20 @@ class Said:
             self.calls[-1][1].append(call.function.arguments or "")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=["openvino_start", "llama_start"])
 def base_url(
-    openvino_start: Start,
+    request: pytest.FixtureRequest,
     model_folder: ModelSource,
     run_app: Callable[[ASGIApp], AbstractContextManager[int]],
 ) -> Iterator[str]:
     """The service as it is run, but for the patience of the grammar check: 16 clients come at once."""
+    config: Start = request.getfixturevalue(request.param)
     tokenizer = tokenizer_of(model_folder)
     control = tokenizer.control_tokens
     chat_format = choose_format(
         model_folder.chat_template, control_tokens=control.keys(), eos=model_folder.eos_token
     )
-    engine = private(changed(openvino_start, max_sequences=N_AT_ONCE))
+    engine = private(changed(config, max_sequences=N_AT_ONCE))
     check = GrammarCheck(control, tokenizer.vocabulary_size, chat_format.syntax, deadline_s=200, wait_s=100)
     model = Model("tessera", engine, tokenizer, chat_format, chat_format.sampling, 1, grammars=check)
     app = build_app(Service(catalog=Catalog([model], {}, model.id), keys=Keys([KEY]), limits=LIMITS))

@@ -18,6 +18,8 @@ COMMANDS: Mapping[str, str] = {
     "audit": "Show who changed accounts and keys, and when.",
     "usage": "Report what accounts, keys and models have used.",
     "models": "List, fetch, verify and remove cached models.",
+    "engines": "List engines, and install the library that one of them needs.",
+    "plan": "Show what memory a model needs, and how fast it can be.",
     "chat": "Chat with a running server in the terminal.",
     "bench": "Measure how fast a server on this machine answers.",
     "inspect": "Show how a request is processed: segments, tokens, events.",

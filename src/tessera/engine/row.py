@@ -43,5 +43,5 @@ class EngineRow:
     """An engine: how its models are prepared, how their text is tokenised, and where it runs."""
 
     prepare: Prepare
-    tokenizer: Callable[[ModelSource], Tokenizer]
+    tokenizer: Callable[[Settings, ModelSource], Tokenizer]
     runs: Hosted | InProcess

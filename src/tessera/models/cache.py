@@ -12,9 +12,9 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import platformdirs
@@ -27,11 +27,14 @@ from tessera.models.progress import Progress
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The result of a build; `kept` names files that serving does not read."""
+    """The result of a build; `kept` names files that serving does not read. `hashes` has the SHA-256 of files
+    for which the build has computed it.
+    """
 
     model_id: str
     origin: str
     kept: tuple[str, ...] = ()
+    hashes: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +133,7 @@ class Cache:
         partial.mkdir(exist_ok=True)
         (partial / manifest.NAME).unlink(missing_ok=True)
         made = build(partial)
-        files = manifest.records(partial)
+        files = manifest.records(partial, made.hashes)
         written = Manifest(made.model_id, made.origin, int(time.time()), files, made.kept)
         manifest.write(partial, written)
         shutil.rmtree(final, ignore_errors=True)

@@ -61,7 +61,10 @@ class TokenizerConfig(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def read_folder(path: Path, model_id: str, form: WeightsForm) -> ModelSource:
     """Describes the folder; raises `ModelError` naming the file that is missing or wrong."""
-    missing = [name for name in form.files + _REQUIRED if not (path / name).is_file()]
+    optional = (TOKENIZER,) if form.has_tokenizer else ()
+    missing = [
+        name for name in form.files + _REQUIRED if name not in optional and not (path / name).is_file()
+    ]
     if missing:
         raise ModelError(
             f"{path} is not a model in {form.name} form: it has no {', '.join(missing)}. {form.export}"

@@ -8,6 +8,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
@@ -48,11 +49,12 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def records(folder: Path) -> dict[str, FileRecord]:
-    """Every file below `folder` but the manifest."""
+def records(folder: Path, known: Mapping[str, str] = MappingProxyType({})) -> dict[str, FileRecord]:
+    """Every file below `folder` but the manifest; of those in `known` the SHA-256 is known."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / NAME)
+    names = {path.relative_to(folder).as_posix(): path for path in paths}
     return {
-        path.relative_to(folder).as_posix(): FileRecord(path.stat().st_size, sha256(path)) for path in paths
+        name: FileRecord(path.stat().st_size, known.get(name) or sha256(path)) for name, path in names.items()
     }
 
 

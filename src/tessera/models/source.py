@@ -55,10 +55,14 @@ class ModelSource:
 class WeightsForm:
     """The form in which an engine reads weights. `export` says how a folder of that form is made.
 
-    `convert` puts the `files` into a folder, out of a GGUF file; it raises `ModelError`.
+    `convert` puts the `files` into a folder, out of a GGUF file; it raises `ModelError`. In the cache, the
+    entries of one model in several forms differ by `entry_suffix`. An engine whose form `has_tokenizer` can
+    do without a tokenizer.json.
     """
 
     name: str
     files: tuple[str, ...]
     export: str
     convert: Callable[[Path, Path], None]
+    entry_suffix: str = ""
+    has_tokenizer: bool = False

@@ -11,7 +11,7 @@ from tessera.engine.host.client import HostedEngine
 from tessera.engine.host.frames import Start
 from tessera.engine.host.private import PrivateEngine
 from tessera.engine.host.process import EngineProcess, worker_command
-from tessera.engine.registry import engine_row
+from tessera.engine.registry import engine_row, with_engine
 from tessera.engine.row import EngineRow, Hosted, InProcess
 from tessera.errors import StartupError
 from tessera.formats.base import ChatFormat
@@ -141,7 +141,7 @@ def read_blueprint(plan: ModelPlan) -> Blueprint:
     """Reads the model's tokenizer and finds its format; raises `StartupError`."""
     settings, source = plan.settings, plan.source
     row = engine_row(settings)
-    tokenizer = row.tokenizer(source)
+    tokenizer = row.tokenizer(settings, source)
     if source.family is not None:
         return Blueprint(settings, source, row, tokenizer, FORMATS[source.family], None)
     chat_format, template = find_format(
@@ -199,5 +199,7 @@ def _private(plan: ModelPlan) -> Model:
 
 
 def _prepare(settings: Settings, progress: Progress) -> ModelPlan:
-    source = engine_row(settings).prepare(settings, open_cache(settings), progress)
+    cache = open_cache(settings)
+    settings = with_engine(settings, cache, progress)
+    source = engine_row(settings).prepare(settings, cache, progress)
     return ModelPlan(settings, source)

@@ -23,7 +23,7 @@ from tessera import __version__
 from tessera.access.keys import KeyHasher, generate_key
 from tessera.catalog import Catalog
 from tessera.engine.host.process import EngineProcess
-from tessera.engine.registry import engine_row
+from tessera.engine.registry import check_engine
 from tessera.errors import EngineError, StartupError
 from tessera.http.admin.app import admin_app
 from tessera.http.admin.debug import debug_routes
@@ -69,7 +69,7 @@ def run_service(settings: Settings, progress: Progress) -> None:
     faulthandler.register(signal.SIGUSR1)
     # Bad settings stop the start before anything is downloaded.
     for each in model_settings(settings):
-        engine_row(each)
+        check_engine(each)
     tiers(settings)
     limits(settings)
     pepper(settings)

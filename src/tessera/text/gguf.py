@@ -1,88 +1,42 @@
 """The tokenizer that a GGUF file carries in its metadata, as the `tokenizers` library knows it.
 
-The keys and the meaning of `tokenizer.ggml.pre` follow the GGUF specification and llama.cpp. Where a family's
-own tokenizer.json composes characters (NFC), so does this one.
+The keys and the meaning of `tokenizer.ggml.pre` follow the GGUF specification and llama.cpp.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import cast
 
 import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
 
 from tessera.errors import ModelError
+from tessera.text.splitting import SPLITTINGS
 
 _NORMAL = 1
 _CONTROL = 3
 _USER_DEFINED = 4
 
-_CONTRACTION = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-_GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-_REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-_UPPER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]"
-_LOWER = r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
-_CASED = (
-    rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+%s|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*%s|%s"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+
+class UnknownTokenizer(ModelError):
+    """The file names a tokenizer that is not known here. The library that reads the weights may know it."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Splitting:
-    """How text is cut into words before merging. The patterns apply one after the other."""
-
-    patterns: tuple[str, ...]
-    nfc: bool = False
-    whole_words: bool = False  # a word that is a token is not merged
-
-
-_DIGITWISE = _Splitting((r"\p{N}", _GPT2))
-_LLAMA3 = _Splitting(
-    (rf"{_CONTRACTION}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}{_REST}",), whole_words=True
-)
-_QWEN2 = _Splitting((rf"{_CONTRACTION}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{_REST}",), nfc=True)
-_QWEN35 = _Splitting(
-    (
-        rf"{_CONTRACTION}|[^\r\n\p{{L}}\p{{N}}]?[\p{{L}}\p{{M}}]+|\p{{N}}"
-        r"| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-    ),
-    nfc=True,
-)
-_O200K = _Splitting((_CASED % (f"{_CONTRACTION}?", f"{_CONTRACTION}?", r"\p{N}{1,3}"),))
-_TEKKEN = _Splitting((_CASED % ("", "", r"\p{N}"),), whole_words=True)
-
-PRE_TOKENIZERS: Mapping[str, _Splitting] = {
-    "default": _Splitting((r"[\p{P}\$\+<=>\^~\|]+", _GPT2, r"\p{N}+", "[0-9][0-9][0-9]")),
-    "gpt-2": _Splitting((_GPT2,)),
-    "phi-2": _Splitting((_GPT2,)),
-    "olmo": _Splitting((_GPT2,)),
-    "smollm": _DIGITWISE,
-    "starcoder": _DIGITWISE,
-    "refact": _DIGITWISE,
-    "command-r": _DIGITWISE,
-    "llama-bpe": _LLAMA3,
-    "llama3": _LLAMA3,
-    "llama-v3": _LLAMA3,
-    "qwen2": _QWEN2,
-    "deepseek-r1-qwen": _QWEN2,
-    "qwen35": _QWEN35,
-    "gpt-4o": _O200K,
-    "llama4": _O200K,
-    "tekken": _TEKKEN,
-}
+def knows_tokenizer(metadata: Mapping[str, object]) -> bool:
+    """Whether `tokenizer_from_gguf` can build the tokenizer, if the file is all right."""
+    kind = metadata.get("tokenizer.ggml.model")
+    return kind in _MODELS and (kind != "gpt2" or metadata.get("tokenizer.ggml.pre", "default") in SPLITTINGS)
 
 
 def tokenizer_from_gguf(metadata: Mapping[str, object]) -> tokenizers.Tokenizer:
     """Builds the tokenizer of a GGUF file from its key-value pairs. Arrays are sequences of plain values.
 
     Control and user-defined tokens become added tokens. Raises `ModelError`, which names the key that is
-    missing or has an unknown value.
+    missing or has an unknown value; it is an `UnknownTokenizer` if the file itself may be all right.
     """
     kind = str(metadata.get("tokenizer.ggml.model", "missing"))
     build = _MODELS.get(kind)
     if build is None:
-        raise ModelError(f"tokenizer.ggml.model is {kind}; one of {', '.join(_MODELS)} is needed.")
+        raise UnknownTokenizer(f"tokenizer.ggml.model is {kind}; one of {', '.join(_MODELS)} is needed.")
     tokens = cast("list[str]", _array(metadata, "tokens"))
     types = cast("list[int]", _array(metadata, "token_type"))
     if len(types) != len(tokens):
@@ -122,14 +76,20 @@ def _bpe(
     return tokenizers.Tokenizer(model)
 
 
+def _pair(merge: str) -> tuple[str, str]:
+    """The two halves of a merge. A blank may begin the first one, as in llama.cpp."""
+    cut = merge.find(" ", 1)
+    return merge[:cut], merge[cut + 1 :]
+
+
 def _byte_level(metadata: Mapping[str, object], tokens: list[str], types: list[int]) -> tokenizers.Tokenizer:
     del types
     name = str(metadata.get("tokenizer.ggml.pre", "default"))
-    splitting = PRE_TOKENIZERS.get(name)
+    splitting = SPLITTINGS.get(name)
     if splitting is None:
-        known = ", ".join(PRE_TOKENIZERS)
-        raise ModelError(f"tokenizer.ggml.pre is {name}, which is not known here; known are {known}.")
-    pairs = [cast("tuple[str, str]", tuple(str(m).split(" ", 1))) for m in _array(metadata, "merges")]
+        known = ", ".join(SPLITTINGS)
+        raise UnknownTokenizer(f"tokenizer.ggml.pre is {name}, which is not known here; known are {known}.")
+    pairs = [_pair(str(merge)) for merge in _array(metadata, "merges")]
     tokenizer = _bpe(tokens, pairs, whole_words=splitting.whole_words)
     if splitting.nfc:
         tokenizer.normalizer = normalizers.NFC()
@@ -140,6 +100,17 @@ def _byte_level(metadata: Mapping[str, object], tokens: list[str], types: list[i
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def _gemma4(metadata: Mapping[str, object], tokens: list[str], types: list[int]) -> tokenizers.Tokenizer:
+    """SentencePiece's alphabet with a list of merges, which apply to lines and to runs of line breaks."""
+    del types
+    pairs = [_pair(str(merge)) for merge in _array(metadata, "merges")]
+    tokenizer = _bpe(tokens, pairs, byte_fallback=True)
+    tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[^\n]+|\n+"), behavior="isolated")
+    tokenizer.decoder = _sentencepiece_decoder()
     return tokenizer
 
 
@@ -159,10 +130,12 @@ def _sentencepiece(
     if metadata.get("tokenizer.ggml.add_space_prefix", True):
         steps.insert(0, normalizers.Prepend("▁"))
     tokenizer.normalizer = normalizers.Sequence(steps)
-    tokenizer.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
-    )
+    tokenizer.decoder = _sentencepiece_decoder()
     return tokenizer
+
+
+def _sentencepiece_decoder() -> decoders.Decoder:
+    return decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
 
 
 def _halves(token: str, pieces: Mapping[str, int]) -> Iterator[tuple[str, str]]:
@@ -173,5 +146,6 @@ def _halves(token: str, pieces: Mapping[str, int]) -> Iterator[tuple[str, str]]:
 
 _MODELS: Mapping[str, Callable[[Mapping[str, object], list[str], list[int]], tokenizers.Tokenizer]] = {
     "gpt2": _byte_level,
+    "gemma4": _gemma4,
     "llama": _sentencepiece,
 }

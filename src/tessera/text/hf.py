@@ -30,9 +30,9 @@ class HfTokenizer:
         if (kind := spec["model"]["type"]) != "BPE":
             raise ModelError(f"The tokenizer's model is {kind}; only BPE is supported.")
         added = tokenizer.get_added_tokens_decoder()
-        self._control = {token.content: id for id, token in added.items() if not _is_blank(token)}
-        blanks = {token.content: id for id, token in added.items() if _is_blank(token)}
-        self._ordinary = tokenizers.Tokenizer.from_str(json.dumps(_ordinary(spec, self._control, blanks)))
+        self._control = {token.content: id for id, token in added.items() if not _is_text(token)}
+        texts = {token.content: id for id, token in added.items() if _is_text(token)}
+        self._ordinary = tokenizers.Tokenizer.from_str(json.dumps(_ordinary(spec, self._control, texts)))
         self._bytes = _spellings(spec, tokenizer.get_vocab(), {token.content for token in added.values()})
 
     @classmethod
@@ -51,7 +51,9 @@ class HfTokenizer:
 
     @property
     def control_tokens(self) -> Mapping[str, int]:
-        """Every added token except runs of white space, whether the library calls it special or not."""
+        """Every added token, whether the library calls it special or not, except those that are mere text:
+        runs of white space, single letters, and HTML tags for formatting.
+        """
         return MappingProxyType(self._control)
 
     def encode(self, text: str) -> list[int]:
@@ -62,16 +64,28 @@ class HfTokenizer:
         return self._bytes[token_id] if 0 <= token_id < len(self._bytes) else b""
 
 
-def _is_blank(token: tokenizers.AddedToken) -> bool:
-    """Some vocabularies add runs of white space as tokens: they are ordinary text."""
-    return not token.special and not token.content.replace("▁", " ").strip()
+_HTML = re.compile(
+    "</?(table|caption|thead|tbody|tfoot|tr|th|td|h[1-6]|blockquote|strong|em|b|i|u|sub|sup|code)>"
+)
 
 
-def _ordinary(spec: _Spec, control: Mapping[str, int], blanks: Mapping[str, int]) -> _Spec:
+def is_mere_text(content: str) -> bool:
+    """Whether a token that was added to a vocabulary, and that is not called special, is ordinary text: white
+    space, a letter (DeepSeek), or HTML (Gemma).
+    """
+    text = content.replace("▁", " ").strip()
+    return len(text) < 2 or _HTML.fullmatch(text) is not None
+
+
+def _is_text(token: tokenizers.AddedToken) -> bool:
+    return not token.special and is_mere_text(token.content)
+
+
+def _ordinary(spec: _Spec, control: Mapping[str, int], texts: Mapping[str, int]) -> _Spec:
     """The specification of the same tokenizer without control tokens."""
     model: _Spec = dict(spec["model"])
     # Added tokens outside the vocabulary would get new ids, in the gaps that control tokens leave.
-    model["vocab"] = {t: id for t, id in model["vocab"].items() if t not in control} | dict(blanks)
+    model["vocab"] = {t: id for t, id in model["vocab"].items() if t not in control} | dict(texts)
     pairs = [tuple(m.split(" ", 1)) if isinstance(m, str) else tuple(m) for m in model["merges"]]
     model["merges"] = [
         [left, right] for left, right in pairs if control.keys().isdisjoint({left, right, left + right})

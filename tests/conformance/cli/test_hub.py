@@ -11,7 +11,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import gguf
+import numpy as np
 import pytest
+from tests.gguf_vocabulary import add_fields, byte_level
 from tests.waiting import wait_for
 
 COMMIT = "c" * 40
@@ -33,15 +36,24 @@ class Hub:
     files: dict[str, bytes] = field(default_factory=lambda: dict(FILES))
     breaks_off_at: int | None = None
     stalls_in: str | None = None
+    stalls_at: int = 5
     stalled: threading.Event = field(default_factory=threading.Event)
     asked: list[tuple[str, str, str | None]] = field(default_factory=list)
     url: str = ""
 
     def listing(self) -> list[dict[str, object]]:
         return [
-            {"type": "file", "path": name, "rfilename": name, "size": len(content), "oid": etag(content)}
+            {
+                **{"type": "file", "path": name, "rfilename": name, "size": len(content)},
+                "oid": etag(content),
+                "lfs": large(content) if name.endswith(".gguf") else None,
+            }
             for name, content in self.files.items()
         ]
+
+
+def large(content: bytes) -> dict[str, object]:
+    return {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 100}
 
 
 def etag(content: bytes) -> str:
@@ -77,11 +89,13 @@ class Answers(BaseHTTPRequestHandler):
         self.say(json.dumps(value).encode(), status, {"Content-Type": "application/json", **(headers or {})})
 
     def say_file(self, content: bytes) -> None:
-        begin = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").split("-")[0])
+        asked = (self.headers.get("Range") or "bytes=0-").removeprefix("bytes=")
+        begin, end = (int(number) if number else len(content) - 1 for number in asked.split("-"))
         headers = {"ETag": f'"{etag(content)}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
-        if begin:
-            headers["Content-Range"] = f"bytes {begin}-{len(content) - 1}/{len(content)}"
-        self.say(content[begin:], 206 if begin else 200, headers)
+        body = content[begin : end + 1]
+        if len(body) < len(content):
+            headers["Content-Range"] = f"bytes {begin}-{begin + len(body) - 1}/{len(content)}"
+        self.say(body, 206 if len(body) < len(content) else 200, headers)
 
     def say(self, body: bytes, status: int, headers: dict[str, str]) -> None:
         self.send_response(status)
@@ -91,10 +105,10 @@ class Answers(BaseHTTPRequestHandler):
         if self.command == "HEAD":
             return
         cut, stalls_in = self.hub.breaks_off_at, self.hub.stalls_in
-        if stalls_in and self.path.endswith(stalls_in):
+        if stalls_in and self.path.endswith(stalls_in) and len(body) > self.hub.stalls_at:
             self.hub.stalled.set()
             with suppress(ConnectionError):
-                self.wfile.write(body[:1000])
+                self.wfile.write(body[: self.hub.stalls_at])
                 self.rfile.read(1)  # until the client is gone
             self.close_connection = True
         elif cut is not None and len(body) > cut:
@@ -221,3 +235,98 @@ def test_a_model_that_wants_its_code_run_is_refused(
     code, _, said = pull("org/ir")
     assert (code, tessera("models", "list")[1]) == (2, "")
     assert "auto_map" in said
+
+
+@pytest.fixture
+def split(hub: Hub, tmp_path: Path) -> list[bytes]:
+    """Both parts of a model that is split, in the hub, beside a larger one."""
+    folder = tmp_path / "split"
+    folder.mkdir()
+    hub.files |= {path.name: path.read_bytes() for path in split_model(folder)}
+    hub.files["m-BF16.gguf"] = bytes(2**24)
+    return [content for name, content in hub.files.items() if "-of-" in name]
+
+
+def split_model(folder: Path) -> list[Path]:
+    """As llama.cpp splits: the first part has the key-value pairs, and each the headers of its tensors."""
+    writer = gguf.GGUFWriter(folder / "m-Q4_0.gguf", "llama", split_max_tensors=1)
+    writer.add_context_length(512)
+    writer.add_block_count(1)
+    writer.add_embedding_length(64)
+    writer.add_head_count(1)
+    add_fields(writer, byte_level("smollm", ["a b"]))
+    for name in ("token_embd.weight", "output.weight"):
+        writer.add_tensor(name, np.ones(2**21, dtype=np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return sorted(folder.iterdir())
+
+
+LLAMACPP = {"TESSERA_ENGINE": "llamacpp"}
+
+
+def test_a_split_model_is_fetched_whole_and_checked(
+    split: list[bytes], pull: Callable[..., tuple[int, str, str]]
+) -> None:
+    code, folder, said = pull("org/ir:Q4_0", **LLAMACPP)
+    assert code == 0, said
+    parts = sorted(Path(folder.strip()).glob("*.gguf"))
+    assert [part.read_bytes() for part in parts] == split
+    manifest = json.loads((parts[0].parent / "tessera.json").read_text())
+    assert manifest["files"][parts[1].name]["sha256"] == hashlib.sha256(split[1]).hexdigest()
+    assert {part.name for part in parts} == set(manifest["kept"])
+
+
+def test_a_killed_download_of_a_large_file_is_gone_on_with(
+    hub: Hub,
+    split: list[bytes],
+    start: Callable[..., Any],
+    pull: Callable[..., tuple[int, str, str]],
+    tmp_path: Path,
+) -> None:
+    second = "m-Q4_0-00002-of-00002.gguf"
+    hub.stalls_in, hub.stalls_at = second, 5 * 2**20
+    first = start("models", "pull", "org/ir:Q4_0", HF_ENDPOINT=hub.url, **LLAMACPP)
+    cache = tmp_path / "cache"
+    wait_for(lambda: any(path.stat().st_size >= 2**22 for path in cache.rglob(f"{second}.partial")), 60)
+    first.kill()
+    first.wait()
+    hub.stalls_in = None
+    hub.asked.clear()
+    code, folder, said = pull("org/ir:Q4_0", **LLAMACPP)
+    assert code == 0, said
+    assert [path.read_bytes() for path in sorted(Path(folder.strip()).glob("*.gguf"))] == split
+    begins = [int((after or "bytes=0-").removeprefix("bytes=").split("-")[0]) for after in gets(hub, second)]
+    assert min(begin for begin in begins if begin) >= 2**22
+    assert [
+        after for after in gets(hub, "m-Q4_0-00001-of-00002.gguf") if after and after.endswith("-4194303")
+    ]
+
+
+def test_a_file_that_is_not_what_the_hub_names_is_refused(
+    hub: Hub,
+    split: list[bytes],
+    pull: Callable[..., tuple[int, str, str]],
+    tessera: Callable[..., tuple[int, str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        f"{__name__}.large", lambda content: {"sha256": "0" * 64, "size": 1, "pointerSize": 1}
+    )
+    code, _, said = pull("org/ir:Q4_0", **LLAMACPP)
+    assert (code, tessera("models", "list")[1]) == (2, "")
+    assert "m-Q4_0-00001-of-00002.gguf" in said.splitlines()[-1]
+    assert "Traceback" not in said
+
+
+def test_a_model_that_does_not_fit_is_refused_before_it_is_fetched(
+    hub: Hub, split: list[bytes], pull: Callable[..., tuple[int, str, str]]
+) -> None:
+    code, _, said = pull("org/ir:Q4_0", TESSERA_KV_CACHE_BYTES="1024GiB", **LLAMACPP)
+    assert code == 2
+    assert "needs 1024.5 GiB of memory" in said
+    assert "kv_cache_bytes" in said.splitlines()[-1]
+    asked = {after for method, path, after in hub.asked if method == "GET" and path.endswith(".gguf")}
+    assert asked == {"bytes=0-4194303"}

@@ -67,11 +67,22 @@ async def openvino(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
     await engine.aclose()
 
 
+@asynccontextmanager
+async def llamacpp(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
+    """The embedded model in llama.cpp, exact: otherwise tokens depend on what else runs."""
+    config: Start = request.getfixturevalue("llama_start")
+    engine = private(changed(config, exact=True))
+    await engine.start()
+    yield Subject(engine, lambda: held(engine), Prompt(tuple(range(1000, 1050))))
+    await engine.aclose()
+
+
 def held(engine: PrivateEngine) -> int:
     return sum(engine.gauges.get(name, 0) for name in ("running", "waiting", "blocks_used"))
 
 
-ENGINES = [scripted, openvino_process, pytest.param(openvino, marks=pytest.mark.live)]
+LIVE = [pytest.param(each, marks=pytest.mark.live) for each in (openvino, llamacpp)]
+ENGINES = [scripted, openvino_process, *LIVE]
 
 
 @pytest.fixture(scope="module")

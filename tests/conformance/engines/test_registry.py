@@ -71,4 +71,4 @@ def test_an_interpreter_that_is_not_there_stops_the_start(start_tiny: Start, tmp
 def test_an_engine_that_there_is_not_stops_the_start_and_all_are_named() -> None:
     with pytest.raises(StartupError) as refused:
         engine_row(Settings(engine="nothing"))
-    assert refused.value.message == f"engine is 'nothing': one of {', '.join(ENGINES)} is needed."
+    assert refused.value.message == f"engine is 'nothing': one of auto, {', '.join(ENGINES)} is needed."

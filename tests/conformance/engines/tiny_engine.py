@@ -61,7 +61,7 @@ class TinyCore:
 
 TINY = EngineRow(
     prepare=lambda settings, cache, progress: ModelSource("tiny", 1, 4096, family="hermes"),
-    tokenizer=lambda source: ScriptedTokenizer(),
+    tokenizer=lambda settings, source: ScriptedTokenizer(),
     runs=Hosted(
         "tests.conformance.engines.tiny_engine:TinyCore",
         features=frozenset(),

@@ -33,15 +33,23 @@ def test_an_id_is_read(text: str, expected: HubId | None) -> None:
         (
             None,
             [*GRAPH, "tokenizer.json", "README.md", "x.py", "openvino_tokenizer.xml"],
-            {*GRAPH, "tokenizer.json"},
+            [*GRAPH, "tokenizer.json"],
         ),
-        (None, [*GRAPH, "m.gguf"], {*GRAPH}),
-        (None, ["README.md", "only.gguf"], {"only.gguf"}),
-        ("q4_k", ["m-Q4_K_M.gguf", "m-Q8_0.gguf", "README.md"], {"m-Q4_K_M.gguf"}),
-        ("Q8_0", [*GRAPH, "m-Q8_0.gguf"], {"m-Q8_0.gguf"}),
+        (None, [*GRAPH, "m.gguf"], GRAPH),
+        (None, ["README.md", "only.gguf", "mmproj-F16.gguf"], ["only.gguf"]),
+        ("q4_k", ["m-Q4_K_M.gguf", "m-Q8_0.gguf", "README.md"], ["m-Q4_K_M.gguf"]),
+        ("Q4_K", ["m-Q4_K.gguf", "m-Q4_K_M.gguf"], ["m-Q4_K.gguf"]),
+        ("Q4_K_M", ["m-Q4_K_M.gguf", "m-UD-Q4_K_M.gguf"], ["m-Q4_K_M.gguf"]),
+        ("UD-Q4_K_M", ["m-Q4_K_M.gguf", "m-UD-Q4_K_M.gguf"], ["m-UD-Q4_K_M.gguf"]),
+        ("Q8_0", [*GRAPH, "m-Q8_0.gguf"], ["m-Q8_0.gguf"]),
+        (
+            "BF16",
+            ["m-Q8_0.gguf", "BF16/m-00002-of-00002.gguf", "BF16/m-00001-of-00002.gguf"],
+            ["BF16/m-00001-of-00002.gguf", "BF16/m-00002-of-00002.gguf"],
+        ),
     ],
 )
-def test_only_what_serving_needs_is_chosen(gguf: str | None, names: list[str], expected: set[str]) -> None:
+def test_only_what_serving_needs_is_chosen(gguf: str | None, names: list[str], expected: list[str]) -> None:
     assert choose_files(HubId("org/name", gguf=gguf), names, IR) == expected
 
 
@@ -51,7 +59,8 @@ def test_only_what_serving_needs_is_chosen(gguf: str | None, names: list[str], e
         (None, ["model.safetensors"], "org/name has no OpenVINO IR and no GGUF file"),
         ("Q2", ["m-Q4.gguf"], "no GGUF file with 'Q2' in its name"),
         (None, ["m-Q4.gguf", "m-Q8.gguf"], "several GGUF files: m-Q4.gguf, m-Q8.gguf"),
-        (None, ["m-00001-of-00002.gguf"], "is split"),
+        (None, ["m-00001-of-00002.gguf"], "lacks m-00002-of-00002.gguf, a part of m-00001-of-00002.gguf"),
+        ("Q4", ["a-Q4_K_M.gguf", "a-Q4_0.gguf"], "several GGUF files"),
     ],
 )
 def test_what_cannot_be_served_is_refused(gguf: str | None, names: list[str], message: str) -> None:

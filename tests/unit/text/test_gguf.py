@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from tokenizers import pre_tokenizers
 
 from tessera.errors import ModelError
-from tessera.text.gguf import PRE_TOKENIZERS, tokenizer_from_gguf
+from tessera.text.gguf import tokenizer_from_gguf
 from tessera.text.hf import HfTokenizer
+from tessera.text.splitting import SPLITTINGS
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, BYTE = 1, 2, 3, 4, 6
 ALPHABET = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -61,7 +62,7 @@ def test_text_is_cut_into_words(case: Case) -> None:
     assert words(case.pre, case.text) == case.words
 
 
-@pytest.mark.parametrize("pre", PRE_TOKENIZERS)
+@pytest.mark.parametrize("pre", SPLITTINGS)
 @given(text=st.text(max_size=30))
 def test_nothing_is_lost_in_cutting(pre: str, text: str) -> None:
     assert "".join(words(pre, text)) == text

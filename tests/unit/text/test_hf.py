@@ -159,3 +159,19 @@ def test_merges_may_be_written_as_strings() -> None:
     spec["model"]["merges"] = [" ".join(pair) for pair in spec["model"]["merges"]]
     old = HfTokenizer(tokenizers.Tokenizer.from_str(json.dumps(spec)))
     assert old.encode(" hello <tool_call>") == TOKENIZER.encode(" hello <tool_call>")
+
+
+@pytest.mark.parametrize("text", ["ü", "\t", "▁▁", "</h2>", "<b>"])
+def test_added_tokens_that_are_mere_text_are_ordinary(text: str) -> None:
+    library = byte_level()
+    library.add_tokens([AddedToken(text, normalized=False)])
+    tokenizer = HfTokenizer(library)
+    assert text not in tokenizer.control_tokens
+    assert library.token_to_id(text) in tokenizer.encode(f"a{text}b")
+
+
+@pytest.mark.parametrize("text", ["<s>", "</s>", "<think>", "<script>"])
+def test_other_added_tokens_are_control_tokens(text: str) -> None:
+    library = byte_level()
+    library.add_tokens([AddedToken(text, normalized=False)])
+    assert text in HfTokenizer(library).control_tokens

@@ -14,6 +14,8 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
 
+from tessera.engine.batch.placement import InPlace, Placement
+
 BLOCK_TOKENS = 32
 """The one block size of OpenVINO's CPU kernels."""
 
@@ -35,8 +37,10 @@ class BlockPool:
     key, else free.
     """
 
-    def __init__(self, n_blocks: int) -> None:
+    def __init__(self, n_blocks: int, placement: Placement | None = None) -> None:
+        """`placement` is told of what happens to published blocks; blocks are places if there is none."""
         self.n_blocks = n_blocks
+        self.placement = placement or InPlace()
         self._holders = [0] * n_blocks
         self._keys: list[bytes | None] = [None] * n_blocks
         self._by_key: dict[bytes, int] = {}
@@ -96,34 +100,36 @@ class BlockPool:
                 self._kept.setdefault(self._owners[block], OrderedDict())[block] = None
                 self.n_kept += 1
 
-    def publish(self, block: int, key: bytes, owner: bytes = b"", *, reproducible: bool = False) -> None:
+    def publish(self, block: int, key: bytes, owner: bytes = b"", *, reproducible: bool = False) -> int:
         """Makes a full block findable by its key; the caller holds it. If another block has the key, that one
-        stays findable, unless only the new one is reproducible.
+        stays findable, unless only the new one is reproducible. Returns the one that is found by the key.
         """
         known = self._by_key.get(key)
         if known is not None:
             if self._reproducible[known] or not reproducible:
-                return
-            self._forget(known)
+                return known
+            self.forget(known)
         self._by_key[key] = block
         self._keys[block] = key
         self._owners[block] = owner
         self._reproducible[block] = reproducible
+        return block
 
-    def _forget(self, block: int) -> None:
+    def forget(self, block: int) -> None:
         """Makes a block with a key unfindable; it is free if no sequence holds it."""
         key = self._keys[block]
         assert key is not None
         del self._by_key[key]
         self._keys[block] = None
         self._reproducible[block] = False
+        self.placement.drop(block)
         if not self._holders[block]:
             self._unkeep(block)
             self._free.append(block)
 
     def _take_one(self) -> int:
         if not self._free:
-            self._forget(next(iter(max(self._kept.values(), key=len))))
+            self.forget(next(iter(max(self._kept.values(), key=len))))
         block = self._free.pop()
         self.n_touched = max(self.n_touched, block + 1)  # unused ones are given in ascending order
         self._holders[block] = 1

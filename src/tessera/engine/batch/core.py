@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tessera.core.generation import EngineFinish, EngineInfo, Prompt, Sampling, TokenChunk
-from tessera.engine.batch.blocks import BLOCK_TOKENS, BlockPool
+from tessera.engine.batch.blocks import BLOCK_TOKENS
 from tessera.engine.batch.constraint import GrammarCompiler
 from tessera.engine.batch.following import GrammarFollower
 from tessera.engine.batch.forward import Forward, Planned
@@ -57,9 +57,12 @@ class BatchCore:
         grammars; `compute` and `clock` are those of `Masks`, `measure` is that of `Memory`.
         """
         self._forward = forward
-        pool = BlockPool(forward.n_blocks)
+        pool = forward.pool
         self._scheduler = Scheduler(
-            pool, max_sequences=served.max_sequences, step_tokens=step_tokens, gap_s=step_gap_s
+            pool,
+            max_sequences=served.max_sequences,
+            step_tokens=step_tokens,
+            gap_s=step_gap_s,
         )
         self._pool = pool
         self._all_reproducible = all_reproducible
@@ -247,7 +250,7 @@ class BatchCore:
                 break
             sequence.advance(1, self._pool)
             finish = self._choose(sequence, logits[row], None)
-        sequence.look_up()
+        sequence.look_up(self._forward.draft_cost)
         if finish:
             self._end(sequence)
         return finish

@@ -6,9 +6,10 @@ guess as further tokens, and each position is sampled as if there were no guess.
 the first token that differs from the sampled one, so the output never depends on it. (Prompt lookup decoding;
 the verification is that of Leviathan et al. 2022, arXiv 2211.17192, for a draft without a distribution.)
 
-A pass with another number of rows than the pass before costs half a pass more, because kernels are prepared
-again. So a pass has either no draft or a whole one, and this changes seldom. How many tokens a draft would
-have brought is counted whether or not it was computed, so it is always known which of the two is worth more.
+A pass with another number of rows than the pass before costs more, because it is prepared again: in OpenVINO
+half a pass. So a pass has either no draft or a whole one, and this changes seldom. How many tokens a draft
+would have brought is counted whether or not it was computed, so it is always known which of the two is worth
+more.
 """
 
 from collections.abc import Sequence
@@ -22,17 +23,19 @@ _PAIR = 2**42 - 1
 _RATE = 0.1
 _FIRST_YIELD = 1.4
 
-# A pass of eight rows costs half as much again as one of a single row; it has to bring clearly more, or
-# clearly less, tokens than that before the rows change.
-_ENOUGH, _TOO_FEW = 1.65, 1.35
+# A pass with a draft has to bring clearly more, or clearly less, tokens than it costs before the rows change.
+_ENOUGH, _TOO_FEW = 1.1, 0.9
 
 
 class Lookup:
     """The guesses of one sequence. `tokens` is its list of tokens, which only grows."""
 
-    def __init__(self, tokens: Sequence[int]) -> None:
-        """The tokens that are there already are the prompt: guesses come from it, but it is not guessed."""
+    def __init__(self, tokens: Sequence[int], cost: float) -> None:
+        """The tokens that are there already are the prompt: guesses come from it, but it is not guessed.
+        `cost` is that of a pass with a draft, in passes without one.
+        """
         self._tokens = tokens
+        self._enough, self._too_few = _ENOUGH * cost, _TOO_FEW * cost
         self._after: dict[int, int] = {}  # where what came after a token, or two, stood last
         self._key = 0
         self._n_followed = 0
@@ -76,4 +79,4 @@ class Lookup:
         """Counts what a pass with a draft would have brought: the tokens that were right, and one more."""
         self._yield += _RATE * (1 + self._n_right - self._yield)
         self._n_right = 0
-        self._drafts = self._yield > (_TOO_FEW if self._drafts else _ENOUGH)
+        self._drafts = self._yield > (self._too_few if self._drafts else self._enough)

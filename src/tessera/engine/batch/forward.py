@@ -17,8 +17,8 @@ class Forward(Protocol):
     """A model with a cache of blocks."""
 
     @property
-    def n_blocks(self) -> int:
-        """How many blocks of BLOCK_TOKENS tokens the cache has."""
+    def pool(self) -> BlockPool:
+        """The blocks of BLOCK_TOKENS tokens that the cache has, all free."""
         ...
 
     @property
@@ -29,6 +29,13 @@ class Forward(Protocol):
     @property
     def vocabulary_size(self) -> int:
         """The length of a row of logits."""
+        ...
+
+    @property
+    def draft_cost(self) -> float:
+        """What a pass of a single sequence costs with a draft, in passes without one; `math.inf` if a draft
+        cannot be taken back.
+        """
         ...
 
     def compute(self, planned: Planned, memory: Memory) -> NDArray[np.float32]:

@@ -1,5 +1,6 @@
 """One sequence on its way through the engine: its tokens, how far they are computed, and where."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -115,13 +116,16 @@ class TokenSequence:
         last = len(self.spell(recent[-1]))
         return wanted in b"".join(map(self.spell, recent))[-len(wanted) - last + 1 :]
 
-    def look_up(self) -> None:
-        """Note the new tokens for guesses. Under a grammar there are none: each would need a mask."""
+    def look_up(self, draft_cost: float) -> None:
+        """Note the new tokens for guesses. Under a grammar there are none: each would need a mask.
+
+        `draft_cost` is that of the engine's `Forward`.
+        """
         self.draft = []
         if self.lookup:
             self.lookup.follow()
-        elif self.constraint is None:
-            self.lookup = Lookup(self.tokens)
+        elif self.constraint is None and math.isfinite(draft_cost):
+            self.lookup = Lookup(self.tokens, draft_cost)
 
     def report(self, finish: EngineFinish | None) -> TokenChunk:
         """The output tokens that were not given out yet."""
@@ -136,15 +140,17 @@ class TokenSequence:
         """
         if not self.blocks and not self.preempted:
             self.n_cached = 0
-        while self.n_computed == len(self.blocks) * BLOCK_TOKENS and self.n_pending > BLOCK_TOKENS:
-            key = self._next_key()
-            block = pool.find(key, reproducible=self.reproducible)
-            if block is None:
-                return
+        if self.n_computed != len(self.blocks) * BLOCK_TOKENS:
+            return
+        n_own = len(self.keys)
+        found = self._find_blocks(pool)
+        n_taken = pool.placement.resume(self, found) if found else 0
+        pool.release(found[n_taken:])
+        del self.keys[n_own + n_taken :]
+        for block in found[:n_taken]:
             if self.n_reproducible == self.n_computed and pool.is_reproducible(block):
                 self.n_reproducible += BLOCK_TOKENS
             self.blocks.append(block)
-            self.keys.append(key)
             if not self.preempted:
                 self.n_cached += max(0, min(BLOCK_TOKENS, self.n_prompt - self.n_computed))
             self.n_computed += BLOCK_TOKENS
@@ -159,17 +165,33 @@ class TokenSequence:
             self.n_reproducible += count
         self.n_computed += count
         while (end := (len(self.keys) + 1) * BLOCK_TOKENS) <= self.n_computed:
-            block, key = self.blocks[len(self.keys)], self._next_key()
-            pool.publish(block, key, self.salt, reproducible=end <= self.n_reproducible)
+            index, key = len(self.keys), self._next_key()
+            reproducible = end <= self.n_reproducible
+            found = pool.publish(self.blocks[index], key, self.salt, reproducible=reproducible)
             self.keys.append(key)
+            if not pool.placement.keep(self, index, found):
+                pool.forget(found)
 
     def vacate(self, pool: BlockPool) -> None:
         """Give all blocks back; everything is to be computed again if the sequence goes on."""
+        pool.placement.leave(self)
         pool.release(self.blocks)
         self.blocks.clear()
         self.keys.clear()
         self.n_computed = self.n_reproducible = 0
         self.held = None
+
+    def _find_blocks(self, pool: BlockPool) -> list[int]:
+        """The blocks of the tokens to come, held; their keys are appended. The last token is left out."""
+        found: list[int] = []
+        while len(self.tokens) - len(self.keys) * BLOCK_TOKENS > BLOCK_TOKENS:
+            key = self._next_key()
+            block = pool.find(key, reproducible=self.reproducible)
+            if block is None:
+                break
+            found.append(block)
+            self.keys.append(key)
+        return found
 
     def _next_key(self) -> bytes:
         start = len(self.keys) * BLOCK_TOKENS

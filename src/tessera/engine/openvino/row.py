@@ -9,6 +9,8 @@ from tessera.engine.openvino.convert import IR
 from tessera.engine.row import EngineRow, Hosted
 from tessera.models.cache import Cache
 from tessera.models.folder import TOKENIZER
+from tessera.models.machine import memory_bytes
+from tessera.models.memory import Budget
 from tessera.models.progress import Progress
 from tessera.models.resolve import resolve
 from tessera.models.source import ModelSource
@@ -20,10 +22,11 @@ FEATURES: frozenset[Feature] = frozenset({"grammar", "logprobs", "n", "thinking_
 
 
 def _prepare(settings: Settings, cache: Cache, progress: Progress) -> ModelSource:
-    return resolve(settings.model, cache, progress, IR, offline=settings.offline)
+    budget = Budget(memory_bytes(), settings.kv_cache_bytes)
+    return resolve(settings.model, cache, progress, IR, offline=settings.offline, budget=budget)
 
 
-def _tokenizer(source: ModelSource) -> HfTokenizer:
+def _tokenizer(settings: Settings, source: ModelSource) -> HfTokenizer:
     return HfTokenizer.from_file(_folder(source) / TOKENIZER)
 
 

@@ -24,7 +24,7 @@ def _prepare(settings: Settings, cache: Cache, progress: Progress) -> ModelSourc
     )
 
 
-def _tokenizer(source: ModelSource) -> ScriptedTokenizer:
+def _tokenizer(settings: Settings, source: ModelSource) -> ScriptedTokenizer:
     return ScriptedTokenizer()
 
 

@@ -25,9 +25,10 @@ class Hashing:
 
     block_bytes = 1
     vocabulary_size = VOCABULARY
+    draft_cost = 1.5
 
     def __init__(self, n_blocks: int) -> None:
-        self.n_blocks = n_blocks
+        self.pool = BlockPool(n_blocks)
         self.n_computed = 0
         self._cache = np.full((n_blocks, BLOCK_TOKENS), -1)
         self._cold = 2

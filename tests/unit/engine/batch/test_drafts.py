@@ -10,7 +10,7 @@ TOKENS = st.lists(st.integers(0, 3), max_size=60)
 
 def follow(prompt: list[int], output: list[int]) -> Lookup:
     tokens = list(prompt)
-    lookup = Lookup(tokens)
+    lookup = Lookup(tokens, 1.5)
     for token in output:
         tokens.append(token)
         lookup.follow()
@@ -21,7 +21,7 @@ def follow(prompt: list[int], output: list[int]) -> Lookup:
 def test_drafts_do_not_depend_on_how_many_tokens_come_at_once(prompt: list[int], output: list[int]) -> None:
     one_by_one = follow(prompt, output)
     tokens = list(prompt)
-    at_once = Lookup(tokens)
+    at_once = Lookup(tokens, 1.5)
     tokens += output
     at_once.follow()
     draft = one_by_one.draft()

@@ -56,7 +56,7 @@ def extend(sequence: TokenSequence, pool: BlockPool) -> None:
         if sequence.tokens[-1] != guess or not sequence.n_left:
             break
         sequence.advance(1, pool)
-    sequence.look_up()
+    sequence.look_up(1.5)
 
 
 def run_step(scheduler: Scheduler, cache: Cache) -> list[TokenSequence]:
