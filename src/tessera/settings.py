@@ -107,6 +107,7 @@ class Settings:
         100.0, number(0, 1e6), "The pace of the scripted engine, per sequence; 0 is at once."
     )
     cors_origins: tuple[str, ...] = setting((), ORIGINS, "Origins whose web pages may call; * is any.")
+    web: bool = setting(True, SWITCH, "Serve pages: the documentation, the playground and a key's own usage.")
     max_body_bytes: int = setting(8 * 2**20, size(2**10), "Largest body of a request.")
     account_body_bytes: int | None = setting(
         None, size(2**10), "Bytes for bodies of one account; without it, for two of the largest."
