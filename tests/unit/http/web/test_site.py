@@ -19,7 +19,7 @@ SITE = Site()
 STATIC = Path(__file__).parents[4] / "src/tessera/http/web/static"
 MAX_BYTES = 100_000
 VENDORED = {"marked.js": "5371fea86fd0656b4fc7bea7c94c663109d82789b69433eeee78d42895aa44de"}
-PAGES = [
+PAGES: list[tuple[str, Language]] = [
     *((path, language) for path in APPLICATIONS for language in LANGUAGES),
     *((path, "en") for path in SITE.paths()),
 ]

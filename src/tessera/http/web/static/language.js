@@ -1,0 +1,23 @@
+// The button that changes the language of a page in place, without losing what is on it.
+import { byId, el } from "./dom.js";
+import { otherLanguage, setLanguage, t } from "./strings.js";
+
+export function keepLanguage(allowed, rebuild) {
+  setLanguage(document.documentElement.lang);
+  const button = el("button", { type: "button", id: "language" });
+  const name = () => {
+    button.textContent = t("language");
+    button.lang = otherLanguage();
+    const links = document.querySelectorAll(".top nav a");
+    ["playground", "docs", "usage"].forEach((each, n) => (links[n].textContent = t(each)));
+    links[1].href = `/docs/${document.documentElement.lang}/`;
+  };
+  button.addEventListener("click", () => {
+    if (!allowed()) return;
+    setLanguage(otherLanguage());
+    name();
+    rebuild();
+  });
+  byId("language").replaceWith(button);
+  name();
+}
