@@ -35,23 +35,50 @@ function inline(token) {
   }
 }
 
+// Lists and tables grow part by part: `body` is where their items or rows go.
+function container(token) {
+  if (token.type === "list") {
+    const start = token.ordered && token.start > 1 ? { start: token.start } : {};
+    const list = el(token.ordered ? "ol" : "ul", start);
+    return { node: list, body: list };
+  }
+  const body = el("tbody");
+  return { node: el("div", { class: "table", tabIndex: 0 }, el("table", {}, el("thead", {}, row("th", token.header)), body)), body };
+}
+
+function parts(token) {
+  if (token.type === "table") return token.rows.map(cells => row("td", cells));
+  return token.items.map(item => el("li", {}, all(item.tokens, block)));
+}
+
+// How much of a list or a table cannot change any more: its length, and what the rest needs before it to be read alone.
+function settledPart(token) {
+  if (token.type === "list") {
+    const done = token.items.slice(0, -1);
+    return { n: done.length, length: done.reduce((sum, item) => sum + item.raw.length, 0), prefix: "" };
+  }
+  const lines = token.raw.split("\n").slice(0, 2 + token.rows.length - 1);
+  const prefix = `${lines.slice(0, 2).join("\n")}\n`;
+  return { n: token.rows.length - 1, length: lines.join("\n").length + 1, prefix };
+}
+
 const row = (tag, cells) => el("tr", {}, cells.map(cell => el(tag, {}, all(cell.tokens, inline))));
 
 function block(token) {
   switch (token.type) {
     case "space": case "def": return [];
+    case "checkbox": return inline(token);
     case "text": return token.tokens ? all(token.tokens, inline) : [plain(token.text)];
     case "paragraph": return [el("p", {}, all(token.tokens, inline))];
     case "heading": return [el(`h${Math.min(6, token.depth + 3)}`, {}, all(token.tokens, inline))];
     case "code": return [el("pre", { tabIndex: 0 }, el("code", {}, token.text))];
     case "blockquote": return [el("blockquote", {}, all(token.tokens, block))];
     case "hr": return [el("hr")];
-    case "list": {
-      const items = token.items.map(item => el("li", {}, all(item.tokens, block)));
-      return [el(token.ordered ? "ol" : "ul", token.ordered && token.start > 1 ? { start: token.start } : {}, items)];
+    case "list": case "table": {
+      const { node, body } = container(token);
+      body.append(...parts(token));
+      return [node];
     }
-    case "table": return [el("div", { class: "table", tabIndex: 0 },
-      el("table", {}, el("thead", {}, row("th", token.header)), el("tbody", {}, token.rows.map(cells => row("td", cells)))))];
     default: return [el("p", {}, token.raw)];
   }
 }
@@ -64,6 +91,7 @@ export class MarkdownStream {
   #root;
   #rest = ""; // what is not settled
   #nodes = []; // what shows it
+  #open = null; // the list or table at the end, of which only the last part may change
   #frame = 0;
   #next = 0; // not drawn again before
   #ondraw;
@@ -84,6 +112,11 @@ export class MarkdownStream {
     this.#draw(true);
   }
 
+  // Draws what has come; the stream does so by itself, once a frame.
+  draw() {
+    this.#draw(false);
+  }
+
   #tick(now) {
     this.#frame = 0;
     if (now < this.#next) {
@@ -97,18 +130,46 @@ export class MarkdownStream {
   }
 
   #draw(last) {
-    const tokens = lexer(this.#rest);
-    let settled = tokens.length;
-    if (!last) {
-      settled = Math.max(0, settled - 1);
-      while (settled > 0 && tokens[settled - 1].type === "space") settled--;
-    }
+    const prefix = this.#open?.prefix ?? "";
+    const tokens = lexer(prefix + this.#rest);
+    while (tokens.at(-1)?.type === "space" && !last) tokens.pop();
     for (const node of this.#nodes) node.remove();
-    const done = tokens.slice(0, settled);
-    this.#root.append(...all(done, block));
-    this.#rest = this.#rest.slice(done.reduce((length, token) => length + token.raw.length, 0));
-    this.#nodes = all(tokens.slice(settled), block).map(node => (typeof node === "string" ? new Text(node) : node));
-    this.#root.append(...this.#nodes);
+    this.#nodes = [];
+    let used = 0;
+    tokens.forEach((token, n) => {
+      if (n === tokens.length - 1 && !last) used += this.#grow(token, used);
+      else {
+        if (n === 0 && this.#open?.type === token.type) this.#open.body.append(...parts(token));
+        else this.#root.append(...block(token));
+        this.#open = null;
+        used += token.raw.length;
+      }
+    });
+    this.#rest = this.#rest.slice(Math.max(0, used - prefix.length));
     this.#ondraw();
+  }
+
+  // Draws the token that may still change, and returns how much of it is settled.
+  #grow(token, used) {
+    const keeps = used === 0 && this.#open?.type === token.type;
+    const grows = token.type === "list" || token.type === "table";
+    const part = grows ? settledPart(token) : { n: 0, length: 0 };
+    if (!keeps && part.n < 1) {
+      this.#open = null;
+      this.#nodes = block(token).map(node => (typeof node === "string" ? new Text(node) : node));
+      this.#root.append(...this.#nodes);
+      return 0;
+    }
+    if (!keeps) {
+      this.#open = { type: token.type, prefix: "", ...container(token) };
+      this.#root.append(this.#open.node);
+    }
+    const nodes = parts(token);
+    this.#open.body.append(...nodes);
+    this.#nodes = nodes.slice(Math.max(0, part.n));
+    if (part.n < 1) return this.#open.prefix.length;
+    const length = part.length;
+    this.#open.prefix = part.prefix;
+    return length;
   }
 }
