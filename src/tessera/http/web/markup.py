@@ -55,6 +55,7 @@ def read_article(source: str, link: Link, twins: Sequence[str] = ()) -> Article:
     tokens = _MARKDOWN.parse(source)
     headings = tuple(_headings(tokens))
     _name_headings(tokens, headings, twins)
+    _mend_empty_headers(tokens)
     for token in tokens:
         for child in token.children or ():
             _mend_inline(child)
@@ -125,6 +126,13 @@ def _texts(tokens: Sequence[Token]) -> Iterator[str]:
             parts.append(_text(token) if token.type == "inline" else token.content)
     if parts is not None:
         yield " ".join(parts)
+
+
+def _mend_empty_headers(tokens: Sequence[Token]) -> None:
+    """A header cell without text is no header: screen readers would name its column by nothing."""
+    for opened, content, closed in zip(tokens, tokens[1:], tokens[2:], strict=False):
+        if opened.type == "th_open" and not _text(content):
+            opened.tag = closed.tag = "td"
 
 
 def _mend_inline(token: Token) -> None:

@@ -82,3 +82,12 @@ def test_the_text_below_each_heading_is_kept_for_the_search() -> None:
 def test_a_heading_knows_its_twin() -> None:
     article = read_article("# A\n\n## B\n", lambda target: target, ["a", "be"])
     assert re.findall(r'data-twin="(\w+)"', article.html) == ["a", "be"]
+
+
+def test_a_header_cell_without_text_is_no_header() -> None:
+    assert re.findall("<t[hd]>.*?</t[hd]>", html("|a||\n|-|-|\n|b|c|")) == [
+        "<th>a</th>",
+        "<td></td>",
+        "<td>b</td>",
+        "<td>c</td>",
+    ]

@@ -147,7 +147,7 @@ export class Form {
     const rows = [...keywordsOf(schema)].map(([name, paths]) => {
       const [treatment, why] = table[name] ?? ["unknown", ""];
       const shown = treatment === "relaxed" && this.#state.form.strict ? "refused" : treatment;
-      return el("tr", { class: shown }, el("th", { scope: "row" }, el("code", {}, name)), el("td", {}, t(shown), why && el("small", {}, ` ${why}`), el("small", { class: "paths" }, paths.slice(0, 3).join(", "))));
+      return el("tr", { class: shown }, el("th", { scope: "row" }, el("code", {}, name)), el("td", {}, t(shown), why && el("small", { lang: "en" }, why), el("small", { class: "paths" }, paths.slice(0, 3).join(", "))));
     });
     this.treatment.replaceChildren(el("details", { class: "treatment", open: true }, el("summary", {}, t("treatment")), el("table", {}, el("tbody", {}, rows))));
   }

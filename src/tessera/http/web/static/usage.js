@@ -27,7 +27,7 @@ function chart(rows) {
   rows.forEach((row, n) => {
     const bar = document.createElementNS("http://www.w3.org/2000/svg", "rect");
     const height = (100 * row.completion_tokens) / most;
-    for (const [name, value] of Object.entries({ x: (100 * n) / rows.length, width: 80 / rows.length, y: 100 - height, height }))
+    for (const [name, value] of Object.entries({ x: (100 * n) / rows.length, width: Math.min(80 / rows.length, 5), y: 100 - height, height }))
       bar.setAttribute(name, String(value));
     svg.append(bar);
   });
