@@ -20,10 +20,13 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The frame of all pages in one language; `entries` are the pages of the documentation."""
+    """The frame of all pages in one language. `entries` are the pages of the documentation; `links` are the
+    address and the word of what the navigation at the top has.
+    """
 
     language: Language
     entries: Sequence[Entry]
+    links: Sequence[tuple[str, str]]
 
     def document(
         self, title: str, content: str, *, scripts: Sequence[str], styles: Sequence[str] = (), twin: str = ""
@@ -36,8 +39,9 @@ class Layout:
                 *(f'<script type="module" src="/web/{script}"></script>' for script in scripts),
             )
         )
-        links = (("/", "playground"), (f"/docs/{self.language}/", "docs"), ("/usage", "usage"))
-        navigation = "".join(f'<a href="{href}">{words[name]}</a>' for href, name in links)
+        navigation = "".join(
+            f'<a href="{href}" data-name="{name}">{words[name]}</a>' for href, name in self.links
+        )
         return (
             f'<!doctype html><html lang="{self.language}"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'

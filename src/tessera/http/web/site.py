@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeAlias
 
 from tessera.http.web.layout import Entry, Layout
 from tessera.http.web.library import Folders, Library
@@ -27,11 +28,14 @@ _MEDIA_TYPES = {
     ".svg": "image/svg+xml",
     ".LICENSE": "text/plain; charset=utf-8",
 }
-APPLICATIONS = {
+Applications: TypeAlias = Mapping[str, tuple[str, tuple[str, ...], tuple[str, ...]]]
+"""Pages that are scripts, by their paths: name, scripts and styles."""
+
+PUBLIC: Applications = {
     "/": ("playground", ("playground.js",), ("playground.css",)),
     "/usage": ("usage", ("usage.js",), ("playground.css",)),
 }
-"""The pages that are scripts: name, scripts and styles."""
+CONSOLE: Applications = {"/": ("console", ("console.js",), ("playground.css",))}
 
 ALIASES = {"conceptos": "concepts", "referencia": "reference"}
 """Other first parts of paths below /docs."""
@@ -59,9 +63,10 @@ class Moved:
 
 
 class Site:
-    """The documentation and the applications, in all languages."""
+    """The documentation and some applications, in all languages."""
 
-    def __init__(self, folders: Folders | None = None) -> None:
+    def __init__(self, applications: Applications = PUBLIC, folders: Folders | None = None) -> None:
+        self._applications = applications
         self._folders = folders or Folders()
         self._library: Library = self._folders.library()
         self._makers = dict(self._table())
@@ -76,7 +81,7 @@ class Site:
     def owns(self, path: str) -> bool:
         """Whether requests of this path are for the site."""
         return (
-            path in APPLICATIONS
+            path in self._applications
             or path in self._makers
             or path == "/docs"
             or path.startswith(("/docs/", "/web/"))
@@ -127,7 +132,7 @@ class Site:
         def html(write: Callable[[Layout], str], status: int = 200) -> Asset:
             return asset(write(self._layout(language)), HTML, status)
 
-        for path, (name, scripts, styles) in APPLICATIONS.items():
+        for path, (name, scripts, styles) in self._applications.items():
             fill = partial(Layout.application, name=name, scripts=scripts, styles=styles)
             yield f"!{language}{path}", partial(html, fill)
         yield f"!{language}?", partial(html, Layout.missing, 404)
@@ -149,8 +154,12 @@ class Site:
 
     def _layout(self, language: Language) -> Layout:
         if language not in self._layouts:
-            self._layouts[language] = Layout(language, list(self._entries(language)))
+            self._layouts[language] = Layout(language, list(self._entries(language)), self._links(language))
         return self._layouts[language]
+
+    def _links(self, language: Language) -> list[tuple[str, str]]:
+        first, *others = ((path, name) for path, (name, _, _) in self._applications.items())
+        return [first, (f"/docs/{language}/", "docs"), *others]
 
     def _entries(self, language: Language) -> Iterator[Entry]:
         for name in self._library.names(language):

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urljoin
 import pytest
 from typing_extensions import override
 
-from tessera.http.web.site import APPLICATIONS, HTML, Asset, Moved, Site
+from tessera.http.web.site import CONSOLE, HTML, PUBLIC, Asset, Moved, Site
 from tessera.http.web.words import LANGUAGES, WORDS, Language, preferred
 
 SITE = Site()
@@ -20,7 +20,7 @@ STATIC = Path(__file__).parents[4] / "src/tessera/http/web/static"
 MAX_BYTES = 100_000
 VENDORED = {"marked.js": "5371fea86fd0656b4fc7bea7c94c663109d82789b69433eeee78d42895aa44de"}
 PAGES: list[tuple[str, Language]] = [
-    *((path, language) for path in APPLICATIONS for language in LANGUAGES),
+    *((path, language) for path in PUBLIC for language in LANGUAGES),
     *((path, "en") for path in SITE.paths()),
 ]
 
@@ -114,7 +114,7 @@ def test_ids_are_unique_and_headings_begin_once(path: str, language: Language) -
     ids = page.values("id")
     assert len(ids) == len(set(ids))
     assert [tag for tag, _ in page.elements].count("main") == 1
-    if path not in APPLICATIONS:
+    if path not in PUBLIC:
         assert [tag for tag, _ in page.elements].count("h1") == 1
 
 
@@ -235,3 +235,33 @@ def test_the_same_text_is_compressed_to_the_same_bytes() -> None:
     assert first == second
     assert isinstance(first, Asset)
     assert gzip.decompress(first.compressed) == first.body
+
+
+def test_the_console_is_where_the_playground_is_on_the_other_listener() -> None:
+    site = Site(CONSOLE)
+    for language in LANGUAGES:
+        found = site.find("/", language)
+        assert isinstance(found, Asset)
+        text = found.body.decode()
+        assert "/web/console.js" in text
+        assert re.findall(r'data-name="(\w+)"', text) == ["console", "docs"]
+    missing = site.find("/usage", "en")
+    assert isinstance(missing, Asset)
+    assert missing.status == 404
+    assert not site.owns("/usage")
+    assert not any(site.owns(path) for path in ("/admin/keys", "/metrics", "/healthz"))
+
+
+def strings(language: str) -> set[str]:
+    text = (STATIC / "strings.js").read_text()
+    table = text.partition(f"const {language.upper()} = {{")[2].partition("\n};")[0]
+    return set(re.findall(r'(?:^|, )\s*(\w+): "', table, re.MULTILINE))
+
+
+def test_scripts_have_their_words_in_both_languages() -> None:
+    used = {
+        name for path in STATIC.glob("*.js") for name in re.findall(r'[^\w.]t\("(\w+)"', path.read_text())
+    }
+    assert len(used) > 80
+    assert strings("en") == strings("es")
+    assert used - strings("en") == set()

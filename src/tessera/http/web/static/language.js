@@ -8,9 +8,10 @@ export function keepLanguage(allowed, rebuild) {
   const name = () => {
     button.textContent = t("language");
     button.lang = otherLanguage();
-    const links = document.querySelectorAll(".top nav a");
-    ["playground", "docs", "usage"].forEach((each, n) => (links[n].textContent = t(each)));
-    links[1].href = `/docs/${document.documentElement.lang}/`;
+    for (const link of document.querySelectorAll(".top nav a")) {
+      link.textContent = t(link.dataset.name);
+      if (link.dataset.name === "docs") link.href = `/docs/${document.documentElement.lang}/`;
+    }
   };
   button.addEventListener("click", () => {
     if (!allowed()) return;

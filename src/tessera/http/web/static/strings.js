@@ -31,6 +31,13 @@ const EN = {
   prompt_tokens: "prompt tokens", cached_tokens: "cached tokens", completion_tokens: "reply tokens", reasoning_tokens: "reasoning tokens",
   totals: "Total", utc: "Days are in UTC.", limits: "Limits of requests", limit: "a minute", left: "left", reset: "seconds until all are there again",
   chart: "Reply tokens", no_usage: "No usage in this time.", csv: "Download as CSV",
+  console: "Console", admin_key: "Admin key", sign_in: "Sign in", sign_out: "Sign out", admin_hint: "The key is that of TESSERA_ADMIN_KEY. It is only kept in memory.",
+  admin_401: "This is not the admin key.", live: "Live", accounts: "Accounts", keys: "Keys", audit: "Audit", running: "running requests",
+  waiting_requests: "waiting requests", store: "store", up: "reachable", down: "away", longest: "Longest-running requests", errors: "Errors since the start, by code",
+  account: "account", tier: "tier", state: "state", created: "created (UTC)", disabled: "disabled", active: "active", enable: "Enable", disable: "Disable", sure: "Sure?",
+  create: "Create", step: "step", once: "This secret is shown only now:", name: "name", last4: "ends in", created_s: "created", last_used_s: "last used", expires_s: "expires",
+  expires: "expires (UTC)", models: "models, separated by commas", revoke: "Revoke", search: "search", previous: "Previous page", next: "Next page", older: "Older",
+  when: "when (UTC)", who: "who", what: "what", subject: "of", detail: "now",
 };
 
 const ES = {
@@ -64,6 +71,13 @@ const ES = {
   prompt_tokens: "tokens del prompt", cached_tokens: "tokens en caché", completion_tokens: "tokens de respuesta", reasoning_tokens: "tokens de razonamiento",
   totals: "Total", utc: "Los días son UTC.", limits: "Límite de peticiones", limit: "por minuto", left: "quedan", reset: "segundos hasta volver a tenerlas todas",
   chart: "Tokens de respuesta", no_usage: "No hay uso en ese periodo.", csv: "Descargar en CSV",
+  console: "Consola", admin_key: "Clave de administración", sign_in: "Entrar", sign_out: "Salir", admin_hint: "Es la clave de TESSERA_ADMIN_KEY. Solo se guarda en memoria.",
+  admin_401: "Esa no es la clave de administración.", live: "En vivo", accounts: "Cuentas", keys: "Claves", audit: "Auditoría", running: "peticiones en curso",
+  waiting_requests: "peticiones en espera", store: "almacén", up: "accesible", down: "inaccesible", longest: "Peticiones que más duran", errors: "Errores desde el arranque, por código",
+  account: "cuenta", tier: "nivel", state: "estado", created: "creada (UTC)", disabled: "desactivada", active: "activa", enable: "Activar", disable: "Desactivar", sure: "¿Seguro?",
+  create: "Crear", step: "paso", once: "Este secreto solo se muestra ahora:", name: "nombre", last4: "acaba en", created_s: "creada", last_used_s: "último uso", expires_s: "caduca",
+  expires: "caducidad (UTC)", models: "modelos, separados por comas", revoke: "Revocar", search: "buscar", previous: "Página anterior", next: "Página siguiente", older: "Anteriores",
+  when: "cuándo (UTC)", who: "quién", what: "qué", subject: "de", detail: "ahora",
 };
 
 export const STRINGS = { en: EN, es: ES };
