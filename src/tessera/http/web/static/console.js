@@ -72,7 +72,8 @@ function confirmed(text, work) {
 
 async function live() {
   const text = await (await ask("/metrics")).text();
-  const now = { at: performance.now(), samples: parseMetrics(text) };
+  const { rows, problem } = await requests();
+  const now = { at: performance.now(), samples: parseMetrics(text), tokens: new Map(rows?.map(row => [row.request_id, row.completion_tokens])) };
   const before = state.before;
   state.before = now;
   const seconds = before ? (now.at - before.at) / 1000 : 0;
@@ -82,7 +83,7 @@ async function live() {
   const figures = [
     [t("running"), number(sum(samples, "tessera_num_requests_running"))],
     [t("waiting_requests"), number(sum(samples, "tessera_num_requests_waiting"))],
-    ["tokens/s", number(rate(samples, before?.samples, "tessera_generation_tokens_total", seconds), 1)],
+    ["tokens/s", number(rows ? growth(now.tokens, before?.tokens, seconds) : rate(samples, before?.samples, "tessera_generation_tokens_total", seconds), 1)],
     [t("first"), first === null ? "—" : `${number(1000 * first)} ms`],
     ...kv.map(each => [`KV ${each.labels.model_name ?? each.labels.model ?? ""}`, `${number(100 * each.value, 1)} %`]),
     [t("store"), sum(samples, "tessera_store_up") ? t("up") : t("down")],
@@ -90,23 +91,33 @@ async function live() {
   const errors = byLabel(samples, "tessera_request_failure_total", "code");
   const shown = [
     el("dl", { class: "figures" }, figures.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))),
-    el("h2", {}, t("longest")), await requests(),
+    el("h2", {}, t("longest")), problem ? el("p", {}, problem) : running(rows),
     el("h2", {}, t("errors")),
     errors.length ? table(t("errors"), ["code", t("requests")], errors.map(([code, n]) => [el("code", {}, code), number(n)])) : el("p", {}, "—"),
   ];
   if (state.tab === "live") panel.replaceChildren(...shown);
 }
 
+// Of the requests that run; the metrics count a reply's tokens when it has ended.
+function growth(tokens, before, seconds) {
+  if (!before || !seconds) return 0;
+  return [...tokens].reduce((total, [id, n]) => total + n - (before.get(id) ?? 0), 0) / seconds;
+}
+
+// Several API processes do not show their requests here; the server's message says so.
 async function requests() {
   try {
-    const { requests: rows } = await read("/admin/debug/requests");
-    rows.sort((a, b) => b.age_s - a.age_s);
-    if (!rows.length) return el("p", {}, "—");
-    return table(t("longest"), ["request_id", t("account"), t("model"), t("step"), "s", "tokens"],
-      rows.slice(0, 30).map(row => [el("code", {}, row.request_id), row.account, row.model ?? "", row.step, number(row.age_s, 1), number(row.completion_tokens)]));
+    return { rows: (await read("/admin/debug/requests")).requests };
   } catch (error) {
-    return el("p", {}, error.message);
+    return { problem: error.message };
   }
+}
+
+function running(rows) {
+  if (!rows.length) return el("p", {}, "—");
+  const longest = rows.toSorted((a, b) => b.age_s - a.age_s).slice(0, 30);
+  return table(t("longest"), ["request_id", t("account"), t("model"), t("step"), "s", "tokens"], longest.map(row =>
+    [el("code", {}, row.request_id), row.account, row.model ?? "", row.step, number(row.age_s, 1), number(row.completion_tokens)]));
 }
 
 async function accounts() {
