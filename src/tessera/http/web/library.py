@@ -21,6 +21,7 @@ ORDER = (
     "models",
     "settings",
     "operations",
+    "pages",
 )
 """The pages that come first in lists, by their names; the others follow in alphabetical order."""
 
