@@ -6,7 +6,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import pytest
@@ -49,6 +49,8 @@ class Scripted:
     url: str
     tokenizer: ScriptedTokenizer
     engine: ScriptedEngine
+    also: list[str] = field(default_factory=list[str])
+    """Addresses of other servers that pages of the test may ask."""
 
     def say(self, text: str) -> None:
         self.engine.script = saying(self.tokenizer, text)
@@ -95,15 +97,23 @@ def open_page(chromium: Any, scripted: Scripted) -> Iterator[Open]:
             problems.append(message.text)
 
     def is_own(request: Any) -> bool:
-        return request.url.startswith((scripted.url, "blob:"))
+        return request.url.startswith((scripted.url, "blob:", *scripted.also))
 
     def one(
-        path: str = "/", *, width: int = 1440, language: str = "en", dark: bool = False, key: str = KEY
+        path: str = "/",
+        *,
+        width: int = 1440,
+        language: str = "en",
+        dark: bool = False,
+        key: str = KEY,
+        bypass_csp: bool = False,
     ) -> Page:
+        """`bypass_csp` is for tests that bring a script of their own."""
         context = chromium.new_context(
             viewport={"width": width, "height": 900},
             locale=language,
             color_scheme="dark" if dark else "light",
+            bypass_csp=bypass_csp,
         )
         contexts.append(context)
         page = context.new_page()

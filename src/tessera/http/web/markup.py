@@ -60,7 +60,9 @@ def read_article(source: str, link: Link, twins: Sequence[str] = ()) -> Article:
         for child in token.children or ():
             _mend_inline(child)
         _mend_links(token.children or [], link)
-    paragraphs = (after for before, after in pairwise(tokens) if before.type == "paragraph_open")
+    paragraphs = (
+        after for before, after in pairwise(tokens) if (before.type, before.level) == ("paragraph_open", 0)
+    )
     return Article(
         headings=headings,
         texts=tuple(_texts(tokens)),

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any, TypeAlias
+from urllib.parse import quote
 
 from tessera.http.web.markup import Article, Heading, code_block
 from tessera.http.web.words import WORDS, Language
@@ -115,6 +116,9 @@ class Writer:
                     example if isinstance(example, str) else json.dumps(example, indent=2, ensure_ascii=False)
                 )
                 yield code_block(shown, "json" if "json" in media else "text")
+                if isinstance(example, dict) and "messages" in example:
+                    address = f"/#request={quote(json.dumps(example, ensure_ascii=False))}"
+                    yield f'<p><a href="{address}">{self._words["try_it"]}</a></p>'
 
     def _table(self, owner: str, rows: Sequence[tuple[str, Json, Json]]) -> str:
         head = "".join(f"<th>{self._words[name]}</th>" for name in ("field", "type", "description"))

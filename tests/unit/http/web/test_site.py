@@ -104,7 +104,9 @@ def test_every_link_and_anchor_leads_somewhere(path: str, language: Language) ->
             continue
         found = asset(target, language)
         assert found.status == 200, link
-        if anchor and found.media_type == HTML:
+        if anchor.startswith("request="):
+            assert json.loads(unquote(anchor.removeprefix("request=")))["messages"]
+        elif anchor and found.media_type == HTML:
             assert unquote(anchor) in elements(target, language).values("id"), link
 
 

@@ -3,7 +3,7 @@ import { byId, el, themeButton } from "./dom.js";
 import { STARTS } from "./examples.js";
 import { Form } from "./form.js";
 import { keepLanguage } from "./language.js";
-import { buildRequest, DEFAULTS } from "./request.js";
+import { buildRequest, DEFAULTS, readRequest } from "./request.js";
 import { ApiError, chat, failure, Reply } from "./stream.js";
 import { currentLanguage, t } from "./strings.js";
 import { Thread } from "./thread.js";
@@ -291,6 +291,22 @@ function build() {
   thread.show();
 }
 
+// A link of the documentation may bring a request with it.
+function takeRequest() {
+  const sent = /^#request=(.+)$/.exec(location.hash);
+  if (!sent) return;
+  history.replaceState(null, "", location.pathname + location.search);
+  try {
+    const { form, messages } = readRequest(JSON.parse(decodeURIComponent(sent[1])));
+    state.form = { ...form, model: form.model || state.form.model };
+    const last = messages.at(-1)?.role === "user" ? messages.pop() : null;
+    Object.assign(state, { messages: messages.map(imported), draft: last?.content ?? "" });
+  } catch {
+    // A link that was cut short: the playground opens empty.
+  }
+}
+
+takeRequest();
 keepLanguage(() => !state.running, build);
 themeButton();
 build();

@@ -82,6 +82,40 @@ export function buildRequest(form, messages) {
   return { body, problems };
 }
 
+// The form and the conversation of a request, as far as the playground has fields for it.
+export function readRequest(body) {
+  const form = { ...DEFAULTS, stream: body.stream ?? true };
+  for (const name of NUMBERS) if (typeof body[name] === "number") form[name] = String(body[name]);
+  const most = body.max_completion_tokens ?? body.max_tokens;
+  if (most) form.max_tokens = String(most);
+  if (body.model) form.model = String(body.model);
+  if (body.stop) form.stop = [].concat(body.stop).join("\n");
+  if (body.chat_template_kwargs?.enable_thinking ?? body.enable_thinking) form.mode = "thinking";
+  if (body.thinking_token_budget) form.budget = String(body.thinking_token_budget);
+  if (body.logprobs) form.logprobs = true;
+  if (body.top_logprobs) form.top_logprobs = String(body.top_logprobs);
+  if (body.tools) form.tools = JSON.stringify(body.tools, null, 2);
+  if (body.tool_choice) form.tool_choice = body.tool_choice.function?.name ?? (typeof body.tool_choice === "string" ? body.tool_choice : "auto");
+  if (body.parallel_tool_calls === false) form.parallel = false;
+  const format = body.response_format;
+  if (["text", "json_object", "json_schema"].includes(format?.type)) form.format = format.type;
+  if (format?.json_schema) {
+    form.schema = JSON.stringify(format.json_schema.schema ?? {}, null, 2);
+    form.schema_name = format.json_schema.name ?? "reply";
+    form.strict = format.json_schema.strict ?? false;
+  }
+  const text = content => (Array.isArray(content) ? content.map(part => part?.text ?? "").join("") : content ?? "");
+  const messages = [];
+  for (const message of body.messages ?? []) {
+    if (["system", "developer"].includes(message.role)) form.system += (form.system && "\n") + text(message.content);
+    else messages.push({
+      role: message.role, content: text(message.content), reasoning: message.reasoning_content ?? "", tool_call_id: message.tool_call_id ?? "",
+      calls: (message.tool_calls ?? []).map(call => ({ id: call.id, name: call.function?.name, arguments: call.function?.arguments })),
+    });
+  }
+  return { form, messages };
+}
+
 const OPENAI = new Set([
   "model", "messages", "stream", "stream_options", "temperature", "top_p", "presence_penalty", "frequency_penalty",
   "seed", "max_completion_tokens", "stop", "logprobs", "top_logprobs", "tools", "tool_choice", "parallel_tool_calls",
