@@ -6,6 +6,7 @@ RUN python -m venv /opt/tessera \
  && /opt/tessera/bin/pip install --no-cache-dir --require-hashes -r requirements/serve.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
+COPY docs docs
 RUN /opt/tessera/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
 
 FROM python:3.12-slim

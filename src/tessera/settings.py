@@ -141,6 +141,9 @@ class Settings:
     cors_origins: tuple[str, ...] = setting(
         (), ORIGINS, "Origins whose web pages may call the API; * allows any."
     )
+    web: bool = setting(
+        True, SWITCH, "Serve web pages: the documentation, the playground and the usage of a key."
+    )
     max_body_bytes: int = setting(8 * 2**20, size(2**10), "Largest body of a request.")
     account_body_bytes: int | None = setting(
         None, size(2**10), "Memory for the bodies of one account; without it, enough for two of the largest."

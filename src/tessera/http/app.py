@@ -16,6 +16,8 @@ from tessera.http.models import model_routes
 from tessera.http.ops import ops_routes
 from tessera.http.service import Service
 from tessera.http.usage import usage_route
+from tessera.http.web.pages import Pages
+from tessera.http.web.site import Site
 
 
 def build_app(service: Service) -> Starlette:
@@ -41,6 +43,8 @@ def build_app(service: Service) -> Starlette:
             Middleware(Envelope, metrics=service.metrics),
             # Preflight requests have no key.
             *([Middleware(Cors, origins=service.origins)] if service.origins else []),
+            # Pages are read without a key.
+            *([Middleware(Pages, site=Site())] if service.web else []),
             Middleware(KeyRequired, keys=service.keys, gate=service.gate),
         ],
         exception_handlers={HTTPException: refusing_routes("The service is POST /v1/chat/completions.")},

@@ -39,12 +39,13 @@ class Service:
         ledger: Ledger | None = None,
         traces: Traces | None = None,
         origins: Collection[str] = (),
+        web: bool = False,
         watch_s: float = EVERY_S,
         resources: AsyncExitStack | None = None,
     ) -> None:
-        """Without a `ledger` no usage is recorded. Web pages of the `origins` may use the service. The keys
-        of running requests are checked every `watch_s`. `capacities` are by the ids of models. `resources`
-        are closed last.
+        """Without a `ledger` no usage is recorded. Web pages of the `origins` may use the service; with `web` it
+        has pages of its own. The keys of running requests are checked every `watch_s`. `capacities` are by
+        the ids of models. `resources` are closed last.
         """
         self.catalog = catalog
         self.keys = keys
@@ -56,6 +57,7 @@ class Service:
         self._traces = traces
         self.record_readers = tuple(filter(None, (RequestMetrics(self.metrics), traces)))
         self.origins = origins
+        self.web = web
         self.in_flight = InFlight()
         self.queues = {
             model.id: EngineQueue(capacities.get(model.id) or Capacity(), self.metrics)

@@ -28,6 +28,7 @@ from tessera.errors import EngineError, StartupError
 from tessera.http.admin.app import admin_app
 from tessera.http.admin.debug import debug_routes
 from tessera.http.admin.routes import admin_routes
+from tessera.http.web.site import CONSOLE, Site
 from tessera.models.progress import Progress
 from tessera.observe.logs import configure, log
 from tessera.observe.metrics import exposition
@@ -120,7 +121,8 @@ async def _serve(
         announce = partial(_announce, settings.workers, catalog, address(listener), new_key)
         async with prepared(settings) as store:
             routes = [*admin_routes(store, tiers(settings), KeyHasher(secret)), *debug_routes(records)]
-            async with serving_admin(admin_app(shown, given.admin_key, routes), admin):
+            site = Site(CONSOLE) if settings.web else None
+            async with serving_admin(admin_app(shown, given.admin_key, routes, site), admin):
                 await run(front, engines, announce)
 
 

@@ -50,6 +50,7 @@ def wire_service(settings: Settings, catalog: Catalog, secret: bytes) -> Service
         ledger=ledger,
         traces=traces(settings, metrics),
         origins=settings.cors_origins,
+        web=settings.web,
         # A key in use is read again after half of its cache time, so a change is seen within all of it.
         watch_s=min(EVERY_S, settings.key_cache_s / 4),
         resources=resources,

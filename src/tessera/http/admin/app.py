@@ -20,6 +20,8 @@ from tessera.access.keys import bearer
 from tessera.errors import InvalidApiKey
 from tessera.http.errors import refusing_routes
 from tessera.http.middleware import Envelope
+from tessera.http.web.pages import Pages
+from tessera.http.web.site import Site
 from tessera.observe.logs import log
 from tessera.observe.metrics import CONTENT_TYPE
 
@@ -29,9 +31,14 @@ _logger = logging.getLogger(__name__)
 
 
 def admin_app(
-    exposition: Callable[[], bytes], key: str | None = None, routes: Sequence[BaseRoute] = ()
+    exposition: Callable[[], bytes],
+    key: str | None = None,
+    routes: Sequence[BaseRoute] = (),
+    site: Site | None = None,
 ) -> Starlette:
-    """`exposition` returns the metrics as they are now. Without a `key` there are no `routes`."""
+    """`exposition` returns the metrics as they are now. Without a `key` there are no `routes` and no `site`,
+    whose pages need no key: they ask for it, and send it with what they ask the routes.
+    """
 
     async def metrics(request: Request) -> Response:
         # In a thread: the counts of several processes are read from files.
@@ -43,7 +50,11 @@ def admin_app(
 
     app = Starlette(
         routes=[Route("/metrics", metrics), Route("/healthz", healthz), *(routes if key else ())],
-        middleware=[Middleware(Envelope), *([Middleware(AdminKeyRequired, key=key)] if key else [])],
+        middleware=[
+            Middleware(Envelope),
+            *([Middleware(Pages, site=site)] if key and site else []),
+            *([Middleware(AdminKeyRequired, key=key)] if key else []),
+        ],
         exception_handlers={HTTPException: refusing_routes(_WHAT_IS_THERE)},
     )
     app.router.redirect_slashes = False

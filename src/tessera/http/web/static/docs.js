@@ -1,0 +1,133 @@
+// What the documentation can do with scripts: tabs, copying, the search, and examples with the reader's own values.
+import { byId, copyButton, el, tabList, themeButton } from "./dom.js";
+
+const side = document.querySelector(".side");
+const words = side.dataset;
+const ADDRESS = "http://127.0.0.1:8000";
+const KEY = /\$\{?TESSERA_API_KEY\}?/g;
+
+function showTabs() {
+  const groups = [...document.querySelectorAll(".tabs")].map((group, n) => {
+    const tabs = [...group.querySelectorAll(":scope > .tab")];
+    const names = tabs.map((tab, i) => {
+      tab.id = `code-${n}-${i}`;
+      tab.setAttribute("role", "tabpanel");
+      return [`${n}-${tab.dataset.label}`, tab.dataset.label, tab.id];
+    });
+    const show = label => tabs.forEach(tab => (tab.hidden = tab.dataset.label !== label));
+    return { group, names, show, labels: names.map(([, label]) => label) };
+  });
+  const kept = localStorage.getItem("code");
+  for (const each of groups) {
+    const first = each.labels.includes(kept) ? kept : each.labels[0];
+    each.n = each.names[0][0].split("-")[0];
+    each.list = tabList("code", each.names, `${each.n}-${first}`, name => {
+      const label = name.slice(name.indexOf("-") + 1);
+      each.show(label);
+      if (!each.list) return;
+      localStorage.setItem("code", label);
+      for (const other of groups) {
+        if (other === each || !other.labels.includes(label) || other.now === label) continue;
+        other.now = label;
+        other.list.choose(`${other.n}-${label}`);
+      }
+      each.now = label;
+    });
+    each.group.prepend(each.list);
+  }
+}
+
+function offerCopies() {
+  for (const block of document.querySelectorAll(".code"))
+    block.append(copyButton(words.copy, words.copied, () => block.querySelector("code").textContent));
+}
+
+// The server's address is the one that the page came from; the key only if the reader keeps one for this tab.
+function fillExamples() {
+  const key = sessionStorage.getItem("key");
+  for (const code of document.querySelectorAll(".code code")) {
+    const walker = document.createTreeWalker(code, NodeFilter.SHOW_TEXT);
+    while (walker.nextNode()) {
+      const node = walker.currentNode;
+      let text = node.data.replaceAll(ADDRESS, location.origin);
+      if (key && /^[\w.-]+$/.test(key)) text = text.replace(KEY, key);
+      if (text !== node.data) node.data = text;
+    }
+  }
+}
+
+const fold = text => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
+
+function search() {
+  const box = document.querySelector("[role=search]");
+  const field = byId("search");
+  const results = byId("results");
+  const found = byId("found");
+  box.hidden = false;
+  let index = null;
+  const language = document.documentElement.lang;
+  async function load() {
+    index ??= fetch(`/docs/${language}/search.json`)
+      .then(answer => answer.json())
+      .then(rows => rows.map(([href, page, title, text]) => ({ href, page, title, text, folded: fold(text), head: fold(`${page} ${title}`) })));
+    return index;
+  }
+  function excerpt(row, first) {
+    const at = Math.max(0, row.folded.indexOf(first) - 40);
+    return row.text.slice(at, at + 120);
+  }
+  field.addEventListener("focus", load);
+  field.addEventListener("input", async () => {
+    const wanted = fold(field.value).split(/\s+/).filter(Boolean);
+    if (!wanted.length) {
+      results.replaceChildren();
+      found.textContent = "";
+      return;
+    }
+    const rows = await load();
+    const hits = rows
+      .filter(row => wanted.every(word => row.head.includes(word) || row.folded.includes(word)))
+      .map(row => [wanted.filter(word => row.head.includes(word)).length, row])
+      .sort((a, b) => b[0] - a[0]);
+    found.textContent = hits.length ? `${hits.length} ${words.results}` : words.noResults;
+    results.replaceChildren(...hits.slice(0, 20).map(([, row]) =>
+      el("li", {}, el("a", { href: row.href }, row.title === row.page ? row.page : `${row.page} › ${row.title}`), el("p", {}, excerpt(row, wanted[0])))));
+  });
+  addEventListener("keydown", event => {
+    const typing = /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement.tagName);
+    if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey) {
+      event.preventDefault();
+      field.focus();
+    } else if (event.key === "Escape" && document.activeElement === field) {
+      field.value = "";
+      field.dispatchEvent(new Event("input"));
+    }
+  });
+}
+
+// The link to the other language leads to the section that is being read.
+function keepPlace() {
+  const link = byId("language");
+  if (!link || !link.href) return;
+  link.addEventListener("click", () => {
+    const heads = [...document.querySelectorAll("[data-twin]")];
+    const above = heads.filter(head => head.getBoundingClientRect().top < 160);
+    const here = above.at(-1);
+    if (here && here.tagName !== "H1") link.hash = here.dataset.twin;
+  });
+}
+
+function nameTables() {
+  for (const frame of document.querySelectorAll(".table")) {
+    frame.setAttribute("role", "group");
+    frame.setAttribute("aria-label", words.table);
+  }
+}
+
+themeButton();
+fillExamples();
+showTabs();
+offerCopies();
+nameTables();
+search();
+keepPlace();

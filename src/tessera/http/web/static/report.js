@@ -1,0 +1,52 @@
+// Usage as a chart, the same as a table, and as CSV. Days are those of UTC and stay texts.
+import { el } from "./dom.js";
+import { number, t } from "./strings.js";
+import { saveFile } from "./wire.js";
+
+const COUNTS = ["requests", "failed", "prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens"];
+const SVG = "http://www.w3.org/2000/svg";
+
+function svg(tag, attributes) {
+  const node = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, String(value));
+  return node;
+}
+
+function chart(rows, by) {
+  const most = Math.max(1, ...rows.map(row => row.completion_tokens));
+  const label = rows.slice(0, 31).map(row => `${row[by]} ${number(row.completion_tokens)}`).join(", ");
+  const drawing = svg("svg", { viewBox: "0 0 100 100", preserveAspectRatio: "none", role: "img", "aria-label": `${t("chart")}: ${label}` });
+  const step = 100 / rows.length;
+  rows.forEach((row, n) => {
+    const height = (100 * row.completion_tokens) / most;
+    drawing.append(svg("rect", { x: n * step, width: Math.min(0.8 * step, 5), y: 100 - height, height }));
+  });
+  return drawing;
+}
+
+function table(rows, totals, by) {
+  const line = (head, counts, tag) => el("tr", {}, el("th", { scope: "row" }, head), COUNTS.map(name => el(tag, {}, number(counts[name]))));
+  return el("div", { class: "table", tabIndex: 0, role: "group", "aria-label": t("usage") }, el("table", {},
+    el("thead", {}, el("tr", {}, [by, ...COUNTS].map(name => el("th", { scope: "col" }, t(name))))),
+    el("tbody", {}, rows.map(row => line(row[by], row, "td"))),
+    el("tfoot", {}, line(t("totals"), totals, "th"))));
+}
+
+// A name must not be taken for a formula by the program that opens the file.
+function cell(value) {
+  const text = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value;
+  return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+export function csv(rows, by) {
+  const lines = rows.map(row => [cell(String(row[by])), ...COUNTS.map(name => row[name])].join(","));
+  return [[by, ...COUNTS].join(","), ...lines, ""].join("\n");
+}
+
+export function report(rows, totals, by) {
+  const save = () => saveFile("usage.csv", csv(rows, by));
+  return [
+    el("p", {}, `${t("chart")} · ${t("utc")}`), chart(rows, by), table(rows, totals, by),
+    el("p", {}, el("button", { type: "button", onclick: save }, t("csv"))),
+  ];
+}

