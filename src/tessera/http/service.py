@@ -43,8 +43,8 @@ class Service:
         watch_s: float = EVERY_S,
         resources: AsyncExitStack | None = None,
     ) -> None:
-        """Without a `ledger` no usage is recorded. Web pages of the `origins` may use the service; with `web` it
-        has pages of its own. The keys of running requests are checked every `watch_s`. `capacities` are by
+        """Without a `ledger` no usage is recorded. Web pages of the `origins` may use the service; with `web`
+        it has pages of its own. The keys of running requests are checked every `watch_s`. `capacities` are by
         the ids of models. `resources` are closed last.
         """
         self.catalog = catalog
