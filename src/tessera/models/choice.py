@@ -70,11 +70,9 @@ def _for_hub(spec: str, cache: Cache, progress: Progress, *, on_gpu: bool, offli
     if entry_name(spec) in made or hub_id is None or offline:
         return EngineChoice(OPENVINO, "the model is in the cache in its form")
     headers = hub.remote_headers(hub_id, progress)
-    return (
-        _for_gguf(headers, on_gpu=on_gpu)
-        if headers
-        else EngineChoice(OPENVINO, "the repository has OpenVINO IR")
-    )
+    if not headers:
+        return EngineChoice(OPENVINO, "the repository has OpenVINO IR")
+    return _for_gguf(headers, on_gpu=on_gpu)
 
 
 def _for_gguf(headers: Sequence[GgufHeader], *, on_gpu: bool) -> EngineChoice:
@@ -93,6 +91,4 @@ def _for_gguf(headers: Sequence[GgufHeader], *, on_gpu: bool) -> EngineChoice:
         return EngineChoice(LLAMACPP, "the file is larger than 4 GiB, or split")
     if not knows_tokenizer(first.fields):
         return EngineChoice(LLAMACPP, "the tokenizer is known to llama.cpp alone")
-    return EngineChoice(
-        OPENVINO, f"the model is dense and small, and the architecture is {first.architecture}"
-    )
+    return EngineChoice(OPENVINO, f"it reads {first.architecture}, and the file is small")

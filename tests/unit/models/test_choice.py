@@ -55,8 +55,8 @@ def choose(
 @pytest.mark.parametrize(
     ("changes", "engine", "reason"),
     [
-        ({}, "openvino", "dense and small"),
-        ({"architecture": "llama", "pre": "llama-bpe"}, "openvino", "dense and small"),
+        ({}, "openvino", "the file is small"),
+        ({"architecture": "llama", "pre": "llama-bpe"}, "openvino", "the file is small"),
         ({"architecture": "gemma3"}, "llamacpp", "the architecture is gemma3"),
         ({"architecture": "qwen35moe", "experts": 8}, "llamacpp", "the architecture is qwen35moe"),
         ({"architecture": "llama", "experts": 8}, "llamacpp", "mixture of experts"),

@@ -66,7 +66,7 @@ def test_a_file_may_name_the_heads_of_each_layer() -> None:
 
 
 def test_layers_with_a_window_keep_all_tokens_and_read_those_in_the_window() -> None:
-    fields: dict[str, object] = {**SHAPE, "block_count": 6, "attention__sliding_window": 100}
+    fields = SHAPE | {"block_count": 6, "attention__sliding_window": 100}
     needs = measure_needs([header("gemma3", {}, **fields)])
     assert needs.windowed_kv_values == needs.kv_values * 5 // 6
     per_layer = needs.kv_bytes("f16") / 6
