@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import tiktoken
-from tests.gguf_vocabulary import DATA, byte_level, gemma4, sentencepiece
+from tests.gguf_vocabulary import DATA, WHOLE_WORDS, byte_level, gemma4, sentencepiece
 
 from tessera.text.gguf import tokenizer_from_gguf
 from tessera.text.hf import HfTokenizer
@@ -82,7 +82,10 @@ def test_ids_are_those_of_llama_cpp_where_it_cuts_as_the_family_does(name: str) 
 @pytest.mark.parametrize("name", OFFICIAL)
 def test_ids_are_those_of_the_familys_own_tokenizer(name: str) -> None:
     ours = tokenizer(name)
-    ranks = {ours.token_bytes(id): id for id in range(ours.vocabulary_size)}
+    # tiktoken looks every word up whole, also those to which no merges lead in the vocabulary of these tests.
+    only_whole = set() if SPLITTINGS[name].whole_words else {word.replace("Ġ", " ") for word in WHOLE_WORDS}
+    tokens = {id: ours.token_bytes(id) for id in range(ours.vocabulary_size)}
+    ranks = {token: id for id, token in tokens.items() if token.decode(errors="replace") not in only_whole}
     own = tiktoken.Encoding(name, pat_str=OFFICIAL[name], mergeable_ranks=ranks, special_tokens={})
     wrong = {
         c["text"]: ours.encode(c["text"]) for c in CASES if ours.encode(c["text"]) != own.encode(c["text"])
