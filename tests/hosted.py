@@ -95,6 +95,11 @@ def llama_core_of(start: Start, **how: Any) -> BatchCore:
     return open_llama_core(start.served, start.options, **how)
 
 
+def any_core_of(start: Start, **how: Any) -> BatchCore:
+    """The core that the frame describes, in this process."""
+    return (llama_core_of if start.factory == llamacpp.FACTORY else core_of)(start, **how)
+
+
 def folder_of(source: ModelSource) -> Path:
     assert source.path is not None
     return source.path

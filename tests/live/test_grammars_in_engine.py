@@ -6,12 +6,13 @@ from dataclasses import replace
 from itertools import count
 
 import pytest
-from tests.hosted import core_of, openvino_start, tokenizer_of
+from tests.hosted import EXACT, any_core_of, llama_start, openvino_start, tokenizer_of
 from tests.tiny_model import byte_words, write_gguf
 
 from tessera.core.generation import Grammar, Prompt, Sampling, ThinkingBudget, TokenChunk
 from tessera.engine.batch.core import BatchCore
 from tessera.engine.host.frames import Start
+from tessera.engine.llamacpp.files import GGUF
 from tessera.engine.openvino.convert import IR
 from tessera.errors import TesseraError
 from tessera.grammars.lark import json_value
@@ -39,11 +40,19 @@ JSON = Grammar(f"start: {json_value(ORDER)}")
 SLOW = Grammar(f"start: {json_value({'enum': [f'{i:05}' * 9 for i in range(5_000)]})}")
 
 
+@pytest.fixture(scope="module", params=EXACT)
+def engine(request: pytest.FixtureRequest) -> str:
+    if request.param == "llama_start":
+        request.getfixturevalue("llama_start")  # skips without a library
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> ModelSource:
+def made(engine: str, tmp_path_factory: pytest.TempPathFactory) -> ModelSource:
     root = tmp_path_factory.mktemp("tiny")
     write_gguf(root / "tiny.gguf", byte_words(tags_are_tokens=True))
-    return resolve(str(root / "tiny.gguf"), Cache(root), Quiet(), IR)
+    form = GGUF if engine == "llama_start" else IR
+    return resolve(str(root / "tiny.gguf"), Cache(root), Quiet(), form)
 
 
 @pytest.fixture(scope="module")
@@ -52,21 +61,22 @@ def tokenizer(made: ModelSource) -> HfTokenizer:
 
 
 @pytest.fixture(scope="module")
-def config(made: ModelSource, tokenizer: HfTokenizer) -> Start:
-    return openvino_start(
+def config(engine: str, made: ModelSource, tokenizer: HfTokenizer) -> Start:
+    start = llama_start if engine == "llama_start" else openvino_start
+    return start(
         made,
         tokenizer.vocabulary_size,
         context_tokens=1_000,
         eos_token_ids=frozenset({tokenizer.control_tokens["<|im_end|>"]}),
         kv_cache_bytes=2**24,
-        precision="f32",
         step_gap_s=60,
+        **EXACT[engine],
     )
 
 
 @pytest.fixture(scope="module")
 def core(config: Start) -> BatchCore:
-    return core_of(config)
+    return any_core_of(config)
 
 
 @pytest.fixture(scope="module")

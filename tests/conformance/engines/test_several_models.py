@@ -120,7 +120,10 @@ def test_a_key_may_be_for_some_of_the_models(
         ('[models.one]\nthreads = "many"\n', "threads of models.one is 'many': a whole number"),
         ('model_name = "x"\n[models.one]\n', "model_name and models cannot both be set"),
         ('[models.one]\naliases = ["two"]\n[models.two]\n', "Two models have the name two"),
-        ('[models.one]\nengine = "none"\n', "engine is 'none': one of openvino, scripted, tiny is needed"),
+        (
+            '[models.one]\nengine = "none"\n',
+            "engine is 'none': one of openvino, llamacpp, scripted, tiny is needed",
+        ),
     ],
 )
 def test_what_cannot_be_stops_the_start(start_tiny: Start, tmp_path: Path, text: str, message: str) -> None:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -41,7 +42,7 @@ class LlamaForward:
             vocabulary_size=model.vocabulary_size,
             max_sequences=served.max_sequences,
             context_tokens=served.context_tokens,
-            threads=options.threads or len(os.sched_getaffinity(0)),
+            threads=options.threads or _n_cores(),
         )
         self.max_sequences, self.context_tokens = sizes.n_seats, sizes.context_tokens
         self.vocabulary_size = model.vocabulary_size
@@ -100,6 +101,11 @@ class LlamaForward:
                 times_s[n_rows] = min(times_s[n_rows], time.perf_counter() - begun_s)
                 self.context.remove(0)
         return max(1.0, times_s[1 + DRAFT_TOKENS] / times_s[1])
+
+
+def _n_cores() -> int:
+    """Those that this process may use, where the system says so."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _no_copy(source: int, target: int) -> None:
