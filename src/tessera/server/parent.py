@@ -121,7 +121,7 @@ async def _serve(
         announce = partial(_announce, settings.workers, catalog, address(listener), new_key)
         async with prepared(settings) as store:
             routes = [*admin_routes(store, tiers(settings), KeyHasher(secret)), *debug_routes(records)]
-            site = Site(CONSOLE) if settings.web else None
+            site = Site(CONSOLE) if settings.web and given.admin_key else None
             async with serving_admin(admin_app(shown, given.admin_key, routes, site), admin):
                 await run(front, engines, announce)
 

@@ -1,8 +1,12 @@
 import re
 from dataclasses import dataclass
+from html.parser import HTMLParser
 
 import pytest
+from tests.browser.hostile import HOSTILE
+from typing_extensions import override
 
+from tessera.http.web.library import Library
 from tessera.http.web.markup import anchor_of, anchors, read_article
 
 
@@ -90,4 +94,61 @@ def test_a_header_cell_without_text_is_no_header() -> None:
         "<td></td>",
         "<td>b</td>",
         "<td>c</td>",
+    ]
+
+
+TAGS = {
+    *(
+        "a",
+        "article",
+        "blockquote",
+        "br",
+        "code",
+        "del",
+        "div",
+        "em",
+        "h1",
+        "hr",
+        "li",
+        "ol",
+        "p",
+        "pre",
+        "span",
+    ),
+    *("strong", "table", "tbody", "td", "th", "thead", "tr", "ul"),
+}
+ATTRIBUTES = {"class", "data-label", "data-language", "data-twin", "href", "id", "tabindex", "title"}
+
+
+class Faults(HTMLParser):
+    """The tags and attributes that no page of the documentation has."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.feed(text)
+
+    @override
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [] if tag in TAGS else [tag]
+        self.found += [name for name, _ in attrs if name not in ATTRIBUTES]
+        self.found += [
+            str(value)
+            for name, value in attrs
+            if name == "href" and not re.match("(https?:/)?/|#", str(value))
+        ]
+
+
+@pytest.mark.parametrize("source", HOSTILE)
+def test_hostile_markdown_becomes_harmless_html(source: str) -> None:
+    library = Library({"en": {"x": source}, "es": {"x": source}}, "{}")
+    article = library.article("en", "x")
+    assert Faults(article.html).found == []
+
+
+def test_the_search_for_faults_finds_them() -> None:
+    assert Faults("<script></script><p onclick=x><a href=javascript:x>").found == [
+        "script",
+        "onclick",
+        "javascript:x",
     ]

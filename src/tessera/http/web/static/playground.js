@@ -130,6 +130,7 @@ async function run() {
   clearInterval(waiting);
   card.stream.end();
   settle(card, body, reply, { usage: reply.usage, firstMs, totalMs: performance.now() - started });
+  thread.scroll(true);
   const stopped = failed?.name === "AbortError";
   busy(false);
   if (failed && !stopped) showError(failed);

@@ -5,6 +5,7 @@ import { validate } from "./schema.js";
 import { number, t } from "./strings.js";
 
 const MAX_TOKENS_SHOWN = 300;
+const SCROLL_MS = 150;
 const pretty = text => {
   try {
     return JSON.stringify(JSON.parse(text), null, 2);
@@ -56,6 +57,7 @@ function logprobTable(logprobs) {
 export class Thread {
   #state;
   #actions;
+  #scrolled = 0;
 
   constructor(state, actions) {
     this.#state = state;
@@ -66,8 +68,12 @@ export class Thread {
     new IntersectionObserver(([entry]) => (this.follow = entry.isIntersecting), { rootMargin: "0px 0px 150px 0px" }).observe(this.end);
   }
 
-  scroll() {
-    if (this.follow) this.end.scrollIntoView({ block: "end" });
+  // To scroll makes the browser lay out the whole page at once, so it is not done at every draw.
+  scroll(last = false) {
+    const now = performance.now();
+    if (!this.follow || (!last && now - this.#scrolled < SCROLL_MS)) return;
+    this.#scrolled = now;
+    this.end.scrollIntoView({ block: "end" });
   }
 
   show() {
