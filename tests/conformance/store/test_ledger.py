@@ -19,7 +19,7 @@ from tessera.store.migration import upgrade
 from tessera.store.tables import USAGE
 from tessera.usage import retention
 from tessera.usage.journal.files import decode
-from tessera.usage.journal.running import Slots
+from tessera.usage.journal.running import RunningRequests
 from tessera.usage.journal.spool import Spool
 from tessera.usage.ledger import SqlLedger
 
@@ -125,9 +125,11 @@ def test_what_a_dead_instance_was_doing_is_interrupted_with_its_last_counts(
 
 
 def test_what_a_dead_instance_was_doing_long_ago_does_not_come_back(opened: Database, tmp_path: Path) -> None:
-    slots = Slots(tmp_path / "files", "srv_dead")
-    slots.take(replace(entry("old"), finish=OPEN, begun_s=time.time() - 92 * 86_400))
-    slots.close()
+    old = replace(entry("old"), finish=OPEN, begun_s=time.time() - 92 * 86_400)
+    dead = RunningRequests(tmp_path / "files", "srv_dead")
+    dead.open()
+    assert dead.begin(old.id, lambda: old)
+    dead.close()
     asyncio.run(next_instance(opened, tmp_path / "files"))
     assert set(counts(opened)) == {"of the next"}
 
