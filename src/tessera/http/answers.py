@@ -16,11 +16,10 @@ from tessera.core.events import ChatEvent, Completed
 from tessera.core.record import RequestRecord, RequestStep
 from tessera.core.result import fold
 from tessera.http.context import RequestContext
+from tessera.http.delivery import EventStream, send_within, while_present
 from tessera.http.errors import presentable
 from tessera.http.inflight import Deadline
 from tessera.http.limits import HttpLimits
-from tessera.http.presence import send_within, while_present
-from tessera.http.sse import EventStream
 from tessera.usage.base import OpenEntry
 from tessera.wire.decode import ReplyOptions
 from tessera.wire.reply import Header, encode_reply

@@ -12,10 +12,8 @@ from tessera.http.chat import ChatCompletions
 from tessera.http.cors import Cors
 from tessera.http.errors import refusing_routes
 from tessera.http.middleware import Envelope, KeyRequired
-from tessera.http.models import model_routes
-from tessera.http.ops import ops_routes
+from tessera.http.routes import model_routes, ops_routes, usage_route
 from tessera.http.service import Service
-from tessera.http.usage import usage_route
 
 
 def build_app(service: Service) -> Starlette:

@@ -126,10 +126,6 @@ class Matcher:
         self._state = 0
         return self._take(self._n_held)
 
-    def _hold(self, piece: TextPiece) -> None:
-        self._held.append(piece)
-        self._n_held += len(piece.text)
-
     def _take(self, n: int) -> list[TextPiece]:
         taken: list[TextPiece] = []
         self._n_held -= n

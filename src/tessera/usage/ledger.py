@@ -23,14 +23,13 @@ from tessera.observe.logs import log
 from tessera.observe.metrics import Metrics, StoreCall
 from tessera.store import usage
 from tessera.store.database import Database, WriteConnection, transaction
-from tessera.store.threads import call_within, shut_down
+from tessera.store.threads import Done, Work, WriterThread, call_within, shut_down
 from tessera.usage.base import CurrentEntry, Written, resolved
 from tessera.usage.heartbeat import Heartbeat
 from tessera.usage.journal.files import new_instance
 from tessera.usage.journal.running import RunningRequests
 from tessera.usage.journal.spool import Spool
 from tessera.usage.retention import keep_rolling_up
-from tessera.usage.thread import Done, Work, WriterThread
 
 MAX_WAITING = 10_000
 PAUSE_S = 0.001

@@ -1,0 +1,142 @@
+"""Delivers a reply to a client that may disconnect, or that does not read.
+
+Starlette and uvicorn notice a client's departure only when something is sent. A model may take long to its
+first token, so `receive` is watched from the beginning, and a silent stream sends comments.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, NoReturn, TypeAlias, TypeVar
+
+from starlette.types import Receive, Send
+
+from tessera.http.context import Abort, WriteNow
+from tessera.http.errors import ClientGone
+from tessera.http.limits import HttpLimits
+from tessera.wire.stream import KEEP_ALIVE
+
+T = TypeVar("T")
+
+Beat: TypeAlias = Callable[[], Awaitable[float]]
+"""Called beside the work; returns the seconds after which it is to be called again."""
+
+HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+async def while_present(receive: Receive, work: Coroutine[Any, Any, T], beat: Beat | None = None) -> T:
+    """The result of `work`, which is cancelled when the client disconnects: a task beside it watches for
+    that.
+
+    Returns or raises only after the work has ended. Raises `ClientGone`, and what `work` or `beat` raise.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    watching = asyncio.create_task(_departure(receive, beat))
+    is_working = True
+    watching.add_done_callback(lambda _: is_working and task.cancel())
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if not watching.done() or task.uncancel():
+            raise  # cancelled by somebody else, or by somebody else too
+        watching.result()
+        raise ClientGone from None
+    finally:
+        is_working = False
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+
+
+async def send_within(deadline_s: float, sending: Awaitable[None], abort: Abort | None) -> None:
+    """Awaits `sending`. Disconnects a client that does not read for `deadline_s`, and raises `ClientGone`."""
+    try:
+        async with asyncio.timeout(deadline_s):
+            await sending
+    except TimeoutError:
+        give_up(abort)
+
+
+def give_up(abort: Abort | None) -> NoReturn:
+    """Disconnects the client, and raises `ClientGone`."""
+    if abort is not None:
+        abort()
+    raise ClientGone
+
+
+async def _departure(receive: Receive, beat: Beat | None) -> None:
+    while True:
+        try:
+            async with asyncio.timeout(await beat() if beat else None):
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+                return
+        except TimeoutError:
+            continue  # time for a beat
+
+
+class EventStream:
+    """One stream of server-sent events. It sends its headers with the first frames, so that what fails before
+    them still has an HTTP status.
+
+    Frames come from the task that owns the generation; `beat` is called beside it.
+    """
+
+    def __init__(
+        self,
+        send: Send,
+        limits: HttpLimits,
+        headers: list[tuple[bytes, bytes]],
+        *,
+        abort: Abort | None = None,
+        write_now: WriteNow | None = None,
+        before: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """`write_now` is quicker than `send`; `before` is awaited before the first byte is sent."""
+        self.started = False
+        self._send = send
+        self._limits = limits
+        self._headers = [*HEADERS, *headers]
+        self._abort = abort
+        self._write_now = write_now
+        self._before = before
+        self._lock = asyncio.Lock()
+        self._now = asyncio.get_running_loop().time
+        self._sending_since_s: float | None = None
+        self._silent_since_s = self._now()
+
+    def write_now(self, frames: bytes) -> bool:
+        """Sends frames if that needs no wait, else returns False: use `write`."""
+        if self._write_now is None or not self._write_now(frames):
+            return False
+        self._silent_since_s = self._now()
+        return True
+
+    async def write(self, frames: bytes, *, more: bool = True) -> None:
+        """Sends frames together; waits while the client is slow to read."""
+        async with self._lock:
+            self._sending_since_s = self._now()
+            if not self.started:
+                if self._before:
+                    await self._before()
+                self.started = True
+                await self._send({"type": "http.response.start", "status": 200, "headers": self._headers})
+            await self._send({"type": "http.response.body", "body": frames, "more_body": more})
+            self._silent_since_s = self._now()
+            self._sending_since_s = None
+
+    async def beat(self) -> float:
+        """Sends a comment after a long silence; raises `ClientGone` if the client does not read."""
+        if self._sending_since_s is not None:
+            left_s = self._sending_since_s + self._limits.send_deadline_s - self._now()
+            if left_s <= 0:
+                give_up(self._abort)
+            return left_s
+        left_s = self._silent_since_s + self._limits.keep_alive_s - self._now()
+        if left_s > 0:
+            return left_s
+        await send_within(self._limits.send_deadline_s, self.write(KEEP_ALIVE), self._abort)
+        return self._limits.keep_alive_s
