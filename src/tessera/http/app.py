@@ -39,7 +39,7 @@ def build_app(service: Service) -> Starlette:
             Middleware(Envelope, metrics=service.metrics),
             # Preflight requests have no key.
             *([Middleware(Cors, origins=service.origins)] if service.origins else []),
-            Middleware(KeyRequired, keys=service.keys, gate=service.gate),
+            Middleware(KeyRequired, keys=service.keys, limiter=service.limiter, metrics=service.metrics),
         ],
         exception_handlers={HTTPException: refusing_routes("The service is POST /v1/chat/completions.")},
         lifespan=lifespan,

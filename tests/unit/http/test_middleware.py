@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from tessera.access.gate import Gate, Permit
+from tessera.access.gate import Permit
 from tessera.access.keys import Keys
 from tessera.access.limits import MemoryLimiter
 from tessera.errors import AuthenticationError, ModelNotFound
@@ -77,7 +77,7 @@ async def through_key(path: str, headers: list[tuple[bytes, bytes]]) -> Permit |
 
     scope = {"type": "http", "path": path, "headers": headers}
     unused: Any = None
-    await KeyRequired(app, Keys(["good-key-1"]), Gate(MemoryLimiter(), Metrics()))(scope, unused, unused)
+    await KeyRequired(app, Keys(["good-key-1"]), MemoryLimiter(), Metrics())(scope, unused, unused)
     (permit,) = seen
     return permit
 
