@@ -9,7 +9,7 @@ from typing import TypeAlias
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from tessera.access.gate import Permit
+from tessera.access.permit import Permit
 from tessera.catalog import Model
 from tessera.core.chat import ChatRequest
 from tessera.core.events import ChatEvent, Completed

@@ -6,9 +6,9 @@ import secrets
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tessera.access.gate import Permit
 from tessera.access.keys import KeyRing
 from tessera.access.limits import Limiter
+from tessera.access.permit import Permit
 from tessera.http.context import context_of
 from tessera.http.errors import ClientGone, error_response, presentable
 from tessera.observe.metrics import Metrics

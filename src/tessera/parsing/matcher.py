@@ -70,10 +70,8 @@ class Automaton:
         return self._next[state].get(character, 0)
 
 
-@lru_cache(maxsize=64)
-def markup_automaton(literals: tuple[str, ...]) -> Automaton:
-    """The automaton for a family's own literals. Those of clients are not cached."""
-    return Automaton(literals)
+markup_automaton = lru_cache(maxsize=64)(Automaton)
+"""Makes the automaton for a family's own literals. Those of clients are not cached."""
 
 
 class Matcher:

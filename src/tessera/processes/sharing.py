@@ -112,24 +112,17 @@ class Shared(Generic[T]):
         Raises `TimeoutError` if the account's turn does not come within `wait_s`.
         """
         account = object() if account is None else account
-        item = await self._take(account, wait_s)
-        try:
-            yield item
-        finally:
-            self._give_back(account, item)
-
-    async def _take(self, account: Hashable, wait_s: float | None) -> T:
         lent: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting.add(account, lent)
         self._hand_out()
         try:
-            return await asyncio.wait_for(asyncio.shield(lent), wait_s)
-        except BaseException:
+            yield await asyncio.wait_for(asyncio.shield(lent), wait_s)
+        finally:
+            # The item may have been lent in the moment in which the wait was given up.
             if lent.done():
                 self._give_back(account, lent.result())
             else:
                 self._waiting.remove(account, lent)
-            raise
 
     def _give_back(self, account: Hashable, item: T) -> None:
         self._held[account] -= 1

@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
-from tessera.access.gate import Permit
 from tessera.access.keys import Keys
 from tessera.access.limits import MemoryLimiter
+from tessera.access.permit import Permit
 from tessera.errors import AuthenticationError, ModelNotFound
 from tessera.http.context import context_of
 from tessera.http.errors import ClientGone
