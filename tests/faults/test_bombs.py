@@ -32,7 +32,7 @@ def check_service(server: Server) -> None:
 
 
 def opened(server: Server) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])), timeout=10)
+    return socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])), timeout=60)
 
 
 def chat(server: Server, *lines: str) -> bytes:

@@ -46,8 +46,8 @@ def kill_with_streams(server: Server, when: Callable[[], bool]) -> None:
     threads = [threading.Thread(target=listen, args=(server, begun)) for _ in range(N_STREAMS)]
     for thread in threads:
         thread.start()
-    assert all(begun.acquire(timeout=20) for _ in threads)
-    wait_for(when, within_s=15)
+    assert all(begun.acquire(timeout=60) for _ in threads)
+    wait_for(when)
     for id in (*server.workers(), server.process.pid):
         os.kill(id, signal.SIGKILL)
     for thread in threads:

@@ -108,7 +108,7 @@ def test_a_server_that_cannot_write_its_log_serves_on(
         process.stdout.close()
         used_hard(server)
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.wait()

@@ -47,7 +47,7 @@ async def ask(port: int) -> str:
     """Send one request; the status, or what is wrong with the reply."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(REQUEST)
-    said = await asyncio.wait_for(reader.read(-1), 20)
+    said = await asyncio.wait_for(reader.read(-1), 60)
     writer.close()
     status = said.split(b" ")[1].decode()
     if status == "200" and b"data: [DONE]" not in said:

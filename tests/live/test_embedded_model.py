@@ -63,7 +63,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> CachedModel:
     """A cache of its own, filled by two processes that start together; one of three is killed meanwhile."""
     root = tmp_path_factory.mktemp("cache")
     killed = tessera(root, "models", "pull")
-    wait_for((root / "models" / f".{EMBEDDED.model_id}.partial" / "download").is_dir, 60)
+    wait_for((root / "models" / f".{EMBEDDED.model_id}.partial" / "download").is_dir)
     both = [tessera(root, "models", "pull") for _ in range(2)]
     with killed:
         killed.kill()
@@ -133,12 +133,12 @@ def test_the_second_start_needs_no_network_and_a_dead_engine_comes_back(made: Ca
             with httpx2.Client(base_url=url, headers=headers, timeout=60) as client:
                 assert answer(client) == answer(client)
                 os.kill(worker_of(server.pid), signal.SIGKILL)
-                wait_for(lambda: client.get("/readyz").status_code == 503, 60)
-                wait_for(lambda: client.get("/readyz").status_code == 200, 60)
+                wait_for(lambda: client.get("/readyz").status_code == 503)
+                wait_for(lambda: client.get("/readyz").status_code == 200)
                 assert "Madrid" in answer(client)
             worker = worker_of(server.pid)
             server.terminate()
-            _, log = server.communicate(timeout=30)
+            _, log = server.communicate(timeout=60)
         finally:
             server.kill()
     assert server.returncode == 0

@@ -180,7 +180,7 @@ def test_hostile_schemas_do_not_hold_up_the_end(serving: Callable[..., Server], 
     with ThreadPoolExecutor(12) as attackers:
         for schema in schemas:
             attackers.submit(attack, schema)
-        wait_for(is_at_work, 20)
+        wait_for(is_at_work)
         family = children(server.process.pid)
         begun = time.monotonic()
         code, _ = server.stop()

@@ -72,7 +72,7 @@ def test_slow_readers_of_streams_are_cut_off_and_cost_nothing(serve: Serve, conn
     for raw in slow:
         raw.ask(stream=True)
     wait_for(lambda: served.engine.n_running == 5)
-    served.wait_until_idle(within_s=20)
+    served.wait_until_idle()
     assert served.engine.n_aborted == 5
     served.engine.script = cycling(served.tokenizer)
     assert taken_s(connect, served) < 1
@@ -126,7 +126,7 @@ def test_CVE_2026_9540_whatever_is_aborted_in_whatever_stage_gives_everything_ba
 
     with ThreadPoolExecutor(25) as pool:
         list(pool.map(leave, range(n)))
-    served.wait_until_idle(within_s=5)
+    served.wait_until_idle()
     assert served.engine.n_aborted > n / 10
     assert served.engine.n_finished > n / 50
     assert taken_s(connect, served) < 1

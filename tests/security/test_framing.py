@@ -145,7 +145,10 @@ def test_what_has_no_end_is_read_up_to_a_cap(listener: Listener, name: str, keye
     begin, more = ENDLESS[name]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     n_sent = 0
-    with socket.create_connection(("127.0.0.1", listener.port), timeout=5) as sock, suppress(ConnectionError):
+    with (
+        socket.create_connection(("127.0.0.1", listener.port), timeout=60) as sock,
+        suppress(ConnectionError),
+    ):
         sock.sendall(listener.request(b"Transfer-Encoding: chunked", body=begin, keyed=keyed))
         while n_sent < 60_000_000:
             sock.sendall(more)
@@ -189,7 +192,7 @@ def test_a_broken_chunk_is_refused_once_and_whoever_sent_it_has_no_second_answer
     assert refused(listener.speak(broken + b"\r\n" + listener.request(b"Content-Length: 0")))
     # What was answered before its end was read is not answered again.
     unkeyed = listener.request(b"Transfer-Encoding: chunked", keyed=False)
-    with socket.create_connection(("127.0.0.1", listener.port), timeout=5) as sock:
+    with socket.create_connection(("127.0.0.1", listener.port), timeout=60) as sock:
         sock.sendall(unkeyed)
         said = sock.recv(65536)
         sock.sendall(b"zz\r\n")

@@ -20,7 +20,7 @@ BODY = {"messages": [{"role": "user", "content": "canary-prompt"}], "max_tokens"
 @pytest.fixture
 def client(served: Served) -> Iterator[httpx2.Client]:
     headers = {"Authorization": f"Bearer {served.key}"}
-    with httpx2.Client(base_url=served.url, headers=headers, trust_env=False) as client:
+    with httpx2.Client(base_url=served.url, headers=headers, trust_env=False, timeout=60) as client:
         yield client
 
 
@@ -43,7 +43,7 @@ def speak(served: Served, request: bytes) -> bytes:
 def test_every_route_needs_a_key_but_health(served: Served) -> None:
     routes = [route for route in served.app.routes if isinstance(route, Route)]
     assert len(routes) == len(served.app.routes) >= 5
-    with httpx2.Client(base_url=served.url, trust_env=False) as client:
+    with httpx2.Client(base_url=served.url, trust_env=False, timeout=60) as client:
         for route in routes:
             for method in ("GET", "POST", "DELETE", "OPTIONS", "HEAD", "PATCH"):
                 status = client.request(method, route.path.replace("{id:path}", "x/y")).status_code

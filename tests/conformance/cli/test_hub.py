@@ -177,7 +177,7 @@ def test_a_killed_download_is_no_model_and_whole_files_of_it_are_kept(
     wait_for(
         lambda: b"\n" in b"".join(p.read_bytes() for p in partial.rglob("openvino_model.xml.metadata")), 20
     )
-    wait_for(lambda: any(partial.rglob("*.incomplete")), 20)
+    wait_for(lambda: any(partial.rglob("*.incomplete")))
     first.kill()
     assert first.wait() != 0
     assert tessera("models", "list")[1] == ""

@@ -154,7 +154,10 @@ def test_without_a_collector_everything_goes_on(service: Serve) -> None:
     server = service(*nowhere, OTEL_EXPORTER_OTLP_TIMEOUT="0.2", **quick, **SOON)
 
     def lost() -> bool:
-        return "tessera_spans_lost_total 0.0" not in httpx2.get(f"http://127.0.0.1:{port}/metrics").text
+        return (
+            "tessera_spans_lost_total 0.0"
+            not in httpx2.get(f"http://127.0.0.1:{port}/metrics", timeout=60).text
+        )
 
     with server.client() as client:
         for _ in range(20):

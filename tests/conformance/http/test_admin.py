@@ -46,7 +46,7 @@ def admin(store: Database, run_app: Run) -> Iterator[httpx2.Client]:
     headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
     with run_app(app) as port:
         url = f"http://127.0.0.1:{port}/admin"
-        with httpx2.Client(base_url=url, headers=headers, trust_env=False, timeout=20) as client:
+        with httpx2.Client(base_url=url, headers=headers, trust_env=False, timeout=60) as client:
             yield client
 
 

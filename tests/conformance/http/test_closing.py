@@ -39,7 +39,7 @@ SENT = {
 def opened(serve: Serve) -> Callable[[], tuple[Served, socket.socket]]:
     def one() -> tuple[Served, socket.socket]:
         served = serve(limits=HttpLimits(max_body_bytes=2**16))
-        return served, socket.create_connection(("127.0.0.1", served.port), timeout=20)
+        return served, socket.create_connection(("127.0.0.1", served.port), timeout=60)
 
     return one
 

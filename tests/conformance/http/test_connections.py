@@ -78,7 +78,7 @@ def test_whatever_is_sent_behind_a_request_a_client_that_leaves_is_noticed(
         if how == "reset":
             reset(raw)
         raw.leave()
-        served.wait_until_idle(within_s=5)
+        served.wait_until_idle()
     assert (served.engine.n_aborted, served.engine.n_finished) == (1, 0)
     assert "RuntimeError" not in caplog.text
     assert "bug" not in caplog.text
@@ -86,7 +86,7 @@ def test_whatever_is_sent_behind_a_request_a_client_that_leaves_is_noticed(
 
 def said_after(raw: Any) -> bytes:
     """All that is said until the server closes."""
-    raw.socket.settimeout(10)
+    raw.socket.settimeout(60)
     return raw.read_to_the_end()
 
 
@@ -166,7 +166,7 @@ def test_a_client_that_closes_its_side_and_leaves_later_is_noticed(
     time.sleep(0.2)
     assert served.engine.n_running == 1
     raw.leave()
-    served.wait_until_idle(within_s=8)
+    served.wait_until_idle()
     assert served.engine.n_aborted == 1
 
 

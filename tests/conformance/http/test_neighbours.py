@@ -44,7 +44,7 @@ def post(served: Served, key: str, **fields: Any) -> httpx2.Response:
     asked = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 3, **fields}
     headers = {"Authorization": f"Bearer {key}"}
     url = f"{served.url}/v1/chat/completions"
-    return httpx2.post(url, json=asked, headers=headers, timeout=20, trust_env=False)
+    return httpx2.post(url, json=asked, headers=headers, timeout=60, trust_env=False)
 
 
 def code(response: httpx2.Response) -> str:

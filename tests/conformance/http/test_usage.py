@@ -70,7 +70,7 @@ def post(served: Served, **fields: Any) -> httpx2.Response:
     asked = {"messages": [{"role": "user", "content": CANARY}], **fields}
     headers = {"Authorization": f"Bearer {served.key}"}
     url = f"{served.url}/v1/chat/completions"
-    return httpx2.post(url, json=asked, headers=headers, timeout=20, trust_env=False)
+    return httpx2.post(url, json=asked, headers=headers, timeout=60, trust_env=False)
 
 
 def usage_of(reply: httpx2.Response) -> tuple[str, dict[str, Any]]:
@@ -239,7 +239,7 @@ def test_without_the_store_the_spool_takes_it_and_the_store_gets_it_later(serve:
         wait_for(lambda: (books.shown("store_up"), books.shown("spool_entries")) == (0, 2))
         other.execute("ROLLBACK")
     other.close()
-    wait_for(lambda: len(books.rows()) == 3 and not spool.stat().st_size, within_s=15)
+    wait_for(lambda: len(books.rows()) == 3 and not spool.stat().st_size)
     rows = {row.id: row for row in books.rows()}
     assert [(rows[id].finish, rows[id].completion_tokens) for id in ids] == [("length", 3), ("length", 4)]
     wait_for(lambda: (books.shown("store_up"), books.shown("spool_entries")) == (1, 0))
@@ -282,7 +282,7 @@ def test_one_can_ask_what_one_has_used(serve: Serve, books: Books) -> None:
 
     def ask(query: str) -> httpx2.Response:
         headers = {"Authorization": f"Bearer {served.key}"}
-        return httpx2.get(f"{served.url}/v1/usage{query}", headers=headers, trust_env=False)
+        return httpx2.get(f"{served.url}/v1/usage{query}", headers=headers, trust_env=False, timeout=60)
 
     today = day_of(time.time())
     n_prompt = books.rows()[0].prompt_tokens
@@ -303,4 +303,4 @@ def test_one_can_ask_what_one_has_used(serve: Serve, books: Books) -> None:
     for query, param in (("?by=account", "by"), ("?since=soon", "since"), ("?until=2024-13-01", "until")):
         refused = ask(query)
         assert (refused.status_code, refused.json()["error"]["param"]) == (400, param)
-    assert httpx2.get(f"{served.url}/v1/usage", trust_env=False).status_code == 401
+    assert httpx2.get(f"{served.url}/v1/usage", trust_env=False, timeout=60).status_code == 401

@@ -229,7 +229,7 @@ def test_without_redis_each_process_gives_its_share_and_with_it_again_the_whole(
         for each in (*given, *local):
             await each.release(7)
         await asyncio.to_thread(redis_server.start)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while fallback():
                 await limiter.standing(who)
                 await asyncio.sleep(0.05)

