@@ -146,7 +146,7 @@ def test_bodies_that_are_held_back_keep_no_other_account_waiting(
 def test_bodies_that_wait_too_long_are_429_and_those_that_stall_408(
     serve: Serve, connect_as: Callable[[Served, str], Raw]
 ) -> None:
-    served = serve(replace(SMALL_LIMITS, body_deadline_s=0.5), keys=two())
+    served = serve(replace(SMALL_LIMITS, body_deadline_s=3), keys=two())
     held = [held_back(served, KEY, connect_as) for _ in range(2)]
     wait_for(lambda: served.bodies.n_bytes == SMALL_LIMITS.account_body_bytes)
     waiting, _ = held_back(served, KEY, connect_as)

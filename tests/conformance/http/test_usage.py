@@ -149,7 +149,7 @@ def test_the_beginning_is_on_record_before_the_first_byte(
 
 def test_what_fails_is_on_record_and_what_is_refused_is_not(serve: Serve, books: Books) -> None:
     served = serve(
-        ledger=books.ledger(), limits=HttpLimits(deadline_s=0.2), capacity=Capacity(1, 0), timing=paced(1000)
+        ledger=books.ledger(), limits=HttpLimits(deadline_s=2), capacity=Capacity(1, 0), timing=paced(100)
     )
     script = served.engine.script
     assert post(served, n=99).status_code == 400
@@ -204,7 +204,10 @@ def test_what_is_abandoned_costs_what_the_engine_said(
 
     def leave_after(pause_s: float) -> None:
         raw = connect(served)
-        raw.ask(stream=chance.random() < 0.6, max_tokens=chance.choice([5, 500]), n=chance.choice([1, 2]))
+        stream, max_tokens, n = chance.random() < 0.6, chance.choice([5, 500]), chance.choice([1, 2])
+        raw.ask(stream=stream, max_tokens=max_tokens, n=n)
+        if pause_s == 0.15 and stream:
+            raw.read_until(b"data: ")
         time.sleep(pause_s)
         raw.leave()
 
