@@ -33,9 +33,9 @@ def resident_kib() -> int:
     return pages * os.sysconf("SC_PAGESIZE") // 1024
 
 
-def slow_server(serve: Serve) -> Any:
+def slow_server(serve: Serve, send_deadline_s: float = SEND_DEADLINE_S) -> Any:
     """Makes tokens for ever, far faster than its slow clients read, and gives up on them soon."""
-    limits = HttpLimits(send_deadline_s=SEND_DEADLINE_S, keep_alive_s=0.2)
+    limits = HttpLimits(send_deadline_s=send_deadline_s, keep_alive_s=0.2)
     return serve(limits, script=ENDLESS, context_tokens=2**30, tokens_per_chunk=64)
 
 
@@ -123,7 +123,7 @@ def test_a_slow_reader_gets_all_it_can_take_until_a_write_takes_too_long(
 
 
 def test_a_reader_that_is_slow_but_reads_gets_it_all(serve: Serve, connect: Connect) -> None:
-    served = slow_server(serve)
+    served = slow_server(serve, send_deadline_s=10)
     raw = connect(served, receive_buffer=4096)
     raw.ask(stream=True, max_tokens=64 * 300)
     n_bytes = 0

@@ -59,7 +59,7 @@ def test_requests_go_on_and_the_return_is_noticed(
 
     with load(server.url, key=KEY, n=8) as clients:
         wait_for(lambda: clients.n_told > 20)
-        assert n_alone() == 0
+        wait_for(lambda: n_alone() == 0)
         leave(redis_server)
         try:
             wait_for(lambda: n_alone() == N_WORKERS)

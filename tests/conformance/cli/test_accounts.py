@@ -230,12 +230,16 @@ def test_a_server_makes_the_tables_as_soon_as_it_may(
     process = service("--log-format", "json", **store)
     nobody = "sk-tessera-" + "z" * 40
     own_postgres.start()
-    time.sleep(3)
+    stderr, log = process.process.stderr, ""
+    assert stderr
+    while "permission denied" not in log:
+        log += stderr.readline()
     assert status(process, nobody) == (503, "store_unavailable")
     own_postgres.sql("GRANT ALL ON SCHEMA public TO app", "refusing")
     wait_for(lambda: status(process, nobody) == (401, "invalid_api_key"))
-    code, log = process.stop()
-    assert code == 0
+    process.send()
+    log += stderr.read()
+    assert process.process.wait(60) == 0
     assert "Traceback" not in log
     said = [json.loads(line) for line in log.splitlines() if "store" in line]
     reasons = {line["event"]: line.get("reason", "") for line in said}

@@ -81,7 +81,7 @@ def test_replies_end_when_their_key_is_no_longer_valid(
     else:  # no command sets a date that is over
         with closing(sqlite3.connect(path)) as store, store:
             store.execute("UPDATE keys SET expires_s = 1 WHERE id = ?", [key["id"]])
-    assert all(each.ended.wait(20) for each in (*streams, *whole))
+    assert all(each.ended.wait(60) for each in (*streams, *whole))
 
     for each in streams:
         assert (each.status, f'"code":"{code}"' in each.body, "[DONE]" in each.body) == (200, True, False)

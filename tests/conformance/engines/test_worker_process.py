@@ -70,7 +70,7 @@ async def n_tokens(engine: PrivateEngine, prompt: Prompt, sampling: Sampling) ->
 
 
 async def test_what_is_asked_while_it_starts_waits_for_it(sockets: Path) -> None:
-    engine = private(changed(START, loads_s=0.3), command=COMMAND)
+    engine = private(changed(START, loads_s=2), command=COMMAND)
     assert engine.unready() == "engine_starting"
     assert engine.info == START.served
     starting = asyncio.create_task(engine.start())
@@ -365,7 +365,7 @@ async def test_every_generation_is_logged_under_its_trace_id_without_content(
         9,
         "length",
     )
-    assert 0 <= begun["waited_s"] <= ended["duration_s"] < 5
+    assert 0 <= begun["waited_s"] <= ended["duration_s"] < 60
     assert [line.get("finish") for line in of["left"]] == [None, "aborted"]
     assert [line["level"] for line in of["failed"]] == ["warning", "debug", "warning"]
     assert [of["failed"][i]["tokens"] for i in (0, 2)] == [0, 2]

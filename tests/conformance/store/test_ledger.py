@@ -16,7 +16,7 @@ from tessera.observe.metrics import Metrics
 from tessera.store import usage
 from tessera.store.database import Database, open_database, transaction
 from tessera.store.migration import upgrade
-from tessera.store.tables import USAGE
+from tessera.store.tables import INSTANCES, USAGE
 from tessera.usage import retention
 from tessera.usage.journal.files import decode
 from tessera.usage.journal.running import Slots
@@ -77,7 +77,7 @@ def test_one_that_runs_is_on_the_disk_at_once_and_in_the_store_with_the_next_hea
         await ledger.start()
         assert await ledger.open("1", lambda: replace(entry("1"), finish=OPEN)) is None
         assert kept(folder) == [("1", 0)]
-        await asyncio.to_thread(wait_for, lambda: ends(opened) == [OPEN], 10)
+        await asyncio.to_thread(wait_for, lambda: ends(opened) == [OPEN])
         assert await ledger.settle(entry("1")) is None
         assert kept(folder) == []
         await ledger.aclose()
@@ -108,13 +108,11 @@ def test_what_a_dead_instance_was_doing_is_interrupted_with_its_last_counts(
     async def check() -> None:
         ledger = SqlLedger(opened, folder, Metrics(), heartbeat_s=heartbeat_s)
         await ledger.start()
-        await asyncio.sleep(0.2)  # the first heartbeat is over
+        await asyncio.to_thread(wait_for, lambda: has_beaten(opened))
         await ledger.open("1", lambda: replace(entry("1"), finish=OPEN, usage=usages[0]))
         usages[0] = Usage(20, 0, 500)
         if heartbeat_s < 1:
-            await asyncio.to_thread(
-                wait_for, lambda: kept(folder) == [("1", 500)] and ends(opened) == [OPEN], 10
-            )
+            await asyncio.to_thread(wait_for, lambda: kept(folder) == [("1", 500)] and ends(opened) == [OPEN])
         assert ends(opened) == [OPEN] * (heartbeat_s < 1)
         await ledger.aclose()  # and nobody has settled it
 
@@ -204,6 +202,11 @@ def counts(store: Database) -> dict[str, tuple[str, int]]:
         return {id: (finish, n_tokens) for id, finish, n_tokens in connection.execute(columns)}
 
 
+def has_beaten(store: Database) -> bool:
+    with transaction(store) as connection:
+        return bool(connection.scalar(select(func.count()).select_from(INSTANCES)))
+
+
 def ends(store: Database) -> list[str]:
     with transaction(store) as connection:
         return list(connection.scalars(select(USAGE.c.finish).order_by(USAGE.c.finish)))
@@ -265,12 +268,12 @@ def test_a_store_that_cannot_roll_up_now_is_not_away(
     async def check() -> None:
         ledger = SqlLedger(opened, tmp_path, metrics, heartbeat_s=0.1)
         await ledger.start()
-        await asyncio.to_thread(wait_for, lambda: caplog.text.count("cannot be added up") >= 2, 10)
+        await asyncio.to_thread(wait_for, lambda: caplog.text.count("cannot be added up") >= 2)
         await ledger.settle(entry("new"))
         assert metrics.registry.get_sample_value("tessera_store_up") == 1
         with transaction(opened) as connection:
             connection.execute(text("ALTER TABLE elsewhere RENAME TO usage_daily"))
-        await asyncio.to_thread(wait_for, lambda: not is_kept("old"), 10)
+        await asyncio.to_thread(wait_for, lambda: not is_kept("old"))
         await ledger.aclose()
 
     def is_kept(id: str) -> bool:

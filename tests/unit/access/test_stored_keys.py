@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from tests.waiting import until
 
 from tessera.access import stored_keys
 from tessera.access.keys import KeyHasher, Keys, generate_key
@@ -43,7 +44,7 @@ class Shelf:
 
     def find(self, digest: bytes) -> Holder | None:
         self.asked.append(digest)
-        assert self.opened.wait(5)
+        assert self.opened.wait(60)
         if self.is_down:
             raise self.failure
         return self.holders.get(digest)
@@ -362,7 +363,7 @@ async def test_use_is_noted_together_and_a_failure_hurts_nobody(shelf: Shelf) ->
     first, second = shelf.put(), shelf.put()
     for secret in (first, second, first):
         await keys.identify(header(secret))
-    await asyncio.sleep(0.15)
+    await until(lambda: bool(shelf.touched))
     assert [set(used) for used in shelf.touched] == [{"key_0", "key_1"}]
     shelf.is_down = True
     await keys.identify(header(first))
