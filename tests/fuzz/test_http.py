@@ -44,7 +44,9 @@ def target(run_app: Callable[[ASGIApp], AbstractContextManager[int]]) -> Iterato
     """A server whose engine says `{"a": 1}` whatever it is asked, and whose grammars are tried in earnest."""
     tokenizer = ScriptedTokenizer()
     engine = ScriptedEngine(tokenizer, saying(tokenizer, '{"a": 1}'), features=CAN_ALL)
-    grammars = GrammarCheck(tokenizer.control_tokens, tokenizer.vocabulary_size, HERMES.syntax)
+    grammars = GrammarCheck(
+        tokenizer.control_tokens, tokenizer.vocabulary_size, HERMES.syntax, deadline_s=300, wait_s=300
+    )
     model = Model("m", engine, tokenizer, HERMES, HERMES.sampling, created_s=1, grammars=grammars)
     app = build_app(
         Service(

@@ -31,7 +31,9 @@ def client(run_app: Callable[[ASGIApp], AbstractContextManager[int]]) -> Iterato
     """A server whose engine says `{}` under any grammar; grammars are tried as they are in earnest."""
     tokenizer = ScriptedTokenizer()
     engine = ScriptedEngine(tokenizer, saying(tokenizer, "{}"), features=CAN_ALL)
-    grammars = GrammarCheck(tokenizer.control_tokens, tokenizer.vocabulary_size, HERMES.syntax)
+    grammars = GrammarCheck(
+        tokenizer.control_tokens, tokenizer.vocabulary_size, HERMES.syntax, deadline_s=300, wait_s=300
+    )
     model = Model("m", engine, tokenizer, HERMES, HERMES.sampling, created_s=1, grammars=grammars)
     with (
         run_app(build_app(Service(catalog=Catalog([model], {}, "m"), keys=Keys([KEY])))) as port,
