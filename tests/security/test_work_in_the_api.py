@@ -81,9 +81,7 @@ class Answering(ProcessPool):
 def model_of(chat_format: ChatFormat) -> Model:
     tokenizer = ScriptedTokenizer()
     engine = ScriptedEngine(tokenizer, features=CAN_ALL)
-    check = GrammarCheck(
-        tokenizer.control_tokens, tokenizer.vocabulary_size, chat_format.syntax, deadline_s=300, wait_s=300
-    )
+    check = GrammarCheck(tokenizer.control_tokens, tokenizer.vocabulary_size, chat_format.syntax)
     check._grammars = Answering(msgspec.json.encode(GrammarAnswer(lark="start: /a/")))
     check._validators = Answering(msgspec.json.encode(ValidationProblem()))
     return Model("m", engine, tokenizer, chat_format, chat_format.sampling, created_s=0, grammars=check)
