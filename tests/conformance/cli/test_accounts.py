@@ -60,7 +60,7 @@ def test_the_life_of_an_account(result: Callable[..., Any], run: Run, environmen
     assert made["id"].startswith("acc_")
     assert (made["name"], made["tier"], made["disabled_s"]) == ("acme", "lite", None)
     assert result("accounts", "set-tier", "acme", "pro")["tier"] == "pro"
-    assert result("accounts", "disable", made["id"])["disabled_s"] == pytest.approx(time.time(), abs=60)
+    assert result("accounts", "disable", made["id"])["disabled_s"] == pytest.approx(time.time(), abs=600)
     assert result("accounts", "enable", "acme") == result("accounts", "show", "acme")
     assert result("accounts", "list") == [result("accounts", "show", made["id"])]
     code, table, _ = run("accounts", "list")
@@ -277,7 +277,7 @@ def test_a_server_notices_what_becomes_of_keys(
     third = result("keys", "create", "acme", "--name", "c", **store)
     assert status(server, third["secret"]) == ok
     assert server.stop()[0] == 0
-    assert result("keys", "show", second["id"], **store)["last_used_s"] == pytest.approx(time.time(), abs=60)
+    assert result("keys", "show", second["id"], **store)["last_used_s"] == pytest.approx(time.time(), abs=600)
 
 
 @pytest.mark.full

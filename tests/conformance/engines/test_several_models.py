@@ -16,7 +16,7 @@ from tests.waiting import wait_for
 
 CONFIG = """
 engine = "tiny"
-queue_deadline_s = 10
+queue_deadline_s = 60
 
 [models.first]
 context_tokens = 1024

@@ -70,7 +70,7 @@ def test_an_account_changes_and_the_audit_says_who_did_it(opened: Database) -> N
         assert accounts.set_tier(store, "acme", "pro", by=BY).tier == "pro"
         accounts.set_tier(store, "acme", "pro", by=BY)
         disabled_s = accounts.set_enabled(store, made.id, False, by=BY).disabled_s
-        assert disabled_s == pytest.approx(time.time(), abs=10)
+        assert disabled_s == pytest.approx(time.time(), abs=600)
         assert accounts.set_enabled(store, made.id, False, by=BY).disabled_s == disabled_s
         assert accounts.set_enabled(store, "acme", True, by=BY).disabled_s is None
     assert audited(opened) == [
@@ -158,9 +158,9 @@ def test_keys_of_one_account_and_of_all(opened: Database) -> None:
         Terms("dev", models=()),
         Terms("dev", models=("",)),
         Terms("dev", burst_rpm=90),
-        Terms("dev", burst_until_s=time.time() + 60),
-        Terms("dev", burst_rpm=0, burst_until_s=time.time() + 60),
-        Terms("dev", burst_rpm=2**31, burst_until_s=time.time() + 60),
+        Terms("dev", burst_until_s=time.time() + 3600),
+        Terms("dev", burst_rpm=0, burst_until_s=time.time() + 3600),
+        Terms("dev", burst_rpm=2**31, burst_until_s=time.time() + 3600),
     ],
 )
 def test_terms_that_make_no_sense_are_refused(opened: Database, terms: Terms) -> None:
