@@ -166,7 +166,8 @@ def test_where_no_end_can_be_recorded_nothing_begins_and_what_had_begun_is_recor
             assert await ledger.open("refused", lambda: replace(entry("refused"), finish=OPEN)) is broken
             assert await ledger.settle(replace(entry("refused"), finish="store_unavailable")) is broken
         await asyncio.to_thread(
-            wait_for, lambda: counts(opened) == {"settled": ("stop", 0), "running": (OPEN, 0)}, 10
+            wait_for,
+            lambda: counts(opened) == {"settled": ("stop", 0), "running": (OPEN, 0)},
         )
         assert await ledger.open("again", lambda: replace(entry("again"), finish=OPEN)) is None
         assert [id for id, _ in kept(folder)] == ["running"]  # that was still tried with the store
