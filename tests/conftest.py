@@ -160,8 +160,8 @@ class Served:
         """Call it where the server runs."""
         self.loop.call_soon_threadsafe(call)
 
-    def wait_until_idle(self, within_s: float = 60.0) -> float:
-        return wait_for(self._is_idle, within_s)
+    def wait_until_idle(self) -> None:
+        wait_for(self._is_idle)
 
     def _is_idle(self) -> bool:
         busy = self.engine.n_running or self.in_flight.n or self.queue.n_running

@@ -353,10 +353,10 @@ def test_a_server_that_fails_at_once_is_not_asked_as_fast_as_one_can(misbehave: 
 
 
 def test_seconds_are_kept_and_running_replies_finished(misbehave: Serve) -> None:
-    round = ask(misbehave(saying(CLOSED, TEXT, TEXT, END, pause_s=0.05)), n_requests=1, seconds=0.4)
+    round = ask(misbehave(saying(CLOSED, TEXT, TEXT, END, pause_s=0.05)), n_requests=1, seconds=2)
     assert all(isinstance(each, Sample) for each in round.outcomes)
     assert len(round.outcomes) > 2
-    assert 0.3 <= round.took_s < 2
+    assert 1.5 <= round.took_s < 20
 
 
 def test_another_host_is_refused_and_nothing_is_sent(tessera: Run) -> None:
