@@ -62,7 +62,7 @@ class Postgres:
         if self.process:
             self.resume()
             self.process.send_signal(signal.SIGQUIT)
-            self.process.wait(60)
+            self.process.wait(300)
             self.process = None
 
     def pause(self) -> None:

@@ -86,7 +86,7 @@ class Server:
     def stop(self, with_signal: int = signal.SIGTERM) -> tuple[int, str]:
         """Exit code and log."""
         self.send(with_signal)
-        _, log = self.process.communicate(timeout=60)
+        _, log = self.process.communicate(timeout=300)
         return self.process.returncode, log
 
     def workers(self) -> list[int]:

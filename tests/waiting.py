@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 
-def wait_for(condition: Callable[[], bool], within_s: float = 60.0) -> None:
+def wait_for(condition: Callable[[], bool], within_s: float = 180.0) -> None:
     """Return when the condition holds."""
     begun = time.monotonic()
     while not condition():
@@ -13,7 +13,7 @@ def wait_for(condition: Callable[[], bool], within_s: float = 60.0) -> None:
         time.sleep(0.002)
 
 
-async def until(condition: Callable[[], bool], within_s: float = 60.0) -> None:
+async def until(condition: Callable[[], bool], within_s: float = 180.0) -> None:
     """Return when the condition holds; other tasks of the loop run meanwhile."""
     async with asyncio.timeout(within_s):
         while not condition():  # noqa: ASYNC110

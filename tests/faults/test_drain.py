@@ -68,7 +68,7 @@ def error_of(frame: str) -> tuple[str, str]:
 
 
 async def ended(server: Server) -> int:
-    return await asyncio.to_thread(server.process.wait, 60)
+    return await asyncio.to_thread(server.process.wait, 300)
 
 
 @TWO_FIRST

@@ -134,7 +134,7 @@ def test_the_second_start_needs_no_network_and_a_dead_engine_comes_back(made: Ca
                 assert "Madrid" in answer(client)
             worker = worker_of(server.pid)
             server.terminate()
-            _, log = server.communicate(timeout=60)
+            _, log = server.communicate(timeout=300)
         finally:
             server.kill()
     assert server.returncode == 0

@@ -156,7 +156,7 @@ def test_a_child_that_cannot_work_stops_start_up(
     process = start(
         *("serve", "--engine", "scripted", "--port", "0", "--workers", workers), PYTHONPATH=str(tmp_path)
     )
-    said, log = process.communicate(timeout=60)
+    said, log = process.communicate(timeout=300)
     assert process.returncode == 2
     assert "export TESSERA_API_KEY" not in said
     assert "cannot work: it ended with exit code 3" in log

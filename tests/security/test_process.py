@@ -65,7 +65,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Ru
         process.terminate()
     for process in processes:
         with process:
-            process.wait(60)
+            process.wait(300)
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,7 @@ def test_CVE_2025_1979_a_malformed_secret_is_not_quoted(tmp_path: Path) -> None:
         env={**os.environ, "TESSERA_API_KEY": "secret with blanks"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode != 0

@@ -23,7 +23,7 @@ __all__ = ["environment", "start"]
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
 
-GRACE_S, BOUND_S = 1, 60
+GRACE_S, BOUND_S = 1, 300
 PATIENCE_S = 60
 DRIP_S = 0.05
 GREETING = {"role": "user", "content": "Hello"}

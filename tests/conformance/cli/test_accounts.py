@@ -239,7 +239,7 @@ def test_a_server_makes_the_tables_as_soon_as_it_may(
     wait_for(lambda: status(process, nobody) == (401, "invalid_api_key"))
     process.send()
     log += stderr.read()
-    assert process.process.wait(60) == 0
+    assert process.process.wait(300) == 0
     assert "Traceback" not in log
     said = [json.loads(line) for line in log.splitlines() if "store" in line]
     reasons = {line["event"]: line.get("reason", "") for line in said}

@@ -420,7 +420,7 @@ def test_an_interrupt_shows_what_there_is(serve: Any, start: Any, tmp_path: Path
             break
     time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    output, said = process.communicate(timeout=60)
+    output, said = process.communicate(timeout=300)
     assert process.returncode == 130, said
     assert "Traceback" not in said
     (figure,) = json.loads(file.read_text())["figures"]

@@ -54,7 +54,7 @@ def connecting(key: str) -> httpx2.Client:
     return httpx2.Client(
         headers={"Authorization": f"Bearer {key}"},
         limits=httpx2.Limits(max_keepalive_connections=0),
-        timeout=60,
+        timeout=300,
     )
 
 
@@ -80,7 +80,7 @@ def test_two_servers_on_one_store_are_as_one(start: Start, shared: dict[str, str
     upgrading = start("store", "upgrade", **shared)
     starts = [starting(start, *pace, **shared) for _ in range(2)]
     servers = [announced(each) for each in starts]
-    assert upgrading.wait(60) == 0
+    assert upgrading.wait(300) == 0
     store = open_database(shared["TESSERA_DATABASE_URL"])
     assert differences(store) == []
     store.dispose()

@@ -49,7 +49,7 @@ def test_without_it_they_give_no_more(service: Callable[..., Server]) -> None:
 @pytest.mark.parametrize("tiers", ["{operator = {concurency = 3}}"])
 def test_a_wrong_tier_stops_the_start(start: Start, tiers: str) -> None:
     process = start("serve", "--engine", "scripted", "--port", "0", TESSERA_TIERS=tiers)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 2
     assert "tiers." in said
 
@@ -60,7 +60,7 @@ def test_a_redis_url_that_cannot_be_stops_the_start(start: Start, n_workers: int
     process = start(
         *("serve", "--engine", "scripted", "--port", "0", "--workers", n_workers), TESSERA_REDIS_URL=url
     )
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 2
     assert "TESSERA_REDIS_URL, or an option in it, cannot be read" in said
     assert "secret" not in said

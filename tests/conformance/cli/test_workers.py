@@ -95,7 +95,7 @@ def test_nothing_survives_the_parent(service: Serve) -> None:
     server = service("--workers", 2)
     workers = server.workers()
     server.process.kill()
-    server.process.wait(60)
+    server.process.wait(300)
     wait_for(lambda: not any(Path(f"/proc/{id}").exists() for id in workers))
 
 
@@ -107,7 +107,7 @@ def test_the_key_is_hidden_and_the_port_taken(service: Serve, start: Start) -> N
         assert b"TESSERA_" not in seen
     port = server.url.rpartition(":")[2]
     other = start("serve", "--engine", "scripted", "--workers", 2, "--port", port)
-    _, said = other.communicate(timeout=60)
+    _, said = other.communicate(timeout=300)
     assert other.returncode == 2
     assert f"Cannot listen on 127.0.0.1:{port}" in said
 

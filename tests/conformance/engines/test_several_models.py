@@ -127,6 +127,6 @@ def test_what_cannot_be_stops_the_start(start_tiny: Start, tmp_path: Path, text:
     config = tmp_path / "tessera.toml"
     config.write_text('engine = "scripted"\n' + text)
     process = start_tiny(TESSERA_CONFIG=str(config))
-    _, log = process.communicate(timeout=60)
+    _, log = process.communicate(timeout=300)
     assert process.returncode != 0
     assert message in log
