@@ -184,7 +184,7 @@ def test_hostile_schemas_do_not_hold_up_the_end(serving: Callable[..., Server], 
         family = children(server.process.pid)
         begun = time.monotonic()
         code, _ = server.stop()
-        assert time.monotonic() - begun < 40
+        assert time.monotonic() - begun < 120
     assert code == 0
     wait_for(lambda: not any("grammars.process" in command(id) for id in family))
 
