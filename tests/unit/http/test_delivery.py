@@ -166,9 +166,9 @@ async def test_what_is_written_at_once_breaks_the_silence() -> None:
             written.append(frames)
         return ready
 
-    events = EventStream(wire.send, http_limits(keep_alive_s=0.1), [], write_now=write_now)
+    events = EventStream(wire.send, http_limits(keep_alive_s=0.5), [], write_now=write_now)
     assert not events.write_now(b"a")
-    await asyncio.sleep(0.11)
+    await asyncio.sleep(0.51)
     ready = True
     assert events.write_now(b"a")
     assert await events.beat() > 0
@@ -194,11 +194,11 @@ async def test_no_comment_before_the_silence_is_long_enough() -> None:
 
 
 async def test_a_client_that_does_not_read_is_given_up() -> None:
-    events = stream(Wire(slow=True), keep_alive_s=0, send_deadline_s=0.01)
+    events = stream(Wire(slow=True), keep_alive_s=0, send_deadline_s=0.5)
     writing = asyncio.create_task(events.write(b"a"))
     await asyncio.sleep(0)
-    assert 0 < await events.beat() <= 0.01
-    await asyncio.sleep(0.02)
+    assert 0 < await events.beat() <= 0.5
+    await asyncio.sleep(0.51)
     with pytest.raises(ClientGone):
         await events.beat()
     writing.cancel()
@@ -206,4 +206,4 @@ async def test_a_client_that_does_not_read_is_given_up() -> None:
 
 async def test_a_comment_that_is_not_read_is_given_up_too() -> None:
     with pytest.raises(ClientGone):
-        await stream(Wire(slow=True), keep_alive_s=0, send_deadline_s=0.01).beat()
+        await stream(Wire(slow=True), keep_alive_s=0, send_deadline_s=0.5).beat()
