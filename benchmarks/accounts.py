@@ -22,9 +22,9 @@ from benchmarks.http_layer import Figures, latency, ours, repeated, throughput
 from benchmarks.http_load import Server
 from benchmarks.http_servers import KEY, MODEL
 
-from tessera.access.gate import Gate, Permit
 from tessera.access.keys import Keys
 from tessera.access.limits import MemoryLimiter
+from tessera.access.permit import Permit
 from tessera.core.chat import ChatRequest, Mode
 from tessera.core.events import FinishReason
 from tessera.core.record import RequestRecord, RequestStep
@@ -83,7 +83,7 @@ class _Books:
     """
 
     keys: Keys
-    gate: Gate
+    limiter: MemoryLimiter
     ledger: Ledger
     metrics: Metrics
     kind: Kind
@@ -91,7 +91,7 @@ class _Books:
 
     async def keep(self, number: int) -> None:
         """One request: its key, its limits, the headers that tell of them, its entry."""
-        permit = Permit(self.gate, await self.keys.identify(f"Bearer {KEY}"))
+        permit = Permit(self.limiter, self.metrics, await self.keys.identify(f"Bearer {KEY}"))
         await permit.admit(_NAMES, Mode.DIRECT)
         who = permit.identity
         readers = (RequestMetrics(self.metrics),)
@@ -148,7 +148,7 @@ async def _requests(kind: Kind, rate: float | None, at_once: int, for_s: float) 
         ledger = SqlLedger(store, Path(folder) / "spool", metrics, retention_days=90)
         await ledger.start()
         kept_in = ledger if kind.recorded else Unrecorded()
-        books = _Books(Keys([KEY]), Gate(MemoryLimiter(), metrics), kept_in, metrics, kind)
+        books = _Books(Keys([KEY]), MemoryLimiter(), kept_in, metrics, kind)
         if rate is None:
             n = int(1000 * for_s)
             cpu_s = await _in_turn(n, at_once, books.keep)

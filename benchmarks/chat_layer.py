@@ -30,7 +30,7 @@ from tessera.core.chat import (
     UserMessage,
 )
 from tessera.core.generation import TokenChunk
-from tessera.core.tally import Tally
+from tessera.core.record import Tally
 from tessera.engine.openvino.convert import IR
 from tessera.formats.base import ChatFormat, Control, Plain, Segment
 from tessera.formats.hermes import HERMES

@@ -25,8 +25,8 @@ from tessera.core.events import TextDelta
 from tessera.engine.scripted.engine import WORDS, ScriptedEngine, ScriptedTokenizer, at_once, cycling, paced
 from tessera.formats.hermes import HERMES
 from tessera.http.app import build_app
+from tessera.http.delivery import HEADERS
 from tessera.http.service import Service
-from tessera.http.sse import HEADERS
 from tessera.observe.metrics import Metrics
 from tessera.server.http1.protocol import GuardedProtocol
 from tessera.server.wiring import limits

@@ -172,11 +172,11 @@ class Server:
 
     def post(self, fields: Mapping[str, Any], key: str = "pro", **options: Any) -> httpx2.Response:
         headers = {"Authorization": f"Bearer {self.run.keys[key]}"} | options.pop("headers", {})
-        return httpx2.post(self.url + CHAT, json=fields, headers=headers, timeout=30, **options)
+        return httpx2.post(self.url + CHAT, json=fields, headers=headers, timeout=60, **options)
 
     def begin(self, fields: Mapping[str, Any]) -> socket.socket:
         """Send a request, and go on without the reply."""
-        connection = socket.create_connection(self.address, timeout=30)
+        connection = socket.create_connection(self.address, timeout=60)
         body = json.dumps(fields)
         head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {self.run.keys['pro']}\r\n"
         head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -195,7 +195,7 @@ class Server:
         when = f"{self.name} {when}"
         self.run.look(when)
         seen, (_, *others) = self.run.seen, self.processes()
-        seen[f"{when}: metrics"] = httpx2.get(f"{self.admin}/metrics").content
+        seen[f"{when}: metrics"] = httpx2.get(f"{self.admin}/metrics", timeout=60).content
         for id in self.processes():
             seen[f"{when}: process {id} command"] = command(id).encode()
         for id in others:
@@ -204,7 +204,7 @@ class Server:
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
-        self.process.communicate(timeout=30)
+        self.process.communicate(timeout=300)
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ def changed(start: Start, **fields: Any) -> Start:
     )
 
 
-def private(start: Start, *, hang_s: float = 30.0, command: Sequence[str] | None = None) -> PrivateEngine:
+def private(start: Start, *, hang_s: float = 600.0, command: Sequence[str] | None = None) -> PrivateEngine:
     """An engine with a process of its own, not yet started."""
     return PrivateEngine(EngineProcess(start, hang_s=hang_s, command=command))
 

@@ -31,7 +31,7 @@ class Client(threading.Thread):
         self.cut = 0
         self.slowest_s = 0.0
         self.stop = False
-        self._http = httpx2.Client(base_url=url, timeout=20, headers={"Authorization": f"Bearer {key}"})
+        self._http = httpx2.Client(base_url=url, timeout=60, headers={"Authorization": f"Bearer {key}"})
         self._chance = random.Random(seed)
 
     def run(self) -> None:

@@ -45,7 +45,7 @@ class Receiver:
 
     def spans(self, at_least: int = 0) -> list[Span]:
         """In the order in which they ended, once there are so many."""
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while len(found := self._spans()) < at_least:
             assert time.monotonic() < until, f"{len(found)} spans have come"
             time.sleep(0.01)

@@ -51,7 +51,7 @@ class Postgres:
                 stdout=log,
                 stderr=log,
             )
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while self._is_ready() != 0:
             assert self.process.poll() is None, (self.root / "log").read_text()
             assert time.monotonic() < until
@@ -62,7 +62,7 @@ class Postgres:
         if self.process:
             self.resume()
             self.process.send_signal(signal.SIGQUIT)
-            self.process.wait(20)
+            self.process.wait(300)
             self.process = None
 
     def pause(self) -> None:

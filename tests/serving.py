@@ -78,7 +78,7 @@ class Server:
         return {"Authorization": f"Bearer {self.key}"}
 
     def client(self) -> httpx2.Client:
-        return httpx2.Client(base_url=self.url, headers=self.headers, timeout=10)
+        return httpx2.Client(base_url=self.url, headers=self.headers, timeout=60)
 
     def send(self, number: int = signal.SIGTERM) -> None:
         self.process.send_signal(number)
@@ -86,7 +86,7 @@ class Server:
     def stop(self, with_signal: int = signal.SIGTERM) -> tuple[int, str]:
         """Exit code and log."""
         self.send(with_signal)
-        _, log = self.process.communicate(timeout=20)
+        _, log = self.process.communicate(timeout=300)
         return self.process.returncode, log
 
     def workers(self) -> list[int]:

@@ -5,16 +5,15 @@ import time
 from collections.abc import Callable
 
 
-def wait_for(condition: Callable[[], bool], within_s: float = 60.0) -> float:
-    """Return how many seconds it took until the condition held."""
+def wait_for(condition: Callable[[], bool], within_s: float = 180.0) -> None:
+    """Return when the condition holds."""
     begun = time.monotonic()
     while not condition():
         assert time.monotonic() - begun < within_s, "it never came to be"
         time.sleep(0.002)
-    return time.monotonic() - begun
 
 
-async def until(condition: Callable[[], bool], within_s: float = 60.0) -> None:
+async def until(condition: Callable[[], bool], within_s: float = 180.0) -> None:
     """Return when the condition holds; other tasks of the loop run meanwhile."""
     async with asyncio.timeout(within_s):
         while not condition():  # noqa: ASYNC110

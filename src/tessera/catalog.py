@@ -9,7 +9,7 @@ from tessera.errors import ModelNotFound
 from tessera.formats.base import ChatFormat, SamplingDefaults
 from tessera.formats.remote import RemoteTemplate
 from tessera.grammars.base import Grammars
-from tessera.processes.lanes import Lane
+from tessera.processes.sharing import Lane
 from tessera.text.encoded import EncodedTexts
 from tessera.text.tokenizer import Tokenizer
 

@@ -26,7 +26,7 @@ from contextlib import aclosing
 from tessera.catalog import Model
 from tessera.core.chat import Caller, ChatRequest
 from tessera.core.events import ChatEvent
-from tessera.core.tally import Tally
+from tessera.core.record import Tally
 from tessera.grammars.reply_check import ReplyCheck
 from tessera.parsing.reader import ReplyReader
 from tessera.prompt.compile import compile_prompt

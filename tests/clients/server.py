@@ -152,7 +152,7 @@ def scripted() -> Iterator[Scripted]:
     with running(recorder, stopping) as port:
         yield Scripted(f"http://127.0.0.1:{port}", recorder, names["all"], names["small"], names["spent"])
     for thread in stopping:
-        thread.join(timeout=10)
+        thread.join(timeout=60)
 
 
 @contextmanager

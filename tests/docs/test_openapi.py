@@ -75,7 +75,7 @@ def test_bounds_are_in_it(field: str, bounds: dict[str, int]) -> None:
 )
 def test_errors_are_what_it_says(served: Served, path: str, body: dict[str, Any], status: int) -> None:
     headers = {"Authorization": f"Bearer {served.key}"}
-    with httpx2.Client(base_url=served.url, headers=headers, trust_env=False) as client:
+    with httpx2.Client(base_url=served.url, headers=headers, trust_env=False, timeout=60) as client:
         reply = client.post(path, json=body)
     assert reply.status_code == status
     assert str(status) in DOCUMENT["paths"]["/v1/chat/completions"]["post"]["responses"]
@@ -95,7 +95,7 @@ def test_every_reference_leads_somewhere() -> None:
 def test_chunks_and_replies_are_what_it_says(served: Served, fields: dict[str, Any]) -> None:
     asked = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 3, **fields}
     headers = {"Authorization": f"Bearer {served.key}"}
-    with httpx2.Client(base_url=served.url, headers=headers, trust_env=False) as client:
+    with httpx2.Client(base_url=served.url, headers=headers, trust_env=False, timeout=60) as client:
         lines = client.post("/v1/chat/completions", json={**asked, "stream": True}).text.split("\n\n")
         asked.pop("stream_options", None)
         reply = client.post("/v1/chat/completions", json=asked).json()

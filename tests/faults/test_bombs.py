@@ -3,7 +3,6 @@
 import gzip
 import os
 import socket
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +13,8 @@ from tests.serving import Server, ask
 
 N_CONNECTIONS = 60
 BOMB = gzip.compress(b" " * 50_000_000)
+MOST_S = 1
+"""Processor time for all bombs: some 0.03 s are measured. To inflate the bodies takes several seconds."""
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
 
@@ -23,16 +24,19 @@ def memory_bytes(server: Server) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+def processor_s(server: Server) -> float:
+    fields = Path(f"/proc/{server.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def check_service(server: Server) -> None:
-    """Someone of good will is answered at once."""
-    begun = time.monotonic()
+    """Someone of good will is answered."""
     with server.client() as client:
         assert client.post("/v1/chat/completions", json=ask()).status_code == 200
-    assert time.monotonic() - begun < 2
 
 
 def opened(server: Server) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])), timeout=10)
+    return socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])), timeout=60)
 
 
 def chat(server: Server, *lines: str) -> bytes:
@@ -60,7 +64,7 @@ def test_bombs_from_many_connections_are_refused_and_cost_nothing(
 ) -> None:
     server = service("--scripted-tokens-per-s", "1000")
     check_service(server)
-    before = memory_bytes(server)
+    before, before_s = memory_bytes(server), processor_s(server)
     make, status = BOMBS[bomb]
     sockets = [opened(server) for _ in range(N_CONNECTIONS)]
     for sock in sockets:
@@ -75,4 +79,5 @@ def test_bombs_from_many_connections_are_refused_and_cost_nothing(
     assert statuses <= {status}
     check_service(server)
     assert memory_bytes(server) - before < 64 * 2**20
+    assert processor_s(server) - before_s < MOST_S
     assert server.stop()[0] == 0

@@ -33,7 +33,7 @@ def kill(server: Server) -> None:
 def load_and_kill(server: Server, seed: int, more_s: float) -> Told:
     """What clients were told."""
     with load(server.url, key=KEY, seed=seed) as clients:
-        wait_for(lambda: clients.n_told > 10, within_s=20)
+        wait_for(lambda: clients.n_told > 10)
         time.sleep(more_s)
         kill(server)
     assert set(clients.seen) == {(200, None)}
@@ -77,5 +77,5 @@ def test_what_arrived_whole_is_on_record_once_with_its_counts(
         told |= load_and_kill(serve(), 100 * number, chance.uniform(0, 0.3))
     with serve().client() as client:
         assert client.get("/v1/usage").status_code == 200
-    wait_for(lambda: all(finish != "open" for *_, finish in recorded(database).values()), within_s=20)
+    wait_for(lambda: all(finish != "open" for *_, finish in recorded(database).values()))
     require_recorded(told, database, ends=ENDS)

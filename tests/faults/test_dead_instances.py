@@ -46,8 +46,8 @@ def kill_with_streams(server: Server, when: Callable[[], bool]) -> None:
     threads = [threading.Thread(target=listen, args=(server, begun)) for _ in range(N_STREAMS)]
     for thread in threads:
         thread.start()
-    assert all(begun.acquire(timeout=20) for _ in threads)
-    wait_for(when, within_s=15)
+    assert all(begun.acquire(timeout=60) for _ in threads)
+    wait_for(when)
     for id in (*server.workers(), server.process.pid):
         os.kill(id, signal.SIGKILL)
     for thread in threads:
@@ -55,7 +55,7 @@ def kill_with_streams(server: Server, when: Callable[[], bool]) -> None:
 
 
 @pytest.mark.full
-@pytest.mark.parametrize(("on_one_machine", "within_s"), [(True, 20), (False, 90)])
+@pytest.mark.parametrize(("on_one_machine", "within_s"), [(True, 45), (False, 150)])
 def test_the_other_closes_what_a_dead_one_left(
     service: Callable[..., Server],
     postgres: Postgres,
@@ -104,6 +104,6 @@ def test_the_other_closes_what_a_dead_one_left(
             with living.client() as client:
                 return client.post("/v1/chat/completions", json=ask()).status_code == 200
 
-        wait_for(is_let_in, within_s=max(5, 75 - (time.monotonic() - killed_s)))
+        wait_for(is_let_in, within_s=150 - (time.monotonic() - killed_s))
     store.dispose()
     assert living.stop()[0] == 0

@@ -48,7 +48,7 @@ def api(engine: EngineProcess, listener: socket.socket) -> Api:
 async def test_an_engine_that_never_starts_is_a_failed_start(listener: socket.socket) -> None:
     engine = EngineProcess(START, command=(sys.executable, "-c", "raise SystemExit(3)"))
     with pytest.raises(StartupError, match="exit code 3"):
-        await asyncio.wait_for(run(api(engine, listener), [engine], lambda: None), 10)
+        await asyncio.wait_for(run(api(engine, listener), [engine], lambda: None), 60)
 
 
 async def test_an_engine_that_cannot_be_kept_alive_ends_the_service(
@@ -60,10 +60,10 @@ async def test_an_engine_that_cannot_be_kept_alive_ends_the_service(
     engine = EngineProcess(START, command=COMMAND)
     ready = asyncio.Event()
     service = asyncio.create_task(run(api(engine, listener), [engine], ready.set))
-    await asyncio.wait_for(ready.wait(), 10)
+    await asyncio.wait_for(ready.wait(), 60)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1/chat/completions"
     headers = {"Authorization": f"Bearer {KEY}"}
-    async with httpx2.AsyncClient(headers=headers, timeout=20) as client:
+    async with httpx2.AsyncClient(headers=headers, timeout=60) as client:
         # Six choices: one of them may come to its end by itself, not all.
         async with client.stream("POST", url, json=ask(stream=True, max_tokens=4000, n=6)) as reply:
             lines = aiter(reply.aiter_lines())
@@ -89,11 +89,11 @@ async def test_the_engine_has_no_home_and_reports_to_nobody(listener: socket.soc
     ready = asyncio.Event()
     front = api(engine, listener)
     service = asyncio.create_task(run(front, [engine], ready.set))
-    await asyncio.wait_for(ready.wait(), 10)
+    await asyncio.wait_for(ready.wait(), 60)
     environment = Path(f"/proc/{engine.pid}/environ").read_text().split("\0")  # noqa: ASYNC240
     assert "HOME=/dev/null" in environment
     front.end()
-    await asyncio.wait_for(service, 10)
+    await asyncio.wait_for(service, 60)
     report = "import openvino.tools.ovc as ovc; print(ovc.telemetry.consent)"
     asked = await asyncio.create_subprocess_exec(sys.executable, "-c", report, env=HOMELESS, stdout=PIPE)
     assert await asked.communicate() == (b"False\n", None)

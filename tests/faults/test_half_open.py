@@ -26,7 +26,7 @@ import json, socket, sys, time
 connections = []
 for stream in (True, False):
     body = json.dumps({{"messages": [{{"role": "user", "content": "x"}}], "stream": stream}})
-    connection = socket.create_connection(("{SERVER}", int(sys.argv[1])), timeout=5)
+    connection = socket.create_connection(("{SERVER}", int(sys.argv[1])), timeout=60)
     connection.sendall((
         "POST /v1/chat/completions HTTP/1.1\\r\\nHost: x\\r\\nAuthorization: Bearer {KEY}\\r\\n"
         f"Content-Type: application/json\\r\\nContent-Length: {{len(body)}}\\r\\n\\r\\n{{body}}"
@@ -53,7 +53,7 @@ def test_the_kernel_looks_for_the_clients_machine(run_app: Callable[..., Any]) -
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
-    with run_app(app) as port, socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+    with run_app(app) as port, socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert b" 204 " in connection.recv(4096)
     assert options.pop("on") == 1
@@ -67,7 +67,7 @@ def test_the_kernel_looks_for_the_clients_machine(run_app: Callable[..., Any]) -
 
 
 def run(command: str) -> None:
-    subprocess.run(command.split(), check=True, capture_output=True, timeout=10)
+    subprocess.run(command.split(), check=True, capture_output=True, timeout=60)
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ def server(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
         "scripted-tokens-per-s": 100,
         "max-running": MAX_RUNNING,
         "max-queued": MAX_QUEUED,
-        "queue-deadline-s": 5,
+        "queue-deadline-s": 60,
         "log-level": "error",
     }
     command = [str(Path(sys.executable).with_name("tessera")), "serve"]
@@ -47,8 +47,9 @@ async def ask(port: int) -> str:
     """Send one request; the status, or what is wrong with the reply."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(REQUEST)
-    said = await asyncio.wait_for(reader.read(-1), 20)
+    said = await asyncio.wait_for(reader.read(-1), 60)
     writer.close()
+    await writer.wait_closed()
     status = said.split(b" ")[1].decode()
     if status == "200" and b"data: [DONE]" not in said:
         return "cut"

@@ -33,9 +33,9 @@ def resident_kib() -> int:
     return pages * os.sysconf("SC_PAGESIZE") // 1024
 
 
-def slow_server(serve: Serve) -> Any:
+def slow_server(serve: Serve, send_deadline_s: float = SEND_DEADLINE_S) -> Any:
     """Makes tokens for ever, far faster than its slow clients read, and gives up on them soon."""
-    limits = http_limits(send_deadline_s=SEND_DEADLINE_S, keep_alive_s=0.2)
+    limits = http_limits(send_deadline_s=send_deadline_s, keep_alive_s=0.2)
     return serve(limits, script=ENDLESS, context_tokens=2**30, tokens_per_chunk=64)
 
 
@@ -53,9 +53,9 @@ def test_clients_that_do_not_read_are_cut_off_and_hold_little(serve: Serve, conn
     stuck = [connect(served, receive_buffer=4096) for _ in range(n)]
     for raw in stuck:
         raw.ask(stream=True)
-    wait_for(lambda: served.engine.n_aborted > 0, within_s=30)
+    wait_for(lambda: served.engine.n_aborted > 0)
     one_more_is_answered(served, connect)
-    served.wait_until_idle(within_s=30)
+    served.wait_until_idle()
     assert served.engine.n_aborted == n
     # A buffer of uvloop's and one write above it; had all been kept, it would be hundreds of MiB.
     assert resident_kib() - before_kib < 16 * 1024 + n * 256
@@ -113,7 +113,7 @@ def test_a_slow_reader_gets_all_it_can_take_until_a_write_takes_too_long(
     try:
         wait_for(lambda: served.engine.n_running == 1)
         one_more_is_answered(served, connect)
-        wait_for(lambda: served.engine.n_aborted == 1, within_s=20)
+        wait_for(lambda: served.engine.n_aborted == 1)
         served.wait_until_idle()
         assert b"data: " in read
     finally:
@@ -123,7 +123,7 @@ def test_a_slow_reader_gets_all_it_can_take_until_a_write_takes_too_long(
 
 
 def test_a_reader_that_is_slow_but_reads_gets_it_all(serve: Serve, connect: Connect) -> None:
-    served = slow_server(serve)
+    served = slow_server(serve, send_deadline_s=10)
     raw = connect(served, receive_buffer=4096)
     raw.ask(stream=True, max_tokens=64 * 300)
     n_bytes = 0

@@ -32,8 +32,8 @@ from tessera.core.chat import (
     UserMessage,
 )
 from tessera.core.generation import TokenChunk, TokenLogprob
+from tessera.core.record import Tally
 from tessera.core.result import fold
-from tessera.core.tally import Tally
 from tessera.engine.scripted.engine import ScriptedTokenizer
 from tessera.errors import InvalidSchema, RequestError
 from tessera.formats.base import Control, Plain, Segment

@@ -27,7 +27,7 @@ from tessera.http.app import build_app
 from tessera.http.service import Service
 
 KEY = "sk-tessera-" + "f" * 40
-ANSWERED_WITHIN_S = 15.0
+ANSWERED_WITHIN_S = 60.0
 N_CONNECTIONS = 4
 FINAL = {400, 401, 403, 404, 405, 413, 415, 422, 431}
 
@@ -44,7 +44,9 @@ def target(run_app: Callable[[ASGIApp], AbstractContextManager[int]]) -> Iterato
     """A server whose engine says `{"a": 1}` whatever it is asked, and whose grammars are tried in earnest."""
     tokenizer = ScriptedTokenizer()
     engine = ScriptedEngine(tokenizer, saying(tokenizer, '{"a": 1}'), features=CAN_ALL)
-    grammars = GrammarCheck(tokenizer.control_tokens, tokenizer.vocabulary_size, HERMES.syntax)
+    grammars = GrammarCheck(
+        tokenizer.control_tokens, tokenizer.vocabulary_size, HERMES.syntax, deadline_s=300, wait_s=300
+    )
     model = Model("m", engine, tokenizer, HERMES, HERMES.sampling, created_s=1, grammars=grammars)
     app = build_app(
         Service(
@@ -194,7 +196,7 @@ def test_fuzzed_requests_are_answered_and_leave_nothing(n: int, target: Target) 
     assert total[200] > n / 20, total
     begun = time.monotonic()
     while target.engine.n_running or target.app.state.service.in_flight.n:
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 60
         time.sleep(0.01)
     with closing(Connection(target.port)) as connection:
         ((status, _, _),) = connection.exchange(valid())

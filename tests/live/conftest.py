@@ -89,7 +89,9 @@ def service(
         model_folder.chat_template, control_tokens=tokenizer.control_tokens.keys(), eos=model_folder.eos_token
     )
     engine = Recorded(private(changed(config, **EXACT[request.param])))
-    grammars = GrammarCheck(tokenizer.control_tokens, tokenizer.vocabulary_size, chat_format.syntax)
+    grammars = GrammarCheck(
+        tokenizer.control_tokens, tokenizer.vocabulary_size, chat_format.syntax, deadline_s=300, wait_s=300
+    )
     model = Model(
         engine.info.model_id, engine, tokenizer, chat_format, chat_format.sampling, 1, grammars=grammars
     )

@@ -35,8 +35,8 @@ from tessera.core.chat import (
     UserMessage,
 )
 from tessera.core.events import ChatEvent, FinishReason
+from tessera.core.record import Tally
 from tessera.core.result import Choice, fold
-from tessera.core.tally import Tally
 from tessera.engine.host.private import PrivateEngine
 from tessera.engine.openvino.convert import IR
 from tessera.formats.base import ChatFormat

@@ -229,7 +229,7 @@ def test_a_thousand_clients_that_vanish_leave_nothing_behind(live: Live, client:
             gauges["blocks_used"],
         ]
 
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while any(remains()) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert remains() == [0, 0, 0, 0]

@@ -37,7 +37,9 @@ def made(store: Database, key: str | None) -> Starlette:
 
 def ask(port: int, method: str, path: str, key: str | None) -> httpx2.Response:
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    return httpx2.request(method, f"http://127.0.0.1:{port}{path}", headers=headers, trust_env=False)
+    return httpx2.request(
+        method, f"http://127.0.0.1:{port}{path}", headers=headers, trust_env=False, timeout=60
+    )
 
 
 def test_vLLMs_open_routes_every_admin_route_needs_the_key(store: Database, run_app: Run) -> None:
@@ -98,7 +100,10 @@ def test_CVE_2026_48710_a_host_header_opens_nothing(store: Database, run_app: Ru
     with run_app(made(store, KEY)) as port:
         for host in ("x/metrics?", "x/healthz?", "127.0.0.1/metrics#"):
             url = f"http://127.0.0.1:{port}/admin/accounts"
-            assert httpx2.get(url, headers={"Host": host}, trust_env=False).status_code in (400, 401)
+            assert httpx2.get(url, headers={"Host": host}, trust_env=False, timeout=60).status_code in (
+                400,
+                401,
+            )
         for path in ("/metrics/../admin/accounts", "//admin/accounts", "/metrics%2f..%2fadmin/accounts"):
             assert ask(port, "GET", path, None).status_code == 401
 

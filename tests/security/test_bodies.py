@@ -70,7 +70,7 @@ def test_bodies_held_back_cost_no_more_than_the_budget_and_others_are_answered(
     for name in names:
         result("accounts", "create", name, "--tier", "lite")
     keys = [result("keys", "create", name, "--name", "x")["secret"] for name in names]
-    server = service("--scripted-tokens-per-s", 10_000)
+    server = service("--scripted-tokens-per-s", 10_000, "--body-deadline-s", 300)
 
     async def attack() -> tuple[int, list[int], Counter[int]]:
         idle_bytes, ending = peak_bytes(server), asyncio.Event()
@@ -89,7 +89,7 @@ def test_bodies_held_back_cost_no_more_than_the_budget_and_others_are_answered(
         assert [other.status for other in others] == [200] * 6
         return peak_bytes(server) - idle_bytes, n_turns, Counter(each.status for each in held)
 
-    grown_bytes, n_turns, statuses = asyncio.run(asyncio.wait_for(attack(), 100))
+    grown_bytes, n_turns, statuses = asyncio.run(asyncio.wait_for(attack(), 300))
     # The budget, copies of the bodies that are decoded, and what the server has received of those that wait.
     assert grown_bytes < n_accounts * 16 * MIB + 100 * MIB
     assert max(n_turns) < 20

@@ -103,7 +103,9 @@ def ask_badly(server: Server) -> None:
     assert server.post({"messages": user, "response_format": form}).status_code == 400
     for key, status in (("unknown", 401), ("revoked", 401)):
         assert server.post({"messages": user}, key).status_code == status
-    ask = httpx2.Client(base_url=server.url, headers={"Authorization": f"Bearer {run.keys['pro']}"})
+    ask = httpx2.Client(
+        base_url=server.url, headers={"Authorization": f"Bearer {run.keys['pro']}"}, timeout=60
+    )
     with ask:
         broken = '{"messages": "' + new("broken JSON")
         assert ask.post(CHAT, content=broken, headers={"Content-Type": "application/json"}).status_code == 400
@@ -127,7 +129,9 @@ def ask_badly(server: Server) -> None:
 def administer(server: Server) -> None:
     """An account and a key, as the admin API makes them; and what it refuses."""
     secrets, key = server.run.secrets, server.run.admin_key
-    with httpx2.Client(base_url=server.admin, headers={"Authorization": f"Bearer {key}"}) as admin:
+    with httpx2.Client(
+        base_url=server.admin, headers={"Authorization": f"Bearer {key}"}, timeout=60
+    ) as admin:
         account = {"name": f"{ACCOUNT}-made", "tier": "lite"}
         assert admin.post("/admin/accounts", json=account).is_success
         made = admin.post("/admin/keys", json={"account": account["name"], "name": "a"})
@@ -179,7 +183,7 @@ def kill_workers(server: Server) -> None:
     killed = server.processes()[1:]
     for id in killed:
         os.kill(id, signal.SIGKILL)
-    wait_for(lambda: len({*children(server.process.pid)} - {*killed}) == 2, within_s=20)
+    wait_for(lambda: len({*children(server.process.pid)} - {*killed}) == 2)
     assert server.post(server.run.question).status_code == 200
 
 

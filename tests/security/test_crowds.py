@@ -35,7 +35,7 @@ def test_connections_without_end_leave_files_for_all_others(
             early.stream("POST", "/v1/chat/completions", json=ask(max_tokens=20, stream=True))
         )
         for _ in range(400):
-            each = opened.enter_context(socket.create_connection((host, int(port)), timeout=10))
+            each = opened.enter_context(socket.create_connection((host, int(port)), timeout=60))
             with suppress(ConnectionError):
                 each.sendall(CROWDS[crowd])
         for _ in range(3):

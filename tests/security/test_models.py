@@ -59,7 +59,7 @@ def started(model: Path, tmp_path: Path) -> tuple[int, str]:
         [TESSERA, "serve", "--port", "0", "--model", model, "--cache-dir", tmp_path / "cache"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         cwd=tmp_path,
         check=False,
     )

@@ -20,7 +20,7 @@ BODY = {"messages": [{"role": "user", "content": "canary-prompt"}], "max_tokens"
 @pytest.fixture
 def client(served: Served) -> Iterator[httpx2.Client]:
     headers = {"Authorization": f"Bearer {served.key}"}
-    with httpx2.Client(base_url=served.url, headers=headers, trust_env=False) as client:
+    with httpx2.Client(base_url=served.url, headers=headers, trust_env=False, timeout=60) as client:
         yield client
 
 
@@ -28,13 +28,14 @@ CLOSE = "Connection: close\r\n\r\n"
 
 
 def speak(served: Served, request: bytes) -> bytes:
-    """What the server says to raw bytes, until it closes or is silent."""
-    with socket.create_connection(("127.0.0.1", served.port), timeout=1) as sock:
+    """What the server says to raw bytes, until it closes or, after a first answer, is silent."""
+    with socket.create_connection(("127.0.0.1", served.port), timeout=60) as sock:
         said = b""
         try:
             sock.sendall(request)
             while received := sock.recv(65536):
                 said += received
+                sock.settimeout(1)
         except (TimeoutError, ConnectionError):
             pass
         return said
@@ -43,7 +44,7 @@ def speak(served: Served, request: bytes) -> bytes:
 def test_every_route_needs_a_key_but_health(served: Served) -> None:
     routes = [route for route in served.app.routes if isinstance(route, Route)]
     assert len(routes) == len(served.app.routes) >= 5
-    with httpx2.Client(base_url=served.url, trust_env=False) as client:
+    with httpx2.Client(base_url=served.url, trust_env=False, timeout=60) as client:
         for route in routes:
             for method in ("GET", "POST", "DELETE", "OPTIONS", "HEAD", "PATCH"):
                 status = client.request(method, route.path.replace("{id:path}", "x/y")).status_code

@@ -42,7 +42,7 @@ class Outlet:
     def ask(self, key: str) -> tuple[int, str | None]:
         """Status and error code."""
         sent = {"Authorization": f"Bearer {key}"}
-        reply = httpx2.get(f"http://127.0.0.1:{self.port}/v1/models", headers=sent)
+        reply = httpx2.get(f"http://127.0.0.1:{self.port}/v1/models", headers=sent, timeout=60)
         return reply.status_code, reply.json().get("error", {}).get("code")
 
     def take_away(self) -> None:

@@ -49,7 +49,7 @@ def port(run_app: Callable[[ASGIApp], AbstractContextManager[int]]) -> Iterator[
 def said_to(port: int, parts: Sequence[bytes], pause_s: float = 0.001) -> list[Any]:
     """The bodies of all answers until the server closes."""
     said = b""
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for part in parts:
             sock.sendall(part)

@@ -17,7 +17,7 @@ from tests.unit.schemas.test_work import LINEAR, SQUARE
 
 from tessera.catalog import Model
 from tessera.core.chat import Caller
-from tessera.core.tally import Tally
+from tessera.core.record import Tally
 from tessera.engine.scripted.engine import ScriptedEngine, ScriptedTokenizer, saying
 from tessera.formats.base import ChatFormat
 from tessera.formats.hermes import HERMES

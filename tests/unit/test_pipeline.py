@@ -19,8 +19,8 @@ from tessera import pipeline
 from tessera.catalog import Model
 from tessera.core.chat import Caller
 from tessera.core.generation import Prompt
+from tessera.core.record import Tally
 from tessera.core.result import fold
-from tessera.core.tally import Tally
 from tessera.engine.scripted.engine import ScriptedEngine, ScriptedTokenizer, saying
 from tessera.formats.base import ChatFormat
 from tessera.formats.hermes import HERMES

@@ -26,7 +26,7 @@ from typing import Literal
 from tessera.access.capacity import Capacity
 from tessera.errors import EngineOverloaded
 from tessera.observe.metrics import Metrics
-from tessera.processes.fair_queue import FairQueue
+from tessera.processes.sharing import FairQueue
 
 FAIR_EVERY = 8
 """One turn of so many is that of the longest wait, of any priority."""

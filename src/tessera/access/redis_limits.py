@@ -75,6 +75,7 @@ class RedisLimiter:
         self._numbers = itertools.count()
         self._held: dict[str, set[str]] = {}
         self._renewing: asyncio.Task[None] | None = None
+        self._is_closing = False
         self._ending: set[asyncio.Task[Any]] = set()
         self._local = MemoryLimiter(n)
         self._fallback = metrics.limiter_fallback
@@ -135,6 +136,7 @@ class RedisLimiter:
             self._local.spend(account_id, thinking_tokens)
 
     async def aclose(self) -> None:
+        self._is_closing = True
         if self._renewing:
             self._renewing.cancel()
         await asyncio.gather(*filter(None, (self._renewing, *self._ending)), return_exceptions=True)
@@ -162,7 +164,8 @@ class RedisLimiter:
 
     async def _renew(self) -> None:
         """Renews the leases that are held, until cancelled."""
-        while True:
+        # Under Python 3.11 a cancellation that meets redis-py's `asyncio.wait_for` can be lost.
+        while not self._is_closing:
             await asyncio.sleep(self._renewal_s)
             for account_id, leases in list(self._held.items()):
                 await self._ask(self._settle, account_id, 0, self._lease_us, *leases)

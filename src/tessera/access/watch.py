@@ -10,8 +10,8 @@ from collections.abc import Callable, Generator, Set
 from contextlib import contextmanager
 from typing import TypeAlias
 
-from tessera.access.gate import check_models
 from tessera.access.keys import KeyRing
+from tessera.access.permit import check_models
 from tessera.errors import AuthenticationError, PermissionDenied, StoreUnavailable, TesseraError
 from tessera.observe.logs import log
 

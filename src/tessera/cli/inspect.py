@@ -15,7 +15,7 @@ from tessera.cli.options import with_settings
 from tessera.cli.progress import TerminalProgress
 from tessera.cli.walk import CallTrace, walk
 from tessera.core.chat import Caller, ChatRequest
-from tessera.core.tally import Tally
+from tessera.core.record import Tally
 from tessera.engine.scripted.engine import ScriptedEngine, saying
 from tessera.pipeline import run
 from tessera.prompt.compile import compile_prompt

@@ -9,15 +9,14 @@ schema, no stop string.
 import asyncio
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import TracebackType
 from typing import Protocol, Self
 
 from tessera.core.chat import ChatRequest, FreeText, Mode, SamplingOptions
 from tessera.core.events import FinishReason
-from tessera.core.tally import Tally
-from tessera.core.usage import INTERRUPTED, OPEN, LedgerEntry
+from tessera.core.usage import INTERRUPTED, OPEN, LedgerEntry, Usage
 
 CLIENT_GONE = "client_gone"
 """The failure of a request whose client left, or did not read."""
@@ -52,6 +51,24 @@ class Asked:
     sampling: SamplingOptions
     max_output_tokens: int | None
     wants_json: bool
+
+
+@dataclass(slots=True)
+class Tally:
+    """The counts of a reply while it is being made: right at every moment, also when it is cut short.
+
+    Tokens so far, as in `Usage`, and the reasons of the choices that have ended.
+    """
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0
+    finished: dict[int, FinishReason] = field(default_factory=dict[int, FinishReason])
+
+    @property
+    def usage(self) -> Usage:
+        return Usage(self.prompt_tokens, self.cached_tokens, self.completion_tokens, self.reasoning_tokens)
 
 
 class RecordReader(Protocol):

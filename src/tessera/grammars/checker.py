@@ -73,19 +73,16 @@ class GrammarCheck:
         key = hashlib.sha256(asked).digest()
         answer = self._kept.get(key)
         if answer is None:
-            answer = await self._ask(asked, account)
+            try:
+                answer = _ANSWERS.decode(await self._grammars.ask(asked, account))
+            except TooMuch:
+                answer = GrammarAnswer(problem=SchemaProblem("", TOO_MUCH).refusal(None).message)
             self._keep(key, answer)
         else:
             self._kept.move_to_end(key)
         if answer.problem is not None:
             raise InvalidSchema(answer.problem, param=answer.param)
         return Grammar(answer.lark) if answer.lark is not None else None
-
-    async def _ask(self, asked: bytes, account: bytes | None) -> GrammarAnswer:
-        try:
-            return _ANSWERS.decode(await self._grammars.ask(asked, account))
-        except TooMuch:
-            return GrammarAnswer(problem=SchemaProblem("", TOO_MUCH).refusal(None).message)
 
     def _keep(self, key: bytes, answer: GrammarAnswer) -> None:
         if key in self._kept:  # a request with the same schemas was answered meanwhile

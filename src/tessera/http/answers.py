@@ -9,18 +9,17 @@ from typing import TypeAlias
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from tessera.access.gate import Permit
+from tessera.access.permit import Permit
 from tessera.catalog import Model
 from tessera.core.chat import ChatRequest
 from tessera.core.events import ChatEvent, Completed
 from tessera.core.record import RequestRecord, RequestStep
 from tessera.core.result import fold
 from tessera.http.context import RequestContext
+from tessera.http.delivery import EventStream, send_within, while_present
 from tessera.http.errors import presentable
 from tessera.http.inflight import Deadline
 from tessera.http.limits import HttpLimits
-from tessera.http.presence import send_within, while_present
-from tessera.http.sse import EventStream
 from tessera.usage.base import OpenEntry
 from tessera.wire.decode import ReplyOptions
 from tessera.wire.reply import Header, encode_reply

@@ -12,10 +12,8 @@ from tessera.http.chat import ChatCompletions
 from tessera.http.cors import Cors
 from tessera.http.errors import refusing_routes
 from tessera.http.middleware import Envelope, KeyRequired
-from tessera.http.models import model_routes
-from tessera.http.ops import ops_routes
+from tessera.http.routes import model_routes, ops_routes, usage_route
 from tessera.http.service import Service
-from tessera.http.usage import usage_route
 from tessera.http.web.pages import Pages
 from tessera.http.web.site import Site
 
@@ -45,7 +43,7 @@ def build_app(service: Service) -> Starlette:
             *([Middleware(Cors, origins=service.origins)] if service.origins else []),
             # Pages are read without a key.
             *([Middleware(Pages, site=Site())] if service.web else []),
-            Middleware(KeyRequired, keys=service.keys, gate=service.gate),
+            Middleware(KeyRequired, keys=service.keys, limiter=service.limiter, metrics=service.metrics),
         ],
         exception_handlers={HTTPException: refusing_routes("The service is POST /v1/chat/completions.")},
         lifespan=lifespan,

@@ -18,7 +18,7 @@ from tessera.errors import BodyTimeout, EngineOverloaded, RequestError, TooManyB
 from tessera.http.body import Decoding
 from tessera.http.limits import HttpLimits
 from tessera.observe.metrics import Metrics
-from tessera.processes.fair_queue import FairQueue
+from tessera.processes.sharing import FairQueue
 
 CallLater: TypeAlias = Callable[[float, Callable[[], None]], object]  # as `loop.call_later`
 

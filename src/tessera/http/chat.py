@@ -17,7 +17,7 @@ from tessera.http.answers import Exchange, send_reply, stream_reply
 from tessera.http.bodies import RequestBody
 from tessera.http.body import read_body
 from tessera.http.context import RequestContext, context_of
-from tessera.http.presence import while_present
+from tessera.http.delivery import while_present
 from tessera.http.service import Service
 from tessera.pipeline import run
 from tessera.prompt.compile import check_length

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from starlette.types import Scope
 
-from tessera.access.gate import Permit
+from tessera.access.permit import Permit
 
 Abort: TypeAlias = Callable[[], None]
 """Cuts the connection at once. To close one would wait for ever on a client that does not read."""

@@ -6,9 +6,10 @@ import secrets
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tessera.access.gate import Gate, Permit
 from tessera.access.keys import KeyRing
-from tessera.http.context import RequestContext, context_of
+from tessera.access.limits import Limiter
+from tessera.access.permit import Permit
+from tessera.http.context import context_of
 from tessera.http.errors import ClientGone, error_response, presentable
 from tessera.observe.metrics import Metrics
 
@@ -40,7 +41,11 @@ class Envelope:
                 started = True
                 if self._responses:
                     self._responses.labels(str(message["status"])).inc()
-                message["headers"] = [*message.get("headers", ()), *await _headers(context)]
+                headers = [*message.get("headers", ()), (b"x-request-id", context.request_id.encode())]
+                headers += context.cors_headers
+                if context.permit:
+                    headers += await context.permit.headers()
+                message["headers"] = headers
             await send(message)
 
         try:
@@ -58,22 +63,18 @@ class KeyRequired:
     exist. The path is the one that is routed, never a rebuilt URL. Raises what `KeyRing.identify` raises.
     """
 
-    def __init__(self, app: ASGIApp, keys: KeyRing, gate: Gate) -> None:
+    def __init__(self, app: ASGIApp, keys: KeyRing, limiter: Limiter, metrics: Metrics) -> None:
         self._app = app
         self._keys = keys
-        self._gate = gate
+        self._limiter = limiter
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] not in PUBLIC_PATHS:
             authorization = Headers(scope=scope).get("authorization")
             identity = await self._keys.identify(authorization)
-            context_of(scope).permit = Permit(self._gate, identity, authorization)
+            context_of(scope).permit = Permit(self._limiter, self._metrics, identity, authorization)
         await self._app(scope, receive, send)
-
-
-async def _headers(context: RequestContext) -> list[tuple[bytes, bytes]]:
-    own = [(b"x-request-id", context.request_id.encode()), *context.cors_headers]
-    return [*own, *await context.permit.headers()] if context.permit else own
 
 
 def new_request_id() -> str:

@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack
 from types import MappingProxyType
 
 from tessera.access.capacity import Capacity
-from tessera.access.gate import Gate
 from tessera.access.keys import KeyRing
 from tessera.access.limits import Limiter, MemoryLimiter
 from tessera.access.queue import EngineQueue
@@ -52,7 +51,6 @@ class Service:
         self.limits = limits
         self.metrics = metrics or Metrics()
         self.limiter = limiter or MemoryLimiter()
-        self.gate = Gate(self.limiter, self.metrics)
         self.ledger = ledger or Unrecorded()
         self._traces = traces
         self.record_readers = tuple(filter(None, (RequestMetrics(self.metrics), traces)))

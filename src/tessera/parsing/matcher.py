@@ -70,10 +70,8 @@ class Automaton:
         return self._next[state].get(character, 0)
 
 
-@lru_cache(maxsize=64)
-def markup_automaton(literals: tuple[str, ...]) -> Automaton:
-    """The automaton for a family's own literals. Those of clients are not cached."""
-    return Automaton(literals)
+markup_automaton = lru_cache(maxsize=64)(Automaton)
+"""Makes the automaton for a family's own literals. Those of clients are not cached."""
 
 
 class Matcher:
@@ -125,10 +123,6 @@ class Matcher:
         """Returns what is held, since nothing follows that could complete a literal."""
         self._state = 0
         return self._take(self._n_held)
-
-    def _hold(self, piece: TextPiece) -> None:
-        self._held.append(piece)
-        self._n_held += len(piece.text)
 
     def _take(self, n: int) -> list[TextPiece]:
         taken: list[TextPiece] = []

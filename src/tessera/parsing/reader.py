@@ -10,7 +10,7 @@ from typing import TypeVar
 from tessera.core.chat import ChatRequest
 from tessera.core.events import ChatEvent, Completed, Finished, ReasoningDelta, TextDelta, ToolCallDelta
 from tessera.core.generation import EngineFinish, TokenChunk
-from tessera.core.tally import Tally
+from tessera.core.record import Tally
 from tessera.parsing.parser import Parser
 from tessera.parsing.states import State
 from tessera.parsing.syntax import Syntax

@@ -1,9 +1,9 @@
 """The ledger in the store. That a request has started is durable before the first byte of its reply is sent;
 how it ended, before the last byte.
 
-- The start is written to a file of this instance (`usage/journal`), the end to the store.
+- The start is written to a file of this instance (`usage/journal/running`), the end to the store.
 - One thread writes to the store. All entries that wait go into one transaction: many requests share a commit.
-- While the store is away entries go to the journal's spool, and from there to the store when it is back. An
+- While the store is away entries go to the spool, and from there to the store when it is back. An
   entry may be written any number of times.
 - A heartbeat writes what runs again every few seconds, to both, and that this instance lives. The requests
   that a dead instance left open are closed as `interrupted` by the other instances, or by the next one.
@@ -23,12 +23,13 @@ from tessera.observe.logs import log
 from tessera.observe.metrics import Metrics, StoreCall
 from tessera.store import usage
 from tessera.store.database import Database, WriteConnection, transaction
-from tessera.store.threads import call_within, shut_down
+from tessera.store.threads import Done, Work, WriterThread, call_within, shut_down
 from tessera.usage.base import CurrentEntry, Written, resolved
 from tessera.usage.heartbeat import Heartbeat
-from tessera.usage.journal.journal import UsageJournal
+from tessera.usage.journal.files import new_instance
+from tessera.usage.journal.running import RunningRequests
+from tessera.usage.journal.spool import Spool
 from tessera.usage.retention import keep_rolling_up
-from tessera.usage.thread import Done, Work, WriterThread
 
 MAX_WAITING = 10_000
 PAUSE_S = 0.001
@@ -68,8 +69,10 @@ class SqlLedger:
         self._connection = WriteConnection(store)
         self._metrics = metrics
         self._retention_days = retention_days
-        self._journal = UsageJournal(folder)
-        self._heartbeat = Heartbeat(store, folder, self._journal.instance, retention_days)
+        self._instance = new_instance()
+        self._running = RunningRequests(folder, self._instance)
+        self._spool = Spool(folder, self._instance)
+        self._heartbeat = Heartbeat(store, folder, self._instance, retention_days)
         self._heartbeat_s = heartbeat_s
         self._reaches_store = True  # the last call of the store succeeded
         self._records = True  # the last entries became durable, in the store or in the spool
@@ -82,11 +85,11 @@ class SqlLedger:
 
     def open(self, id: str, current: CurrentEntry) -> Written:
         # Where no end can be recorded nothing should start: then writing is tried before any work is done.
-        is_written = self._records and self._journal.running.begin(id, current)
+        is_written = self._records and self._running.begin(id, current)
         return resolved(None) if is_written else self._record(current())
 
     def settle(self, entry: LedgerEntry) -> Written:
-        self._journal.running.end(entry)
+        self._running.end(entry)
         return self._record(entry)
 
     async def add_up(self, question: UsageQuestion) -> list[UsageSum]:
@@ -94,7 +97,7 @@ class SqlLedger:
 
     async def start(self) -> None:
         try:
-            await asyncio.to_thread(self._journal.open)
+            await asyncio.to_thread(self._open_files)
         except OSError as error:
             log(
                 _logger,
@@ -113,7 +116,7 @@ class SqlLedger:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._call_store("round", self._leave)
-        await asyncio.to_thread(self._journal.close)
+        await asyncio.to_thread(self._close_files)
         self._thread.stop()
         await shut_down(self._readers)
 
@@ -141,19 +144,19 @@ class SqlLedger:
             writing = self._submit("usage", partial(self._write, entries))
             writing.add_done_callback(partial(self._batch_written, self._batch))
         else:
-            self._spooling = asyncio.create_task(self._spool(self._batch))
+            self._spooling = asyncio.create_task(self._write_to_spool(self._batch))
 
     def _batch_written(self, batch: list[_Waiting], writing: Done) -> None:
         if failure := writing.result():
             self._store_failed(failure)
-            self._spooling = asyncio.create_task(self._spool(batch))
+            self._spooling = asyncio.create_task(self._write_to_spool(batch))
         else:
             self._resolve(batch, None)
 
-    async def _spool(self, batch: list[_Waiting]) -> None:
+    async def _write_to_spool(self, batch: list[_Waiting]) -> None:
         failure = None
         try:
-            await asyncio.to_thread(self._journal.spool, [each.entry for each in batch])
+            await asyncio.to_thread(self._spool.append, [each.entry for each in batch])
         except StoreUnavailable as error:
             failure = error
         self._resolve(batch, failure)
@@ -165,7 +168,7 @@ class SqlLedger:
         self._metrics.ledger_lag_s.observe(self._answered_s - batch[0].since_s)
         for each in batch:
             if failure is None:
-                self._journal.running.forget(each.entry)
+                self._running.forget(each.entry)
             if not each.written.done():
                 each.written.set_result(failure)
         self._batch = None
@@ -173,14 +176,14 @@ class SqlLedger:
 
     async def _keep_beating(self) -> None:
         while True:
-            entries = self._journal.running.rewrite()
+            entries = self._running.rewrite()
             if await self._call_store("round", partial(self._heartbeat.beat, entries)):
                 for entry in entries:
-                    self._journal.running.forget(entry)
+                    self._running.forget(entry)
             # Entries that come meanwhile are not spooled, so this loop ends.
-            while self._reaches_store and self._journal.n_spooled:
-                await self._call_store("round", partial(self._journal.unspool, self._write))
-            self._metrics.spooled.set(self._journal.n_spooled)
+            while self._reaches_store and self._spool.n_entries:
+                await self._call_store("round", self._unspool)
+            self._metrics.spooled.set(self._spool.n_entries)
             await asyncio.sleep(self._heartbeat_s if self._reaches_store else HEARTBEAT_WHILE_AWAY_S)
 
     async def _call_store(self, call: StoreCall, work: Work) -> bool:
@@ -210,14 +213,28 @@ class SqlLedger:
         self._metrics.store_up.set(reached)
 
     def _write(self, entries: list[LedgerEntry]) -> None:
-        usage.write_down(self._connection, self._journal.instance, entries)
+        usage.write_down(self._connection, self._instance, entries)
+
+    def _unspool(self) -> None:
+        """Writes the oldest entries of the spool, and drops them from it unless the store fails."""
+        entries, n_bytes = self._spool.read()
+        self._write(entries)
+        self._spool.forget(len(entries), n_bytes)
+
+    def _open_files(self) -> None:
+        self._running.open()
+        self._spool.open()
+
+    def _close_files(self) -> None:
+        self._spool.close()
+        self._running.close()
 
     def _leave(self) -> None:
         try:
-            while self._journal.n_spooled:
-                self._journal.unspool(self._write)
+            while self._spool.n_entries:
+                self._unspool()
             with transaction(self._store) as connection:
-                usage.forget_instance(connection, self._journal.instance)
+                usage.forget_instance(connection, self._instance)
         finally:
             self._connection.close()
 

@@ -13,7 +13,7 @@ def tessera(start: Start) -> Callable[..., tuple[int, str, str]]:
 
     def run(*arguments: object, stdin: str = "", **variables: str) -> tuple[int, str, str]:
         process = start(*arguments, **variables)
-        output, errors = process.communicate(stdin, timeout=30)
+        output, errors = process.communicate(stdin, timeout=300)
         return process.returncode, output, errors
 
     return run

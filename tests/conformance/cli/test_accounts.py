@@ -51,7 +51,7 @@ def result(run: Run) -> Callable[..., Any]:
 def status(server: Server, secret: str) -> tuple[int, str | None]:
     """Status and error code of a chat request."""
     headers = {"Authorization": f"Bearer {secret}"}
-    reply = httpx2.post(f"{server.url}/v1/chat/completions", json=ask(), headers=headers, timeout=20)
+    reply = httpx2.post(f"{server.url}/v1/chat/completions", json=ask(), headers=headers, timeout=60)
     return reply.status_code, reply.json().get("error", {}).get("code")
 
 
@@ -60,7 +60,7 @@ def test_the_life_of_an_account(result: Callable[..., Any], run: Run, environmen
     assert made["id"].startswith("acc_")
     assert (made["name"], made["tier"], made["disabled_s"]) == ("acme", "lite", None)
     assert result("accounts", "set-tier", "acme", "pro")["tier"] == "pro"
-    assert result("accounts", "disable", made["id"])["disabled_s"] == pytest.approx(time.time(), abs=60)
+    assert result("accounts", "disable", made["id"])["disabled_s"] == pytest.approx(time.time(), abs=600)
     assert result("accounts", "enable", "acme") == result("accounts", "show", "acme")
     assert result("accounts", "list") == [result("accounts", "show", made["id"])]
     code, table, _ = run("accounts", "list")
@@ -230,12 +230,16 @@ def test_a_server_makes_the_tables_as_soon_as_it_may(
     process = service("--log-format", "json", **store)
     nobody = "sk-tessera-" + "z" * 40
     own_postgres.start()
-    time.sleep(3)
+    stderr, log = process.process.stderr, ""
+    assert stderr
+    while "permission denied" not in log:
+        log += stderr.readline()
     assert status(process, nobody) == (503, "store_unavailable")
     own_postgres.sql("GRANT ALL ON SCHEMA public TO app", "refusing")
-    wait_for(lambda: status(process, nobody) == (401, "invalid_api_key"), within_s=20)
-    code, log = process.stop()
-    assert code == 0
+    wait_for(lambda: status(process, nobody) == (401, "invalid_api_key"))
+    process.send()
+    log += stderr.read()
+    assert process.process.wait(300) == 0
     assert "Traceback" not in log
     said = [json.loads(line) for line in log.splitlines() if "store" in line]
     reasons = {line["event"]: line.get("reason", "") for line in said}
@@ -273,7 +277,7 @@ def test_a_server_notices_what_becomes_of_keys(
     third = result("keys", "create", "acme", "--name", "c", **store)
     assert status(server, third["secret"]) == ok
     assert server.stop()[0] == 0
-    assert result("keys", "show", second["id"], **store)["last_used_s"] == pytest.approx(time.time(), abs=60)
+    assert result("keys", "show", second["id"], **store)["last_used_s"] == pytest.approx(time.time(), abs=600)
 
 
 @pytest.mark.full
@@ -297,7 +301,7 @@ def test_a_server_lives_through_an_outage_of_postgresql(
     server = service("--key-cache-s", 0.5, "--log-format", "json", **store)
     assert status(server, nobody) == unknown
     own_postgres.start()
-    wait_for(lambda: status(server, nobody) == refused, within_s=20)
+    wait_for(lambda: status(server, nobody) == refused)
     result("accounts", "create", "acme", "--tier", "lite", **store)
     used, unused = (result("keys", "create", "acme", "--name", "k", **store)["secret"] for _ in range(2))
     assert status(server, used) == ok
@@ -307,7 +311,7 @@ def test_a_server_lives_through_an_outage_of_postgresql(
         assert [status(server, secret) for secret in (used, server.key)] == [ok, ok]
         assert [status(server, secret) for secret in (unused, "sk-tessera-" + "y" * 40)] == [unknown] * 2
     own_postgres.start()
-    wait_for(lambda: status(server, unused) == ok, within_s=20)
+    wait_for(lambda: status(server, unused) == ok)
     assert status(server, nobody) == refused
     code, log = server.stop()
     assert code == 0

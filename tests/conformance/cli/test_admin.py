@@ -45,7 +45,7 @@ class Governed:
     def _send(self, secret: str) -> httpx2.Response:
         headers = {"Authorization": f"Bearer {secret}"}
         url = f"{self.server.url}/v1/chat/completions"
-        return httpx2.post(url, json=ask(), headers=headers, timeout=20)
+        return httpx2.post(url, json=ask(), headers=headers, timeout=60)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def governed(service: Serve) -> Iterator[Governed]:
     options = ("--workers", 2, "--admin-port", port, "--key-cache-s", 0.5, *QUICK)
     server = service(*options, TESSERA_ADMIN_KEY=ADMIN_KEY)
     headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
-    with httpx2.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=20) as admin:
+    with httpx2.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=60) as admin:
         yield Governed(server, admin, server.workers())
 
 
@@ -100,7 +100,7 @@ def test_its_key_is_nobody_elses(governed: Governed, environment: dict[str, str]
             assert client.get(path).status_code == 404
             with_admin_key = {"Authorization": f"Bearer {ADMIN_KEY}"}
             assert client.get(path, headers=with_admin_key).status_code == 401
-    assert httpx2.get(f"{admin.base_url}/metrics").status_code == 200
+    assert httpx2.get(f"{admin.base_url}/metrics", timeout=60).status_code == 200
     assert len(governed.workers) == 2
     for id in governed.workers:
         for name in ("environ", "cmdline"):

@@ -78,7 +78,7 @@ def labels(service: Callable[..., Server]) -> Labels:
     counts |= {"blocks_used": 1, "blocks_total": 2}
     of_engine = metrics.exposition(None, lambda: {"m": counts})().decode()
     found: dict[str, set[str]] = defaultdict(set)
-    text = httpx2.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
+    text = httpx2.get(f"http://127.0.0.1:{port}/metrics", trust_env=False, timeout=60).text
     for family in text_string_to_metric_families(text + of_engine):
         for sample in family.samples:
             found[sample.name] |= set(sample.labels)

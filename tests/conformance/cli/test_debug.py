@@ -23,7 +23,9 @@ SLOW = ("--scripted-tokens-per-s", 5, "--max-running", 1)
 @contextmanager
 def admin_of(port: int) -> Iterator[httpx2.Client]:
     headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
-    with httpx2.Client(base_url=f"http://127.0.0.1:{port}/admin/debug", headers=headers) as client:
+    with httpx2.Client(
+        base_url=f"http://127.0.0.1:{port}/admin/debug", headers=headers, timeout=60
+    ) as client:
         yield client
 
 
@@ -121,8 +123,8 @@ def test_both_need_the_admin_key(service: Serve) -> None:
     server = service("--admin-port", port, TESSERA_ADMIN_KEY=ADMIN_KEY)
     for path in ("requests", "tasks"):
         url = f"http://127.0.0.1:{port}/admin/debug/{path}"
-        assert httpx2.get(url).status_code == 401
-        assert httpx2.get(url, headers=server.headers).status_code == 401
+        assert httpx2.get(url, timeout=60).status_code == 401
+        assert httpx2.get(url, headers=server.headers, timeout=60).status_code == 401
         with server.client() as client:
             assert client.get(f"/admin/debug/{path}").status_code == 404
 

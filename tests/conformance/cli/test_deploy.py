@@ -56,7 +56,7 @@ def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
 def test_a_service_manager_hears_of_start_and_end(service: Callable[..., Server], tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
-        manager.settimeout(10)
+        manager.settimeout(60)
         server = service(NOTIFY_SOCKET=str(tmp_path / "notify"))
         assert manager.recv(64) == b"READY=1"
         assert server.stop()[0] == 0

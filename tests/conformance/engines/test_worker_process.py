@@ -70,7 +70,7 @@ async def n_tokens(engine: PrivateEngine, prompt: Prompt, sampling: Sampling) ->
 
 
 async def test_what_is_asked_while_it_starts_waits_for_it(sockets: Path) -> None:
-    engine = private(changed(START, loads_s=0.3), command=COMMAND)
+    engine = private(changed(START, loads_s=2), command=COMMAND)
     assert engine.unready() == "engine_starting"
     assert engine.info == START.served
     starting = asyncio.create_task(engine.start())
@@ -218,7 +218,7 @@ asyncio.run(main())
     )
     assert running.stderr
     # The worker holds the same standard error: it is at its end only when both are gone.
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert await running.stderr.read() == b""
         assert await running.wait() == -signal.SIGKILL
 
@@ -229,7 +229,7 @@ class Client:
     def __init__(self, sockets: Path) -> None:
         (path,) = sockets.glob("*/engine")
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(5)
+        self.socket.settimeout(60)
         self.socket.connect(str(path))
         self._reader = FrameReader(FROM_WORKER)
         self._frames: list[Hello | Step] = []
@@ -329,7 +329,7 @@ async def test_totals_are_told_but_are_no_reason_to_speak(engine: PrivateEngine,
     with pytest.raises(TimeoutError):
         client.frame()
     assert n_unasked == 2, "one when it began, one when it ended"
-    client.socket.settimeout(5)
+    client.socket.settimeout(60)
     running = asyncio.create_task(n_tokens(engine, PLAIN, Sampling(100)))
     heard = await asyncio.to_thread(listen)
     assert all(isinstance(frame, Step) and not frame.chunks for frame in heard)
@@ -365,7 +365,7 @@ async def test_every_generation_is_logged_under_its_trace_id_without_content(
         9,
         "length",
     )
-    assert 0 <= begun["waited_s"] <= ended["duration_s"] < 5
+    assert 0 <= begun["waited_s"] <= ended["duration_s"] < 60
     assert [line.get("finish") for line in of["left"]] == [None, "aborted"]
     assert [line["level"] for line in of["failed"]] == ["warning", "debug", "warning"]
     assert [of["failed"][i]["tokens"] for i in (0, 2)] == [0, 2]

@@ -17,7 +17,7 @@ class Raw:
         self.socket = socket.socket()
         if receive_buffer is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.socket.settimeout(5)
+        self.socket.settimeout(60)
         self.socket.connect(("127.0.0.1", served.port))
         self.seen = b""
 
@@ -64,14 +64,18 @@ class Raw:
 
 
 class Gate:
-    """A timing that lets `n` steps pass, and the rest when it is opened."""
+    """A timing that lets `n` steps pass, and the rest when it is opened. `n_turns` counts turns of the
+    server's loop, about one a millisecond while a step waits.
+    """
 
     def __init__(self, n: int) -> None:
         self.n = n
+        self.n_turns = 0
         self.opened = threading.Event()
 
     async def __call__(self, step: int) -> None:
-        while step >= self.n and not self.opened.is_set():  # noqa: ASYNC110 opened from another thread
+        while step >= self.n and not self.opened.is_set():
+            self.n_turns += 1
             await asyncio.sleep(0.001)
 
 

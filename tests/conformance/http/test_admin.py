@@ -46,7 +46,7 @@ def admin(store: Database, run_app: Run) -> Iterator[httpx2.Client]:
     headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
     with run_app(app) as port:
         url = f"http://127.0.0.1:{port}/admin"
-        with httpx2.Client(base_url=url, headers=headers, trust_env=False, timeout=20) as client:
+        with httpx2.Client(base_url=url, headers=headers, trust_env=False, timeout=60) as client:
             yield client
 
 
@@ -90,7 +90,7 @@ def test_the_life_of_an_account_is_what_the_commands_show(
     assert account == shown(admin.get("/accounts/acme")) == command("accounts", "show", account["id"])
     assert shown(admin.patch("/accounts/acme", json={"tier": "pro"})) == {**account, "tier": "pro"}
     disabled = shown(admin.patch(f"/accounts/{account['id']}", json={"disabled": True}))
-    assert disabled["disabled_s"] == pytest.approx(time.time(), abs=60)
+    assert disabled["disabled_s"] == pytest.approx(time.time(), abs=600)
     both = shown(admin.patch("/accounts/acme", json={"disabled": False, "tier": "scale"}))
     assert both == {**account, "tier": "scale"}
     assert shown(admin.patch("/accounts/acme", json={})) == both

@@ -433,7 +433,7 @@ def test_each_is_answered(served: Served) -> None:
     """One server for all of them."""
     headers = {"Authorization": f"Bearer {served.key}"}
     wrong: list[str] = []
-    with httpx2.Client(base_url=served.url, headers=headers, trust_env=False) as client:
+    with httpx2.Client(base_url=served.url, headers=headers, trust_env=False, timeout=60) as client:
         for case in CASES:
             served.engine.script = saying(served.tokenizer, _suiting(case))
             response = client.post("/v1/chat/completions", json={"messages": [USER], **case.body})
@@ -462,7 +462,7 @@ def test_our_own_reply_is_taken_back_wherever_it_was_cut(served: Served, family:
     served.engine.script = saying(served.tokenizer, spoken)
     headers = {"Authorization": f"Bearer {served.key}"}
     cut: set[str] = set()
-    with httpx2.Client(base_url=served.url, headers=headers, trust_env=False) as client:
+    with httpx2.Client(base_url=served.url, headers=headers, trust_env=False, timeout=60) as client:
         for max_tokens in range(1, len(spoken.encode()) + 2, 3):
             asked: Body = {"messages": [USER], "tools": tools, "max_tokens": max_tokens}
             message = client.post("/v1/chat/completions", json=asked).json()["choices"][0]["message"]
@@ -516,7 +516,7 @@ REFUSED = [
 
 def test_what_would_be_answered_with_something_else_is_refused(served: Served) -> None:
     headers = {"Authorization": f"Bearer {served.key}"}
-    with httpx2.Client(base_url=served.url, headers=headers, trust_env=False) as client:
+    with httpx2.Client(base_url=served.url, headers=headers, trust_env=False, timeout=60) as client:
         for body in REFUSED:
             response = client.post("/v1/chat/completions", json={"messages": [USER], **body})
             assert response.status_code == 400, body

@@ -39,7 +39,7 @@ SENT = {
 def opened(serve: Serve) -> Callable[[], tuple[Served, socket.socket]]:
     def one() -> tuple[Served, socket.socket]:
         served = serve(limits=http_limits(max_body_bytes=2**16))
-        return served, socket.create_connection(("127.0.0.1", served.port), timeout=20)
+        return served, socket.create_connection(("127.0.0.1", served.port), timeout=60)
 
     return one
 
@@ -71,9 +71,9 @@ def test_a_client_that_sends_without_an_end_is_cut(
     begun = time.monotonic()
     with connection, suppress(ConnectionError):
         connection.sendall(head(f"Content-Length: {10**15}", "Connection: close"))
-        while time.monotonic() - begun < 20:
+        while time.monotonic() - begun < 60:
             connection.sendall(b" " * 2**16)
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < 60
 
 
 def test_a_client_that_is_still_sending_does_not_hold_up_a_shutdown(

@@ -65,12 +65,13 @@ def test_whatever_is_sent_behind_a_request_a_client_that_leaves_is_noticed(
     """The engine never goes on by itself: nothing is written that could meet a closed socket."""
     served = serve(timing=gate(3 if begun else 0))
     raw = connect(served)
-    raw.socket.settimeout(0.2)
     with caplog.at_level(logging.INFO):
         raw.socket.sendall(chat(raw, stream=stream))
         wait_for(lambda: served.engine.n_running == 1)
         if stream and begun:
             raw.read_until(b"data: ")
+        if what == "more than the kernel holds":
+            raw.socket.settimeout(0.2)
         try:
             raw.socket.sendall(behind(raw, stream)[what])
         except TimeoutError:
@@ -78,7 +79,7 @@ def test_whatever_is_sent_behind_a_request_a_client_that_leaves_is_noticed(
         if how == "reset":
             reset(raw)
         raw.leave()
-        served.wait_until_idle(within_s=5)
+        served.wait_until_idle()
     assert (served.engine.n_aborted, served.engine.n_finished) == (1, 0)
     assert "RuntimeError" not in caplog.text
     assert "bug" not in caplog.text
@@ -86,7 +87,7 @@ def test_whatever_is_sent_behind_a_request_a_client_that_leaves_is_noticed(
 
 def said_after(raw: Any) -> bytes:
     """All that is said until the server closes."""
-    raw.socket.settimeout(10)
+    raw.socket.settimeout(60)
     return raw.read_to_the_end()
 
 
@@ -166,7 +167,7 @@ def test_a_client_that_closes_its_side_and_leaves_later_is_noticed(
     time.sleep(0.2)
     assert served.engine.n_running == 1
     raw.leave()
-    served.wait_until_idle(within_s=8)
+    served.wait_until_idle()
     assert served.engine.n_aborted == 1
 
 

@@ -39,7 +39,9 @@ def http(run_app: Callable[[ASGIApp], AbstractContextManager[int]]) -> Iterator[
     headers = {"Authorization": f"Bearer {KEY}", "Origin": PAGE}
     with (
         run_app(app) as port,
-        httpx2.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, trust_env=False) as client,
+        httpx2.Client(
+            base_url=f"http://127.0.0.1:{port}", headers=headers, trust_env=False, timeout=60
+        ) as client,
     ):
         yield client
 
@@ -92,7 +94,7 @@ def test_other_pages_get_no_permission(http: httpx2.Client) -> None:
 
 def test_by_default_no_page_is_allowed(served: Served) -> None:
     headers = {"Origin": PAGE, "Access-Control-Request-Method": "POST"}
-    with httpx2.Client(base_url=served.url, headers=headers, trust_env=False) as client:
+    with httpx2.Client(base_url=served.url, headers=headers, trust_env=False, timeout=60) as client:
         answer = client.request("OPTIONS", "/v1/models")
     assert answer.status_code == 401
     assert not [name for name in answer.headers if name.startswith("access-control-") or name == "vary"]

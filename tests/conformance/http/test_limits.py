@@ -30,12 +30,12 @@ HEADERS = {"Authorization": f"Bearer {KEY}"}
 def asked(served: Served, text: str = "Hi", **fields: Any) -> httpx2.Response:
     body = {"messages": [{"role": "user", "content": text}], "max_tokens": 3, **fields}
     url = f"{served.url}/v1/chat/completions"
-    return httpx2.post(url, json=body, headers=HEADERS, trust_env=False)
+    return httpx2.post(url, json=body, headers=HEADERS, trust_env=False, timeout=60)
 
 
 def got(served: Served, path: str, method: str = "GET", key: str = KEY) -> httpx2.Response:
     headers = {"Authorization": f"Bearer {key}"}
-    return httpx2.request(method, served.url + path, headers=headers, trust_env=False)
+    return httpx2.request(method, served.url + path, headers=headers, trust_env=False, timeout=60)
 
 
 def standing(response: httpx2.Response) -> list[int]:
@@ -112,7 +112,7 @@ def test_whoever_has_a_whole_reply_may_ask_the_next_at_once(
     serve: Callable[..., Served], stream: bool
 ) -> None:
     served = serve(tier=replace(TINY, sustained_rpm=1000, burst_rpm=1000, concurrency=1))
-    with httpx2.Client(base_url=served.url, headers=HEADERS, trust_env=False) as client:
+    with httpx2.Client(base_url=served.url, headers=HEADERS, trust_env=False, timeout=60) as client:
         body = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1, "stream": stream}
         statuses = {client.post("/v1/chat/completions", json=body).status_code for _ in range(100)}
     assert statuses == {200}
@@ -183,7 +183,7 @@ def vanish(served: Served, connect: Connect, n: int) -> None:
         if i % 4 == 3:
             raw.read_until(b"200")
         raw.socket.close()
-    served.wait_until_idle(10)
+    served.wait_until_idle()
 
 
 MANY = replace(TINY, sustained_rpm=10**6, burst_rpm=10**6, concurrency=1000)
@@ -208,7 +208,7 @@ def test_clients_that_vanish_leave_no_lease_in_redis(
     served = serve(tier=MANY, limiter=limiter, timing=slow)
     vanish(served, connect, n)
     with redis.Redis.from_url(redis_server.url) as watch:
-        wait_for(lambda: not watch.zcard("tessera:{operator}:leases"), 30)
+        wait_for(lambda: not watch.zcard("tessera:{operator}:leases"))
         assert watch.zcard("tessera:{operator}:accepted") > n / 4
         watch.flushall()
     assert metrics.registry.get_sample_value("tessera_limiter_fallback") == 0

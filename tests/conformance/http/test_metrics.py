@@ -32,8 +32,8 @@ def test_requests_are_counted_and_nothing_of_them_is_shown(
     gone = connect(served)
     served.wait_until_idle()
     with run_app(admin_app(exposition(served.metrics, dict))) as port:
-        reply = httpx2.get(f"http://127.0.0.1:{port}/metrics", trust_env=False)
-        assert httpx2.get(f"http://127.0.0.1:{port}/healthz", trust_env=False).status_code == 200
+        reply = httpx2.get(f"http://127.0.0.1:{port}/metrics", trust_env=False, timeout=60)
+        assert httpx2.get(f"http://127.0.0.1:{port}/healthz", trust_env=False, timeout=60).status_code == 200
     assert gone.seen == b""
     assert reply.headers["content-type"].startswith("text/plain; version=0.0.4")
     families = list(text_string_to_metric_families(reply.text))

@@ -44,7 +44,7 @@ def post(served: Served, key: str, **fields: Any) -> httpx2.Response:
     asked = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 3, **fields}
     headers = {"Authorization": f"Bearer {key}"}
     url = f"{served.url}/v1/chat/completions"
-    return httpx2.post(url, json=asked, headers=headers, timeout=20, trust_env=False)
+    return httpx2.post(url, json=asked, headers=headers, timeout=60, trust_env=False)
 
 
 def code(response: httpx2.Response) -> str:
@@ -148,7 +148,7 @@ def test_bodies_that_are_held_back_keep_no_other_account_waiting(
 def test_bodies_that_wait_too_long_are_429_and_those_that_stall_408(
     serve: Serve, connect_as: Callable[[Served, str], Raw]
 ) -> None:
-    served = serve(replace(SMALL_LIMITS, body_deadline_s=0.5), keys=two())
+    served = serve(replace(SMALL_LIMITS, body_deadline_s=3), keys=two())
     held = [held_back(served, KEY, connect_as) for _ in range(2)]
     wait_for(lambda: served.bodies.n_bytes == SMALL_LIMITS.account_body_bytes)
     waiting, _ = held_back(served, KEY, connect_as)

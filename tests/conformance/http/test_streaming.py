@@ -1,5 +1,6 @@
 """Bytes on the socket: when they come, and what happens when nobody takes them."""
 
+import asyncio
 import json
 import random
 import time
@@ -42,13 +43,14 @@ def test_silence_is_broken_by_comments(serve: Serve, connect: Connect, gate: Cal
     raw.ask(stream=True, max_tokens=2)
     raw.read_until(b": keep-alive\n")
     raw.read_until(b": keep-alive\n")
-    assert 0.09 < time.monotonic() - begun < 1
+    assert time.monotonic() - begun > 0.09
     hold.opened.set()
     assert b'"content":"the "' in raw.read_until(b"data: [DONE]\n\n")
 
 
 def test_no_comment_while_tokens_flow(serve: Serve, connect: Connect) -> None:
-    raw = connect(serve(http_limits(keep_alive_s=0.2), timing=paced(100)))
+    # The reply takes longer than that silence; between two tokens there is a thirtieth of it.
+    raw = connect(serve(http_limits(keep_alive_s=1.5), timing=paced(20)))
     raw.ask(stream=True, max_tokens=40)
     assert b"keep-alive" not in raw.read_until(b"data: [DONE]\n\n")
 
@@ -88,20 +90,24 @@ def test_the_end_is_sent_with_its_last_frame_and_the_connection_lives_on(
     served.wait_until_idle()
 
 
-PROMISED_S = 0.25
+MOST_TURNS = 250
+"""Turns of the loop until a client that left is noticed. A timer of a quarter of a second would take more."""
 
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_leaving_before_the_first_token_aborts(
     serve: Serve, connect: Connect, gate: Callable[[int], Gate], stream: bool
 ) -> None:
-    served = serve(timing=gate(0))
+    hold = gate(0)
+    served = serve(timing=hold)
     raw = connect(served)
     raw.ask(stream=stream)
     wait_for(lambda: served.engine.n_running == 1)
     assert served.in_flight.n == 1
     raw.leave()
-    assert served.wait_until_idle() < PROMISED_S
+    n_before = hold.n_turns
+    served.wait_until_idle()
+    assert hold.n_turns - n_before < MOST_TURNS
     assert served.engine.n_aborted == 1
 
 
@@ -109,33 +115,47 @@ def test_leaving_before_the_first_token_aborts(
 def test_leaving_between_tokens_aborts(
     serve: Serve, connect: Connect, gate: Callable[[int], Gate], stream: bool
 ) -> None:
-    served = serve(timing=gate(5))
+    hold = gate(5)
+    served = serve(timing=hold)
     raw = connect(served)
     raw.ask(stream=stream)
     if stream:
         raw.read_until(b"burned")
     wait_for(lambda: served.engine.n_running == 1)
     raw.leave()
-    assert served.wait_until_idle() < PROMISED_S
+    n_before = hold.n_turns
+    served.wait_until_idle()
+    assert hold.n_turns - n_before < MOST_TURNS
     assert served.engine.n_aborted == 1
 
 
-def test_leaving_while_tokens_flow_aborts(served: Served, connect: Connect) -> None:
+def test_leaving_while_tokens_flow_aborts(serve: Serve, connect: Connect) -> None:
+    n_steps = 0
+
+    async def counted(step: int) -> None:
+        nonlocal n_steps
+        n_steps += 1
+        await asyncio.sleep(0.001)
+
+    served = serve(timing=counted)
     served.engine.script = cycling(served.tokenizer, n_tokens=10**9)
     raw = connect(served)
     raw.ask(stream=True)
     raw.read_until(b"burned")
     raw.leave()
-    assert served.wait_until_idle() < PROMISED_S
+    n_before = n_steps
+    served.wait_until_idle()
+    assert n_steps - n_before < MOST_TURNS
     assert served.engine.n_aborted == 1
 
 
-def test_leaving_within_the_body_starts_nothing(served: Served, connect: Connect) -> None:
+def test_leaving_within_the_body_starts_nothing(serve: Serve, connect: Connect) -> None:
+    served = serve(http_limits(body_deadline_s=3600))
     raw = connect(served)
     raw.send("POST /v1/chat/completions", b'{"mess', Content_Type="application/json", Content_Length="99")
     wait_for(lambda: served.in_flight.n == 1)
     raw.leave()
-    assert served.wait_until_idle() < PROMISED_S
+    served.wait_until_idle()
     assert served.engine.n_aborted == served.engine.n_finished == 0
 
 
@@ -145,7 +165,7 @@ def test_a_client_that_does_not_read_is_cut_off(serve: Serve, connect: Connect) 
     raw = connect(served, receive_buffer=4096)
     raw.ask(stream=True)
     wait_for(lambda: served.engine.n_running == 1)
-    served.wait_until_idle(within_s=10)
+    served.wait_until_idle()
     assert served.engine.n_aborted == 1
     assert b"[DONE]" not in raw.read_to_the_end()
 
@@ -155,11 +175,15 @@ def test_a_thousand_clients_vanish_and_nothing_stays(serve: Serve, connect: Call
     served = serve(timing=paced(200, first_s=0.02))
     chance = random.Random(7)
     moments = [chance.choice([0, 0, chance.random() * 0.1]) for _ in range(1000)]
+    moments += [-1] * 150  # when the reply has begun
 
     def vanish(moment: float) -> None:
         raw = connect(served)
-        raw.ask(stream=moment * 1000 % 2 < 1, max_tokens=50)
-        time.sleep(moment)
+        raw.ask(stream=moment < 0 or moment * 1000 % 2 < 1, max_tokens=500)
+        if moment < 0:
+            raw.read_until(b"data: ")
+        else:
+            time.sleep(moment)
         raw.leave()
 
     with ThreadPoolExecutor(50) as pool:
@@ -169,7 +193,7 @@ def test_a_thousand_clients_vanish_and_nothing_stays(serve: Serve, connect: Call
     raw.ask(max_tokens=1)
     assert raw.read_response()[0] == 200
     served.wait_until_idle()
-    assert 100 < served.engine.n_aborted <= 1000
+    assert 100 < served.engine.n_aborted <= len(moments)
 
 
 def test_a_whole_reply_says_how_long_it_is(served: Served, connect: Connect) -> None:

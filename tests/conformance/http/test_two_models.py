@@ -54,7 +54,7 @@ def service_of(hold: Gate | None = None, allowed: frozenset[str] | None = None) 
 def post(port: int, model: str) -> httpx2.Response:
     asked = {"model": model, "max_tokens": 3, "messages": [{"role": "user", "content": "Hi"}]}
     url = f"http://127.0.0.1:{port}/v1/chat/completions"
-    return httpx2.post(url, json=asked, headers=HEADERS, timeout=20, trust_env=False)
+    return httpx2.post(url, json=asked, headers=HEADERS, timeout=60, trust_env=False)
 
 
 def test_the_full_queue_of_one_model_is_nothing_to_another(run_app: RunApp, hold: Gate) -> None:
@@ -83,7 +83,9 @@ def test_an_unknown_model_is_answered_with_those_that_the_key_may_use(
     run_app: RunApp, allowed: frozenset[str] | None, advice: str
 ) -> None:
     with run_app(build_app(service_of(allowed=allowed))) as port:
-        card = httpx2.get(f"http://127.0.0.1:{port}/v1/models/none", headers=HEADERS, trust_env=False)
+        card = httpx2.get(
+            f"http://127.0.0.1:{port}/v1/models/none", headers=HEADERS, trust_env=False, timeout=60
+        )
         for refused in (post(port, "none"), card):
             assert refused.status_code == 404
             message = refused.json()["error"]["message"]

@@ -13,7 +13,7 @@ from tessera.observe.metrics import Metrics
 
 
 async def main(url: str, account: str, n_tries: int) -> None:
-    limiter = RedisLimiter(url, 4, Metrics(), lease_s=0.6, renewal_s=0.2, answer_s=5)
+    limiter = RedisLimiter(url, 4, Metrics(), lease_s=2.0, renewal_s=0.2, answer_s=60)
     who = Allowance(account, DEFAULTS["scale"], Rate(40, 50))
     decided = [await limiter.admit(who, thinks=False) for _ in range(n_tries)]
     print(sum(not isinstance(each, LimitRefusal) for each in decided), flush=True)

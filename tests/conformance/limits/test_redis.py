@@ -58,13 +58,11 @@ def test_four_processes_give_what_the_tier_allows_and_no_more(redis_server: Redi
     assert min(counts) < 30
 
 
-async def until_admitted(limiter: RedisLimiter, who: Allowance, within_s: float) -> float:
-    begun = asyncio.get_running_loop().time()
-    async with asyncio.timeout(within_s):
+async def until_admitted(limiter: RedisLimiter, who: Allowance) -> None:
+    async with asyncio.timeout(60):
         while isinstance(decided := await limiter.admit(who, thinks=False), LimitRefusal):
             assert decided.limit == "concurrency"
             await asyncio.sleep(0.02)
-    return asyncio.get_running_loop().time() - begun
 
 
 def test_leases_of_a_killed_process_end_by_themselves(
@@ -75,16 +73,16 @@ def test_leases_of_a_killed_process_end_by_themselves(
         process = await asyncio.to_thread(holding, redis_server, account, 3)
         assert process.stdout is not None
         assert await asyncio.to_thread(process.stdout.readline) == "3\n"
-        limiter = RedisLimiter(redis_server.url, 1, Metrics(), answer_s=5)
+        limiter = RedisLimiter(redis_server.url, 1, Metrics(), answer_s=60)
         tier = DEFAULTS["lite"]
         held = await limiter.admit(Allowance(account, tier, Rate(40, 50)), thinks=False)
         assert isinstance(held, RedisLease)
-        await asyncio.sleep(1.5)  # more than twice what a lease lasts: it is renewed
+        await asyncio.sleep(3)  # more than a lease lasts: it is renewed
         refusal = await limiter.admit(Allowance(account, tier, Rate(40, 50)), thinks=False)
         assert isinstance(refusal, LimitRefusal)
         assert refusal.limit == "concurrency"
         process.kill()
-        await until_admitted(limiter, Allowance(account, tier, Rate(40, 50)), within_s=5)
+        await until_admitted(limiter, Allowance(account, tier, Rate(40, 50)))
         assert leases(watch, account) == 2
         await limiter.aclose()
         await asyncio.to_thread(process.communicate)
@@ -94,7 +92,7 @@ def test_leases_of_a_killed_process_end_by_themselves(
 
 def test_a_release_that_is_cancelled_is_a_release(redis_server: RedisServer, watch: "redis.Redis") -> None:
     async def check() -> None:
-        limiter = RedisLimiter(redis_server.url, 1, Metrics(), answer_s=5)
+        limiter = RedisLimiter(redis_server.url, 1, Metrics(), answer_s=60)
         account = new_account()
         held = await limiter.admit(Allowance(account, TIER, TIER.rate), thinks=True)
         assert isinstance(held, RedisLease)
@@ -117,7 +115,7 @@ def test_a_request_that_is_cancelled_while_redis_counts_it_leaves_no_lease(
     async def check() -> None:
         account = new_account()
         who = Allowance(account, TIER, TIER.rate)
-        limiter = RedisLimiter(redis_server.url, 1, Metrics(), answer_s=5)
+        limiter = RedisLimiter(redis_server.url, 1, Metrics(), answer_s=60)
         await limiter.standing(who)  # the script is known there, and there is a connection
         assert redis_server.process is not None
         redis_server.process.send_signal(signal.SIGSTOP)
@@ -138,11 +136,11 @@ def test_a_request_that_is_cancelled_while_redis_counts_it_leaves_no_lease(
 
 def test_each_choice_holds_a_lease_that_is_renewed(redis_server: RedisServer, watch: "redis.Redis") -> None:
     async def check() -> None:
-        limiter = RedisLimiter(redis_server.url, 1, Metrics(), lease_s=0.6, renewal_s=0.2, answer_s=5)
+        limiter = RedisLimiter(redis_server.url, 1, Metrics(), lease_s=2.0, renewal_s=0.2, answer_s=60)
         account = new_account()
         held = await limiter.admit(Allowance(account, TIER, TIER.rate), thinks=False, n_choices=8)
         assert isinstance(held, RedisLease)
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(3)  # more than a lease lasts
         refusal = await limiter.admit(
             Allowance(account, DEFAULTS["pro"], TIER.rate), thinks=False, n_choices=9
         )
@@ -156,9 +154,26 @@ def test_each_choice_holds_a_lease_that_is_renewed(redis_server: RedisServer, wa
     asyncio.run(check())
 
 
+def test_closing_ends_the_renewal_whatever_it_is_doing(redis_server: RedisServer) -> None:
+    """Under Python 3.11 a cancellation that comes while Redis is written to can be lost."""
+
+    async def check() -> None:
+        chance = random.Random(5)
+        for _ in range(40):
+            limiter = RedisLimiter(redis_server.url, 1, Metrics(), renewal_s=0.0005, answer_s=60)
+            held = await limiter.admit(Allowance(new_account(), TIER, TIER.rate), thinks=False)
+            assert isinstance(held, RedisLease)
+            await asyncio.sleep(chance.uniform(0, 0.004))
+            time.sleep(0.001)  # noqa: ASYNC251 - the loop finds the timer and the answer ready at once
+            async with asyncio.timeout(60):
+                await limiter.aclose()
+
+    asyncio.run(check())
+
+
 def test_everything_it_keeps_ends(redis_server: RedisServer, watch: "redis.Redis") -> None:
     async def check() -> None:
-        limiter = RedisLimiter(redis_server.url, 1, Metrics(), answer_s=5)
+        limiter = RedisLimiter(redis_server.url, 1, Metrics(), answer_s=60)
         account = new_account()
         who = Allowance(account, TIER, Rate(1, 5))
         held = [await limiter.admit(who, thinks=True) for _ in range(3)]
@@ -179,7 +194,7 @@ def test_what_a_wrong_clock_counted_is_forgotten_when_it_is_put_right(redis_serv
 
     async def check() -> None:
         nonlocal now_us
-        limiter = RedisLimiter(redis_server.url, 1, Metrics(), answer_s=5, clock=lambda: now_us)
+        limiter = RedisLimiter(redis_server.url, 1, Metrics(), answer_s=60, clock=lambda: now_us)
         who = Allowance(new_account(), replace(TIER, concurrency=5), Rate(2, 3, burst_seconds=1))
         now_us += 1_000_000_000
         for _ in range(3):
@@ -216,20 +231,19 @@ def test_without_redis_each_process_gives_its_share_and_with_it_again_the_whole(
         return given
 
     async def check() -> None:
-        limiter = RedisLimiter(redis_server.url, 4, metrics)
+        limiter = RedisLimiter(redis_server.url, 4, metrics, answer_s=600)
         who = Allowance(new_account(), TIER, Rate(8, 12))
         given = await admitted(limiter, who)
         assert len(given) == 12
         redis_server.stop()
-        begun = asyncio.get_running_loop().time()
-        local = await admitted(limiter, who)
-        assert asyncio.get_running_loop().time() - begun < 1
+        async with asyncio.timeout(60):  # what is not there is not waited for
+            local = await admitted(limiter, who)
         assert (len(local), fallback()) == (3, 1)
         assert (await limiter.standing(who)).remaining == 0
         for each in (*given, *local):
             await each.release(7)
         await asyncio.to_thread(redis_server.start)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while fallback():
                 await limiter.standing(who)
                 await asyncio.sleep(0.05)
@@ -287,13 +301,14 @@ def test_a_redis_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
 
         path = tmp_path / "s"
         async with await asyncio.start_unix_server(silent, path):
-            limiter = RedisLimiter(f"unix://{path}", 1, metrics)
+            limiter = RedisLimiter(f"unix://{path}", 1, metrics, answer_s=1)
             who = Allowance("acc", TIER, TIER.rate)
             begun = asyncio.get_running_loop().time()
             decided = await asyncio.gather(*(limiter.admit(who, thinks=False) for _ in range(50)))
             assert all(isinstance(each, MemoryLease) for each in decided)
             assert isinstance(await limiter.admit(who, thinks=False), MemoryLease)
-            assert asyncio.get_running_loop().time() - begun < 5
+            # One after the other they would wait for 50 seconds.
+            assert asyncio.get_running_loop().time() - begun < 25
             await limiter.aclose()
 
     asyncio.run(check())

@@ -217,7 +217,7 @@ def served(serve: Callable[..., Any]) -> Any:
 @pytest.fixture
 def http(served: Served) -> Iterator[httpx2.Client]:
     headers = {"Authorization": f"Bearer {served.key}"}
-    with httpx2.Client(base_url=served.url, headers=headers, trust_env=False) as client:
+    with httpx2.Client(base_url=served.url, headers=headers, trust_env=False, timeout=60) as client:
         yield client
 
 

@@ -14,7 +14,7 @@ from tests.strategies import examples
 from tessera.core.chat import ChatRequest, Tool, ToolChoice
 from tessera.core.events import ToolCallDelta
 from tessera.core.generation import TokenChunk
-from tessera.core.tally import Tally
+from tessera.core.record import Tally
 from tessera.grammars.turn import build_grammar
 from tessera.parsing.reader import ReplyReader
 from tessera.parsing.syntax import Syntax, Tags

@@ -24,7 +24,7 @@ def answer(schema: Any, *, strict: bool) -> ChatRequest:
 
 
 def grammar_check(**options: Any) -> GrammarCheck:
-    return GrammarCheck(CONTROL, 258, HERMES.syntax, **options)
+    return GrammarCheck(CONTROL, 258, HERMES.syntax, **{"deadline_s": 300, "wait_s": 300, **options})
 
 
 @pytest.mark.anyio

@@ -129,8 +129,8 @@ def test_there_are_fifty() -> None:
 @pytest.mark.anyio
 async def test_each_has_a_verdict_within_its_processor_time_and_the_loop_goes_on() -> None:
     check = GrammarCheck({"<|im_end|>": 256}, 257, HERMES.syntax, deadline_s=300)
-    stalls: list[float] = []
-    beat = asyncio.create_task(keep_pace(stalls))
+    stalls_s: list[float] = []
+    beat = asyncio.create_task(keep_pace(stalls_s))
     verdicts: dict[tuple[str, bool], bool] = {}
     messages: list[str] = []
     try:
@@ -148,7 +148,7 @@ async def test_each_has_a_verdict_within_its_processor_time_and_the_loop_goes_on
     refused = {name for (name, strict), taken in verdicts.items() if not strict and not taken}
     assert refused == REFUSED
     assert {name for (name, strict), taken in verdicts.items() if strict and taken} == TAKEN
-    assert max(stalls) < 2.5
+    assert max(stalls_s) < 2.5
 
 
 async def admit(schema: Any, strict: bool, check: GrammarCheck) -> bool:
@@ -157,8 +157,9 @@ async def admit(schema: Any, strict: bool, check: GrammarCheck) -> bool:
     return True
 
 
-async def keep_pace(stalls: list[float]) -> None:
+async def keep_pace(stalls_s: list[float]) -> None:
+    """Processor time of this process between two turns of its loop."""
     while True:
-        begun = time.monotonic()
+        begun_s = time.process_time()
         await asyncio.sleep(0.01)
-        stalls.append(time.monotonic() - begun - 0.01)
+        stalls_s.append(time.process_time() - begun_s)

@@ -18,7 +18,7 @@ from tests.conformance.schemas.conftest import Vocabulary
 from tessera.core.chat import ChatRequest, Tool, ToolChoice, UserMessage
 from tessera.core.events import ToolCallDelta
 from tessera.core.generation import TokenChunk
-from tessera.core.tally import Tally
+from tessera.core.record import Tally
 from tessera.formats.base import Plain
 from tessera.formats.qwen3 import QWEN3, conversation
 from tessera.grammars.turn import build_grammar

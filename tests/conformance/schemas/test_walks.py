@@ -16,8 +16,8 @@ from tessera.core.events import (
     ToolCallStarted,
 )
 from tessera.core.generation import EngineFinish, TokenChunk
+from tessera.core.record import Tally
 from tessera.core.result import Choice, fold
-from tessera.core.tally import Tally
 from tessera.formats.hermes import HERMES
 from tessera.grammars.turn import build_grammar
 from tessera.parsing.reader import ReplyReader

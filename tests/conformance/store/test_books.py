@@ -70,7 +70,7 @@ def test_an_account_changes_and_the_audit_says_who_did_it(opened: Database) -> N
         assert accounts.set_tier(store, "acme", "pro", by=BY).tier == "pro"
         accounts.set_tier(store, "acme", "pro", by=BY)
         disabled_s = accounts.set_enabled(store, made.id, False, by=BY).disabled_s
-        assert disabled_s == pytest.approx(time.time(), abs=10)
+        assert disabled_s == pytest.approx(time.time(), abs=600)
         assert accounts.set_enabled(store, made.id, False, by=BY).disabled_s == disabled_s
         assert accounts.set_enabled(store, "acme", True, by=BY).disabled_s is None
     assert audited(opened) == [
@@ -83,7 +83,7 @@ def test_an_account_changes_and_the_audit_says_who_did_it(opened: Database) -> N
 
 def test_a_key_is_made_changed_and_revoked(opened: Database) -> None:
     account = make(opened)
-    terms = Terms("dev", time.time() + 60, ("a", "b"), 90, time.time() + 30)
+    terms = Terms("dev", time.time() + 3600, ("a", "b"), 90, time.time() + 1800)
     made = make_key(opened, account, terms=terms)
     with transaction(opened) as store:
         assert keys.find(store, made.id) == made
@@ -128,7 +128,7 @@ def test_of_two_who_do_the_same_at_once_one_does_it(opened: Database) -> None:
 
 
 def test_two_changes_of_a_key_at_once_leave_no_half_of_a_burst(opened: Database) -> None:
-    ends_s = time.time() + 60
+    ends_s = time.time() + 3600
     made = make_key(opened, make(opened), terms=replace(DEV, burst_rpm=90, burst_until_s=ends_s))
     without, other = KeyChanges(burst_rpm=None, burst_until_s=None), KeyChanges(burst_rpm=100)
     with pytest.raises(OperatorError, match="burst"):
@@ -158,9 +158,9 @@ def test_keys_of_one_account_and_of_all(opened: Database) -> None:
         Terms("dev", models=()),
         Terms("dev", models=("",)),
         Terms("dev", burst_rpm=90),
-        Terms("dev", burst_until_s=time.time() + 60),
-        Terms("dev", burst_rpm=0, burst_until_s=time.time() + 60),
-        Terms("dev", burst_rpm=2**31, burst_until_s=time.time() + 60),
+        Terms("dev", burst_until_s=time.time() + 3600),
+        Terms("dev", burst_rpm=0, burst_until_s=time.time() + 3600),
+        Terms("dev", burst_rpm=2**31, burst_until_s=time.time() + 3600),
     ],
 )
 def test_terms_that_make_no_sense_are_refused(opened: Database, terms: Terms) -> None:

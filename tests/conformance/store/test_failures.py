@@ -91,7 +91,7 @@ def test_a_role_that_may_not_make_tables_is_a_store_that_is_unavailable(base: Ba
     "options", ["-csearch_path%3Dmine", "-csearch_path%3Dother&options=-csearch_path%3Dmine"]
 )
 def test_options_in_the_url_are_kept_beside_our_own(base: Base, options: str) -> None:
-    store = open_database(f"{base.url}&options={options}&application_name=some&connect_timeout=3")
+    store = open_database(f"{base.url}&options={options}&application_name=some&connect_timeout=60")
     with transaction(store) as connection:
         said = [
             connection.exec_driver_sql(f"SHOW {name}").scalar()
@@ -99,7 +99,7 @@ def test_options_in_the_url_are_kept_beside_our_own(base: Base, options: str) ->
         ]
         driver = connection.connection.driver_connection
         assert isinstance(driver, psycopg.Connection)
-        assert driver.info.get_parameters()["connect_timeout"] == "3"
+        assert driver.info.get_parameters()["connect_timeout"] == "60"
     assert said == ["mine", "some", "5s"]
     store.dispose()
 

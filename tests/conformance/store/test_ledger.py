@@ -16,10 +16,10 @@ from tessera.observe.metrics import Metrics
 from tessera.store import usage
 from tessera.store.database import Database, open_database, transaction
 from tessera.store.migration import upgrade
-from tessera.store.tables import USAGE
+from tessera.store.tables import INSTANCES, USAGE
 from tessera.usage import retention
 from tessera.usage.journal.files import decode
-from tessera.usage.journal.running import Slots
+from tessera.usage.journal.running import RunningRequests
 from tessera.usage.journal.spool import Spool
 from tessera.usage.ledger import SqlLedger
 
@@ -77,7 +77,7 @@ def test_one_that_runs_is_on_the_disk_at_once_and_in_the_store_with_the_next_hea
         await ledger.start()
         assert await ledger.open("1", lambda: replace(entry("1"), finish=OPEN)) is None
         assert kept(folder) == [("1", 0)]
-        await asyncio.to_thread(wait_for, lambda: ends(opened) == [OPEN], 10)
+        await asyncio.to_thread(wait_for, lambda: ends(opened) == [OPEN])
         assert await ledger.settle(entry("1")) is None
         assert kept(folder) == []
         await ledger.aclose()
@@ -108,13 +108,11 @@ def test_what_a_dead_instance_was_doing_is_interrupted_with_its_last_counts(
     async def check() -> None:
         ledger = SqlLedger(opened, folder, Metrics(), retention_days=90, heartbeat_s=heartbeat_s)
         await ledger.start()
-        await asyncio.sleep(0.2)  # the first heartbeat is over
+        await asyncio.to_thread(wait_for, lambda: has_beaten(opened))
         await ledger.open("1", lambda: replace(entry("1"), finish=OPEN, usage=usages[0]))
         usages[0] = Usage(20, 0, 500)
         if heartbeat_s < 1:
-            await asyncio.to_thread(
-                wait_for, lambda: kept(folder) == [("1", 500)] and ends(opened) == [OPEN], 10
-            )
+            await asyncio.to_thread(wait_for, lambda: kept(folder) == [("1", 500)] and ends(opened) == [OPEN])
         assert ends(opened) == [OPEN] * (heartbeat_s < 1)
         await ledger.aclose()  # and nobody has settled it
 
@@ -125,9 +123,11 @@ def test_what_a_dead_instance_was_doing_is_interrupted_with_its_last_counts(
 
 
 def test_what_a_dead_instance_was_doing_long_ago_does_not_come_back(opened: Database, tmp_path: Path) -> None:
-    slots = Slots(tmp_path / "files", "srv_dead")
-    slots.take(replace(entry("old"), finish=OPEN, begun_s=time.time() - 92 * 86_400))
-    slots.close()
+    old = replace(entry("old"), finish=OPEN, begun_s=time.time() - 92 * 86_400)
+    dead = RunningRequests(tmp_path / "files", "srv_dead")
+    dead.open()
+    assert dead.begin(old.id, lambda: old)
+    dead.close()
     asyncio.run(next_instance(opened, tmp_path / "files"))
     assert set(counts(opened)) == {"of the next"}
 
@@ -168,7 +168,8 @@ def test_where_no_end_can_be_recorded_nothing_begins_and_what_had_begun_is_recor
             assert await ledger.open("refused", lambda: replace(entry("refused"), finish=OPEN)) is broken
             assert await ledger.settle(replace(entry("refused"), finish="store_unavailable")) is broken
         await asyncio.to_thread(
-            wait_for, lambda: counts(opened) == {"settled": ("stop", 0), "running": (OPEN, 0)}, 10
+            wait_for,
+            lambda: counts(opened) == {"settled": ("stop", 0), "running": (OPEN, 0)},
         )
         assert await ledger.open("again", lambda: replace(entry("again"), finish=OPEN)) is None
         assert [id for id, _ in kept(folder)] == ["running"]  # that was still tried with the store
@@ -202,6 +203,11 @@ def counts(store: Database) -> dict[str, tuple[str, int]]:
     columns = select(USAGE.c.id, USAGE.c.finish, USAGE.c.completion_tokens)
     with transaction(store) as connection:
         return {id: (finish, n_tokens) for id, finish, n_tokens in connection.execute(columns)}
+
+
+def has_beaten(store: Database) -> bool:
+    with transaction(store) as connection:
+        return bool(connection.scalar(select(func.count()).select_from(INSTANCES)))
 
 
 def ends(store: Database) -> list[str]:
@@ -239,7 +245,7 @@ def test_a_backlog_of_many_days_is_worked_off_in_pieces(
         seen = [n_rows()]
         for each in ledgers:
             await each.start()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while seen[-1] > 2:
                 await asyncio.sleep(0.01)
                 seen.append(await asyncio.to_thread(n_rows))
@@ -267,12 +273,12 @@ def test_a_store_that_cannot_roll_up_now_is_not_away(
     async def check() -> None:
         ledger = SqlLedger(opened, tmp_path, metrics, retention_days=90, heartbeat_s=0.1)
         await ledger.start()
-        await asyncio.to_thread(wait_for, lambda: caplog.text.count("cannot be added up") >= 2, 10)
+        await asyncio.to_thread(wait_for, lambda: caplog.text.count("cannot be added up") >= 2)
         await ledger.settle(entry("new"))
         assert metrics.registry.get_sample_value("tessera_store_up") == 1
         with transaction(opened) as connection:
             connection.execute(text("ALTER TABLE elsewhere RENAME TO usage_daily"))
-        await asyncio.to_thread(wait_for, lambda: not is_kept("old"), 10)
+        await asyncio.to_thread(wait_for, lambda: not is_kept("old"))
         await ledger.aclose()
 
     def is_kept(id: str) -> bool:

@@ -102,7 +102,7 @@ def locked(store: Database, lock: str) -> Iterator[Callable[[], None]]:
     ended = Event()
     with ThreadPoolExecutor(1) as thread, store.connect() as other:
         other.execute(text(lock))
-        holding = thread.submit(lambda: (ended.wait(30), other.rollback()))
+        holding = thread.submit(lambda: (ended.wait(60), other.rollback()))
         try:
             yield ended.set
         finally:
@@ -112,7 +112,7 @@ def locked(store: Database, lock: str) -> Iterator[Callable[[], None]]:
 
 @pytest.mark.parametrize("lock", LOCKS.values(), ids=LOCKS.keys())
 @pytest.mark.parametrize(
-    ("given_up_s", "held_s"), [(1, 1.6), pytest.param(None, 7.5, marks=pytest.mark.full)]
+    ("given_up_s", "held_s"), [(3, 4.5), pytest.param(None, 7.5, marks=pytest.mark.full)]
 )
 def test_a_migration_is_waited_for_longer_than_anything_else(
     postgres: Postgres, monkeypatch: pytest.MonkeyPatch, lock: str, given_up_s: int | None, held_s: float

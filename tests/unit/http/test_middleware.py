@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
-from tessera.access.gate import Gate, Permit
 from tessera.access.keys import Keys
 from tessera.access.limits import MemoryLimiter
+from tessera.access.permit import Permit
 from tessera.errors import AuthenticationError, ModelNotFound
 from tessera.http.context import context_of
 from tessera.http.errors import ClientGone
@@ -77,7 +77,7 @@ async def through_key(path: str, headers: list[tuple[bytes, bytes]]) -> Permit |
 
     scope = {"type": "http", "path": path, "headers": headers}
     unused: Any = None
-    await KeyRequired(app, Keys(["good-key-1"]), Gate(MemoryLimiter(), Metrics()))(scope, unused, unused)
+    await KeyRequired(app, Keys(["good-key-1"]), MemoryLimiter(), Metrics())(scope, unused, unused)
     (permit,) = seen
     return permit
 

@@ -10,8 +10,8 @@ from tests.families import ASKED, FAMILIES, LEON, LEON_JSON, TAGS, WEATHER, Fami
 from tessera.core.chat import AnyJsonObject, JsonSchema, Mode, ToolChoice
 from tessera.core.events import FinishReason
 from tessera.core.generation import TokenChunk
+from tessera.core.record import Tally
 from tessera.core.result import fold
-from tessera.core.tally import Tally
 from tessera.engine.scripted.engine import ScriptedTokenizer
 from tessera.parsing.reader import ReplyReader
 

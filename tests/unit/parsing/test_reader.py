@@ -17,8 +17,8 @@ from tests.strategies import chunkings, scraps
 from tessera.core.chat import ChatRequest, Mode, ToolChoice, UserMessage
 from tessera.core.events import ChatEvent, Completed, Finished, FinishReason, ReasoningDelta, TextDelta
 from tessera.core.generation import EngineFinish, TokenChunk, TokenLogprob
+from tessera.core.record import Tally
 from tessera.core.result import Reply, fold
-from tessera.core.tally import Tally
 from tessera.core.usage import Usage
 from tessera.engine.scripted.engine import ScriptedTokenizer
 from tessera.formats.hermes import HERMES

@@ -15,8 +15,8 @@ from tests.strategies import chunkings
 from tessera.core.chat import ChatRequest, Mode, Tool, ToolChoice, UserMessage
 from tessera.core.events import ChatEvent, TextDelta, ToolCallStarted
 from tessera.core.generation import TokenChunk
+from tessera.core.record import Tally
 from tessera.core.result import Reply, fold
-from tessera.core.tally import Tally
 from tessera.formats.qwen3 import QWEN3
 from tessera.parsing.reader import ReplyReader
 

@@ -2,13 +2,65 @@
 
 import asyncio
 import random
+import threading
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tessera.processes.sharing import Shared
+from tessera.processes.sharing import FairQueue, Lane, Shared
 
 pytestmark = pytest.mark.anyio
+
+
+ACCOUNTS = st.sampled_from("abc")
+
+
+def taken(turns: FairQueue[str, int], of: dict[int, str], held: Counter[str]) -> int:
+    item = turns.next(held)
+    turns.take(of[item], item)
+    return item
+
+
+def test_accounts_that_hold_the_same_take_turns_and_each_keeps_its_order() -> None:
+    turns, of = FairQueue[str, int](), {0: "a", 1: "a", 2: "a", 3: "b", 4: "c", 5: "b"}
+    for item, account in of.items():
+        turns.add(account, item)
+    assert [taken(turns, of, Counter()) for _ in range(6)] == [0, 3, 4, 1, 5, 2]
+    assert len(turns) == 0
+
+
+def test_who_holds_less_goes_first() -> None:
+    turns, of = FairQueue[str, int](), {0: "a", 1: "b", 2: "c"}
+    for item, account in of.items():
+        turns.add(account, item)
+    held = Counter({"a": 2, "b": 1})
+    assert turns.first_items(held) == [2, 1, 0]
+    assert [taken(turns, of, held) for _ in range(3)] == [2, 1, 0]
+
+
+@given(st.lists(ACCOUNTS, min_size=1, max_size=40), st.data())
+def test_between_two_turns_of_an_account_all_that_wait_have_one(
+    owners: list[str], data: st.DataObject
+) -> None:
+    turns, of = FairQueue[str, int](), dict(enumerate(owners))
+    for item, account in of.items():
+        turns.add(account, item)
+    since: Counter[str] = Counter()
+    while turns:
+        if data.draw(st.booleans()) and len(turns) > 1:
+            account, latest = turns.largest()
+            assert turns.n_of(account) == max(turns.n_of(other) for other in "abc")
+            turns.remove(account, latest)
+            del of[latest]
+        account = of[item := taken(turns, of, Counter())]
+        del of[item]
+        since.update(other for other in set(of.values()) if other != account)
+        since[account] = 0
+        assert max(since.values()) < 3
+    assert not of
 
 
 class Borrowers:
@@ -134,3 +186,61 @@ async def test_nothing_is_lost_whatever_is_cancelled(seed: int) -> None:
     await borrowers.ask(*(f"{account}" for account in "pqrs"[: borrowers.n_items]))
     assert len(borrowers.held) == borrowers.n_items
     await borrowers.end(*borrowers.tasks.copy())
+
+
+PATIENCE_S = 30
+
+
+class Jobs:
+    """Jobs that wait for their gate, and note when they begin and end."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.ended: list[str] = []
+        self.changed = threading.Condition()
+        self.gate = threading.Event()
+
+    def held(self, name: str) -> Callable[[], None]:
+        return lambda: self._run(name, waits=True)
+
+    def quick(self, name: str) -> Callable[[], None]:
+        return lambda: self._run(name, waits=False)
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        with self.changed:
+            assert self.changed.wait_for(condition, PATIENCE_S)
+
+    def _run(self, name: str, *, waits: bool) -> None:
+        with self.changed:
+            self.begun.append(name)
+            self.changed.notify_all()
+        if waits:
+            assert self.gate.wait(PATIENCE_S)
+        with self.changed:
+            self.ended.append(name)
+            self.changed.notify_all()
+
+
+@pytest.mark.parametrize("n_threads", [2, 3, 5])
+def test_an_account_leaves_a_thread_to_the_others(n_threads: int) -> None:
+    lane, jobs = Lane(n_threads, "test"), Jobs()
+    for number in range(20):
+        lane.submit(b"greedy", jobs.held(f"greedy {number}"))
+    jobs.until(lambda: len(jobs.begun) == n_threads - 1)
+    for number in range(10):
+        lane.submit(b"honest", jobs.quick(f"honest {number}"))
+    jobs.until(lambda: len(jobs.ended) == 10)
+    assert jobs.ended == [f"honest {number}" for number in range(10)]
+    jobs.gate.set()
+    jobs.until(lambda: len(jobs.ended) == 30)
+
+
+def test_accounts_take_turns_at_a_single_thread() -> None:
+    lane, jobs = Lane(1, "test"), Jobs()
+    lane.submit(b"a", jobs.held("a0"))
+    jobs.until(lambda: jobs.begun == ["a0"])
+    for name in ("a1", "a2", "a3", "b1", "b2", "c1"):
+        lane.submit(name[:1].encode(), jobs.quick(name))
+    jobs.gate.set()
+    jobs.until(lambda: len(jobs.ended) == 7)
+    assert jobs.ended == ["a0", "a1", "b1", "c1", "a2", "b2", "a3"]

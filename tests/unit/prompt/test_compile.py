@@ -224,7 +224,7 @@ class Held(ScriptedTokenizer):
 
     def encode(self, text: str) -> list[int]:
         if "held" in text[:40]:
-            assert self.gate.wait(30)
+            assert self.gate.wait(60)
         return super().encode(text)
 
 

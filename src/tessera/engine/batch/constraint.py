@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tessera.core.generation import Grammar
 from tessera.errors import GrammarFailed, GrammarTooSlow
 from tessera.grammars.llg import LIMITS, llg_tokenizer
-from tessera.processes.lanes import Lane
+from tessera.processes.sharing import Lane
 from tessera.text.tokenizer import Tokenizer
 
 _N_COMPILERS = 2

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from tessera.engine.batch.constraint import Constraint, Forced
 from tessera.errors import GrammarFailed
-from tessera.processes.lanes import Lane
+from tessera.processes.sharing import Lane
 
 Bits = NDArray[np.uint32]
 Compute = Callable[[LLMatcher, int], Bits]

@@ -4,5 +4,5 @@ Nothing is built beforehand. Pages are rendered from the Markdown and the OpenAP
 version at their first request, and kept compressed. Scripts are plain ECMAScript modules, served as written.
 `pages` is the only module that knows HTTP.
 
-Reading order: `pages`, `policy`, `site`, `library`, `markup`, `layout`, `words`, `reference`.
+Reading order: `pages`, `policy`, `site`, `sources`, `markup`, `layout`, `words`, `reference`.
 """

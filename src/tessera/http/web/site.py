@@ -13,9 +13,9 @@ from functools import partial
 from typing import TypeAlias
 
 from tessera.http.web.layout import Entry, Layout
-from tessera.http.web.library import Folders, Library
 from tessera.http.web.markup import Article
 from tessera.http.web.reference import read_reference
+from tessera.http.web.sources import Folders, Sources
 from tessera.http.web.words import LANGUAGES, WORDS, Language
 from tessera.schemas.keywords import KEYWORDS
 
@@ -68,7 +68,7 @@ class Site:
     def __init__(self, applications: Applications = PUBLIC, folders: Folders | None = None) -> None:
         self._applications = applications
         self._folders = folders or Folders()
-        self._library: Library = self._folders.library()
+        self._sources: Sources = self._folders.read()
         self._makers = dict(self._table())
         self._made: dict[str, Asset] = {}
         self._layouts: dict[Language, Layout] = {}
@@ -118,7 +118,7 @@ class Site:
     def _table(self) -> Iterator[tuple[str, Callable[[], Asset]]]:
         for language in LANGUAGES:
             yield from self._pages(language)
-        yield "/docs/openapi.json", lambda: asset(self._library.openapi, JSON)
+        yield "/docs/openapi.json", lambda: asset(self._sources.openapi, JSON)
         yield "/llms.txt", lambda: asset(self._llms(), "text/plain; charset=utf-8")
         yield "/web/keywords.json", lambda: asset(_keywords(), JSON)
         for name, path in self._folders.static().items():
@@ -138,9 +138,9 @@ class Site:
         yield f"!{language}?", partial(html, Layout.missing, 404)
         yield prefix, partial(html, Layout.index)
         yield f"{prefix}search.json", lambda: asset(self._search(language), JSON)
-        for name in (*self._library.names(language), "reference"):
+        for name in (*self._sources.names(language), "reference"):
             yield f"{prefix}{name}", partial(html, partial(self._article, name=name))
-        for name, source in self._library.pages[language].items():
+        for name, source in self._sources.pages[language].items():
             yield f"{prefix}{name}.md", partial(asset, source, MARKDOWN)
 
     def _article(self, layout: Layout, name: str) -> str:
@@ -149,8 +149,8 @@ class Site:
 
     def _read(self, language: Language, name: str) -> Article:
         if name == "reference":
-            return read_reference(self._library.openapi, language)
-        return self._library.article(language, name)
+            return read_reference(self._sources.openapi, language)
+        return self._sources.article(language, name)
 
     def _layout(self, language: Language) -> Layout:
         if language not in self._layouts:
@@ -162,15 +162,15 @@ class Site:
         return [first, (f"/docs/{language}/", "docs"), *others]
 
     def _entries(self, language: Language) -> Iterator[Entry]:
-        for name in self._library.names(language):
-            article = self._library.article(language, name)
+        for name in self._sources.names(language):
+            article = self._sources.article(language, name)
             yield Entry(f"/docs/{language}/{name}", article.title, article.summary)
         yield Entry(f"/docs/{language}/reference", WORDS[language]["reference"], "OpenAPI 3.1")
 
     def _search(self, language: Language) -> str:
         """The text below each heading, for the search in the browser."""
         rows: list[list[str]] = []
-        for name in (*self._library.names(language), "reference"):
+        for name in (*self._sources.names(language), "reference"):
             article = self._read(language, name)
             for heading, text in zip(article.headings, article.texts, strict=True):
                 rows.append([f"/docs/{language}/{name}#{heading.anchor}", article.title, heading.text, text])

@@ -1,4 +1,4 @@
 """What an instance keeps of usage on its own disk: what runs, and what the store has not taken.
 
-Reading order: `journal`, `running`, `spool`, `files`.
+Reading order: `running`, `spool`, `files`.
 """

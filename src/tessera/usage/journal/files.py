@@ -46,7 +46,9 @@ def create_locked(path: Path) -> int:
 
 
 def close(path: Path, fd: int, *, is_empty: bool) -> None:
-    """Closes an instance's file, and deletes it if nothing is in it."""
+    """Closes an instance's file if it is open, and deletes it if nothing is in it."""
+    if fd == CLOSED:
+        return
     if is_empty:
         path.unlink(missing_ok=True)
     os.close(fd)

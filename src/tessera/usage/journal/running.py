@@ -21,66 +21,44 @@ _FREE = b" "
 """Written over the first byte of a slot: its line is no JSON any more."""
 
 
-class Slots:
-    """The file of one instance's running requests."""
+@dataclass(slots=True)
+class _RunningRequest:
+    current: CurrentEntry
+    slot: int | None = None
+
+
+class RunningRequests:
+    """Requests whose end is not recorded yet. Until `open` has succeeded they are in memory only."""
 
     def __init__(self, folder: Path, instance: str) -> None:
-        """Raises `OSError` where no such file can be created."""
         self._path = path_of(folder, instance, "running")
-        self._fd = create_locked(self._path)
+        self._fd = CLOSED
         self._free: list[int] = []
         self._n_slots = 0
+        self._requests: dict[str, _RunningRequest] = {}
 
-    def take(self, entry: LedgerEntry) -> int | None:
-        """Writes the entry to a free slot and returns its number; None if it cannot be written."""
-        slot = self._free[-1] if self._free else self._n_slots
-        if not self.write(entry, slot):
-            return None
-        if self._free:
-            self._free.pop()
-        else:
-            self._n_slots += 1
-        return slot
-
-    def write(self, entry: LedgerEntry, slot: int) -> bool:
-        """Returns whether the entry was written: it must fit into a slot, and the disk must take it."""
-        line = msgspec.json.encode(entry).ljust(SLOT_BYTES - 1) + b"\n"
-        return len(line) == SLOT_BYTES and self._write(line, slot)
-
-    def free(self, slot: int) -> None:
-        # If this fails the entry stays, and may be written to the store twice, which does no harm.
-        self._write(_FREE, slot)
-        self._free.append(slot)
+    def open(self) -> None:
+        """Raises `OSError` where no file can be created."""
+        self._fd = create_locked(self._path)
 
     def close(self) -> None:
         close(self._path, self._fd, is_empty=len(self._free) == self._n_slots)
         self._fd = CLOSED
 
-    def _write(self, line: bytes, slot: int) -> bool:
-        try:
-            return os.pwrite(self._fd, line, slot * SLOT_BYTES) == len(line)
-        except OSError:
-            return False
-
-
-@dataclass(slots=True)
-class _RunningRequest:
-    current: CurrentEntry
-    slot: int | None
-
-
-class RunningRequests:
-    """Requests whose end is not recorded yet. Without `slots` they are in memory only."""
-
-    def __init__(self) -> None:
-        self.slots: Slots | None = None
-        self._requests: dict[str, _RunningRequest] = {}
-
     def begin(self, id: str, current: CurrentEntry) -> bool:
-        """Returns whether the file says that the request runs."""
-        slot = self.slots.take(current()) if self.slots else None
-        self._requests[id] = _RunningRequest(current, slot)
-        return slot is not None
+        """Returns whether the file says that the request runs: its entry must fit into a slot, and the disk
+        must take it.
+        """
+        request = self._requests[id] = _RunningRequest(current)
+        slot = self._free[-1] if self._free else self._n_slots
+        if not self._write(_line(current()), slot):
+            return False
+        if self._free:
+            self._free.pop()
+        else:
+            self._n_slots += 1
+        request.slot = slot
+        return True
 
     def end(self, entry: LedgerEntry) -> None:
         """The request has ended; it stays here until its end is recorded."""
@@ -90,8 +68,10 @@ class RunningRequests:
     def forget(self, recorded: LedgerEntry) -> None:
         """The entry is recorded: if it is the request's end, no more is kept of the request."""
         request = None if recorded.finish == OPEN else self._requests.pop(recorded.id, None)
-        if self.slots and request and request.slot is not None:
-            self.slots.free(request.slot)
+        if request and request.slot is not None:
+            # If this fails the entry stays, and may be written to the store twice, which does no harm.
+            self._write(_FREE, request.slot)
+            self._free.append(request.slot)
 
     def rewrite(self) -> list[LedgerEntry]:
         """The entries of all of them as they are now, written to the file too."""
@@ -99,6 +79,17 @@ class RunningRequests:
         for request in self._requests.values():
             entry = request.current()
             entries.append(entry)
-            if self.slots and request.slot is not None:
-                self.slots.write(entry, request.slot)
+            if request.slot is not None:
+                self._write(_line(entry), request.slot)
         return entries
+
+    def _write(self, line: bytes, slot: int) -> bool:
+        """Returns whether the line was written."""
+        try:
+            return len(line) <= SLOT_BYTES and os.pwrite(self._fd, line, slot * SLOT_BYTES) == len(line)
+        except OSError:
+            return False
+
+
+def _line(entry: LedgerEntry) -> bytes:
+    return msgspec.json.encode(entry).ljust(SLOT_BYTES - 1) + b"\n"

@@ -14,16 +14,19 @@ from tessera.usage.journal.files import CLOSED, PIECE_BYTES, close, create_locke
 
 
 class Spool:
-    """The spool of one instance. Safe in threads."""
+    """The spool of one instance. Safe in threads. Until `open` has succeeded it takes nothing."""
 
     def __init__(self, folder: Path, instance: str) -> None:
-        """Raises `OSError` where no such file can be created."""
         self._path = path_of(folder, instance, "usage")
-        self._fd = create_locked(self._path)
+        self._fd = CLOSED
         self._lock = Lock()
         self.n_entries = 0
         self._n_bytes = 0
         self._n_forgotten_bytes = 0
+
+    def open(self) -> None:
+        """Raises `OSError` where no file can be created."""
+        self._fd = create_locked(self._path)
 
     def append(self, entries: Sequence[LedgerEntry]) -> None:
         """Entries are on the disk when this returns. Raises `StoreUnavailable`."""

@@ -15,7 +15,7 @@ from tessera.engine.batch.masks import Bits, Masks, compute_mask, settle
 from tessera.errors import GrammarFailed
 from tessera.grammars.bytewise import ByteTokenizer
 
-END, SIZE, PATIENCE_S = 256, 300, 30
+END, SIZE, PATIENCE_S = 256, 300, 60
 TOKENIZER = ByteTokenizer(SIZE, {"<|im_end|>": END})
 
 

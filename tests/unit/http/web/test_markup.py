@@ -6,8 +6,8 @@ import pytest
 from tests.browser.hostile import HOSTILE
 from typing_extensions import override
 
-from tessera.http.web.library import Library
 from tessera.http.web.markup import anchor_of, anchors, read_article
+from tessera.http.web.sources import Sources
 
 
 def html(source: str) -> str:
@@ -141,8 +141,8 @@ class Faults(HTMLParser):
 
 @pytest.mark.parametrize("source", HOSTILE)
 def test_hostile_markdown_becomes_harmless_html(source: str) -> None:
-    library = Library({"en": {"x": source}, "es": {"x": source}}, "{}")
-    article = library.article("en", "x")
+    sources = Sources({"en": {"x": source}, "es": {"x": source}}, "{}")
+    article = sources.article("en", "x")
     assert Faults(article.html).found == []
 
 

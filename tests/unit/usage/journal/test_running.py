@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tessera.core.usage import OPEN, LedgerEntry, Usage
 from tessera.usage.journal.files import abandoned, decode
-from tessera.usage.journal.running import SLOT_BYTES, RunningRequests, Slots
+from tessera.usage.journal.running import SLOT_BYTES, RunningRequests
 
 ENTRY = LedgerEntry("chatcmpl-1", "acc", "key", "m", "direct", True, 7.0)
 
@@ -24,6 +24,12 @@ STEPS = st.lists(
 )
 
 
+def opened(folder: Path) -> RunningRequests:
+    running = RunningRequests(folder, "one")
+    running.open()
+    return running
+
+
 def told(folder: Path) -> list[LedgerEntry]:
     """By the file as it is now, in the order of ids."""
     (path,) = folder.iterdir()
@@ -35,8 +41,7 @@ def test_the_file_tells_of_those_that_have_begun_and_whose_end_is_not_on_record(
     steps: list[tuple[str, int, int]],
 ) -> None:
     with TemporaryDirectory() as name:
-        running = RunningRequests()
-        running.slots = Slots(Path(name), "one")
+        running = opened(Path(name))
         begun: dict[str, LedgerEntry] = {}
         written: dict[str, LedgerEntry] = {}
         for number, (step, which, n_letters) in enumerate(steps):
@@ -60,15 +65,14 @@ def test_the_file_tells_of_those_that_have_begun_and_whose_end_is_not_on_record(
                 assert {entry.id: entry for entry in running.rewrite()} == begun
                 written = {id: begun[id] for id in written}
             assert told(Path(name)) == [written[id] for id in sorted(written)]
-        running.slots.close()
+        running.close()
         left = [entry for _, pieces in abandoned(Path(name)) for piece in pieces for entry in piece]
         assert sorted(left, key=lambda entry: entry.id) == [written[id] for id in sorted(written)]
         assert list(Path(name).iterdir()) == []
 
 
 def test_slots_are_used_again(tmp_path: Path) -> None:
-    running = RunningRequests()
-    running.slots = Slots(tmp_path, "one")
+    running = opened(tmp_path)
     for number in range(1000):
         assert running.begin(str(number), lambda: ENTRY)
         if number >= 10:
@@ -78,34 +82,34 @@ def test_slots_are_used_again(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_what_runs_is_told_as_it_is_now() -> None:
-    running, tokens = RunningRequests(), [1]
+def test_what_runs_is_told_as_it_is_now_even_without_a_file(tmp_path: Path) -> None:
+    running, tokens = RunningRequests(tmp_path, "one"), [1]
     assert not running.begin("1", lambda: replace(ENTRY, usage=Usage(completion_tokens=tokens[0])))
     tokens[0] = 5
     assert [entry.usage.completion_tokens for entry in running.rewrite()] == [5]
 
 
 def test_a_full_disk_is_said_and_harms_nothing_else(tmp_path: Path) -> None:
-    slots = Slots(tmp_path, "one")
-    first = slots.take(ENTRY)
+    running = opened(tmp_path)
+    assert running.begin(ENTRY.id, lambda: ENTRY)
     full = os.open("/dev/full", os.O_RDWR)
-    kept = os.dup(slots._fd)  # pyright: ignore[reportPrivateUsage]
-    os.dup2(full, slots._fd)  # pyright: ignore[reportPrivateUsage]
-    assert slots.take(ENTRY) is None
-    os.dup2(kept, slots._fd)  # pyright: ignore[reportPrivateUsage]
-    assert slots.take(replace(ENTRY, id="2")) == 1
-    assert first == 0
+    kept = os.dup(running._fd)  # pyright: ignore[reportPrivateUsage]
+    os.dup2(full, running._fd)  # pyright: ignore[reportPrivateUsage]
+    assert not running.begin("lost", lambda: replace(ENTRY, id="lost"))
+    os.dup2(kept, running._fd)  # pyright: ignore[reportPrivateUsage]
+    assert running.begin("2", lambda: replace(ENTRY, id="2"))
+    (path,) = tmp_path.iterdir()
+    assert path.stat().st_size == 2 * SLOT_BYTES
     assert [entry.id for entry in told(tmp_path)] == ["2", "chatcmpl-1"]
     for fd in (full, kept):
         os.close(fd)
 
 
 def test_a_slot_that_is_freed_after_the_end_touches_nobody_elses_file(tmp_path: Path) -> None:
-    slots = Slots(tmp_path, "one")
-    slot = slots.take(ENTRY)
-    assert slot is not None
-    slots.close()
+    running = opened(tmp_path)
+    assert running.begin(ENTRY.id, lambda: ENTRY)
+    running.close()
     with (tmp_path / "other").open("wb", buffering=0) as other:  # has the descriptor that was closed
         other.write(b"{}")
-        slots.free(slot)
+        running.forget(replace(ENTRY, finish="stop"))
     assert (tmp_path / "other").read_bytes() == b"{}"

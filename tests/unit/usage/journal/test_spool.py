@@ -15,12 +15,18 @@ ENTRY = LedgerEntry(
 OTHER = replace(ENTRY, id="chatcmpl-2")
 
 
+def opened(folder: Path, instance: str) -> Spool:
+    spool = Spool(folder, instance)
+    spool.open()
+    return spool
+
+
 def left(folder: Path) -> list[tuple[str, list[LedgerEntry]]]:
     return [(name, [one for piece in pieces for one in piece]) for name, pieces in abandoned(folder)]
 
 
 def test_what_is_kept_is_read_until_it_is_forgotten(tmp_path: Path) -> None:
-    spool = Spool(tmp_path / "new", "one")
+    spool = opened(tmp_path / "new", "one")
     assert spool.read() == ([], 0)
     spool.append([ENTRY])
     entries, size = spool.read()
@@ -36,7 +42,7 @@ def test_what_is_kept_is_read_until_it_is_forgotten(tmp_path: Path) -> None:
 
 
 def test_much_is_read_piece_by_piece(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, "one")
+    spool = opened(tmp_path, "one")
     for _ in range(100):
         spool.append([ENTRY, OTHER] * 50)
     read: list[LedgerEntry] = []
@@ -51,7 +57,7 @@ def test_much_is_read_piece_by_piece(tmp_path: Path) -> None:
 
 
 def test_what_is_closed_takes_nothing_and_changes_no_other_file(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, "one")
+    spool = opened(tmp_path, "one")
     spool.append([ENTRY])
     _, size = spool.read()
     spool.close()
@@ -67,7 +73,7 @@ def test_what_is_closed_takes_nothing_and_changes_no_other_file(tmp_path: Path) 
 
 
 def test_much_that_is_abandoned_comes_piece_by_piece(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, "one")
+    spool = opened(tmp_path, "one")
     for _ in range(100):
         spool.append([ENTRY, OTHER] * 50)
     spool.close()
@@ -80,7 +86,7 @@ def test_much_that_is_abandoned_comes_piece_by_piece(tmp_path: Path) -> None:
 
 
 def test_only_what_nobody_holds_is_abandoned(tmp_path: Path) -> None:
-    living, ended = Spool(tmp_path, "living"), Spool(tmp_path, "ended")
+    living, ended = opened(tmp_path, "living"), opened(tmp_path, "ended")
     living.append([ENTRY])
     ended.append([ENTRY])
     assert left(tmp_path) == []
@@ -95,7 +101,7 @@ def test_only_what_nobody_holds_is_abandoned(tmp_path: Path) -> None:
 
 
 def test_an_entry_that_does_not_fit_is_refused_and_leaves_no_half_line(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, "one")
+    spool = opened(tmp_path, "one")
     spool.append([ENTRY])
     full = os.open("/dev/full", os.O_RDWR)
     kept = os.dup(spool._fd)  # pyright: ignore[reportPrivateUsage]
@@ -111,7 +117,7 @@ def test_an_entry_that_does_not_fit_is_refused_and_leaves_no_half_line(tmp_path:
 def test_half_a_batch_that_cannot_be_taken_back_is_written_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spool = Spool(tmp_path, "one")
+    spool = opened(tmp_path, "one")
     spool.append([ENTRY])
     write = os.pwrite
 

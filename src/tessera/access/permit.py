@@ -20,27 +20,18 @@ from tessera.errors import (
 from tessera.observe.metrics import Metrics
 
 
-class Gate:
-    """Makes the permits of one application."""
-
-    def __init__(self, limiter: Limiter, metrics: Metrics) -> None:
-        self.limiter = limiter
-        self._refused = metrics.refused
-
-    def count_refusal(self, kind: str, identity: Identity) -> None:
-        """Counts a refusal in the metrics; nothing else of a refused request is counted."""
-        self._refused.labels(kind, identity.tier.name).inc()
-
-
 class Permit:
     """One request of a caller, before and after it is admitted; `authorization` is its header of that
     name.
     """
 
-    def __init__(self, gate: Gate, identity: Identity, authorization: str | None = None) -> None:
+    def __init__(
+        self, limiter: Limiter, metrics: Metrics, identity: Identity, authorization: str | None = None
+    ) -> None:
         self.identity = identity
         self.authorization = authorization
-        self._gate = gate
+        self._limiter = limiter
+        self._refused = metrics.refused
         self._who = Allowance(identity.account, identity.tier, identity.rate)
         self._lease: Lease | None = None
         self._refusal: LimitRefusal | None = None
@@ -52,13 +43,13 @@ class Permit:
         """
         self.require_model(names)
         if n_choices > (most := self._who.tier.concurrency):
-            self._gate.count_refusal("concurrency", self.identity)
+            self._count_refusal("concurrency")
             raise TooManyChoices(f"'n' is {n_choices}, and {most} choices at once are allowed.", param="n")
         thinks = mode is Mode.THINKING
-        decided = await self._gate.limiter.admit(self._who, thinks=thinks, n_choices=n_choices)
+        decided = await self._limiter.admit(self._who, thinks=thinks, n_choices=n_choices)
         if isinstance(decided, LimitRefusal):
             self._refusal = decided
-            self._gate.count_refusal(decided.limit, self.identity)
+            self._count_refusal(decided.limit)
             raise _explained(decided, self._who)
         self._lease = decided
 
@@ -79,18 +70,22 @@ class Permit:
         try:
             check_models(self.identity, names)
         except PermissionDenied:
-            self._gate.count_refusal("permission", self.identity)
+            self._count_refusal("permission")
             raise
 
     async def headers(self) -> list[tuple[bytes, bytes]]:
         """The rate headers: where the account stands."""
         decided = self._lease or self._refusal
-        standing = decided.standing if decided else await self._gate.limiter.standing(self._who)
+        standing = decided.standing if decided else await self._limiter.standing(self._who)
         return [
             (b"x-ratelimit-limit-requests", b"%d" % standing.limit),
             (b"x-ratelimit-remaining-requests", b"%d" % standing.remaining),
             (b"x-ratelimit-reset-requests", b"%d" % standing.reset_s),
         ]
+
+    def _count_refusal(self, kind: str) -> None:
+        """Counts a refusal in the metrics; nothing else of a refused request is counted."""
+        self._refused.labels(kind, self.identity.tier.name).inc()
 
 
 def check_models(identity: Identity, names: Set[str]) -> None:

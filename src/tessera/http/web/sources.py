@@ -27,7 +27,7 @@ ORDER = (
 
 
 @dataclass(frozen=True, slots=True)
-class Library:
+class Sources:
     """`pages` has the Markdown of each page, by language and name, such as `concepts/streaming`."""
 
     pages: Mapping[Language, Mapping[str, str]]
@@ -82,10 +82,10 @@ class Folders:
         packaged = self.here / "docs"
         return packaged if packaged.is_dir() else self.here.parents[3] / "docs"
 
-    def library(self) -> Library:
+    def read(self) -> Sources:
         """All pages; there are none where the documentation was left out of an installation."""
         openapi = self.docs / "openapi.json"
-        return Library(
+        return Sources(
             {language: dict(_pages(self.docs / language)) for language in LANGUAGES},
             openapi.read_text(encoding="utf-8") if openapi.is_file() else "{}",
         )
