@@ -100,8 +100,8 @@ def serving(engine: PrivateEngine, tokenizer: Tokenizer, run_app: RunApp) -> Ite
 async def subject(
     request: pytest.FixtureRequest, run_app: RunApp, anyio_backend: str
 ) -> AsyncIterator[Subject]:
-    """The engine's process without a model, or one with the embedded model. Where it is killed it never counts
-    as hung, however busy the machine.
+    """The engine's process without a model, or one with the embedded model. Where it is killed it never
+    counts as hung, however busy the machine.
     """
     hang_s = 3600.0 if request.node.callspec.params["killed"] else 3.0
     if request.param == "process":
