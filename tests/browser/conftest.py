@@ -28,8 +28,9 @@ Page: TypeAlias = Any
 Open: TypeAlias = Callable[..., Page]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
+    # Not for the session: while Playwright is started, its event loop counts as running in this thread.
     try:
         playwright = importlib.import_module("playwright.sync_api")
     except ModuleNotFoundError:
