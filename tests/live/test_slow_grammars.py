@@ -77,6 +77,12 @@ class Runs:
 
 
 @pytest.fixture(scope="module")
+def engine() -> str:
+    """One of them suffices: masks are computed beside either in the same way."""
+    return "openvino_start"
+
+
+@pytest.fixture(scope="module")
 def machine() -> Machine:
     return Machine()
 
