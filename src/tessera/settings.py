@@ -105,7 +105,9 @@ class Settings:
     max_sequences: int = setting(64, integer(1, 1024), "Most sequences that are computed at once.")
     step_tokens: int = setting(256, integer(1, 65536), "Most prompt tokens in one step of the engine.")
     step_gap_s: float = setting(
-        0.2, number(0.001, 3600), "Target for a step while replies run, in seconds; half of it with prompts."
+        0.2,
+        number(0.001, 3600),
+        "Target for a step while replies run, in seconds; three tenths of it with prompts.",
     )
     precision: Literal["auto", "f32"] = setting(
         "auto",

@@ -31,16 +31,15 @@ _RISE, _FALL, _MOST = 0.5, 0.2, 2.0
 _USED = 0.9
 """How much of what fits is given to prompts: under a steady load the two parts are only roughly known."""
 
-_WITH_PROMPTS = 0.5
+_WITH_PROMPTS = 0.3
 """The part of the target that a step with prompts may last. The whole of it is for many streams at once, not
-for one account's long prompts.
+for one account's prompts: with half, an account that sends one prompt after the other doubled the longest
+gaps of others (benchmarks/neighbours.py).
 """
 
 
 class Pace:
-    """Knows what steps cost. Beside running streams a step should last `gap_s` at most, and with prompts half
-    of it.
-    """
+    """Knows what steps cost. A step beside running streams should last `gap_s` at most, less with prompts."""
 
     def __init__(self, gap_s: float) -> None:
         self._gap_s = gap_s
