@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -28,8 +27,8 @@ SERVED = {field.name for field in dataclasses.fields(EngineInfo)}
 def openvino_start(source: ModelSource, vocabulary_size: int, **fields: Any) -> Start:
     """The CPU engine on a model, with small budgets; `fields` as `changed` takes them."""
     options = OpenVinoOptions(
-        model_xml=str(folder_of(source) / "openvino_model.xml"),
-        tokenizer_json=str(folder_of(source) / "tokenizer.json"),
+        model_xml=str(source.folder / "openvino_model.xml"),
+        tokenizer_json=str(source.folder / "tokenizer.json"),
         kv_cache_bytes=2**28,
         step_tokens=64,
     )
@@ -47,8 +46,8 @@ def openvino_start(source: ModelSource, vocabulary_size: int, **fields: Any) -> 
 def llama_start(source: ModelSource, vocabulary_size: int, **fields: Any) -> Start:
     """The llama.cpp engine on a model, in one thread, with small budgets."""
     options = LlamaOptions(
-        ggufs=[str(path) for path in gguf_paths(folder_of(source))],
-        tokenizer_json=str(folder_of(source) / "tokenizer.json"),
+        ggufs=[str(path) for path in gguf_paths(source.folder)],
+        tokenizer_json=str(source.folder / "tokenizer.json"),
         kv_cache_bytes=2**27,
         step_tokens=64,
         threads=1,
@@ -100,13 +99,8 @@ def any_core_of(start: Start, **how: Any) -> BatchCore:
     return (llama_core_of if start.factory == llamacpp.FACTORY else core_of)(start, **how)
 
 
-def folder_of(source: ModelSource) -> Path:
-    assert source.path is not None
-    return source.path
-
-
 def tokenizer_of(source: ModelSource) -> HfTokenizer:
-    return HfTokenizer.from_file(folder_of(source) / "tokenizer.json")
+    return HfTokenizer.from_file(source.folder / "tokenizer.json")
 
 
 def model_xml(start: Start) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from tests.hosted import folder_of, tokenizer_of
+from tests.hosted import tokenizer_of
 from tests.waiting import wait_for
 
 from tessera.engine.openvino.convert import IR
@@ -98,7 +98,7 @@ def test_its_file_can_be_served_by_its_path(made: CachedModel, tmp_path: Path) -
     folder = resolve(str(gguf), Cache(tmp_path), Quiet(), IR, offline=True)
     own = made.path / "openvino_model.bin"
     assert folder.model_id == gguf.stem
-    assert (folder_of(folder) / "openvino_model.bin").read_bytes() == own.read_bytes()
+    assert (folder.folder / "openvino_model.bin").read_bytes() == own.read_bytes()
     assert resolve(str(gguf), Cache(tmp_path), Quiet(), IR, offline=True) == folder
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
-from tests.hosted import folder_of, openvino_start, private, tokenizer_of
+from tests.hosted import openvino_start, private, tokenizer_of
 from tests.tiny_model import Words, byte_words, words_of, write_gguf
 
 from tessera.catalog import Model
@@ -199,7 +199,7 @@ class Setup:
 
     def words(self, folder: ModelSource) -> Words:
         if self.embedded:
-            return words_of(read_metadata(next(folder_of(folder).glob("*.gguf"))).fields)
+            return words_of(read_metadata(next(folder.folder.glob("*.gguf"))).fields)
         return byte_words(tags_are_tokens=self.tags_are_tokens)
 
 

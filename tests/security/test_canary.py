@@ -19,7 +19,7 @@ from tests.canary import assert_found, search
 from tests.canary_run import ACCOUNT, CHAT, Run, Server
 from tests.canary_run import run as run
 from tests.canary_run import serve as serve
-from tests.hosted import folder_of, tokenizer_of
+from tests.hosted import tokenizer_of
 from tests.otlp_receiver import receiver as receiver
 from tests.redis_server import redis_server as redis_server
 from tests.serving import children, command
@@ -190,7 +190,7 @@ def kill_workers(server: Server) -> None:
 def serve_model(run: Run, serve: Callable[..., Server], model_folder: ModelSource) -> None:
     folder = run.home / "model"
     folder.mkdir()
-    for path in folder_of(model_folder).iterdir():
+    for path in model_folder.folder.iterdir():
         if path.suffix != ".gguf":
             (folder / path.name).symlink_to(path)
     server = serve("model", "--model", folder, "--log-format", "json")

@@ -131,7 +131,7 @@ class Keys:
         return self.check(authorization)
 
     def check(self, authorization: str | None) -> Identity:
-        """As `identify`, at once."""
+        """The same as `identify`, for callers that do not await."""
         key = bearer(authorization)
         identity = self.find(key)
         if identity is None:

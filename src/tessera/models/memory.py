@@ -16,8 +16,8 @@ from tessera.errors import ModelError
 from tessera.models.header import GgufHeader, Tensor
 
 KvType = Literal["f16", "q8_0"]
-_KV_BYTES: Mapping[KvType, float] = {"f16": 2, "q8_0": 34 / 32}
-_STATE_BYTES = 4
+KV_BYTES: Mapping[KvType, float] = {"f16": 2, "q8_0": 34 / 32}
+STATE_VALUE_BYTES = 4
 COMPUTE_BYTES = 2**29
 """For activations and logits, which the header does not tell."""
 
@@ -44,7 +44,7 @@ class ModelNeeds:
 
     def kv_bytes(self, kv_type: KvType) -> float:
         """Of one token in the cache."""
-        return self.kv_values * _KV_BYTES[kv_type]
+        return self.kv_values * KV_BYTES[kv_type]
 
     def memory_bytes(self, kv_cache_bytes: int, state_bytes: int) -> int:
         """Everything, with these budgets; that of states counts for hybrid models only."""
@@ -59,7 +59,7 @@ class ModelNeeds:
         """Bytes that one token reads or writes beside experts, after `n_past` others."""
         looked_at = (self.kv_values - self.windowed_kv_values) * n_past
         looked_at += self.windowed_kv_values * min(n_past, self.window)
-        return self.dense_bytes + looked_at * _KV_BYTES[kv_type] + 2 * self.state_bytes
+        return self.dense_bytes + looked_at * KV_BYTES[kv_type] + 2 * self.state_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +183,7 @@ def _state_bytes(header: GgufHeader, n_layers: int) -> int:
     convolved = inner + 2 * _number(header, "ssm.group_count") * size
     short = max(_number(header, "shortconv.l_cache") - 1, 0) * _number(header, "embedding_length")
     kept = max(_number(header, "ssm.conv_kernel") - 1, 0) * convolved + short
-    return n_layers * (kept + inner * size) * _STATE_BYTES
+    return n_layers * (kept + inner * size) * STATE_VALUE_BYTES
 
 
 def _is_expert(tensor: Tensor) -> bool:

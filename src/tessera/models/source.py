@@ -50,6 +50,12 @@ class ModelSource:
     path: Path | None = None
     family: str | None = None
 
+    @property
+    def folder(self) -> Path:
+        """The `path` of a model whose engine reads one."""
+        assert self.path is not None
+        return self.path
+
 
 @dataclass(frozen=True, slots=True)
 class WeightsForm:

@@ -24,7 +24,7 @@ class Client:
 
 
 class Work:
-    """Runs until it is told to end; knows how it ended."""
+    """A task that runs until the test ends it, and records how it ended."""
 
     def __init__(self) -> None:
         self.go = asyncio.Event()

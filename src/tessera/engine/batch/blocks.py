@@ -38,7 +38,9 @@ class BlockPool:
     """
 
     def __init__(self, n_blocks: int, placement: Placement | None = None) -> None:
-        """`placement` is told of what happens to published blocks; blocks are places if there is none."""
+        """`placement` is called when a published block changes. Without one, a block's number is its place in
+        the cache.
+        """
         self.n_blocks = n_blocks
         self.placement = placement or InPlace()
         self._holders = [0] * n_blocks

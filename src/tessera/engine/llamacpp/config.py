@@ -1,9 +1,8 @@
 """The options of the llama.cpp engine: plain values only, which cross a pipe as msgpack."""
 
 from dataclasses import dataclass
-from typing import Literal
 
-KvType = Literal["f16", "q8_0"]
+from tessera.models.memory import KvType
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tessera.engine.llamacpp.api import PARTIAL_ONLY, LlamaApi
-from tessera.engine.llamacpp.config import KvType
 from tessera.engine.llamacpp.layouts import Batch
 from tessera.errors import StartupError
+from tessera.models.memory import KvType
 
 _TYPES: dict[KvType, int] = {"f16": 1, "q8_0": 8}
 _ON = 1
@@ -178,7 +178,6 @@ class Context:
         return self._api.llama_state_seq_get_size_ext(self._handle, id, 0 if whole else PARTIAL_ONLY)
 
     def close(self) -> None:
-        """Frees the cells."""
         self._api.llama_free(self._handle)
 
 

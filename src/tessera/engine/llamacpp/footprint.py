@@ -9,13 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from tessera.engine.llamacpp.config import KvType
 from tessera.models.header import GgufHeader
+from tessera.models.memory import KV_BYTES, STATE_VALUE_BYTES, KvType
 
 _LAYER = re.compile(r"blk\.(\d+)\.(.+)")
 _EXPERTS = re.compile(r"ffn_(up|down|gate|gate_up)_(ch|)exps\b")
-_TYPE_BYTES: dict[KvType, float] = {"f16": 2, "q8_0": 34 / 32}
-_STATE_VALUE_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +35,6 @@ class Footprint:
 
     @property
     def weight_bytes(self) -> int:
-        """All weights."""
         return self.other_bytes + sum(layer.weight_bytes for layer in self.layers)
 
     @property
@@ -72,8 +69,8 @@ def _layer(index: int, tensors: dict[str, int], shape: "_Shape", kv_type: KvType
     return Layer(
         weight_bytes=sum(tensors.values()),
         expert_bytes=sum(n_bytes for name, n_bytes in tensors.items() if _EXPERTS.match(name)),
-        cell_bytes=int(shape.kept_values(index) * _TYPE_BYTES[kv_type]) if attends else 0,
-        state_bytes=shape.state_values() * _STATE_VALUE_BYTES if recurrent else 0,
+        cell_bytes=int(shape.kept_values(index) * KV_BYTES[kv_type]) if attends else 0,
+        state_bytes=shape.state_values() * STATE_VALUE_BYTES if recurrent else 0,
     )
 
 

@@ -41,7 +41,7 @@ _LINK = "library"
 
 
 def install_folder() -> Path:
-    """Of this user."""
+    """Where the library is installed: in the user's data directory."""
     return platformdirs.user_data_path("tessera", appauthor=False) / "engines" / "llamacpp"
 
 

@@ -8,10 +8,11 @@ from tessera.engine.llamacpp.config import LlamaOptions
 from tessera.engine.llamacpp.footprint import Footprint
 from tessera.engine.llamacpp.library import Device
 from tessera.errors import StartupError
+from tessera.models.memory import show_gib
 
 # Buffers of a pass, on the processor and on each GPU: with real models 100 to 500 MB.
 _WORK_BYTES = 2**29
-_GIB, _MIB = 2**30, 2**20
+_MIB = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +52,8 @@ def split(
     n_layers = fitting if options.gpu_layers is None else min(options.gpu_layers, most)
     if on_gpus(n_layers) > room:
         raise StartupError(
-            f"gpu_layers is {n_layers}, for which {_gib(on_gpus(n_layers))} are needed on GPUs, and "
-            f"{_gib(room)} are free. {fitting} would fit; of a model with experts, more with cpu_experts."
+            f"gpu_layers is {n_layers}, for which {show_gib(on_gpus(n_layers))} are needed on GPUs, and "
+            f"{show_gib(room)} are free. {fitting} would fit; of a model with experts, more with cpu_experts."
         )
     return Split(n_layers, on_gpus(n_layers), total - on_gpus(n_layers))
 
@@ -65,8 +66,8 @@ def check_memory(model: Footprint, options: LlamaOptions, where: Split, availabl
     weights = model.weight_bytes - min(where.gpu_bytes, model.weight_bytes)
     left = available_bytes - weights - _WORK_BYTES
     text = (
-        f"The model needs {_gib(needed)} of memory, {_gib(weights)} of it for weights, and "
-        f"{_gib(available_bytes)} are available. "
+        f"The model needs {show_gib(needed)} of memory, {show_gib(weights)} of it for weights, and "
+        f"{show_gib(available_bytes)} are available. "
     )
     if left < options.step_tokens * model.cell_bytes + 2 * model.state_bytes:
         n_percent = int(100 * max(0, available_bytes - 2 * _WORK_BYTES) / max(1, weights))
@@ -93,7 +94,3 @@ def available_bytes(read: Callable[[Path], str] = Path.read_text) -> int | None:
     except (OSError, ValueError, KeyError):
         pass
     return min(found, default=None)
-
-
-def _gib(n_bytes: int) -> str:
-    return f"{n_bytes / _GIB:.1f} GiB"

@@ -34,12 +34,12 @@ def _prepare(settings: Settings, cache: Cache, progress: Progress) -> ModelSourc
 
 
 def _tokenizer(settings: Settings, source: ModelSource) -> Tokenizer:
-    path = _folder(source) / TOKENIZER
+    path = source.folder / TOKENIZER
     if path.is_file():
         return HfTokenizer.from_file(path)
     from tessera.engine.llamacpp.vocabulary import open_tokenizer  # loads the library into this process
 
-    return open_tokenizer(_library(settings), gguf_paths(_folder(source)))
+    return open_tokenizer(_library(settings), gguf_paths(source.folder))
 
 
 def _library(settings: Settings) -> Path | None:
@@ -47,9 +47,9 @@ def _library(settings: Settings) -> Path | None:
 
 
 def _options(settings: Settings, source: ModelSource) -> dict[str, object]:
-    library, tokenizer = _library(settings), _folder(source) / TOKENIZER
+    library, tokenizer = _library(settings), source.folder / TOKENIZER
     options = LlamaOptions(
-        ggufs=[str(path) for path in gguf_paths(_folder(source))],
+        ggufs=[str(path) for path in gguf_paths(source.folder)],
         tokenizer_json=str(tokenizer) if tokenizer.is_file() else None,
         library=library and str(library),
         kv_cache_bytes=settings.kv_cache_bytes,
@@ -64,11 +64,6 @@ def _options(settings: Settings, source: ModelSource) -> dict[str, object]:
         exact=settings.exact,
     )
     return dataclasses.asdict(options)
-
-
-def _folder(source: ModelSource) -> Path:
-    assert source.path is not None
-    return source.path
 
 
 LLAMACPP = EngineRow(_prepare, _tokenizer, Hosted(FACTORY, FEATURES, _options, ENVIRONMENT))

@@ -11,7 +11,7 @@ from tessera.text.foreign import ForeignTokenizer
 from tessera.text.hf import is_mere_text
 
 _CONTROL, _USER_DEFINED = 8, 16
-"""Of `llama_token_attr`."""
+"""Flags of `llama_token_attr` in llama.h."""
 
 
 def open_tokenizer(library: Path | None, paths: Sequence[Path]) -> ForeignTokenizer:

@@ -1,7 +1,6 @@
 """The CPU engine's row. It must not import OpenVINO, which only the engine's own process needs."""
 
 import dataclasses
-from pathlib import Path
 
 from tessera.core.generation import Feature
 from tessera.engine.openvino.config import OpenVinoOptions
@@ -27,13 +26,13 @@ def _prepare(settings: Settings, cache: Cache, progress: Progress) -> ModelSourc
 
 
 def _tokenizer(settings: Settings, source: ModelSource) -> HfTokenizer:
-    return HfTokenizer.from_file(_folder(source) / TOKENIZER)
+    return HfTokenizer.from_file(source.folder / TOKENIZER)
 
 
 def _options(settings: Settings, source: ModelSource) -> dict[str, object]:
     options = OpenVinoOptions(
-        model_xml=str(_folder(source) / IR.files[0]),
-        tokenizer_json=str(_folder(source) / TOKENIZER),
+        model_xml=str(source.folder / IR.files[0]),
+        tokenizer_json=str(source.folder / TOKENIZER),
         kv_cache_bytes=settings.kv_cache_bytes,
         grammar_bytes=settings.grammar_bytes,
         step_tokens=settings.step_tokens,
@@ -42,11 +41,6 @@ def _options(settings: Settings, source: ModelSource) -> dict[str, object]:
         threads=settings.threads,
     )
     return dataclasses.asdict(options)
-
-
-def _folder(source: ModelSource) -> Path:
-    assert source.path is not None
-    return source.path
 
 
 OPENVINO = EngineRow(_prepare, _tokenizer, Hosted(FACTORY, FEATURES, _options))

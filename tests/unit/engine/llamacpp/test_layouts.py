@@ -1,4 +1,4 @@
-"""Layouts are told apart by what a library gives; here, libraries are functions."""
+"""The layout of a library is found by its default values; in these tests, functions return them."""
 
 import ctypes as c
 from collections.abc import Iterator, Mapping
