@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.strategies import examples
 from tests.unit.engine.batch.test_scheduler import make
@@ -28,7 +28,7 @@ class Machine:
     n_forced: int = 0
     scheduler: Scheduler = field(init=False)
     last: dict[TokenSequence, int] = field(init=False)
-    prompts: set[bytes] = field(init=False)
+    served: set[bytes] = field(init=False)
     n_left_out: int = 0
     duration_s: float = 0.0
 
@@ -50,7 +50,10 @@ class Machine:
         running = [*self.scheduler.running]
         decoding = [sequence for sequence in running if sequence.decodes]
         self.last = dict(self.scheduler.plan())
-        self.prompts = {each.salt for each in self.last if not each.streams}
+        # Within an account, what has begun to answer goes first: its forced tokens may be the account's turn.
+        self.served = {
+            each.salt for each, count in self.last.items() if not each.streams or count > each.decodes
+        }
         # A prompt may get nothing of a step, whose budget its own priority's forced tokens use up.
         prompts = [each for each in self.scheduler.running if not each.streams and not each.sits_out]
         highest = min((each.rank[0] for each in prompts), default=0)
@@ -99,8 +102,28 @@ ARRIVALS = st.lists(
 PRIORITIES = {b"a": 1, b"b": 1, b"c": 1, b"d": 2}
 
 
+FORCED_TOKENS_TAKE_TURNS = [
+    (0, 1, b"a", 12),
+    (0, 11, b"c", 19),
+    (1, 336, b"b", 40),
+    (40, 139, b"b", 40),
+    (16, 530, b"c", 40),
+    (40, 51, b"a", 3),
+    (0, 16, b"a", 34),
+    (0, 81, b"b", 40),
+    (0, 164, b"a", 40),
+    (40, 30, b"a", 34),
+    (12, 60, b"c", 28),
+    (15, 99, b"c", 40),
+    (1, 12, b"a", 30),
+    (1, 62, b"c", 30),
+    (25, 46, b"d", 40),
+]
+
+
 @examples(60)
 @given(ARRIVALS, st.floats(0.001, 0.3), st.floats(0.0001, 0.02), st.sampled_from([0, 3, 31, 60]))
+@example(FORCED_TOKENS_TAKE_TURNS, 0.25, 0.015625, 31)
 def test_streams_go_on_prompts_share_and_accounts_take_turns(
     arrivals: list[tuple[int, int, bytes, int]], step_s: float, token_s: float, n_forced: int
 ) -> None:
@@ -113,12 +136,11 @@ def test_streams_go_on_prompts_share_and_accounts_take_turns(
         machine.step()
         assert not any(each.preempted for each in machine.scheduler.waiting)
         running = {each.salt for each in machine.scheduler.running if each not in machine.last}
-        served = machine.prompts
         # A step of whose budget the highest priority takes something is no turn of the others.
         n_turns = int(
             not any(each.salt == b"d" and count > each.decodes for each, count in machine.last.items())
         )
-        waited = Counter({account: waited[account] + n_turns for account in running - served})
+        waited = Counter({account: waited[account] + n_turns for account in running - machine.served})
         assert all(n <= 2 * len(PRIORITIES) for account, n in waited.items() if account != b"d")
         if n_step > 40 and not (machine.scheduler.running or machine.scheduler.waiting):
             return
