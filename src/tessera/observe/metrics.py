@@ -8,6 +8,7 @@ multiprocess mode, which the variable PROMETHEUS_MULTIPROC_DIR switches on befor
 parent process adds the counts up.
 """
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -37,6 +38,7 @@ _BY_MODEL = ("model",)
 
 # What the engine calls it, what we call it, what it is.
 ENGINE_GAUGES = (
+    ("up", "tessera_engine_up", "Whether the engine is ready: 1, or 0."),
     ("running", "tessera_engine_sequences_running", "Sequences that the engine computes."),
     ("waiting", "tessera_engine_sequences_waiting", "Sequences that wait in the engine."),
     ("resident_bytes", "tessera_engine_resident_bytes", "Resident memory of the engine's process."),
@@ -197,14 +199,36 @@ class EngineCounts(Collector):
         yield from (family for family in (*(family for _, family in families), usage) if family.samples)
 
 
+class DiskSpace(Collector):
+    """The free space of the disk that a folder is on, read at every scrape."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Nothing while the folder does not exist."""
+        try:
+            n_bytes = shutil.disk_usage(self._folder).free
+        except OSError:
+            return
+        about = "Free space where usage waits for the store."
+        yield GaugeMetricFamily("tessera_disk_free_bytes", about, value=n_bytes)
+
+
 def exposition(
-    metrics: Metrics | None, engines: Callable[[], EngineReadings], shared: Path | None = None
+    metrics: Metrics | None,
+    engines: Callable[[], EngineReadings],
+    shared: Path | None = None,
+    *,
+    spool_folder: Path | None = None,
 ) -> Callable[[], bytes]:
     """Returns a function that renders all metrics for Prometheus: those of this process, or those that
-    several processes wrote into `shared`, and the engines'.
+    several processes wrote into `shared`, the engines', and the space where `spool_folder` is.
     """
     registry = metrics.registry if metrics and not shared else CollectorRegistry()
     registry.register(EngineCounts(engines))
+    if spool_folder:
+        registry.register(DiskSpace(spool_folder))
     if shared:
         MultiProcessCollector(registry, str(shared))
     return lambda: generate_latest(registry)

@@ -37,7 +37,7 @@ from tessera.server.api import Api, ApiPlan
 from tessera.server.migrating import prepared
 from tessera.server.models import ModelPlan, catalog_of, prepare_models, read_blueprint
 from tessera.server.sockets import address, bind, shared
-from tessera.server.storage import pepper
+from tessera.server.storage import pepper, spool_folder
 from tessera.server.systemd import notify
 from tessera.server.wiring import limits, tiers
 from tessera.server.workers import Workers
@@ -105,17 +105,18 @@ async def _serve(
     )
     served = zip(blueprints, plans, strict=True)
     catalog = catalog_of([(plan.settings, blueprint.model(plan.address)) for blueprint, plan in served])
+    folder = spool_folder(settings)
     with _metrics_directory(settings) as metrics_directory:
         front: Front
         if settings.workers == 1:
             front = api = Api(catalog, settings, secret, listener)
             records = api.records
-            shown = exposition(api.metrics, lambda: _counts(engines))
+            shown = exposition(api.metrics, lambda: _counts(engines), spool_folder=folder)
         else:
             plan = ApiPlan(dataclasses.replace(settings, models=None), secret, plans)
             front = Workers(plan, shared(listener, settings.workers), metrics_directory)
             records = None
-            shown = exposition(None, lambda: _counts(engines), metrics_directory)
+            shown = exposition(None, lambda: _counts(engines), metrics_directory, spool_folder=folder)
         _obey_signals(front)
         new_key = None if given.api_key else settings.api_key
         announce = partial(_announce, settings.workers, catalog, address(listener), new_key)
@@ -139,7 +140,10 @@ def _check_admin_key(settings: Settings) -> None:
 
 def _counts(engines: Sequence[EngineProcess]) -> Mapping[str, Mapping[str, int]]:
     """What the admin listener shows of the engines, by the id of their model."""
-    return {each.served.model_id: {**each.gauges, "n_restarts": each.n_restarts} for each in engines}
+    return {
+        each.served.model_id: {**each.gauges, "up": int(each.is_ready), "n_restarts": each.n_restarts}
+        for each in engines
+    }
 
 
 async def run(front: Front, engines: Sequence[EngineProcess], announce: Callable[[], None]) -> None:

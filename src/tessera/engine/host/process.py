@@ -93,6 +93,11 @@ class EngineProcess:
         return self._child.pid if self._child else None
 
     @property
+    def is_ready(self) -> bool:
+        """Whether there is a worker that can generate."""
+        return self._child is not None and self._ready_at is not None
+
+    @property
     def n_restarts(self) -> int:
         """How often the worker was restarted."""
         return max(0, self._n_lives - 1)
