@@ -1,4 +1,4 @@
-# docker build -t tessera . — everything is installed by hash. See docs/en/operations.md for how it is run.
+# docker build -t tessera . — everything is installed by hash. See docs/en/operations/containers.md for how it is run.
 FROM python:3.12-slim AS build
 WORKDIR /build
 COPY requirements/serve.txt requirements/serve.txt

@@ -29,6 +29,7 @@ from tessera.wire.decode import REFUSED, WITHOUT_EFFECT
 from tessera.wire.request import Request
 
 DOCS = Path(__file__).parents[2] / "docs"
+CHAT = "api/chat-completions.md"
 TREATMENTS: dict[str, dict[str, Treatment]] = {
     "en": {"enforced": "enforced", "relaxed": "relaxed", "annotation": "annotation"},
     "es": {"impuesta": "enforced", "relajada": "relaxed", "anotación": "annotation"},
@@ -41,28 +42,29 @@ def page(language: str, name: str) -> str:
 
 
 @LANGUAGES
-def test_every_error_is_in_the_api_page(language: str) -> None:
+def test_every_error_is_in_the_api_pages(language: str) -> None:
+    text = page(language, "api/errors.md") + page(language, "api/admin.md")
     assert len(error_codes()) > 10
-    assert [code for code in error_codes() if f"`{code}`" not in page(language, "api.md")] == []
+    assert [code for code in error_codes() if f"`{code}`" not in text] == []
 
 
 @LANGUAGES
-def test_every_admin_route_is_in_the_api_page(language: str, tmp_path: Path) -> None:
+def test_every_admin_route_is_in_the_admin_page(language: str, tmp_path: Path) -> None:
     store = open_database(f"sqlite:///{tmp_path / 'tessera.db'}")
     try:
         routes = [*admin_routes(store, Tiers(), KeyHasher(b"s" * 32)), *debug_routes([])]
     finally:
         store.dispose()
-    paths: list[str] = re.findall(r"`[A-Z]+ (/admin/[^`]+)`", page(language, "api.md"))
+    paths: list[str] = re.findall(r"`[A-Z]+ (/admin/[^`]+)`", page(language, "api/admin.md"))
     assert len(routes) > 8
     shown = {re.sub(r"\{\w+\}", "{}", path) for path in paths}
     assert {re.sub(r"\{\w+(:\w+)?\}", "{}", route.path) for route in routes} == shown
 
 
 @LANGUAGES
-def test_every_request_field_is_in_the_api_page(language: str) -> None:
+def test_every_request_field_is_in_the_chat_page(language: str) -> None:
     fields = {*Request.__struct_fields__, *WITHOUT_EFFECT, *REFUSED}
-    text = page(language, "api.md")
+    text = page(language, CHAT)
     known = {
         name
         for name in fields
@@ -73,13 +75,13 @@ def test_every_request_field_is_in_the_api_page(language: str) -> None:
 
 def schema_table(language: str) -> dict[str, list[str]]:
     """The cells after the first, for each keyword in the first."""
-    rows = [line.split("|")[1:-1] for line in page(language, "api.md").splitlines() if line.startswith("|")]
+    rows = [line.split("|")[1:-1] for line in page(language, CHAT).splitlines() if line.startswith("|")]
     table = [[cell.strip() for cell in row] for row in rows if row[1].strip() in TREATMENTS[language]]
     return {keyword: cells for first, *cells in table for keyword in re.findall("`(.+?)`", first)}
 
 
 @LANGUAGES
-def test_every_schema_keyword_has_its_treatment_in_the_api_page(language: str) -> None:
+def test_every_schema_keyword_has_its_treatment_in_the_chat_page(language: str) -> None:
     shown = {
         keyword: TREATMENTS[language][treatment] for keyword, (treatment, _) in schema_table(language).items()
     }
@@ -87,15 +89,15 @@ def test_every_schema_keyword_has_its_treatment_in_the_api_page(language: str) -
 
 
 @LANGUAGES
-def test_every_string_format_is_in_the_api_page(language: str) -> None:
+def test_every_string_format_is_in_the_chat_page(language: str) -> None:
     kept, validated, *_ = schema_table(language)["format"][1].split(".")
     assert set(re.findall("`(.+?)`", kept)) == set(string_formats.FORMATS)
     assert set(re.findall("`(.+?)`", validated)) == string_formats.VALIDATED
 
 
 @LANGUAGES
-def test_the_bounds_of_schemas_are_in_the_api_page(language: str) -> None:
-    text = " ".join(page(language, "api.md").replace(".", ",").split())
+def test_the_bounds_of_schemas_are_in_the_chat_page(language: str) -> None:
+    text = " ".join(page(language, CHAT).replace(".", ",").split())
     counts = [
         bounds.MAX_PROPERTIES,
         bounds.MAX_ENUM_VALUES,
@@ -159,14 +161,14 @@ def test_every_command_is_in_the_operations_page(language: str) -> None:
 
 
 @LANGUAGES
-def test_every_metric_is_in_the_operations_page(language: str) -> None:
+def test_every_metric_is_in_the_monitoring_page(language: str) -> None:
     counts = dict.fromkeys([key for key, _, _ in (*metrics.ENGINE_GAUGES, *metrics.ENGINE_COUNTERS)], 1)
     counts |= {"blocks_used": 1, "blocks_total": 2}
-    shown = metrics.exposition(metrics.Metrics(), lambda: {"m": counts})()
+    shown = metrics.exposition(metrics.Metrics(), lambda: {"m": counts}, spool_folder=DOCS)()
     names = {
         family.name + ("_total" if family.type == "counter" else "")
         for family in text_string_to_metric_families(shown.decode())
         if not family.name.endswith("_created")
     }
     assert len(names) > 15
-    assert set(re.findall(r"`(tessera_\w+)`", page(language, "operations.md"))) == names
+    assert set(re.findall(r"`(tessera_\w+)`", page(language, "operations/monitoring.md"))) == names

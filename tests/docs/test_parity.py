@@ -60,8 +60,8 @@ def test_anchors_are_headings(english: Path, spanish: Path) -> None:
 
 
 def test_api_pages_have_anchors() -> None:
-    assert {"json-schema", "the-admin-api"} <= anchors(ENGLISH / "api.md")
-    assert "la-api-de-administración" in anchors(SPANISH / "api.md")
+    assert {"json-schema", "tools"} <= anchors(ENGLISH / "api/chat-completions.md")
+    assert "niveles-y-límites" in anchors(SPANISH / "operations/limits.md")
 
 
 @BOTH

@@ -17,11 +17,34 @@ ORDER = (
     "concepts/tools-function-calling",
     "concepts/structured-output",
     "concepts/streaming",
+    "concepts/context-and-tiers",
+    "concepts/reproducible-replies",
+    "concepts/privacy",
     "api",
+    "api/authentication",
+    "api/chat-completions",
+    "api/errors",
+    "api/rate-limits",
+    "api/models",
+    "api/usage",
+    "api/admin",
     "models",
     "settings",
-    "operations",
     "pages",
+    "operations",
+    "operations/first-server",
+    "operations/accounts",
+    "operations/limits",
+    "operations/usage",
+    "operations/monitoring",
+    "operations/store",
+    "operations/upgrade",
+    "operations/rotation",
+    "operations/proxies",
+    "operations/containers",
+    "operations/processes",
+    "operations/benchmarking",
+    "operations/troubleshooting",
 )
 """The pages that come first in lists, by their names; the others follow in alphabetical order."""
 
@@ -60,7 +83,7 @@ class Sources:
             for part in path.split("/"):
                 if part == "..":
                     if not parts:
-                        return "/docs/openapi.json" if target == "../openapi.json" else None
+                        return "/docs/openapi.json" if path.endswith("../openapi.json") else None
                     parts.pop()
                 elif part != ".":
                     parts.append(part)
