@@ -1,6 +1,7 @@
 """The documentation, the page of usage and the console, in a real browser."""
 
 import importlib
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path

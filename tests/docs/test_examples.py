@@ -1,87 +1,215 @@
-"""The examples that are shown as tabs run as they are printed, in each of their languages."""
+"""The code on all pages, in both languages, runs as it is printed: curl and commands, Python and Node."""
 
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import httpx2
 import pytest
-from tests.serving import Server, environment, service, start
+from tests.docs.blocks import NOT_RUN, PAGES, Block, blocks, left_out, statements
+from tests.postgres import Postgres
+from tests.serving import TESSERA, Server, announced, free_port, launching, starting
+from tests.waiting import wait_for
 
 from tessera.http.web.markup import TABS
 
-DOCS = Path(__file__).parents[2] / "docs/en"  # the blocks of both languages are the same: see test_parity
-FENCE = re.compile(r"^```(sh|python|js)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NODE = Path(__file__).parents[1] / "conformance/clients"
-__all__ = ["environment", "service", "start"]
+ADMIN_KEY = "admin-" + "k" * 40
+SHOWN_KEY = "key_0123456789abcdef0123"
+SHOWN_DATABASE = "postgresql://tessera:secret@db.example/tessera"
+
+SHELL = [block for block in blocks("sh") if any(left_out(each) is None for each in statements(block.code))]
+OF_POSTGRES = [block for block in SHELL if "pg_" in block.code or SHOWN_DATABASE in block.code]
+PYTHON = [block for block in blocks("python") if "OpenAI(" in block.code]
+JAVASCRIPT = blocks("js")
 
 
-def examples(language: str) -> Iterator[tuple[str, str]]:
-    """Page and code of each example that asks the server."""
-    for path in sorted(DOCS.rglob("*.md")):
-        text = path.read_text()
-        if "\n```\n\n```python\n" not in text:
-            continue
-        for found, code in FENCE.findall(text):
-            if found == language and "8000/v1" in code:
-                yield path.relative_to(DOCS).as_posix(), code
+def shown(blocks: list[Block]) -> pytest.MarkDecorator:
+    names = [f"{block.page}-{n}" for n, block in enumerate(blocks)]
+    return pytest.mark.parametrize("block", blocks, ids=names)
 
 
-def test_every_page_with_tabs_has_all_of_them() -> None:
-    pages = [{page for page, _ in examples(language)} for language in TABS]
-    assert pages[0] == pages[1] == pages[2] != set()
+@dataclass(frozen=True)
+class Machine:
+    """A server with an admin listener; `store` is the folder that pages call /var/lib/tessera."""
+
+    server: Server
+    admin_url: str
+    environment: dict[str, str]
+
+    def of_here(self, text: str, root: Path) -> str:
+        """The text with this machine's addresses and folders in place of the printed ones."""
+        places = {
+            name: f"{root}{name}" for name in ("/var/lib/tessera", "/var/backups/tessera", "/etc/tessera")
+        }
+        addresses = {
+            "http://127.0.0.1:8000": self.server.url,
+            "http://127.0.0.1:9464": self.admin_url,
+            "https://chat.example.com": self.server.url,
+        }
+        for printed, here in (places | addresses).items():
+            text = text.replace(printed, here)
+        return text
 
 
-def run(command: list[str], server: Server, folder: Path) -> str:
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    root = tmp_path_factory.mktemp("machine")
+    port = free_port()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TESSERA_")}
+    environment = {
+        **kept,
+        "PATH": f"{TESSERA.parent}:{kept['PATH']}",
+        "TESSERA_CACHE_DIR": str(root / "cache"),
+        "TESSERA_DATABASE_URL": f"sqlite:///{root}/tessera.db",
+        "TESSERA_ADMIN_KEY": ADMIN_KEY,
+    }
+    with launching(environment, TESSERA) as start:
+        server = announced(starting(start, "--scripted-tokens-per-s", 0, "--admin-port", port))
+        run_all("tessera accounts create acme --tier pro", environment, root)
+        yield Machine(server, f"http://127.0.0.1:{port}", {**environment, "TESSERA_API_KEY": server.key})
+
+
+def run_all(script: str, environment: dict[str, str], folder: Path) -> str:
+    return run(["sh", "-e", "-c", script], environment, folder)
+
+
+def run(command: list[str], environment: dict[str, str], folder: Path) -> str:
     done = subprocess.run(
-        command,
-        env={**os.environ, "TESSERA_API_KEY": server.key},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        cwd=folder,
+        command, env=environment, capture_output=True, text=True, timeout=300, check=False, cwd=folder
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
 
-@pytest.mark.slow
-def test_python_examples_print_a_reply(service: Callable[..., Server], tmp_path: Path) -> None:
-    server = service("--scripted-tokens-per-s", "0")
-    for page, code in examples("python"):
-        program = code.replace("http://127.0.0.1:8000", server.url)
-        assert run([sys.executable, "-c", program], server, tmp_path).strip(), page
+def test_pages_have_blocks_of_each_language_and_none_is_left_out_in_vain() -> None:
+    assert len(PAGES) > 60
+    assert len(SHELL) > 25
+    assert len(PYTHON) > 8
+    assert len(JAVASCRIPT) > 8
+    every = [each for block in blocks("sh") for each in statements(block.code)]
+    unused = [name for name in NOT_RUN if not any(each.startswith(name) for each in every)]
+    assert unused == []
+
+
+def test_blocks_that_are_shown_as_tabs_are_in_all_languages() -> None:
+    groups = {
+        frozenset(re.findall(r"^```(\w+)$", group, re.MULTILINE))
+        for page in PAGES
+        for group in re.findall(
+            r"(?:^```(?:sh|python|js)\n(?:.*?\n)?```\n\n)+", page.read_text(), re.MULTILINE | re.DOTALL
+        )
+    }
+    assert {group for group in groups if len(group) > 1} == {frozenset(TABS)}
 
 
 @pytest.mark.slow
-def test_curl_examples_print_a_reply(service: Callable[..., Server], tmp_path: Path) -> None:
-    if shutil.which("curl") is None:
-        pytest.skip("curl is not installed")
-    server = service("--scripted-tokens-per-s", "0")
-    for page, code in examples("sh"):
-        reply = run(["sh", "-c", code.replace("http://127.0.0.1:8000", server.url)], server, tmp_path)
-        assert '"choices"' in reply, (page, reply)
-        assert '"error"' not in reply, (page, reply)
+@shown(PYTHON)
+def test_python_prints_something(block: Block, machine: Machine, tmp_path: Path) -> None:
+    program = machine.of_here(block.code, tmp_path)
+    assert run([sys.executable, "-c", program], machine.environment, tmp_path).strip()
 
 
 @pytest.mark.slow
-def test_node_examples_print_a_reply(service: Callable[..., Server], tmp_path: Path) -> None:
+@shown([block for block in SHELL if block not in OF_POSTGRES])
+def test_shell_succeeds(block: Block, machine: Machine, tmp_path: Path) -> None:
+    environment = machine.environment
+    script = [each for each in statements(block.code) if left_out(each) is None]
+    programs = {each.split()[0] for each in script} - {"export"}
+    if missing := [each for each in programs if shutil.which(each, path=environment["PATH"]) is None]:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+    is_of_server = any("127.0.0.1" in each for each in script)
+    if not is_of_server:
+        environment = own_store(environment, block, tmp_path)
+    text = machine.of_here("\n".join(script), tmp_path)
+    if SHOWN_KEY in text:
+        text = text.replace(SHOWN_KEY, a_key(environment, tmp_path))
+    reply = run_all(text, environment, tmp_path)
+    assert '"error"' not in reply, reply
+
+
+def own_store(environment: dict[str, str], block: Block, root: Path) -> dict[str, str]:
+    """A store where pages have it, with a backup, and with the account acme unless the block creates it."""
+    store, backups, settings = (
+        root / part for part in ("var/lib/tessera", "var/backups/tessera", "etc/tessera")
+    )
+    for folder in (store, backups, settings):
+        folder.mkdir(parents=True)
+    mine = {**environment, "TESSERA_DATABASE_URL": f"sqlite:///{store}/tessera.db"}
+    run_all("tessera accounts create somebody --tier lite", mine, root)
+    if "accounts create acme" not in block.code:
+        run_all("tessera accounts create acme --tier lite; tessera keys create acme --name old", mine, root)
+    else:
+        run_all("tessera keys create somebody --name old", mine, root)
+    for file in store.glob("tessera.db*"):
+        if file.is_file():
+            shutil.copy2(file, backups)
+    return mine
+
+
+def a_key(environment: dict[str, str], folder: Path) -> str:
+    """The id of a new key."""
+    shown = run_all("tessera keys create somebody --name k --json", environment, folder)
+    return shown.split('"id": "')[1].split('"')[0]
+
+
+@pytest.mark.slow
+def test_shell_of_postgresql_succeeds(machine: Machine, postgres: Postgres, tmp_path: Path) -> None:
+    url = postgres.create("documented")
+    environment = {**machine.environment, "TESSERA_DATABASE_URL": url, "TESSERA_PEPPER": "p" * 40}
+    run_all("tessera accounts create kept --tier lite", environment, tmp_path)
+    (tmp_path / "var/backups/tessera").mkdir(parents=True)
+    assert len(OF_POSTGRES) == 3
+    for block in OF_POSTGRES:
+        script = "\n".join(each for each in statements(block.code) if left_out(each) is None)
+        script = machine.of_here(script.replace(SHOWN_DATABASE, url), tmp_path)
+        run_all(script, environment, tmp_path)
+    assert "kept" in run_all("tessera accounts list", environment, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which Node finds the client library."""
     if not (shutil.which("node") and shutil.which("npm")):
         pytest.skip("node and npm are not installed")
-    shutil.copy(NODE / "package.json", tmp_path)
+    folder = tmp_path_factory.mktemp("node")
+    shutil.copy(NODE / "package.json", folder)
     install = ["npm", "install", "--prefer-offline", "--ignore-scripts", "--no-audit", "--no-package-lock"]
     try:
-        done = subprocess.run(install, cwd=tmp_path, capture_output=True, timeout=120, check=False)
+        done = subprocess.run(install, cwd=folder, capture_output=True, timeout=120, check=False)
     except subprocess.TimeoutExpired:
         pytest.skip("npm did not install the client within 120 s")
     if done.returncode:
         pytest.skip("npm could not install the client")
-    server = service("--scripted-tokens-per-s", "0")
-    for page, code in examples("js"):
-        program = tmp_path / "example.mjs"
-        program.write_text(code.replace("http://127.0.0.1:8000", server.url))
-        assert run(["node", str(program)], server, tmp_path).strip(), page
+    return folder
+
+
+@pytest.mark.slow
+@shown(JAVASCRIPT)
+def test_node_prints_something(block: Block, machine: Machine, node: Path) -> None:
+    program = node / "example.mjs"
+    program.write_text(machine.of_here(block.code, node))
+    assert run(["node", str(program)], machine.environment, node).strip()
+
+
+@pytest.mark.slow
+def test_an_application_of_ones_own_answers(machine: Machine, tmp_path: Path) -> None:
+    (block,) = [block for block in blocks("python") if "create_app" in block.code]
+    port = free_port()
+    with launching(machine.environment, sys.executable, "-c") as start:
+        start(
+            block.code.replace("port=8000", f"port={port}"), TESSERA_DATABASE_URL=f"sqlite:///{tmp_path}/s.db"
+        )
+        wait_for(lambda: answers(f"http://127.0.0.1:{port}/readyz"))
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx2.get(url, trust_env=False, timeout=10).status_code == 200
+    except httpx2.TransportError:
+        return False
