@@ -35,6 +35,7 @@ NOT_RUN: Mapping[str, str] = {
     "sed": "writes into the system's folders",
     "systemctl": "needs systemd",
     "tessera bench": "measures for minutes; test_bench runs it",
+    "tessera store downgrade": "needs the revision of another version",
     "tessera serve": "starts another server; the test's own answers",
 }
 """Why statements that begin like this are left out of a block."""

@@ -20,6 +20,7 @@ from tessera.http.web.markup import TABS
 
 NODE = Path(__file__).parents[1] / "conformance/clients"
 ADMIN_KEY = "admin-" + "k" * 40
+FOLDERS = ("/var/lib/tessera", "/var/backups/tessera", "/etc/tessera")
 SHOWN_KEY = "key_0123456789abcdef0123"
 SHOWN_DATABASE = "postgresql://tessera:secret@db.example/tessera"
 
@@ -44,9 +45,7 @@ class Machine:
 
     def of_here(self, text: str, root: Path) -> str:
         """The text with this machine's addresses and folders in place of the printed ones."""
-        places = {
-            name: f"{root}{name}" for name in ("/var/lib/tessera", "/var/backups/tessera", "/etc/tessera")
-        }
+        places = {folder: f"{root}{folder}" for folder in FOLDERS}
         addresses = {
             "http://127.0.0.1:8000": self.server.url,
             "http://127.0.0.1:9464": self.admin_url,
@@ -71,7 +70,8 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     }
     with launching(environment, TESSERA) as start:
         server = announced(starting(start, "--scripted-tokens-per-s", 0, "--admin-port", port))
-        run_all("tessera accounts create acme --tier pro", environment, root)
+        for name in ("acme", "somebody"):
+            run_all(f"tessera accounts create {name} --tier pro", environment, root)
         yield Machine(server, f"http://127.0.0.1:{port}", {**environment, "TESSERA_API_KEY": server.key})
 
 
@@ -95,6 +95,8 @@ def test_pages_have_blocks_of_each_language_and_none_is_left_out_in_vain() -> No
     every = [each for block in blocks("sh") for each in statements(block.code)]
     unused = [name for name in NOT_RUN if not any(each.startswith(name) for each in every)]
     assert unused == []
+    elsewhere = {block.page for block in blocks("python") if block not in PYTHON}
+    assert elsewhere == {"README.md", "docs/en/install.md"}  # parts of a program; a server: see below
 
 
 def test_blocks_that_are_shown_as_tabs_are_in_all_languages() -> None:
@@ -123,23 +125,20 @@ def test_shell_succeeds(block: Block, machine: Machine, tmp_path: Path) -> None:
     programs = {each.split()[0] for each in script} - {"export"}
     if missing := [each for each in programs if shutil.which(each, path=environment["PATH"]) is None]:
         pytest.skip(f"not installed: {', '.join(missing)}")
-    is_of_server = any("127.0.0.1" in each for each in script)
-    if not is_of_server:
+    for folder in FOLDERS:
+        (tmp_path / folder.strip("/")).mkdir(parents=True)
+    if not any("127.0.0.1" in each for each in script):
         environment = own_store(environment, block, tmp_path)
     text = machine.of_here("\n".join(script), tmp_path)
     if SHOWN_KEY in text:
         text = text.replace(SHOWN_KEY, a_key(environment, tmp_path))
     reply = run_all(text, environment, tmp_path)
-    assert '"error"' not in reply, reply
+    assert ('"error"' in reply) == block.page.endswith("/errors.md"), reply
 
 
 def own_store(environment: dict[str, str], block: Block, root: Path) -> dict[str, str]:
     """A store where pages have it, with a backup, and with the account acme unless the block creates it."""
-    store, backups, settings = (
-        root / part for part in ("var/lib/tessera", "var/backups/tessera", "etc/tessera")
-    )
-    for folder in (store, backups, settings):
-        folder.mkdir(parents=True)
+    store, backups = root / "var/lib/tessera", root / "var/backups/tessera"
     mine = {**environment, "TESSERA_DATABASE_URL": f"sqlite:///{store}/tessera.db"}
     run_all("tessera accounts create somebody --tier lite", mine, root)
     if "accounts create acme" not in block.code:
