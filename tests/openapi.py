@@ -8,6 +8,9 @@ from typing import Any, get_args
 import msgspec
 from msgspec import UNSET, Struct
 from tests.error_codes import error_codes
+from tests.openapi_admin import PLACE, admin_paths, admin_schemas
+from tests.openapi_examples import COMPLETION, MODELS, STREAM, USAGE
+from tests.openapi_fields import FIELDS, PARAMETERS
 
 from tessera import errors
 from tessera.core.events import FinishReason
@@ -21,7 +24,6 @@ from tessera.wire.request import Request, ToolDefinition
 from tessera.wire.usage import OwnBy, UsageReport
 
 Json = dict[str, Any]
-PLACE = "#/components/schemas/"
 RENAMED = {
     "Request": "ChatRequest",
     "Completion": "ChatCompletion",
@@ -35,15 +37,36 @@ _SENT = {
 }
 """What is part of responses: what has a default there is sent all the same."""
 
+TAGS = {
+    "Chat": "Replies to conversations.",
+    "Models": "What can be asked for.",
+    "Usage": "What the key's account has used.",
+    "Health": "Probes, which need no key.",
+    "Accounts": "Customers. On the admin listener, with the admin key; so are all that follow.",
+    "Keys": "The keys of accounts.",
+    "Reports": "Usage of all accounts, and changes by operators.",
+    "Debugging": "What the server is doing.",
+}
+
 NEVER_SENT = (CommandError, ModelError, OperatorError, StartupError)
 
 _STANDING: Json = {
-    f"X-RateLimit-{name}-Requests": {"schema": {"type": "integer", "minimum": 0}}
-    for name in ("Limit", "Remaining", "Reset")
+    f"X-RateLimit-{name}-Requests": {"description": about, "schema": {"type": "integer", "minimum": 0}}
+    for name, about in {
+        "Limit": "The sustained rate, in requests per minute.",
+        "Remaining": "The requests that remain of it.",
+        "Reset": "Seconds until all of it is available again.",
+    }.items()
+}
+_HEADERS = {
+    "X-Request-Id": "The id of the request, which the log has too.",
+    "X-Tessera-Ignored-Params": "Fields of the request that were ignored.",
+    "X-Should-Retry": "false if a retry cannot help.",
+    "Retry-After": "Seconds after which a retry may succeed.",
 }
 
 _DAY = {"type": "string", "format": "date"}
-_OWN_BY = {"enum": list(get_args(OwnBy))}
+_OWN_BY = {"type": "string", "enum": list(get_args(OwnBy))}
 _ASKED = {"messages": [{"role": "user", "content": "What is the weather in León?"}]}
 _SCHEMA = {
     "type": "object",
@@ -72,14 +95,18 @@ def document() -> Json:
             "title": "Tessera",
             "version": "1",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
-            "description": "An OpenAI-compatible Chat Completions API. See api.md.",
+            "description": "An OpenAI-compatible API for chat completions, and the API of its operators.",
         },
-        "servers": [{"url": "http://127.0.0.1:8000"}],
+        "servers": [{"url": "/", "description": "The server that this document comes from."}],
+        "tags": [{"name": name, "description": about} for name, about in TAGS.items()],
         "security": [{"key": []}],
-        "paths": _paths(),
+        "paths": {**_paths(), **admin_paths()},
         "components": {
-            "schemas": _schemas(),
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "schemas": _described({**_schemas(), **admin_schemas()}),
+            "securitySchemes": {
+                "key": {"type": "http", "scheme": "bearer", "description": "A key of an account."},
+                "adminKey": {"type": "http", "scheme": "bearer", "description": "TESSERA_ADMIN_KEY."},
+            },
         },
     }
 
@@ -94,8 +121,16 @@ def statuses() -> Mapping[int, list[type[TesseraError]]]:
 
 
 def _paths() -> Json:
-    name = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+    name = {
+        "name": "id",
+        "in": "path",
+        "required": True,
+        "description": "A model's id or alias, which may contain slashes.",
+        "schema": {"type": "string", "minLength": 1},
+        "example": MODELS["data"][0]["id"],
+    }
     chat = {
+        "tags": ["Chat"],
         "operationId": "createChatCompletion",
         "summary": "Create a reply, whole or streamed.",
         "requestBody": {
@@ -107,10 +142,16 @@ def _paths() -> Json:
         "responses": {
             "200": {
                 "description": "The reply; with `stream`, events that each contain a ChatCompletionChunk.",
-                "headers": {"X-Request-Id": _text(), "X-Tessera-Ignored-Params": _text(), **_STANDING},
+                "headers": {
+                    **{name: _text(name) for name in ("X-Request-Id", "X-Tessera-Ignored-Params")},
+                    **_STANDING,
+                },
                 "content": {
-                    "application/json": {"schema": {"$ref": PLACE + "ChatCompletion"}},
-                    "text/event-stream": {},
+                    "application/json": {
+                        "schema": {"$ref": PLACE + "ChatCompletion"},
+                        "example": COMPLETION,
+                    },
+                    "text/event-stream": {"example": STREAM},
                 },
             },
             **_refusals(status for status in statuses() if status != 405),
@@ -119,40 +160,55 @@ def _paths() -> Json:
     return {
         "/v1/chat/completions": {"post": chat},
         "/v1/models": {
-            "get": _get("listModels", "List the models that the key may use.", "CardList", 400, 401)
+            "get": _get("Models", "listModels", "List the models that the key may use.", MODELS, 400, 401)
         },
         "/v1/models/{id}": {
-            "parameters": [name],
-            "get": _get("getModel", "Show one model. Ids may contain slashes.", "Card", 400, 401, 403, 404),
+            "get": {
+                **_get("Models", "getModel", "Show one model.", MODELS["data"][0], 400, 401, 403, 404),
+                "parameters": [name],
+            }
         },
         "/v1/usage": {
-            "parameters": [
-                _asked("since", _DAY),
-                _asked("until", _DAY),
-                _asked("by", {"enum": ["day", "model"]}),
-            ],
-            "get": _get("getUsage", "Show what the key's account has used.", "UsageReport", 400, 401, 503),
+            "get": {
+                **_get("Usage", "getUsage", "Show what the account has used.", USAGE, 400, 401, 503),
+                "parameters": [
+                    _asked("since", _DAY),
+                    _asked("until", _DAY),
+                    _asked("by", {**_OWN_BY, "default": "day"}),
+                ],
+            }
         },
-        "/healthz": {"get": _open("healthz", "Whether the process is alive.")},
-        "/readyz": {"get": _open("readyz", "Whether the server is ready to answer.", 503)},
+        "/healthz": {"get": _open("healthz", "Whether the process is alive.", "ok")},
+        "/readyz": {"get": _open("readyz", "Whether the server is ready to answer.", "ready", 503)},
     }
 
 
 def _asked(name: str, schema: Json) -> Json:
-    return {"name": name, "in": "query", "schema": schema}
+    return {"name": name, "in": "query", "description": PARAMETERS[name], "schema": schema}
 
 
-def _get(operation: str, summary: str, schema: str, *refusals: int, standing: Json = _STANDING) -> Json:
+_ANSWERS = {"listModels": "CardList", "getModel": "Card", "getUsage": "UsageReport"}
+
+
+def _get(
+    tag: str, operation: str, summary: str, example: Json, *refusals: int, standing: Json = _STANDING
+) -> Json:
+    schema = {"$ref": PLACE + _ANSWERS.get(operation, "Health")}
     answer = {
         "description": summary,
-        "headers": {"X-Request-Id": _text(), **standing},
-        "content": {"application/json": {"schema": {"$ref": PLACE + schema}}},
+        "headers": {"X-Request-Id": _text("X-Request-Id"), **standing},
+        "content": {"application/json": {"schema": schema, "example": example}},
     }
-    return {"operationId": operation, "summary": summary, "responses": {"200": answer, **_refusals(refusals)}}
+    return {
+        "tags": [tag],
+        "operationId": operation,
+        "summary": summary,
+        "responses": {"200": answer, **_refusals(refusals)},
+    }
 
 
-def _open(operation: str, summary: str, *refusals: int) -> Json:
-    found = _get(operation, summary, "Health", 400, *refusals, standing={})
+def _open(operation: str, summary: str, status: str, *refusals: int) -> Json:
+    found = _get("Health", operation, summary, {"status": status}, 400, *refusals, standing={})
     return {**found, "security": []}
 
 
@@ -162,7 +218,7 @@ def _refusals(wanted: Iterable[int]) -> Json:
 
 def _refusal(kinds: list[type[TesseraError]]) -> Json:
     said = [" ".join((kind.__doc__ or "").split()) for kind in kinds if kind is not TesseraError]
-    headers = {"X-Request-Id": _text(), "X-Should-Retry": _text(), "Retry-After": _text()}
+    headers = {name: _text(name) for name in ("X-Request-Id", "X-Should-Retry", "Retry-After")}
     return {
         "description": " / ".join(said) or "A bug in Tessera; the message contains the request's id.",
         "headers": headers,
@@ -170,8 +226,8 @@ def _refusal(kinds: list[type[TesseraError]]) -> Json:
     }
 
 
-def _text() -> Json:
-    return {"schema": {"type": "string"}}
+def _text(name: str) -> Json:
+    return {"description": _HEADERS[name], "schema": {"type": "string"}}
 
 
 def _schemas() -> Json:
@@ -188,10 +244,26 @@ def _schemas() -> Json:
     schemas["MessageChoice"]["properties"]["finish_reason"] = {"enum": [each.value for each in FinishReason]}
     return {
         **schemas,
-        "ChatCompletionChunk": _chunk(),
-        "Error": _error(),
-        "Health": {"type": "object", "properties": {"status": {"type": "string"}}, "required": ["status"]},
+        **_chunk(),
+        **_error(),
+        "Health": {
+            "title": "Health",
+            "description": "The answer of a probe.",
+            "type": "object",
+            "properties": {"status": {"type": "string"}},
+            "required": ["status"],
+        },
     }
+
+
+def _described(schemas: Json) -> Json:
+    """The schemas with a description of every field, and without defaults that say nothing."""
+    for name, schema in schemas.items():
+        for field, kind in schema.get("properties", {}).items():
+            kind["description"] = FIELDS[name][field]
+            if kind.get("default", ...) is None:
+                del kind["default"]
+    return schemas
 
 
 def _complete(request: Json) -> None:
@@ -206,7 +278,7 @@ def _complete(request: Json) -> None:
     for name in ("max_tokens", "max_completion_tokens"):
         (number, nothing) = fields[name]["anyOf"]
         fields[name]["anyOf"] = [{**number, "minimum": 1}, {"const": -1}, nothing]
-    fields |= {name: {"description": "Accepted, but has no effect."} for name in sorted(WITHOUT_EFFECT)}
+    fields |= {name: {} for name in sorted(WITHOUT_EFFECT)}
     request["description"] = (
         "Other fields are ignored and listed in X-Tessera-Ignored-Params. These get 400: "
         f"{', '.join(sorted(REFUSED))}, and all fields that begin with guided_."
@@ -214,60 +286,57 @@ def _complete(request: Json) -> None:
 
 
 def _chunk() -> Json:
-    call = {
-        "type": "object",
-        "properties": {
+    text, nothing = {"type": "string"}, {"type": "null"}
+    function = _object(
+        "What a delta adds to a call.", {"name": {**text}, "arguments": {**text}}, ["arguments"]
+    )
+    call = _object(
+        "The beginning of a call, or more of it.",
+        {
             "index": {"type": "integer"},
-            "id": {"type": "string"},
+            "id": {**text},
             "type": {"const": "function"},
-            "function": {
-                "type": "object",
-                "properties": {"name": {"type": "string"}, "arguments": {"type": "string"}},
-                "required": ["arguments"],
-                "additionalProperties": False,
-            },
+            "function": {"$ref": PLACE + "ChunkFunction"},
         },
-        "required": ["index", "function"],
-        "additionalProperties": False,
-    }
-    nothing = {"type": "null"}
-    delta = {
-        "type": "object",
-        "properties": {
+        ["index", "function"],
+    )
+    delta = _object(
+        "What a chunk adds to a reply.",
+        {
             "role": {"const": "assistant"},
             "content": {"type": ["string", "null"]},
-            "reasoning_content": {"type": "string"},
-            "reasoning": {"type": "string"},
-            "tool_calls": {"type": "array", "items": call},
+            "reasoning_content": {**text},
+            "reasoning": {**text},
+            "tool_calls": {"type": "array", "items": {"$ref": PLACE + "ChunkCall"}},
         },
-        "additionalProperties": False,
-    }
-    choice = {
-        "type": "object",
-        "properties": {
+        [],
+    )
+    choice = _object(
+        "What a chunk adds to a choice.",
+        {
             "index": {"type": "integer"},
-            "delta": delta,
+            "delta": {"$ref": PLACE + "ChunkDelta"},
             "logprobs": {"anyOf": [{"$ref": PLACE + "Logprobs"}, nothing]},
             "finish_reason": {"enum": [*(each.value for each in FinishReason), None]},
         },
-        "required": ["index", "delta", "finish_reason", "logprobs"],
-        "additionalProperties": False,
-    }
+        ["index", "delta", "finish_reason", "logprobs"],
+    )
     fields = {
-        "id": {"type": "string"},
+        "id": {**text},
         "object": {"const": "chat.completion.chunk"},
         "created": {"type": "integer"},
-        "model": {"type": "string"},
-        "system_fingerprint": {"type": "string"},
-        "choices": {"type": "array", "items": choice},
+        "model": {**text},
+        "system_fingerprint": {**text},
+        "choices": {"type": "array", "items": {"$ref": PLACE + "ChunkChoice"}},
     }
     usage = {"anyOf": [{"$ref": PLACE + "UsageCounts"}, nothing]}
+    about = "An event of a stream. Joined together, the deltas are the reply."
     return {
-        "title": "ChatCompletionChunk",
-        "type": "object",
-        "properties": {**fields, "usage": usage},
-        "required": [*fields],
-        "additionalProperties": False,
+        "ChatCompletionChunk": _object(about, {**fields, "usage": usage}, [*fields]),
+        "ChunkChoice": choice,
+        "ChunkDelta": delta,
+        "ChunkCall": call,
+        "ChunkFunction": function,
     }
 
 
@@ -278,12 +347,19 @@ def _error() -> Json:
         "code": {"enum": [*error_codes(), *get_args(Reason)]},
         "param": {"type": ["string", "null"]},
     }
-    error = {"type": "object", "properties": fields, "required": [*fields], "additionalProperties": False}
+    body = {"error": {"$ref": PLACE + "ErrorBody"}}
     return {
-        "title": "Error",
+        "Error": _object("The body of every response that is an error.", body, [*body]),
+        "ErrorBody": _object("What went wrong.", fields, [*fields]),
+    }
+
+
+def _object(about: str, properties: Json, required: list[str]) -> Json:
+    return {
+        "description": about,
         "type": "object",
-        "properties": {"error": error},
-        "required": ["error"],
+        "properties": properties,
+        "required": required,
         "additionalProperties": False,
     }
 

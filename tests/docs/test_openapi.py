@@ -1,6 +1,8 @@
 """The OpenAPI document agrees with the code, and the service with the document."""
 
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,14 @@ import pytest
 from starlette.routing import Route
 from tests import openapi
 from tests.conftest import Served
+from tests.openapi_examples import CHUNKS
+from tests.openapi_fields import FIELDS as FIELD_DESCRIPTIONS
 
+from tessera.access.keys import KeyHasher
+from tessera.access.tiers import Tiers
+from tessera.http.admin.debug import debug_routes
+from tessera.http.admin.routes import admin_routes
+from tessera.store.database import open_database
 from tessera.wire.decode import REFUSED, WITHOUT_EFFECT
 from tessera.wire.request import Request
 
@@ -28,18 +37,83 @@ def test_the_file_is_what_the_code_makes() -> None:
     assert FILE.read_text() == openapi.text(), "run: python -m tests.openapi > docs/openapi.json"
 
 
-def test_every_route_is_in_it_and_no_other(served: Served) -> None:
+def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Path, method and description of each."""
+    for path, found in DOCUMENT["paths"].items():
+        for method in found.keys() & {"get", "post", "put", "delete", "patch"}:
+            yield path, method, found[method]
+
+
+def test_every_route_is_in_it_and_no_other(served: Served, tmp_path: Path) -> None:
+    store = open_database(f"sqlite:///{tmp_path / 'tessera.db'}")
+    try:
+        of_operators = [*admin_routes(store, Tiers(), KeyHasher(b"s" * 32)), *debug_routes([])]
+    finally:
+        store.dispose()
     routes = {
-        (route.path.replace(":path", ""), method.lower())
-        for route in served.app.routes
+        (unnamed(route.path), method.lower())
+        for route in (*served.app.routes, *of_operators)
         if isinstance(route, Route)
         for method in route.methods or ()
         if method != "HEAD"  # of GET, as HTTP has it
     }
-    methods = {"get", "post", "put", "delete", "patch"}
-    assert routes == {
-        (path, method) for path, found in DOCUMENT["paths"].items() for method in found if method in methods
+    assert routes == {(unnamed(path), method) for path, method, _ in operations()}
+
+
+def unnamed(path: str) -> str:
+    return re.sub(r"\{[^}]*\}", "{}", path)
+
+
+def test_every_operation_has_a_tag_that_is_explained() -> None:
+    explained = [tag["name"] for tag in DOCUMENT["tags"]]
+    used = [tag for _, _, operation in operations() for tag in operation["tags"]]
+    assert sorted(set(used)) == sorted(explained)
+    assert len(used) == len(list(operations()))
+
+
+def test_every_field_parameter_and_header_is_described() -> None:
+    assert {
+        f"{name}.{field}"
+        for name, schema in SCHEMAS.items()
+        for field, kind in schema.get("properties", {}).items()
+        if not kind.get("description", "").endswith(".")
+    } == set()
+    assert {name: {*SCHEMAS[name].get("properties", {})} for name in FIELD_DESCRIPTIONS} == {
+        name: {*fields} for name, fields in FIELD_DESCRIPTIONS.items()
     }
+    for path, method, operation in operations():
+        answers = operation["responses"].values()
+        parts = [
+            *operation.get("parameters", ()),
+            *(header for answer in answers for header in answer.get("headers", {}).values()),
+            *answers,
+        ]
+        assert all(part["description"] for part in parts), (path, method)
+
+
+def test_every_example_is_valid_and_every_answer_has_one() -> None:
+    for path, method, operation in operations():
+        (good,) = [answer for status, answer in operation["responses"].items() if status < "300"]
+        contents = [good["content"], operation.get("requestBody", {}).get("content", {})]
+        for media in [media for content in contents for media in content.values()]:
+            shown = [media["example"]] if "example" in media else media["examples"].values()
+            values = [each["value"] if "example" not in media else each for each in shown]
+            assert values, (path, method)
+            if "schema" not in media:
+                continue  # a stream: see the chunks below
+            checked = jsonschema_rs.validator_for({**media["schema"], **DOCUMENT})
+            for value in values:
+                checked.validate(value)
+        for parameter in operation.get("parameters", ()):
+            if "example" in parameter:
+                jsonschema_rs.validator_for(parameter["schema"]).validate(parameter["example"])
+    for chunk in CHUNKS:
+        validator("ChatCompletionChunk").validate(chunk)
+
+
+def test_it_works_wherever_the_server_is_and_says_nothing_in_vain() -> None:
+    assert [server["url"] for server in DOCUMENT["servers"]] == ["/"]
+    assert '"default": null' not in FILE.read_text()
 
 
 def test_every_field_is_in_it() -> None:

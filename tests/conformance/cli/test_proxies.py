@@ -1,4 +1,4 @@
-"""The samples for proxies let through what clients of the API need, tried with real ones in front of a service.
+"""The samples for proxies let pass what clients of the API need, tried with real ones in front of a service.
 
 Only addresses and certificates of the samples are changed, and where the proxy keeps its own files.
 """
