@@ -114,8 +114,10 @@ class Layout:
     def _pages(self, here: str) -> str:
         words = WORDS[self.language]
         current = {here: ' aria-current="page"'}
+        part_of = dict.fromkeys((entry.href for entry in self.entries), ' class="part"')
         links = "".join(
-            f'<li><a href="{entry.href}"{current.get(entry.href, "")}>{escape(entry.title)}</a></li>'
+            f"<li{part_of.get(entry.href.rpartition('/')[0], '')}>"
+            f'<a href="{entry.href}"{current.get(entry.href, "")}>{escape(entry.title)}</a></li>'
             for entry in self.entries
         )
         texts = "".join(
