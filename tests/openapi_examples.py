@@ -48,7 +48,7 @@ MODELS: Json = {
             "id": _MODEL,
             "object": "model",
             "created": 1767225600,
-            "owned_by": "Qwen",
+            "owned_by": "tessera",
             "root": "Qwen3.6-35B-A3B",
             "context_length": 32768,
             "max_model_len": 32768,

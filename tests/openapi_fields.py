@@ -199,8 +199,8 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
     "CompletionDetails": {"reasoning_tokens": _TOKENS["reasoning_tokens"]},
     "Card": {
         "id": "The name to send as `model`.",
-        "created": "Unix time at which the model was made.",
-        "owned_by": "Who made the model.",
+        "created": "Unix time at which the server started to serve it.",
+        "owned_by": "Always `tessera`.",
         "root": "The model's own name, the same for all of its aliases.",
         "context_length": "Most tokens of a prompt and its reply together, for this key.",
         "max_model_len": "vLLM's name of `context_length`.",
