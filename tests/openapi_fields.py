@@ -199,7 +199,7 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
     "CompletionDetails": {"reasoning_tokens": _TOKENS["reasoning_tokens"]},
     "Card": {
         "id": "The name to send as `model`.",
-        "created": "Unix time at which the server started to serve it.",
+        "created": "Unix time at which its files were made.",
         "owned_by": "Always `tessera`.",
         "root": "The model's own name, the same for all of its aliases.",
         "context_length": "Most tokens of a prompt and its reply together, for this key.",
