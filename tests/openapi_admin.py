@@ -15,7 +15,6 @@ from tessera.core.usage import GroupBy
 from tessera.operator import forms
 from tessera.operator.rows import COUNTED
 from tessera.store.accounts import Account
-from tessera.store.audit import Change
 
 Json = dict[str, Any]
 PLACE = "#/components/schemas/"
@@ -206,7 +205,7 @@ def admin_paths() -> Json:
 def admin_schemas() -> Json:
     """The schemas that these paths name, without descriptions of their fields."""
     kinds = [each.form[0] for each in OPERATIONS if each.form]
-    _, made = msgspec.json.schema_components([*kinds, Account, Change], ref_template=PLACE + "{name}")
+    _, made = msgspec.json.schema_components([*kinds, Account], ref_template=PLACE + "{name}")
     text, number = {"type": "string"}, {"type": "number"}
     count = {"type": "integer", "minimum": 0}
     perhaps_number = {"type": ["number", "null"]}
@@ -225,6 +224,12 @@ def admin_schemas() -> Json:
         "waited_s": {**perhaps_number},
         **{name: {**count} for name in ("prompt_tokens", "completion_tokens")},
     }
+    change = {
+        "id": {"type": "integer"},
+        "at_s": {**number},
+        **{name: {**text} for name in ("actor", "action", "subject")},
+        "detail": {"type": "object"},
+    }
     task = {name: {"type": ["string", "null"]} for name in ("name", "coroutine", "waits_at")}
     counts = {name: {**count} for name in COUNTED}
     row = {**{name: {**text} for name in get_args(GroupBy)}, **counts}
@@ -235,6 +240,7 @@ def admin_schemas() -> Json:
     return {
         **made,
         "Key": _object("A key of an account.", key, *(name for name in key if name != "secret")),
+        "Change": _object("A change by an operator.", change, *change),
         "OperatorUsageReport": _object("Usage of all accounts, or of some.", report, *report),
         "OperatorUsageRow": _object("What the requests of a group add up to.", row, *COUNTED),
         "RunningRequests": _process("What a process answers.", "requests", "RunningRequest"),
