@@ -109,10 +109,10 @@ class Metrics:
         self.generation_tokens = self._counter(
             "generation_tokens", "Tokens generated, reasoning included.", model
         )
-        self.reasoning_tokens = self._counter("reasoning_tokens", "Generated tokens that are reasoning.", model)
-        self.successes = self._counter(
-            "request_success", "Choices that finished.", model, "finished_reason"
+        self.reasoning_tokens = self._counter(
+            "reasoning_tokens", "Generated tokens that are reasoning.", model
         )
+        self.successes = self._counter("request_success", "Choices that finished.", model, "finished_reason")
         self.failures = self._counter(
             "request_failure", "Requests that failed, by error code.", model, "code"
         )

@@ -1,9 +1,10 @@
 """How many prompt tokens a step may compute beside running streams, and how many of the streams decode in it.
 Both follow from the measured durations of earlier steps.
 
-The model of a step has two costs: a fixed one, and one for each token, be it of a prompt or of a sequence that
-decodes. Each measured step corrects both, in proportion to their shares of the prediction. Least squares would
-not work: under a steady load all steps have the same number of tokens, which does not determine two unknowns.
+The model of a step has two costs: a fixed one, and one for each token, be it of a prompt or of a sequence
+that decodes. Each measured step corrects both, in proportion to their shares of the prediction. Least squares
+would not work: under a steady load all steps have the same number of tokens, which does not determine two
+unknowns.
 """
 
 import math
@@ -31,7 +32,7 @@ _RISE, _FALL, _MOST = 0.5, 0.2, 2.0
 _USED = 0.9
 """How much of what fits is given to prompts: under a steady load the two parts are only roughly known."""
 
-_WITH_PROMPTS = 0.3
+_WITH_PROMPTS = 0.25
 """The part of the target that a step with prompts may last. The whole of it is for many streams at once, not
 for one account's prompts: with half, an account that sends one prompt after the other doubled the longest
 gaps of others (benchmarks/neighbours.py).
