@@ -16,6 +16,7 @@ _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NOT_RUN: Mapping[str, str] = {
     ".venv/bin/tessera": "needs models that are not here; tests/conformance/cli runs these commands",
     "/opt/tessera/bin/pip": "installs Tessera for the whole machine",
+    "aider": "belongs to tests/clients",
     "apt-get": "installs for the whole machine",
     "caddy": "needs Caddy; test_proxies tries it",
     "cline": "belongs to tests/clients",

@@ -1,5 +1,6 @@
 """The code on all pages, in both languages, runs as it is printed: curl and commands, Python and Node."""
 
+import json
 import os
 import re
 import shutil
@@ -154,7 +155,7 @@ def own_store(environment: dict[str, str], block: Block, root: Path) -> dict[str
 def a_key(environment: dict[str, str], folder: Path) -> str:
     """The id of a new key."""
     shown = run_all("tessera keys create somebody --name k --json", environment, folder)
-    return shown.split('"id": "')[1].split('"')[0]
+    return json.loads(shown)["id"]
 
 
 @pytest.mark.slow
