@@ -21,7 +21,7 @@ NOT_RUN: Mapping[str, str] = {
     "caddy": "needs Caddy; test_proxies tries it",
     "cline": "belongs to tests/clients",
     "cp deploy/": "writes into the system's folders",
-    'curl "https://$(hostname': "needs a name and a certificate",
+    'curl "https://$NAME': "needs a name and a certificate",
     "docker": "needs an image",
     "engine/bin/pip": "installs from an index",
     "export OPENAI_": "belongs to tests/clients",
