@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from tests.serving import TESSERA, Server
 
 from tessera.settings import ROWS, Settings, load
@@ -86,3 +87,26 @@ def test_the_health_check_of_the_image_tells_life_from_death(service: Callable[.
     assert subprocess.run(command, env=port, check=False).returncode == 0
     server.stop()
     assert subprocess.run(command, env=port, check=False, stderr=subprocess.DEVNULL).returncode != 0
+
+
+def test_compose_runs_the_image_as_the_page_on_containers_says() -> None:
+    compose = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text())
+    found = compose["services"]["tessera"]
+    assert (ROOT / "deploy" / found["build"] / "Dockerfile").samefile(DOCKERFILE)
+    given = {
+        name: re.sub(r"\$\{(\w+):.*\}", r"\1" * 3, str(text)) for name, text in found["environment"].items()
+    }
+    settings = load({}, given)
+    assert settings.admin_port == 9464
+    grace_s = int(found["stop_grace_period"].removesuffix("s"))
+    assert grace_s >= settings.drain_delay_s + settings.shutdown_grace_s + 10
+    assert all(port.startswith("127.0.0.1:") for port in found["ports"])
+    (volume,) = found["volumes"]
+    name, _, place = volume.partition(":")
+    assert name in compose["volumes"]
+    assert f"VOLUME {place}\n" in DOCKERFILE.read_text()
+    page = (
+        (ROOT / "docs/en/operations/containers.md").read_text().split("docker run ")[1].split("tessera\n")[0]
+    )
+    assert (found["init"], found["read_only"], found["cap_drop"]) == (True, True, ["ALL"])
+    assert all(option in page for option in ("--init", "--read-only", "--cap-drop ALL", "--tmpfs /tmp"))
