@@ -161,7 +161,12 @@ def a_key(environment: dict[str, str], folder: Path) -> str:
 @pytest.mark.slow
 def test_shell_of_postgresql_succeeds(machine: Machine, postgres: Postgres, tmp_path: Path) -> None:
     url = postgres.create("documented")
-    environment = {**machine.environment, "TESSERA_DATABASE_URL": url, "TESSERA_PEPPER": "p" * 40}
+    environment = {
+        **machine.environment,
+        "PATH": f"{postgres.programs}:{machine.environment['PATH']}",  # pg_dump of the server's version
+        "TESSERA_DATABASE_URL": url,
+        "TESSERA_PEPPER": "p" * 40,
+    }
     run_all("tessera accounts create kept --tier lite", environment, tmp_path)
     (tmp_path / "var/backups/tessera").mkdir(parents=True)
     assert len(OF_POSTGRES) == 3
