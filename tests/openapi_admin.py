@@ -298,10 +298,17 @@ def _of_query(query: type[Struct] | None) -> list[Json]:
     if query is None:
         return []
     _, made = msgspec.json.schema_components([query], ref_template=PLACE + "{name}")
-    found: list[Json] = []
-    for name, schema in made[query.__name__]["properties"].items():
-        kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
-        kept = {key: value for key, value in schema.items() if key != "anyOf" and value is not None}
-        kind: Json = {**kept, **(kinds[0] if kinds else {})}
-        found.append({"name": name, "in": "query", "description": PARAMETERS[name], "schema": kind})
-    return found
+    return [
+        {"name": name, "in": "query", "description": PARAMETERS[name], "schema": _of_text(schema)}
+        for name, schema in made[query.__name__]["properties"].items()
+    ]
+
+
+def _of_text(schema: Json) -> Json:
+    """A field as a query may have it: `null` is a text like any other, except where a number is expected."""
+    kept = {key: value for key, value in schema.items() if key not in ("anyOf", "default")}
+    kinds: list[Json] = schema.get("anyOf", [])
+    if any(kind.get("type") == "string" for kind in kinds):
+        return {**kept, "type": "string"}
+    default = {} if schema.get("default") is None else {"default": schema["default"]}
+    return {**kept, **({"anyOf": kinds} if kinds else {}), **default}
