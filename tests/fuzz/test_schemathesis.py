@@ -73,7 +73,7 @@ def admin(run_app: Callable[[ASGIApp], AbstractContextManager[int]], tmp_path: P
     ("n_examples", "phases", "n_cases"),
     [
         pytest.param(6, "examples,fuzzing", 20, id="some"),
-        pytest.param(400, "examples,coverage,fuzzing", 2000, id="many", marks=pytest.mark.full),
+        pytest.param(500, "examples,coverage,fuzzing", 2000, id="many", marks=pytest.mark.full),
     ],
 )
 def test_what_is_answered_is_what_the_document_says(

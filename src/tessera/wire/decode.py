@@ -164,13 +164,12 @@ def _stop(sent: wire.Request) -> tuple[str, ...]:
 
 
 def _max_output_tokens(sent: wire.Request) -> int | None:
-    for field in ("max_completion_tokens", "max_tokens"):
-        limit = _whole(getattr(sent, field))
+    limits = {field: _whole(getattr(sent, field)) for field in ("max_completion_tokens", "max_tokens")}
+    for field, limit in limits.items():
         if limit == 0:
             raise RequestError(f"Invalid '{field}': expected `int` >= 1.", param=field)
-        if limit not in (None, -1):  # -1 is what some clients send for no limit
-            return limit
-    return None
+    # -1 is what some clients send for no limit
+    return next((limit for limit in limits.values() if limit not in (None, -1)), None)
 
 
 def _sampling(sent: wire.Request) -> SamplingOptions:

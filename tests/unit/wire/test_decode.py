@@ -886,6 +886,7 @@ def test_minus_one_is_no_limit_of_its_own() -> None:
     assert request(max_completion_tokens=-1, max_tokens=5).max_output_tokens == 5
     assert request(max_completion_tokens=-1.0).max_output_tokens is None
     assert refusal(max_completion_tokens=0, max_tokens=5).param == "max_completion_tokens"
+    assert refusal(max_completion_tokens=7, max_tokens=0).param == "max_tokens"
 
 
 def test_thinking_in_the_words_of_dashscope() -> None:
