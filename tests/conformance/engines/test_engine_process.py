@@ -126,6 +126,9 @@ async def test_what_has_begun_fails_and_the_engine_comes_back(
     assert engine.process.n_restarts == 1
     assert cause in causes(caplog)[0]
     assert PRIVATE not in capfd.readouterr().err
+    assert engine.process.is_ready
+    await engine.process.aclose()
+    assert not engine.process.is_ready
 
 
 async def test_what_has_not_begun_is_answered_by_the_next_worker_in_its_order(

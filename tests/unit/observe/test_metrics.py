@@ -37,6 +37,13 @@ def test_the_engines_counts_are_shown_as_they_are_when_asked() -> None:
     assert shown["tessera_engine_restarts_total"] == 1
 
 
+def test_free_space_is_that_of_the_folder_and_absent_without_one(tmp_path: Path) -> None:
+    name = "tessera_disk_free_bytes"
+    assert samples(exposition(None, dict, spool_folder=tmp_path)())[name] > 0
+    assert name not in samples(exposition(None, dict, spool_folder=tmp_path / "none")())
+    assert name not in samples(exposition(None, dict)())
+
+
 def test_an_engine_that_says_nothing_shows_nothing() -> None:
     assert not any("engine" in name for name in samples(exposition(Metrics(), dict)()))
 
