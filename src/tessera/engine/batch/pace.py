@@ -32,7 +32,7 @@ _RISE, _FALL, _MOST = 0.5, 0.2, 2.0
 _USED = 0.9
 """How much of what fits is given to prompts: under a steady load the two parts are only roughly known."""
 
-_WITH_PROMPTS = 0.25
+WITH_PROMPTS = 0.25
 """The part of the target that a step with prompts may last. The whole of it is for many streams at once, not
 for one account's prompts: with half, an account that sends one prompt after the other doubled the longest
 gaps of others (benchmarks/neighbours.py).
@@ -74,7 +74,7 @@ class Pace:
         PROMPT_TOKENS_AT_LEAST, so that passes keep their number of rows for a while, or `most` if that is
         less.
         """
-        fitting = min(_USED * self._fitting(n_decoding, _WITH_PROMPTS * self._gap_s), most)
+        fitting = min(_USED * self._fitting(n_decoding, WITH_PROMPTS * self._gap_s), most)
         if fitting == most:
             return most
         n_rounded = int(fitting // PROMPT_TOKENS_AT_LEAST) * PROMPT_TOKENS_AT_LEAST
