@@ -171,6 +171,20 @@ class Metrics:
         return Histogram(f"tessera_{name}", about, labels, registry=self.registry, buckets=bounds)
 
 
+class ParentMetrics:
+    """What the parent process counts, whatever the number of API processes."""
+
+    def __init__(self) -> None:
+        about = "Thresholds of budgets that were crossed, in percent."
+        self.budget_warnings = Counter("tessera_budget_warnings", about, ["percent"], registry=None)
+        about = "Messages about budgets that the webhook did not take."
+        self.webhook_failures = Counter("tessera_budget_webhook_failures", about, registry=None)
+
+    def register(self, registry: CollectorRegistry) -> None:
+        registry.register(self.budget_warnings)
+        registry.register(self.webhook_failures)
+
+
 class EngineCounts(Collector):
     """The engines' own gauges and counters, read at every scrape."""
 
@@ -198,12 +212,16 @@ class EngineCounts(Collector):
 
 
 def exposition(
-    metrics: Metrics | None, engines: Callable[[], EngineReadings], shared: Path | None = None
+    metrics: Metrics | None,
+    engines: Callable[[], EngineReadings],
+    shared: Path | None = None,
+    parent: ParentMetrics | None = None,
 ) -> Callable[[], bytes]:
     """Returns a function that renders all metrics for Prometheus: those of this process, or those that
-    several processes wrote into `shared`, and the engines'.
+    several processes wrote into `shared`, the engines', and the parent's.
     """
     registry = metrics.registry if metrics and not shared else CollectorRegistry()
+    (parent or ParentMetrics()).register(registry)
     registry.register(EngineCounts(engines))
     if shared:
         MultiProcessCollector(registry, str(shared))

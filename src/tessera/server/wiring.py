@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from tessera.access.capacity import Capacity, reserve
 from tessera.access.keys import OPERATOR, KeyHasher, Keys
 from tessera.access.limits import Limiter, MemoryLimiter
+from tessera.access.spending import ReadSpent
 from tessera.access.stored_keys import StoredKeys
 from tessera.access.tiers import OPERATOR_TIER, Tiers, configured
 from tessera.access.watch import EVERY_S
@@ -22,31 +23,41 @@ from tessera.store.holders import Holders
 from tessera.usage.ledger import SqlLedger
 
 
-def wire_service(settings: Settings, catalog: Catalog, secret: bytes) -> Service:
-    """The service of one API process; `secret` is the pepper. Raises `StartupError`."""
+def wire_service(
+    settings: Settings, catalog: Catalog, secret: bytes, former_secret: bytes | None = None
+) -> Service:
+    """The service of one API process; `secret` is the pepper, `former_secret` the one before a rotation.
+    Raises `StartupError`.
+    """
     resources = AsyncExitStack()
     metrics = Metrics()
     named = tiers(settings)
     known = Keys(secret=secret)
-    if settings.api_key:
-        known.add(settings.api_key, OPERATOR, named[OPERATOR_TIER])
+    for api_key in filter(None, (settings.api_key, settings.previous_api_key)):
+        known.add(api_key, OPERATOR, named[OPERATOR_TIER])
     accounts = open_database(database_url(settings))
     resources.callback(accounts.dispose)
-    keys = StoredKeys(
-        known, KeyHasher(secret), Holders(accounts), named, metrics=metrics, fresh_s=settings.key_cache_s
-    )
+    hasher = KeyHasher(secret, former_secret)
+    holders = Holders(accounts, hasher.check_value)
+    keys = StoredKeys(known, hasher, holders, named, metrics=metrics, fresh_s=settings.key_cache_s)
     resources.push_async_callback(keys.aclose)
     # In a power cut the ledger's connections may lose the last commits: that makes commits much cheaper.
     usage = open_database(database_url(settings), survives_power_cut=False)
     resources.callback(usage.dispose)
-    ledger = SqlLedger(usage, spool_folder(settings), metrics, retention_days=settings.usage_retention_days)
+    ledger = SqlLedger(
+        usage,
+        spool_folder(settings),
+        metrics,
+        retention_days=settings.usage_retention_days,
+        tiers=named.names(),
+    )
     return Service(
         catalog=catalog,
         keys=keys,
         limits=limits(settings),
         capacities={model.id: capacity(settings, model) for model in catalog.models()},
         metrics=metrics,
-        limiter=limiter(settings, metrics),
+        limiter=limiter(settings, metrics, ledger.spent),
         ledger=ledger,
         traces=traces(settings, metrics),
         origins=settings.cors_origins,
@@ -97,10 +108,10 @@ def tiers(settings: Settings) -> Tiers:
     return configured(settings.tiers or {})
 
 
-def limiter(settings: Settings, metrics: Metrics) -> Limiter:
+def limiter(settings: Settings, metrics: Metrics, read_spent: ReadSpent) -> Limiter:
     """The limiter of one API process: all of them count in Redis, or each grants its share of the limits."""
     if settings.redis_url is None:
-        return MemoryLimiter(settings.workers)
+        return MemoryLimiter(settings.workers, read_spent=read_spent)
     try:
         from tessera.access.redis_limits import RedisLimiter
     except ModuleNotFoundError as error:
@@ -108,7 +119,7 @@ def limiter(settings: Settings, metrics: Metrics) -> Limiter:
             "TESSERA_REDIS_URL needs a library: pip install 'tessera-serve[redis]'."
         ) from error
     try:
-        return RedisLimiter(settings.redis_url, settings.workers, metrics)
+        return RedisLimiter(settings.redis_url, settings.workers, metrics, read_spent=read_spent)
     except ValueError as error:
         raise StartupError(
             "TESSERA_REDIS_URL, or an option in it, cannot be read. Give redis://host:6379/0, "
