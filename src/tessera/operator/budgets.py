@@ -81,7 +81,7 @@ def _budgets(store: Transaction, tiers: Tiers, named: str | None) -> Iterator[tu
     else:
         listed = [accounts.find(store, named)]
     now_s = time.time()
-    owned = keys.of_account(store, listed[0].id if len(listed) == 1 else None)
+    owned = keys.with_budgets(store, listed[0].id if len(listed) == 1 else None)
     of_keys: dict[str, list[Budget]] = {}
     for key in owned:
         if key.state(now_s) == "active":

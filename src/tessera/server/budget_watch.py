@@ -55,6 +55,7 @@ async def watching_budgets(
     try:
         yield
     finally:
+        watch.end()
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
 
@@ -77,6 +78,7 @@ class BudgetWatch:
         self._pauses_s = pauses_s
         self._reader = SpentReader()
         self._recorded: set[str] = set()
+        self._is_ending = False
         for percent in PERCENTS:
             metrics.budget_warnings.labels(str(percent))
 
@@ -92,6 +94,10 @@ class BudgetWatch:
             except Exception as error:  # a bug must not end this task
                 log(_logger, "error", "budgets not checked", error=type(error).__name__)
             await asyncio.sleep(EVERY_S)
+
+    def end(self) -> None:
+        """Sends no more messages."""
+        self._is_ending = True
 
     def check(self) -> None:
         """Records, logs and counts what was crossed since the last check. Raises `StoreUnavailable`."""
@@ -113,6 +119,8 @@ class BudgetWatch:
         with transaction(self._store) as store:
             due = budget_warnings.claim_due(store, clock_s(store), self._pause_s)
         for each in due:
+            if self._is_ending:  # the rest is due again later, for the next server
+                return
             try:
                 webhook.send(each.id, each.message)
             except WebhookFailed as error:

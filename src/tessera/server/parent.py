@@ -138,7 +138,7 @@ def _check_admin_key(settings: Settings) -> None:
         raise StartupError(
             "TESSERA_ADMIN_KEY is of no use without an admin listener: give it an --admin-port."
         )
-    if settings.admin_key == settings.api_key:
+    if settings.admin_key in (settings.api_key, settings.previous_api_key):
         raise StartupError("TESSERA_ADMIN_KEY and TESSERA_API_KEY are the same: clients would be admins.")
 
 

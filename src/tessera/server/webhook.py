@@ -12,7 +12,7 @@ from email.message import Message
 from typing import IO
 from urllib.error import URLError
 
-ANSWER_S = 10.0
+ANSWER_S = 5.0
 
 
 class WebhookFailed(Exception):

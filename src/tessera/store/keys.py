@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 
-from sqlalchemy import Connection, RowMapping, insert, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, insert, null, select
 from sqlalchemy import update as update_rows
 
 from tessera.core.budgets import BUDGETS, MAX_BUDGET_TOKENS
@@ -91,7 +91,16 @@ def find(connection: Connection, key_id: str, *, to_change: bool = False) -> Key
 
 def of_account(connection: Connection, account_id: str | None) -> list[Key]:
     """The account's keys, or all keys, in the order of their creation."""
-    query = select(KEYS).order_by(KEYS.c.created_s, KEYS.c.id)
+    return _all(connection, account_id)
+
+
+def with_budgets(connection: Connection, account_id: str | None) -> list[Key]:
+    """Those of them that have budgets of their own."""
+    return _all(connection, account_id, KEYS.c.budgets.is_not(null()))
+
+
+def _all(connection: Connection, account_id: str | None, *are_wanted: ColumnElement[bool]) -> list[Key]:
+    query = select(KEYS).where(*are_wanted).order_by(KEYS.c.created_s, KEYS.c.id)
     if account_id is not None:
         query = query.where(KEYS.c.account_id == account_id)
     return [key_of(row) for row in connection.execute(query).mappings()]

@@ -43,6 +43,7 @@ Insert: TypeAlias = postgresql.Insert | sqlite.Insert
 DEAD_AFTER_S = 60.0
 """An instance without a heartbeat for so long is dead; one whose files are not locked is dead already."""
 
+_MAX_NAMED = 1000
 _TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
 _OF_A_DAY = ("day", "account_id", "key_id", "model")
 _SUMMED = ("n_requests", "n_failed", *_TOKENS)
@@ -154,11 +155,15 @@ def add_up(connection: Connection, question: UsageQuestion) -> list[UsageSum]:
 def spent(
     connection: Connection, accounts: Collection[str], since: str, until: str
 ) -> list[tuple[str, str, Usage]]:
-    """What requests that have ended used from day to day, the last one excluded, by account and key."""
+    """What requests that have ended used from day to day, the last one excluded, by account and key: at least
+    of these accounts.
+    """
     kept = select(*(USAGE_DAILY.c[name] for name in (*_OF_A_DAY, *_SUMMED)))
     rows = union_all(_rows().where(USAGE.c.finish != OPEN), kept).subquery()
     sums = _summed(rows, rows.c.account_id, rows.c.key_id)
-    sums = sums.where(rows.c.account_id.in_(accounts), rows.c.day >= since, rows.c.day < until)
+    sums = sums.where(rows.c.day >= since, rows.c.day < until)
+    if len(accounts) <= _MAX_NAMED:  # a database takes only so many parameters
+        sums = sums.where(rows.c.account_id.in_(accounts))
     return [
         (row.account_id, row.key_id, Usage(*(int(getattr(row, name)) for name in _TOKENS)))
         for row in connection.execute(sums)
