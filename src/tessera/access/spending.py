@@ -45,6 +45,7 @@ class Spending:
 
     def __init__(self, day: str) -> None:
         self.read_s = -math.inf
+        self.reading: asyncio.Task[None] | None = None
         self._day = day
         self._read: Mapping[str, Spent] = {}
         self._since: dict[str, Spent] = {}
@@ -101,7 +102,6 @@ class Spendings:
         self._clock = clock
         self._calendar = calendar
         self._accounts: dict[str, Spending] = {}
-        self._reading: dict[str, asyncio.Task[None]] = {}
 
     async def of(self, account_id: str) -> Spending:
         """Waits only for the first reading of a day; later ones go on in the background."""
@@ -109,12 +109,10 @@ class Spendings:
         spending = self._accounts.setdefault(account_id, Spending(day))
         spending.move_to(day)
         if self._clock() - spending.read_s >= FRESH_S:
-            if account_id not in self._reading:
-                task = asyncio.create_task(self._read_again(account_id, spending, day))
-                self._reading[account_id] = task
-                task.add_done_callback(lambda _: self._reading.pop(account_id, None))
+            if spending.reading is None or spending.reading.done():
+                spending.reading = asyncio.create_task(self._read_again(account_id, spending, day))
             if spending.read_s == -math.inf:
-                await asyncio.shield(self._reading[account_id])
+                await asyncio.shield(spending.reading)
         return spending
 
     def count(self, account_id: str, key_id: str, day: str, used: Usage) -> None:
@@ -125,13 +123,15 @@ class Spendings:
     def forget_old(self) -> None:
         """Drops accounts without requests: they are read again when one comes."""
         oldest_s = self._clock() - FORGET_S
-        for account_id in [id for id, spending in self._accounts.items() if spending.read_s < oldest_s]:
-            del self._accounts[account_id]
+        for account_id, spending in list(self._accounts.items()):
+            if spending.read_s < oldest_s and (spending.reading is None or spending.reading.done()):
+                del self._accounts[account_id]
 
     async def aclose(self) -> None:
-        for task in self._reading.values():
+        tasks = [spending.reading for spending in self._accounts.values() if spending.reading]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._reading.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _read_again(self, account_id: str, spending: Spending, day: str) -> None:
         spending.begin_reading()

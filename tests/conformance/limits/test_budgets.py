@@ -3,7 +3,6 @@
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -188,7 +187,6 @@ def test_it_holds_after_a_restart(run: Run, redis_server: RedisServer) -> None:
         books.ended.append(("key_b", "2026-01-02", Usage(60, 0, 30, 0)))
         books.ended.append(("key_b", "2025-12-31", Usage(600, 0, 30, 0)))
         first = make(clock, books.read)
-        running = await admitted(first, who)
         await ends(books, await admitted(first, who), "key_a", day_of(clock()), Usage(10, 0, 0, 0))
         await refused(first, who)
         await first.aclose()
@@ -197,8 +195,6 @@ def test_it_holds_after_a_restart(run: Run, redis_server: RedisServer) -> None:
         second = make(clock, books.read)
         await refused(second, who)
         await second.aclose()
-        with suppress(Exception):
-            await running.withdraw()
 
     run(check)
 
