@@ -63,11 +63,11 @@ def create(
     terms: Terms,
     *,
     digest: bytes,
-    pepper: str,
     last4: str,
     by: str,
+    pepper: str | None = None,
 ) -> Key:
-    """`digest` is all that is stored of the secret, and `pepper` says what it was derived with. Raises
+    """`digest` is all that is stored of the secret, and `pepper` names what it was derived with. Raises
     `OperatorError` for invalid terms.
     """
     _check(terms)
