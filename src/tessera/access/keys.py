@@ -15,7 +15,7 @@ from typing import NewType, Protocol
 
 from tessera.access.tiers import DEFAULTS, OPERATOR_TIER, Tier
 from tessera.access.window import Rate
-from tessera.core.budgets import Budget
+from tessera.core.budgets import TokenBudget
 from tessera.core.chat import Caller
 from tessera.errors import AuthenticationError, InvalidApiKey
 
@@ -46,7 +46,7 @@ class Identity:
     rate: Rate
     caller: Caller
     models: frozenset[str] | None = None
-    budgets: tuple[Budget, ...] = ()
+    budgets: tuple[TokenBudget, ...] = ()
 
 
 class KeyRing(Protocol):

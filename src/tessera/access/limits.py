@@ -14,7 +14,7 @@ from typing import Literal, Protocol, TypeAlias
 from tessera.access.spending import ReadSpent, Spendings, nothing_spent
 from tessera.access.tiers import Tier
 from tessera.access.window import WINDOW_S, Rate, Standing, Window
-from tessera.core.budgets import Budget, resets_s
+from tessera.core.budgets import TokenBudget, resets_s
 from tessera.core.usage import DAY_S, NOTHING_USED, Usage, day_of
 
 CONCURRENCY_WAIT_S = 1
@@ -33,7 +33,7 @@ class Allowance:
     tier: Tier
     rate: Rate
     key_id: str = ""
-    budgets: tuple[Budget, ...] = ()
+    budgets: tuple[TokenBudget, ...] = ()
 
 
 @lru_cache(maxsize=1024)
@@ -55,10 +55,10 @@ class LimitRefusal:
     limit: Limit
     standing: Standing
     retry_after_s: int
-    budget: Budget | None = None
+    budget: TokenBudget | None = None
 
 
-def refused_by(budget: Budget, standing: Standing, now_s: float) -> LimitRefusal:
+def refused_by(budget: TokenBudget, standing: Standing, now_s: float) -> LimitRefusal:
     """The refusal of a budget that is used up until its next period begins; `now_s` is Unix time."""
     wait_s = max(1, math.ceil(resets_s(budget.period, now_s) - now_s))
     return LimitRefusal("budget", standing, wait_s, budget)
@@ -158,7 +158,7 @@ class MemoryLimiter:
             standing,
             n_choices,
             accepted_s=account.window.latest_s,
-            day=day_of(self._calendar()),
+            begun_s=self._calendar(),
         )
 
     async def standing(self, who: Allowance) -> Standing:
@@ -171,20 +171,21 @@ class MemoryLimiter:
     def leave(self, lease: "MemoryLease", account: _Account, used: Usage) -> None:
         """A lease of the account has ended."""
         account.n_running -= lease.n_choices
-        self._spend(account, lease.who, lease.day, used)
+        self._spend(account, lease.who, lease.begun_s, used)
 
     def withdraw(self, lease: "MemoryLease", account: _Account) -> Standing:
         """A lease of the account has ended, and its request is not counted any more."""
         account.n_running -= lease.n_choices
         return account.window.withdraw(lease.accepted_s, self._clock(), lease.who.rate)
 
-    def spend(self, who: Allowance, day: str, used: Usage) -> None:
-        """Counts what a request has used that began on that day, and held no lease here."""
-        self._spend(self._accounts.setdefault(who.account_id, _Account()), who, day, used)
+    def spend(self, who: Allowance, begun_s: float, used: Usage) -> None:
+        """Counts what a request has used that began at that Unix time, and held no lease here."""
+        self._spend(self._accounts.setdefault(who.account_id, _Account()), who, begun_s, used)
 
-    def _spend(self, account: _Account, who: Allowance, day: str, used: Usage) -> None:
+    def _spend(self, account: _Account, who: Allowance, begun_s: float, used: Usage) -> None:
         account.thinking_tokens = self._thought(account) + used.reasoning_tokens
-        self._spendings.count(who.account_id, who.key_id, day, used)
+        if spending := self._spendings.accounts.get(who.account_id):
+            spending.count(who.key_id, day_of(begun_s), used)
 
     @property
     def n_running(self) -> int:
@@ -216,7 +217,8 @@ class MemoryLimiter:
         if now_s < self._swept_s + WINDOW_S:
             return
         self._swept_s = now_s
-        self._spendings.forget_old()
+        if self._spendings.accounts:
+            self._spendings.forget_old()
         for account_id, account in list(self._accounts.items()):
             account.window.move_to(now_s)
             if account.window.idle and not account.n_running and not self._thought(account):
@@ -233,7 +235,7 @@ class MemoryLease:
     standing: Standing
     n_choices: int
     accepted_s: float
-    day: str
+    begun_s: float
 
     async def release(self, used: Usage = NOTHING_USED) -> None:
         account, self.account = self.account, None

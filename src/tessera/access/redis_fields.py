@@ -7,14 +7,14 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 
 from tessera.access.spending import FRESH_S
-from tessera.core.budgets import PERIODS, Budget, Counted, Spent, all_spent
+from tessera.core.budgets import PERIODS, Counted, Spent, TokenBudget, all_spent
 from tessera.core.usage import Usage
 
 _KEPT: tuple[Counted, ...] = ("prompt", "completion", "reasoning")
 _PARTS: Mapping[Counted, tuple[Counted, ...]] = {"total": ("prompt", "completion")}
 
 
-def budgets_asked(budgets: Iterable[Budget], day: str) -> str:
+def budgets_asked(budgets: Iterable[TokenBudget], day: str) -> str:
     """The budgets that a request has to keep to; '' if there are none."""
     asked = [{"fields": _fields_of(budget), "limit": budget.limit_tokens} for budget in budgets]
     return json.dumps({"day": day, "fresh_us": round(FRESH_S * 1e6), "budgets": asked}) if asked else ""
@@ -40,10 +40,10 @@ def fields_read(by_key: Mapping[str, Spent]) -> Iterator[str | int]:
                 yield from (f"{holder}:{period}:{part}", _count(used, part))
 
 
-_WHOLE = Budget("total_tokens_per_day", 0)
+_WHOLE = TokenBudget("total_tokens_per_day", 0)
 
 
-def _fields_of(budget: Budget) -> list[str]:
+def _fields_of(budget: TokenBudget) -> list[str]:
     parts = _PARTS.get(budget.counted, (budget.counted,))
     return [f"{budget.key_id or ''}:{budget.period}:{part}" for part in parts]
 

@@ -27,7 +27,7 @@ from tessera.access.redis_fields import budgets_asked, fields_read, usage_spent
 from tessera.access.redis_scripts import ADMIT, SETTLE, SPENT
 from tessera.access.spending import FRESH_S, RETRY_S, ReadSpent, nothing_spent, spent_or_none
 from tessera.access.window import Standing
-from tessera.core.budgets import Budget
+from tessera.core.budgets import TokenBudget
 from tessera.core.usage import NOTHING_USED, Usage, day_of
 from tessera.observe.metrics import Metrics
 
@@ -106,7 +106,7 @@ class RedisLimiter:
         self._held.setdefault(who.account_id, set()).update(leases)
         if self._renewing is None:
             self._renewing = asyncio.create_task(self._renew())
-        return RedisLease(self, who, leases, standing, day_of(self._now_s()))
+        return RedisLease(self, who, leases, standing, self._now_s())
 
     async def standing(self, who: Allowance) -> Standing:
         return await self._stand(who) or await self._local.standing(who)
@@ -145,10 +145,10 @@ class RedisLimiter:
 
     async def _spend(self, lease: "RedisLease", leases: Sequence[str], used: Usage) -> None:
         who = lease.who
-        spent = usage_spent(who.key_id, lease.day, used)
+        spent = usage_spent(who.key_id, day_of(lease.begun_s), used)
         asked = self._calls.ask(self._settle, who.account_id, used.reasoning_tokens, 0, spent, *leases)
         if await asked is None:
-            self._local.spend(who, lease.day, used)
+            self._local.spend(who, lease.begun_s, used)
 
     async def _read_spent(self, account_id: str, *, is_first: bool) -> None:
         """Reads what the account has spent. If that fails, it counts as nothing before the next attempt, or
@@ -172,7 +172,7 @@ class RedisLimiter:
         leases: Sequence[str] = ("",),
         *,
         thinks: bool,
-        budgets: Sequence[Budget] = (),
+        budgets: Sequence[TokenBudget] = (),
         without: Sequence[str] = ("",),
     ) -> list[int] | None:
         quota = who.tier.thinking_tokens_per_day if thinks else None
@@ -199,13 +199,13 @@ class RedisLimiter:
 
 @dataclass(slots=True)
 class RedisLease:
-    """A `Lease` that Redis counts. `leases` is empty when it has ended; it began on `day`."""
+    """A `Lease` that Redis counts. `leases` is empty when it has ended."""
 
     limiter: RedisLimiter
     who: Allowance
     leases: Sequence[str]
     standing: Standing
-    day: str
+    begun_s: float
 
     async def release(self, used: Usage = NOTHING_USED) -> None:
         leases, self.leases = self.leases, ()

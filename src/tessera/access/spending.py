@@ -11,7 +11,7 @@ import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TypeAlias
 
-from tessera.core.budgets import Budget, Spent, all_spent
+from tessera.core.budgets import Spent, TokenBudget, all_spent
 from tessera.core.usage import Usage, day_of
 from tessera.errors import StoreUnavailable
 from tessera.observe.logs import log
@@ -81,7 +81,7 @@ class Spending:
         for counts in (self._since, self._during):
             counts[key_id] = counts.get(key_id, Spent()) + Spent(today, this_month)
 
-    def used_up(self, budgets: Iterable[Budget], *, thinks: bool, n: int) -> Budget | None:
+    def used_up(self, budgets: Iterable[TokenBudget], *, thinks: bool, n: int) -> TokenBudget | None:
         """The first budget of which nothing is left for one of `n` processes."""
         for budget in budgets:
             if budget.counted == "reasoning" and not thinks:
@@ -94,19 +94,19 @@ class Spending:
 
 
 class Spendings:
-    """The spending of all accounts that have budgets."""
+    """The spending of the accounts that have budgets, by their ids. Of others, the ledger alone counts."""
 
     def __init__(self, read: ReadSpent, clock: Callable[[], float], calendar: Callable[[], float]) -> None:
         """`clock` returns monotonic seconds, `calendar` Unix time."""
         self._read = read
         self._clock = clock
         self._calendar = calendar
-        self._accounts: dict[str, Spending] = {}
+        self.accounts: dict[str, Spending] = {}
 
     async def of(self, account_id: str) -> Spending:
         """Waits only for the first reading of a day; later ones go on in the background."""
         day = day_of(self._calendar())
-        spending = self._accounts.setdefault(account_id, Spending(day))
+        spending = self.accounts.setdefault(account_id, Spending(day))
         spending.move_to(day)
         if self._clock() - spending.read_s >= FRESH_S:
             if spending.reading is None or spending.reading.done():
@@ -115,20 +115,15 @@ class Spendings:
                 await asyncio.shield(spending.reading)
         return spending
 
-    def count(self, account_id: str, key_id: str, day: str, used: Usage) -> None:
-        """Counts a request that has ended, if its account has budgets; else the ledger alone counts it."""
-        if spending := self._accounts.get(account_id):
-            spending.count(key_id, day, used)
-
     def forget_old(self) -> None:
         """Drops accounts without requests: they are read again when one comes."""
         oldest_s = self._clock() - FORGET_S
-        for account_id, spending in list(self._accounts.items()):
+        for account_id, spending in list(self.accounts.items()):
             if spending.read_s < oldest_s and (spending.reading is None or spending.reading.done()):
-                del self._accounts[account_id]
+                del self.accounts[account_id]
 
     async def aclose(self) -> None:
-        tasks = [spending.reading for spending in self._accounts.values() if spending.reading]
+        tasks = [spending.reading for spending in self.accounts.values() if spending.reading]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any, TypeAlias, cast
 
 from tessera.access.window import Rate
-from tessera.core.budgets import BUDGETS, MAX_BUDGET_TOKENS, Budget, budgets_of
+from tessera.core.budgets import BUDGETS, MAX_BUDGET_TOKENS, TokenBudget, budgets_of
 from tessera.errors import OperatorError, StartupError
 
 OPERATOR_TIER = "operator"
@@ -33,7 +33,7 @@ class Tier:
     thinking_tokens_per_day: int | None
     concurrency: int
     priority: int
-    budgets: tuple[Budget, ...] = ()
+    budgets: tuple[TokenBudget, ...] = ()
 
     @property
     def rate(self) -> Rate:

@@ -27,7 +27,7 @@ MAX_BUDGET_TOKENS = 10**15
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class TokenBudget:
     """At most `limit_tokens` in a period, for the requests of one key or, if `key_id` is None, of the whole
     account. `name` is one of `BUDGETS`.
     """
@@ -55,18 +55,18 @@ class Spent:
     def __add__(self, other: "Spent") -> "Spent":
         return Spent(self.day + other.day, self.month + other.month)
 
-    def tokens(self, budget: Budget) -> int:
+    def tokens(self, budget: TokenBudget) -> int:
         """The tokens that a budget counts."""
         used = self.day if budget.period == "day" else self.month
         return getattr(used, f"{budget.counted}_tokens")
 
 
-def budgets_of(limits: Mapping[str, int], key_id: str | None = None) -> tuple[Budget, ...]:
+def budgets_of(limits: Mapping[str, int], key_id: str | None = None) -> tuple[TokenBudget, ...]:
     """The budgets of a table of numbers by name; unknown names, perhaps of a newer version, are ignored."""
-    return tuple(Budget(name, tokens, key_id) for name, tokens in limits.items() if name in BUDGETS)
+    return tuple(TokenBudget(name, tokens, key_id) for name, tokens in limits.items() if name in BUDGETS)
 
 
-def all_spent(by_key: Mapping[str, Spent], budget: Budget) -> Spent:
+def all_spent(by_key: Mapping[str, Spent], budget: TokenBudget) -> Spent:
     """What the key of the budget, or all keys together, have spent."""
     if budget.key_id is not None:
         return by_key.get(budget.key_id, Spent())

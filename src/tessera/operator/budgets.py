@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tessera.access.keys import OPERATOR
 from tessera.access.tiers import OPERATOR_TIER, Tiers, limited
-from tessera.core.budgets import Budget, all_spent, budgets_of, period_of, resets_s
+from tessera.core.budgets import TokenBudget, all_spent, budgets_of, period_of, resets_s
 from tessera.core.usage import day_of
 from tessera.operator.rows import Row
 from tessera.store import accounts, keys
@@ -21,7 +21,7 @@ class BudgetStanding:
 
     account_id: str
     account: str
-    budget: Budget
+    budget: TokenBudget
     period: str
     used_tokens: int
     resets_s: float
@@ -71,7 +71,7 @@ def list_budgets(store: Transaction, tiers: Tiers, account: str | None) -> list[
     return [each.row() for each in standings(store, tiers, SpentReader(), account)]
 
 
-def _budgets(store: Transaction, tiers: Tiers, named: str | None) -> Iterator[tuple[Account, Budget]]:
+def _budgets(store: Transaction, tiers: Tiers, named: str | None) -> Iterator[tuple[Account, TokenBudget]]:
     """Those of the tiers, of accounts, and of keys that may be used."""
     operator = Account(OPERATOR, OPERATOR, OPERATOR_TIER, 0.0, None)
     if named == OPERATOR:
@@ -82,7 +82,7 @@ def _budgets(store: Transaction, tiers: Tiers, named: str | None) -> Iterator[tu
         listed = [accounts.find(store, named)]
     now_s = time.time()
     owned = keys.with_budgets(store, listed[0].id if len(listed) == 1 else None)
-    of_keys: dict[str, list[Budget]] = {}
+    of_keys: dict[str, list[TokenBudget]] = {}
     for key in owned:
         if key.state(now_s) == "active":
             of_keys.setdefault(key.account_id, []).extend(budgets_of(key.terms.budgets or {}, key.id))

@@ -32,13 +32,11 @@ def wire_service(
     resources = AsyncExitStack()
     metrics = Metrics()
     named = tiers(settings)
-    known = Keys(secret=secret)
-    for api_key in filter(None, (settings.api_key, settings.previous_api_key)):
-        known.add(api_key, OPERATOR, named[OPERATOR_TIER])
     accounts = open_database(database_url(settings))
     resources.callback(accounts.dispose)
     hasher = KeyHasher(secret, former_secret)
     holders = Holders(accounts, hasher.check_value)
+    known = configured_keys(settings, named, secret)
     keys = StoredKeys(known, hasher, holders, named, metrics=metrics, fresh_s=settings.key_cache_s)
     resources.push_async_callback(keys.aclose)
     # In a power cut the ledger's connections may lose the last commits: that makes commits much cheaper.
@@ -66,6 +64,14 @@ def wire_service(
         watch_s=min(EVERY_S, settings.key_cache_s / 4),
         resources=resources,
     )
+
+
+def configured_keys(settings: Settings, tiers: Tiers, secret: bytes) -> Keys:
+    """The operator's keys, which need no store."""
+    known = Keys(secret=secret)
+    for api_key in filter(None, (settings.api_key, settings.previous_api_key)):
+        known.add(api_key, OPERATOR, tiers[OPERATOR_TIER])
+    return known
 
 
 def limits(settings: Settings) -> HttpLimits:

@@ -19,7 +19,7 @@ from tests.waiting import wait_for
 from tessera.access.limits import MemoryLimiter
 from tessera.access.redis_limits import RedisLimiter
 from tessera.access.tiers import Tier
-from tessera.core.budgets import Budget
+from tessera.core.budgets import TokenBudget
 from tessera.engine.scripted.engine import saying
 from tessera.formats.qwen3 import QWEN3
 from tessera.observe.metrics import Metrics
@@ -136,7 +136,7 @@ def test_thinking_ends_with_the_day_s_tokens_and_direct_goes_on(serve: Callable[
 
 
 def test_a_budget_that_is_used_up_is_429_until_it_begins_anew(serve: Callable[..., Served]) -> None:
-    budgets = (Budget("completion_tokens_per_day", 5), Budget("total_tokens_per_month", 10**6))
+    budgets = (TokenBudget("completion_tokens_per_day", 5), TokenBudget("total_tokens_per_month", 10**6))
     served = serve(tier=replace(TINY, sustained_rpm=50, burst_rpm=50, budgets=budgets))
     assert [asked(served).status_code for _ in range(2)] == [200, 200]
     refused = asked(served)

@@ -18,7 +18,7 @@ from tessera.access.redis_limits import RedisLimiter
 from tessera.access.spending import FRESH_S, ReadSpent
 from tessera.access.tiers import DEFAULTS
 from tessera.access.window import Rate
-from tessera.core.budgets import BUDGETS, Budget, Spent
+from tessera.core.budgets import BUDGETS, Spent, TokenBudget
 from tessera.core.usage import DAY_S, Usage, day_of
 from tessera.errors import StoreUnavailable
 from tessera.observe.metrics import Metrics
@@ -49,7 +49,7 @@ class Books:
             spent[key] = spent.get(key, Spent()) + now
         return spent
 
-    def used(self, budget: Budget) -> int:
+    def used(self, budget: TokenBudget) -> int:
         today = day_of(self.clock())
         period = today if budget.period == "day" else today[:7]
         return sum(
@@ -89,7 +89,7 @@ def run(request: pytest.FixtureRequest, redis_server: RedisServer) -> Run:
     return one
 
 
-def allowance(*budgets: Budget, key: str = "key_a", account: str | None = None) -> Allowance:
+def allowance(*budgets: TokenBudget, key: str = "key_a", account: str | None = None) -> Allowance:
     return Allowance(account or f"acc_{secrets.token_hex(6)}", TIER, RATE, key, budgets)
 
 
@@ -131,11 +131,11 @@ def test_a_request_is_admitted_while_something_is_left_of_every_budget(
 
     async def check(make: Make, clock: Clock, books: Books) -> None:
         limiter, account = make(clock, books.read), f"acc_{secrets.token_hex(6)}"
-        budgets = [Budget(name, tokens) for name, tokens in of_account.items()]
+        budgets = [TokenBudget(name, tokens) for name, tokens in of_account.items()]
         running: list[tuple[Lease, str, str, Usage]] = []
         for gap, key, thinks, used, n_ending in steps:
             clock.now_s += gap
-            own = [Budget(name, tokens, key) for name, tokens in of_key.items() if key == "key_a"]
+            own = [TokenBudget(name, tokens, key) for name, tokens in of_key.items() if key == "key_a"]
             who = allowance(*budgets, *own, key=key, account=account)
             decided = await limiter.admit(who, thinks=thinks)
             await asyncio.sleep(0)  # a reading that was begun has what has ended by now, and nothing later
@@ -164,12 +164,12 @@ def test_a_request_is_admitted_while_something_is_left_of_every_budget(
 )
 def test_a_budget_begins_anew_with_its_next_period(run: Run, name: str, next_period: datetime) -> None:
     async def check(make: Make, clock: Clock, books: Books) -> None:
-        limiter, who = make(clock, books.read), allowance(Budget(name, 100))
+        limiter, who = make(clock, books.read), allowance(TokenBudget(name, 100))
         late = await admitted(limiter, who)
         await ends(books, await admitted(limiter, who), "key_a", day_of(clock()), Usage(0, 0, 99, 0))
         await ends(books, await admitted(limiter, who), "key_a", day_of(clock()), Usage(0, 0, 99, 0))
         refusal = await refused(limiter, who)
-        assert refusal.budget == Budget(name, 100)
+        assert refusal.budget == TokenBudget(name, 100)
         assert refusal.retry_after_s == next_period.timestamp() - clock()
         clock.now_s = next_period.timestamp() - 1
         assert (await refused(limiter, who)).retry_after_s == 1
@@ -183,7 +183,7 @@ def test_a_budget_begins_anew_with_its_next_period(run: Run, name: str, next_per
 
 def test_it_holds_after_a_restart(run: Run, redis_server: RedisServer) -> None:
     async def check(make: Make, clock: Clock, books: Books) -> None:
-        who = allowance(Budget("total_tokens_per_month", 100))
+        who = allowance(TokenBudget("total_tokens_per_month", 100))
         books.ended.append(("key_b", "2026-01-02", Usage(60, 0, 30, 0)))
         books.ended.append(("key_b", "2025-12-31", Usage(600, 0, 30, 0)))
         first = make(clock, books.read)
@@ -202,7 +202,10 @@ def test_it_holds_after_a_restart(run: Run, redis_server: RedisServer) -> None:
 def test_keys_have_budgets_beside_that_of_their_account(run: Run) -> None:
     async def check(make: Make, clock: Clock, books: Books) -> None:
         limiter, account = make(clock, books.read), f"acc_{secrets.token_hex(6)}"
-        whole, own = Budget("prompt_tokens_per_day", 100), Budget("prompt_tokens_per_day", 10, "key_a")
+        whole, own = (
+            TokenBudget("prompt_tokens_per_day", 100),
+            TokenBudget("prompt_tokens_per_day", 10, "key_a"),
+        )
         a = allowance(whole, own, account=account)
         b = allowance(whole, key="key_b", account=account)
         other = allowance(whole)
@@ -219,7 +222,7 @@ def test_keys_have_budgets_beside_that_of_their_account(run: Run) -> None:
 
 def test_reasoning_that_is_used_up_refuses_only_what_thinks(run: Run) -> None:
     async def check(make: Make, clock: Clock, books: Books) -> None:
-        limiter, who = make(clock, books.read), allowance(Budget("reasoning_tokens_per_month", 5))
+        limiter, who = make(clock, books.read), allowance(TokenBudget("reasoning_tokens_per_month", 5))
         lease = await admitted(limiter, who, thinks=True)
         await ends(books, lease, "key_a", day_of(clock()), Usage(1, 0, 9, 5))
         await (await admitted(limiter, who)).release()
@@ -234,7 +237,7 @@ def test_a_budget_that_is_set_while_requests_run_counts_what_was_used_before(run
         limiter, account = make(clock, books.read), f"acc_{secrets.token_hex(6)}"
         free, capped = (
             allowance(account=account),
-            allowance(Budget("total_tokens_per_day", 50), account=account),
+            allowance(TokenBudget("total_tokens_per_day", 50), account=account),
         )
         await ends(books, await admitted(limiter, free), "key_a", day_of(clock()), Usage(20, 0, 20, 0))
         running = await admitted(limiter, free)
@@ -242,7 +245,7 @@ def test_a_budget_that_is_set_while_requests_run_counts_what_was_used_before(run
         await ends(books, running, "key_a", day_of(clock()), Usage(5, 0, 5, 0))
         await refused(limiter, capped)
         await (
-            await admitted(limiter, replace(free, budgets=(Budget("total_tokens_per_day", 51),)))
+            await admitted(limiter, replace(free, budgets=(TokenBudget("total_tokens_per_day", 51),)))
         ).release()
         await limiter.aclose()
 
@@ -251,7 +254,7 @@ def test_a_budget_that_is_set_while_requests_run_counts_what_was_used_before(run
 
 def test_while_the_ledger_is_away_it_counts_by_itself_and_reads_it_again_later(run: Run) -> None:
     async def check(make: Make, clock: Clock, books: Books) -> None:
-        limiter, who = make(clock, books.read), allowance(Budget("total_tokens_per_day", 50))
+        limiter, who = make(clock, books.read), allowance(TokenBudget("total_tokens_per_day", 50))
         books.ended.append(("key_a", day_of(clock()), Usage(45, 0, 0, 0)))
         books.is_away = True
         await (await admitted(limiter, who)).release(Usage(49, 0, 0, 0))
@@ -276,7 +279,7 @@ def test_while_the_ledger_is_away_it_counts_by_itself_and_reads_it_again_later(r
 
 def test_it_is_read_once_a_minute_however_many_ask(run: Run) -> None:
     async def check(make: Make, clock: Clock, books: Books) -> None:
-        limiter, who = make(clock, books.read), allowance(Budget("total_tokens_per_day", 50))
+        limiter, who = make(clock, books.read), allowance(TokenBudget("total_tokens_per_day", 50))
         await (await admitted(limiter, who)).release()
         before = books.n_readings
         for _ in range(3):
@@ -295,7 +298,7 @@ def test_processes_without_redis_use_no_more_than_is_left(n: int) -> None:
     async def check() -> None:
         clock = Clock()
         books = Books(clock)
-        who = allowance(Budget("total_tokens_per_day", 200))
+        who = allowance(TokenBudget("total_tokens_per_day", 200))
         limiters = [MemoryLimiter(n, clock, clock, books.read) for _ in range(n)]
         books.ended.append(("key_a", day_of(clock()), Usage(100, 0, 0, 0)))
         for _ in range(10):
@@ -316,7 +319,7 @@ def test_processes_with_redis_use_it_together(redis_server: RedisServer) -> None
     async def check() -> None:
         clock = Clock()
         books = Books(clock)
-        who = allowance(Budget("total_tokens_per_day", 100))
+        who = allowance(TokenBudget("total_tokens_per_day", 100))
         limiters = [
             RedisLimiter(redis_server.url, 4, Metrics(), answer_s=60, read_spent=books.read) for _ in range(4)
         ]

@@ -2,7 +2,7 @@ import pytest
 
 from tessera.access.tiers import DEFAULTS, FIELDS, Tier, configured, limited
 from tessera.access.window import Rate
-from tessera.core.budgets import Budget
+from tessera.core.budgets import TokenBudget
 from tessera.errors import OperatorError, StartupError
 
 WHOLE: dict[str, int | str] = {
@@ -68,9 +68,12 @@ def test_all_that_is_wrong_is_named_at_once() -> None:
 def test_budgets_of_tiers_are_changed_one_by_one() -> None:
     budgets: dict[str, int | str] = {"total_tokens_per_day": 5, "prompt_tokens_per_month": 7}
     tier = configured({"tiny": {**WHOLE, **budgets}})["tiny"]
-    assert tier.budgets == (Budget("total_tokens_per_day", 5), Budget("prompt_tokens_per_month", 7))
+    assert tier.budgets == (TokenBudget("total_tokens_per_day", 5), TokenBudget("prompt_tokens_per_month", 7))
     own = limited(tier, {"total_tokens_per_day": "unlimited", "reasoning_tokens_per_day": 0})
-    assert own.budgets == (Budget("prompt_tokens_per_month", 7), Budget("reasoning_tokens_per_day", 0))
+    assert own.budgets == (
+        TokenBudget("prompt_tokens_per_month", 7),
+        TokenBudget("reasoning_tokens_per_day", 0),
+    )
 
 
 def test_limits_of_an_account_are_over_those_of_its_tier() -> None:

@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tessera.core.budgets import BUDGETS, Budget, Spent, all_spent, budgets_of, resets_s
+from tessera.core.budgets import BUDGETS, Spent, TokenBudget, all_spent, budgets_of, resets_s
 from tessera.core.usage import Usage
 
 
@@ -29,7 +29,7 @@ def test_each_budget_counts_what_its_name_says() -> None:
         "a": Spent(Usage(1, 0, 20, 10), Usage(100, 0, 2000, 1000)),
         "b": Spent(Usage(1, 0, 20, 10), Usage(100, 0, 2000, 1000)),
     }
-    counts = {name: all_spent(by_key, Budget(name, 0)).tokens(Budget(name, 0)) for name in BUDGETS}
+    counts = {name: all_spent(by_key, TokenBudget(name, 0)).tokens(TokenBudget(name, 0)) for name in BUDGETS}
     assert counts == {
         "total_tokens_per_day": 42,
         "prompt_tokens_per_day": 2,
@@ -40,12 +40,12 @@ def test_each_budget_counts_what_its_name_says() -> None:
         "completion_tokens_per_month": 4000,
         "reasoning_tokens_per_month": 2000,
     }
-    own = Budget("prompt_tokens_per_day", 0, "a")
+    own = TokenBudget("prompt_tokens_per_day", 0, "a")
     assert all_spent(by_key, own).tokens(own) == 1
     assert all_spent({}, own).tokens(own) == 0
 
 
 def test_budgets_of_a_newer_version_are_ignored() -> None:
     assert budgets_of({"total_tokens_per_day": 3, "joules_per_day": 4}, "k") == (
-        Budget("total_tokens_per_day", 3, "k"),
+        TokenBudget("total_tokens_per_day", 3, "k"),
     )
