@@ -52,7 +52,7 @@ def standings(
     """Of one account by its name or id, or of all. Raises `NotThere`."""
     now_s = time.time()
     found = [*_budgets(store, tiers, account)]
-    spent = reader.read(store, {account.id for account, _ in found}, now_s) if found else {}
+    spent = reader.read(store, {account.id for account, _ in found}, now_s)
     return [
         BudgetStanding(
             owner.id,

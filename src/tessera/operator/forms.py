@@ -172,12 +172,12 @@ def read_groups(asked: str, param: str = "by") -> tuple[GroupBy, ...]:
     """Read the names of groups; raises `OperatorError`."""
     names = [name.strip() for name in asked.split(",")]
     known: tuple[GroupBy, ...] = get_args(GroupBy)
-    groups = tuple(group for name in dict.fromkeys(names) for group in known if group == name)
+    groups: list[GroupBy] = [group for name in dict.fromkeys(names) for group in known if group == name]
     if len(groups) != len(names):
         raise OperatorError(
             f"{param} is {asked[:50]!r}: send one or more of {', '.join(known)}.", param=param
         )
-    return groups
+    return tuple(groups)
 
 
 def merged(before: Mapping[str, V], changes: Mapping[str, V | None]) -> dict[str, V]:

@@ -27,8 +27,8 @@ from tessera.usage.spent import SpentReader
 
 EVERY_S = 5.0
 PERCENTS = (80, 100)
-PAUSES_S = (5.0, 30.0, 120.0, 600.0, 1800.0, 3600.0)
-"""Between the attempts to send a message; after the last one it is given up."""
+PAUSES_S = (10.0, 30.0, 120.0, 600.0, 1800.0, 3600.0)
+"""Between the attempts to send a message, each longer than an attempt; after the last one it is given up."""
 
 _KEPT_S = 62 * DAY_S
 
@@ -116,18 +116,18 @@ class BudgetWatch:
 
     def deliver(self, webhook: Webhook) -> None:
         """Sends the messages that are due. Raises `StoreUnavailable`."""
-        with transaction(self._store) as store:
-            due = budget_warnings.claim_due(store, clock_s(store), self._pause_s)
-        for each in due:
-            if self._is_ending:  # the rest is due again later, for the next server
+        while not self._is_ending:
+            with transaction(self._store) as store:
+                due = budget_warnings.claim_due(store, clock_s(store), self._pause_s)
+            if due is None:
                 return
             try:
-                webhook.send(each.id, each.message)
+                webhook.send(due.id, due.message)
             except WebhookFailed as error:
-                self._failed(each, error)
+                self._failed(due, error)
                 continue
             with transaction(self._store) as store:
-                budget_warnings.set_delivered(store, each.id)
+                budget_warnings.set_delivered(store, due.id)
 
     def _record(self, crossed: dict[str, tuple[BudgetStanding, int]]) -> None:
         first: list[tuple[BudgetStanding, int]] = []

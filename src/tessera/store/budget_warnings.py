@@ -9,12 +9,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 from tessera.store.database import locked
 from tessera.store.tables import BUDGET_WARNINGS
 
-_AT_ONCE = 20
-
 
 @dataclass(frozen=True, slots=True)
 class DueMessage:
-    """A message that is to be sent now, for the `n_attempts`-th time. No other server sends it meanwhile."""
+    """A message that is to be sent now, for the `n_attempts`-th time."""
 
     id: str
     message: Mapping[str, object]
@@ -46,21 +44,21 @@ def record(
 
 def claim_due(
     connection: Connection, now_s: float, pause_s: Callable[[int], float | None]
-) -> list[DueMessage]:
-    """Messages that are due. Each is due again after `pause_s` of its number of attempts, for the case that
-    this one fails; None makes it the last one.
+) -> DueMessage | None:
+    """A message that is due, if there is one. No other server sends it before `pause_s` of its number of
+    attempts has passed; then it is due again, unless it was delivered. None makes this attempt the last one.
     """
     is_due = BUDGET_WARNINGS.c.next_attempt_s <= now_s
-    oldest = select(BUDGET_WARNINGS).where(is_due).order_by(BUDGET_WARNINGS.c.next_attempt_s).limit(_AT_ONCE)
-    due: list[DueMessage] = []
-    for row in connection.execute(locked(connection, oldest)).mappings().all():
-        n_attempts = row["n_attempts"] + 1
-        wait_s = pause_s(n_attempts)
-        changed = update(BUDGET_WARNINGS).where(BUDGET_WARNINGS.c.id == row["id"])
-        next_s = None if wait_s is None else now_s + wait_s
-        connection.execute(changed.values(n_attempts=n_attempts, next_attempt_s=next_s))
-        due.append(DueMessage(row["id"], row["message"], n_attempts))
-    return due
+    oldest = select(BUDGET_WARNINGS).where(is_due).order_by(BUDGET_WARNINGS.c.next_attempt_s).limit(1)
+    row = connection.execute(locked(connection, oldest)).mappings().first()
+    if row is None:
+        return None
+    n_attempts = row["n_attempts"] + 1
+    wait_s = pause_s(n_attempts)
+    changed = update(BUDGET_WARNINGS).where(BUDGET_WARNINGS.c.id == row["id"])
+    next_s = None if wait_s is None else now_s + wait_s
+    connection.execute(changed.values(n_attempts=n_attempts, next_attempt_s=next_s))
+    return DueMessage(row["id"], row["message"], n_attempts)
 
 
 def set_delivered(connection: Connection, id: str) -> None:

@@ -28,6 +28,8 @@ class SpentReader:
         self, connection: Transaction, accounts: Collection[str], now_s: float
     ) -> Mapping[str, Mapping[str, Spent]]:
         """What each account has spent by the ids of its keys, in the day and the month (UTC) of `now_s`."""
+        if not accounts:
+            return {}
         today = day_of(now_s)
         first = today[:8] + "01"
         yesterday = max(first, (date.fromisoformat(today) - timedelta(days=1)).isoformat())
