@@ -39,16 +39,7 @@ def wire_service(
     known = configured_keys(settings, named, secret)
     keys = StoredKeys(known, hasher, holders, named, metrics=metrics, fresh_s=settings.key_cache_s)
     resources.push_async_callback(keys.aclose)
-    # In a power cut the ledger's connections may lose the last commits: that makes commits much cheaper.
-    usage = open_database(database_url(settings), survives_power_cut=False)
-    resources.callback(usage.dispose)
-    ledger = SqlLedger(
-        usage,
-        spool_folder(settings),
-        metrics,
-        retention_days=settings.usage_retention_days,
-        tiers=named.names(),
-    )
+    ledger = _ledger(settings, metrics, named, resources)
     return Service(
         catalog=catalog,
         keys=keys,
@@ -63,6 +54,19 @@ def wire_service(
         # A key in use is read again after half of its cache time, so a change is seen within all of it.
         watch_s=min(EVERY_S, settings.key_cache_s / 4),
         resources=resources,
+    )
+
+
+def _ledger(settings: Settings, metrics: Metrics, tiers: Tiers, resources: AsyncExitStack) -> SqlLedger:
+    # In a power cut the ledger's connections may lose the last commits: that makes commits much cheaper.
+    usage = open_database(database_url(settings), survives_power_cut=False)
+    resources.callback(usage.dispose)
+    return SqlLedger(
+        usage,
+        spool_folder(settings),
+        metrics,
+        retention_days=settings.usage_retention_days,
+        tiers=tiers.names(),
     )
 
 
