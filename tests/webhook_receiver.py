@@ -43,7 +43,7 @@ def receiving(n_refusals: int = 0, status: int = 500) -> Iterator[Receiver]:
             self.send_header("Location", "/elsewhere")
             self.end_headers()
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:
             pass
 
     with HTTPServer(("127.0.0.1", 0), Answering) as server:

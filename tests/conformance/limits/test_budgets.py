@@ -82,11 +82,11 @@ def run(request: pytest.FixtureRequest, redis_server: RedisServer) -> Run:
         micros = lambda: round(clock() * 1e6)  # noqa: E731
         return RedisLimiter(redis_server.url, 1, Metrics(), answer_s=60, clock=micros, read_spent=read)
 
-    def one(check: Check) -> None:
+    async def one(check: Check) -> None:
         clock = Clock()
-        asyncio.run(check(make, clock, Books(clock)))
+        await check(make, clock, Books(clock))
 
-    return one
+    return lambda check: asyncio.run(one(check))
 
 
 def allowance(*budgets: TokenBudget, key: str = "key_a", account: str | None = None) -> Allowance:
