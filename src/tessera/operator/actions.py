@@ -140,7 +140,7 @@ def _account_id(store: Transaction, name_or_id: str) -> str:
     try:
         return accounts.find(store, name_or_id).id
     except NotThere:
-        if audit.was_deleted(store, name_or_id):
+        if accounts.can_be_name(name_or_id) and audit.was_deleted(store, name_or_id):
             return name_or_id
         raise
 

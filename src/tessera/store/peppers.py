@@ -11,6 +11,7 @@ from sqlalchemy import Connection, func, insert, inspect, select, update
 
 from tessera.errors import StartupError
 from tessera.store import audit
+from tessera.store.database import locked
 from tessera.store.tables import KEYS, PEPPERS
 
 _LOST = (
@@ -71,6 +72,9 @@ def adopt(
     """Records the pepper: the first one as soon as there are keys, or if it `is_needed` for one; and the
     successor of `former`. Raises `StartupError` as `require` does.
     """
+    if latest(connection) == check_value:
+        return
+    _lock(connection)
     require(connection, check_value, former)
     before = latest(connection)
     if before is None:
@@ -102,6 +106,14 @@ def keys_of_former(connection: Connection) -> int:
         return 0
     is_left = KEYS.c.revoked_s.is_(None), KEYS.c.pepper != id_of(used)
     return connection.scalar(select(func.count()).select_from(KEYS).where(*is_left)) or 0
+
+
+def _lock(connection: Connection) -> None:
+    """Until the transaction has ended, no other one records a pepper."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("LOCK TABLE peppers IN SHARE ROW EXCLUSIVE MODE")
+    else:
+        locked(connection, select(PEPPERS))
 
 
 def _record(connection: Connection, check_value: bytes) -> None:
