@@ -21,7 +21,7 @@ from tessera.observe.metrics import ParentMetrics, exposition
 from tessera.operator import actions
 from tessera.operator.budgets import list_budgets
 from tessera.operator.forms import AccountChanges, KeyChanges, NewAccount, NewKey
-from tessera.server.budget_watch import PAUSES_S, BudgetWatch
+from tessera.server.budget_watch import BudgetWatch
 from tessera.server.webhook import Webhook, WebhookFailed
 from tessera.store import usage
 from tessera.store.budget_warnings import claim_due
@@ -117,7 +117,7 @@ def test_each_crossing_is_sent_once_by_whichever_server_sees_it(
     opened: Database, capped: tuple[str, str]
 ) -> None:
     account, key = capped
-    with watching(opened, n=3, pauses_s=PAUSES_S) as (receiver, servers):
+    with watching(opened, n=3, pauses_s=[86_400.0]) as (receiver, servers):
         for number, n_tokens in enumerate((79, 1, 19, 1, 50)):
             use(opened, account, key, n_tokens, number)
             for _ in range(2):
