@@ -38,8 +38,8 @@ def record(
         "n_attempts": 0,
         "next_attempt_s": at_s if is_sent else None,
     }
-    statement = dialect.insert(BUDGET_WARNINGS).values(**row).on_conflict_do_nothing()
-    return connection.execute(statement).rowcount == 1
+    insert = dialect.insert(BUDGET_WARNINGS).values(**row).on_conflict_do_nothing()
+    return connection.scalar(insert.returning(BUDGET_WARNINGS.c.id)) is not None
 
 
 def claim_due(
