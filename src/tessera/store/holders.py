@@ -42,7 +42,7 @@ class Holders:
                 connection.execute(update(KEYS).where(KEYS.c.digest == former).values(**moved))
                 return _find(connection, digest)
             # With the wrong pepper every key is unknown, which says nothing about the key.
-            if self._check_value not in (None, peppers.latest(connection) or self._check_value):
+            if self._check_value and peppers.latest(connection) not in (None, self._check_value):
                 failure = StoreUnavailable("The store's keys cannot be verified now. Send the request again.")
                 failure.reason = "the pepper is not the one that the keys of this store were made with"
                 raise failure
