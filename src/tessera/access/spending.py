@@ -13,7 +13,6 @@ from typing import TypeAlias
 
 from tessera.core.budgets import Spent, TokenBudget, all_spent
 from tessera.core.usage import Usage, day_of
-from tessera.errors import StoreUnavailable
 from tessera.observe.logs import log
 
 FRESH_S = 60.0
@@ -35,8 +34,9 @@ async def spent_or_none(read: ReadSpent, account_id: str) -> Mapping[str, Spent]
     """What the account has spent; None, and a line in the log, if that cannot be read now."""
     try:
         return await read(account_id)
-    except StoreUnavailable:
-        log(_logger, "warning", "usage cannot be read: budgets count without it")
+    except Exception as error:  # of any class: no request fails because of it
+        reason = type(error).__name__
+        log(_logger, "warning", "usage cannot be read: budgets count without it", reason=reason)
         return None
 
 
