@@ -17,7 +17,7 @@
     │   └── InvalidApiKey            401  invalid_request_error / invalid_api_key
     ├── PermissionDenied        403  permission_error
     ├── LimitExceeded           429  rate_limit_error
-    │   └── RateLimited · TooManyConcurrent (TooManyChoices) · QuotaExhausted · TooManyBytes
+    │   └── RateLimited · TooManyConcurrent (TooManyChoices) · QuotaExhausted · BudgetExhausted · TooManyBytes
     ├── StoreUnavailable        503  api_error
     ├── EngineError             502  api_error
     │   ├── GenerationFailed         502  api_error
@@ -198,6 +198,12 @@ class QuotaExhausted(LimitExceeded):
     """The day's reasoning tokens are used up: use direct mode, or wait until tomorrow."""
 
     default_code = "thinking_quota_exceeded"
+
+
+class BudgetExhausted(LimitExceeded):
+    """A budget of tokens of the account or the key is used up: wait until its next day or month begins."""
+
+    default_code = "quota_exceeded"
 
 
 class StoreUnavailable(TesseraError):

@@ -55,6 +55,12 @@ class Settings:
         "A valid API key. Without one, a key is generated at every start and printed once.",
         secret=True,
     )
+    previous_api_key: str | None = setting(
+        None,
+        KEY,
+        "The former API key, which stays valid while clients change to the new one.",
+        secret=True,
+    )
     database_url: str | None = setting(
         None,
         URL,
@@ -65,6 +71,12 @@ class Settings:
         None,
         PEPPER,
         "Secret for the HMAC of keys; without it, a file beside the SQLite store, which is created once.",
+        secret=True,
+    )
+    previous_pepper: str | None = setting(
+        None,
+        PEPPER,
+        "The pepper before a rotation, while keys that were made with it are still valid.",
         secret=True,
     )
     key_cache_s: float = setting(
@@ -215,6 +227,15 @@ class Settings:
         90,
         integer(1, 36_500),
         "Days for which the usage of each request is kept; after that, only sums by day.",
+    )
+    budget_webhook_url: str | None = setting(
+        None, HTTP_URL, "Where warnings of budgets are sent, at 80 and at 100 percent: see Budgets."
+    )
+    budget_webhook_secret: str | None = setting(
+        None,
+        ADMIN_KEY,
+        "Secret for the signatures of these messages; they need one.",
+        secret=True,
     )
     otlp_endpoint: str | None = setting(
         None,

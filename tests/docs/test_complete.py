@@ -164,7 +164,7 @@ def test_every_command_is_in_the_operations_page(language: str) -> None:
 def test_every_metric_is_in_the_monitoring_page(language: str) -> None:
     counts = dict.fromkeys([key for key, _, _ in (*metrics.ENGINE_GAUGES, *metrics.ENGINE_COUNTERS)], 1)
     counts |= {"blocks_used": 1, "blocks_total": 2}
-    shown = metrics.exposition(metrics.Metrics(), lambda: {"m": counts}, spool_folder=DOCS)()
+    shown = metrics.exposition(metrics.Metrics(), lambda: {"m": counts}, parent=metrics.ParentMetrics(DOCS))()
     names = {
         family.name + ("_total" if family.type == "counter" else "")
         for family in text_string_to_metric_families(shown.decode())

@@ -45,7 +45,7 @@ def ask(port: int, method: str, path: str, key: str | None) -> httpx2.Response:
 def test_vLLMs_open_routes_every_admin_route_needs_the_key(store: Database, run_app: Run) -> None:
     app = made(store, KEY)
     routes = [route for route in app.routes if isinstance(route, Route)]
-    assert len(routes) == len(app.routes) == 9
+    assert len(routes) == len(app.routes) == 10
     with run_app(app) as port:
         for path in [*(route.path.replace("{named}", "x") for route in routes), "/admin", "/x", "/metrics/"]:
             for method in ("GET", "POST", "PATCH", "DELETE", "OPTIONS", "HEAD"):

@@ -135,7 +135,16 @@ def test_a_wrong_key_is_not_shown() -> None:
 def test_the_table_names_every_setting_once() -> None:
     assert [row.name for row in ROWS] == [field.name for field in fields(Settings)]
     secret = [row.name for row in ROWS if row.secret]
-    assert secret == ["api_key", "database_url", "pepper", "redis_url", "admin_key"]
+    assert secret == [
+        "api_key",
+        "previous_api_key",
+        "database_url",
+        "pepper",
+        "previous_pepper",
+        "redis_url",
+        "admin_key",
+        "budget_webhook_secret",
+    ]
     assert load({}, {"TESSERA_API_KEY": KEY}).api_key == KEY
 
 

@@ -15,6 +15,7 @@ from typing import NewType, Protocol
 
 from tessera.access.tiers import DEFAULTS, OPERATOR_TIER, Tier
 from tessera.access.window import Rate
+from tessera.core.budgets import TokenBudget
 from tessera.core.chat import Caller
 from tessera.errors import AuthenticationError, InvalidApiKey
 
@@ -33,8 +34,9 @@ OPERATOR = AccountId("operator")
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whose key it is, and what it may use. `last4` is all of the key that may be shown or logged. `rate` is
-    the tier's, or that of the key's own burst; `models` None allows all of them.
+    """Whose key it is, and what it may use. `last4` is all of the key that may be shown or logged. `tier` has
+    the account's own limits; `rate` is the tier's, or that of the key's own burst; `models` None allows all.
+    `budgets` are those of the account and those of the key.
     """
 
     account: AccountId
@@ -44,6 +46,7 @@ class Identity:
     rate: Rate
     caller: Caller
     models: frozenset[str] | None = None
+    budgets: tuple[TokenBudget, ...] = ()
 
 
 class KeyRing(Protocol):
@@ -91,15 +94,23 @@ def incorrect(key: str) -> InvalidApiKey:
 
 
 class KeyHasher:
-    """Derives digests of keys, and salts of accounts' caches, from a secret of 32 bytes or more."""
+    """Derives digests of keys, and salts of accounts' caches, from a secret of 32 bytes or more: the pepper.
+    `former` is the hasher of the pepper before a rotation, while its keys are still valid.
+    """
 
-    def __init__(self, secret: bytes) -> None:
+    def __init__(self, secret: bytes, former: bytes | None = None) -> None:
+        self.former = None if former is None else KeyHasher(former)
         self._pepper = hmac.digest(secret, b"pepper", hashlib.sha256)
         self._salt_secret = hmac.digest(secret, b"salt", hashlib.sha256)
 
     def digest(self, key: str) -> bytes:
         """32 bytes: all that is stored of a key."""
         return hmac.digest(self._pepper, key.encode(), hashlib.sha256)
+
+    @property
+    def check_value(self) -> bytes:
+        """32 bytes that tell secrets apart and say nothing of them: the store keeps them."""
+        return hmac.digest(self._pepper, b"check value", hashlib.sha256)
 
     def salt(self, account: str) -> bytes:
         """32 bytes, the same for all keys of an account."""
@@ -124,7 +135,9 @@ class Keys:
             raise ValueError("an API key has 8 to 256 printable ASCII characters and no spaces")
         digest = self._hasher.digest(key)
         caller = Caller(self._hasher.salt(account), tier.priority)
-        identity = Identity(account, f"{account}-{key[-4:]}", key[-4:], tier, tier.rate, caller)
+        identity = Identity(
+            account, f"{account}-{key[-4:]}", key[-4:], tier, tier.rate, caller, budgets=tier.budgets
+        )
         self._identities[digest[:_HALF]] = digest[_HALF:], identity
 
     async def identify(self, authorization: str | None) -> Identity:

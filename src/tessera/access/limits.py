@@ -1,4 +1,4 @@
-"""An account's limits: requests a minute, choices at once, tokens of reasoning a day.
+"""An account's limits: requests a minute, choices at once, tokens of reasoning a day, and its budgets.
 
 An admitted request holds a `Lease` until it has ended. A refused request is not counted, whichever limit
 refuses it. Here the counts are in the memory of one process; `redis_limits` keeps them for several.
@@ -11,24 +11,29 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal, Protocol, TypeAlias
 
+from tessera.access.spending import ReadSpent, Spendings, nothing_spent
 from tessera.access.tiers import Tier
 from tessera.access.window import WINDOW_S, Rate, Standing, Window
-
-DAY_S = 86_400
+from tessera.core.budgets import TokenBudget, resets_s
+from tessera.core.usage import DAY_S, NOTHING_USED, Usage, day_of
 
 CONCURRENCY_WAIT_S = 1
 """`retry_after_s` for an account that has too many choices at once: when one will end is not known."""
 
-Limit: TypeAlias = Literal["rate", "concurrency", "thinking"]
+Limit: TypeAlias = Literal["rate", "concurrency", "thinking", "budget"]
 
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What an account may use now: its tier, with the rate that its key may have for a while."""
+    """What an account may use now, by one of its keys: its tier, with the rate that the key may have for a
+    while, and the budgets of both.
+    """
 
     account_id: str
     tier: Tier
     rate: Rate
+    key_id: str = ""
+    budgets: tuple[TokenBudget, ...] = ()
 
 
 @lru_cache(maxsize=1024)
@@ -40,16 +45,23 @@ def share(who: Allowance, n: int) -> Allowance:
         concurrency=max(1, who.tier.concurrency // n),
         thinking_tokens_per_day=quota and max(1, quota // n),
     )
-    return Allowance(who.account_id, tier, who.rate.share(n))
+    return replace(who, tier=tier, rate=who.rate.share(n))
 
 
 @dataclass(frozen=True, slots=True)
 class LimitRefusal:
-    """The limit that refused a request."""
+    """The limit that refused a request, and which of the budgets if it was one."""
 
     limit: Limit
     standing: Standing
     retry_after_s: int
+    budget: TokenBudget | None = None
+
+
+def refused_by(budget: TokenBudget, standing: Standing, now_s: float) -> LimitRefusal:
+    """The refusal of a budget that is used up until its next period begins; `now_s` is Unix time."""
+    wait_s = max(1, math.ceil(resets_s(budget.period, now_s) - now_s))
+    return LimitRefusal("budget", standing, wait_s, budget)
 
 
 class Lease(Protocol):
@@ -60,8 +72,8 @@ class Lease(Protocol):
         """Where the account stands with this request counted."""
         ...
 
-    async def release(self, thinking_tokens: int = 0) -> None:
-        """The request has ended, with so many tokens of reasoning. The first call counts. Never raises."""
+    async def release(self, used: Usage = NOTHING_USED) -> None:
+        """The request has ended and used so much. The first call counts. Never raises."""
         ...
 
     async def withdraw(self) -> None:
@@ -74,7 +86,7 @@ class Limiter(Protocol):
 
     async def admit(self, who: Allowance, *, thinks: bool, n_choices: int = 1) -> Lease | LimitRefusal:
         """Checks the rate, then the choices that run at once, then, if the request `thinks`, the tokens of
-        reasoning of today (UTC). Counts the request if no limit refuses it.
+        reasoning of today (UTC), then the budgets. Counts the request if no limit refuses it.
         """
         ...
 
@@ -105,6 +117,7 @@ class MemoryLimiter:
         n: int = 1,
         clock: Callable[[], float] = time.monotonic,
         calendar: Callable[[], float] = time.time,
+        read_spent: ReadSpent = nothing_spent,
     ) -> None:
         """`clock` returns monotonic seconds, `calendar` Unix time."""
         self._n = n
@@ -112,11 +125,14 @@ class MemoryLimiter:
         self._calendar = calendar
         self._accounts: dict[str, _Account] = {}
         self._swept_s = -math.inf
+        self._spendings = Spendings(read_spent, clock, calendar)
 
     async def admit(
         self, who: Allowance, *, thinks: bool, n_choices: int = 1
     ) -> "MemoryLease | LimitRefusal":
         most = who.tier.concurrency
+        # Before anything is looked up: this may wait.
+        spending = await self._spendings.of(who.account_id) if who.budgets else None
         who, account = self._look_up(who)
         verdict = account.window.judge(self._clock(), who.rate)
         if verdict.retry_after_s is not None:
@@ -130,30 +146,46 @@ class MemoryLimiter:
         if thinks and quota is not None and self._thought(account) >= quota:
             left_s = math.ceil(DAY_S * (account.day + 1) - self._calendar())
             return LimitRefusal("thinking", verdict.standing, max(1, left_s))
+        used_up = spending and spending.used_up(who.budgets, thinks=thinks, n=self._n)
+        if used_up:
+            return refused_by(used_up, verdict.standing, self._calendar())
         account.n_running += n_choices
         standing = account.window.accept(who.rate)
-        return MemoryLease(self, account, who.rate, standing, n_choices, account.window.latest_s)
+        return MemoryLease(
+            self,
+            account,
+            who,
+            standing,
+            n_choices,
+            accepted_s=account.window.latest_s,
+            begun_s=self._calendar(),
+        )
 
     async def standing(self, who: Allowance) -> Standing:
         who, account = self._look_up(who)
         return account.window.standing(self._clock(), who.rate)
 
     async def aclose(self) -> None:
-        pass
+        await self._spendings.aclose()
 
-    def leave(self, account: _Account, n_choices: int, thinking_tokens: int) -> None:
+    def leave(self, lease: "MemoryLease", account: _Account, used: Usage) -> None:
         """A lease of the account has ended."""
-        account.n_running -= n_choices
-        account.thinking_tokens = self._thought(account) + thinking_tokens
+        account.n_running -= lease.n_choices
+        self._spend(account, lease.who, lease.begun_s, used)
 
     def withdraw(self, lease: "MemoryLease", account: _Account) -> Standing:
         """A lease of the account has ended, and its request is not counted any more."""
         account.n_running -= lease.n_choices
-        return account.window.withdraw(lease.accepted_s, self._clock(), lease.rate)
+        return account.window.withdraw(lease.accepted_s, self._clock(), lease.who.rate)
 
-    def spend(self, account_id: str, thinking_tokens: int) -> None:
-        """Counts tokens of reasoning of a request that held no lease here."""
-        self.leave(self._accounts.setdefault(account_id, _Account()), 0, thinking_tokens)
+    def spend(self, who: Allowance, begun_s: float, used: Usage) -> None:
+        """Counts what a request has used that began at that Unix time, and held no lease here."""
+        self._spend(self._accounts.setdefault(who.account_id, _Account()), who, begun_s, used)
+
+    def _spend(self, account: _Account, who: Allowance, begun_s: float, used: Usage) -> None:
+        account.thinking_tokens = self._thought(account) + used.reasoning_tokens
+        if spending := self._spendings.accounts.get(who.account_id):
+            spending.count(who.key_id, day_of(begun_s), used)
 
     @property
     def n_running(self) -> int:
@@ -185,6 +217,8 @@ class MemoryLimiter:
         if now_s < self._swept_s + WINDOW_S:
             return
         self._swept_s = now_s
+        if self._spendings.accounts:
+            self._spendings.forget_old()
         for account_id, account in list(self._accounts.items()):
             account.window.move_to(now_s)
             if account.window.idle and not account.n_running and not self._thought(account):
@@ -197,15 +231,16 @@ class MemoryLease:
 
     limiter: MemoryLimiter
     account: _Account | None
-    rate: Rate
+    who: Allowance
     standing: Standing
     n_choices: int
     accepted_s: float
+    begun_s: float
 
-    async def release(self, thinking_tokens: int = 0) -> None:
+    async def release(self, used: Usage = NOTHING_USED) -> None:
         account, self.account = self.account, None
         if account:
-            self.limiter.leave(account, self.n_choices, thinking_tokens)
+            self.limiter.leave(self, account, used)
 
     async def withdraw(self) -> None:
         account, self.account = self.account, None

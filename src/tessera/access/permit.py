@@ -4,12 +4,16 @@ limits.
 Each request has a `Permit`: it is admitted once, left once, and knows the account's rate headers at any time.
 """
 
+import time
 from collections.abc import Set
+from datetime import UTC, datetime
 
 from tessera.access.keys import Identity
 from tessera.access.limits import Allowance, Lease, Limiter, LimitRefusal
 from tessera.core.chat import Mode
+from tessera.core.usage import NOTHING_USED, Usage
 from tessera.errors import (
+    BudgetExhausted,
     LimitExceeded,
     PermissionDenied,
     QuotaExhausted,
@@ -32,14 +36,16 @@ class Permit:
         self.authorization = authorization
         self._limiter = limiter
         self._refused = metrics.refused
-        self._who = Allowance(identity.account, identity.tier, identity.rate)
+        self._who = Allowance(
+            identity.account, identity.tier, identity.rate, identity.key_id, identity.budgets
+        )
         self._lease: Lease | None = None
         self._refusal: LimitRefusal | None = None
 
     async def admit(self, names: Set[str], mode: Mode, n_choices: int = 1) -> None:
         """Admits the request to the model of these names; then it must `leave`.
 
-        Raises `PermissionDenied`, `RateLimited`, `TooManyConcurrent` or `QuotaExhausted`.
+        Raises `PermissionDenied`, `RateLimited`, `TooManyConcurrent`, `QuotaExhausted` or `BudgetExhausted`.
         """
         self.require_model(names)
         if n_choices > (most := self._who.tier.concurrency):
@@ -53,12 +59,10 @@ class Permit:
             raise _explained(decided, self._who)
         self._lease = decided
 
-    async def leave(self, thinking_tokens: int = 0) -> None:
-        """The request has ended, with so many tokens of reasoning. The first call counts. Safe without
-        `admit`.
-        """
+    async def leave(self, used: Usage = NOTHING_USED) -> None:
+        """The request has ended and used so much. The first call counts. Safe without `admit`."""
         if self._lease:
-            await self._lease.release(thinking_tokens)
+            await self._lease.release(used)
 
     async def withdraw(self) -> None:
         """Instead of `leave`: the request was refused after it was admitted, and is not counted."""
@@ -116,3 +120,18 @@ def _explained(refusal: LimitRefusal, who: Allowance) -> LimitExceeded:
                 "are used up. Leave enable_thinking out, or wait for the next day (UTC).",
                 retry_after_s=wait_s,
             )
+        case "budget":
+            return _budget_exhausted(refusal)
+
+
+def _budget_exhausted(refusal: LimitRefusal) -> BudgetExhausted:
+    budget = refusal.budget
+    assert budget is not None, "named by the limiter"
+    resets = datetime.fromtimestamp(round(time.time()) + refusal.retry_after_s, UTC)
+    what = "" if budget.counted == "total" else f" of {budget.counted}"
+    return BudgetExhausted(
+        f"The budget of this {'account' if budget.key_id is None else 'key'}, {budget.limit_tokens} "
+        f"tokens{what} a {budget.period}, is used up. It begins anew at {resets:%Y-%m-%d %H:%M} UTC.",
+        param=budget.name,
+        retry_after_s=refusal.retry_after_s,
+    )

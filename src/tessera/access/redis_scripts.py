@@ -4,8 +4,10 @@ One script decides and counts, so nothing comes between. It reads the server's c
 shares. Times are whole microseconds.
 """
 
-# KEYS: accepted, bursts, leases, day. `seen` is the latest time: a clock that goes back stands still. By more
-# than a minute, it was wrong before: what it counted then would otherwise hold until that time comes.
+# KEYS: accepted, bursts, leases, day, spent, since. `seen` is the latest time: a clock that goes back stands
+# still. By more than a minute, it was wrong before: what it counted then would otherwise hold until that time
+# comes. `spent` is what was read from the ledger and counted since; `since` what was counted since the
+# reading that goes on began, so that its result does not hide it.
 _CLOCK = """
 local now = tonumber(ARGV[1])
 if not now then
@@ -14,7 +16,7 @@ if not now then
 end
 local seen = tonumber(redis.call('HGET', KEYS[4], 'seen') or 0)
 if seen > now + 60e6 then
-  redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
+  redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[5])
 else
   now = math.max(now, seen)
 end
@@ -34,9 +36,11 @@ end
 """
 
 # ARGV: now, lease ('' asks for the standing alone), sustained, burst, burst seconds, concurrency, thinking
-# tokens a day if they matter, duration of a lease, a lease whose request does not count. Each choice of a
-# request after the first has a lease of its own, which follow: those of the lease that is wanted, or else of
-# the one that does not count. Replies: which limit refuses, or 0; seconds to wait; remaining, reset.
+# tokens a day if they matter, duration of a lease, a lease whose request does not count, the budgets as JSON
+# if there are any. Each choice of a request after the first has a lease of its own, which follow: those of
+# the lease that is wanted, or else of the one that does not count. Replies: which limit refuses, or 0;
+# seconds to wait, or which budget refuses; remaining, reset; 1 if what was spent should be read again. A
+# limit of 5 says that it must be read before budgets can be judged: nothing is counted.
 ADMIT = (
     _CLOCK
     + """
@@ -48,16 +52,17 @@ redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', second - 3600)
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now)
 redis.call('ZREM', KEYS[1], ARGV[9])
 redis.call('ZREM', KEYS[3], ARGV[9])
-for i = 10, lease == '' and #ARGV or 0 do redis.call('ZREM', KEYS[3], ARGV[i]) end
+for i = 11, lease == '' and #ARGV or 0 do redis.call('ZREM', KEYS[3], ARGV[i]) end
 local n, spent = redis.call('ZCARD', KEYS[1]), redis.call('ZCARD', KEYS[2])
 
 local function score(key, rank)
   return tonumber(redis.call('ZRANGE', key, rank, rank, 'WITHSCORES')[2])
 end
 
+local is_old = 0
 local function reply(limit, wait)
   local reset = n > 0 and math.ceil((score(KEYS[1], -1) + 60e6 - now) / 1e6) or 0
-  return {limit, wait, math.max(0, sustained - n), reset}
+  return {limit, wait, math.max(0, sustained - n), reset, is_old}
 end
 
 local function next_accepted()
@@ -74,9 +79,28 @@ if lease == '' then return reply(0, 0) end
 if n >= sustained and (n >= burst or spent >= burst_seconds) then
   return reply(1, math.max(1, math.ceil((next_accepted() - now) / 1e6)))
 end
-if redis.call('ZCARD', KEYS[3]) + #ARGV - 8 > concurrency then return reply(2, 1) end
+if redis.call('ZCARD', KEYS[3]) + #ARGV - 9 > concurrency then return reply(2, 1) end
 if quota and thought() >= quota then
   return reply(3, math.max(1, math.ceil(((today + 1) * 86400e6 - now) / 1e6)))
+end
+if ARGV[10] ~= '' then
+  local asked = cjson.decode(ARGV[10])
+  if redis.call('HGET', KEYS[5], 'day') ~= asked.day then
+    redis.call('DEL', KEYS[6])
+    return reply(5, 0)
+  end
+  if now - tonumber(redis.call('HGET', KEYS[5], 'read')) >= asked.fresh_us then
+    redis.call('HSET', KEYS[5], 'read', now)
+    redis.call('DEL', KEYS[6])
+    is_old = 1
+  end
+  for i, budget in ipairs(asked.budgets) do
+    local tokens = 0
+    for _, field in ipairs(budget.fields) do
+      tokens = tokens + tonumber(redis.call('HGET', KEYS[5], field) or 0)
+    end
+    if tokens >= budget.limit then return reply(4, i) end
+  end
 end
 if n >= sustained then
   redis.call('ZADD', KEYS[2], second, second)
@@ -85,14 +109,15 @@ end
 redis.call('ZADD', KEYS[1], now, lease)
 redis.call('EXPIRE', KEYS[1], 61)
 redis.call('ZADD', KEYS[3], now + ARGV[8], lease)
-for i = 10, #ARGV do redis.call('ZADD', KEYS[3], now + ARGV[8], ARGV[i]) end
+for i = 11, #ARGV do redis.call('ZADD', KEYS[3], now + ARGV[8], ARGV[i]) end
 keep_leases(ARGV[8])
 n = n + 1
 return reply(0, 0)
 """
 )
 
-# ARGV: now, thinking tokens, then leases: to be renewed for ARGV[3] microseconds, or, if that is 0, ended.
+# ARGV: now, thinking tokens, then, as JSON, what else was spent, or nothing; then leases: to be renewed for
+# ARGV[3] microseconds, or, if that is 0, ended. Where nothing was read, the account has no budgets.
 SETTLE = (
     _CLOCK
     + """
@@ -101,7 +126,19 @@ if tonumber(ARGV[2]) > 0 then
   redis.call('HINCRBY', KEYS[4], 'thought', ARGV[2])
 end
 local length = tonumber(ARGV[3])
-for i = 4, #ARGV do
+local known = ARGV[4] ~= '' and redis.call('HGET', KEYS[5], 'day')
+if known then
+  local spent = cjson.decode(ARGV[4])
+  local function count(fields)
+    for field, tokens in pairs(fields) do
+      for _, key in ipairs({KEYS[5], KEYS[6]}) do redis.call('HINCRBY', key, field, tokens) end
+    end
+    redis.call('EXPIRE', KEYS[6], 172800)
+  end
+  if string.sub(known, 1, 7) == string.sub(spent.day, 1, 7) then count(spent.month) end
+  if known == spent.day then count(spent.today) end
+end
+for i = 5, #ARGV do
   if length > 0 then
     redis.call('ZADD', KEYS[3], 'XX', now + length, ARGV[i])
   else
@@ -109,6 +146,23 @@ for i = 4, #ARGV do
   end
 end
 if length > 0 then keep_leases(length) end
+return 0
+"""
+)
+
+# What the ledger says that the account has spent replaces what was counted. ARGV: now, day, microseconds by
+# which the reading is older than now, 1 if it may not replace another one of that day; then fields and
+# tokens.
+SPENT = (
+    _CLOCK
+    + """
+if ARGV[4] == '1' and redis.call('HGET', KEYS[5], 'day') == ARGV[2] then return 0 end
+redis.call('DEL', KEYS[5])
+redis.call('HSET', KEYS[5], 'day', ARGV[2], 'read', now - tonumber(ARGV[3]))
+for i = 5, #ARGV, 2 do redis.call('HSET', KEYS[5], ARGV[i], ARGV[i + 1]) end
+local since = redis.call('HGETALL', KEYS[6])
+for i = 1, #since, 2 do redis.call('HINCRBY', KEYS[5], since[i], since[i + 1]) end
+redis.call('EXPIRE', KEYS[5], 172800)
 return 0
 """
 )

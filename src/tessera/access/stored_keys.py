@@ -18,11 +18,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from tessera.access.keys import PREFIX, AccountId, Identity, KeyHasher, Keys, bearer, incorrect
+from tessera.access.identities import identity_of
+from tessera.access.keys import PREFIX, Identity, KeyHasher, Keys, bearer, incorrect
 from tessera.access.tiers import Tiers
-from tessera.access.window import Rate
-from tessera.core.chat import Caller
-from tessera.errors import InvalidApiKey, OperatorError, PermissionDenied, StoreUnavailable
+from tessera.errors import StoreUnavailable
 from tessera.observe.logs import log
 from tessera.observe.metrics import Metrics
 from tessera.store.failures import reason_of
@@ -58,7 +57,9 @@ _logger = logging.getLogger(__name__)
 class KeyStore(Protocol):
     """The stored keys by their digests. The methods block, and raise `StoreUnavailable`."""
 
-    def find(self, digest: bytes) -> Holder | None: ...
+    def find(self, digest: bytes, former: bytes | None = None) -> Holder | None:
+        """`former` is the digest by the pepper before a rotation."""
+        ...
 
     def touch(self, used: Mapping[str, float]) -> None:
         """Notes when keys were last used: Unix time by id."""
@@ -114,7 +115,8 @@ class StoredKeys:
         if not _MADE_HERE.fullmatch(key):
             raise incorrect(key)
         digest = self._hasher.digest(key)
-        found = await self._find(digest)
+        former = self._hasher.former
+        found = await self._find(digest, former and former.digest(key))
         kept = found.holder.digest if found else bytes(len(digest))
         if not hmac.compare_digest(kept, digest) or found is None:
             raise incorrect(key)
@@ -127,7 +129,7 @@ class StoredKeys:
             await self._note()
         await shut_down(self._threads)
 
-    async def _find(self, digest: bytes) -> _Found | None:
+    async def _find(self, digest: bytes, former: bytes | None) -> _Found | None:
         """The key from the cache or from the store; raises `StoreUnavailable`."""
         now_s = self._clock()
         found = self._found.get(digest)
@@ -137,10 +139,10 @@ class StoredKeys:
         is_failing = self._failed_s is not None
         if age_s < self._fresh_s or (is_failing and age_s < GRACE_S):
             with suppress(StoreUnavailable):
-                self._ask(digest)
+                self._ask(digest, former)
             return self._stale(found, age_s)
         try:
-            await asyncio.shield(self._ask(digest))
+            await asyncio.shield(self._ask(digest, former))
         except StoreUnavailable:
             if age_s < GRACE_S:
                 return self._stale(found, age_s)
@@ -152,7 +154,7 @@ class StoredKeys:
             self._metrics.stale_keys.inc()
         return found
 
-    def _ask(self, digest: bytes) -> asyncio.Task[None]:
+    def _ask(self, digest: bytes, former: bytes | None) -> asyncio.Task[None]:
         """One look-up for all requests with this digest; raises `StoreUnavailable` if none should be tried
         now.
         """
@@ -165,7 +167,7 @@ class StoredKeys:
             raise StoreUnavailable(
                 "It is not known now whose key this is. Send the request again.", retry_after_s=PAUSE_S
             )
-        task = self._asking[digest] = asyncio.create_task(self._read(digest))
+        task = self._asking[digest] = asyncio.create_task(self._read(digest, former))
 
         def forget(task: asyncio.Task[None]) -> None:
             del self._asking[digest]
@@ -175,11 +177,11 @@ class StoredKeys:
         task.add_done_callback(forget)
         return task
 
-    async def _read(self, digest: bytes) -> None:
+    async def _read(self, digest: bytes, former: bytes | None) -> None:
         asked_s = self._clock()
         try:
             with self._metrics.store_call_s.labels("key").time():
-                holder = await call_within(self._threads, lambda: self._store.find(digest), ANSWER_S)
+                holder = await call_within(self._threads, lambda: self._store.find(digest, former), ANSWER_S)
         except Exception as error:  # of any class: it says nothing about the key
             if self._failed_s is None:
                 n_cached = len(self._found)
@@ -201,30 +203,12 @@ class StoredKeys:
 
     def _judge(self, found: _Found) -> Identity:
         """The key's identity; raises if it may not be used now."""
-        key, account = found.holder.key, found.holder.account
         now_s = time.time()
-        if (state := key.state(now_s)) != "active":
-            how = "was revoked" if state == "revoked" else "has expired"
-            raise InvalidApiKey(f"Incorrect API key provided: sk-…{key.last4} {how}. Use another key.")
-        if account.disabled_s is not None:
-            raise InvalidApiKey(
-                f"Incorrect API key provided: the account of sk-…{key.last4} is disabled. Ask its operator."
-            )
-        try:
-            tier = self._tiers[account.tier]
-        except OperatorError as error:
-            raise PermissionDenied(
-                f"The tier of this account, {account.tier}, is not configured. Ask the operator."
-            ) from error
-        self._used[key.id] = now_s
+        identity = identity_of(found.holder, found.salt, self._tiers, now_s)
+        self._used[identity.key_id] = now_s
         if self._noting is None or self._noting.done():
             self._noting = asyncio.create_task(self._note_later())
-        terms, rate = key.terms, tier.rate
-        if terms.burst_rpm is not None and now_s < (terms.burst_until_s or 0):
-            rate = Rate(tier.sustained_rpm, terms.burst_rpm)
-        models = None if terms.models is None else frozenset(terms.models)
-        caller = Caller(found.salt, tier.priority)
-        return Identity(AccountId(account.id), key.id, key.last4, tier, rate, caller, models)
+        return identity
 
     async def _note_later(self) -> None:
         await asyncio.sleep(self._noting_s)

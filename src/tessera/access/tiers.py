@@ -1,11 +1,12 @@
-"""Tiers: what the accounts of each may use."""
+"""Tiers: what the accounts of each may use. An account may have limits of its own over those of its tier."""
 
 from collections.abc import Mapping, Set
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from tessera.access.window import Rate
+from tessera.core.budgets import BUDGETS, MAX_BUDGET_TOKENS, TokenBudget, budgets_of
 from tessera.errors import OperatorError, StartupError
 
 OPERATOR_TIER = "operator"
@@ -15,11 +16,14 @@ MAX_RPM = 10**6
 MAX_CONTEXT_TOKENS = 2**24
 MAX_CONCURRENCY = 2**20
 
+Limits: TypeAlias = Mapping[str, int | str]
+"""Values by the names of a tier's fields: numbers, or "unlimited"."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tier:
     """Requests a minute, sustained and in bursts; the context window; tokens of reasoning a day (None: any
-    number); choices at once; and the priority in the queue and in the engine.
+    number); choices at once; the priority in the queue and in the engine; and budgets of tokens.
     """
 
     name: str
@@ -29,6 +33,7 @@ class Tier:
     thinking_tokens_per_day: int | None
     concurrency: int
     priority: int
+    budgets: tuple[TokenBudget, ...] = ()
 
     @property
     def rate(self) -> Rate:
@@ -50,7 +55,7 @@ DEFAULTS: Mapping[str, Tier] = MappingProxyType(
 
 
 UNLIMITED = "unlimited"
-"""The configuration's word for `thinking_tokens_per_day` None."""
+"""The configuration's word for any number of tokens."""
 
 FIELDS: Mapping[str, tuple[int, int]] = MappingProxyType(
     {
@@ -60,23 +65,27 @@ FIELDS: Mapping[str, tuple[int, int]] = MappingProxyType(
         "thinking_tokens_per_day": (0, 10**12),
         "concurrency": (1, MAX_CONCURRENCY),
         "priority": (0, 100),
+        **dict.fromkeys(BUDGETS, (0, MAX_BUDGET_TOKENS)),
     }
 )
 """The fields of a tier's table, and their bounds."""
 
+_CAN_BE_UNLIMITED = frozenset({"thinking_tokens_per_day", *BUDGETS})
+_NEEDED = tuple(name for name in FIELDS if name not in BUDGETS)
 
-def configured(tables: Mapping[str, Mapping[str, int | str]]) -> "Tiers":
-    """The default tiers, changed by the tables of the same names, and new tiers, whose tables must be
-    complete. Raises `StartupError` with a line for each problem.
+
+def configured(tables: Mapping[str, Limits]) -> "Tiers":
+    """The default tiers, changed by the tables of the same names, and new tiers, whose tables must have all
+    fields except budgets. Raises `StartupError` with a line for each problem.
     """
     tiers = dict(DEFAULTS)
     problems = list[str]()
     for name, table in tables.items():
-        known = asdict(DEFAULTS[name]) if name in DEFAULTS else {"name": name}
-        wrong = [*_wrong_fields(name, table), *_missing(name, known.keys() | table.keys())]
+        known = DEFAULTS.get(name)
+        missing = () if known else _missing(name, table.keys())
+        wrong = [*(f"tiers.{name}.{problem}" for problem in wrong_limits(table)), *missing]
         if not wrong:
-            given = {field: None if value == UNLIMITED else value for field, value in table.items()}
-            tiers[name] = tier = Tier(**cast("dict[str, Any]", known | given))
+            tiers[name] = tier = _changed(known or Tier(name, 0, 0, 0, None, 0, 0), table)
             if tier.burst_rpm < tier.sustained_rpm:
                 wrong = [f"tiers.{name}.burst_rpm is {tier.burst_rpm}, less than its sustained_rpm."]
         problems += wrong
@@ -85,23 +94,42 @@ def configured(tables: Mapping[str, Mapping[str, int | str]]) -> "Tiers":
     return Tiers(tiers)
 
 
-def _wrong_fields(name: str, table: Mapping[str, int | str]) -> list[str]:
+def limited(tier: Tier, limits: Limits) -> Tier:
+    """The tier with an account's own limits. If these were made for another tier, so that its burst would be
+    below the sustained rate, the lower number holds. Unknown names, perhaps of a newer version, are ignored.
+    """
+    if not limits:
+        return tier
+    own = _changed(tier, {name: value for name, value in limits.items() if name in FIELDS})
+    return replace(own, sustained_rpm=min(own.sustained_rpm, own.burst_rpm))
+
+
+def wrong_limits(limits: Limits) -> list[str]:
+    """A line for each name that is not a limit of a tier, and for each value that it cannot have."""
     wrong: list[str] = []
-    for field, value in table.items():
+    for field, value in limits.items():
         if field not in FIELDS:
-            wrong.append(f"tiers.{name}.{field} is not a field of a tier. Use {', '.join(FIELDS)}.")
+            wrong.append(f"{field} is not a field of a tier. Use {', '.join(FIELDS)}.")
             continue
         low, high = FIELDS[field]
-        endless = field == "thinking_tokens_per_day"
+        endless = field in _CAN_BE_UNLIMITED
         if not (type(value) is int and low <= value <= high) and not (endless and value == UNLIMITED):
             also = f' or "{UNLIMITED}"' if endless else ""
             needed = f"a whole number from {low} to {high}{also}"
-            wrong.append(f"tiers.{name}.{field} is {value!r}: {needed} is needed.")
+            wrong.append(f"{field} is {value!r}: {needed} is needed.")
     return wrong
 
 
+def _changed(tier: Tier, table: Limits) -> Tier:
+    fields = {name: None if value == UNLIMITED else value for name, value in table.items()}
+    budgets: dict[str, Any] = {each.name: each.limit_tokens for each in tier.budgets}
+    budgets |= {name: fields.pop(name) for name in BUDGETS if name in fields}
+    kept = budgets_of({name: tokens for name, tokens in budgets.items() if tokens is not None})
+    return replace(tier, **cast("dict[str, Any]", fields), budgets=kept)
+
+
 def _missing(name: str, given: Set[str]) -> list[str]:
-    missing = [field for field in FIELDS if field not in given]
+    missing = [field for field in _NEEDED if field not in given]
     return [f"tiers.{name} is a new tier: it also needs {', '.join(missing)}."] if missing else []
 
 
@@ -117,6 +145,9 @@ class Tiers:
             known = ", ".join(self._tiers)
             raise OperatorError(f"There is no tier {name[:50]!r}. Use one of: {known}.", param="tier")
         return self._tiers[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._tiers
 
     def names(self) -> tuple[str, ...]:
         """In the order of the configuration."""

@@ -12,13 +12,18 @@ from rich.table import Table
 from tessera.cli.options import with_settings
 from tessera.operator.rows import Row
 from tessera.server.migrating import changing
+from tessera.server.storage import require_pepper
 from tessera.settings import Settings
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
-def shows_rows(nothing: str = "") -> Callable[[Callable[..., Row | Sequence[Row]]], Callable[..., None]]:
-    """Gives a command the `settings` and a transaction on their `store`, and prints what it returns."""
+def shows_rows(
+    nothing: str = "", *, checks_pepper: bool = False
+) -> Callable[[Callable[..., Row | Sequence[Row]]], Callable[..., None]]:
+    """Gives a command the `settings` and a transaction on their `store`, and prints what it returns. With
+    `checks_pepper`, it refuses a pepper that is not that of the store.
+    """
 
     def decorate(command: Callable[..., Row | Sequence[Row]]) -> Callable[..., None]:
         @AS_JSON
@@ -26,6 +31,8 @@ def shows_rows(nothing: str = "") -> Callable[[Callable[..., Row | Sequence[Row]
         @wraps(command)
         def run(*, settings: Settings, as_json: bool, **given: object) -> None:
             with changing(settings) as store:
+                if checks_pepper:
+                    require_pepper(settings, store)
                 found = command(settings=settings, store=store, **given)
             show(found, as_json, nothing)
 

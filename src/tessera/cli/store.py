@@ -1,22 +1,25 @@
 """`tessera store`: where accounts, keys and usage are kept."""
 
 import sys
+from pathlib import Path
 
 import click
 
 from tessera.cli.options import with_settings
 from tessera.cli.rows import AS_JSON, show
-from tessera.server.storage import database_url, opened
+from tessera.server.migrating import changing
+from tessera.server.pepper_rotation import rotate
+from tessera.server.storage import database_url, opened, pepper_state
 from tessera.settings import Settings
-from tessera.store import migration
-from tessera.store.database import Database, without_passwords
+from tessera.store import migration, peppers
+from tessera.store.database import Database, copy_to, transaction, without_passwords
 
 _OPENED = with_settings("database_url")
 
 
 @click.group()
 def store() -> None:
-    """Upgrade, downgrade and check the store of accounts, keys and usage."""
+    """Upgrade, downgrade, check and copy the store of accounts, keys and usage."""
 
 
 @store.command()
@@ -41,6 +44,28 @@ def downgrade(settings: Settings, revision: str, as_json: bool) -> None:
 
 
 @store.command()
+@click.argument("target", type=click.Path(path_type=Path))
+@_OPENED
+def backup(settings: Settings, target: Path) -> None:
+    """Copy an SQLite store to the new file TARGET, while servers may use it. The pepper is not copied."""
+    with opened(settings) as found:
+        copy_to(found, target)
+    click.echo(f"Copied to {target}. Keep the pepper too, in another place.", err=True)
+
+
+@store.command()
+@click.option("--lost", is_flag=True, help="The old pepper is lost: revoke all keys, which need it.")
+@AS_JSON
+@_OPENED
+def rotate_pepper(settings: Settings, lost: bool, as_json: bool) -> None:
+    """Begin with a new pepper. A key moves to it when it is used after the server was restarted."""
+    with changing(settings) as changes:
+        n_revoked = rotate(settings, changes, lost=lost)
+        row = {"pepper": peppers.current_id(changes), "keys_to_move": peppers.keys_of_former(changes)}
+    show({**row, "keys_revoked": n_revoked}, as_json)
+
+
+@store.command()
 @AS_JSON
 @_OPENED
 def check(settings: Settings, as_json: bool) -> None:
@@ -59,5 +84,10 @@ def _show(found: Database, settings: Settings, as_json: bool) -> bool:
         "needed": migration.latest(),
         "differences": differences,
     }
+    with transaction(found) as connection:
+        row |= {
+            "pepper": pepper_state(settings, connection),
+            "keys_to_move": peppers.keys_of_former(connection),
+        }
     show(row, as_json)
     return revision == migration.latest() and not differences

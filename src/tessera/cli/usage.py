@@ -6,7 +6,7 @@ import io
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import click
 import msgspec
@@ -16,7 +16,7 @@ from tessera.cli.rows import show
 from tessera.core.usage import GroupBy
 from tessera.errors import OperatorError
 from tessera.operator import actions
-from tessera.operator.forms import UsageQuery
+from tessera.operator.forms import UsageQuery, read_groups
 from tessera.operator.rows import COUNTED, Row
 from tessera.server.migrating import changing
 from tessera.settings import Settings
@@ -29,7 +29,11 @@ from tessera.wire.usage import read_day
 @click.option("--since", metavar="DAY", help="First day in UTC, such as 2026-01-31.")
 @click.option("--until", metavar="DAY", help="Last day in UTC, included.")
 @click.option(
-    "--by", type=click.Choice(get_args(GroupBy)), default="day", show_default=True, help="Group rows by this."
+    "--by",
+    multiple=True,
+    default=["day"],
+    show_default=True,
+    help="Group rows by day, account, key or model, or by several of them.",
 )
 @click.option("--format", "form", type=click.Choice(["table", "json", "csv", "parquet"]), default="table")
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
@@ -41,7 +45,7 @@ def usage(
     key: str | None,
     since: str | None,
     until: str | None,
-    by: GroupBy,
+    by: tuple[str, ...],
     form: str,
     as_json: bool,
     output: Path | None,
@@ -51,12 +55,16 @@ def usage(
     if form == "table" and output:
         raise OperatorError("--output needs --format json, csv or parquet.")
     first, last = _day(since, "--since"), _day(until, "--until")
+    groups = read_groups(",".join(by), "--by")
     with changing(settings) as store:
-        report = actions.add_up(store, UsageQuery(account=account, key=key, since=first, until=last, by=by))
+        report = actions.add_up(
+            store, UsageQuery(account=account, key=key, since=first, until=last, by=",".join(by))
+        )
     if form == "table":
-        show([*report.rows, {by: "total", **report.totals}] if report.rows else [], False, "No usage yet.")
+        last_row = {**dict.fromkeys(groups, ""), groups[0]: "total", **report.totals}
+        show([*report.rows, last_row] if report.rows else [], False, "No usage yet.")
         return
-    written = msgspec.json.encode(report) + b"\n" if form == "json" else _WRITERS[form](by, report.rows)
+    written = msgspec.json.encode(report) + b"\n" if form == "json" else _WRITERS[form](groups, report.rows)
     _deliver(written, output, is_text=form != "parquet")
 
 
@@ -64,28 +72,28 @@ def _day(asked: str | None, option: str) -> str | None:
     return None if asked is None else read_day(asked, option)
 
 
-def _csv(by: GroupBy, rows: Sequence[Row]) -> bytes:
+def _csv(by: Sequence[GroupBy], rows: Sequence[Row]) -> bytes:
     text = io.StringIO()
-    writer = csv.DictWriter(text, [by, *COUNTED], lineterminator="\n")
+    writer = csv.DictWriter(text, [*by, *COUNTED], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue().encode()
 
 
-def _parquet(by: GroupBy, rows: Sequence[Row]) -> bytes:
+def _parquet(by: Sequence[GroupBy], rows: Sequence[Row]) -> bytes:
     try:
         arrow: Any = importlib.import_module("pyarrow")
         parquet: Any = importlib.import_module("pyarrow.parquet")
     except ImportError as error:
         raise OperatorError("Parquet needs pyarrow: pip install 'tessera-serve[parquet]'.") from error
-    fields = [(by, arrow.string()), *((name, arrow.int64()) for name in COUNTED)]
+    fields = [*((name, arrow.string()) for name in by), *((name, arrow.int64()) for name in COUNTED)]
     table = arrow.Table.from_pylist(rows, schema=arrow.schema(fields))
     file = io.BytesIO()
     parquet.write_table(table, file)
     return file.getvalue()
 
 
-_WRITERS: Mapping[str, Callable[[GroupBy, Sequence[Row]], bytes]] = {
+_WRITERS: Mapping[str, Callable[[Sequence[GroupBy], Sequence[Row]], bytes]] = {
     "csv": _csv,
     "parquet": _parquet,
 }

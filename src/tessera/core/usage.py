@@ -1,6 +1,8 @@
 """Usage: the counts of a reply, what the ledger keeps of a request, and what it can be asked."""
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
 GroupBy: TypeAlias = Literal["day", "account", "key", "model"]
@@ -10,6 +12,8 @@ OPEN = "open"
 
 INTERRUPTED = "interrupted"
 """The `finish` of a request whose server went away; its counts are the last ones that were written."""
+
+DAY_S = 86_400
 
 FINISHED = ("stop", "length", "tool_calls")
 """The `finish` of whole replies. Any other is an error's code."""
@@ -29,6 +33,17 @@ class Usage:
     @property
     def total_tokens(self) -> int:
         return self.prompt_tokens + self.completion_tokens
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+        )
+
+
+NOTHING_USED = Usage()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +73,7 @@ class UsageQuestion:
     an id, `named` an id or a name.
     """
 
-    by: GroupBy = "day"
+    by: tuple[GroupBy, ...] = ("day",)
     since: str | None = None
     until: str | None = None
     account: str | None = None
@@ -68,11 +83,21 @@ class UsageQuestion:
 
 @dataclass(frozen=True, slots=True)
 class UsageSum:
-    """Requests added up. `group` is the day, the account's name, the key's id or the model that they share;
-    `n_failed` of them have no whole reply.
+    """Requests added up. `groups` are the days, accounts' names, keys' ids and models that they share, as the
+    question asks; `n_failed` of them have no whole reply.
     """
 
-    group: str
+    groups: tuple[str, ...]
     n_requests: int
     n_failed: int
     usage: Usage
+
+
+def day_of(time_s: float) -> str:
+    """The ISO date of a Unix time, in UTC."""
+    return _date(int(time_s // DAY_S))
+
+
+@lru_cache(8)
+def _date(day: int) -> str:
+    return datetime.fromtimestamp(day * DAY_S, UTC).date().isoformat()

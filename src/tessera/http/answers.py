@@ -51,7 +51,7 @@ class Exchange:
         """Gives the lease back: the account may ask the next before its client can know that this reply is
         whole.
         """
-        await self.permit.leave(self.record.tally.reasoning_tokens)
+        await self.permit.leave(self.record.tally.usage)
 
 
 async def stream_reply(to: Exchange, entry: OpenEntry, batches: Batches) -> None:

@@ -173,6 +173,24 @@ class Metrics:
         return Histogram(f"tessera_{name}", about, labels, registry=self.registry, buckets=bounds)
 
 
+class ParentMetrics:
+    """What the parent process counts and measures, whatever the number of API processes."""
+
+    def __init__(self, spool_folder: Path | None = None) -> None:
+        """The free space is that of `spool_folder`."""
+        self._spool_folder = spool_folder
+        about = "Thresholds of budgets that were crossed, in percent."
+        self.budget_warnings = Counter("tessera_budget_warnings", about, ["percent"], registry=None)
+        about = "Messages about budgets that the webhook did not take."
+        self.webhook_failures = Counter("tessera_budget_webhook_failures", about, registry=None)
+
+    def register(self, registry: CollectorRegistry) -> None:
+        registry.register(self.budget_warnings)
+        registry.register(self.webhook_failures)
+        if self._spool_folder:
+            registry.register(DiskSpace(self._spool_folder))
+
+
 class EngineCounts(Collector):
     """The engines' own gauges and counters, read at every scrape."""
 
@@ -219,16 +237,14 @@ def exposition(
     metrics: Metrics | None,
     engines: Callable[[], EngineReadings],
     shared: Path | None = None,
-    *,
-    spool_folder: Path | None = None,
+    parent: ParentMetrics | None = None,
 ) -> Callable[[], bytes]:
     """Returns a function that renders all metrics for Prometheus: those of this process, or those that
-    several processes wrote into `shared`, the engines', and the space where `spool_folder` is.
+    several processes wrote into `shared`, the engines', and the parent's.
     """
     registry = metrics.registry if metrics and not shared else CollectorRegistry()
+    (parent or ParentMetrics()).register(registry)
     registry.register(EngineCounts(engines))
-    if spool_folder:
-        registry.register(DiskSpace(spool_folder))
     if shared:
         MultiProcessCollector(registry, str(shared))
     return lambda: generate_latest(registry)

@@ -9,26 +9,31 @@ from dataclasses import asdict
 from msgspec import UNSET
 
 from tessera.access.keys import KeyHasher, generate_key
-from tessera.access.tiers import Tiers
+from tessera.access.tiers import Limits, Tiers, limited, wrong_limits
+from tessera.errors import NotThere, OperatorError
 from tessera.operator.forms import (
     AccountChanges,
     AuditQuery,
+    DeletionQuery,
     KeyChanges,
     NewAccount,
     NewKey,
     UsageQuery,
+    merged,
     read_time,
 )
 from tessera.operator.rows import Report, Row, key_row, usage_report
-from tessera.store import accounts, audit, keys, usage
+from tessera.store import accounts, audit, keys, peppers, usage
 from tessera.store.database import Transaction
 from tessera.store.keys import Terms
 
 
 def create_account(store: Transaction, form: NewAccount, tiers: Tiers, *, by: str) -> Row:
     """Create an account of one of the tiers."""
-    tier = tiers[form.tier].name
-    return asdict(accounts.create(store, form.name, tier, by=by))
+    _require_tier(store, form.tier, tiers)
+    _require_limits(form.limits, form.tier, tiers)
+    account = accounts.create(store, form.name, form.tier, by=by)
+    return asdict(accounts.set_limits(store, account.id, form.limits, by=by))
 
 
 def list_accounts(store: Transaction) -> list[Row]:
@@ -44,20 +49,42 @@ def show_account(store: Transaction, name_or_id: str) -> Row:
 def change_account(
     store: Transaction, name_or_id: str, form: AccountChanges, tiers: Tiers, *, by: str
 ) -> Row:
-    """Move an account to another tier, disable it or enable it."""
-    account = accounts.find(store, name_or_id)
+    """Move an account to another tier, give it limits of its own, disable it or enable it."""
+    account = accounts.find(store, name_or_id, to_change=True)
     if form.tier is not UNSET:
-        account = accounts.set_tier(store, account.id, tiers[form.tier].name, by=by)
+        _require_tier(store, form.tier, tiers)
+        account = accounts.set_tier(store, account.id, form.tier, by=by)
+    if form.limits is not UNSET:
+        limits = merged(account.limits, form.limits)
+        _require_limits(limits, account.tier, tiers)
+        account = accounts.set_limits(store, account.id, limits, by=by)
     if form.disabled is not UNSET:
         account = accounts.set_enabled(store, account.id, not form.disabled, by=by)
     return asdict(account)
 
 
+def delete_account(store: Transaction, name_or_id: str, query: DeletionQuery, *, by: str) -> Row:
+    """Delete an account and its keys; its usage is erased, or kept under the account's id."""
+    return asdict(accounts.delete(store, name_or_id, erases_usage=query.usage == "erase", by=by))
+
+
 def create_key(store: Transaction, form: NewKey, hasher: KeyHasher, *, by: str) -> Row:
-    """Make a key. The returned row is the only place that has its secret."""
+    """Make a key. The returned row is the only place that has its secret. Raises `StartupError` if the pepper
+    is not that of the store.
+    """
     owner = accounts.find(store, form.account)
+    former = hasher.former and hasher.former.check_value
+    peppers.adopt(store, hasher.check_value, former, by=by, is_needed=True)
     terms, secret = form.applied_to(Terms(form.name)), generate_key()
-    key = keys.create(store, owner, terms, digest=hasher.digest(secret), last4=secret[-4:], by=by)
+    key = keys.create(
+        store,
+        owner,
+        terms,
+        digest=hasher.digest(secret),
+        pepper=peppers.id_of(hasher.check_value),
+        last4=secret[-4:],
+        by=by,
+    )
     return key_row(key, owner.name, secret)
 
 
@@ -97,13 +124,50 @@ def add_up(store: Transaction, query: UsageQuery) -> Report:
 
 
 def show_audit(store: Transaction, query: AuditQuery) -> list[Row]:
-    """Changes of accounts and keys, the latest first."""
+    """Changes of accounts and keys, the latest first. Those of a deleted account are found by its id."""
     changes = audit.search(
         store,
-        account_id=None if query.account is None else accounts.find(store, query.account).id,
+        account_id=None if query.account is None else _account_id(store, query.account),
         key_id=None if query.key is None else keys.find(store, query.key).id,
         since_s=0.0 if query.since is None else read_time(query.since, "since"),
         before=query.before,
         limit=query.limit,
     )
     return [asdict(change) for change in changes]
+
+
+def _account_id(store: Transaction, name_or_id: str) -> str:
+    try:
+        return accounts.find(store, name_or_id).id
+    except NotThere:
+        if accounts.can_be_name(name_or_id) and audit.was_deleted(store, name_or_id):
+            return name_or_id
+        raise
+
+
+def _require_tier(store: Transaction, name: str, tiers: Tiers) -> None:
+    """What the running servers know counts. If none runs, the settings of the command do."""
+    running = usage.tiers_of_running(store)
+    for known in running:
+        if name not in known:
+            raise OperatorError(
+                f"The running server has no tier {name[:50]!r}. Use one of: {', '.join(known)}; or add it to "
+                "the server's settings and restart it.",
+                param="tier",
+            )
+    if not running:
+        tiers[name]  # raises if there is none
+
+
+def _require_limits(limits: Limits, tier: str, tiers: Tiers) -> None:
+    if wrong := wrong_limits(limits):
+        raise OperatorError(" ".join(wrong), param="limits")
+    if tier not in tiers:  # only the running server knows it
+        return
+    own = limited(tiers[tier], limits)
+    sustained_rpm = limits.get("sustained_rpm", tiers[tier].sustained_rpm)
+    if own.sustained_rpm != sustained_rpm:
+        raise OperatorError(
+            f"burst_rpm would be {own.burst_rpm}, less than sustained_rpm, {sustained_rpm}: set both.",
+            param="limits",
+        )

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -22,6 +22,7 @@ from tessera.wire.usage import read_day
 
 F = TypeVar("F", bound="Form")
 Q = TypeVar("Q", bound="Query")
+V = TypeVar("V")
 
 MAX_CHANGES = 1000
 """Rows of the audit in one answer."""
@@ -35,28 +36,31 @@ class Form(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NewAccount(Form, frozen=True, kw_only=True):
-    """An account that is to be made."""
+    """An account that is to be made; `limits` are its own, over those of its tier."""
 
     name: str
     tier: str
+    limits: dict[str, int | str] = {}
 
 
 class AccountChanges(Form, frozen=True, kw_only=True):
-    """Changes of an account."""
+    """Changes of an account. A limit that is not sent keeps its value; null gives it that of the tier."""
 
     tier: str | UnsetType = UNSET
     disabled: bool | UnsetType = UNSET
+    limits: dict[str, int | str | None] | UnsetType = UNSET
 
 
 class KeyTerms(Form, frozen=True, kw_only=True):
     """The terms of a key, without its name. Dates are Unix seconds; null means no expiry, all models, no own
-    burst.
+    burst. A budget that is not sent keeps its value; null ends it.
     """
 
     expires_s: float | UnsetType | None = UNSET
     models: list[str] | UnsetType | None = UNSET
     burst_rpm: int | UnsetType | None = UNSET
     burst_until_s: float | UnsetType | None = UNSET
+    budgets: dict[str, int | None] | UnsetType = UNSET
 
     def applied_to(self, terms: Terms) -> Terms:
         """Return the terms with the sent fields. Raises `OperatorError` for a date in the past, even if it is
@@ -69,6 +73,8 @@ class KeyTerms(Form, frozen=True, kw_only=True):
         sent = {field: value for field, value in fields.items() if value is not UNSET}
         if isinstance(self.models, list):
             sent["models"] = tuple(self.models)
+        if isinstance(self.budgets, dict):
+            sent["budgets"] = merged(terms.budgets or {}, self.budgets)
         return replace(terms, **sent)
 
 
@@ -89,6 +95,18 @@ class Query(Struct, frozen=True, forbid_unknown_fields=True):
     """The query of a request."""
 
 
+class DeletionQuery(Query, frozen=True, kw_only=True):
+    """What becomes of the usage of an account that is deleted."""
+
+    usage: Literal["keep", "erase"]
+
+
+class BudgetsQuery(Query, frozen=True, kw_only=True):
+    """Whose budgets to show: those of one account and its keys, or all."""
+
+    account: str | None = None
+
+
 class KeysQuery(Query, frozen=True, kw_only=True):
     """Which keys to list: those of one account, or all."""
 
@@ -96,13 +114,15 @@ class KeysQuery(Query, frozen=True, kw_only=True):
 
 
 class UsageQuery(Query, frozen=True, kw_only=True):
-    """Which requests to add up: of an account, of a key, from day to day (both included), grouped `by`."""
+    """Which requests to add up: of an account, of a key, from day to day (both included), grouped `by` one or
+    more of day, account, key and model, separated by commas.
+    """
 
     account: str | None = None
     key: str | None = None
     since: str | None = None
     until: str | None = None
-    by: GroupBy = "day"
+    by: str = "day"
 
     def question(self) -> UsageQuestion:
         """The question for the database; raises `RequestError`."""
@@ -113,7 +133,7 @@ class UsageQuery(Query, frozen=True, kw_only=True):
                 )
         since = None if self.since is None else read_day(self.since, "since")
         until = None if self.until is None else read_day(self.until, "until")
-        return UsageQuestion(self.by, since, until, named=self.account, key=self.key)
+        return UsageQuestion(read_groups(self.by), since, until, named=self.account, key=self.key)
 
 
 class AuditQuery(Query, frozen=True, kw_only=True):
@@ -146,6 +166,24 @@ def read_time(asked: str, param: str) -> float:
     except (ValueError, OverflowError) as error:
         message = f"{param} is {asked[:50]!r}: send a date such as 2030-12-31 or 2030-12-31T18:00:00."
         raise OperatorError(message, param=param) from error
+
+
+def read_groups(asked: str, param: str = "by") -> tuple[GroupBy, ...]:
+    """Read the names of groups; raises `OperatorError`."""
+    names = [name.strip() for name in asked.split(",")]
+    known: tuple[GroupBy, ...] = get_args(GroupBy)
+    groups: list[GroupBy] = [group for name in dict.fromkeys(names) for group in known if group == name]
+    if len(groups) != len(names):
+        raise OperatorError(
+            f"{param} is {asked[:50]!r}: send one or more of {', '.join(known)}.", param=param
+        )
+    return tuple(groups)
+
+
+def merged(before: Mapping[str, V], changes: Mapping[str, V | None]) -> dict[str, V]:
+    """The values before, with the changes; None removes a value."""
+    after = {**before, **changes}
+    return {name: value for name, value in after.items() if value is not None}
 
 
 def read_models(asked: str) -> list[str]:

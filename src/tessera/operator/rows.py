@@ -40,13 +40,16 @@ def key_row(key: Key, account: str, secret: str | None = None) -> Row:
         "models": terms.models,
         "burst_rpm": terms.burst_rpm,
         "burst_until_s": terms.burst_until_s,
+        "budgets": terms.budgets or {},
+        "pepper": key.pepper,
     }
 
 
-def usage_report(by: GroupBy, sums: Sequence[UsageSum]) -> Report:
+def usage_report(by: Sequence[GroupBy], sums: Sequence[UsageSum]) -> Report:
     """Sums of usage as rows, with their totals."""
-    return Report([{by: each.group, **_named(counts(each))} for each in sums], _named(total(sums)))
+    rows: list[Row] = [{**dict(zip(by, each.groups, strict=True)), **_named(counts(each))} for each in sums]
+    return Report(rows, _named(total(sums)))
 
 
-def _named(numbers: Sequence[int]) -> Mapping[str, int]:
+def _named(numbers: Sequence[int]) -> dict[str, int]:
     return dict(zip(COUNTED, numbers, strict=True))

@@ -58,11 +58,14 @@ _STDOUT = 1
 
 @dataclass(frozen=True, slots=True)
 class ApiPlan:
-    """What an API process needs to serve: plain data. The settings hold a key; `secret` is the pepper."""
+    """What an API process needs to serve: plain data. The settings hold a key; `secret` is the pepper, and
+    `former_secret` the one before a rotation.
+    """
 
     settings: Settings
     secret: bytes
     models: tuple[ModelPlan, ...]
+    former_secret: bytes | None = None
 
 
 def pack(plan: ApiPlan) -> bytes:
@@ -81,9 +84,16 @@ def read_plan(fd: int) -> ApiPlan:
 class Api:
     """The HTTP service of one process, from its socket to the models: a `Front`."""
 
-    def __init__(self, catalog: Catalog, settings: Settings, secret: bytes, listener: socket.socket) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        settings: Settings,
+        secret: bytes,
+        listener: socket.socket,
+        former_secret: bytes | None = None,
+    ) -> None:
         """Nothing runs before `run`. The settings have a key."""
-        service = wire_service(settings, catalog, secret)
+        service = wire_service(settings, catalog, secret, former_secret)
         self.metrics = service.metrics
         self.records = service.in_flight.records
         config = uvicorn.Config(build_app(service), http=GuardedProtocol, lifespan="on", **UVICORN)
@@ -140,7 +150,7 @@ class Api:
 
 
 async def _work(plan: ApiPlan, listener: socket.socket) -> None:
-    api = Api(open_catalog(plan.models), plan.settings, plan.secret, listener)
+    api = Api(open_catalog(plan.models), plan.settings, plan.secret, listener, plan.former_secret)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, api.drain)
 

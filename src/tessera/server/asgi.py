@@ -13,9 +13,11 @@ from starlette.applications import Starlette
 
 from tessera.http.app import build_app
 from tessera.models.progress import Quiet
+from tessera.observe.metrics import ParentMetrics
+from tessera.server.budget_watch import check_webhook, watching_budgets
 from tessera.server.migrating import prepared
 from tessera.server.models import private_catalog
-from tessera.server.storage import pepper
+from tessera.server.storage import former_pepper, pepper
 from tessera.server.wiring import wire_service
 from tessera.settings import Settings
 
@@ -28,12 +30,14 @@ def create_app(settings: Settings) -> Starlette:
     Raises `StartupError` and `ModelError`.
     """
     catalog = private_catalog(settings, Quiet())
-    app = build_app(wire_service(settings, catalog, pepper(settings)))
+    check_webhook(settings)
+    app = build_app(wire_service(settings, catalog, pepper(settings), former_pepper(settings)))
     serving = app.router.lifespan_context
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:
-        async with prepared(settings), serving(app):
+        own = ParentMetrics()
+        async with prepared(settings) as store, watching_budgets(settings, store, own), serving(app):
             await asyncio.gather(*(model.start() for model in catalog.models()))
             yield
 

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 from tessera.errors import CommandError, StartupError, StoreUnavailable
 from tessera.observe.logs import log
-from tessera.server.storage import database_url, opened, spool_folder, spools_of_others
+from tessera.server.storage import adopt_pepper, database_url, opened, spool_folder, spools_of_others
 from tessera.settings import Settings
 from tessera.store.database import Database, Transaction, sqlite_path, transaction
 from tessera.store.failures import reason_of
@@ -41,7 +41,7 @@ def changing(settings: Settings) -> Generator[Transaction]:
 @asynccontextmanager
 async def prepared(settings: Settings) -> AsyncGenerator[Database]:
     """The migrated store. A PostgreSQL that cannot be reached now is migrated as soon as it can be. Raises
-    `StartupError` for an SQLite file that cannot be used.
+    `StartupError` for an SQLite file that cannot be used, and for a pepper that is not that of the store.
     """
     own = str(spool_folder(settings))
     for folder in spools_of_others(settings):
@@ -49,13 +49,13 @@ async def prepared(settings: Settings) -> AsyncGenerator[Database]:
     with opened(settings) as store:
         later = None
         try:
-            await asyncio.to_thread(upgrade, store)
+            await asyncio.to_thread(_upgrade, settings, store)
         except StoreUnavailable as error:
             if path := sqlite_path(database_url(settings)):
                 raise StartupError(f"The store {path} cannot be used: {reason_of(error)}.") from error
             reason = reason_of(error)
             log(_logger, "error", "store unavailable, serving without it", reason=reason, retry_in_s=RETRY_S)
-            later = asyncio.create_task(_upgrade_later(store, reason))
+            later = asyncio.create_task(_upgrade_later(settings, store, reason))
         try:
             yield store
         finally:
@@ -64,11 +64,16 @@ async def prepared(settings: Settings) -> AsyncGenerator[Database]:
                 await asyncio.gather(later, return_exceptions=True)
 
 
-async def _upgrade_later(store: Database, reason: str) -> None:
+def _upgrade(settings: Settings, store: Database) -> None:
+    upgrade(store)
+    adopt_pepper(settings, store)
+
+
+async def _upgrade_later(settings: Settings, store: Database, reason: str) -> None:
     while True:
         await asyncio.sleep(RETRY_S)
         try:
-            await asyncio.to_thread(upgrade, store)
+            await asyncio.to_thread(_upgrade, settings, store)
         except Exception as error:  # of any class: an operator may solve the problem
             if (other := reason_of(error)) != reason:
                 reason = other

@@ -31,13 +31,14 @@ from tessera.http.admin.routes import admin_routes
 from tessera.http.web.site import CONSOLE, Site
 from tessera.models.progress import Progress
 from tessera.observe.logs import configure, log
-from tessera.observe.metrics import exposition
+from tessera.observe.metrics import ParentMetrics, exposition
 from tessera.server.admin import serving_admin
 from tessera.server.api import Api, ApiPlan
+from tessera.server.budget_watch import check_webhook, watching_budgets
 from tessera.server.migrating import prepared
 from tessera.server.models import ModelPlan, catalog_of, prepare_models, read_blueprint
 from tessera.server.sockets import address, bind, shared
-from tessera.server.storage import pepper, spool_folder
+from tessera.server.storage import former_pepper, pepper, spool_folder
 from tessera.server.systemd import notify
 from tessera.server.wiring import limits, tiers
 from tessera.server.workers import Workers
@@ -75,6 +76,7 @@ def run_service(settings: Settings, progress: Progress) -> None:
     limits(settings)
     pepper(settings)
     _check_admin_key(settings)
+    check_webhook(settings)
     for number in _SIGNALS:  # until the loop takes them over
         signal.signal(number, lambda number, frame: sys.exit(0))
     with ExitStack() as stack:
@@ -94,7 +96,7 @@ async def _serve(
 ) -> None:
     # The API processes have no use for the admin key.
     settings = dataclasses.replace(given, api_key=given.api_key or generate_key(), admin_key=None)
-    secret = pepper(settings)
+    secret, former = pepper(settings), former_pepper(settings)
     blueprints = [read_blueprint(plan) for plan in models]
     # With several models, the death of one engine is no reason to end the service.
     processes = [blueprint.process(gives_up=len(blueprints) == 1) for blueprint in blueprints]
@@ -105,25 +107,27 @@ async def _serve(
     )
     served = zip(blueprints, plans, strict=True)
     catalog = catalog_of([(plan.settings, blueprint.model(plan.address)) for blueprint, plan in served])
-    folder = spool_folder(settings)
+    own = ParentMetrics(spool_folder(settings))
     with _metrics_directory(settings) as metrics_directory:
         front: Front
         if settings.workers == 1:
-            front = api = Api(catalog, settings, secret, listener)
+            front = api = Api(catalog, settings, secret, listener, former)
             records = api.records
-            shown = exposition(api.metrics, lambda: _counts(engines), spool_folder=folder)
+            shown = exposition(api.metrics, lambda: _counts(engines), parent=own)
         else:
-            plan = ApiPlan(dataclasses.replace(settings, models=None), secret, plans)
+            plan = ApiPlan(dataclasses.replace(settings, models=None), secret, plans, former)
             front = Workers(plan, shared(listener, settings.workers), metrics_directory)
             records = None
-            shown = exposition(None, lambda: _counts(engines), metrics_directory, spool_folder=folder)
+            shown = exposition(None, lambda: _counts(engines), metrics_directory, own)
         _obey_signals(front)
         new_key = None if given.api_key else settings.api_key
         announce = partial(_announce, settings.workers, catalog, address(listener), new_key)
         async with prepared(settings) as store:
-            routes = [*admin_routes(store, tiers(settings), KeyHasher(secret)), *debug_routes(records)]
+            hasher = KeyHasher(secret, former)
+            routes = [*admin_routes(store, tiers(settings), hasher), *debug_routes(records)]
             site = Site(CONSOLE) if settings.web and given.admin_key else None
-            async with serving_admin(admin_app(shown, given.admin_key, routes, site), admin):
+            admin_listener = serving_admin(admin_app(shown, given.admin_key, routes, site), admin)
+            async with watching_budgets(settings, store, own), admin_listener:
                 await run(front, engines, announce)
 
 
@@ -134,7 +138,7 @@ def _check_admin_key(settings: Settings) -> None:
         raise StartupError(
             "TESSERA_ADMIN_KEY is of no use without an admin listener: give it an --admin-port."
         )
-    if settings.admin_key == settings.api_key:
+    if settings.admin_key in (settings.api_key, settings.previous_api_key):
         raise StartupError("TESSERA_ADMIN_KEY and TESSERA_API_KEY are the same: clients would be admins.")
 
 

@@ -9,16 +9,20 @@ from pathlib import Path
 
 import platformdirs
 
-from tessera.access.pepper import find_pepper
+from tessera.access.keys import KeyHasher
+from tessera.access.pepper import find_former, find_pepper, pepper_path
 from tessera.errors import StoreUnavailable
 from tessera.settings import Settings
+from tessera.store import peppers
 from tessera.store.accounts import can_be_name
 from tessera.store.database import (
     Database,
+    Transaction,
     default_url,
     location,
     open_database,
     sqlite_path,
+    transaction,
     without_passwords,
 )
 
@@ -32,8 +36,63 @@ def database_url(settings: Settings) -> str:
 
 
 def pepper(settings: Settings) -> bytes:
-    """The secret that the digests of stored keys are derived from; raises `StartupError`."""
-    return find_pepper(settings.pepper, sqlite_path(database_url(settings)))
+    """The secret that the digests of stored keys are derived from. Raises `StartupError`, also for one that
+    is not that of the store. A store that cannot be asked now is checked before keys are used.
+    """
+    path = sqlite_path(database_url(settings))
+    stored = None
+    if path is None or path.is_file():
+        with suppress(StoreUnavailable), opened(settings) as store, transaction(store) as connection:
+            stored = peppers.current(connection)
+    found = find_pepper(settings.pepper, path, may_create=stored is None)
+    former = former_pepper(settings)
+    if stored is not None and stored not in _check_values(found, former):
+        raise peppers.mismatch()
+    return found
+
+
+def former_pepper(settings: Settings) -> bytes | None:
+    """The pepper before a rotation, while it is configured; raises `StartupError`."""
+    return find_former(settings.previous_pepper, sqlite_path(database_url(settings)))
+
+
+def require_pepper(settings: Settings, store: Transaction) -> None:
+    """Raises `StartupError` if the pepper is missing, or not that of the store. With PostgreSQL, a command
+    that makes no key may do without it.
+    """
+    match pepper_state(settings, store):
+        case "wrong":
+            raise peppers.mismatch()
+        case "missing":
+            raise peppers.missing(pepper_path(sqlite_path(database_url(settings)) or Path()))
+        case _:
+            return
+
+
+def pepper_state(settings: Settings, store: Transaction) -> str:
+    """`right`, `wrong`, `missing`, or `unknown` if nothing can be compared."""
+    stored = peppers.current(store)
+    path = sqlite_path(database_url(settings))
+    if stored is None or (settings.pepper is None and path is None):
+        return "unknown"
+    if settings.pepper is None and path and not pepper_path(path).exists():
+        return "missing"
+    found = find_pepper(settings.pepper, path, may_create=False)
+    return "right" if stored in _check_values(found, former_pepper(settings)) else "wrong"
+
+
+def adopt_pepper(settings: Settings, store: Database) -> None:
+    """Records the pepper in the migrated store, or its rotation. Raises `StartupError` if it is not that of
+    the store.
+    """
+    hasher = KeyHasher(pepper(settings), former_pepper(settings))
+    with transaction(store) as connection:
+        former = hasher.former and hasher.former.check_value
+        peppers.adopt(connection, hasher.check_value, former, by="serve")
+
+
+def _check_values(*secrets: bytes | None) -> list[bytes]:
+    return [KeyHasher(secret).check_value for secret in secrets if secret is not None]
 
 
 def spool_folder(settings: Settings) -> Path:

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from tessera.access.capacity import Capacity, reserve
 from tessera.access.keys import OPERATOR, KeyHasher, Keys
 from tessera.access.limits import Limiter, MemoryLimiter
+from tessera.access.spending import ReadSpent
 from tessera.access.stored_keys import StoredKeys
 from tessera.access.tiers import OPERATOR_TIER, Tiers, configured
 from tessera.access.watch import EVERY_S
@@ -22,31 +23,30 @@ from tessera.store.holders import Holders
 from tessera.usage.ledger import SqlLedger
 
 
-def wire_service(settings: Settings, catalog: Catalog, secret: bytes) -> Service:
-    """The service of one API process; `secret` is the pepper. Raises `StartupError`."""
+def wire_service(
+    settings: Settings, catalog: Catalog, secret: bytes, former_secret: bytes | None = None
+) -> Service:
+    """The service of one API process; `secret` is the pepper, `former_secret` the one before a rotation.
+    Raises `StartupError`.
+    """
     resources = AsyncExitStack()
     metrics = Metrics()
     named = tiers(settings)
-    known = Keys(secret=secret)
-    if settings.api_key:
-        known.add(settings.api_key, OPERATOR, named[OPERATOR_TIER])
     accounts = open_database(database_url(settings))
     resources.callback(accounts.dispose)
-    keys = StoredKeys(
-        known, KeyHasher(secret), Holders(accounts), named, metrics=metrics, fresh_s=settings.key_cache_s
-    )
+    hasher = KeyHasher(secret, former_secret)
+    holders = Holders(accounts, hasher.check_value)
+    known = configured_keys(settings, named, secret)
+    keys = StoredKeys(known, hasher, holders, named, metrics=metrics, fresh_s=settings.key_cache_s)
     resources.push_async_callback(keys.aclose)
-    # In a power cut the ledger's connections may lose the last commits: that makes commits much cheaper.
-    usage = open_database(database_url(settings), survives_power_cut=False)
-    resources.callback(usage.dispose)
-    ledger = SqlLedger(usage, spool_folder(settings), metrics, retention_days=settings.usage_retention_days)
+    ledger = _ledger(settings, metrics, named, resources)
     return Service(
         catalog=catalog,
         keys=keys,
         limits=limits(settings),
         capacities={model.id: capacity(settings, model) for model in catalog.models()},
         metrics=metrics,
-        limiter=limiter(settings, metrics),
+        limiter=limiter(settings, metrics, ledger.spent),
         ledger=ledger,
         traces=traces(settings, metrics),
         origins=settings.cors_origins,
@@ -55,6 +55,27 @@ def wire_service(settings: Settings, catalog: Catalog, secret: bytes) -> Service
         watch_s=min(EVERY_S, settings.key_cache_s / 4),
         resources=resources,
     )
+
+
+def _ledger(settings: Settings, metrics: Metrics, tiers: Tiers, resources: AsyncExitStack) -> SqlLedger:
+    # In a power cut the ledger's connections may lose the last commits: that makes commits much cheaper.
+    usage = open_database(database_url(settings), survives_power_cut=False)
+    resources.callback(usage.dispose)
+    return SqlLedger(
+        usage,
+        spool_folder(settings),
+        metrics,
+        retention_days=settings.usage_retention_days,
+        tiers=tiers.names(),
+    )
+
+
+def configured_keys(settings: Settings, tiers: Tiers, secret: bytes) -> Keys:
+    """The operator's keys, which need no store."""
+    known = Keys(secret=secret)
+    for api_key in filter(None, (settings.api_key, settings.previous_api_key)):
+        known.add(api_key, OPERATOR, tiers[OPERATOR_TIER])
+    return known
 
 
 def limits(settings: Settings) -> HttpLimits:
@@ -97,10 +118,10 @@ def tiers(settings: Settings) -> Tiers:
     return configured(settings.tiers or {})
 
 
-def limiter(settings: Settings, metrics: Metrics) -> Limiter:
+def limiter(settings: Settings, metrics: Metrics, read_spent: ReadSpent) -> Limiter:
     """The limiter of one API process: all of them count in Redis, or each grants its share of the limits."""
     if settings.redis_url is None:
-        return MemoryLimiter(settings.workers)
+        return MemoryLimiter(settings.workers, read_spent=read_spent)
     try:
         from tessera.access.redis_limits import RedisLimiter
     except ModuleNotFoundError as error:
@@ -108,7 +129,7 @@ def limiter(settings: Settings, metrics: Metrics) -> Limiter:
             "TESSERA_REDIS_URL needs a library: pip install 'tessera-serve[redis]'."
         ) from error
     try:
-        return RedisLimiter(settings.redis_url, settings.workers, metrics)
+        return RedisLimiter(settings.redis_url, settings.workers, metrics, read_spent=read_spent)
     except ValueError as error:
         raise StartupError(
             "TESSERA_REDIS_URL, or an option in it, cannot be read. Give redis://host:6379/0, "

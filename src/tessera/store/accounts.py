@@ -2,15 +2,17 @@
 
 import secrets
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 
 from sqlalchemy import Connection, RowMapping, insert, or_, select, update
+from sqlalchemy import delete as delete_rows
 from sqlalchemy.exc import IntegrityError
 
 from tessera.errors import NameTaken, NotThere, OperatorError
 from tessera.store import audit
 from tessera.store.database import locked
-from tessera.store.tables import ACCOUNTS
+from tessera.store.tables import ACCOUNTS, BUDGET_WARNINGS, KEYS, USAGE, USAGE_DAILY
 
 PREFIX = "acc_"
 RESERVED = ("operator",)
@@ -22,13 +24,16 @@ MAX_NAME = 100
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """`disabled_s` is when it was disabled; None while its keys may be used."""
+    """`disabled_s` is when it was disabled; None while its keys may be used. `limits` are its own, by the
+    names of a tier's fields.
+    """
 
     id: str
     name: str
     tier: str
     created_s: float
     disabled_s: float | None
+    limits: Mapping[str, int | str] = field(default_factory=dict[str, int | str])
 
 
 def create(connection: Connection, name: str, tier: str, *, by: str) -> Account:
@@ -38,7 +43,7 @@ def create(connection: Connection, name: str, tier: str, *, by: str) -> Account:
         raise OperatorError(f"The name {name!r} is reserved. Choose another one.", param="name")
     account = Account(PREFIX + secrets.token_hex(10), name, tier, time.time(), None)
     try:
-        connection.execute(insert(ACCOUNTS).values(**asdict(account)))
+        connection.execute(insert(ACCOUNTS).values(**asdict(account) | {"limits": None}))
     except IntegrityError as error:
         message = f"There is an account {name!r} already. Choose another name."
         raise NameTaken(message, param="name") from error
@@ -73,6 +78,34 @@ def set_tier(connection: Connection, name_or_id: str, tier: str, *, by: str) -> 
     return find(connection, account.id)
 
 
+def set_limits(
+    connection: Connection, name_or_id: str, limits: Mapping[str, int | str], *, by: str
+) -> Account:
+    """Replaces the account's own limits. Raises `NotThere`."""
+    account = find(connection, name_or_id, to_change=True)
+    if account.limits != limits:
+        changed = update(ACCOUNTS).where(ACCOUNTS.c.id == account.id)
+        connection.execute(changed.values(limits=dict(limits) or None))
+        detail = {"limits": dict(limits), "before": dict(account.limits)}
+        audit.record(connection, by, "account.set-limits", account.id, detail)
+    return find(connection, account.id)
+
+
+def delete(connection: Connection, name_or_id: str, *, erases_usage: bool, by: str) -> Account:
+    """Deletes the account, its keys and, if asked, its usage, which else stays under the account's id. Raises
+    `NotThere`.
+    """
+    account = find(connection, name_or_id, to_change=True)
+    keys = connection.scalars(select(KEYS.c.id).where(KEYS.c.account_id == account.id)).all()
+    gone = (KEYS, BUDGET_WARNINGS, *((USAGE, USAGE_DAILY) if erases_usage else ()))
+    for table in gone:
+        connection.execute(delete_rows(table).where(table.c.account_id == account.id))
+    connection.execute(delete_rows(ACCOUNTS).where(ACCOUNTS.c.id == account.id))
+    detail = {"usage": "erased" if erases_usage else "kept", "keys": list(keys)}
+    audit.record(connection, by, "account.delete", account.id, detail)
+    return account
+
+
 def set_enabled(connection: Connection, name_or_id: str, enabled: bool, *, by: str) -> Account:
     """While an account is disabled, none of its keys is valid. Raises `NotThere`."""
     account = find(connection, name_or_id, to_change=True)
@@ -85,7 +118,8 @@ def set_enabled(connection: Connection, name_or_id: str, enabled: bool, *, by: s
 
 def account_of(row: RowMapping) -> Account:
     """The account of a row, which may have other tables' columns too."""
-    return Account(*(row[column] for column in ACCOUNTS.c))
+    *fields, limits = (row[column] for column in ACCOUNTS.c)
+    return Account(*fields, limits=limits or {})
 
 
 def can_be_name(text: str, max_characters: int = MAX_NAME) -> bool:

@@ -29,6 +29,12 @@ def record(
     connection.execute(insert(AUDIT).values(**row, detail=dict(detail or {})))
 
 
+def was_deleted(connection: Connection, account_id: str) -> bool:
+    """Whether an account of this id was deleted."""
+    deletion = select(AUDIT.c.id).where(AUDIT.c.subject == account_id, AUDIT.c.action == "account.delete")
+    return connection.scalar(deletion.limit(1)) is not None
+
+
 def search(
     connection: Connection,
     *,

@@ -16,7 +16,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import PoolProxiedConnection
 
-from tessera.errors import StartupError
+from tessera.errors import CommandError, StartupError
 from tessera.store.failures import SECRETS, translated_errors
 
 T = TypeVar("T", bound=tuple[Any, ...])
@@ -78,6 +78,20 @@ def open_database(url: str, *, survives_power_cut: bool = True) -> Database:
         raise StartupError("PostgreSQL needs its driver: pip install 'tessera-serve[postgres]'.") from error
     except _UNREADABLE:
         raise _unreadable() from None
+
+
+def copy_to(database: Database, target: Path) -> None:
+    """Copies an SQLite database into a new file, consistent although others write. Raises `CommandError`."""
+    if database.dialect.name != "sqlite":
+        raise CommandError("This copies SQLite. For PostgreSQL use its own pg_dump.")
+    if target.exists():
+        raise CommandError(f"{target} exists already. Name a new file.")
+    try:
+        target.touch(mode=0o600)
+    except OSError as error:
+        raise CommandError(f"{target} cannot be written: {error.strerror}.") from error
+    with translated_errors(database.url), closing(database.raw_connection()) as connection:
+        connection.cursor().execute("VACUUM INTO ?", (str(target),))
 
 
 @contextmanager

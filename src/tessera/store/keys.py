@@ -2,11 +2,13 @@
 
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 
-from sqlalchemy import Connection, RowMapping, insert, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, insert, null, select
 from sqlalchemy import update as update_rows
 
+from tessera.core.budgets import BUDGETS, MAX_BUDGET_TOKENS
 from tessera.errors import NotThere, OperatorError
 from tessera.store import audit
 from tessera.store.accounts import MAX_NAME, Account, can_be_name, require_name
@@ -20,7 +22,8 @@ _MAX_MODEL_NAME = 200
 @dataclass(frozen=True, slots=True)
 class Terms:
     """What can be changed of a key. `models` None allows all models. Until `burst_until_s`, `burst_rpm`
-    replaces the tier's limit of bursts. `expires_s` None is never.
+    replaces the tier's limit of bursts. `expires_s` None is never. `budgets` are tokens by name, besides
+    those of the account.
     """
 
     name: str
@@ -28,11 +31,14 @@ class Terms:
     models: tuple[str, ...] | None = None
     burst_rpm: int | None = None
     burst_until_s: float | None = None
+    budgets: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key; `last4` is all of its secret that can be shown. `last_used_s` may be a minute late."""
+    """One key; `last4` is all of its secret that can be shown. `last_used_s` may be a minute late. `pepper`
+    names the one that its digest was derived with; None is that of a store that kept no check value yet.
+    """
 
     id: str
     account_id: str
@@ -41,6 +47,7 @@ class Key:
     created_s: float
     last_used_s: float | None = None
     revoked_s: float | None = None
+    pepper: str | None = None
 
     def state(self, now_s: float) -> str:
         """`active`, `expired` or `revoked`."""
@@ -51,12 +58,21 @@ class Key:
 
 
 def create(
-    connection: Connection, account: Account, terms: Terms, *, digest: bytes, last4: str, by: str
+    connection: Connection,
+    account: Account,
+    terms: Terms,
+    *,
+    digest: bytes,
+    last4: str,
+    by: str,
+    pepper: str | None = None,
 ) -> Key:
-    """`digest` is all that is stored of the secret. Raises `OperatorError` for invalid terms."""
+    """`digest` is all that is stored of the secret, and `pepper` names what it was derived with. Raises
+    `OperatorError` for invalid terms.
+    """
     _check(terms)
-    key = Key("key_" + secrets.token_hex(10), account.id, last4, terms, time.time())
-    row = {"id": key.id, "account_id": account.id, "digest": digest, "last4": last4}
+    key = Key("key_" + secrets.token_hex(10), account.id, last4, terms, time.time(), pepper=pepper)
+    row = {"id": key.id, "account_id": account.id, "digest": digest, "last4": last4, "pepper": pepper}
     connection.execute(insert(KEYS).values(**row, created_s=key.created_s, **_columns(terms)))
     audit.record(connection, by, "key.create", key.id, {"account_id": account.id, **_columns(terms)})
     return key
@@ -75,7 +91,16 @@ def find(connection: Connection, key_id: str, *, to_change: bool = False) -> Key
 
 def of_account(connection: Connection, account_id: str | None) -> list[Key]:
     """The account's keys, or all keys, in the order of their creation."""
-    query = select(KEYS).order_by(KEYS.c.created_s, KEYS.c.id)
+    return _all(connection, account_id)
+
+
+def with_budgets(connection: Connection, account_id: str | None) -> list[Key]:
+    """Those of them that have budgets of their own."""
+    return _all(connection, account_id, KEYS.c.budgets.is_not(null()))
+
+
+def _all(connection: Connection, account_id: str | None, *are_wanted: ColumnElement[bool]) -> list[Key]:
+    query = select(KEYS).where(*are_wanted).order_by(KEYS.c.created_s, KEYS.c.id)
     if account_id is not None:
         query = query.where(KEYS.c.account_id == account_id)
     return [key_of(row) for row in connection.execute(query).mappings()]
@@ -112,7 +137,8 @@ def key_of(row: RowMapping) -> Key:
 
 
 def _columns(terms: Terms) -> dict[str, object]:
-    return {**asdict(terms), "models": None if terms.models is None else list(terms.models)}
+    models = None if terms.models is None else list(terms.models)
+    return {**asdict(terms), "models": models, "budgets": dict(terms.budgets) if terms.budgets else None}
 
 
 def _check(terms: Terms) -> None:
@@ -128,6 +154,14 @@ def _check(terms: Terms) -> None:
         raise OperatorError(
             "Requests per minute must be a whole number from 1 to 2147483647.", param="burst_rpm"
         )
+    for name, tokens in (terms.budgets or {}).items():
+        if name not in BUDGETS:
+            names = ", ".join(BUDGETS)
+            raise OperatorError(f"There is no budget {name[:50]!r}. Use {names}.", param="budgets")
+        if not 0 <= tokens <= MAX_BUDGET_TOKENS:
+            raise OperatorError(
+                f"{name} must be a whole number from 0 to {MAX_BUDGET_TOKENS}.", param="budgets"
+            )
 
 
 def _check_models(names: tuple[str, ...]) -> None:

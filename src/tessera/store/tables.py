@@ -25,6 +25,7 @@ METADATA = MetaData(
     }
 )
 
+# `limits` are the account's own, over those of its tier.
 ACCOUNTS = Table(
     "accounts",
     METADATA,
@@ -33,9 +34,11 @@ ACCOUNTS = Table(
     Column("tier", String(50), nullable=False),
     Column("created_s", Float, nullable=False),
     Column("disabled_s", Float),
+    Column("limits", JSON(none_as_null=True)),
 )
 
-# `digest` is all that is stored of the secret; `models` None allows all models.
+# `digest` is all that is stored of the secret, and `pepper` names the one that it was derived with; `models`
+# None allows all models.
 KEYS = Table(
     "keys",
     METADATA,
@@ -51,6 +54,17 @@ KEYS = Table(
     Column("models", JSON(none_as_null=True)),
     Column("burst_rpm", Integer),
     Column("burst_until_s", Float),
+    Column("budgets", JSON(none_as_null=True)),
+    Column("pepper", String(16)),
+)
+
+# What tells peppers apart. The latest is the one that new digests are derived with.
+PEPPERS = Table(
+    "peppers",
+    METADATA,
+    Column("id", String(16), primary_key=True),
+    Column("check_value", LargeBinary(32), nullable=False),
+    Column("since_s", Float, nullable=False),
 )
 
 _IS_OPEN = text("finish = 'open'")
@@ -95,12 +109,34 @@ USAGE_DAILY = Table(
     Column("reasoning_tokens", BigInteger, nullable=False),
 )
 
-# Processes that write usage, with the time of their last heartbeat: open rows of dead ones are closed.
+# Processes that write usage, with the time of their last heartbeat and the tiers that they know: open rows of
+# dead ones are closed.
 INSTANCES = Table(
     "instances",
     METADATA,
     Column("id", String(32), primary_key=True),
     Column("seen_s", Float, nullable=False),
+    Column("tiers", JSON(none_as_null=True)),
+)
+
+_IS_WAITING = text("next_attempt_s IS NOT NULL")
+# Thresholds of budgets that were crossed, each once, with the message of the webhook. `next_attempt_s` is
+# None when nothing is to be sent any more.
+BUDGET_WARNINGS = Table(
+    "budget_warnings",
+    METADATA,
+    Column("id", String(160), primary_key=True),
+    Column("account_id", String(32), nullable=False),
+    Column("crossed_s", Float, nullable=False),
+    Column("message", JSON, nullable=False),
+    Column("n_attempts", Integer, nullable=False),
+    Column("next_attempt_s", Float),
+    Index(
+        "ix_budget_warnings_waiting",
+        "next_attempt_s",
+        sqlite_where=_IS_WAITING,
+        postgresql_where=_IS_WAITING,
+    ),
 )
 
 AUDIT = Table(

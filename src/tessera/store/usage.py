@@ -1,9 +1,8 @@
 """Usage in the store: a row for each request, sums of days for old requests, and the instances that write."""
 
 import time
-from collections.abc import Iterable
-from datetime import UTC, datetime
-from functools import cache, lru_cache
+from collections.abc import Collection, Iterable, Sequence
+from functools import cache
 from typing import Any, TypeAlias
 
 from sqlalchemy import (
@@ -26,13 +25,25 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from tessera.core.usage import FINISHED, INTERRUPTED, OPEN, LedgerEntry, Usage, UsageQuestion, UsageSum
+from tessera.core.usage import (
+    FINISHED,
+    INTERRUPTED,
+    OPEN,
+    LedgerEntry,
+    Usage,
+    UsageQuestion,
+    UsageSum,
+    day_of,
+)
 from tessera.store.database import WriteConnection
 from tessera.store.tables import ACCOUNTS, INSTANCES, USAGE, USAGE_DAILY
 
 Insert: TypeAlias = postgresql.Insert | sqlite.Insert
 
-DAY_S = 86_400
+DEAD_AFTER_S = 60.0
+"""An instance without a heartbeat for so long is dead; one whose files are not locked is dead already."""
+
+_MAX_NAMED = 1000
 _TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
 _OF_A_DAY = ("day", "account_id", "key_id", "model")
 _SUMMED = ("n_requests", "n_failed", *_TOKENS)
@@ -63,11 +74,18 @@ def clock_s(connection: Connection) -> float:
     return time.time()  # SQLite's file is on this machine
 
 
-def beat(connection: Connection, instance: str, now_s: float) -> None:
-    """Records that the instance lives."""
+def beat(connection: Connection, instance: str, now_s: float, tiers: Sequence[str] = ()) -> None:
+    """Records that the instance lives, and which tiers it knows."""
     insert = _insert(connection.dialect.name, INSTANCES)
     upsert = insert.on_conflict_do_update(index_elements=["id"], set_={"seen_s": insert.excluded.seen_s})
-    connection.execute(upsert, {"id": instance, "seen_s": now_s})
+    connection.execute(upsert, {"id": instance, "seen_s": now_s, "tiers": list(tiers)})
+
+
+def tiers_of_running(connection: Connection) -> list[list[str]]:
+    """The tiers that each running instance knows."""
+    is_alive = INSTANCES.c.seen_s >= clock_s(connection) - DEAD_AFTER_S
+    known = connection.scalars(select(INSTANCES.c.tiers).where(is_alive))
+    return [tiers for tiers in known if tiers]
 
 
 def forget_instance(connection: Connection, instance: str) -> None:
@@ -109,8 +127,9 @@ def add_up(connection: Connection, question: UsageQuestion) -> list[UsageSum]:
     kept = select(*(USAGE_DAILY.c[name] for name in (*_OF_A_DAY, *_SUMMED)))
     rows = union_all(_rows(), kept).subquery()
     name = func.coalesce(ACCOUNTS.c.name, rows.c.account_id)
-    group = {"day": rows.c.day, "account": name, "key": rows.c.key_id, "model": rows.c.model}[question.by]
-    sums = _summed(rows, group.label("grouped"))
+    columns = {"day": rows.c.day, "account": name, "key": rows.c.key_id, "model": rows.c.model}
+    groups = [columns[by].label(f"by_{by}") for by in question.by]
+    sums = _summed(rows, *groups)
     sums = sums.select_from(rows.outerjoin(ACCOUNTS, ACCOUNTS.c.id == rows.c.account_id))
     if question.since is not None:
         sums = sums.where(rows.c.day >= question.since)
@@ -124,23 +143,31 @@ def add_up(connection: Connection, question: UsageQuestion) -> list[UsageSum]:
         sums = sums.where(rows.c.key_id == question.key)
     return [
         UsageSum(
-            row.grouped,
+            tuple(getattr(row, group.name) for group in groups),
             int(row.n_requests),
             int(row.n_failed),
             Usage(*(int(getattr(row, name)) for name in _TOKENS)),
         )
-        for row in connection.execute(sums.order_by("grouped"))
+        for row in connection.execute(sums.order_by(*(group.name for group in groups)))
     ]
 
 
-def day_of(time_s: float) -> str:
-    """The ISO date of a Unix time, in UTC."""
-    return _date(int(time_s // DAY_S))
-
-
-@lru_cache(8)
-def _date(day: int) -> str:
-    return datetime.fromtimestamp(day * DAY_S, UTC).date().isoformat()
+def spent(
+    connection: Connection, accounts: Collection[str], since: str, until: str
+) -> list[tuple[str, str, Usage]]:
+    """What requests that have ended used from day to day, the last one excluded, by account and key: at least
+    of these accounts.
+    """
+    kept = select(*(USAGE_DAILY.c[name] for name in (*_OF_A_DAY, *_SUMMED)))
+    rows = union_all(_rows().where(USAGE.c.finish != OPEN), kept).subquery()
+    sums = _summed(rows, rows.c.account_id, rows.c.key_id)
+    sums = sums.where(rows.c.day >= since, rows.c.day < until)
+    if len(accounts) <= _MAX_NAMED:  # a database takes only so many parameters
+        sums = sums.where(rows.c.account_id.in_(accounts))
+    return [
+        (row.account_id, row.key_id, Usage(*(int(getattr(row, name)) for name in _TOKENS)))
+        for row in connection.execute(sums)
+    ]
 
 
 def _row(instance: str, entry: LedgerEntry) -> dict[str, object]:

@@ -1,16 +1,14 @@
 """What an instance writes to the store every few seconds: that it lives, what runs, what dead ones left."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tessera.core.usage import OPEN, LedgerEntry
+from tessera.core.usage import OPEN, LedgerEntry, day_of
 from tessera.store import usage
 from tessera.store.database import Database, transaction
 from tessera.usage.journal.files import abandoned
 from tessera.usage.retention import kept_since
-
-DEAD_AFTER_S = 60.0
-"""An instance without a heartbeat for so long is dead; one whose files are not locked is dead already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,24 +19,23 @@ class Heartbeat:
     folder: Path
     instance: str
     retention_days: int
+    tiers: Sequence[str] = ()
 
     def beat(self, running: list[LedgerEntry]) -> None:
         """Raises `StoreUnavailable`."""
         self._take_over()
         with transaction(self.store) as connection:
             now_s = usage.clock_s(connection)
-            usage.beat(connection, self.instance, now_s)
+            usage.beat(connection, self.instance, now_s, self.tiers)
             usage.write(connection, self.instance, running)
-            usage.close_abandoned(connection, now_s - DEAD_AFTER_S)
+            usage.close_abandoned(connection, now_s - usage.DEAD_AFTER_S)
 
     def _take_over(self) -> None:
         first_day = kept_since(self.retention_days)
         for instance, pieces in abandoned(self.folder):
             for entries in pieces:
                 # An old request is part of its day's sum already, and must not become a row again.
-                kept = [
-                    one for one in entries if one.finish != OPEN or usage.day_of(one.begun_s) >= first_day
-                ]
+                kept = [one for one in entries if one.finish != OPEN or day_of(one.begun_s) >= first_day]
                 with transaction(self.store) as connection:
                     usage.write(connection, instance, kept)
             with transaction(self.store) as connection:

@@ -12,23 +12,26 @@ how it ended, before the last byte.
 import asyncio
 import logging
 import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from tessera.core.budgets import Spent
 from tessera.core.usage import LedgerEntry, UsageQuestion, UsageSum
 from tessera.errors import StoreUnavailable
 from tessera.observe.logs import log
 from tessera.observe.metrics import Metrics, StoreCall
 from tessera.store import usage
 from tessera.store.database import Database, WriteConnection, transaction
-from tessera.store.threads import Done, Work, WriterThread, call_within, shut_down
+from tessera.store.threads import Done, Work, WriterThread, shut_down
 from tessera.usage.base import CurrentEntry, Written, resolved
 from tessera.usage.heartbeat import Heartbeat
 from tessera.usage.journal.files import new_instance
 from tessera.usage.journal.running import RunningRequests
 from tessera.usage.journal.spool import Spool
+from tessera.usage.reading import UsageReader
 from tessera.usage.retention import keep_rolling_up
 
 MAX_WAITING = 10_000
@@ -38,7 +41,6 @@ PAUSE_S = 0.001
 STORE_WAIT_S = 3.0
 """Entries that wait longer for the store go to the spool."""
 
-READING_WAIT_S = 5.0
 HEARTBEAT_S = 5.0
 HEARTBEAT_WHILE_AWAY_S = 1.0
 
@@ -63,8 +65,11 @@ class SqlLedger:
         *,
         retention_days: int,
         heartbeat_s: float = HEARTBEAT_S,
+        tiers: Sequence[str] = (),
     ) -> None:
-        """`folder` is for the journal. Rows of requests are kept for `retention_days`, then sums of days."""
+        """`folder` is for the journal. Rows of requests are kept for `retention_days`, then sums of days.
+        Heartbeats tell the `tiers` that this process knows.
+        """
         self._store = store
         self._connection = WriteConnection(store)
         self._metrics = metrics
@@ -72,7 +77,7 @@ class SqlLedger:
         self._instance = new_instance()
         self._running = RunningRequests(folder, self._instance)
         self._spool = Spool(folder, self._instance)
-        self._heartbeat = Heartbeat(store, folder, self._instance, retention_days)
+        self._heartbeat = Heartbeat(store, folder, self._instance, retention_days, tiers)
         self._heartbeat_s = heartbeat_s
         self._reaches_store = True  # the last call of the store succeeded
         self._records = True  # the last entries became durable, in the store or in the spool
@@ -82,6 +87,7 @@ class SqlLedger:
         self._answered_s = 0.0
         self._thread = WriterThread()
         self._readers = ThreadPoolExecutor(2, "usage")  # not the loop's default, which the spool needs
+        self._reader = UsageReader(store, self._readers)
 
     def open(self, id: str, current: CurrentEntry) -> Written:
         # Where no end can be recorded nothing should start: then writing is tried before any work is done.
@@ -93,18 +99,18 @@ class SqlLedger:
         return self._record(entry)
 
     async def add_up(self, question: UsageQuestion) -> list[UsageSum]:
-        return await call_within(self._readers, partial(self._add_up, question), READING_WAIT_S)
+        return await self._reader.add_up(question)
+
+    async def spent(self, account_id: str) -> Mapping[str, Spent]:
+        """What the account has spent of its budgets, by the ids of its keys; raises `StoreUnavailable`."""
+        return await self._reader.spent(account_id)
 
     async def start(self) -> None:
         try:
             await asyncio.to_thread(self._open_files)
         except OSError as error:
-            log(
-                _logger,
-                "warning",
-                "no folder for usage: without the store there is no service",
-                reason=error.strerror,
-            )
+            event = "no folder for usage: without the store there is no service"
+            log(_logger, "warning", event, reason=error.strerror)
         self._thread.start()
         rolling_up = keep_rolling_up(self._store, self._readers, self._retention_days, self._heartbeat_s)
         self._tasks = [asyncio.create_task(self._keep_beating()), asyncio.create_task(rolling_up)]
@@ -237,7 +243,3 @@ class SqlLedger:
                 usage.forget_instance(connection, self._instance)
         finally:
             self._connection.close()
-
-    def _add_up(self, question: UsageQuestion) -> list[UsageSum]:
-        with transaction(self._store) as connection:
-            return usage.add_up(connection, question)

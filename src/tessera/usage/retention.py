@@ -6,6 +6,7 @@ import time
 from concurrent.futures import Executor
 from functools import partial
 
+from tessera.core.usage import DAY_S, day_of
 from tessera.observe.logs import log
 from tessera.store import usage
 from tessera.store.database import Database, transaction
@@ -38,7 +39,7 @@ async def keep_rolling_up(
 
 def kept_since(retention_days: int) -> str:
     """The first day whose single requests are kept, as an ISO date in UTC."""
-    return usage.day_of(time.time() - retention_days * usage.DAY_S)
+    return day_of(time.time() - retention_days * DAY_S)
 
 
 def _roll_up(store: Database, retention_days: int) -> int:

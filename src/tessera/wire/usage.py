@@ -45,7 +45,7 @@ def read_question(asked: Mapping[str, str], account: str) -> UsageQuestion:
     if by not in get_args(OwnBy):
         raise RequestError(f"by is {by[:50]!r}: send day or model.", param="by")
     days = {name: read_day(asked[name], name) for name in ("since", "until") if name in asked}
-    return UsageQuestion("model" if by == "model" else "day", account=account, **days)
+    return UsageQuestion(("model",) if by == "model" else ("day",), account=account, **days)
 
 
 def read_day(asked: str, param: str) -> str:
@@ -59,7 +59,7 @@ def read_day(asked: str, param: str) -> str:
 def encode_usage(question: UsageQuestion, sums: Sequence[UsageSum]) -> bytes:
     """The body of GET /v1/usage."""
     rows = [
-        UsageRow(*counts(each), **{question.by: each.group})  # pyright: ignore[reportArgumentType] day or model
+        UsageRow(*counts(each), **dict(zip(question.by, each.groups, strict=True)))  # pyright: ignore[reportArgumentType] day or model
         for each in sums
     ]
     return msgspec.json.encode(UsageReport(rows, UsageTotals(*total(sums))))

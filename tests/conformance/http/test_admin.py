@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 from tessera.access.keys import KeyHasher
 from tessera.access.tiers import Tiers
 from tessera.cli.main import main
-from tessera.core.usage import LedgerEntry
+from tessera.core.usage import LedgerEntry, Usage
 from tessera.http.admin.app import admin_app
 from tessera.http.admin.routes import LIMITS, admin_routes
 from tessera.store import usage
@@ -127,6 +127,41 @@ def test_the_life_of_a_key_is_what_the_commands_show(
     assert shown(admin.post(f"/keys/{key['id']}/revoke")) == revoked
 
 
+def test_limits_and_budgets_are_what_the_commands_show(
+    admin: httpx2.Client, command: Callable[..., Any], store: Database
+) -> None:
+    account = made(
+        admin.post("/accounts", json={"name": "acme", "tier": "lite", "limits": {"concurrency": 9}})
+    )
+    changes = {"concurrency": None, "total_tokens_per_day": 1000, "thinking_tokens_per_day": "unlimited"}
+    limited = shown(admin.patch("/accounts/acme", json={"limits": changes}))
+    assert limited == {**account, "limits": {name: n for name, n in changes.items() if n is not None}}
+    assert limited == command("accounts", "show", "acme") == shown(admin.get("/accounts"))[0]
+    budgets = {"prompt_tokens_per_month": 10}
+    key = made(admin.post("/keys", json={"account": "acme", "name": "dev", "budgets": budgets}))
+    used = Usage(15, 0, 500, 0)
+    entry = LedgerEntry(
+        "chatcmpl-1", account["id"], key["id"], "m", "direct", False, time.time(), used, finish="stop"
+    )
+    with transaction(store) as writing:
+        usage.write(writing, "one", [entry])
+    rows = shown(admin.get("/budgets", params={"account": "acme"}))
+    assert rows == shown(admin.get("/budgets")) == command("accounts", "budgets", "acme")
+    told = [(row["budget"], row["key_id"], row["used_tokens"], row["percent"]) for row in rows]
+    assert told == [
+        ("total_tokens_per_day", None, 515, 51),
+        ("prompt_tokens_per_month", key["id"], 15, 150),
+    ]
+    shown(admin.patch(f"/keys/{key['id']}", json={"budgets": {"prompt_tokens_per_month": None}}))
+    shown(admin.patch("/accounts/acme", json={"limits": {"total_tokens_per_day": None}}))
+    assert shown(admin.get("/budgets")) == []
+    gone = shown(admin.delete("/accounts/acme", params={"usage": "erase"}))
+    assert gone["id"] == account["id"]
+    assert (
+        shown(admin.get("/usage"))["rows"] == shown(admin.get("/accounts")) == shown(admin.get("/keys")) == []
+    )
+
+
 def test_usage_is_what_the_command_shows(
     admin: httpx2.Client, command: Callable[..., Any], store: Database
 ) -> None:
@@ -137,7 +172,11 @@ def test_usage_is_what_the_command_shows(
     )
     with transaction(store) as changes:
         usage.write(changes, "one", [entry])
-    for by, group in (("day", "2027-01-15"), ("account", "acme"), ("key", key["id"]), ("model", "m")):
+    groups = {"day": "2027-01-15", "account": "acme", "key": key["id"], "model": "m"}
+    report = shown(admin.get("/usage", params={"by": "model,account,day,key"}))
+    assert report == command("usage", "--by", "model", "--by", "account,day", "--by", "key")
+    assert report["rows"] == [{**groups, **report["totals"]}]
+    for by, group in groups.items():
         report = shown(admin.get("/usage", params={"by": by, "account": "acme", "key": key["id"]}))
         assert report == command("usage", "--by", by)
         assert [row[by] for row in report["rows"]] == [group]
@@ -217,7 +256,28 @@ NEW = {"name": "acme", "tier": "lite"}
         ("GET", "/accounts/%ff%fe", None, (404, "account_not_found", None)),
         ("GET", "/accounts/'%20OR%201=1", None, (404, "account_not_found", None)),
         ("GET", "/accounts/" + "x" * 20_000, None, (404, "account_not_found", None)),
-        ("DELETE", "/accounts/taken", None, (405, "method_not_allowed", None)),
+        ("PUT", "/accounts/taken", None, (405, "method_not_allowed", None)),
+        ("DELETE", "/accounts/taken", None, (400, "missing_required_parameter", "usage")),
+        ("DELETE", "/accounts/taken?usage=burn", None, (400, "invalid_value", "usage")),
+        ("DELETE", "/accounts/nobody?usage=keep", None, (404, "account_not_found", None)),
+        ("PATCH", "/accounts/taken", {"limits": {"rpm": 5}}, (400, "invalid_value", "limits")),
+        ("PATCH", "/accounts/taken", {"limits": {"concurrency": 0}}, (400, "invalid_value", "limits")),
+        ("PATCH", "/accounts/taken", {"limits": {"sustained_rpm": 900}}, (400, "invalid_value", "limits")),
+        ("POST", "/accounts", {**NEW, "limits": {"rpm": 5}}, (400, "invalid_value", "limits")),
+        (
+            "POST",
+            "/keys",
+            {"account": "taken", "name": "k", "budgets": {"tokens": 5}},
+            (400, "invalid_value", "budgets"),
+        ),
+        (
+            "POST",
+            "/keys",
+            {"account": "taken", "name": "k", "budgets": {"total_tokens_per_day": -1}},
+            (400, "invalid_value", "budgets"),
+        ),
+        ("GET", "/budgets?account=nobody", None, (404, "account_not_found", None)),
+        ("GET", "/usage?by=day,hour", None, (400, "invalid_value", "by")),
         ("POST", "/keys", {"account": "nobody", "name": "k"}, (404, "account_not_found", None)),
         ("POST", "/keys", {"account": "taken\0", "name": "k"}, (404, "account_not_found", None)),
         ("POST", "/keys", {"account": "taken", "name": ""}, (400, "invalid_value", "name")),

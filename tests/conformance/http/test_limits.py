@@ -1,6 +1,7 @@
 """Tiers as a client meets them: headers, refusals, the window; and that nothing of a request is kept."""
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -18,6 +19,7 @@ from tests.waiting import wait_for
 from tessera.access.limits import MemoryLimiter
 from tessera.access.redis_limits import RedisLimiter
 from tessera.access.tiers import Tier
+from tessera.core.budgets import TokenBudget
 from tessera.engine.scripted.engine import saying
 from tessera.formats.qwen3 import QWEN3
 from tessera.observe.metrics import Metrics
@@ -131,6 +133,22 @@ def test_thinking_ends_with_the_day_s_tokens_and_direct_goes_on(serve: Callable[
     assert int(response.headers["retry-after"]) <= 86_400
     assert "enable_thinking" in response.json()["error"]["message"]
     assert asked(served).status_code == 200
+
+
+def test_a_budget_that_is_used_up_is_429_until_it_begins_anew(serve: Callable[..., Served]) -> None:
+    budgets = (TokenBudget("completion_tokens_per_day", 5), TokenBudget("total_tokens_per_month", 10**6))
+    served = serve(tier=replace(TINY, sustained_rpm=50, burst_rpm=50, budgets=budgets))
+    assert [asked(served).status_code for _ in range(2)] == [200, 200]
+    refused = asked(served)
+    error = refused.json()["error"]
+    assert (refused.status_code, error["code"]) == (429, "quota_exceeded")
+    assert (error["type"], error["param"]) == ("rate_limit_error", "completion_tokens_per_day")
+    assert re.search(r"5 tokens of completion a day.* \d{4}-\d\d-\d\d 00:00 UTC", error["message"])
+    assert 1 <= int(refused.headers["retry-after"]) <= 86_400
+    assert (refused.headers.get("x-should-retry"), standing(refused)[1]) in (("false", 48), (None, 48))
+    shown = generate_latest(served.metrics.registry)
+    assert b'tessera_requests_refused_total{kind="budget",tier="tiny"} 1.0' in shown
+    assert got(served, "/v1/models").status_code == 200
 
 
 def test_the_window_is_the_smaller_one_of_model_and_tier(serve: Callable[..., Served]) -> None:

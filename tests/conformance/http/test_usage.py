@@ -21,14 +21,14 @@ from tests.scripts import CAN_ALL, called
 from tests.waiting import wait_for
 
 from tessera.access.capacity import Capacity
-from tessera.core.usage import LedgerEntry, Usage
+from tessera.core.usage import LedgerEntry, Usage, day_of
 from tessera.engine.scripted.engine import cycling, failing, paced, saying
 from tessera.errors import GenerationFailed
 from tessera.observe.metrics import Metrics
 from tessera.store.database import open_database, transaction
 from tessera.store.migration import upgrade
 from tessera.store.tables import USAGE
-from tessera.store.usage import day_of, write
+from tessera.store.usage import write
 from tessera.usage.journal.files import decode
 from tessera.usage.ledger import SqlLedger
 

@@ -17,6 +17,7 @@ from tessera.access.limits import Allowance, Lease, Limiter, LimitRefusal, Memor
 from tessera.access.redis_limits import RedisLimiter
 from tessera.access.tiers import DEFAULTS, Tier
 from tessera.access.window import Rate, Standing
+from tessera.core.usage import Usage
 from tessera.observe.metrics import Metrics
 
 DAY_S = 86_400.0
@@ -63,6 +64,11 @@ def run(request: pytest.FixtureRequest, redis_server: RedisServer) -> Run:
 
 def allowance(rate: Rate, tier: Tier = WIDE) -> Allowance:
     return Allowance(f"acc_{secrets.token_hex(6)}", tier, rate)
+
+
+def thought(n_tokens: int) -> Usage:
+    """What a request has used that did nothing but think."""
+    return Usage(0, 0, n_tokens, n_tokens)
 
 
 async def admitted(limiter: Limiter, who: Allowance, *, thinks: bool = False, n: int = 1) -> Lease:
@@ -191,18 +197,18 @@ def test_thinking_is_refused_when_the_day_s_tokens_are_used_up(run: Run) -> None
         clock.now_s += DAY_S / 2
         for _ in range(2):
             lease = await admitted(limiter, who, thinks=True)
-            await lease.release(600)
-            await lease.release(600)
+            await lease.release(thought(600))
+            await lease.release(thought(600))
         refusal = await refused(limiter, who, thinks=True)
         assert (refusal.limit, refusal.retry_after_s) == ("thinking", DAY_S / 2)
         assert refusal.standing.remaining == 98
         await admitted(limiter, who)
         late = await admitted(limiter, who)
         clock.now_s += DAY_S / 2
-        await (await admitted(limiter, who, thinks=True)).release(999)
+        await (await admitted(limiter, who, thinks=True)).release(thought(999))
         clock.now_s -= 10
-        await (await admitted(limiter, who, thinks=True)).release(0)
-        await late.release(1)
+        await (await admitted(limiter, who, thinks=True)).release(thought(0))
+        await late.release(thought(1))
         assert (await refused(limiter, who, thinks=True)).limit == "thinking"
 
     run(check)
@@ -213,11 +219,11 @@ def test_a_clock_that_was_wrong_and_is_put_right_takes_no_day_s_tokens(run: Run,
     async def check(limiter: Limiter, clock: Clock) -> None:
         who = allowance(Rate(100, 100), replace(WIDE, thinking_tokens_per_day=1000))
         clock.now_s += ahead_s
-        await (await admitted(limiter, who, thinks=True)).release(1000)
+        await (await admitted(limiter, who, thinks=True)).release(thought(1000))
         clock.now_s -= ahead_s
         for _ in range(3):
             lease = await admitted(limiter, who, thinks=True)
-            await lease.release(1000)
+            await lease.release(thought(1000))
             refusal = await refused(limiter, who, thinks=True)
             assert (refusal.limit, refusal.retry_after_s) == ("thinking", DAY_S)
             clock.now_s += DAY_S
@@ -301,7 +307,7 @@ def test_an_account_that_does_nothing_is_forgotten() -> None:
         limiter = MemoryLimiter(clock=clock, calendar=clock)
         for i in range(100):
             lease = await admitted(limiter, Allowance(f"acc_{i}", LITE, LITE.rate))
-            await lease.release(thinking_tokens=i)
+            await lease.release(thought(i))
         kept = await admitted(limiter, allowance(LITE.rate))
         clock.now_s += 100
         await limiter.standing(allowance(LITE.rate))

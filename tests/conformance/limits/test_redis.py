@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from tests.conformance.limits.test_limiters import thought
 from tests.redis_server import RedisServer
 
 from tessera.access.limits import Allowance, LimitRefusal, MemoryLease
@@ -96,7 +97,7 @@ def test_a_release_that_is_cancelled_is_a_release(redis_server: RedisServer, wat
         account = new_account()
         held = await limiter.admit(Allowance(account, TIER, TIER.rate), thinks=True)
         assert isinstance(held, RedisLease)
-        releasing = asyncio.create_task(held.release(7))
+        releasing = asyncio.create_task(held.release(thought(7)))
         await asyncio.sleep(0)
         releasing.cancel()
         await asyncio.gather(releasing, return_exceptions=True)
@@ -182,7 +183,7 @@ def test_everything_it_keeps_ends(redis_server: RedisServer, watch: "redis.Redis
         assert all(0 < watch.ttl(key) <= 172_800 for key in keys)
         for each in held:
             assert isinstance(each, RedisLease)
-            await each.release(5)
+            await each.release(thought(5))
         assert leases(watch, account) == 0
         await limiter.aclose()
 
@@ -241,7 +242,7 @@ def test_without_redis_each_process_gives_its_share_and_with_it_again_the_whole(
         assert (len(local), fallback()) == (3, 1)
         assert (await limiter.standing(who)).remaining == 0
         for each in (*given, *local):
-            await each.release(7)
+            await each.release(thought(7))
         await asyncio.to_thread(redis_server.start)
         async with asyncio.timeout(60):
             while fallback():
@@ -331,7 +332,7 @@ def test_whatever_the_library_raises_each_process_counts(redis_server: RedisServ
         decided = await limiter.admit(who, thinks=False)
         assert isinstance(decided, MemoryLease)
         assert await limiter.standing(who) == decided.standing
-        await decided.release(3)
+        await decided.release(thought(3))
         await limiter.aclose()
 
     asyncio.run(check())

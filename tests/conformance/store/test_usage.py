@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
 
-from tessera.core.usage import INTERRUPTED, OPEN, LedgerEntry, Usage, UsageQuestion, UsageSum
+from tessera.core.usage import INTERRUPTED, OPEN, GroupBy, LedgerEntry, Usage, UsageQuestion, UsageSum, day_of
 from tessera.errors import StoreUnavailable
 from tessera.store import usage
 from tessera.store.database import Database, WriteConnection, transaction
@@ -92,20 +92,24 @@ def test_sums_are_by_day_account_key_or_model(opened: Database) -> None:
         entry("d", account="operator", key_id="op", usage=used, begun_s=BEGUN_S + 2 * DAY_S),
     )
 
-    def ask(**question: Any) -> list[tuple[str, int, int, int]]:
+    def ask(*by: GroupBy, **question: Any) -> list[tuple[str | int, ...]]:
         with transaction(opened) as connection:
-            sums = usage.add_up(connection, UsageQuestion(**question))
+            sums = usage.add_up(connection, UsageQuestion(by or ("day",), **question))
         assert all(each.usage.cached_tokens == 4 * each.n_requests for each in sums)
-        return [(each.group, each.n_requests, each.n_failed, each.usage.completion_tokens) for each in sums]
+        return [(*each.groups, each.n_requests, each.n_failed, each.usage.completion_tokens) for each in sums]
 
     by_day = [("2024-10-04", 2, 1, 12), ("2024-10-05", 1, 0, 6), ("2024-10-06", 1, 0, 6)]
     for before in ("2024-10-04", "2024-10-05", "2024-10-06", "2024-10-07"):
         with transaction(opened) as connection:
             usage.roll_up(connection, before, 100)
         assert ask() == by_day
-        assert ask(by="account") == [("acme", 3, 1, 18), ("operator", 1, 0, 6)]
-        assert ask(by="key") == [("key_1", 2, 0, 12), ("key_2", 1, 1, 6), ("op", 1, 0, 6)]
-        assert ask(by="model", named="acme") == [("m", 2, 1, 12), ("n", 1, 0, 6)]
+        assert ask("account") == [("acme", 3, 1, 18), ("operator", 1, 0, 6)]
+        assert ask("key") == [("key_1", 2, 0, 12), ("key_2", 1, 1, 6), ("op", 1, 0, 6)]
+        assert ask("model", named="acme") == [("m", 2, 1, 12), ("n", 1, 0, 6)]
+        both = [("acme", "m", 2, 1, 12), ("acme", "n", 1, 0, 6), ("operator", "m", 1, 0, 6)]
+        assert ask("account", "model") == both
+        assert sorted((model, account, *rest) for account, model, *rest in both) == ask("model", "account")
+        assert ask("day", "account", "key", "model")[0] == ("2024-10-04", "acme", "key_1", "m", 1, 0, 6)
         assert ask(account="acc_1", key="key_2") == [("2024-10-04", 1, 1, 6)]
         assert ask(since="2024-10-05", until="2024-10-05") == [("2024-10-05", 1, 0, 6)]
         assert ask(named="nobody") == ask(account="acme") == []
@@ -138,7 +142,7 @@ def test_nothing_is_lost_or_counted_twice_by_rolling_up(
     for n, (batch, days) in enumerate(steps):
         fresh = [replace(each, id=f"{n}-{each.id}") for each in batch]
         kept |= {each.id: each for each in fresh}
-        before = usage.day_of(BEGUN_S + days * DAY_S)
+        before = day_of(BEGUN_S + days * DAY_S)
         write(opened, *fresh, *fresh)
         n_rolled_up = 3
         while n_rolled_up == 3:
@@ -146,7 +150,7 @@ def test_nothing_is_lost_or_counted_twice_by_rolling_up(
                 n_rolled_up = usage.roll_up(connection, before, 3)
         assert all(day >= before for (day,) in written(opened, "day"))
     with transaction(opened) as connection:
-        sums = usage.add_up(connection, UsageQuestion("key"))
+        sums = usage.add_up(connection, UsageQuestion(("key",)))
     assert sums == [
         expected(key, kept) for key in ("k1", "k2") if any(e.key_id == key for e in kept.values())
     ]
@@ -159,7 +163,7 @@ def expected(key: str, kept: dict[str, LedgerEntry]) -> UsageSum:
         for name in ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
     ]
     n_failed = sum(each.finish not in ("stop", "length", "tool_calls") for each in mine)
-    return UsageSum(key, len(mine), n_failed, Usage(*counts))
+    return UsageSum((key,), len(mine), n_failed, Usage(*counts))
 
 
 def test_the_schema_goes_and_comes_back(opened: Database) -> None:

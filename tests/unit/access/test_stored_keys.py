@@ -43,7 +43,7 @@ class Shelf:
     def __post_init__(self) -> None:
         self.opened.set()
 
-    def find(self, digest: bytes) -> Holder | None:
+    def find(self, digest: bytes, former: bytes | None = None) -> Holder | None:
         self.asked.append(digest)
         assert self.opened.wait(60)
         if self.is_down:

@@ -1,6 +1,8 @@
 import pytest
 
-from tessera.access.tiers import DEFAULTS, FIELDS, Tier, configured
+from tessera.access.tiers import DEFAULTS, FIELDS, Tier, configured, limited
+from tessera.access.window import Rate
+from tessera.core.budgets import TokenBudget
 from tessera.errors import OperatorError, StartupError
 
 WHOLE: dict[str, int | str] = {
@@ -61,3 +63,23 @@ def test_all_that_is_wrong_is_named_at_once() -> None:
     with pytest.raises(StartupError) as caught:
         configured({name: dict.fromkeys(FIELDS, -1) for name in ("lite", "pro")})
     assert len(caught.value.message.splitlines()) == 2 * len(FIELDS)
+
+
+def test_budgets_of_tiers_are_changed_one_by_one() -> None:
+    budgets: dict[str, int | str] = {"total_tokens_per_day": 5, "prompt_tokens_per_month": 7}
+    tier = configured({"tiny": {**WHOLE, **budgets}})["tiny"]
+    assert tier.budgets == (TokenBudget("total_tokens_per_day", 5), TokenBudget("prompt_tokens_per_month", 7))
+    own = limited(tier, {"total_tokens_per_day": "unlimited", "reasoning_tokens_per_day": 0})
+    assert own.budgets == (
+        TokenBudget("prompt_tokens_per_month", 7),
+        TokenBudget("reasoning_tokens_per_day", 0),
+    )
+
+
+def test_limits_of_an_account_are_over_those_of_its_tier() -> None:
+    lite = DEFAULTS["lite"]
+    assert limited(lite, {}) is lite
+    own = limited(lite, {"concurrency": 1, "thinking_tokens_per_day": "unlimited", "of_tomorrow": 5})
+    assert own == Tier("lite", 50, 100, 32_768, None, 1, 1)
+    # The account had another tier when its limits were set.
+    assert limited(lite, {"burst_rpm": 20}).rate == Rate(20, 20)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tessera.observe.metrics import Metrics, exposition
+from tessera.observe.metrics import Metrics, ParentMetrics, exposition
 
 ENGINE = {
     "running": 3,
@@ -39,8 +39,8 @@ def test_the_engines_counts_are_shown_as_they_are_when_asked() -> None:
 
 def test_free_space_is_that_of_the_folder_and_absent_without_one(tmp_path: Path) -> None:
     name = "tessera_disk_free_bytes"
-    assert samples(exposition(None, dict, spool_folder=tmp_path)())[name] > 0
-    assert name not in samples(exposition(None, dict, spool_folder=tmp_path / "none")())
+    assert samples(exposition(None, dict, parent=ParentMetrics(tmp_path))())[name] > 0
+    assert name not in samples(exposition(None, dict, parent=ParentMetrics(tmp_path / "none"))())
     assert name not in samples(exposition(None, dict)())
 
 

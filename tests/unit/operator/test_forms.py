@@ -94,8 +94,16 @@ def test_queries_are_text_and_their_numbers_too() -> None:
     assert read_query(AuditQuery, {"limit": "7", "before": "3"}) == AuditQuery(limit=7, before=3)
     asked = {"account": "null", "key": "1", "since": "2026-01-31", "by": "key"}
     assert read_query(UsageQuery, asked).question() == UsageQuestion(
-        "key", "2026-01-31", named="null", key="1"
+        ("key",), "2026-01-31", named="null", key="1"
     )
+    assert read_query(UsageQuery, {"by": "account, model"}).question().by == ("account", "model")
+
+
+@pytest.mark.parametrize("by", ["hour", "", "day,hour", "day,day", "day,"])
+def test_groups_that_do_not_exist_are_named(by: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        read_query(UsageQuery, {"by": by}).question()
+    assert caught.value.param == "by"
 
 
 @pytest.mark.parametrize(
@@ -106,7 +114,6 @@ def test_queries_are_text_and_their_numbers_too() -> None:
         (AuditQuery, {"limit": "many"}, "limit"),
         (AuditQuery, {"before": str(2**64)}, "before"),
         (AuditQuery, {"subject": "x"}, "subject"),
-        (UsageQuery, {"by": "hour"}, "by"),
         (UsageQuery, {"limit": "5"}, "limit"),
     ],
 )

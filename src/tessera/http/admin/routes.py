@@ -15,6 +15,7 @@ from tessera.http.admin.app import peer
 from tessera.http.body import read_body
 from tessera.http.limits import BodyLimits
 from tessera.operator import actions, forms
+from tessera.operator.budgets import list_budgets
 from tessera.store.database import Database, Transaction, transaction
 
 F = TypeVar("F", bound=forms.Form)
@@ -50,6 +51,14 @@ class _AdminApi:
         return await self._answer(
             lambda store: actions.change_account(store, named, form, self._tiers, by=by)
         )
+
+    async def delete_account(self, request: Request) -> Response:
+        query, named, by = _query(forms.DeletionQuery, request), _named(request), _actor(request)
+        return await self._answer(lambda store: actions.delete_account(store, named, query, by=by))
+
+    async def list_budgets(self, request: Request) -> Response:
+        query = _query(forms.BudgetsQuery, request)
+        return await self._answer(lambda store: list_budgets(store, self._tiers, query.account))
 
     async def list_keys(self, request: Request) -> Response:
         query = _query(forms.KeysQuery, request)
@@ -98,7 +107,13 @@ def admin_routes(database: Database, tiers: Tiers, hasher: KeyHasher) -> list[Ro
     return [
         _route("/admin/accounts", GET=api.list_accounts, POST=api.create_account),
         # A name may hold slashes.
-        _route("/admin/accounts/{named:path}", GET=api.show_account, PATCH=api.change_account),
+        _route(
+            "/admin/accounts/{named:path}",
+            GET=api.show_account,
+            PATCH=api.change_account,
+            DELETE=api.delete_account,
+        ),
+        _route("/admin/budgets", GET=api.list_budgets),
         _route("/admin/keys", GET=api.list_keys, POST=api.create_key),
         _route("/admin/keys/{named}", GET=api.show_key, PATCH=api.change_key),
         _route("/admin/keys/{named}/revoke", POST=api.revoke_key),

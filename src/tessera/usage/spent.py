@@ -1,0 +1,77 @@
+"""What accounts have spent of their budgets, read from the store.
+
+Requests that run are not counted yet. Days before yesterday do not change any more: they are read once.
+"""
+
+from collections.abc import Collection, Mapping
+from datetime import date, timedelta
+
+from tessera.core.budgets import Spent
+from tessera.core.usage import Usage, day_of
+from tessera.store import usage
+from tessera.store.database import Transaction
+
+_MAX_ACCOUNTS = 10_000
+
+OfAccounts = Mapping[str, Mapping[str, Usage]]
+"""Usage by account and key."""
+
+
+class SpentReader:
+    """Reads the store in threads; remembers what accounts had spent in a month before yesterday."""
+
+    def __init__(self) -> None:
+        self._until = ""
+        self._earlier: dict[str, Mapping[str, Usage]] = {}
+
+    def read(
+        self, connection: Transaction, accounts: Collection[str], now_s: float
+    ) -> Mapping[str, Mapping[str, Spent]]:
+        """What each account has spent by the ids of its keys, in the day and the month (UTC) of `now_s`."""
+        if not accounts:
+            return {}
+        today = day_of(now_s)
+        first = today[:8] + "01"
+        yesterday = max(first, (date.fromisoformat(today) - timedelta(days=1)).isoformat())
+        earlier = self._read_earlier(connection, accounts, first, yesterday)
+        lately = _sums(connection, accounts, yesterday, today)
+        now = _sums(connection, accounts, today, _LAST_DAY)
+        return {
+            account: {
+                key: Spent(
+                    now.get(account, {}).get(key, Usage()),
+                    _add(key, earlier.get(account), lately.get(account), now.get(account)),
+                )
+                for key in {*earlier.get(account, ()), *lately.get(account, ()), *now.get(account, ())}
+            }
+            for account in accounts
+        }
+
+    def _read_earlier(
+        self, connection: Transaction, accounts: Collection[str], first: str, until: str
+    ) -> OfAccounts:
+        if self._until != until or len(self._earlier) > _MAX_ACCOUNTS:
+            self._until, self._earlier = until, {}
+        earlier = self._earlier
+        if until > first and (unread := [each for each in accounts if each not in earlier]):
+            read = _sums(connection, unread, first, until)
+            earlier |= {account: read.get(account, {}) for account in unread}
+        return earlier
+
+
+_LAST_DAY = "9999-12-31"
+
+
+def _sums(connection: Transaction, accounts: Collection[str], since: str, until: str) -> OfAccounts:
+    sums: dict[str, dict[str, Usage]] = {}
+    for account, key, used in usage.spent(connection, accounts, since, until):
+        sums.setdefault(account, {})[key] = used
+    return sums
+
+
+def _add(key: str, *sums: Mapping[str, Usage] | None) -> Usage:
+    total = Usage()
+    for each in sums:
+        if each and key in each:
+            total += each[key]
+    return total
