@@ -98,6 +98,18 @@ class Settings:
     context_tokens: int | None = setting(
         None, integer(64, 2**24), "Most tokens of a prompt and its reply; without it, the model's own limit."
     )
+    default_output_tokens: int | None = setting(
+        None,
+        integer(1, 2**24),
+        "Most tokens of a reply whose request sets no limit; without it, 1024 for the embedded model, and the "
+        "rest of the context for any other.",
+    )
+    loop_tokens: int = setting(
+        1024,
+        integer(0, 2**20),
+        "A reply ends when its last tokens, as many as this, repeat one block four times or more; 0 never "
+        "ends one.",
+    )
     kv_cache_bytes: int = setting(2**30, size(2**24), "Memory for the keys and values of all requests.")
     grammar_bytes: int = setting(
         2**28, size(2**24), "Memory for compiled grammars, which grow with schemas and with their use."
@@ -235,6 +247,8 @@ MODEL_SETTINGS = (
     "engine",
     "engine_python",
     "context_tokens",
+    "default_output_tokens",
+    "loop_tokens",
     "kv_cache_bytes",
     "grammar_bytes",
     "max_sequences",

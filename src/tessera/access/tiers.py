@@ -19,7 +19,8 @@ MAX_CONCURRENCY = 2**20
 @dataclass(frozen=True, slots=True)
 class Tier:
     """Requests a minute, sustained and in bursts; the context window; tokens of reasoning a day (None: any
-    number); choices at once; and the priority in the queue and in the engine.
+    number); choices at once; the priority in the queue and in the engine; and the limit of a reply whose
+    request sets none (None: the model's).
     """
 
     name: str
@@ -29,6 +30,7 @@ class Tier:
     thinking_tokens_per_day: int | None
     concurrency: int
     priority: int
+    default_output_tokens: int | None = None
 
     @property
     def rate(self) -> Rate:
@@ -64,6 +66,11 @@ FIELDS: Mapping[str, tuple[int, int]] = MappingProxyType(
 )
 """The fields of a tier's table, and their bounds."""
 
+OPTIONAL_FIELDS: Mapping[str, tuple[int, int]] = MappingProxyType(
+    {"default_output_tokens": (1, MAX_CONTEXT_TOKENS)}
+)
+"""Fields that a new tier need not have."""
+
 
 def configured(tables: Mapping[str, Mapping[str, int | str]]) -> "Tiers":
     """The default tiers, changed by the tables of the same names, and new tiers, whose tables must be
@@ -87,11 +94,12 @@ def configured(tables: Mapping[str, Mapping[str, int | str]]) -> "Tiers":
 
 def _wrong_fields(name: str, table: Mapping[str, int | str]) -> list[str]:
     wrong: list[str] = []
+    bounds = {**FIELDS, **OPTIONAL_FIELDS}
     for field, value in table.items():
-        if field not in FIELDS:
-            wrong.append(f"tiers.{name}.{field} is not a field of a tier. Use {', '.join(FIELDS)}.")
+        if field not in bounds:
+            wrong.append(f"tiers.{name}.{field} is not a field of a tier. Use {', '.join(bounds)}.")
             continue
-        low, high = FIELDS[field]
+        low, high = bounds[field]
         endless = field == "thinking_tokens_per_day"
         if not (type(value) is int and low <= value <= high) and not (endless and value == UNLIMITED):
             also = f' or "{UNLIMITED}"' if endless else ""

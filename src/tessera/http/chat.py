@@ -38,8 +38,12 @@ class ChatCompletions:
         context = context_of(scope)
         service = self._service
         identity = context.required_permit.identity
-        window = identity.tier.context_tokens
-        caller = replace(identity.caller, trace_id=context.request_id, context_tokens=window)
+        caller = replace(
+            identity.caller,
+            trace_id=context.request_id,
+            context_tokens=identity.tier.context_tokens,
+            default_output_tokens=identity.tier.default_output_tokens,
+        )
         # All that a request holds, in the order in which it is taken. Wherever it ends, what it has taken by
         # then is released in reverse.
         #

@@ -9,7 +9,7 @@ ORGANISATION/NAME[@REV][:GGUF]  fetched once from a hub, into the cache
 import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -75,7 +75,13 @@ class _Resolver:
             self._convert(gguf, folder, EMBEDDED.sampling)
             return Origin(EMBEDDED.model_id, EMBEDDED.requirement, kept=(gguf.name,))
 
-        return self._cached(entry_name(EMBEDDED.model_id), build)
+        source = self._cached(entry_name(EMBEDDED.model_id), build)
+        # Not from the cache, which an earlier version may have made with other defaults.
+        generation = msgspec.structs.replace(
+            EMBEDDED.sampling, eos_token_id=source.generation.eos_token_id
+        )
+        limit = EMBEDDED.default_output_tokens
+        return replace(source, generation=generation, default_output_tokens=limit)
 
     def folder(self, path: Path) -> ModelSource:
         firsts = list(models_among([file.name for file in path.glob("*.gguf")]))

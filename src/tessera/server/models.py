@@ -105,6 +105,9 @@ class Blueprint:
                 self.tokenizer.control_tokens, self.tokenizer.vocabulary_size, self.format.syntax
             ),
             renderer=RemoteTemplate(self.template) if self.template else None,
+            default_output_tokens=self.settings.default_output_tokens or self.source.default_output_tokens,
+            # A script may repeat itself as it likes.
+            loop_tokens=self.settings.loop_tokens if isinstance(self.row.runs, Hosted) else 0,
         )
 
     def _served(self, hosted: Hosted) -> EngineInfo:

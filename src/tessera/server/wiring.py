@@ -10,7 +10,7 @@ from tessera.access.stored_keys import StoredKeys
 from tessera.access.tiers import OPERATOR_TIER, Tiers, configured
 from tessera.access.watch import EVERY_S
 from tessera.catalog import Catalog, Model
-from tessera.errors import StartupError
+from tessera.errors import CommandError, StartupError
 from tessera.http.limits import HttpLimits
 from tessera.http.service import Service
 from tessera.observe.metrics import Metrics
@@ -130,5 +130,7 @@ def traces(settings: Settings, metrics: Metrics) -> Traces | None:
         ) from error
     try:
         return OtlpTraces(settings.otlp_endpoint, metrics)
+    except CommandError as error:
+        raise StartupError(f"TESSERA_OTLP_ENDPOINT: {error.message}") from error
     except ValueError as error:
         raise StartupError(f"The variables OTEL_… make no sense: {error}") from error
