@@ -12,7 +12,7 @@ from tessera.access.queue import EngineQueue, Places
 from tessera.catalog import Model
 from tessera.core.chat import Caller
 from tessera.core.record import RequestRecord, RequestStep
-from tessera.errors import EngineUnavailable, RequestError
+from tessera.errors import EngineUnavailable, RequestError, StoreUnavailable
 from tessera.http.answers import Exchange, send_reply, stream_reply
 from tessera.http.bodies import RequestBody
 from tessera.http.body import read_body
@@ -21,7 +21,7 @@ from tessera.http.delivery import while_present
 from tessera.http.service import Service
 from tessera.pipeline import run
 from tessera.prompt.compile import check_length
-from tessera.usage.base import OpenEntry
+from tessera.usage.base import Ledger, OpenEntry
 from tessera.wire.decode import decode_request
 from tessera.wire.reply import Header, new_id
 
@@ -63,6 +63,7 @@ class ChatCompletions:
             await holds.enter_async_context(self._lease(to))
             await holds.enter_async_context(self._place(to, caller, body))
             entry = await holds.enter_async_context(OpenEntry(service.ledger, record))
+            await entry.opened()  # at once, unless the disk takes no note of it: then the store has to
             answer = stream_reply if to.options.stream else send_reply
             await answer(to, entry, run(to.request, to.model, caller, record.tally))
 
@@ -91,6 +92,7 @@ class ChatCompletions:
         """Receives and decodes the body. What would be refused anyway is refused before it costs anything."""
         service = self._service
         permit = context_of(scope).required_permit
+        _require_recording(service.ledger)
         # Which model the request names is not known yet: it is refused if every queue would refuse it.
         refusals = [queue.refusal(record.account, caller.priority) for queue in service.queues.values()]
         if (refusal := refusals[0]) and all(refusals):
@@ -165,3 +167,9 @@ def _require_ready(model: Model) -> None:
         raise EngineUnavailable(
             f"{model.id} cannot answer now ({reason}). Send the request again.", retry_after_s=2
         )
+
+
+def _require_recording(ledger: Ledger) -> None:
+    """Nothing is generated whose usage could not be recorded."""
+    if ledger.unready():
+        raise StoreUnavailable("Usage cannot be recorded now. Send the request again.", retry_after_s=2)
