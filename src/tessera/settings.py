@@ -23,6 +23,7 @@ from tessera.kinds import (
     NAMES,
     ORIGINS,
     PEPPER,
+    PROXIES,
     REDIS_URL,
     SPEC,
     SWITCH,
@@ -151,6 +152,9 @@ class Settings:
         100.0,
         number(0, 1e6),
         "Tokens per second of each sequence of the scripted engine; 0 sends everything at once.",
+    )
+    forwarded_allow_ips: tuple[str, ...] = setting(
+        (), PROXIES, "Proxies whose X-Forwarded-For is believed, for the addresses in the log; * trusts any."
     )
     cors_origins: tuple[str, ...] = setting(
         (), ORIGINS, "Origins whose web pages may call the API; * allows any."

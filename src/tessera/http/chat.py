@@ -18,6 +18,7 @@ from tessera.http.bodies import RequestBody
 from tessera.http.body import read_body
 from tessera.http.context import RequestContext, context_of
 from tessera.http.delivery import while_present
+from tessera.http.peer import client_address
 from tessera.http.service import Service
 from tessera.pipeline import run
 from tessera.prompt.compile import check_length
@@ -74,6 +75,7 @@ class ChatCompletions:
             context.request_id,
             identity.account,
             identity.key_id,
+            client=client_address(scope),
             received_s=context.received_s,
             traceparent=sent.decode("latin-1") if sent is not None else None,
             readers=self._service.record_readers,
@@ -120,7 +122,7 @@ class ChatCompletions:
             options=options,
             model=model,
             header=header,
-            deadline=service.in_flight.deadline(service.limits.deadline_s),
+            deadline=service.in_flight.deadline(service.limits.deadline_s, record),
             limits=service.limits,
         )
 

@@ -27,13 +27,14 @@ from tessera.engine.registry import check_engine
 from tessera.errors import EngineError, StartupError
 from tessera.http.admin.app import admin_app
 from tessera.http.admin.debug import debug_routes
+from tessera.http.admin.requests import RequestsInFlight, request_routes
 from tessera.http.admin.routes import admin_routes
 from tessera.http.web.site import CONSOLE, Site
 from tessera.models.progress import Progress
 from tessera.observe.logs import configure, log
 from tessera.observe.metrics import exposition
 from tessera.server.admin import serving_admin
-from tessera.server.api import Api, ApiPlan
+from tessera.server.api import Api, ApiPlan, uvicorn_options
 from tessera.server.migrating import prepared
 from tessera.server.models import ModelPlan, catalog_of, prepare_models, read_blueprint
 from tessera.server.sockets import address, bind, shared
@@ -50,6 +51,11 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 class Front(Protocol):
     """What answers HTTP. Its shutdown has the phases of `server/draining.py`."""
+
+    @property
+    def requests(self) -> RequestsInFlight:
+        """Those of all its processes."""
+        ...
 
     async def run(self, started: Callable[[], None]) -> None:
         """Serves until the shutdown has finished; calls `started` once all models can answer."""
@@ -109,20 +115,20 @@ async def _serve(
         front: Front
         if settings.workers == 1:
             front = api = Api(catalog, settings, secret, listener)
-            records = api.records
             shown = exposition(api.metrics, lambda: _counts(engines))
         else:
             plan = ApiPlan(dataclasses.replace(settings, models=None), secret, plans)
             front = Workers(plan, shared(listener, settings.workers), metrics_directory)
-            records = None
             shown = exposition(None, lambda: _counts(engines), metrics_directory)
         _obey_signals(front)
         new_key = None if given.api_key else settings.api_key
         announce = partial(_announce, settings.workers, catalog, address(listener), new_key)
         async with prepared(settings) as store:
-            routes = [*admin_routes(store, tiers(settings), KeyHasher(secret)), *debug_routes(records)]
+            routes = [*admin_routes(store, tiers(settings), KeyHasher(secret)), *request_routes(front.requests)]
+            routes += debug_routes(answers_requests=settings.workers == 1)
             site = Site(CONSOLE) if settings.web and given.admin_key else None
-            async with serving_admin(admin_app(shown, given.admin_key, routes, site), admin):
+            app = admin_app(shown, given.admin_key, routes, site)
+            async with serving_admin(app, admin, uvicorn_options(settings)):
                 await run(front, engines, announce)
 
 
