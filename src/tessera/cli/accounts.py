@@ -22,7 +22,7 @@ def accounts() -> None:
 @accounts.command()
 @click.argument("name")
 @click.option("--tier", required=True, help="The tier of the account, such as lite.")
-@shows_rows()
+@shows_rows(writes=True)
 def create(settings: Settings, store: Transaction, name: str, tier: str) -> Row:
     """Create an account called NAME."""
     return actions.create_account(store, NewAccount(name=name, tier=tier), tiers(settings), by=actor())
@@ -46,7 +46,7 @@ def show_(settings: Settings, store: Transaction, account: str) -> Row:
 @accounts.command()
 @click.argument("account")
 @click.argument("tier")
-@shows_rows()
+@shows_rows(writes=True)
 def set_tier(settings: Settings, store: Transaction, account: str, tier: str) -> Row:
     """Move an account to another tier; this takes effect within 30 seconds."""
     return actions.change_account(store, account, AccountChanges(tier=tier), tiers(settings), by=actor())
@@ -54,7 +54,7 @@ def set_tier(settings: Settings, store: Transaction, account: str, tier: str) ->
 
 @accounts.command()
 @click.argument("account")
-@shows_rows()
+@shows_rows(writes=True)
 def disable(settings: Settings, store: Transaction, account: str) -> Row:
     """Disable an account: within 30 seconds, none of its keys is valid."""
     return actions.change_account(store, account, AccountChanges(disabled=True), tiers(settings), by=actor())
@@ -62,7 +62,7 @@ def disable(settings: Settings, store: Transaction, account: str) -> Row:
 
 @accounts.command()
 @click.argument("account")
-@shows_rows()
+@shows_rows(writes=True)
 def enable(settings: Settings, store: Transaction, account: str) -> Row:
     """Enable a disabled account: its keys are valid again."""
     return actions.change_account(store, account, AccountChanges(disabled=False), tiers(settings), by=actor())

@@ -7,7 +7,7 @@ import click
 
 from tessera.access.keys import KeyHasher
 from tessera.cli.options import with_settings
-from tessera.cli.rows import AS_JSON, show, shows_rows
+from tessera.cli.rows import AS_JSON, name_store, show, shows_rows
 from tessera.errors import OperatorError
 from tessera.operator import actions
 from tessera.operator.forms import KeyChanges, NewKey, read_models, read_time
@@ -56,6 +56,7 @@ def create(settings: Settings, account: str, as_json: bool, **terms: str | int |
     hasher = KeyHasher(pepper(settings))
     with changing(settings) as store:
         row = actions.create_key(store, form, hasher, by=actor())
+    name_store(settings)
     try:
         show(row, as_json)
     except OSError as error:
@@ -85,7 +86,7 @@ def show_(settings: Settings, store: Transaction, id: str) -> Row:
 
 @keys.command()
 @click.argument("id")
-@shows_rows()
+@shows_rows(writes=True)
 def revoke(settings: Settings, store: Transaction, id: str) -> Row:
     """Revoke a key permanently; this takes effect within 30 seconds."""
     return actions.revoke_key(store, id, by=actor())
@@ -99,7 +100,7 @@ def revoke(settings: Settings, store: Transaction, id: str) -> Row:
 @_BURST_RPM
 @_BURST_UNTIL
 @click.option("--no-burst", is_flag=True, help="End --burst-rpm now.")
-@shows_rows()
+@shows_rows(writes=True)
 def update(settings: Settings, store: Transaction, id: str, no_burst: bool, **terms: str | int | None) -> Row:
     """Change a key; only the given options change. This takes effect within 30 seconds."""
     ended: dict[str, Any] = {"burst_rpm": None, "burst_until_s": None} if no_burst else {}

@@ -12,13 +12,17 @@ from rich.table import Table
 from tessera.cli.options import with_settings
 from tessera.operator.rows import Row
 from tessera.server.migrating import changing
+from tessera.server.storage import database_url
 from tessera.settings import Settings
+from tessera.store.database import without_passwords
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
-def shows_rows(nothing: str = "") -> Callable[[Callable[..., Row | Sequence[Row]]], Callable[..., None]]:
-    """Gives a command the `settings` and a transaction on their `store`, and prints what it returns."""
+def shows_rows(nothing: str = "", *, writes: bool = False) -> Callable[[Callable[..., Row | Sequence[Row]]], Callable[..., None]]:
+    """Gives a command the `settings` and a transaction on their `store`, and prints what it returns. One that
+    `writes` says to which store, on standard error.
+    """
 
     def decorate(command: Callable[..., Row | Sequence[Row]]) -> Callable[..., None]:
         @AS_JSON
@@ -27,11 +31,18 @@ def shows_rows(nothing: str = "") -> Callable[[Callable[..., Row | Sequence[Row]
         def run(*, settings: Settings, as_json: bool, **given: object) -> None:
             with changing(settings) as store:
                 found = command(settings=settings, store=store, **given)
+            if writes:
+                name_store(settings)
             show(found, as_json, nothing)
 
         return run
 
     return decorate
+
+
+def name_store(settings: Settings) -> None:
+    """Says which store was written to: it may be another one than that of the service."""
+    click.echo(f"Store: {without_passwords(database_url(settings))}", err=True)
 
 
 def show(found: Row | Sequence[Row], as_json: bool, nothing: str = "") -> None:

@@ -65,11 +65,14 @@ def uvicorn_options(settings: Settings) -> Mapping[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class ApiPlan:
-    """What an API process needs to serve: plain data. The settings hold a key; `secret` is the pepper."""
+    """What an API process needs to serve: plain data. The settings hold a key; `secret` is the pepper, and
+    `stores` says whether there is a store.
+    """
 
     settings: Settings
     secret: bytes
     models: tuple[ModelPlan, ...]
+    stores: bool = True
 
 
 def pack(plan: ApiPlan) -> bytes:
@@ -88,9 +91,17 @@ def read_plan(fd: int) -> ApiPlan:
 class Api:
     """The HTTP service of one process, from its socket to the models: a `Front`."""
 
-    def __init__(self, catalog: Catalog, settings: Settings, secret: bytes, listener: socket.socket) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        settings: Settings,
+        secret: bytes,
+        listener: socket.socket,
+        *,
+        stores: bool = True,
+    ) -> None:
         """Nothing runs before `run`. The settings have a key."""
-        service = wire_service(settings, catalog, secret)
+        service = wire_service(settings, catalog, secret, stores=stores)
         self.metrics = service.metrics
         self.requests = OwnRequests(service.in_flight)
         options = uvicorn_options(settings)
@@ -148,7 +159,8 @@ class Api:
 
 
 async def _work(plan: ApiPlan, listener: socket.socket, control: socket.socket) -> None:
-    api = Api(open_catalog(plan.models), plan.settings, plan.secret, listener)
+    catalog = open_catalog(plan.models)
+    api = Api(catalog, plan.settings, plan.secret, listener, stores=plan.stores)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, api.drain)
 

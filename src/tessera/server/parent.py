@@ -7,11 +7,12 @@ import asyncio
 import dataclasses
 import faulthandler
 import logging
+import secrets
 import signal
 import socket
 import sys
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,7 +39,7 @@ from tessera.server.api import Api, ApiPlan, uvicorn_options
 from tessera.server.migrating import prepared
 from tessera.server.models import ModelPlan, catalog_of, prepare_models, read_blueprint
 from tessera.server.sockets import address, bind, shared
-from tessera.server.storage import pepper
+from tessera.server.storage import has_store, pepper
 from tessera.server.systemd import notify
 from tessera.server.wiring import limits, tiers
 from tessera.server.workers import Workers
@@ -79,7 +80,7 @@ def run_service(settings: Settings, progress: Progress) -> None:
         check_engine(each)
     tiers(settings)
     limits(settings)
-    pepper(settings)
+    _secret(settings)
     _check_admin_key(settings)
     for number in _SIGNALS:  # until the loop takes them over
         signal.signal(number, lambda number, frame: sys.exit(0))
@@ -100,7 +101,7 @@ async def _serve(
 ) -> None:
     # The API processes have no use for the admin key.
     settings = dataclasses.replace(given, api_key=given.api_key or generate_key(), admin_key=None)
-    secret = pepper(settings)
+    secret, stores = _secret(given), has_store(given)
     blueprints = [read_blueprint(plan) for plan in models]
     # With several models, the death of one engine is no reason to end the service.
     processes = [blueprint.process(gives_up=len(blueprints) == 1) for blueprint in blueprints]
@@ -114,22 +115,34 @@ async def _serve(
     with _metrics_directory(settings) as metrics_directory:
         front: Front
         if settings.workers == 1:
-            front = api = Api(catalog, settings, secret, listener)
+            front = api = Api(catalog, settings, secret, listener, stores=stores)
             shown = exposition(api.metrics, lambda: _counts(engines))
         else:
-            plan = ApiPlan(dataclasses.replace(settings, models=None), secret, plans)
+            plan = ApiPlan(dataclasses.replace(settings, models=None), secret, plans, stores)
             front = Workers(plan, shared(listener, settings.workers), metrics_directory)
             shown = exposition(None, lambda: _counts(engines), metrics_directory)
         _obey_signals(front)
         new_key = None if given.api_key else settings.api_key
         announce = partial(_announce, settings.workers, catalog, address(listener), new_key)
-        async with prepared(settings) as store:
-            routes = [*admin_routes(store, tiers(settings), KeyHasher(secret)), *request_routes(front.requests)]
+        async with prepared(settings) if stores else _without_store() as store:
+            routes = admin_routes(store, tiers(settings), KeyHasher(secret)) if store else []
+            routes += request_routes(front.requests)
             routes += debug_routes(answers_requests=settings.workers == 1)
             site = Site(CONSOLE) if settings.web and given.admin_key else None
             app = admin_app(shown, given.admin_key, routes, site)
             async with serving_admin(app, admin, uvicorn_options(settings)):
                 await run(front, engines, announce)
+
+
+def _secret(settings: Settings) -> bytes:
+    """The pepper; without a store, a secret of this start. Raises `StartupError`."""
+    return pepper(settings) if has_store(settings) else secrets.token_bytes(32)
+
+
+@asynccontextmanager
+async def _without_store() -> AsyncGenerator[None]:
+    log(_logger, "warning", "no store: usage is not recorded, and the only key is that of the operator")
+    yield
 
 
 def _check_admin_key(settings: Settings) -> None:

@@ -22,24 +22,18 @@ from tessera.store.holders import Holders
 from tessera.usage.ledger import SqlLedger
 
 
-def wire_service(settings: Settings, catalog: Catalog, secret: bytes) -> Service:
-    """The service of one API process; `secret` is the pepper. Raises `StartupError`."""
+def wire_service(settings: Settings, catalog: Catalog, secret: bytes, *, stores: bool = True) -> Service:
+    """The service of one API process; `secret` is the pepper. Unless it `stores`, the key of the settings is
+    the only one, and no usage is recorded. Raises `StartupError`.
+    """
     resources = AsyncExitStack()
     metrics = Metrics()
     named = tiers(settings)
     known = Keys(secret=secret)
     if settings.api_key:
         known.add(settings.api_key, OPERATOR, named[OPERATOR_TIER])
-    accounts = open_database(database_url(settings))
-    resources.callback(accounts.dispose)
-    keys = StoredKeys(
-        known, KeyHasher(secret), Holders(accounts), named, metrics=metrics, fresh_s=settings.key_cache_s
-    )
-    resources.push_async_callback(keys.aclose)
-    # In a power cut the ledger's connections may lose the last commits: that makes commits much cheaper.
-    usage = open_database(database_url(settings), survives_power_cut=False)
-    resources.callback(usage.dispose)
-    ledger = SqlLedger(usage, spool_folder(settings), metrics, retention_days=settings.usage_retention_days)
+    stored = _stored(settings, secret, known, metrics, resources) if stores else None
+    keys, ledger = stored or (known, None)
     return Service(
         catalog=catalog,
         keys=keys,
@@ -55,6 +49,24 @@ def wire_service(settings: Settings, catalog: Catalog, secret: bytes) -> Service
         watch_s=min(EVERY_S, settings.key_cache_s / 4),
         resources=resources,
     )
+
+
+def _stored(
+    settings: Settings, secret: bytes, known: Keys, metrics: Metrics, resources: AsyncExitStack
+) -> tuple[StoredKeys, SqlLedger]:
+    """The keys and the ledger of the store; what they hold is added to the `resources`."""
+    accounts = open_database(database_url(settings))
+    resources.callback(accounts.dispose)
+    hasher, named = KeyHasher(secret), tiers(settings)
+    keys = StoredKeys(
+        known, hasher, Holders(accounts), named, metrics=metrics, fresh_s=settings.key_cache_s
+    )
+    resources.push_async_callback(keys.aclose)
+    # In a power cut the ledger's connections may lose the last commits: that makes commits much cheaper.
+    usage = open_database(database_url(settings), survives_power_cut=False)
+    resources.callback(usage.dispose)
+    days = settings.usage_retention_days
+    return keys, SqlLedger(usage, spool_folder(settings), metrics, retention_days=days)
 
 
 def limits(settings: Settings) -> HttpLimits:
