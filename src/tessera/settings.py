@@ -83,8 +83,11 @@ class Settings:
     model_name: str | None = setting(
         None, NAME, "Name of the model in replies; without it, the model's own name."
     )
-    aliases: tuple[str, ...] = setting(
-        ("Qwen/Qwen3.6-35B-A3B",), NAMES, "Other names by which requests may select the model."
+    aliases: tuple[str, ...] | None = setting(
+        None,
+        NAMES,
+        "Other names by which requests may select the model; without it, Qwen/Qwen3.6-35B-A3B for the embedded "
+        "model and those of its family.",
     )
     models: ModelTables | None = setting(
         None, MODELS, "Several models instead of one, each with its own settings: see Several models."

@@ -23,6 +23,7 @@ from tessera.models.gguf import GgufMetadata, header_of, models_among, parts_of,
 from tessera.models.header import GgufHeader
 from tessera.models.hub import HubId
 from tessera.models.memory import Budget, check_fits, measure_needs
+from tessera.models.paths import not_found
 from tessera.models.progress import Progress
 from tessera.models.source import GenerationConfig, ModelSource, WeightsForm
 from tessera.text.gguf import UnknownTokenizer, tokenizer_from_gguf
@@ -54,7 +55,7 @@ def resolve(
         return resolver.gguf(path.resolve())
     if hub_id := HubId.parse(spec):
         return resolver.from_hub(spec, hub_id)
-    raise ModelError(f"{spec} is neither a folder, nor a GGUF file, nor the id of a model on a hub.")
+    raise not_found(spec)
 
 
 @dataclass(frozen=True, slots=True)

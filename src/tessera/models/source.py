@@ -38,7 +38,7 @@ class ModelSource:
 
     `model_id` is the name that its replies carry. Its engine reads what is at `path`, if it reads anything.
     Its chat format is the known `family`, or else found by the chat template. A small model may need a limit
-    for replies whose requests set none, `default_output_tokens`.
+    for replies whose requests set none, `default_output_tokens`. `architecture` is what its files call it.
     """
 
     model_id: str
@@ -52,6 +52,7 @@ class ModelSource:
     path: Path | None = None
     family: str | None = None
     default_output_tokens: int | None = None
+    architecture: str = ""
 
     @property
     def folder(self) -> Path:
