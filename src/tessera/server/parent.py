@@ -110,6 +110,8 @@ async def _serve(
         dataclasses.replace(plan, address=process.path if process else None)
         for plan, process in zip(models, processes, strict=True)
     )
+    for engine in engines:  # which takes a while
+        log(_logger, "info", "starting the engine", model=engine.served.model_id)
     served = zip(blueprints, plans, strict=True)
     catalog = catalog_of([(plan.settings, blueprint.model(plan.address)) for blueprint, plan in served])
     with _metrics_directory(settings) as metrics_directory:
