@@ -4,7 +4,8 @@ import pytest
 
 from tessera.engine.openvino.convert import IR
 from tessera.errors import ModelError
-from tessera.models.cache import Cache
+from tessera.models.cache import Cache, Origin, entry_name
+from tessera.models.embedded import EMBEDDED
 from tessera.models.progress import Quiet
 from tessera.models.resolve import resolve
 
