@@ -37,7 +37,7 @@ class _Answer(msgspec.Struct):
 
 async def answer_questions(own: socket.socket, requests: RequestsInFlight) -> None:
     """Answers the parent until it closes its side."""
-    reader, writer = await asyncio.open_connection(sock=own)
+    reader, writer = await asyncio.open_unix_connection(sock=own)
     try:
         while True:
             question = msgspec.msgpack.decode(await receive_frame(reader), type=_Question)
@@ -62,7 +62,7 @@ class Control:
 
     @classmethod
     async def open(cls, own: socket.socket) -> "Control":
-        return cls(*await asyncio.open_connection(sock=own))
+        return cls(*await asyncio.open_unix_connection(sock=own))
 
     async def ask(self, cancel: str | None = None) -> list[Shown]:
         """The requests of that process; none if it does not answer."""
