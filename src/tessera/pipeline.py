@@ -44,9 +44,7 @@ async def run(
     """
     compiled = await compile_prompt(request, model, caller)
     tally.prompt_tokens = len(compiled.prompt.token_ids)
-    reader = ReplyReader(
-        request, model.format.syntax, model.tokenizer, tally, loop_tokens=model.loop_tokens
-    )
+    reader = ReplyReader(request, model.format.syntax, model.tokenizer, tally, loop_tokens=model.loop_tokens)
     check = ReplyCheck(request, model.grammars, caller.cache_salt)
     recorder = TokenRecorder(compiled.prompt, model)
     async with aclosing(model.engine.generate(compiled.prompt, compiled.sampling)) as chunks:

@@ -86,8 +86,8 @@ class Settings:
     aliases: tuple[str, ...] | None = setting(
         None,
         NAMES,
-        "Other names by which requests may select the model; without it, Qwen/Qwen3.6-35B-A3B for the embedded "
-        "model and those of its family.",
+        "Other names by which requests may select the model; without it, Qwen/Qwen3.6-35B-A3B for the "
+        "embedded model and those of its family.",
     )
     models: ModelTables | None = setting(
         None, MODELS, "Several models instead of one, each with its own settings: see Several models."
@@ -111,8 +111,8 @@ class Settings:
     default_output_tokens: int | None = setting(
         None,
         integer(1, 2**24),
-        "Most tokens of a reply whose request sets no limit; without it, 1024 for the embedded model, and the "
-        "rest of the context for any other.",
+        "Most tokens of a reply whose request sets no limit; without it, 1024 for the embedded model, and "
+        "the rest of the context for any other.",
     )
     loop_tokens: int = setting(
         1024,

@@ -1,4 +1,4 @@
-"""URLs of servers, as people write them: with the path of the API or without it, and with a slash at the end."""
+"""URLs of servers, as people write them: with or without the path of the API, or a slash at the end."""
 
 from urllib.parse import urlsplit
 

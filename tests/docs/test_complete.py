@@ -52,7 +52,11 @@ def test_every_error_is_in_the_api_page(language: str) -> None:
 def test_every_admin_route_is_in_the_api_page(language: str, tmp_path: Path) -> None:
     store = open_database(f"sqlite:///{tmp_path / 'tessera.db'}")
     try:
-        routes = [*admin_routes(store, Tiers(), KeyHasher(b"s" * 32)), *request_routes(OwnRequests(InFlight())), *debug_routes(answers_requests=True)]
+        routes = [
+            *admin_routes(store, Tiers(), KeyHasher(b"s" * 32)),
+            *request_routes(OwnRequests(InFlight())),
+            *debug_routes(answers_requests=True),
+        ]
     finally:
         store.dispose()
     paths: list[str] = re.findall(r"`[A-Z]+ (/admin/[^`]+)`", page(language, "api.md"))

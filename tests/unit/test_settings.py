@@ -163,7 +163,9 @@ def test_whatever_is_refused_is_named(row: Row) -> None:
 
 
 @given(st.booleans(), st.booleans(), st.booleans(), st.booleans())
-def test_one_file_is_found_by_all_in_the_same_order(named: bool, machine: bool, xdg: bool, user: bool) -> None:
+def test_one_file_is_found_by_all_in_the_same_order(
+    named: bool, machine: bool, xdg: bool, user: bool
+) -> None:
     with TemporaryDirectory() as name:
         folder = Path(name)
         paths = {

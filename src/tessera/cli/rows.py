@@ -19,7 +19,9 @@ from tessera.store.database import without_passwords
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
-def shows_rows(nothing: str = "", *, writes: bool = False) -> Callable[[Callable[..., Row | Sequence[Row]]], Callable[..., None]]:
+def shows_rows(
+    nothing: str = "", *, writes: bool = False
+) -> Callable[[Callable[..., Row | Sequence[Row]]], Callable[..., None]]:
     """Gives a command the `settings` and a transaction on their `store`, and prints what it returns. One that
     `writes` says to which store, on standard error.
     """

@@ -89,7 +89,9 @@ class KeyRequired:
 def log_refused_key(event: str, error: AuthenticationError, scope: Scope) -> None:
     """A line for an answer 401. The log keeps a part of such lines only when there are very many."""
     trace_id, client = context_of(scope).request_id, client_address(scope)
-    log_repeating(_logger, "warning", event, str(error.code), trace_id=trace_id, code=error.code, client=client)
+    log_repeating(
+        _logger, "warning", event, str(error.code), trace_id=trace_id, code=error.code, client=client
+    )
 
 
 def new_request_id() -> str:

@@ -60,7 +60,9 @@ def ops_routes(catalog: Catalog, in_flight: InFlight, ledger: Ledger) -> list[Ro
         # Ready if any model is: a balancer must not give up the others for one whose engine has died.
         reasons = [model.engine.unready() for model in catalog.models()]
         of_models = reasons[0] if all(reasons) else None
-        if reason := "draining" if in_flight.leaving else of_models or ledger.unready():  # returned, not raised: probes come every second, and must not fill the log
+        if (
+            reason := "draining" if in_flight.leaving else of_models or ledger.unready()
+        ):  # returned, not raised: probes come every second, and must not fill the log
             return error_response(EngineUnavailable(f"Not ready: {reason}.", code=reason, retry_after_s=2))
         return Response(b'{"status":"ready"}', media_type="application/json")
 

@@ -40,7 +40,7 @@ class HubId:
 
     @classmethod
     def parse(cls, text: str) -> "HubId | None":
-        """None if the text cannot be one, or is rather a path. A repository whose name ends in .gguf needs its
+        """None if the text cannot be one, or is rather a path. A repository whose name ends in .gguf needs a
         revision, as in `organisation/name.gguf@main`.
         """
         found = None if is_path(text) else _SYNTAX.fullmatch(text)

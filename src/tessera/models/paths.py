@@ -1,4 +1,4 @@
-"""What an operator meant by the name of a model that cannot be found: a path, mistyped, or the id of a hub."""
+"""What an operator meant by a model that cannot be found: a path, mistyped, or the id of one on a hub."""
 
 import difflib
 import re

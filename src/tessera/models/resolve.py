@@ -78,9 +78,7 @@ class _Resolver:
 
         source = self._cached(entry_name(EMBEDDED.model_id), build)
         # Not from the cache, which an earlier version may have made with other defaults.
-        generation = msgspec.structs.replace(
-            EMBEDDED.sampling, eos_token_id=source.generation.eos_token_id
-        )
+        generation = msgspec.structs.replace(EMBEDDED.sampling, eos_token_id=source.generation.eos_token_id)
         limit = EMBEDDED.default_output_tokens
         return replace(source, generation=generation, default_output_tokens=limit)
 

@@ -2,10 +2,11 @@
 
     python -m tessera.server.api FD CONTROL
 
-FD is an inherited, bound socket, and CONTROL one on which the parent asks about requests. Standard input begins with an `ApiPlan`; after that it is the lifeline,
-which ends when the parent wants this process to stop, or has itself ended. One byte a second on standard
-output is the heartbeat; `READY` says, once, that all models can answer. SIGTERM begins the shutdown, and
-SIGUSR1 writes the stacks of all threads to standard error.
+FD is an inherited, bound socket, and CONTROL one on which the parent asks about requests. Standard input
+begins with an `ApiPlan`; after that it is the lifeline, which ends when the parent wants this process to
+stop, or has itself ended. One byte a second on standard output is the heartbeat; `READY` says, once, that all
+models can answer. SIGTERM begins the shutdown, and SIGUSR1 writes the stacks of all threads to standard
+error.
 """
 
 import asyncio
@@ -39,8 +40,9 @@ from tessera.server.sockets import listen
 from tessera.server.wiring import wire_service
 from tessera.settings import Settings
 
-# We write the logs, and draining has waited already when uvicorn shuts down. An idle connection outlives its place in the pools of clients (httpx: 5 s) and proxies (nginx: 60 s): if the
-# server closed it first, it would lose a request that arrives just then.
+# We write the logs, and draining has waited already when uvicorn shuts down. An idle connection outlives its
+# place in the pools of clients (httpx: 5 s) and proxies (nginx: 60 s): if the server closed it first, it would
+# lose a request that arrives just then.
 UVICORN: Mapping[str, Any] = {
     "ws": "none",
     "log_config": None,
@@ -58,7 +60,7 @@ _STDOUT = 1
 
 
 def uvicorn_options(settings: Settings) -> Mapping[str, Any]:
-    """The options of every listener. What a proxy forwards is believed only if it comes from a trusted one."""
+    """The options of every listener. What a proxy forwards is believed only of a trusted one."""
     trusted = list(settings.forwarded_allow_ips)
     return {**UVICORN, "proxy_headers": bool(trusted), "forwarded_allow_ips": trusted}
 

@@ -33,8 +33,8 @@ def database_url(settings: Settings) -> str:
 
 
 def has_store(settings: Settings) -> bool:
-    """False if no store is configured, the operator's key is, and the user has no directory for a store, as in
-    a container without a volume. Then that key is the only one, and no usage is recorded.
+    """False if no store is configured, the operator's key is, and the user has no directory for a store, as
+    in a container without a volume. Then that key is the only one, and no usage is recorded.
     """
     if settings.database_url is not None or settings.api_key is None:
         return True

@@ -58,9 +58,7 @@ def _stored(
     accounts = open_database(database_url(settings))
     resources.callback(accounts.dispose)
     hasher, named = KeyHasher(secret), tiers(settings)
-    keys = StoredKeys(
-        known, hasher, Holders(accounts), named, metrics=metrics, fresh_s=settings.key_cache_s
-    )
+    keys = StoredKeys(known, hasher, Holders(accounts), named, metrics=metrics, fresh_s=settings.key_cache_s)
     resources.push_async_callback(keys.aclose)
     # In a power cut the ledger's connections may lose the last commits: that makes commits much cheaper.
     usage = open_database(database_url(settings), survives_power_cut=False)

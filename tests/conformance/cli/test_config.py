@@ -91,7 +91,9 @@ def leaves(group: click.Group, *before: str) -> Iterator[str]:
 
 def test_the_table_has_every_command_of_the_store() -> None:
     known = [name for name in leaves(main) if name.split()[0] in OF_THE_STORE]
-    unknown = [name for name in known if not any(f"{each.words} ".startswith(f"{name} ") for each in COMMANDS)]
+    unknown = [
+        name for name in known if not any(f"{each.words} ".startswith(f"{name} ") for each in COMMANDS)
+    ]
     assert len(known) >= 16
     assert unknown == []
 

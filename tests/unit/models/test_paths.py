@@ -11,7 +11,17 @@ from tessera.models.hub import HubId
 from tessera.models.paths import is_path, where_it_ends
 from tessera.models.progress import Quiet
 
-PATHS = ["./model", "../model", "/model", "~/model", "models/Qwen3.gguf", "Qwen3.GGUF", "a/b/c", "..", "a/b/c.gguf"]
+PATHS = [
+    "./model",
+    "../model",
+    "/model",
+    "~/model",
+    "models/Qwen3.gguf",
+    "Qwen3.GGUF",
+    "a/b/c",
+    "..",
+    "a/b/c.gguf",
+]
 IDS = ["org/name", "org/name@v1", "org/name:Q4_K_M", "org/name.gguf@main", "Qwen/Qwen3.6-35B-A3B"]
 
 

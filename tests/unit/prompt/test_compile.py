@@ -370,7 +370,9 @@ async def test_the_cause_is_the_template_where_it_is_the_template() -> None:
     """The engine could do it."""
     can_all = model(features=("grammar", "logprobs", "n", "thinking_budget"))
     template = replace(can_all, format=replace(HERMES, name="template", tools=False))
-    with pytest.raises(UnsupportedParameter, match=r"chat template of m is of the family `template`") as caught:
+    with pytest.raises(
+        UnsupportedParameter, match=r"chat template of m is of the family `template`"
+    ) as caught:
         await compiled(replace(HELLO, tools=(Tool("f", {}, {}),)), template)
     assert "engine" not in caught.value.message
     assert "`hermes`" in caught.value.message

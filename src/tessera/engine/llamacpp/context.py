@@ -34,6 +34,7 @@ class Span:
     token_ids: Sequence[int]
     n_sampled: int
 
+
 _WHAT_WORKS = (
     "The library reads the architectures and quantisations that its version knows: a newer one may know more "
     "(tessera engines install llamacpp). llama, qwen3, qwen35 and qwen35moe were tried."

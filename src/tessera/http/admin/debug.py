@@ -9,7 +9,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-
 _PARENT = "These are the tasks of the parent process; those of the API processes are not shown."
 
 # What a coroutine, an asynchronous generator and a generator call their frame, and what they wait for.
