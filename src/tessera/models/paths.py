@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tessera.errors import ModelError
 
-_PATH = re.compile(r"[./~\\].*|.*\.gguf|.*[/\\].*[/\\].*", re.IGNORECASE | re.DOTALL)
+_PATH = re.compile(r"[./~\\].*|[^@:]*\.gguf|[^@:]*[/\\][^@:]*[/\\].*", re.IGNORECASE | re.DOTALL)
 _MOST_SHOWN = 5
 
 

@@ -19,10 +19,10 @@ PATHS = [
     "models/Qwen3.gguf",
     "Qwen3.GGUF",
     "a/b/c",
-    "..",
+    "../..x",
     "a/b/c.gguf",
 ]
-IDS = ["org/name", "org/name@v1", "org/name:Q4_K_M", "org/name.gguf@main", "Qwen/Qwen3.6-35B-A3B"]
+IDS = ["org/name", "org/name@refs/pr/1:Q4", "org/name@v1", "org/name:Q4_K_M", "org/name.gguf@main", "Qwen/Qwen3.6-35B-A3B"]
 
 
 @pytest.mark.parametrize("spec", PATHS)
