@@ -29,8 +29,8 @@ dev: setup  ## serve the scripted engine with a store in .dev, and start again o
 	XDG_DATA_HOME=$(CURDIR)/.dev TESSERA_API_KEY=$${TESSERA_API_KEY:-sk-dev-only} $(BIN)/watchfiles --filter python \
 		"$(BIN)/tessera serve --engine scripted --log-format console --shutdown-grace-s 1 --port $(PORT)" src
 
-test: setup  ## run the tests: about five minutes on two quiet cores, longer where others work
-	@echo "About five minutes on two quiet cores; the percentage at the end of a line is that of the tests."
+test: setup  ## run the tests: several minutes on two cores
+	@echo "Several minutes on two quiet cores, more beside other work; each line ends with the part that is done."
 	$(BIN)/python -m pytest -m "not full" -n 2 --dist loadfile
 
 test-full: clients  ## run all tests, in their full counts
