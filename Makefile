@@ -14,8 +14,7 @@ help:  ## show this
 
 # The stamp is written last: an interrupted set-up is done again.
 .venv/.ready: requirements/dev.txt pyproject.toml
-	@echo "Setting up .venv, once: $$(grep -c '^[a-z]' requirements/dev.txt) packages, a minute or two …"
-	$(PYTHON) -m venv .venv
+	@echo "Setting up .venv, once: $$(grep -c '^[a-z]' requirements/dev.txt) packages, a minute or two …"; $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --require-hashes -r requirements/dev.txt
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

@@ -41,8 +41,8 @@ from tessera.server.wiring import wire_service
 from tessera.settings import Settings
 
 # We write the logs, and draining has waited already when uvicorn shuts down. An idle connection outlives its
-# place in the pools of clients (httpx: 5 s) and proxies (nginx: 60 s): if the server closed it first, it would
-# lose a request that arrives just then.
+# place in the pools of clients (httpx: 5 s) and proxies (nginx: 60 s): if the server closed it first, it
+# would lose a request that arrives just then.
 UVICORN: Mapping[str, Any] = {
     "ws": "none",
     "log_config": None,

@@ -51,7 +51,7 @@ async def answer_questions(own: socket.socket, requests: RequestsInFlight) -> No
         writer.close()
 
 
-class Control:
+class ControlChannel:
     """The parent's side of the socket of one API process."""
 
     def __init__(self, reader: StreamReader, writer: StreamWriter) -> None:
@@ -61,7 +61,7 @@ class Control:
         self._turn = asyncio.Lock()
 
     @classmethod
-    async def open(cls, own: socket.socket) -> "Control":
+    async def open(cls, own: socket.socket) -> "ControlChannel":
         return cls(*await asyncio.open_unix_connection(sock=own))
 
     async def ask(self, cancel: str | None = None) -> list[Shown]:
@@ -85,7 +85,7 @@ class Control:
 class RequestsOfProcesses:
     """`RequestsInFlight` of all API processes."""
 
-    def __init__(self, controls: Collection[Control]) -> None:
+    def __init__(self, controls: Collection[ControlChannel]) -> None:
         """`controls` are those of the processes that live now."""
         self._controls = controls
 

@@ -20,7 +20,7 @@ from tessera.observe.metrics import forget
 from tessera.processes import children
 from tessera.processes.supervision import Pauses, patiently
 from tessera.server.api import BEAT_S, READY, ApiPlan, pack
-from tessera.server.control import Control, RequestsOfProcesses
+from tessera.server.control import ControlChannel, RequestsOfProcesses
 from tessera.server.sockets import listen
 
 _logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class Workers:
         self._metrics_directory = metrics_directory
         self._environment = _environment(metrics_directory)
         self._running: set[Process] = set()
-        self._controls: set[Control] = set()
+        self._controls: set[ControlChannel] = set()
         self.requests = RequestsOfProcesses(self._controls)
         self._leaving = asyncio.Event()
 
@@ -114,7 +114,7 @@ class Workers:
             fds = (fd, theirs.fileno())
             process = await children.start((*COMMAND, *map(str, fds)), self._environment, pass_fds=fds)
         assert process.stdout is not None
-        control = await Control.open(ours)
+        control = await ControlChannel.open(ours)
         self._controls.add(control)
         self._running.add(process)
         try:

@@ -2,7 +2,6 @@
 
 import json
 import sqlite3
-import subprocess
 import threading
 from collections.abc import Callable
 from contextlib import closing
@@ -11,13 +10,17 @@ from typing import Any
 
 import httpx2
 import pytest
-from tests.serving import TESSERA, Server, ask, free_port
+from click.testing import CliRunner, Result
+from tests.serving import Server, ask, free_port
 from tests.waiting import wait_for
+
+from tessera.cli.main import main
 
 Serve = Callable[..., Server]
 
 ADMIN_KEY = "admin-" + "k" * 40
-SLOW = ("--scripted-tokens-per-s", 20)
+SLOW = ("--scripted-tokens-per-s", 0.5, "--deadline-s", 7200)
+"""A reply takes half an hour: it does not end by itself while the test looks at it."""
 
 
 class Sent:
@@ -48,19 +51,12 @@ class Operator:
         self._environment = {**environment, "TESSERA_ADMIN_KEY": ADMIN_KEY}
         self.url = f"http://127.0.0.1:{port}"
 
-    def run(self, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [TESSERA, "requests", *arguments],
-            env={**self._environment, **variables},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+    def run(self, *arguments: str, **variables: str) -> Result:
+        return CliRunner(env={**self._environment, **variables}).invoke(main, ["requests", *arguments])
 
     def rows(self) -> list[dict[str, Any]]:
         ran = self.run("list", "--json", "--url", self.url)
-        assert ran.returncode == 0, ran.stderr
+        assert ran.exit_code == 0, ran.stderr
         return json.loads(ran.stdout)
 
 
@@ -81,7 +77,7 @@ def test_a_running_request_is_listed_and_cancelled_and_its_usage_is_on_record_on
     first, by_request_id, *rest = rows
     for id in (first["id"], by_request_id["request_id"], *(row["id"] for row in rest)):
         ran = operator.run("cancel", id, "--json", "--url", f"{operator.url}/admin/")
-        assert ran.returncode == 0, ran.stderr
+        assert ran.exit_code == 0, ran.stderr
         assert len(json.loads(ran.stdout)) == 1
     assert {each.error()["code"] for each in sent} == {"request_cancelled"}
     assert {each.status for each in sent} == {200 if stream else 403}
@@ -111,13 +107,13 @@ def test_what_cannot_be_done_is_said(service: Serve, environment: dict[str, str]
     service("--admin-port", port, TESSERA_ADMIN_KEY=ADMIN_KEY)
     operator = Operator(environment, port)
     missing = operator.run("cancel", "chatcmpl-none", "--admin-port", str(port))
-    assert (missing.returncode, "No such request is running" in missing.stderr) == (2, True)
+    assert (missing.exit_code, "No such request is running" in missing.stderr) == (2, True)
     assert "TESSERA_ADMIN_PORT" in operator.run("list").stderr
     assert "TESSERA_ADMIN_KEY" in operator.run("list", "--url", operator.url, TESSERA_ADMIN_KEY="").stderr
     wrong = operator.run("list", "--url", operator.url, TESSERA_ADMIN_KEY="x" * 40)
-    assert (wrong.returncode, "401" in wrong.stderr) == (2, True)
+    assert (wrong.exit_code, "401" in wrong.stderr) == (2, True)
     nobody = operator.run("list", "--url", f"http://127.0.0.1:{free_port()}")
-    assert (nobody.returncode, "No admin API answers" in nobody.stderr) == (2, True)
+    assert (nobody.exit_code, "No admin API answers" in nobody.stderr) == (2, True)
 
 
 FORWARDED = "203.0.113.7"

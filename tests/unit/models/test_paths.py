@@ -22,7 +22,7 @@ PATHS = [
     "../..x",
     "a/b/c.gguf",
 ]
-IDS = ["org/name", "org/name@refs/pr/1:Q4", "org/name@v1", "org/name:Q4_K_M", "org/name.gguf@main", "Qwen/Qwen3.6-35B-A3B"]
+IDS = ["org/name", "org/name@refs/pr/1:Q4", "org/name@v1", "org/name:Q4_K_M", "org/name.gguf@main"]
 
 
 @pytest.mark.parametrize("spec", PATHS)
