@@ -114,8 +114,9 @@ def test_every_command_that_writes_says_to_which_store(run: Run, tmp_path: Path)
 def serving(*arguments: str, **environment: str) -> Iterator[Server]:
     """A server that has these variables and no others."""
     command = [TESSERA, "serve", "--engine", "scripted", "--port", "0", *arguments]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, env=environment, text=True, **pipes) as process:
+    with subprocess.Popen(
+        command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
         try:
             yield announced(process, environment.get("TESSERA_API_KEY"))
         finally:
