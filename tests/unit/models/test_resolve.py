@@ -63,5 +63,5 @@ def test_the_embedded_model_has_a_penalty_and_a_limit_whoever_made_its_folder(tm
     cache.ensure(entry_name(EMBEDDED.model_id), build, Quiet())
     source = resolve(None, cache, Quiet(), IR, offline=True)
     assert source.eos_token_ids == (2,)
-    assert source.generation.sampling.repetition_penalty > 1
+    assert source.generation.sampling.frequency_penalty > 0
     assert source.default_output_tokens == EMBEDDED.default_output_tokens
