@@ -14,9 +14,9 @@ help:  ## show this
 
 # The stamp is written last: an interrupted set-up is done again.
 .venv/.ready: requirements/dev.txt pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q --require-hashes -r requirements/dev.txt
-	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	@echo "Setting up .venv, once: $$(grep -c '^[a-z]' requirements/dev.txt) packages, a minute or two …"; $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 setup: .venv/.ready  ## make .venv with everything that development needs
@@ -28,7 +28,8 @@ dev: setup  ## serve the scripted engine with a store in .dev, and start again o
 	XDG_DATA_HOME=$(CURDIR)/.dev TESSERA_API_KEY=$${TESSERA_API_KEY:-sk-dev-only} $(BIN)/watchfiles --filter python \
 		"$(BIN)/tessera serve --engine scripted --log-format console --shutdown-grace-s 1 --port $(PORT)" src
 
-test: setup  ## run the tests
+test: setup  ## run the tests: several minutes on two cores
+	@echo "Several minutes on two quiet cores, more beside other work; each line ends with the part that is done."
 	$(BIN)/python -m pytest -m "not full" -n 2 --dist loadfile
 
 test-full: clients  ## run all tests, in their full counts
@@ -68,6 +69,7 @@ lock: setup  ## compile the pins anew
 	for each in bench clients; do $(COMPILE) requirements/$$each.in -c requirements/dev.txt -o requirements/$$each.txt || exit 1; done
 	$(BIN)/python -m tests.clients --lock
 	$(COMPILE) pyproject.toml requirements/serve.in -c requirements/dev.txt -o requirements/serve.txt
+	$(COMPILE) --all-extras pyproject.toml requirements/serve.in -c requirements/dev.txt -o requirements/image.txt
 
 clean:
 	rm -rf .venv .clients .dev .pytest_cache .ruff_cache

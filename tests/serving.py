@@ -31,6 +31,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "TESSERA_DATABASE_URL": store,
         "HF_HOME": str(tmp_path / "hf"),
         "XDG_DATA_HOME": str(tmp_path / "data"),
+        "XDG_CONFIG_HOME": str(tmp_path / "config"),
     }
 
 

@@ -23,7 +23,8 @@ class Model:
 
     `sampling` are its defaults per mode; `created_s` is Unix time; `encoded` remembers texts that the
     tokenizer has encoded, and `encoding` are the threads that encode long ones. Without a `renderer`, the
-    format renders.
+    format renders. A reply whose request sets no limit has `default_output_tokens` at most (None: what the
+    context leaves), and a choice ends when its last `loop_tokens` tokens repeat one block (0: it goes on).
     """
 
     id: str
@@ -35,6 +36,8 @@ class Model:
     owned_by: str = "tessera"
     grammars: Grammars | None = None
     renderer: RemoteTemplate | None = None
+    default_output_tokens: int | None = None
+    loop_tokens: int = 0
     encoded: EncodedTexts = field(default_factory=EncodedTexts)
     encoding: Lane = field(default_factory=lambda: Lane(_N_ENCODERS, "encoding"))
 

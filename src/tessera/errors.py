@@ -16,6 +16,7 @@
     ├── AuthenticationError     401  authentication_error
     │   └── InvalidApiKey            401  invalid_request_error / invalid_api_key
     ├── PermissionDenied        403  permission_error
+    │   └── RequestCancelled         403  request_cancelled
     ├── LimitExceeded           429  rate_limit_error
     │   └── RateLimited · TooManyConcurrent (TooManyChoices) · QuotaExhausted · BudgetExhausted · TooManyBytes
     ├── StoreUnavailable        503  api_error
@@ -161,6 +162,12 @@ class PermissionDenied(TesseraError):
     status = 403
     type = "permission_error"
     default_code = "permission_denied"
+
+
+class RequestCancelled(PermissionDenied):
+    """The operator of the server has ended this request: ask the operator before you send it again."""
+
+    default_code = "request_cancelled"
 
 
 class LimitExceeded(TesseraError):

@@ -4,6 +4,7 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeAlias, TypeVar
 
@@ -115,6 +116,14 @@ def _check_folder(value: object) -> Path:
     return Path(converts(Annotated[str, Meta(min_length=1)])(value)).expanduser().absolute()
 
 
+def _check_proxies(value: object) -> tuple[str, ...]:
+    names: tuple[str, ...] = converts(tuple[str, ...])(value)
+    if names != ("*",):
+        for name in names:
+            ip_network(name)
+    return names
+
+
 SWITCH = Kind("true or false", _parse_switch, converts(bool))
 NAMES = Kind(
     "names, in TOML a list of texts, elsewhere separated by commas",
@@ -127,6 +136,12 @@ ORIGINS = Kind(
     "elsewhere separated by commas",
     _parse_names,
     converts(tuple[matching(r"\*|null|[a-z][a-z0-9+.-]*://[^\s/,?#@A-Z]+"), ...]),
+)
+PROXIES = Kind(
+    "IP addresses or networks such as 10.0.0.0/8, or * alone for any; in TOML a list of texts, elsewhere "
+    "separated by commas",
+    _parse_names,
+    _check_proxies,
 )
 TABLES = Kind(
     "in TOML a table for each name, elsewhere one such as {lite = {concurrency = 8}}; names have 1 to 32 "

@@ -11,6 +11,7 @@
     parsing.reader          TokenChunks → ChatEvents
         text.detokenizer        token ids → pieces of text and control tokens
         parsing.parser          pieces → reasoning, text and tool calls (parsing.states)
+        parsing.loops           ends a choice that repeats itself
     grammars.reply_check    validates what has finished, in a process (schemas.validation_process)
     ── end of this page ──
     wire.stream, wire.reply ChatEvents → SSE frames, or one JSON body (core.result.fold)
@@ -43,7 +44,7 @@ async def run(
     """
     compiled = await compile_prompt(request, model, caller)
     tally.prompt_tokens = len(compiled.prompt.token_ids)
-    reader = ReplyReader(request, model.format.syntax, model.tokenizer, tally)
+    reader = ReplyReader(request, model.format.syntax, model.tokenizer, tally, loop_tokens=model.loop_tokens)
     check = ReplyCheck(request, model.grammars, caller.cache_salt)
     recorder = TokenRecorder(compiled.prompt, model)
     async with aclosing(model.engine.generate(compiled.prompt, compiled.sampling)) as chunks:

@@ -1,7 +1,8 @@
 """Every setting: its name, what it may be, its default, and what it does.
 
 `Settings` is the one table. From it come the keys of the TOML file, the `TESSERA_…` variables and the flags
-of `tessera serve`; a flag wins over a variable, a variable over the file. An unknown name or a bad value
+of `tessera serve`; a flag wins over a variable, a variable over the file. The file is found by the service
+and by all commands in the same way: see `find_config`. An unknown name or a bad value
 stops the start, and the message names it, what it may be, and where it came from.
 """
 
@@ -23,6 +24,7 @@ from tessera.kinds import (
     NAMES,
     ORIGINS,
     PEPPER,
+    PROXIES,
     REDIS_URL,
     SPEC,
     SWITCH,
@@ -41,6 +43,11 @@ from tessera.kinds import (
 
 # Variables that are no settings: the TOML file, and the server that `tessera chat` and `bench` ask.
 OTHER_VARIABLES = ("TESSERA_CONFIG", "TESSERA_URL")
+
+MACHINE_CONFIG = Path("/etc/tessera/tessera.toml")
+"""The file of the machine's service. It comes before that of the user, who may be another one than the
+service's: whoever runs a command then means the service's store.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +95,11 @@ class Settings:
     model_name: str | None = setting(
         None, NAME, "Name of the model in replies; without it, the model's own name."
     )
-    aliases: tuple[str, ...] = setting(
-        ("Qwen/Qwen3.6-35B-A3B",), NAMES, "Other names by which requests may select the model."
+    aliases: tuple[str, ...] | None = setting(
+        None,
+        NAMES,
+        "Other names by which requests may select the model; without it, Qwen/Qwen3.6-35B-A3B for the "
+        "embedded model and those of its family.",
     )
     models: ModelTables | None = setting(
         None, MODELS, "Several models instead of one, each with its own settings: see Several models."
@@ -109,6 +119,18 @@ class Settings:
     )
     context_tokens: int | None = setting(
         None, integer(64, 2**24), "Most tokens of a prompt and its reply; without it, the model's own limit."
+    )
+    default_output_tokens: int | None = setting(
+        None,
+        integer(1, 2**24),
+        "Most tokens of a reply whose request sets no limit; without it, 1024 for the embedded model, and "
+        "the rest of the context for any other.",
+    )
+    loop_tokens: int = setting(
+        1024,
+        integer(0, 2**20),
+        "A reply ends when its last tokens, as many as this, repeat one block four times or more; 0 never "
+        "ends one.",
     )
     kv_cache_bytes: int = setting(2**30, size(2**24), "Memory for the keys and values of all requests.")
     grammar_bytes: int = setting(
@@ -151,6 +173,9 @@ class Settings:
         100.0,
         number(0, 1e6),
         "Tokens per second of each sequence of the scripted engine; 0 sends everything at once.",
+    )
+    forwarded_allow_ips: tuple[str, ...] = setting(
+        (), PROXIES, "Proxies whose X-Forwarded-For is believed, for the addresses in the log; * trusts any."
     )
     cors_origins: tuple[str, ...] = setting(
         (), ORIGINS, "Origins whose web pages may call the API; * allows any."
@@ -256,6 +281,8 @@ MODEL_SETTINGS = (
     "engine",
     "engine_python",
     "context_tokens",
+    "default_output_tokens",
+    "loop_tokens",
     "kv_cache_bytes",
     "grammar_bytes",
     "max_sequences",
@@ -283,14 +310,14 @@ _BY_VARIABLE: Mapping[str, Row] = {row.variable: row for row in ROWS}
 
 
 def load(flags: Mapping[str, str], environment: Mapping[str, str], config: Path | None = None) -> Settings:
-    """Load the settings. `flags` has texts by the names of settings; the TOML file is `config`, or else what
-    TESSERA_CONFIG names.
+    """Load the settings. `flags` has texts by the names of settings; the TOML file is `config`, or else the
+    one of `find_config`.
 
     Raises `StartupError` with a line for each wrong name or value.
     """
     problems: list[str] = []
     values: dict[str, object] = {}
-    named = config or (Path(environment["TESSERA_CONFIG"]) if environment.get("TESSERA_CONFIG") else None)
+    named = config or find_config(environment)
     for key, value in (_read_toml(named) if named else {}).items():
         _accept(_BY_NAME.get(key), key, value, f"in {named}", values, problems)
     for variable in sorted(environment):
@@ -304,6 +331,26 @@ def load(flags: Mapping[str, str], environment: Mapping[str, str], config: Path 
     if problems:
         raise StartupError("\n".join(problems))
     return Settings(**cast("dict[str, Any]", values))
+
+
+def find_config(environment: Mapping[str, str], machine: Path = MACHINE_CONFIG) -> Path | None:
+    """The TOML file that TESSERA_CONFIG names or, without it, the first that there is: that of the `machine`,
+    then that of the user. Only one is read. Raises `StartupError` if it cannot be known whether there is one.
+    """
+    if named := environment.get("TESSERA_CONFIG"):
+        return Path(named)
+    home = environment.get("HOME")
+    of_users = environment.get("XDG_CONFIG_HOME") or (f"{home}/.config" if home else None)
+    candidates = [machine, *([Path(of_users) / "tessera/tessera.toml"] if of_users else [])]
+    for path in candidates:
+        try:
+            path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        return path
+    return None
 
 
 def model_settings(settings: Settings) -> tuple[Settings, ...]:
@@ -334,7 +381,15 @@ def _read_toml(path: Path) -> dict[str, object]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise StartupError(f"The settings file {path} cannot be read: {error}") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> StartupError:
+    """Another user's file must not be passed over: the command would work on another store."""
+    instead = ""
+    if isinstance(error, PermissionError):
+        instead = " Run the command as the user of the service, or name another file with TESSERA_CONFIG."
+    return StartupError(f"The settings file {path} cannot be read: {error}.{instead}")
 
 
 def _accept(

@@ -43,7 +43,7 @@ def test_every_imported_package_is_declared() -> None:
     assert wanted - declared() == set()
 
 
-@pytest.mark.parametrize("pins", ["serve.txt", "dev.txt"])
+@pytest.mark.parametrize("pins", ["serve.txt", "image.txt", "dev.txt"])
 def test_every_declared_package_is_pinned(pins: str) -> None:
     """A range that is added to `pyproject.toml` needs `make lock`."""
     lines = (ROOT / "requirements" / pins).read_text().splitlines()

@@ -18,7 +18,9 @@ from tessera.formats.hermes import HERMES
 from tessera.formats.registry import FORMATS
 from tessera.grammars.turn import MAX_TOOLS_BYTES
 from tessera.http.admin.debug import debug_routes
+from tessera.http.admin.requests import OwnRequests, request_routes
 from tessera.http.admin.routes import admin_routes
+from tessera.http.inflight import InFlight
 from tessera.observe import metrics
 from tessera.prompt.support import features
 from tessera.schemas import bounds, patterns, string_formats
@@ -52,7 +54,11 @@ def test_every_error_is_in_the_api_pages(language: str) -> None:
 def test_every_admin_route_is_in_the_admin_page(language: str, tmp_path: Path) -> None:
     store = open_database(f"sqlite:///{tmp_path / 'tessera.db'}")
     try:
-        routes = [*admin_routes(store, Tiers(), KeyHasher(b"s" * 32)), *debug_routes([])]
+        routes = [
+            *admin_routes(store, Tiers(), KeyHasher(b"s" * 32)),
+            *request_routes(OwnRequests(InFlight())),
+            *debug_routes(answers_requests=True),
+        ]
     finally:
         store.dispose()
     paths: list[str] = re.findall(r"`[A-Z]+ (/admin/[^`]+)`", page(language, "api/admin.md"))

@@ -1,13 +1,20 @@
 """A disk that is full stops no server that runs, and leaves no half a model."""
 
+import json
 import os
+import resource
+import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import httpx2
 import pytest
 from tests.serving import TESSERA, Server, ask
 from tests.tiny_model import byte_words, write_gguf
+from tests.waiting import wait_for
 
 from tessera.engine.openvino.convert import IR
 from tessera.errors import ModelError
@@ -116,6 +123,80 @@ def test_a_server_that_cannot_write_its_log_serves_on(
             process.stdout.close()
         for descriptor in {target, writing}:
             os.close(descriptor)
+
+
+def answers(server: Server) -> tuple[int, str | None, int, str | None]:
+    """Status and code of /readyz, and of a chat request."""
+    with server.client() as client:
+        replies = client.get("/readyz"), client.post("/v1/chat/completions", json=ask())
+    ready, chat = ((each.status_code, error_code(each)) for each in replies)
+    return *ready, *chat
+
+
+def error_code(reply: httpx2.Response) -> str | None:
+    return reply.json()["error"]["code"] if reply.is_error else None
+
+
+FINE = (200, None, 200, None)
+FULL = (503, "store_unavailable", 503, "store_unavailable")
+
+
+def events(log: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+
+
+def ends_of(path: Path) -> list[str]:
+    with closing(sqlite3.connect(path)) as store:
+        return [finish for (finish,) in store.execute("SELECT finish FROM usage")]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_server_that_cannot_record_usage_is_not_ready_and_generates_nothing(
+    service: Callable[..., Server], environment: dict[str, str], workers: int
+) -> None:
+    """No file may grow: what everybody can do to a process, and what it sees of a full disk."""
+    server = service("--workers", workers, TESSERA_API_KEY=KEY)
+    assert answers(server) == FINE
+    writers = [server.process.pid] if workers == 1 else server.workers()
+    assert len(writers) == workers
+    for process in writers:
+        resource.prlimit(process, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+    # Without any request: a balancer would send none to a server that is not ready.
+    wait_for(lambda: all_unready(server, workers))
+    # A reply would have arrived before its usage could be refused.
+    assert {answers(server) for _ in range(4 * workers)} == {FULL}
+    for process in writers:
+        resource.prlimit(process, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    wait_for(lambda: {answers(server) for _ in range(4 * workers)} == {FINE})
+    code, log = server.stop()
+    assert code == 0
+    reasons = [each["reason"] for each in events(log) if each["event"].startswith("usage cannot be kept")]
+    assert reasons == ["File too large"] * workers
+    ends = ends_of(Path(environment["TESSERA_DATABASE_URL"].removeprefix("sqlite:///")))
+    assert set(ends) == {"length"}, "nothing was generated that could not be recorded"
+
+
+def all_unready(server: Server, workers: int) -> bool:
+    """So many times in a row that no process can have been left out."""
+    replies = [httpx2.get(f"{server.url}/readyz", timeout=60) for _ in range(8 * workers)]
+    return {each.status_code for each in replies} == {503}
+
+
+def test_the_log_says_that_no_space_is_left(
+    tiny_disk: Callable[[int], Path], service: Callable[..., Server]
+) -> None:
+    disk = tiny_disk(1024)
+    server = service(TESSERA_DATABASE_URL=f"sqlite:///{disk / 'tessera.db'}", TESSERA_API_KEY=KEY)
+    assert answers(server) == FINE
+    with pytest.raises(OSError, match="No space left"):
+        (disk / "filler").write_bytes(bytes(2**21))
+    wait_for(lambda: answers(server) == FULL)
+    (disk / "filler").unlink()
+    wait_for(lambda: answers(server) == FINE)
+    code, log = server.stop()
+    assert code == 0
+    assert "No space left on device" in [each.get("reason") for each in events(log)]
+    assert set(ends_of(disk / "tessera.db")) <= {"length", "store_unavailable"}
 
 
 def test_a_server_whose_disk_fills_up_serves_on(

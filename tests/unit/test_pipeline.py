@@ -167,3 +167,18 @@ def test_every_step_that_the_page_names_exists() -> None:
     assert len(named) > 15
     for name in named:
         pkgutil.resolve_name(f"tessera.{name}")
+
+
+async def test_a_generation_that_repeats_itself_is_ended_and_aborted() -> None:
+    tokenizer = ScriptedTokenizer()
+    engine = ScriptedEngine(tokenizer, saying(tokenizer, "over and over " * 200))
+    model = Model("m", engine, tokenizer, HERMES, HERMES.sampling, created_s=0, loop_tokens=64)
+    request, _ = decode_request(json.dumps({"messages": [{"role": "user", "content": "Hi"}]}).encode())
+    tally = Tally()
+    events = [event async for batch in run(request, model, Caller(), tally) for event in batch]
+    (choice,) = fold(events).choices
+    assert choice.finish_reason == "length"
+    assert choice.text is not None
+    assert "over and over over and over " in choice.text
+    assert 64 <= tally.completion_tokens <= 72
+    assert engine.n_running == 0

@@ -1,5 +1,6 @@
 from dataclasses import dataclass, fields
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 
 from tessera.errors import StartupError
 from tessera.kinds import show_size, size
-from tessera.settings import ROWS, Row, Settings, load
+from tessera.settings import ROWS, Row, Settings, find_config, load
 
 KEY = "sk-tessera-" + "s" * 40
 
@@ -168,3 +169,41 @@ def test_whatever_is_refused_is_named(row: Row) -> None:
     refusals = [message for text in texts if (message := refusal(row, text))]
     assert refusals or row.name == "aliases"  # there may be none, of any name
     assert all(message.startswith(f"{row.flag} is ") for message in refusals)
+
+
+@given(st.booleans(), st.booleans(), st.booleans(), st.booleans())
+def test_one_file_is_found_by_all_in_the_same_order(
+    named: bool, machine: bool, xdg: bool, user: bool
+) -> None:
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        paths = {
+            "machine": folder / "etc/tessera.toml",
+            "xdg": folder / "xdg/tessera/tessera.toml",
+            "user": folder / "home/.config/tessera/tessera.toml",
+        }
+        there = {"machine": machine, "xdg": xdg, "user": user}
+        for which, path in paths.items():
+            path.parent.mkdir(parents=True)
+            if there[which]:
+                path.touch()
+        environment = {"HOME": str(folder / "home")}
+        if xdg:
+            environment["XDG_CONFIG_HOME"] = str(folder / "xdg")
+        if named:
+            environment["TESSERA_CONFIG"] = str(folder / "named.toml")
+        order = ["named", "machine", "xdg", "user"]
+        first = next((each for each in order if {**there, "named": named}[each]), None)
+        expected = folder / "named.toml" if first == "named" else paths[first] if first else None
+        assert find_config(environment, paths["machine"]) == expected
+
+
+def test_without_a_home_only_the_file_of_the_machine_is_looked_for(tmp_path: Path) -> None:
+    assert find_config({}, tmp_path / "absent") is None
+
+
+def test_a_file_that_may_not_be_read_is_not_passed_over(tmp_path: Path) -> None:
+    """Or the command would work on another store than the service."""
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")  # for root, who may read everything
+    with pytest.raises(StartupError, match="loop"):
+        find_config({"HOME": str(tmp_path)}, tmp_path / "loop")

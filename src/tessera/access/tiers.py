@@ -23,7 +23,8 @@ Limits: TypeAlias = Mapping[str, int | str]
 @dataclass(frozen=True, slots=True)
 class Tier:
     """Requests a minute, sustained and in bursts; the context window; tokens of reasoning a day (None: any
-    number); choices at once; the priority in the queue and in the engine; and budgets of tokens.
+    number); choices at once; the priority in the queue and in the engine; budgets of tokens; and the limit of
+    a reply whose request sets none (None: the model's).
     """
 
     name: str
@@ -34,6 +35,7 @@ class Tier:
     concurrency: int
     priority: int
     budgets: tuple[TokenBudget, ...] = ()
+    default_output_tokens: int | None = None
 
     @property
     def rate(self) -> Rate:
@@ -65,18 +67,19 @@ FIELDS: Mapping[str, tuple[int, int]] = MappingProxyType(
         "thinking_tokens_per_day": (0, 10**12),
         "concurrency": (1, MAX_CONCURRENCY),
         "priority": (0, 100),
+        "default_output_tokens": (1, MAX_CONTEXT_TOKENS),
         **dict.fromkeys(BUDGETS, (0, MAX_BUDGET_TOKENS)),
     }
 )
 """The fields of a tier's table, and their bounds."""
 
 _CAN_BE_UNLIMITED = frozenset({"thinking_tokens_per_day", *BUDGETS})
-_NEEDED = tuple(name for name in FIELDS if name not in BUDGETS)
+_NEEDED = tuple(name for name in FIELDS if name not in {"default_output_tokens", *BUDGETS})
 
 
 def configured(tables: Mapping[str, Limits]) -> "Tiers":
     """The default tiers, changed by the tables of the same names, and new tiers, whose tables must have all
-    fields except budgets. Raises `StartupError` with a line for each problem.
+    fields except budgets and the limit of replies. Raises `StartupError` with a line for each problem.
     """
     tiers = dict(DEFAULTS)
     problems = list[str]()

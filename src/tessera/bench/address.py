@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from tessera.errors import CommandError
+from tessera.urls import with_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,7 @@ def locate(url: str) -> Address:
             f"{host} is {', '.join(foreign)}, which is not this machine: only loopback addresses are "
             "measured (127.0.0.1, ::1, localhost)."
         )
-    path = parts.path.rstrip("/")
-    return Address(url, parts.netloc, hosts, port or 80, path if path.endswith("/v1") else path + "/v1")
+    return Address(url, parts.netloc, hosts, port or 80, urlsplit(with_path(url, "/v1")).path)
 
 
 def _resolve(host: str, port: int) -> tuple[str, ...]:

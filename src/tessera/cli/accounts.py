@@ -32,7 +32,7 @@ def accounts() -> None:
 @click.argument("name")
 @click.option("--tier", required=True, help="The tier of the account, such as lite.")
 @click.option("--limit", "limits", multiple=True, metavar="LIMIT=VALUE", help="A limit of its own.")
-@shows_rows()
+@shows_rows(writes=True)
 def create(settings: Settings, store: Transaction, name: str, tier: str, limits: tuple[str, ...]) -> Row:
     """Create an account called NAME."""
     own = {limit: value for limit, value in read_numbers(limits, OF_TIER).items() if value is not None}
@@ -58,7 +58,7 @@ def show_(settings: Settings, store: Transaction, account: str) -> Row:
 @accounts.command()
 @click.argument("account")
 @click.argument("tier")
-@shows_rows()
+@shows_rows(writes=True)
 def set_tier(settings: Settings, store: Transaction, account: str, tier: str) -> Row:
     """Move an account to another tier; this takes effect within 30 seconds."""
     return actions.change_account(store, account, AccountChanges(tier=tier), tiers(settings), by=actor())
@@ -67,7 +67,7 @@ def set_tier(settings: Settings, store: Transaction, account: str, tier: str) ->
 @accounts.command(epilog=_LIMIT)
 @click.argument("account")
 @click.argument("limits", nargs=-1, required=True, metavar="LIMIT=VALUE...")
-@shows_rows()
+@shows_rows(writes=True)
 def set_limits(settings: Settings, store: Transaction, account: str, limits: tuple[str, ...]) -> Row:
     """Give an account limits of its own over its tier; this takes effect within 30 seconds."""
     changes = AccountChanges(limits=read_numbers(limits, OF_TIER))
@@ -90,7 +90,7 @@ def budgets(settings: Settings, store: Transaction, account: str | None) -> Sequ
     required=True,
     help="Keep its usage under its id, without a name, or erase it.",
 )
-@shows_rows()
+@shows_rows(writes=True)
 def delete(settings: Settings, store: Transaction, account: str, usage: Literal["keep", "erase"]) -> Row:
     """Delete an account and its keys permanently; within 30 seconds, they are invalid everywhere."""
     return actions.delete_account(store, account, DeletionQuery(usage=usage), by=actor())
@@ -98,7 +98,7 @@ def delete(settings: Settings, store: Transaction, account: str, usage: Literal[
 
 @accounts.command()
 @click.argument("account")
-@shows_rows()
+@shows_rows(writes=True)
 def disable(settings: Settings, store: Transaction, account: str) -> Row:
     """Disable an account: within 30 seconds, none of its keys is valid."""
     return actions.change_account(store, account, AccountChanges(disabled=True), tiers(settings), by=actor())
@@ -106,7 +106,7 @@ def disable(settings: Settings, store: Transaction, account: str) -> Row:
 
 @accounts.command()
 @click.argument("account")
-@shows_rows()
+@shows_rows(writes=True)
 def enable(settings: Settings, store: Transaction, account: str) -> Row:
     """Enable a disabled account: its keys are valid again."""
     return actions.change_account(store, account, AccountChanges(disabled=False), tiers(settings), by=actor())

@@ -57,7 +57,7 @@ def _peers(context: click.Context, parameter: click.Parameter, values: Sequence[
     default="http://127.0.0.1:8000",
     show_default=True,
     show_envvar=True,
-    help="URL of the server, on this machine.",
+    help="URL of the server, on this machine, with or without /v1.",
 )
 @click.option("--name", default="tessera", show_default=True, help="Name of the server in the results.")
 @click.option(

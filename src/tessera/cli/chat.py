@@ -10,7 +10,11 @@ import msgspec
 from rich.console import Console
 
 from tessera.errors import TesseraError
+from tessera.urls import with_path
 
+MAX_TOKENS = 2048
+MAX_TOKENS_THINKING = 16_384
+_CUT = "The reply was cut: it reached its limit of tokens (--max-tokens), or repeated itself."
 _HELP = "/new starts over, /exit or Ctrl-D ends, Ctrl-C stops a reply."
 
 
@@ -21,6 +25,7 @@ class _ReplyDelta(msgspec.Struct):
 
 class _ReplyChoice(msgspec.Struct):
     delta: _ReplyDelta
+    finish_reason: str | None = None
 
 
 class _ReplyError(msgspec.Struct):
@@ -43,13 +48,18 @@ class ChatFailed(TesseraError):
     default="http://127.0.0.1:8000",
     show_default=True,
     show_envvar=True,
-    help="URL of the server.",
+    help="URL of the server, with or without /v1.",
 )
 @click.option("--api-key", envvar="TESSERA_API_KEY", show_envvar=True, help="The key that `serve` printed.")
 @click.option("--model", help="Model of the server; without it, the server's default.")
 @click.option("--system", help="System message for the whole conversation.")
 @click.option("--temperature", type=click.FloatRange(0, 2), help="0 always selects the most likely token.")
-@click.option("--max-tokens", type=click.IntRange(1), help="Maximum number of tokens of a reply.")
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(1),
+    help=f"Maximum number of tokens of a reply; without it, {MAX_TOKENS}, or {MAX_TOKENS_THINKING} with "
+    "--thinking.",
+)
 @click.option("--thinking", is_flag=True, help="Let the model reason first, if it can.")
 @click.argument("message", nargs=-1)
 def chat(
@@ -69,13 +79,13 @@ def chat(
     options = {
         "model": model,
         "temperature": temperature,
-        "max_completion_tokens": max_tokens,
+        "max_completion_tokens": max_tokens or (MAX_TOKENS_THINKING if thinking else MAX_TOKENS),
         "chat_template_kwargs": {"enable_thinking": True} if thinking else None,
     }
     given = {name: value for name, value in options.items() if value is not None}
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     timeout = httpx2.Timeout(10.0, read=None)  # the first token of a long prompt takes its time
-    with httpx2.Client(base_url=url, headers=headers, timeout=timeout) as client:
+    with httpx2.Client(base_url=with_path(url, "/v1"), headers=headers, timeout=timeout) as client:
         conversation = ChatSession(client, given, system)
         if message:
             conversation.say(" ".join(message))
@@ -103,21 +113,26 @@ class ChatSession:
         """
         question = {"role": "user", "content": text}
         reply: list[str] = []
+        is_cut = False
         try:
-            for delta in self._stream([*self._system, *self._said, question]):
+            for choice in self._stream([*self._system, *self._said, question]):
+                delta = choice.delta
                 reply.append(delta.content or "")
                 self._console.print(delta.reasoning_content or "", end="", style="dim", markup=False)
                 self._console.print(delta.content or "", end="", markup=False, soft_wrap=True)
+                is_cut = choice.finish_reason == "length"
         except KeyboardInterrupt:
             self._console.print(" [stopped]", end="", style="dim", markup=False)
         finally:
             self._console.print()
+        if is_cut:
+            click.secho(_CUT, dim=True, err=True)
         self._said += [question, {"role": "assistant", "content": "".join(reply)}]
 
-    def _stream(self, messages: list[dict[str, str]]) -> Iterator[_ReplyDelta]:
+    def _stream(self, messages: list[dict[str, str]]) -> Iterator[_ReplyChoice]:
         body = {"messages": messages, "stream": True, **self._options}
         try:
-            with self._client.stream("POST", "/v1/chat/completions", json=body) as response:
+            with self._client.stream("POST", "/chat/completions", json=body) as response:
                 if response.status_code != 200:
                     raise ChatFailed(_reason(response))
                 for line in response.iter_lines():
@@ -125,7 +140,7 @@ class ChatSession:
                         chunk = msgspec.json.decode(line.removeprefix("data: "), type=_ReplyChunk)
                         if chunk.error:
                             raise ChatFailed(f"The reply broke off: {chunk.error.message}")
-                        yield from (choice.delta for choice in chunk.choices)
+                        yield from chunk.choices
         except httpx2.HTTPError as error:
             raise ChatFailed(f"No server answers at {self._client.base_url}: {error}") from error
 

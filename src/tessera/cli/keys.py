@@ -7,7 +7,7 @@ import click
 
 from tessera.access.keys import KeyHasher
 from tessera.cli.options import with_settings
-from tessera.cli.rows import AS_JSON, show, shows_rows
+from tessera.cli.rows import AS_JSON, name_store, show, shows_rows
 from tessera.cli.values import read_numbers
 from tessera.core.budgets import BUDGETS
 from tessera.errors import OperatorError
@@ -80,6 +80,7 @@ def create(settings: Settings, account: str, as_json: bool, **terms: Option) -> 
     hasher = KeyHasher(pepper(settings), former_pepper(settings))
     with changing(settings) as store:
         row = actions.create_key(store, form, hasher, by=actor())
+    name_store(settings)
     try:
         show(row, as_json)
     except OSError as error:
@@ -109,7 +110,7 @@ def show_(settings: Settings, store: Transaction, id: str) -> Row:
 
 @keys.command()
 @click.argument("id")
-@shows_rows(checks_pepper=True)
+@shows_rows(writes=True, checks_pepper=True)
 def revoke(settings: Settings, store: Transaction, id: str) -> Row:
     """Revoke a key permanently; this takes effect within 30 seconds."""
     return actions.revoke_key(store, id, by=actor())
@@ -124,7 +125,7 @@ def revoke(settings: Settings, store: Transaction, id: str) -> Row:
 @_BURST_UNTIL
 @_BUDGET
 @click.option("--no-burst", is_flag=True, help="End --burst-rpm now.")
-@shows_rows(checks_pepper=True)
+@shows_rows(writes=True, checks_pepper=True)
 def update(settings: Settings, store: Transaction, id: str, no_burst: bool, **terms: Option) -> Row:
     """Change a key; only the given options change. This takes effect within 30 seconds."""
     ended: dict[str, Any] = {"burst_rpm": None, "burst_until_s": None} if no_burst else {}

@@ -16,6 +16,7 @@ COMMANDS: Mapping[str, str] = {
     "keys": "Create, list, change and revoke API keys.",
     "store": "Upgrade the store of accounts, and check it.",
     "audit": "Show who changed accounts and keys, and when.",
+    "requests": "List and cancel the requests that a server is answering.",
     "usage": "Report what accounts, keys and models have used.",
     "models": "List, fetch, verify and remove cached models.",
     "engines": "List engines, and install the library that one of them needs.",

@@ -30,7 +30,10 @@ def with_settings(*names: str) -> Callable[[F], F]:
         for row in reversed(rows):
             decorated = _option(row)(decorated)
         where = click.Path(exists=True, dir_okay=False, path_type=Path)
-        about = "TOML file with settings.  [env: TESSERA_CONFIG]"
+        about = (
+            "TOML file with settings; without it, /etc/tessera/tessera.toml or else the user's "
+            "~/.config/tessera/tessera.toml.  [env: TESSERA_CONFIG]"
+        )
         return click.option("--config", type=where, help=about)(decorated)
 
     return decorate

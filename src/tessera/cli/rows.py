@@ -12,17 +12,19 @@ from rich.table import Table
 from tessera.cli.options import with_settings
 from tessera.operator.rows import Row
 from tessera.server.migrating import changing
-from tessera.server.storage import require_pepper
+from tessera.server.storage import database_url, require_pepper
 from tessera.settings import Settings
+from tessera.store.database import without_passwords
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
 def shows_rows(
-    nothing: str = "", *, checks_pepper: bool = False
+    nothing: str = "", *, writes: bool = False, checks_pepper: bool = False
 ) -> Callable[[Callable[..., Row | Sequence[Row]]], Callable[..., None]]:
-    """Gives a command the `settings` and a transaction on their `store`, and prints what it returns. With
-    `checks_pepper`, it refuses a pepper that is not that of the store.
+    """Gives a command the `settings` and a transaction on their `store`, and prints what it returns. One that
+    `writes` says to which store, on standard error. With `checks_pepper`, it refuses a pepper that is not
+    that of the store.
     """
 
     def decorate(command: Callable[..., Row | Sequence[Row]]) -> Callable[..., None]:
@@ -34,11 +36,18 @@ def shows_rows(
                 if checks_pepper:
                     require_pepper(settings, store)
                 found = command(settings=settings, store=store, **given)
+            if writes:
+                name_store(settings)
             show(found, as_json, nothing)
 
         return run
 
     return decorate
+
+
+def name_store(settings: Settings) -> None:
+    """Says which store was written to: it may be another one than that of the service."""
+    click.echo(f"Store: {without_passwords(database_url(settings))}", err=True)
 
 
 def show(found: Row | Sequence[Row], as_json: bool, nothing: str = "") -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from tessera.cli.options import with_settings
-from tessera.cli.rows import AS_JSON, show
+from tessera.cli.rows import AS_JSON, name_store, show
 from tessera.server.migrating import changing
 from tessera.server.pepper_rotation import rotate
 from tessera.server.storage import database_url, opened, pepper_state
@@ -29,6 +29,7 @@ def upgrade(settings: Settings, as_json: bool) -> None:
     """Upgrade the tables to this version. `tessera serve` does this by itself."""
     with opened(settings) as found:
         migration.upgrade(found)
+        name_store(settings)
         _show(found, settings, as_json)
 
 
@@ -40,6 +41,7 @@ def downgrade(settings: Settings, revision: str, as_json: bool) -> None:
     """Go back to revision REV (`base` removes all tables); data that only newer revisions have is lost."""
     with opened(settings) as found:
         migration.downgrade(found, revision)
+        name_store(settings)
         _show(found, settings, as_json)
 
 

@@ -169,11 +169,13 @@ class ChatRequest:
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who asks, as far as generation cares: the salt of the prefix cache, the priority (higher goes first),
-    the request's id, by which it is found in the logs of every process, and the window that prompt and
-    output must keep within (None: the model's own).
+    the request's id, by which it is found in the logs of every process, the window that prompt and output
+    must keep within (None: the model's own), and the limit of a reply whose request sets none (None: the
+    model's).
     """
 
     cache_salt: bytes = b""
     priority: int = 0
     trace_id: str = ""
     context_tokens: int | None = None
+    default_output_tokens: int | None = None

@@ -97,16 +97,18 @@ class RequestRecord:
         account: str,
         key_id: str,
         *,
+        client: str = "",
         received_s: float | None = None,
         traceparent: str | None = None,
         readers: Iterable[RecordReader] = (),
     ) -> None:
-        """`received_s` is the monotonic time of the first step, by default now. `traceparent` is what the
-        client sent under that name.
+        """`client` is its address. `received_s` is the monotonic time of the first step, by default now.
+        `traceparent` is what the client sent under that name.
         """
         self.request_id = request_id
         self.account = account
         self.key_id = key_id
+        self.client = client
         self.traceparent = traceparent
         self.asked: Asked | None = None
         self.tally = Tally()

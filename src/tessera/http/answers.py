@@ -62,7 +62,6 @@ async def stream_reply(to: Exchange, entry: OpenEntry, batches: Batches) -> None
         _headers(to.options),
         abort=to.context.abort,
         write_now=to.context.write_now,
-        before=entry.opened,
     )
     token_bytes = to.model.tokenizer.token_bytes
     writer = ChunkWriter(to.header, token_bytes, include_usage=to.options.include_usage)

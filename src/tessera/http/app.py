@@ -35,7 +35,7 @@ def build_app(service: Service) -> Starlette:
             Route("/v1/chat/completions", ChatCompletions(service), methods=["POST"]),
             *model_routes(service.catalog),
             usage_route(service.ledger),
-            *ops_routes(service.catalog, service.in_flight),
+            *ops_routes(service.catalog, service.in_flight, service.ledger),
         ],
         middleware=[
             Middleware(Envelope, metrics=service.metrics),

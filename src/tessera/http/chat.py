@@ -12,16 +12,17 @@ from tessera.access.queue import EngineQueue, Places
 from tessera.catalog import Model
 from tessera.core.chat import Caller
 from tessera.core.record import RequestRecord, RequestStep
-from tessera.errors import EngineUnavailable, RequestError
+from tessera.errors import EngineUnavailable, RequestError, StoreUnavailable
 from tessera.http.answers import Exchange, send_reply, stream_reply
 from tessera.http.bodies import RequestBody
 from tessera.http.body import read_body
 from tessera.http.context import RequestContext, context_of
 from tessera.http.delivery import while_present
+from tessera.http.peer import client_address
 from tessera.http.service import Service
 from tessera.pipeline import run
 from tessera.prompt.compile import check_length
-from tessera.usage.base import OpenEntry
+from tessera.usage.base import Ledger, OpenEntry
 from tessera.wire.decode import decode_request
 from tessera.wire.reply import Header, new_id
 
@@ -38,8 +39,12 @@ class ChatCompletions:
         context = context_of(scope)
         service = self._service
         identity = context.required_permit.identity
-        window = identity.tier.context_tokens
-        caller = replace(identity.caller, trace_id=context.request_id, context_tokens=window)
+        caller = replace(
+            identity.caller,
+            trace_id=context.request_id,
+            context_tokens=identity.tier.context_tokens,
+            default_output_tokens=identity.tier.default_output_tokens,
+        )
         # All that a request holds, in the order in which it is taken. Wherever it ends, what it has taken by
         # then is released in reverse.
         #
@@ -59,6 +64,7 @@ class ChatCompletions:
             await holds.enter_async_context(self._lease(to))
             await holds.enter_async_context(self._place(to, caller, body))
             entry = await holds.enter_async_context(OpenEntry(service.ledger, record))
+            await entry.opened()  # at once, unless the disk takes no note of it: then the store has to
             answer = stream_reply if to.options.stream else send_reply
             await answer(to, entry, run(to.request, to.model, caller, record.tally))
 
@@ -69,6 +75,7 @@ class ChatCompletions:
             context.request_id,
             identity.account,
             identity.key_id,
+            client=client_address(scope),
             received_s=context.received_s,
             traceparent=sent.decode("latin-1") if sent is not None else None,
             readers=self._service.record_readers,
@@ -87,6 +94,7 @@ class ChatCompletions:
         """Receives and decodes the body. What would be refused anyway is refused before it costs anything."""
         service = self._service
         permit = context_of(scope).required_permit
+        _require_recording(service.ledger)
         # Which model the request names is not known yet: it is refused if every queue would refuse it.
         refusals = [queue.refusal(record.account, caller.priority) for queue in service.queues.values()]
         if (refusal := refusals[0]) and all(refusals):
@@ -114,7 +122,7 @@ class ChatCompletions:
             options=options,
             model=model,
             header=header,
-            deadline=service.in_flight.deadline(service.limits.deadline_s),
+            deadline=service.in_flight.deadline(service.limits.deadline_s, record),
             limits=service.limits,
         )
 
@@ -161,3 +169,9 @@ def _require_ready(model: Model) -> None:
         raise EngineUnavailable(
             f"{model.id} cannot answer now ({reason}). Send the request again.", retry_after_s=2
         )
+
+
+def _require_recording(ledger: Ledger) -> None:
+    """Nothing is generated whose usage could not be recorded."""
+    if ledger.unready():
+        raise StoreUnavailable("Usage cannot be recorded now. Send the request again.", retry_after_s=2)

@@ -93,16 +93,14 @@ class EventStream:
         *,
         abort: Abort | None = None,
         write_now: WriteNow | None = None,
-        before: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`write_now` is quicker than `send`; `before` is awaited before the first byte is sent."""
+        """`write_now` is quicker than `send`."""
         self.started = False
         self._send = send
         self._limits = limits
         self._headers = [*HEADERS, *headers]
         self._abort = abort
         self._write_now = write_now
-        self._before = before
         self._lock = asyncio.Lock()
         self._now = asyncio.get_running_loop().time
         self._sending_since_s: float | None = None
@@ -120,8 +118,6 @@ class EventStream:
         async with self._lock:
             self._sending_since_s = self._now()
             if not self.started:
-                if self._before:
-                    await self._before()
                 self.started = True
                 await self._send({"type": "http.response.start", "status": 200, "headers": self._headers})
             await self._send({"type": "http.response.body", "body": frames, "more_body": more})

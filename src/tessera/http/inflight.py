@@ -6,17 +6,18 @@ from contextlib import contextmanager
 from types import TracebackType
 
 from tessera.core.record import RequestRecord
-from tessera.errors import EngineTimeout, EngineUnavailable, TesseraError
+from tessera.errors import EngineTimeout, EngineUnavailable, RequestCancelled, TesseraError
 
 
 class InFlight:
     """The chat requests of one process. After `drain` new ones are refused, after `end` none goes on."""
 
     def __init__(self) -> None:
-        self.records: set[RequestRecord] = set()
+        self.records: dict[RequestRecord, Deadline | None] = {}
         self.leaving = False
         self.draining = False
         self._deadlines: set[Deadline] = set()
+        self._cancelled: set[RequestRecord] = set()
 
     @property
     def n(self) -> int:
@@ -27,11 +28,12 @@ class InFlight:
         """Entered around a request; raises `EngineUnavailable` while draining."""
         if self.draining:
             raise _shutting_down()
-        self.records.add(record)
+        self.records[record] = None
         try:
             yield
         finally:
-            self.records.discard(record)
+            del self.records[record]
+            self._cancelled.discard(record)
 
     def leave(self) -> None:
         """`/readyz` says from now on that the service is about to end; nothing else changes."""
@@ -47,9 +49,31 @@ class InFlight:
         for deadline in self._deadlines:
             deadline.end(_shutting_down())
 
-    def deadline(self, within_s: float) -> "Deadline":
-        """The deadline of one request, `within_s` from now."""
-        return Deadline(within_s, self._deadlines)
+    def cancel(self, id: str) -> list[RequestRecord]:
+        """Ends the requests of this reply id, or of this request id, which clients choose, with an error.
+        Returns them.
+        """
+        found = [
+            record
+            for record in self.records
+            if id == record.request_id or (record.asked is not None and id == record.asked.reply_id)
+        ]
+        for record in found:
+            self._cancelled.add(record)
+            if deadline := self.records[record]:
+                deadline.end(_cancelled())
+        return found
+
+    def deadline(self, within_s: float, record: RequestRecord | None = None) -> "Deadline":
+        """The deadline of one request, `within_s` from now; that of a `record` which is held can be
+        cancelled.
+        """
+        made = Deadline(within_s, self._deadlines)
+        if record is not None:
+            self.records[record] = made
+            if record in self._cancelled:  # while its body was received
+                made.end(_cancelled())
+        return made
 
 
 class Deadline:
@@ -95,6 +119,10 @@ class Deadline:
         return EngineTimeout(
             f"The reply was not finished within {self._within_s:g} s. Ask for less: max_completion_tokens."
         )
+
+
+def _cancelled() -> RequestCancelled:
+    return RequestCancelled("The operator of this server has cancelled the request.")
 
 
 def _shutting_down() -> EngineUnavailable:

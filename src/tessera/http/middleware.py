@@ -1,5 +1,6 @@
 """Middleware around all requests: their ids, errors as answers, and keys."""
 
+import logging
 import re
 import secrets
 
@@ -9,11 +10,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tessera.access.keys import KeyRing
 from tessera.access.limits import Limiter
 from tessera.access.permit import Permit
+from tessera.errors import AuthenticationError
 from tessera.http.context import context_of
 from tessera.http.errors import ClientGone, error_response, presentable
+from tessera.http.peer import client_address
+from tessera.observe.logs import log_repeating
 from tessera.observe.metrics import Metrics
 
 PUBLIC_PATHS = frozenset({"/healthz", "/readyz"})
+_logger = logging.getLogger(__name__)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
@@ -72,9 +77,21 @@ class KeyRequired:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] not in PUBLIC_PATHS:
             authorization = Headers(scope=scope).get("authorization")
-            identity = await self._keys.identify(authorization)
+            try:
+                identity = await self._keys.identify(authorization)
+            except AuthenticationError as error:
+                log_refused_key("key refused", error, scope)
+                raise
             context_of(scope).permit = Permit(self._limiter, self._metrics, identity, authorization)
         await self._app(scope, receive, send)
+
+
+def log_refused_key(event: str, error: AuthenticationError, scope: Scope) -> None:
+    """A line for an answer 401. The log keeps a part of such lines only when there are very many."""
+    trace_id, client = context_of(scope).request_id, client_address(scope)
+    log_repeating(
+        _logger, "warning", event, str(error.code), trace_id=trace_id, code=error.code, client=client
+    )
 
 
 def new_request_id() -> str:

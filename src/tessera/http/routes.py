@@ -48,9 +48,9 @@ def usage_route(ledger: Ledger) -> Route:
     return Route("/v1/usage", own_usage)
 
 
-def ops_routes(catalog: Catalog, in_flight: InFlight) -> list[Route]:
+def ops_routes(catalog: Catalog, in_flight: InFlight, ledger: Ledger) -> list[Route]:
     """The routes for supervisors and load balancers, which need no key: /healthz says that the process lives,
-    /readyz that models can answer.
+    /readyz that models can answer and that what they use can be recorded.
     """
 
     async def healthz(request: Request) -> Response:
@@ -59,8 +59,10 @@ def ops_routes(catalog: Catalog, in_flight: InFlight) -> list[Route]:
     async def readyz(request: Request) -> Response:
         # Ready if any model is: a balancer must not give up the others for one whose engine has died.
         reasons = [model.engine.unready() for model in catalog.models()]
-        reason = "draining" if in_flight.leaving else reasons[0] if all(reasons) else None
-        if reason:  # returned, not raised: probes come every second, and must not fill the log
+        of_models = reasons[0] if all(reasons) else None
+        if (
+            reason := "draining" if in_flight.leaving else of_models or ledger.unready()
+        ):  # returned, not raised: probes come every second, and must not fill the log
             return error_response(EngineUnavailable(f"Not ready: {reason}.", code=reason, retry_after_s=2))
         return Response(b'{"status":"ready"}', media_type="application/json")
 

@@ -60,8 +60,11 @@ Build = Callable[[Path], Origin]
 
 
 def default_root() -> Path:
-    """The folder of this user's caches."""
-    return platformdirs.user_cache_path("tessera", appauthor=False)
+    """The folder of this user's caches; raises `ModelError` if there is none."""
+    root = platformdirs.user_cache_path("tessera", appauthor=False)
+    if not root.is_absolute():
+        raise ModelError("This user has no home for models: set TESSERA_CACHE_DIR.")
+    return root
 
 
 def entry_name(text: str) -> str:

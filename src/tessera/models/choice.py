@@ -18,8 +18,9 @@ from pathlib import Path
 from tessera.models import hub
 from tessera.models.cache import Cache, entry_name
 from tessera.models.gguf import header_of, models_among, parts_of
-from tessera.models.header import GgufHeader
+from tessera.models.header import GgufHeader, quantisation
 from tessera.models.hub import HubId
+from tessera.models.paths import not_found
 from tessera.models.progress import Progress
 from tessera.text.gguf import knows_tokenizer
 
@@ -43,7 +44,7 @@ class EngineChoice:
 def choose_engine(
     spec: str | None, cache: Cache, progress: Progress, *, on_gpu: bool, has_llamacpp: bool, offline: bool
 ) -> EngineChoice:
-    """The engine of the model that `spec` names. What cannot be found is left for `resolve` to refuse.
+    """The engine of the model that `spec` names.
 
     Without the library of llama.cpp, OpenVINO is tried with any file. Raises `ModelError`.
     """
@@ -67,12 +68,34 @@ def _for_hub(spec: str, cache: Cache, progress: Progress, *, on_gpu: bool, offli
     if entry_name(spec) + GGUF_SUFFIX in made:
         return EngineChoice(LLAMACPP, "the model is in the cache in its form")
     hub_id = HubId.parse(spec)
+    if entry_name(spec) not in made and hub_id is None:
+        raise not_found(spec)
     if entry_name(spec) in made or hub_id is None or offline:
         return EngineChoice(OPENVINO, "the model is in the cache in its form")
     headers = hub.remote_headers(hub_id, progress)
     if not headers:
         return EngineChoice(OPENVINO, "the repository has OpenVINO IR")
     return _for_gguf(headers, on_gpu=on_gpu)
+
+
+def why_not_openvino(headers: Sequence[GgufHeader]) -> str | None:
+    """What OpenVINO does not read of a GGUF file, and what it reads, as a sentence; None if nothing is
+    known.
+    """
+    architecture = headers[0].architecture
+    types = {tensor.type for header in headers for tensor in header.tensors}
+    if architecture not in _DENSE:
+        what = f"the architecture {architecture}"
+    elif headers[0].of_architecture("expert_count"):
+        what = "a mixture of experts"
+    elif not types <= _TYPES.keys():
+        what = f"the quantisation {', '.join(sorted(quantisation(type) for type in types - _TYPES.keys()))}"
+    else:
+        return None
+    return (
+        f"OpenVINO does not read {what}. It reads the architectures {', '.join(sorted(_DENSE))} without "
+        f"experts, in {', '.join(_TYPES.values())}; llama.cpp reads more: tessera engines install llamacpp."
+    )
 
 
 def _for_gguf(headers: Sequence[GgufHeader], *, on_gpu: bool) -> EngineChoice:

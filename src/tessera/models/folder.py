@@ -87,6 +87,7 @@ def read_folder(path: Path, model_id: str, form: WeightsForm) -> ModelSource:
         eos_token=_content(tokenizer.eos_token),
         chat_template=_chat_template(path, tokenizer),
         generation=generation,
+        architecture=config.model_type,
     )
 
 

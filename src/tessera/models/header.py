@@ -42,8 +42,10 @@ class Tensor:
         try:
             n_values, n_bytes = GGML_QUANT_SIZES[GGMLQuantizationType(self.type)]
         except (KeyError, ValueError) as error:
+            known = ", ".join(each.name for each in GGML_QUANT_SIZES)
             raise ModelError(
-                f"The tensor {self.name} has the type {self.type}, which is not known."
+                f"The tensor {self.name} has the type {self.type}, which is not known. Use a file in one of: "
+                f"{known}."
             ) from error
         return prod(self.shape) // n_values * n_bytes
 
@@ -69,6 +71,16 @@ class GgufHeader:
     def of_architecture(self, key: str) -> object:
         """The value of a key that the architecture's name begins, or None."""
         return self.fields.get(f"{self.architecture}.{key}")
+
+
+def quantisation(type: int) -> str:
+    """The name of a tensor's type."""
+    from gguf import GGMLQuantizationType
+
+    try:
+        return GGMLQuantizationType(type).name
+    except ValueError:
+        return str(type)
 
 
 class Readable(Protocol):

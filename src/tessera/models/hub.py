@@ -19,6 +19,7 @@ from tessera.errors import ModelError
 from tessera.models.folder import SERVED_FILES
 from tessera.models.gguf import models_among
 from tessera.models.header import GgufHeader
+from tessera.models.paths import is_path, where_it_ends
 from tessera.models.progress import Progress, Report, watching
 from tessera.models.ranges import RemoteFileInfo, fetch_file, remote_header
 from tessera.models.source import WeightsForm
@@ -39,8 +40,10 @@ class HubId:
 
     @classmethod
     def parse(cls, text: str) -> "HubId | None":
-        """None if the text cannot be one."""
-        found = _SYNTAX.fullmatch(text)
+        """None if the text cannot be one, or is rather a path. A repository whose name ends in .gguf needs a
+        revision, as in `organisation/name.gguf@main`.
+        """
+        found = None if is_path(text) else _SYNTAX.fullmatch(text)
         return cls(*found.groups()) if found else None
 
 
@@ -212,4 +215,6 @@ def _refuse(hub_id: HubId, error: Exception) -> NoReturn:
             reason = "there is no such revision"
         case _:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
-    raise ModelError(f"{what} could not be fetched: {reason}.") from error
+    raise ModelError(
+        f"{what} could not be fetched: {reason}. If a path is meant, {where_it_ends(hub_id.repository)}"
+    ) from error

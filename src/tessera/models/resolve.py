@@ -9,7 +9,7 @@ ORGANISATION/NAME[@REV][:GGUF]  fetched once from a hub, into the cache
 import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -23,6 +23,7 @@ from tessera.models.gguf import GgufMetadata, header_of, models_among, parts_of,
 from tessera.models.header import GgufHeader
 from tessera.models.hub import HubId
 from tessera.models.memory import Budget, check_fits, measure_needs
+from tessera.models.paths import not_found
 from tessera.models.progress import Progress
 from tessera.models.source import GenerationConfig, ModelSource, WeightsForm
 from tessera.text.gguf import UnknownTokenizer, tokenizer_from_gguf
@@ -54,7 +55,7 @@ def resolve(
         return resolver.gguf(path.resolve())
     if hub_id := HubId.parse(spec):
         return resolver.from_hub(spec, hub_id)
-    raise ModelError(f"{spec} is neither a folder, nor a GGUF file, nor the id of a model on a hub.")
+    raise not_found(spec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,11 @@ class _Resolver:
             self._convert(gguf, folder, EMBEDDED.sampling)
             return Origin(EMBEDDED.model_id, EMBEDDED.requirement, kept=(gguf.name,))
 
-        return self._cached(entry_name(EMBEDDED.model_id), build)
+        source = self._cached(entry_name(EMBEDDED.model_id), build)
+        # Not from the cache, which an earlier version may have made with other defaults.
+        generation = msgspec.structs.replace(EMBEDDED.sampling, eos_token_id=source.generation.eos_token_id)
+        limit = EMBEDDED.default_output_tokens
+        return replace(source, generation=generation, default_output_tokens=limit)
 
     def folder(self, path: Path) -> ModelSource:
         firsts = list(models_among([file.name for file in path.glob("*.gguf")]))

@@ -19,6 +19,7 @@ class GenerationConfig(msgspec.Struct, frozen=True, omit_defaults=True):
     top_k: int | None = None
     min_p: float | None = None
     repetition_penalty: float | None = None
+    frequency_penalty: float | None = None
 
     @property
     def sampling(self) -> SamplingDefaults:
@@ -36,7 +37,8 @@ class ModelSource:
     """Everything about a model but its weights: plain data, which every process of the service is given.
 
     `model_id` is the name that its replies carry. Its engine reads what is at `path`, if it reads anything.
-    Its chat format is the known `family`, or else found by the chat template.
+    Its chat format is the known `family`, or else found by the chat template. A small model may need a limit
+    for replies whose requests set none, `default_output_tokens`. `architecture` is what its files call it.
     """
 
     model_id: str
@@ -49,6 +51,8 @@ class ModelSource:
     generation: GenerationConfig = GenerationConfig()  # noqa: RUF009 - frozen
     path: Path | None = None
     family: str | None = None
+    default_output_tokens: int | None = None
+    architecture: str = ""
 
     @property
     def folder(self) -> Path:

@@ -22,6 +22,7 @@ from tessera.core.record import RequestRecord, RequestStep
 from tessera.observe.logs import log
 from tessera.observe.metrics import Metrics
 from tessera.observe.spans import span_of
+from tessera.urls import with_path
 
 _PATH = "/v1/traces"
 _CLOSING_S = 2.0
@@ -35,7 +36,7 @@ class OtlpTraces:
     def __init__(self, endpoint: str, metrics: Metrics) -> None:
         own = Resource({"service.name": "tessera", "service.version": __version__})
         provider = TracerProvider(resource=own.merge(OTELResourceDetector().detect()), shutdown_on_exit=False)
-        exporter = OTLPSpanExporter(endpoint.rstrip("/") + _PATH)
+        exporter = OTLPSpanExporter(with_path(endpoint, _PATH))
         self._processor = BatchSpanProcessor(_LossCounting(exporter, metrics))
         provider.add_span_processor(self._processor)
         self._tracer = provider.get_tracer("tessera", __version__)

@@ -60,6 +60,9 @@ def _log(record: RequestRecord, model: str, whole_s: float) -> None:
     }
     fields: dict[str, Field] = {
         "trace_id": record.request_id,
+        "account": record.account,
+        "key_id": record.key_id,
+        "client": record.client,
         "model": model,
         "outcome": record.failure or ",".join(reason.value for reason in tally.finished.values()),
         "prompt_tokens": tally.prompt_tokens,

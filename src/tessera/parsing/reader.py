@@ -11,6 +11,7 @@ from tessera.core.chat import ChatRequest
 from tessera.core.events import ChatEvent, Completed, Finished, ReasoningDelta, TextDelta, ToolCallDelta
 from tessera.core.generation import EngineFinish, TokenChunk
 from tessera.core.record import Tally
+from tessera.parsing.loops import LoopDetector
 from tessera.parsing.parser import Parser
 from tessera.parsing.states import State
 from tessera.parsing.syntax import Syntax
@@ -32,6 +33,7 @@ def new_call_id() -> str:
 class _ChoiceReader:
     detokenizer: Detokenizer
     parser: Parser
+    loops: LoopDetector | None
     finished: bool = False
 
 
@@ -39,7 +41,7 @@ class ReplyReader:
     """Reads all choices of one reply.
 
     The events do not depend on how the engine cuts a choice into chunks: tokens are read one by one, and
-    those after a stop string are neither read nor counted.
+    those after a stop string, or after a loop was noticed, are neither read nor counted.
     """
 
     def __init__(
@@ -49,11 +51,19 @@ class ReplyReader:
         tokenizer: Tokenizer,
         tally: Tally,
         new_call_id: Callable[[], str] = new_call_id,
+        *,
+        loop_tokens: int = 0,
     ) -> None:
-        """`tally` already has the tokens of the prompt; all others are counted into it."""
+        """`tally` already has the tokens of the prompt; all others are counted into it. A choice whose last
+        `loop_tokens` tokens repeat one block ends by `length`; 0 lets it go on.
+        """
         control = tokenizer.control_tokens
         self._choices = [
-            _ChoiceReader(Detokenizer(tokenizer), Parser(choice, request, syntax, control, new_call_id))
+            _ChoiceReader(
+                Detokenizer(tokenizer),
+                Parser(choice, request, syntax, control, new_call_id),
+                LoopDetector(loop_tokens) if loop_tokens else None,
+            )
             for choice in range(request.n)
         ]
         self._n_open = request.n
@@ -69,6 +79,7 @@ class ReplyReader:
         if chunk.cached_tokens:
             self._tally.cached_tokens = chunk.cached_tokens
         choice = self._choices[chunk.sequence]
+        chunk = _ended_in_loop(choice, chunk)
         if not (chunk.logprobs or chunk.finish or choice.finished):
             # The common case: text that can be shown as it is.
             text = choice.detokenizer.plain(chunk.token_ids)
@@ -108,6 +119,17 @@ class ReplyReader:
         events = choice.parser.finish(finish)
         self._tally.finished |= {e.choice: e.reason for e in events if isinstance(e, Finished)}
         return events
+
+
+def _ended_in_loop(choice: _ChoiceReader, chunk: TokenChunk) -> TokenChunk:
+    """The chunk, or the beginning of it that ends the choice because it was found to repeat itself."""
+    if choice.loops is None or choice.finished or (end := choice.loops.feed(chunk.token_ids)) is None:
+        return chunk
+    if end == len(chunk.token_ids) and chunk.finish:
+        return chunk
+    return TokenChunk(
+        chunk.sequence, chunk.token_ids[:end], "length", chunk.cached_tokens, chunk.logprobs[:end]
+    )
 
 
 def _joined(events: Iterable[ChatEvent]) -> Iterator[ChatEvent]:

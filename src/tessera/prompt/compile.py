@@ -55,7 +55,7 @@ async def compile_prompt(request: ChatRequest, model: Model, caller: Caller) -> 
         trace_id=caller.trace_id,
     )
     room = model.window_tokens(caller.context_tokens) - len(token_ids)
-    return CompiledPrompt(prompt, _sampling(request, model, room))
+    return CompiledPrompt(prompt, _sampling(request, model, caller, room))
 
 
 def check_length(request: ChatRequest, model: Model, caller: Caller) -> None:
@@ -117,13 +117,14 @@ def _too_long(n_tokens: int, window: int, *, or_more: bool = False) -> ContextLe
     )
 
 
-def _sampling(request: ChatRequest, model: Model, room: int) -> Sampling:
+def _sampling(request: ChatRequest, model: Model, caller: Caller, room: int) -> Sampling:
     """The sampling that the client asked for, completed by the model's defaults for the mode. It ends the
     reply within `room` tokens.
     """
     control = model.tokenizer.control_tokens
     ends = {control[token] for token in model.format.syntax.ends if token in control}
-    limit = room if request.max_output_tokens is None else request.max_output_tokens
+    limits = (request.max_output_tokens, caller.default_output_tokens, model.default_output_tokens)
+    limit = next((each for each in limits if each is not None), room)
     sent = {name: value for name, value in asdict(request.sampling).items() if value is not None}
     sampling = Sampling(
         max_tokens=min(limit, room),

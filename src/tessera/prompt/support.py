@@ -5,22 +5,45 @@ from dataclasses import dataclass
 
 from tessera.catalog import Model
 from tessera.core.chat import ChatRequest, FreeText, Mode
+from tessera.core.generation import Feature
 from tessera.errors import RequestError, UnsupportedParameter
 
 
 @dataclass(frozen=True, slots=True)
 class _Requirement:
-    """An optional part of the API. `feature` is its name in the model list."""
+    """An optional part of the API. `feature` is its name in the model list. `lacks` is what the model or its
+    engine lacks for it, as a sentence without its end; None if it lacks nothing.
+    """
 
     feature: str
     param: str
     asked: Callable[[ChatRequest], bool]
-    met: Callable[[Model], bool]
+    lacks: Callable[[Model], str | None]
     instead: str
 
 
-def _grammar(model: Model) -> bool:
-    return "grammar" in model.engine.info.features
+def _needs(feature: Feature, verb: str) -> Callable[[Model], str | None]:
+    """What a model lacks whose engine has not this feature."""
+    return lambda model: None if feature in model.engine.info.features else f"the engine cannot {verb}"
+
+
+_no_grammar = _needs("grammar", "follow a grammar")
+_no_budget = _needs("thinking_budget", "end the reasoning at a budget")
+
+
+def _no_tools(model: Model) -> str | None:
+    if not model.format.tools:
+        return (
+            f"the chat template of {model.id} is of the family `{model.format.name}`, in which functions "
+            "cannot be described; serve a model of the family `qwen3` or `hermes` for them"
+        )
+    return _no_grammar(model)
+
+
+def _no_thinking_budget(model: Model) -> str | None:
+    if Mode.THINKING not in model.sampling:
+        return f"{model.id} does not reason"
+    return _no_budget(model)
 
 
 _REQUIREMENTS = (
@@ -28,56 +51,57 @@ _REQUIREMENTS = (
         feature="tools",
         param="tools",
         asked=lambda r: bool(r.tools),
-        met=lambda m: m.format.tools and _grammar(m),
-        instead="leave it out and describe the functions in a message",
+        lacks=_no_tools,
+        instead="Leave it out and describe the functions in a message",
     ),
     _Requirement(
         feature="structured_output",
         param="response_format",
         asked=lambda r: not isinstance(r.answer_format, FreeText),
-        met=_grammar,
-        instead='send {"type": "text"} and ask for the form in a message',
+        lacks=_no_grammar,
+        instead='Send {"type": "text"} and ask for the form in a message',
     ),
     _Requirement(
         feature="thinking_budget",
         param="thinking_token_budget",
         asked=lambda r: r.thinking_budget_tokens is not None and r.mode is Mode.THINKING,
-        met=lambda m: Mode.THINKING in m.sampling and "thinking_budget" in m.engine.info.features,
-        instead="leave it out",
+        lacks=_no_thinking_budget,
+        instead="Leave it out",
     ),
     _Requirement(
         feature="logprobs",
         param="logprobs",
         asked=lambda r: r.top_logprobs is not None,
-        met=lambda m: "logprobs" in m.engine.info.features,
-        instead="send false",
+        lacks=_needs("logprobs", "give the probabilities of tokens"),
+        instead="Send false",
     ),
     _Requirement(
         feature="n",
         param="n",
         asked=lambda r: r.n > 1,
-        met=lambda m: "n" in m.engine.info.features,
-        instead="send 1, and as many requests as you need",
+        lacks=_needs("n", "make several choices of one request"),
+        instead="Send 1, and as many requests as you need",
     ),
 )
 
 
 def features(model: Model) -> list[str]:
     """The optional parts of the API that this model supports, sorted."""
-    return sorted(need.feature for need in _REQUIREMENTS if need.met(model))
+    return sorted(need.feature for need in _REQUIREMENTS if need.lacks(model) is None)
 
 
 def check_support(request: ChatRequest, model: Model) -> None:
     """Raises `UnsupportedParameter` for what this model cannot do, `RequestError` for what makes no sense."""
     if request.mode not in model.sampling:
         raise UnsupportedParameter(
-            "This model does not reason: send `chat_template_kwargs.enable_thinking` false, or leave it out.",
+            f"The chat template of {model.id} has no reasoning: send `chat_template_kwargs.enable_thinking` "
+            "false, or leave it out.",
             param="chat_template_kwargs.enable_thinking",
         )
     for need in _REQUIREMENTS:
-        if need.asked(request) and not need.met(model):
+        if need.asked(request) and (lack := need.lacks(model)):
             raise UnsupportedParameter(
-                f"`{need.param}` is not supported by this engine: {need.instead}.", param=need.param
+                f"`{need.param}` is not supported here: {lack}. {need.instead}.", param=need.param
             )
     size = model.engine.info.vocabulary_size
     if unknown := [id for id in request.sampling.logit_bias if not 0 <= id < size]:

@@ -1,11 +1,12 @@
 """What an API process does: HTTP on a socket that it is given, with engines in processes of their own.
 
-    python -m tessera.server.api FD
+    python -m tessera.server.api FD CONTROL
 
-FD is an inherited, bound socket. Standard input begins with an `ApiPlan`; after that it is the lifeline,
-which ends when the parent wants this process to stop, or has itself ended. One byte a second on standard
-output is the heartbeat; `READY` says, once, that all models can answer. SIGTERM begins the shutdown, and
-SIGUSR1 writes the stacks of all threads to standard error.
+FD is an inherited, bound socket, and CONTROL one on which the parent asks about requests. Standard input
+begins with an `ApiPlan`; after that it is the lifeline, which ends when the parent wants this process to
+stop, or has itself ended. One byte a second on standard output is the heartbeat; `READY` says, once, that all
+models can answer. SIGTERM begins the shutdown, and SIGUSR1 writes the stacks of all threads to standard
+error.
 """
 
 import asyncio
@@ -27,9 +28,11 @@ import uvloop
 
 from tessera.catalog import Catalog
 from tessera.errors import EngineError, ModelError, StartupError
+from tessera.http.admin.requests import OwnRequests
 from tessera.http.app import build_app
 from tessera.observe.logs import configure
 from tessera.processes.frames import frame, read_frame
+from tessera.server.control import answer_questions
 from tessera.server.draining import DrainingServer
 from tessera.server.http1.protocol import GuardedProtocol
 from tessera.server.models import ModelPlan, open_catalog
@@ -37,18 +40,18 @@ from tessera.server.sockets import listen
 from tessera.server.wiring import wire_service
 from tessera.settings import Settings
 
-# We write the logs, draining has waited already when uvicorn shuts down, and nothing is known of proxies. An
-# idle connection outlives its place in the pools of clients (httpx: 5 s) and proxies (nginx: 60 s): if the
-# server closed it first, it would lose a request that arrives just then.
+# We write the logs, and draining has waited already when uvicorn shuts down. An idle connection outlives its
+# place in the pools of clients (httpx: 5 s) and proxies (nginx: 60 s): if the server closed it first, it
+# would lose a request that arrives just then.
 UVICORN: Mapping[str, Any] = {
     "ws": "none",
     "log_config": None,
     "access_log": False,
     "server_header": False,
-    "proxy_headers": False,
     "timeout_graceful_shutdown": 2,
     "timeout_keep_alive": 75,
 }
+
 BEAT_S = 1.0
 BEAT = b"."
 READY = b"+"
@@ -56,16 +59,23 @@ _STDIN = 0
 _STDOUT = 1
 
 
+def uvicorn_options(settings: Settings) -> Mapping[str, Any]:
+    """The options of every listener. What a proxy forwards is believed only of a trusted one."""
+    trusted = list(settings.forwarded_allow_ips)
+    return {**UVICORN, "proxy_headers": bool(trusted), "forwarded_allow_ips": trusted}
+
+
 @dataclass(frozen=True, slots=True)
 class ApiPlan:
     """What an API process needs to serve: plain data. The settings hold a key; `secret` is the pepper, and
-    `former_secret` the one before a rotation.
+    `former_secret` the one before a rotation; `stores` says whether there is a store.
     """
 
     settings: Settings
     secret: bytes
     models: tuple[ModelPlan, ...]
     former_secret: bytes | None = None
+    stores: bool = True
 
 
 def pack(plan: ApiPlan) -> bytes:
@@ -91,12 +101,15 @@ class Api:
         secret: bytes,
         listener: socket.socket,
         former_secret: bytes | None = None,
+        *,
+        stores: bool = True,
     ) -> None:
         """Nothing runs before `run`. The settings have a key."""
-        service = wire_service(settings, catalog, secret, former_secret)
+        service = wire_service(settings, catalog, secret, former_secret, stores=stores)
         self.metrics = service.metrics
-        self.records = service.in_flight.records
-        config = uvicorn.Config(build_app(service), http=GuardedProtocol, lifespan="on", **UVICORN)
+        self.requests = OwnRequests(service.in_flight)
+        options = uvicorn_options(settings)
+        config = uvicorn.Config(build_app(service), http=GuardedProtocol, lifespan="on", **options)
         config.load()
         self._models = catalog.models()
         self._told_to_end = False
@@ -149,8 +162,9 @@ class Api:
             await asyncio.gather(*starting, return_exceptions=True)
 
 
-async def _work(plan: ApiPlan, listener: socket.socket) -> None:
-    api = Api(open_catalog(plan.models), plan.settings, plan.secret, listener, plan.former_secret)
+async def _work(plan: ApiPlan, listener: socket.socket, control: socket.socket) -> None:
+    catalog = open_catalog(plan.models)
+    api = Api(catalog, plan.settings, plan.secret, listener, plan.former_secret, stores=plan.stores)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, api.drain)
 
@@ -170,18 +184,23 @@ async def _work(plan: ApiPlan, listener: socket.socket) -> None:
         loop.call_later(BEAT_S, beat)
 
     beat()
-    await api.run(lambda: tell(READY))
+    answering = asyncio.create_task(answer_questions(control, api.requests))
+    try:
+        await api.run(lambda: tell(READY))
+    finally:
+        answering.cancel()
 
 
 def main() -> None:
-    """Serves on the socket whose file descriptor is the first argument."""
+    """Serves on the socket whose file descriptor is the first argument; the second is that of the control."""
     faulthandler.register(signal.SIGUSR1)
     plan = read_plan(_STDIN)
     configure(plan.settings.log_level, plan.settings.log_format)
     loop = asyncio.Runner(loop_factory=uvloop.new_event_loop)
-    with socket.socket(fileno=int(sys.argv[1])) as listener, loop as runner:
+    listener, control = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
+    with listener, control, loop as runner:
         try:
-            runner.run(_work(plan, listener))
+            runner.run(_work(plan, listener, control))
         except (StartupError, ModelError) as error:
             sys.exit(error.message)
 

@@ -1,7 +1,7 @@
 """The models of a server: how settings become a catalog."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from tessera.catalog import Catalog, Model
@@ -24,6 +24,10 @@ from tessera.models.progress import Progress
 from tessera.models.source import ModelSource
 from tessera.settings import Settings, model_settings
 from tessera.text.tokenizer import Tokenizer
+
+_ALIAS = "Qwen/Qwen3.6-35B-A3B"
+_FAMILY = frozenset({"qwen35", "qwen35moe", "qwen3_5", "qwen3_5_text", "qwen3_5_moe", "qwen3_5_moe_text"})
+"""The architectures of Qwen3.5 and Qwen3.6, as GGUF files and config.json name them."""
 
 
 def open_cache(settings: Settings) -> Cache:
@@ -105,6 +109,9 @@ class Blueprint:
                 self.tokenizer.control_tokens, self.tokenizer.vocabulary_size, self.format.syntax
             ),
             renderer=RemoteTemplate(self.template) if self.template else None,
+            default_output_tokens=self.settings.default_output_tokens or self.source.default_output_tokens,
+            # A script may repeat itself as it likes.
+            loop_tokens=self.settings.loop_tokens if isinstance(self.row.runs, Hosted) else 0,
         )
 
     def _served(self, hosted: Hosted) -> EngineInfo:
@@ -167,7 +174,7 @@ def catalog_of(models: Sequence[tuple[Settings, Model]]) -> Catalog:
     owners: dict[str, Model] = {}
     aliases: dict[str, str] = {}
     for settings, model in models:
-        for name in dict.fromkeys((model.id, *settings.aliases)):
+        for name in dict.fromkeys((model.id, *(settings.aliases or ()))):
             if name in owners:
                 raise StartupError(f"Two models have the name {name}: give one another name.")
             owners[name] = model
@@ -202,4 +209,13 @@ def _prepare(settings: Settings, progress: Progress) -> ModelPlan:
     cache = open_cache(settings)
     settings = with_engine(settings, cache, progress)
     source = engine_row(settings).prepare(settings, cache, progress)
+    if settings.aliases is None:
+        settings = replace(settings, aliases=default_aliases(settings, source))
     return ModelPlan(settings, source)
+
+
+def default_aliases(settings: Settings, source: ModelSource) -> tuple[str, ...]:
+    """Where no model was named, clients may ask for the one that this service was made for; of other models,
+    only those of its family may pass for it.
+    """
+    return (_ALIAS,) if settings.model is None or source.architecture in _FAMILY else ()

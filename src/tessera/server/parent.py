@@ -7,11 +7,12 @@ import asyncio
 import dataclasses
 import faulthandler
 import logging
+import secrets
 import signal
 import socket
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,18 +28,19 @@ from tessera.engine.registry import check_engine
 from tessera.errors import EngineError, StartupError
 from tessera.http.admin.app import admin_app
 from tessera.http.admin.debug import debug_routes
+from tessera.http.admin.requests import RequestsInFlight, request_routes
 from tessera.http.admin.routes import admin_routes
 from tessera.http.web.site import CONSOLE, Site
 from tessera.models.progress import Progress
 from tessera.observe.logs import configure, log
 from tessera.observe.metrics import ParentMetrics, exposition
 from tessera.server.admin import serving_admin
-from tessera.server.api import Api, ApiPlan
+from tessera.server.api import Api, ApiPlan, uvicorn_options
 from tessera.server.budget_watch import check_webhook, watching_budgets
 from tessera.server.migrating import prepared
 from tessera.server.models import ModelPlan, catalog_of, prepare_models, read_blueprint
 from tessera.server.sockets import address, bind, shared
-from tessera.server.storage import former_pepper, pepper, spool_folder
+from tessera.server.storage import former_pepper, has_store, pepper, spool_folder
 from tessera.server.systemd import notify
 from tessera.server.wiring import limits, tiers
 from tessera.server.workers import Workers
@@ -51,6 +53,11 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 class Front(Protocol):
     """What answers HTTP. Its shutdown has the phases of `server/draining.py`."""
+
+    @property
+    def requests(self) -> RequestsInFlight:
+        """Those of all its processes."""
+        ...
 
     async def run(self, started: Callable[[], None]) -> None:
         """Serves until the shutdown has finished; calls `started` once all models can answer."""
@@ -74,7 +81,7 @@ def run_service(settings: Settings, progress: Progress) -> None:
         check_engine(each)
     tiers(settings)
     limits(settings)
-    pepper(settings)
+    _peppers(settings)
     _check_admin_key(settings)
     check_webhook(settings)
     for number in _SIGNALS:  # until the loop takes them over
@@ -96,7 +103,8 @@ async def _serve(
 ) -> None:
     # The API processes have no use for the admin key.
     settings = dataclasses.replace(given, api_key=given.api_key or generate_key(), admin_key=None)
-    secret, former = pepper(settings), former_pepper(settings)
+    stores = has_store(given)
+    secret, former = _peppers(given)
     blueprints = [read_blueprint(plan) for plan in models]
     # With several models, the death of one engine is no reason to end the service.
     processes = [blueprint.process(gives_up=len(blueprints) == 1) for blueprint in blueprints]
@@ -105,30 +113,45 @@ async def _serve(
         dataclasses.replace(plan, address=process.path if process else None)
         for plan, process in zip(models, processes, strict=True)
     )
+    for engine in engines:  # which takes a while
+        log(_logger, "info", "starting the engine", model=engine.served.model_id)
     served = zip(blueprints, plans, strict=True)
     catalog = catalog_of([(plan.settings, blueprint.model(plan.address)) for blueprint, plan in served])
-    own = ParentMetrics(spool_folder(settings))
+    own = ParentMetrics(spool_folder(settings) if stores else None)
     with _metrics_directory(settings) as metrics_directory:
         front: Front
         if settings.workers == 1:
-            front = api = Api(catalog, settings, secret, listener, former)
-            records = api.records
+            front = api = Api(catalog, settings, secret, listener, former, stores=stores)
             shown = exposition(api.metrics, lambda: _counts(engines), parent=own)
         else:
-            plan = ApiPlan(dataclasses.replace(settings, models=None), secret, plans, former)
+            plan = ApiPlan(dataclasses.replace(settings, models=None), secret, plans, former, stores)
             front = Workers(plan, shared(listener, settings.workers), metrics_directory)
-            records = None
             shown = exposition(None, lambda: _counts(engines), metrics_directory, own)
         _obey_signals(front)
         new_key = None if given.api_key else settings.api_key
         announce = partial(_announce, settings.workers, catalog, address(listener), new_key)
-        async with prepared(settings) as store:
-            hasher = KeyHasher(secret, former)
-            routes = [*admin_routes(store, tiers(settings), hasher), *debug_routes(records)]
+        routes = [*request_routes(front.requests), *debug_routes(answers_requests=settings.workers == 1)]
+        async with AsyncExitStack() as stack:
+            if stores:
+                store = await stack.enter_async_context(prepared(settings))
+                routes += admin_routes(store, tiers(settings), KeyHasher(secret, former))
+                await stack.enter_async_context(watching_budgets(settings, store, own))
+            else:
+                without = "usage is not recorded, and the only key is that of the operator"
+                log(_logger, "warning", f"no store: {without}")
             site = Site(CONSOLE) if settings.web and given.admin_key else None
-            admin_listener = serving_admin(admin_app(shown, given.admin_key, routes, site), admin)
-            async with watching_budgets(settings, store, own), admin_listener:
+            app = admin_app(shown, given.admin_key, routes, site)
+            async with serving_admin(app, admin, uvicorn_options(settings)):
                 await run(front, engines, announce)
+
+
+def _peppers(settings: Settings) -> tuple[bytes, bytes | None]:
+    """The pepper, and the one before a rotation; without a store, a secret of this start. Raises
+    `StartupError`.
+    """
+    if not has_store(settings):
+        return secrets.token_bytes(32), None
+    return pepper(settings), former_pepper(settings)
 
 
 def _check_admin_key(settings: Settings) -> None:

@@ -18,6 +18,7 @@ from tessera.store.accounts import can_be_name
 from tessera.store.database import (
     Database,
     Transaction,
+    default_folder,
     default_url,
     location,
     open_database,
@@ -33,6 +34,21 @@ _MAX_USER_NAME = 90
 def database_url(settings: Settings) -> str:
     """The URL of the store."""
     return settings.database_url or default_url()
+
+
+def has_store(settings: Settings) -> bool:
+    """False if no store is configured, the operator's key is, and the user has no directory for a store, as
+    in a container without a volume. Then that key is the only one, and no usage is recorded.
+    """
+    if settings.database_url is not None or settings.api_key is None:
+        return True
+    folder = default_folder()
+    try:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return folder is not None and os.access(folder, os.W_OK | os.X_OK)
 
 
 def pepper(settings: Settings) -> bytes:

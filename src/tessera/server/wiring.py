@@ -6,12 +6,12 @@ from contextlib import AsyncExitStack
 from tessera.access.capacity import Capacity, reserve
 from tessera.access.keys import OPERATOR, KeyHasher, Keys
 from tessera.access.limits import Limiter, MemoryLimiter
-from tessera.access.spending import ReadSpent
+from tessera.access.spending import ReadSpent, nothing_spent
 from tessera.access.stored_keys import StoredKeys
 from tessera.access.tiers import OPERATOR_TIER, Tiers, configured
 from tessera.access.watch import EVERY_S
 from tessera.catalog import Catalog, Model
-from tessera.errors import StartupError
+from tessera.errors import CommandError, StartupError
 from tessera.http.limits import HttpLimits
 from tessera.http.service import Service
 from tessera.observe.metrics import Metrics
@@ -24,29 +24,31 @@ from tessera.usage.ledger import SqlLedger
 
 
 def wire_service(
-    settings: Settings, catalog: Catalog, secret: bytes, former_secret: bytes | None = None
+    settings: Settings,
+    catalog: Catalog,
+    secret: bytes,
+    former_secret: bytes | None = None,
+    *,
+    stores: bool = True,
 ) -> Service:
     """The service of one API process; `secret` is the pepper, `former_secret` the one before a rotation.
-    Raises `StartupError`.
+    Unless it `stores`, the keys of the settings are the only ones, and no usage is recorded. Raises
+    `StartupError`.
     """
     resources = AsyncExitStack()
     metrics = Metrics()
     named = tiers(settings)
-    accounts = open_database(database_url(settings))
-    resources.callback(accounts.dispose)
+    known = _configured_keys(settings, named, secret)
     hasher = KeyHasher(secret, former_secret)
-    holders = Holders(accounts, hasher.check_value)
-    known = configured_keys(settings, named, secret)
-    keys = StoredKeys(known, hasher, holders, named, metrics=metrics, fresh_s=settings.key_cache_s)
-    resources.push_async_callback(keys.aclose)
-    ledger = _ledger(settings, metrics, named, resources)
+    stored = _stored(settings, hasher, known, metrics, resources) if stores else None
+    keys, ledger = stored or (known, None)
     return Service(
         catalog=catalog,
         keys=keys,
         limits=limits(settings),
         capacities={model.id: capacity(settings, model) for model in catalog.models()},
         metrics=metrics,
-        limiter=limiter(settings, metrics, ledger.spent),
+        limiter=limiter(settings, metrics, ledger.spent if ledger else nothing_spent),
         ledger=ledger,
         traces=traces(settings, metrics),
         origins=settings.cors_origins,
@@ -57,25 +59,34 @@ def wire_service(
     )
 
 
-def _ledger(settings: Settings, metrics: Metrics, tiers: Tiers, resources: AsyncExitStack) -> SqlLedger:
-    # In a power cut the ledger's connections may lose the last commits: that makes commits much cheaper.
-    usage = open_database(database_url(settings), survives_power_cut=False)
-    resources.callback(usage.dispose)
-    return SqlLedger(
-        usage,
-        spool_folder(settings),
-        metrics,
-        retention_days=settings.usage_retention_days,
-        tiers=tiers.names(),
-    )
-
-
-def configured_keys(settings: Settings, tiers: Tiers, secret: bytes) -> Keys:
+def _configured_keys(settings: Settings, tiers: Tiers, secret: bytes) -> Keys:
     """The operator's keys, which need no store."""
     known = Keys(secret=secret)
     for api_key in filter(None, (settings.api_key, settings.previous_api_key)):
         known.add(api_key, OPERATOR, tiers[OPERATOR_TIER])
     return known
+
+
+def _stored(
+    settings: Settings, hasher: KeyHasher, known: Keys, metrics: Metrics, resources: AsyncExitStack
+) -> tuple[StoredKeys, SqlLedger]:
+    """The keys and the ledger of the store; what they hold is added to the `resources`."""
+    accounts = open_database(database_url(settings))
+    resources.callback(accounts.dispose)
+    holders, named = Holders(accounts, hasher.check_value), tiers(settings)
+    keys = StoredKeys(known, hasher, holders, named, metrics=metrics, fresh_s=settings.key_cache_s)
+    resources.push_async_callback(keys.aclose)
+    # In a power cut the ledger's connections may lose the last commits: that makes commits much cheaper.
+    usage = open_database(database_url(settings), survives_power_cut=False)
+    resources.callback(usage.dispose)
+    ledger = SqlLedger(
+        usage,
+        spool_folder(settings),
+        metrics,
+        retention_days=settings.usage_retention_days,
+        tiers=named.names(),
+    )
+    return keys, ledger
 
 
 def limits(settings: Settings) -> HttpLimits:
@@ -151,5 +162,7 @@ def traces(settings: Settings, metrics: Metrics) -> Traces | None:
         ) from error
     try:
         return OtlpTraces(settings.otlp_endpoint, metrics)
+    except CommandError as error:
+        raise StartupError(f"TESSERA_OTLP_ENDPOINT: {error.message}") from error
     except ValueError as error:
         raise StartupError(f"The variables OTEL_… make no sense: {error}") from error

@@ -20,6 +20,7 @@ from tessera.observe.metrics import forget
 from tessera.processes import children
 from tessera.processes.supervision import Pauses, patiently
 from tessera.server.api import BEAT_S, READY, ApiPlan, pack
+from tessera.server.control import ControlChannel, RequestsOfProcesses
 from tessera.server.sockets import listen
 
 _logger = logging.getLogger(__name__)
@@ -46,6 +47,8 @@ class Workers:
         self._metrics_directory = metrics_directory
         self._environment = _environment(metrics_directory)
         self._running: set[Process] = set()
+        self._controls: set[ControlChannel] = set()
+        self.requests = RequestsOfProcesses(self._controls)
         self._leaving = asyncio.Event()
 
     async def run(self, started: Callable[[], None]) -> None:
@@ -106,8 +109,13 @@ class Workers:
         if self._metrics_directory:  # /tmp may have been cleared
             self._metrics_directory.mkdir(mode=0o700, exist_ok=True)
         fd = listener.fileno()
-        process = await children.start((*COMMAND, str(fd)), self._environment, pass_fds=(fd,))
+        ours, theirs = socket.socketpair()
+        with theirs:
+            fds = (fd, theirs.fileno())
+            process = await children.start((*COMMAND, *map(str, fds)), self._environment, pass_fds=fds)
         assert process.stdout is not None
+        control = await ControlChannel.open(ours)
+        self._controls.add(control)
         self._running.add(process)
         try:
             with suppress(OSError):  # it has died already: its exit code says more
@@ -119,6 +127,8 @@ class Workers:
         finally:
             await children.kill(process)
             self._running.discard(process)
+            self._controls.discard(control)
+            control.close()
             if self._metrics_directory:
                 forget(process.pid, self._metrics_directory)
 

@@ -37,9 +37,18 @@ Rows: TypeAlias = Sequence[Mapping[str, object]]
 """Values by the names of a statement's parameters."""
 
 
+def default_folder() -> Path | None:
+    """The user's own directory for the store; None for a user without a home."""
+    folder = platformdirs.user_data_path("tessera")
+    return folder if folder.is_absolute() else None
+
+
 def default_url() -> str:
-    """SQLite in the user's own directory."""
-    return f"sqlite:///{platformdirs.user_data_path('tessera') / 'tessera.db'}"
+    """SQLite in the user's own directory; raises `StartupError` if there is none."""
+    folder = default_folder()
+    if folder is None:
+        raise StartupError("This user has no home for the store: set TESSERA_DATABASE_URL.")
+    return f"sqlite:///{folder / 'tessera.db'}"
 
 
 def sqlite_path(url: str) -> Path | None:

@@ -32,6 +32,10 @@ class Ledger(Protocol):
         """Adds up what was recorded; raises `StoreUnavailable`."""
         ...
 
+    def unready(self) -> str | None:
+        """None while usage can be recorded, else a reason such as `store_unavailable`."""
+        ...
+
     async def start(self) -> None:
         """Called in the event loop that requests will come from."""
         ...
@@ -52,6 +56,9 @@ class Unrecorded:
 
     async def add_up(self, question: UsageQuestion) -> list[UsageSum]:
         return []
+
+    def unready(self) -> str | None:
+        return None
 
     async def start(self) -> None:
         pass
@@ -85,7 +92,6 @@ class OpenEntry:
 
     async def opened(self) -> None:
         """Returns when the entry is durable; raises `StoreUnavailable`."""
-        # Shielded: a keep-alive that is cancelled while it waits must not cancel it for the next write.
         if failure := await asyncio.shield(self._opening):
             raise failure
 

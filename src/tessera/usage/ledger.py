@@ -5,6 +5,7 @@ how it ended, before the last byte.
 - One thread writes to the store. All entries that wait go into one transaction: many requests share a commit.
 - While the store is away entries go to the spool, and from there to the store when it is back. An
   entry may be written any number of times.
+- While neither takes entries, as when the disk is full, the service is not ready and answers nothing.
 - A heartbeat writes what runs again every few seconds, to both, and that this instance lives. The requests
   that a dead instance left open are closed as `interrupted` by the other instances, or by the next one.
 """
@@ -25,6 +26,7 @@ from tessera.observe.logs import log
 from tessera.observe.metrics import Metrics, StoreCall
 from tessera.store import usage
 from tessera.store.database import Database, WriteConnection, transaction
+from tessera.store.failures import reason_of
 from tessera.store.threads import Done, Work, WriterThread, shut_down
 from tessera.usage.base import CurrentEntry, Written, resolved
 from tessera.usage.heartbeat import Heartbeat
@@ -105,6 +107,9 @@ class SqlLedger:
         """What the account has spent of its budgets, by the ids of its keys; raises `StoreUnavailable`."""
         return await self._reader.spent(account_id)
 
+    def unready(self) -> str | None:
+        return None if self._records else StoreUnavailable.default_code
+
     async def start(self) -> None:
         try:
             await asyncio.to_thread(self._open_files)
@@ -128,8 +133,9 @@ class SqlLedger:
 
     def _record(self, entry: LedgerEntry) -> Written:
         if len(self._waiting) >= MAX_WAITING:
-            self._records = False
-            return resolved(StoreUnavailable("Too much usage waits to be recorded. Send the request again."))
+            failure = StoreUnavailable("Too much usage waits to be recorded. Send the request again.")
+            self._set_records(failure)
+            return resolved(failure)
         written: Written = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(entry, time.monotonic(), written))
         self._schedule_write()
@@ -160,17 +166,21 @@ class SqlLedger:
             self._resolve(batch, None)
 
     async def _write_to_spool(self, batch: list[_Waiting]) -> None:
-        failure = None
+        append = partial(self._spool.append, [each.entry for each in batch])
+        self._resolve(batch, await self._spool_failure(append))
+
+    async def _spool_failure(self, work: Work) -> StoreUnavailable | None:
+        """Does the work on the spool; returns its failure."""
         try:
-            await asyncio.to_thread(self._spool.append, [each.entry for each in batch])
+            await asyncio.to_thread(work)
         except StoreUnavailable as error:
-            failure = error
-        self._resolve(batch, failure)
+            return error
+        return None
 
     def _resolve(self, batch: list[_Waiting], failure: StoreUnavailable | None) -> None:
         """The batch is durable, or cannot be."""
         self._answered_s = time.monotonic()
-        self._records = failure is None
+        self._set_records(failure)
         self._metrics.ledger_lag_s.observe(self._answered_s - batch[0].since_s)
         for each in batch:
             if failure is None:
@@ -184,8 +194,12 @@ class SqlLedger:
         while True:
             entries = self._running.rewrite()
             if await self._call_store("round", partial(self._heartbeat.beat, entries)):
+                self._set_records(None)
                 for entry in entries:
                     self._running.forget(entry)
+            else:
+                # Nobody may be asking, and nobody is answered once entries cannot be kept.
+                self._set_records(await self._spool_failure(self._spool.probe))
             # Entries that come meanwhile are not spooled, so this loop ends.
             while self._reaches_store and self._spool.n_entries:
                 await self._call_store("round", self._unspool)
@@ -211,8 +225,16 @@ class SqlLedger:
         """Whatever the error is, requests go on."""
         self._metrics.ledger_failures.inc()
         if self._reaches_store:
-            log(_logger, "error", "usage cannot be written", reason=type(failure).__name__)
+            log(_logger, "error", "usage cannot be written", reason=reason_of(failure))
         self._set_reaches_store(False)
+
+    def _set_records(self, failure: StoreUnavailable | None) -> None:
+        """`failure` is why the last entries could not be kept, or None."""
+        if failure and self._records:
+            log(_logger, "error", "usage cannot be kept, so nothing is answered", reason=reason_of(failure))
+        elif failure is None and not self._records:
+            log(_logger, "warning", "usage can be kept again")
+        self._records = failure is None
 
     def _set_reaches_store(self, reached: bool) -> None:
         self._reaches_store = reached

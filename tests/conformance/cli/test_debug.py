@@ -109,15 +109,6 @@ def test_tasks_say_where_they_wait(service: Serve, workers: int) -> None:
     assert places[waiting].startswith(f"{module}:")
 
 
-def test_with_several_workers_it_says_where_requests_are_not_shown(service: Serve) -> None:
-    port = free_port()
-    service("--admin-port", port, "--workers", 2, TESSERA_ADMIN_KEY=ADMIN_KEY)
-    with admin_of(port) as admin:
-        refused = admin.get("/requests")
-    assert refused.status_code == 404
-    assert "--workers 1" in refused.json()["error"]["message"]
-
-
 def test_both_need_the_admin_key(service: Serve) -> None:
     port = free_port()
     server = service("--admin-port", port, TESSERA_ADMIN_KEY=ADMIN_KEY)

@@ -6,6 +6,7 @@ import shlex
 import shutil
 import socket
 import subprocess
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 import yaml
 from tests.serving import TESSERA, Server
 
-from tessera.settings import ROWS, Settings, load
+from tessera.settings import MACHINE_CONFIG, ROWS, Settings, load
 
 ROOT = Path(__file__).parents[3]
 UNIT = ROOT / "deploy/tessera.service"
@@ -40,6 +41,15 @@ def test_the_unit_starts_what_there_is_and_gives_it_time_to_end() -> None:
     assert int(unit("TimeoutStopSec")[0]) >= settings.drain_delay_s + settings.shutdown_grace_s + 10
     variables = {row.variable for row in ROWS}
     assert set(re.findall(r"TESSERA_\w+", UNIT.read_text())) <= variables
+
+
+def test_the_service_and_the_commands_of_its_machine_share_one_file_of_settings() -> None:
+    assert unit("AssertPathExists") == [str(MACHINE_CONFIG)]
+    settings = load({}, {}, ROOT / "deploy/tessera.toml")
+    # %S and %C of systemd, where StateDirectory and CacheDirectory are.
+    assert settings.database_url == f"sqlite:////var/lib/{unit('StateDirectory')[0]}/tessera.db"
+    assert str(settings.cache_dir) == f"/var/cache/{unit('CacheDirectory')[0]}"
+    assert "TESSERA_" not in unit("Environment")[0]  # which no command would see
 
 
 def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
@@ -76,6 +86,24 @@ def test_the_image_runs_the_command_itself_and_as_nobody_in_particular() -> None
     for name in " ".join(copied).split():
         assert (ROOT / name).exists()
         assert f"!{name}" in allowed
+
+
+def test_the_image_has_all_extras_and_its_commands_and_metrics_can_be_reached() -> None:
+    """It cannot be built here; what it is built from can be read."""
+    text = DOCKERFILE.read_text().replace("\\\n", " ")
+    (pins,) = re.findall(r"--require-hashes -r (requirements/\S+)", text)
+    pinned = set(re.findall(r"^([a-z0-9-]+)(?:\[\w+\])?==", (ROOT / pins).read_text(), re.MULTILINE))
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    wanted = {re.split(r"[\[<>=]", each)[0] for packages in extras.values() for each in packages}
+    assert len(extras) >= 5
+    assert wanted - pinned == set()
+    last = text.rpartition("\nFROM ")[2]
+    variables = dict(re.findall(r"(\w+)=(\S+)", last[last.index("ENV") : last.index("USER")]))
+    assert variables["PATH"].split(":")[0] == str(Path(INSTALLED).parent)
+    names = {row.variable: row.name for row in ROWS}
+    settings = load({}, {name: value for name, value in variables.items() if name in names})
+    assert settings.admin_host == settings.host == "0.0.0.0"
+    assert {"8000", "9464"} <= set(re.findall(r"\d+", re.findall(r"^EXPOSE (.*)$", last, re.MULTILINE)[0]))
 
 
 def test_the_health_check_of_the_image_tells_life_from_death(service: Callable[..., Server]) -> None:

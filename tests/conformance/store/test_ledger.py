@@ -164,15 +164,18 @@ def test_where_no_end_can_be_recorded_nothing_begins_and_what_had_begun_is_recor
             faults.setattr(usage, "write", cannot)
             faults.setattr(usage, "write_down", cannot)
             faults.setattr(Spool, "append", cannot)
+            faults.setattr(Spool, "probe", cannot)
             assert await ledger.settle(entry("settled")) is broken
             assert await ledger.open("refused", lambda: replace(entry("refused"), finish=OPEN)) is broken
             assert await ledger.settle(replace(entry("refused"), finish="store_unavailable")) is broken
+            assert ledger.unready() == "store_unavailable"
         await asyncio.to_thread(
             wait_for,
             lambda: counts(opened) == {"settled": ("stop", 0), "running": (OPEN, 0)},
         )
+        await asyncio.to_thread(wait_for, lambda: ledger.unready() is None)
         assert await ledger.open("again", lambda: replace(entry("again"), finish=OPEN)) is None
-        assert [id for id, _ in kept(folder)] == ["running"]  # that was still tried with the store
+        assert [id for id, _ in kept(folder)] == ["again", "running"]
         for id in ("running", "again"):
             assert await ledger.settle(entry(id)) is None
         await ledger.aclose()

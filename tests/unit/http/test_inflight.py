@@ -2,8 +2,9 @@ import asyncio
 
 import pytest
 
+from tessera.core.chat import ChatRequest
 from tessera.core.record import RequestRecord
-from tessera.errors import EngineUnavailable, InvalidApiKey
+from tessera.errors import EngineUnavailable, InvalidApiKey, RequestCancelled
 from tessera.http.inflight import InFlight
 
 
@@ -66,3 +67,43 @@ async def test_a_request_that_is_ended_raises_why_now_or_when_it_waits_next(is_e
     in_flight.end()  # comes too late
     with pytest.raises(InvalidApiKey):
         await waiting
+
+
+def asked(request_id: str, reply_id: str) -> RequestRecord:
+    made = RequestRecord(request_id, "acc_1", "key_1")
+    made.ask(ChatRequest(()), reply_id=reply_id, model="m", streamed=True)
+    return made
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("cancelled", ["before its deadline", "between its waits", "while it waits"])
+async def test_a_request_is_cancelled_wherever_it_is(cancelled: str) -> None:
+    in_flight, other = InFlight(), asked("req_2", "chatcmpl-2")
+    with in_flight.hold(record()), in_flight.hold(other):
+        one = next(each for each in in_flight.records if each is not other)
+        if cancelled == "before its deadline":
+            assert in_flight.cancel("req_1") == [one]
+        deadline, untouched = in_flight.deadline(60, one), in_flight.deadline(60, other)
+        if cancelled == "between its waits":
+            assert in_flight.cancel("req_1") == [one]
+
+        async def wait() -> None:
+            async with deadline:
+                if cancelled == "while it waits":
+                    assert in_flight.cancel("req_1") == [one]
+                await asyncio.sleep(60)
+
+        with pytest.raises(RequestCancelled):
+            await wait()
+        async with untouched:
+            await asyncio.sleep(0)
+
+
+def test_clients_choose_their_request_ids_and_the_id_of_a_reply_names_one() -> None:
+    in_flight = InFlight()
+    first, second = asked("same", "chatcmpl-1"), asked("same", "chatcmpl-2")
+    with in_flight.hold(first), in_flight.hold(second):
+        assert in_flight.cancel("chatcmpl-2") == [second]
+        assert in_flight.cancel("same") == [first, second]
+        assert in_flight.cancel("chatcmpl-3") == []
+    assert in_flight.cancel("same") == []

@@ -9,7 +9,8 @@ import pytest
 from tests.gguf_vocabulary import add_fields, byte_level
 
 from tessera.models.cache import Cache, Origin
-from tessera.models.choice import EngineChoice, choose_engine
+from tessera.models.choice import EngineChoice, choose_engine, why_not_openvino
+from tessera.models.gguf import header_of
 from tessera.models.progress import Quiet
 
 Write = Callable[..., Path]
@@ -89,3 +90,24 @@ def test_the_embedded_model_is_openvinos(tmp_path: Path) -> None:
 def test_a_model_in_the_cache_keeps_its_engine(tmp_path: Path, entry: str, engine: str) -> None:
     Cache(tmp_path).ensure(entry, lambda folder: Origin("org/name", "hub"), Quiet())
     assert choose("org/name", tmp_path).engine == engine
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({}, None),
+        ({"architecture": "gemma3"}, "the architecture gemma3"),
+        ({"experts": 8}, "a mixture of experts"),
+        ({"type": "Q5_0"}, "the quantisation Q5_0"),
+    ],
+)
+def test_what_openvino_does_not_read_is_said_with_all_that_it_reads(
+    write: Write, changes: dict[str, object], named: str | None
+) -> None:
+    said = why_not_openvino([header_of(write(**changes))])
+    if named is None:
+        assert said is None
+        return
+    assert said is not None
+    for part in (named, "llama, qwen2, qwen3", "Q4_K", "tessera engines install llamacpp"):
+        assert part in said

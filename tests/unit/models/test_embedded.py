@@ -24,6 +24,7 @@ TINY = PackagedModel(
     size=len(CONTENT),
     sha256=hashlib.sha256(CONTENT).hexdigest(),
     sampling=GenerationConfig(),
+    default_output_tokens=9,
 )
 
 

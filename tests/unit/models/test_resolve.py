@@ -4,7 +4,8 @@ import pytest
 
 from tessera.engine.openvino.convert import IR
 from tessera.errors import ModelError
-from tessera.models.cache import Cache
+from tessera.models.cache import Cache, Origin, entry_name
+from tessera.models.embedded import EMBEDDED
 from tessera.models.progress import Quiet
 from tessera.models.resolve import resolve
 
@@ -46,3 +47,21 @@ def test_a_broken_gguf_file_is_named_and_nothing_is_cached(tmp_path: Path) -> No
     with pytest.raises(ModelError, match=r"broken\.gguf"):
         resolve(str(tmp_path), Cache(tmp_path / "cache"), Quiet(), IR)
     assert Cache(tmp_path / "cache").entries() == []
+
+
+def test_the_embedded_model_has_a_penalty_and_a_limit_whoever_made_its_folder(tmp_path: Path) -> None:
+    """A folder that an earlier version made has other defaults in its files."""
+    cache = Cache(tmp_path)
+
+    def build(folder: Path) -> Origin:
+        for name in (*IR.files, "tokenizer.json"):
+            (folder / name).write_text("")
+        (folder / "config.json").write_text('{"max_position_embeddings": 9}')
+        (folder / "generation_config.json").write_text('{"eos_token_id": [2], "temperature": 0.2}')
+        return Origin(EMBEDDED.model_id, EMBEDDED.requirement)
+
+    cache.ensure(entry_name(EMBEDDED.model_id), build, Quiet())
+    source = resolve(None, cache, Quiet(), IR, offline=True)
+    assert source.eos_token_ids == (2,)
+    assert source.generation.sampling.frequency_penalty > 0
+    assert source.default_output_tokens == EMBEDDED.default_output_tokens

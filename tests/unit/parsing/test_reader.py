@@ -268,3 +268,50 @@ def test_call_ids_are_random() -> None:
     made = {new_call_id() for _ in range(100)}
     assert len(made) == 100
     assert all(re.fullmatch(r"call_[A-Za-z0-9]{24}", id) for id in made)
+
+
+def events_of(n: int, chunks: Sequence[TokenChunk], *, loop_tokens: int) -> tuple[list[ChatEvent], Tally]:
+    tally = Tally(11)
+    reader = ReplyReader(
+        replace(PLAIN, n=n), HERMES.syntax, TOKENIZER, tally, lambda: "call_1", loop_tokens=loop_tokens
+    )
+    return [event for chunk in chunks for event in reader.feed(chunk)], tally
+
+
+@given(st.lists(st.integers(1, 40), max_size=40), st.sampled_from(["ab ", "x", "ab xy", "é"]))
+def test_a_choice_that_repeats_itself_ends_by_length_however_its_tokens_arrive(
+    cuts: list[int], block: str
+) -> None:
+    tokens = [*ids("Well: "), *ids(block) * 200]
+    at, chunks = 0, list[TokenChunk]()
+    for size in [*cuts, len(tokens)]:
+        chunks.append(TokenChunk(0, tuple(tokens[at : at + size])))
+        at += size
+    (end,) = [event for event in events_of(1, chunks, loop_tokens=64)[0] if isinstance(event, Finished)]
+    assert end == Finished(0, FinishReason.LENGTH)
+    one_by_one = [TokenChunk(0, (token,)) for token in tokens]
+    events, tally = events_of(1, one_by_one, loop_tokens=64)
+    joined, same = events_of(1, chunks, loop_tokens=64)
+    assert fold([*joined, Completed(same.usage)]) == fold([*events, Completed(tally.usage)])
+    assert 64 <= tally.completion_tokens <= len(ids("Well: ")) + 64 + 8
+    # Without the setting it goes on.
+    assert events_of(1, chunks, loop_tokens=0)[1].completion_tokens == len(tokens)
+
+
+def test_only_the_choice_that_repeats_itself_ends() -> None:
+    chunks = [
+        *(TokenChunk(0, ids("ab ")) for _ in range(40)),
+        *(TokenChunk(1, ids(f"{number:04}")) for number in range(40)),
+        TokenChunk(1, (END,), "stop"),
+        TokenChunk(0, ids("late"), "stop"),
+    ]
+    events, tally = events_of(2, chunks, loop_tokens=16)
+    ends = [event for event in events if isinstance(event, Finished)]
+    assert ends == [Finished(0, FinishReason.LENGTH), Finished(1, FinishReason.STOP)]
+    assert tally.finished == {0: FinishReason.LENGTH, 1: FinishReason.STOP}
+
+
+def test_an_end_of_its_own_stays_one() -> None:
+    chunks = [TokenChunk(0, ids("x") * 15), TokenChunk(0, ids("x"), "stop")]
+    (*_, end) = events_of(1, chunks, loop_tokens=16)[0]
+    assert end == Finished(0, FinishReason.STOP)

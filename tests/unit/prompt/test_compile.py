@@ -294,7 +294,7 @@ REFUSALS = [
 @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.param)
 async def test_what_the_engine_cannot_do_is_refused(refusal: Refusal) -> None:
     with pytest.raises(
-        UnsupportedParameter, match=r"not supported by this engine: |does not reason"
+        UnsupportedParameter, match=r"not supported here: .* cannot|has no reasoning"
     ) as caught:
         await compiled(refusal.request)
     assert (caught.value.status, caught.value.param) == (400, refusal.param)
@@ -364,3 +364,29 @@ async def test_a_history_with_calls_is_no_request_for_tools() -> None:
     result = await compiled(replace(HELLO, messages=(*HELLO.messages, called, UserMessage("go on"))))
     spelled = b"".join(map(TOKENIZER.token_bytes, result.prompt.token_ids)).decode()
     assert '{"name": "f", "arguments": {"a": 1}}' in spelled
+
+
+async def test_the_cause_is_the_template_where_it_is_the_template() -> None:
+    """The engine could do it."""
+    can_all = model(features=("grammar", "logprobs", "n", "thinking_budget"))
+    template = replace(can_all, format=replace(HERMES, name="template", tools=False))
+    with pytest.raises(
+        UnsupportedParameter, match=r"chat template of m is of the family `template`"
+    ) as caught:
+        await compiled(replace(HELLO, tools=(Tool("f", {}, {}),)), template)
+    assert "engine" not in caught.value.message
+    assert "`hermes`" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("sent", "of_tier", "of_model", "limit"),
+    [(7, 6, 5, 7), (None, 6, 5, 6), (None, None, 5, 5), (None, None, None, 4096), (9999, 6, 5, 4096)],
+)
+async def test_without_a_limit_that_of_the_tier_holds_and_then_that_of_the_model(
+    sent: int | None, of_tier: int | None, of_model: int | None, limit: int
+) -> None:
+    limited = replace(model(), default_output_tokens=of_model)
+    caller = Caller(default_output_tokens=of_tier)
+    made = await compile_prompt(replace(HELLO, max_output_tokens=sent), limited, caller)
+    room = 4096 - len(made.prompt.token_ids)
+    assert made.sampling.max_tokens == min(limit, room)

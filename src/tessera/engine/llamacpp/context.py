@@ -35,6 +35,12 @@ class Span:
     n_sampled: int
 
 
+_WHAT_WORKS = (
+    "The library reads the architectures and quantisations that its version knows: a newer one may know more "
+    "(tessera engines install llamacpp). llama, qwen3, qwen35 and qwen35moe were tried."
+)
+
+
 class LlamaModel:
     """The weights, loaded; all their memory is shared by the contexts."""
 
@@ -47,7 +53,7 @@ class LlamaModel:
         texts = (c.c_char_p * len(paths))(*(str(path).encode() for path in paths))
         self.handle = api.llama_model_load_from_splits(texts, len(paths), wanted)
         if not self.handle:
-            raise StartupError(f"llama.cpp cannot load {paths[0]}: {_complaint(api)}")
+            raise StartupError(f"llama.cpp cannot load {paths[0]}: {_complaint(api)} {_WHAT_WORKS}")
         if api.llama_model_has_encoder(self.handle):
             raise StartupError(f"{paths[0]} is a model with an encoder, which cannot be served.")
         self.has_states: bool = api.llama_model_is_hybrid(self.handle) or api.llama_model_is_recurrent(

@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 
 from tessera.errors import ModelError
+from tessera.models.choice import why_not_openvino
+from tessera.models.gguf import header_of, parts_of
 from tessera.models.source import WeightsForm
 from tessera.processes import children
 from tessera.processes.children import HOMELESS
@@ -29,7 +31,8 @@ def convert_graph(gguf: Path, folder: Path) -> None:
     done = children.run(children.command("tessera.engine.openvino.convert", str(link)), HOMELESS)
     made = [work / name for name in GRAPH_FILES]
     if done.returncode or not all(path.is_file() for path in made):
-        reason = _no_room(gguf, folder) or _reason(done.returncode, done.stderr)
+        unread = why_not_openvino([header_of(part) for part in parts_of(gguf)])
+        reason = _no_room(gguf, folder) or unread or _reason(done.returncode, done.stderr)
         raise ModelError(f"{gguf} could not be converted: {reason}")
     for path in made:
         path.replace(folder / path.name)

@@ -1,4 +1,4 @@
 """The admin listener: metrics for everyone who reaches it, the admin API for its key.
 
-Reading order: `app`, `routes`, `debug`.
+Reading order: `app`, `routes`, `requests`, `debug`.
 """

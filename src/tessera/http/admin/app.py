@@ -4,7 +4,6 @@ from outside; and the admin API, which needs the admin key.
 
 import asyncio
 import hmac
-import logging
 from collections.abc import Callable, Sequence
 
 from starlette.applications import Starlette
@@ -17,17 +16,15 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tessera.access.keys import bearer
-from tessera.errors import InvalidApiKey
+from tessera.errors import AuthenticationError, InvalidApiKey
 from tessera.http.errors import refusing_routes
-from tessera.http.middleware import Envelope
+from tessera.http.middleware import Envelope, log_refused_key
 from tessera.http.web.pages import Pages
 from tessera.http.web.site import Site
-from tessera.observe.logs import log
 from tessera.observe.metrics import CONTENT_TYPE
 
 OPEN_PATHS = frozenset({"/metrics", "/healthz"})
 _WHAT_IS_THERE = "Here are /metrics, and /admin if TESSERA_ADMIN_KEY is set."
-_logger = logging.getLogger(__name__)
 
 
 def admin_app(
@@ -73,15 +70,15 @@ class AdminKeyRequired:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises `AuthenticationError` or `InvalidApiKey`."""
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
-            sent = bearer(Headers(scope=scope).get("authorization"))
-            if not hmac.compare_digest(sent.encode(), self._key):
-                log(_logger, "warning", "admin key refused", peer=peer(scope))
-                raise InvalidApiKey(
-                    "Incorrect API key provided: only that of TESSERA_ADMIN_KEY is accepted here."
-                )
+            try:
+                self._check(Headers(scope=scope).get("authorization"))
+            except AuthenticationError as error:
+                log_refused_key("admin key refused", error, scope)
+                raise
         await self._app(scope, receive, send)
 
-
-def peer(scope: Scope) -> str:
-    """The client's IP address."""
-    return scope["client"][0] if scope.get("client") else "unknown"
+    def _check(self, authorization: str | None) -> None:
+        if not hmac.compare_digest(bearer(authorization).encode(), self._key):
+            raise InvalidApiKey(
+                "Incorrect API key provided: only that of TESSERA_ADMIN_KEY is accepted here."
+            )

@@ -1,25 +1,14 @@
-"""What a process is doing now: the requests that it answers, and its asyncio tasks. No content is shown."""
+"""What a process is doing now: its asyncio tasks, and where each of them waits."""
 
 import asyncio
 import os
-from collections.abc import Collection, Mapping
 from types import FrameType
-from typing import TypeAlias
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tessera.core.record import RequestRecord, RequestStep
-from tessera.errors import EndpointNotFound
-
-Shown: TypeAlias = Mapping[str, str | int | float | None]
-
-_SEVERAL = (
-    "Each API process knows its own requests only, and there are several of them. With --workers 1 they are "
-    "shown here."
-)
 _PARENT = "These are the tasks of the parent process; those of the API processes are not shown."
 
 # What a coroutine, an asynchronous generator and a generator call their frame, and what they wait for.
@@ -27,47 +16,21 @@ _FRAMES = ("cr_frame", "ag_frame", "gi_frame")
 _AWAITED = ("cr_await", "ag_await", "gi_yieldfrom")
 
 
-def debug_routes(records: Collection[RequestRecord] | None) -> list[Route]:
-    """`records` are the requests in flight; None where other processes answer them."""
-
-    async def requests(request: Request) -> Response:
-        if records is None:
-            raise EndpointNotFound(_SEVERAL)
-        return _answer("requests", [_request(record) for record in records])
+def debug_routes(*, answers_requests: bool) -> list[Route]:
+    """`answers_requests` says that this process does, and not others."""
 
     async def tasks(request: Request) -> Response:
-        note = _PARENT if records is None else None
-        return _answer("tasks", [_task(task) for task in asyncio.all_tasks()], note)
+        shown: dict[str, object] = {"process": os.getpid()}
+        if not answers_requests:
+            shown["note"] = _PARENT
+        shown["tasks"] = [_task(task) for task in asyncio.all_tasks()]
+        body = msgspec.json.encode(shown)
+        return Response(body, headers={"Cache-Control": "no-store"}, media_type="application/json")
 
-    return [Route("/admin/debug/requests", requests), Route("/admin/debug/tasks", tasks)]
-
-
-def _answer(name: str, rows: list[Shown], note: str | None = None) -> Response:
-    noted = {} if note is None else {"note": note}
-    body = msgspec.json.encode({"process": os.getpid(), **noted, name: rows})
-    return Response(body, headers={"Cache-Control": "no-store"}, media_type="application/json")
+    return [Route("/admin/debug/tasks", tasks)]
 
 
-def _request(record: RequestRecord) -> Shown:
-    started_s = record.after_s(RequestStep.STARTED)
-    return {
-        "request_id": record.request_id,
-        "account": record.account,
-        "key_id": record.key_id,
-        "model": record.asked.model if record.asked else None,
-        "step": record.step,
-        "age_s": round(record.age_s, 3),
-        "waited_s": _rounded(record.whole_s if started_s is None else started_s),
-        "prompt_tokens": record.tally.prompt_tokens,
-        "completion_tokens": record.tally.completion_tokens,
-    }
-
-
-def _rounded(time_s: float | None) -> float | None:
-    return None if time_s is None else round(time_s, 3)
-
-
-def _task(task: "asyncio.Task[object]") -> Shown:
+def _task(task: "asyncio.Task[object]") -> dict[str, str | None]:
     coroutine = task.get_coro()
     return {
         "name": task.get_name(),

@@ -11,9 +11,9 @@ from starlette.routing import Route
 
 from tessera.access.keys import KeyHasher
 from tessera.access.tiers import Tiers
-from tessera.http.admin.app import peer
 from tessera.http.body import read_body
 from tessera.http.limits import BodyLimits
+from tessera.http.peer import client_address
 from tessera.operator import actions, forms
 from tessera.operator.budgets import list_budgets
 from tessera.store.database import Database, Transaction, transaction
@@ -146,4 +146,4 @@ def _named(request: Request) -> str:
 
 def _actor(request: Request) -> str:
     """The actor of the audit."""
-    return f"admin:{peer(request.scope)}"
+    return f"admin:{client_address(request.scope)}"

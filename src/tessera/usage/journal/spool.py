@@ -12,6 +12,8 @@ from tessera.core.usage import LedgerEntry
 from tessera.errors import StoreUnavailable
 from tessera.usage.journal.files import CLOSED, PIECE_BYTES, close, create_locked, decode, path_of
 
+_PAGE_BYTES = 4096
+
 
 class Spool:
     """The spool of one instance. Safe in threads. Until `open` has succeeded it takes nothing."""
@@ -39,9 +41,21 @@ class Spool:
                 # If it cannot be truncated, the next entries are written over what was written now.
                 with suppress(OSError):
                     os.ftruncate(self._fd, self._n_bytes)
-                raise StoreUnavailable("Usage cannot be recorded. Send the request again.") from error
+                raise _full(error) from error
             self.n_entries += len(entries)
             self._n_bytes += len(lines)
+
+    def probe(self) -> None:
+        """Raises `StoreUnavailable` if the disk would not take a page of entries now."""
+        with self._lock:
+            try:
+                _write(self._fd, bytes(_PAGE_BYTES), self._n_bytes)
+                os.fsync(self._fd)
+            except OSError as error:
+                raise _full(error) from error
+            finally:
+                with suppress(OSError):
+                    os.ftruncate(self._fd, self._n_bytes)
 
     def read(self) -> tuple[list[LedgerEntry], int]:
         """The oldest thousand entries or so, and how many bytes they take."""
@@ -67,6 +81,13 @@ class Spool:
         with self._lock:
             close(self._path, self._fd, is_empty=not self._n_bytes)
             self._fd = CLOSED
+
+
+def _full(error: OSError) -> StoreUnavailable:
+    """The reason, mostly a full disk, is for the log."""
+    failure = StoreUnavailable("Usage cannot be recorded. Send the request again.")
+    failure.reason = error.strerror
+    return failure
 
 
 def _write(fd: int, lines: bytes, at: int) -> None:

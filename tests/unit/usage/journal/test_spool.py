@@ -106,9 +106,12 @@ def test_an_entry_that_does_not_fit_is_refused_and_leaves_no_half_line(tmp_path:
     full = os.open("/dev/full", os.O_RDWR)
     kept = os.dup(spool._fd)  # pyright: ignore[reportPrivateUsage]
     os.dup2(full, spool._fd)  # pyright: ignore[reportPrivateUsage]
-    with pytest.raises(StoreUnavailable):
-        spool.append([ENTRY])
+    for attempt in (lambda: spool.append([ENTRY]), spool.probe):
+        with pytest.raises(StoreUnavailable) as caught:
+            attempt()
+        assert caught.value.reason == "No space left on device"
     os.dup2(kept, spool._fd)  # pyright: ignore[reportPrivateUsage]
+    spool.probe()
     assert spool.read()[0] == [ENTRY]
     for fd in (full, kept):
         os.close(fd)
