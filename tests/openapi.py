@@ -45,6 +45,7 @@ TAGS = {
     "Accounts": "Customers. On the admin listener, with the admin key; so are all that follow.",
     "Keys": "The keys of accounts.",
     "Reports": "Usage of all accounts, and changes by operators.",
+    "Requests": "Chat requests in flight.",
     "Debugging": "What the server is doing.",
 }
 

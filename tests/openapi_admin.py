@@ -85,7 +85,7 @@ _NEW_KEY = (forms.NewKey, {"account": "acme", "name": "dev", "models": examples.
 _KEY_CHANGES = (forms.KeyChanges, {"expires_s": 1924905600})
 _ACCOUNTS, _ONE_ACCOUNT = "/admin/accounts", "/admin/accounts/{account}"
 _KEYS, _ONE_KEY = "/admin/keys", "/admin/keys/{id}"
-_A, _K, _ROWS, _DEBUG = "Accounts", "Keys", "Reports", "Debugging"
+_A, _K, _ROWS, _REQUESTS, _DEBUG = "Accounts", "Keys", "Reports", "Requests", "Debugging"
 
 EXAMPLES: Mapping[str, object] = {
     "Account": examples.ACCOUNT,
@@ -95,6 +95,7 @@ EXAMPLES: Mapping[str, object] = {
     "createKey": examples.NEW_KEY,
     "OperatorUsageReport": examples.REPORT,
     "[Change]": [examples.CHANGE],
+    "[Budget]": [examples.BUDGET],
     "RunningRequests": examples.REQUESTS,
     "RunningTasks": examples.TASKS,
 }
@@ -122,6 +123,26 @@ OPERATIONS = (
         "Move an account to another tier, disable it or enable it.",
         "Account",
         form=_ACCOUNT_CHANGES,
+        refusals=(404,),
+    ),
+    Operation(
+        _ONE_ACCOUNT,
+        "delete",
+        _A,
+        "deleteAccount",
+        "Delete an account and its keys permanently.",
+        "Account",
+        query=forms.DeletionQuery,
+        refusals=(404,),
+    ),
+    Operation(
+        "/admin/budgets",
+        "get",
+        _A,
+        "listBudgets",
+        "Show how much of its budgets each account and key has used.",
+        "[Budget]",
+        query=forms.BudgetsQuery,
         refusals=(404,),
     ),
     Operation(
@@ -180,13 +201,29 @@ OPERATIONS = (
         refusals=(404,),
     ),
     Operation(
+        "/admin/requests",
+        "get",
+        _REQUESTS,
+        "listRequests",
+        "List the chat requests in flight.",
+        "RunningRequests",
+    ),
+    Operation(
+        "/admin/requests/{id}/cancel",
+        "post",
+        _REQUESTS,
+        "cancelRequest",
+        "End a request with an error, and show it as it was.",
+        "RunningRequests",
+        refusals=(404,),
+    ),
+    Operation(
         "/admin/debug/requests",
         "get",
         _DEBUG,
         "getRunningRequests",
-        "List the chat requests in flight.",
+        "The same as `/admin/requests`.",
         "RunningRequests",
-        refusals=(404,),
     ),
     Operation(
         "/admin/debug/tasks", "get", _DEBUG, "getRunningTasks", "List the asyncio tasks.", "RunningTasks"
@@ -216,9 +253,20 @@ def admin_schemas() -> Json:
         "models": {"type": ["array", "null"], "items": text},
         "burst_rpm": {"type": ["integer", "null"]},
         "burst_until_s": {**perhaps_number},
+        "budgets": {"type": "object", "additionalProperties": {"type": "integer"}},
+        "pepper": {"type": ["string", "null"]},
+    }
+    budget = {
+        **{name: {**text} for name in ("account", "account_id", "budget", "period")},
+        "key_id": {"type": ["string", "null"]},
+        **{name: {**count} for name in ("limit_tokens", "used_tokens", "percent")},
+        "resets_s": {**number},
     }
     request = {
-        **{name: {"type": ["string", "null"]} for name in ("request_id", "account", "key_id", "model")},
+        **{
+            name: {"type": ["string", "null"]}
+            for name in ("id", "request_id", "account", "key_id", "client", "model")
+        },
         "step": {"enum": [*(step.value for step in RequestStep), None]},
         "age_s": {**number},
         "waited_s": {**perhaps_number},
@@ -240,6 +288,7 @@ def admin_schemas() -> Json:
     return {
         **made,
         "Key": _object("A key of an account.", key, *(name for name in key if name != "secret")),
+        "Budget": _object("A budget of an account or a key, and what is used of it.", budget, *budget),
         "Change": _object("A change by an operator.", change, *change),
         "OperatorUsageReport": _object("Usage of all accounts, or of some.", report, *report),
         "OperatorUsageRow": _object("What the requests of a group add up to.", row, *COUNTED),

@@ -74,6 +74,7 @@ ACCOUNT: Json = {
     "tier": "pro",
     "created_s": 1767225600.0,
     "disabled_s": None,
+    "limits": {"total_tokens_per_month": 5000000},
 }
 KEY: Json = {
     "id": "key_0123456789abcdef0123",
@@ -89,6 +90,8 @@ KEY: Json = {
     "models": [_MODEL],
     "burst_rpm": None,
     "burst_until_s": None,
+    "budgets": {"total_tokens_per_day": 50000},
+    "pepper": "0123456789abcdef",
 }
 NEW_KEY: Json = {"secret": "sk-tessera-0123456789abcdefghijklmnopqrstuvwxyz", **KEY}
 REPORT: Json = {"rows": [{"account": "acme", **_COUNTS}], "totals": _COUNTS}
@@ -100,11 +103,24 @@ CHANGE: Json = {
     "subject": KEY["id"],
     "detail": {"name": "dev"},
 }
+BUDGET: Json = {
+    "account": "acme",
+    "account_id": ACCOUNT["id"],
+    "key_id": None,
+    "budget": "total_tokens_per_month",
+    "period": "2026-01",
+    "limit_tokens": 5000000,
+    "used_tokens": 4100000,
+    "percent": 82,
+    "resets_s": 1769904000.0,
+}
 REQUESTS: Json = {
     "process": 1234,
     "requests": [
         {
+            "id": "chatcmpl-019b4a1c2d3e4f5a6b7c8d9e",
             "request_id": "7d0f2e",
+            "client": "127.0.0.1",
             "account": ACCOUNT["id"],
             "key_id": KEY["id"],
             "model": _MODEL,

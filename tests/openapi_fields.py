@@ -23,6 +23,7 @@ _TERMS: Mapping[str, str] = {
     "models": "Models that the key may use; null for all.",
     "burst_rpm": "A burst rate of its own, in requests per minute; null for that of the tier.",
     "burst_until_s": "Unix time at which `burst_rpm` ends.",
+    "budgets": "Budgets of its own, in tokens by name, such as `total_tokens_per_day`.",
 }
 _TOKEN: Mapping[str, str] = {
     "token": "The token's text.",
@@ -259,11 +260,17 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
         "tier": "The tier, which says what the account may use.",
         "created_s": "Unix time of its creation.",
         "disabled_s": "Unix time at which it was disabled; null if its keys may be used.",
+        "limits": "Its own limits, by name, over those of its tier.",
     },
-    "NewAccount": {"name": "A name that no other account has.", "tier": "One of the server's tiers."},
+    "NewAccount": {
+        "name": "A name that no other account has.",
+        "tier": "One of the server's tiers.",
+        "limits": "Limits of its own, by name, over those of its tier.",
+    },
     "AccountChanges": {
         "tier": "Another of the server's tiers.",
         "disabled": "Whether its keys are refused.",
+        "limits": "Limits of its own, by name; null gives it that of the tier again.",
     },
     "Key": {
         "id": "The id of the key, which is no secret.",
@@ -275,6 +282,7 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
         "created_s": "Unix time of its creation.",
         "last_used_s": "Unix time of its last use, to the minute or so; null for never.",
         "revoked_s": "Unix time at which it was revoked; null if it was not.",
+        "pepper": "The check value of the pepper that it was made with.",
         **_TERMS,
     },
     "NewKey": {"account": "The name or id of the account.", **_TERMS},
@@ -283,6 +291,17 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
     "OperatorUsageRow": {
         **{name: f"The {name}, if rows are grouped by it." for name in ("day", "account", "key", "model")},
         **_COUNTS,
+    },
+    "Budget": {
+        "account": "The name of the account.",
+        "account_id": "The id of the account.",
+        "key_id": "The key whose budget it is; null for one of the account.",
+        "budget": "Its name, such as `total_tokens_per_month`.",
+        "period": "The day or the month that counts, in UTC.",
+        "limit_tokens": "The tokens of the budget.",
+        "used_tokens": "What is used of them.",
+        "percent": "The same in percent, rounded down.",
+        "resets_s": "Unix time at which the next period begins.",
     },
     "Change": {
         "id": "The number of the change.",
@@ -297,6 +316,8 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
         "requests": "Chat requests in flight.",
     },
     "RunningRequest": {
+        "id": "The id of its reply; null until it has one.",
+        "client": "The address of the client.",
         "request_id": "Its `X-Request-Id`.",
         "account": "The id of its account.",
         "key_id": "The id of its key.",
@@ -322,7 +343,8 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
 PARAMETERS: Mapping[str, str] = {
     "since": "The first day, in UTC; for the audit, a date and time.",
     "until": "The last day, in UTC; it is included.",
-    "by": "What to group rows by.",
+    "by": "What to group rows by: one or more of day, account, key and model, separated by commas.",
+    "usage": "Keep the account's usage under its id, without a name, or erase it.",
     "account": "Only this account, by its name or id.",
     "key": "Only this key, by its id.",
     "before": "Only changes before the one with this id.",

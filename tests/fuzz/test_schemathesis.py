@@ -19,8 +19,10 @@ from tessera.engine.scripted.engine import ScriptedEngine, ScriptedTokenizer, sa
 from tessera.formats.hermes import HERMES
 from tessera.http.admin.app import admin_app
 from tessera.http.admin.debug import debug_routes
+from tessera.http.admin.requests import OwnRequests, request_routes
 from tessera.http.admin.routes import admin_routes
 from tessera.http.app import build_app
+from tessera.http.inflight import InFlight
 from tessera.http.service import Service
 from tessera.store.database import open_database
 from tessera.store.migration import upgrade
@@ -60,7 +62,11 @@ def public(run_app: Callable[[ASGIApp], AbstractContextManager[int]]) -> Iterato
 def admin(run_app: Callable[[ASGIApp], AbstractContextManager[int]], tmp_path: Path) -> Iterator[Target]:
     store = open_database(f"sqlite:///{tmp_path / 'tessera.db'}")
     upgrade(store)
-    routes = [*admin_routes(store, Tiers(), KeyHasher(b"s" * 32)), *debug_routes([])]
+    routes = [
+        *admin_routes(store, Tiers(), KeyHasher(b"s" * 32)),
+        *request_routes(OwnRequests(InFlight())),
+        *debug_routes(answers_requests=True),
+    ]
     try:
         with run_app(admin_app(lambda: b"", KEY, routes)) as port:
             yield Target("^/admin", port, KEY)
