@@ -15,11 +15,11 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tessera.configuration import load as load_settings
     from tessera.engine.base import Engine as Engine
     from tessera.errors import TesseraError as TesseraError
     from tessera.server.asgi import create_app as create_app
     from tessera.settings import Settings as Settings
-    from tessera.settings import load as load_settings
 
 __version__ = "0.1.0"
 __all__ = ["Engine", "Settings", "TesseraError", "create_app", "load_settings"]
@@ -29,7 +29,7 @@ _SOURCES = {
     "Settings": "tessera.settings:Settings",
     "TesseraError": "tessera.errors:TesseraError",
     "create_app": "tessera.server.asgi:create_app",
-    "load_settings": "tessera.settings:load",
+    "load_settings": "tessera.configuration:load",
 }
 
 

@@ -12,6 +12,7 @@ from tessera.access.keys import KeyHasher
 from tessera.access.tiers import Tiers
 from tessera.catalog import Model
 from tessera.cli.main import COMMANDS
+from tessera.configuration import OTHER_VARIABLES
 from tessera.core.generation import Feature
 from tessera.engine.scripted.engine import ScriptedEngine, ScriptedTokenizer
 from tessera.formats.hermes import HERMES
@@ -21,11 +22,11 @@ from tessera.http.admin.debug import debug_routes
 from tessera.http.admin.requests import OwnRequests, request_routes
 from tessera.http.admin.routes import admin_routes
 from tessera.http.inflight import InFlight
-from tessera.observe import metrics
+from tessera.observe import exposition, metrics
 from tessera.prompt.support import features
 from tessera.schemas import bounds, patterns, string_formats
 from tessera.schemas.keywords import KEYWORDS, Treatment
-from tessera.settings import OTHER_VARIABLES, ROWS, Row
+from tessera.settings import ROWS, Row
 from tessera.store.database import open_database
 from tessera.wire.decode import REFUSED, WITHOUT_EFFECT
 from tessera.wire.request import Request
@@ -168,9 +169,11 @@ def test_every_command_is_in_the_operations_page(language: str) -> None:
 
 @LANGUAGES
 def test_every_metric_is_in_the_monitoring_page(language: str) -> None:
-    counts = dict.fromkeys([key for key, _, _ in (*metrics.ENGINE_GAUGES, *metrics.ENGINE_COUNTERS)], 1)
+    counts = dict.fromkeys([key for key, _, _ in (*exposition.ENGINE_GAUGES, *exposition.ENGINE_COUNTERS)], 1)
     counts |= {"blocks_used": 1, "blocks_total": 2}
-    shown = metrics.exposition(metrics.Metrics(), lambda: {"m": counts}, parent=metrics.ParentMetrics(DOCS))()
+    shown = exposition.exposition(
+        metrics.Metrics(), lambda: {"m": counts}, parent=exposition.ParentMetrics(DOCS)
+    )()
     names = {
         family.name + ("_total" if family.type == "counter" else "")
         for family in text_string_to_metric_families(shown.decode())

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tessera.configuration import find_config, load
 from tessera.errors import StartupError
 from tessera.kinds import show_size, size
-from tessera.settings import ROWS, Row, Settings, find_config, load
+from tessera.settings import ROWS, Row, Settings
 
 KEY = "sk-tessera-" + "s" * 40
 

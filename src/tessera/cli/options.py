@@ -8,8 +8,9 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from tessera.configuration import load
 from tessera.kinds import SWITCH, show_size
-from tessera.settings import ROWS, Row, load
+from tessera.settings import ROWS, Row
 
 F = TypeVar("F", bound=Callable[..., Any])
 

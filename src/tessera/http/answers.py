@@ -38,7 +38,6 @@ class Exchange:
     receive: Receive
     send: Send
     context: RequestContext
-    permit: Permit
     record: RequestRecord
     request: ChatRequest
     options: ReplyOptions
@@ -46,6 +45,10 @@ class Exchange:
     header: Header
     deadline: Deadline
     limits: HttpLimits
+
+    @property
+    def permit(self) -> Permit:
+        return self.context.required_permit
 
     async def leave(self) -> None:
         """Gives the lease back: the account may ask the next before its client can know that this reply is

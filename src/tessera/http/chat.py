@@ -93,16 +93,15 @@ class ChatCompletions:
     ) -> Exchange:
         """Receives and decodes the body. What would be refused anyway is refused before it costs anything."""
         service = self._service
-        permit = context_of(scope).required_permit
+        context = context_of(scope)
         _require_recording(service.ledger)
         # Which model the request names is not known yet: it is refused if every queue would refuse it.
-        refusals = [queue.refusal(record.account, caller.priority) for queue in service.queues.values()]
-        if (refusal := refusals[0]) and all(refusals):
+        if refusal := service.refusal_of_all(record.account, caller.priority):
             raise refusal
         sent = await read_body(scope, receive, service.limits, partial(service.bodies.reserve, body))
         body.n_received = len(sent)
         request, options = await service.bodies.decoding.decode(record.account, sent, decode_request)
-        model = service.catalog.find(request.model, permit.identity.models)
+        model = service.catalog.find(request.model, context.required_permit.identity.models)
         now_s = time.time()
         header = Header(new_id(now_s), int(now_s), model.id)
         record.ask(request, reply_id=header.id, model=model.id, streamed=options.stream)
@@ -115,8 +114,7 @@ class ChatCompletions:
             scope=scope,
             receive=receive,
             send=send,
-            context=context_of(scope),
-            permit=permit,
+            context=context,
             record=record,
             request=request,
             options=options,

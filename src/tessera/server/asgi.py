@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 
 from tessera.http.app import build_app
 from tessera.models.progress import Quiet
-from tessera.observe.metrics import ParentMetrics
+from tessera.observe.exposition import ParentMetrics
 from tessera.server.budget_watch import check_webhook, watching_budgets
 from tessera.server.migrating import prepared
 from tessera.server.models import private_catalog

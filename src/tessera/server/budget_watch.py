@@ -13,8 +13,8 @@ from contextlib import asynccontextmanager
 from tessera.access.tiers import Tiers
 from tessera.core.usage import DAY_S
 from tessera.errors import StartupError, StoreUnavailable
+from tessera.observe.exposition import ParentMetrics
 from tessera.observe.logs import log
-from tessera.observe.metrics import ParentMetrics
 from tessera.operator.budgets import BudgetStanding, standings
 from tessera.server.webhook import Webhook, WebhookFailed
 from tessera.server.wiring import tiers

@@ -7,12 +7,11 @@ import asyncio
 import dataclasses
 import faulthandler
 import logging
-import secrets
 import signal
 import socket
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,18 +28,16 @@ from tessera.errors import EngineError, StartupError
 from tessera.http.admin.app import admin_app
 from tessera.http.admin.debug import debug_routes
 from tessera.http.admin.requests import RequestsInFlight, request_routes
-from tessera.http.admin.routes import admin_routes
 from tessera.http.web.site import CONSOLE, Site
 from tessera.models.progress import Progress
+from tessera.observe.exposition import ParentMetrics, exposition
 from tessera.observe.logs import configure, log
-from tessera.observe.metrics import ParentMetrics, exposition
-from tessera.server.admin import serving_admin
+from tessera.server.admin import serving_admin, using_store, without_store
 from tessera.server.api import Api, ApiPlan, uvicorn_options
-from tessera.server.budget_watch import check_webhook, watching_budgets
-from tessera.server.migrating import prepared
+from tessera.server.budget_watch import check_webhook
 from tessera.server.models import ModelPlan, catalog_of, prepare_models, read_blueprint
 from tessera.server.sockets import address, bind, shared
-from tessera.server.storage import former_pepper, has_store, pepper, spool_folder
+from tessera.server.storage import has_store, secrets_of, spool_folder
 from tessera.server.systemd import notify
 from tessera.server.wiring import limits, tiers
 from tessera.server.workers import Workers
@@ -81,7 +78,7 @@ def run_service(settings: Settings, progress: Progress) -> None:
         check_engine(each)
     tiers(settings)
     limits(settings)
-    _peppers(settings)
+    secrets_of(settings)
     _check_admin_key(settings)
     check_webhook(settings)
     for number in _SIGNALS:  # until the loop takes them over
@@ -104,7 +101,7 @@ async def _serve(
     # The API processes have no use for the admin key.
     settings = dataclasses.replace(given, api_key=given.api_key or generate_key(), admin_key=None)
     stores = has_store(given)
-    secret, former = _peppers(given)
+    secret, former = secrets_of(given)
     blueprints = [read_blueprint(plan) for plan in models]
     # With several models, the death of one engine is no reason to end the service.
     processes = [blueprint.process(gives_up=len(blueprints) == 1) for blueprint in blueprints]
@@ -130,28 +127,14 @@ async def _serve(
         _obey_signals(front)
         new_key = None if given.api_key else settings.api_key
         announce = partial(_announce, settings.workers, catalog, address(listener), new_key)
-        routes = [*request_routes(front.requests), *debug_routes(answers_requests=settings.workers == 1)]
-        async with AsyncExitStack() as stack:
-            if stores:
-                store = await stack.enter_async_context(prepared(settings))
-                routes += admin_routes(store, tiers(settings), KeyHasher(secret, former))
-                await stack.enter_async_context(watching_budgets(settings, store, own))
-            else:
-                without = "usage is not recorded, and the only key is that of the operator"
-                log(_logger, "warning", f"no store: {without}")
+        store = using_store(settings, KeyHasher(secret, former), own) if stores else without_store()
+        async with store as of_store:
+            of_requests = request_routes(front.requests)
+            routes = [*of_store, *of_requests, *debug_routes(answers_requests=settings.workers == 1)]
             site = Site(CONSOLE) if settings.web and given.admin_key else None
             app = admin_app(shown, given.admin_key, routes, site)
             async with serving_admin(app, admin, uvicorn_options(settings)):
                 await run(front, engines, announce)
-
-
-def _peppers(settings: Settings) -> tuple[bytes, bytes | None]:
-    """The pepper, and the one before a rotation; without a store, a secret of this start. Raises
-    `StartupError`.
-    """
-    if not has_store(settings):
-        return secrets.token_bytes(32), None
-    return pepper(settings), former_pepper(settings)
 
 
 def _check_admin_key(settings: Settings) -> None:

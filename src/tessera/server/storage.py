@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pwd
+import secrets
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -70,6 +71,15 @@ def pepper(settings: Settings) -> bytes:
 def former_pepper(settings: Settings) -> bytes | None:
     """The pepper before a rotation, while it is configured; raises `StartupError`."""
     return find_former(settings.previous_pepper, sqlite_path(database_url(settings)))
+
+
+def secrets_of(settings: Settings) -> tuple[bytes, bytes | None]:
+    """The pepper, and the one before a rotation; without a store, a secret of this start. Raises
+    `StartupError`.
+    """
+    if not has_store(settings):
+        return secrets.token_bytes(32), None
+    return pepper(settings), former_pepper(settings)
 
 
 def require_pepper(settings: Settings, store: Transaction) -> None:

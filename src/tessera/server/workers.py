@@ -15,8 +15,8 @@ from functools import partial
 from pathlib import Path
 
 from tessera.errors import StartupError
+from tessera.observe.exposition import forget
 from tessera.observe.logs import log
-from tessera.observe.metrics import forget
 from tessera.processes import children
 from tessera.processes.supervision import Pauses, patiently
 from tessera.server.api import BEAT_S, READY, ApiPlan, pack

@@ -8,7 +8,7 @@ from tests.conformance.cli.exposed import Labels
 from tests.otlp_receiver import receiver
 from tests.serving import Server, Start, ask, environment, free_port, service, start
 
-from tessera.observe import metrics
+from tessera.observe import exposition
 
 __all__ = ["environment", "receiver", "service", "start"]
 
@@ -42,9 +42,9 @@ def labels(service: Callable[..., Server]) -> Labels:
             )
         ]
     assert statuses == [413, 200, 200, 429]
-    counts = dict.fromkeys([key for key, _, _ in (*metrics.ENGINE_GAUGES, *metrics.ENGINE_COUNTERS)], 1)
+    counts = dict.fromkeys([key for key, _, _ in (*exposition.ENGINE_GAUGES, *exposition.ENGINE_COUNTERS)], 1)
     counts |= {"blocks_used": 1, "blocks_total": 2}
-    of_engine = metrics.exposition(None, lambda: {"m": counts})().decode()
+    of_engine = exposition.exposition(None, lambda: {"m": counts})().decode()
     found: dict[str, set[str]] = defaultdict(set)
     text = httpx2.get(f"http://127.0.0.1:{port}/metrics", trust_env=False, timeout=60).text
     for family in text_string_to_metric_families(text + of_engine):

@@ -14,7 +14,8 @@ import pytest
 import yaml
 from tests.serving import TESSERA, Server
 
-from tessera.settings import MACHINE_CONFIG, ROWS, Settings, load
+from tessera.configuration import MACHINE_CONFIG, load
+from tessera.settings import ROWS, Settings
 
 ROOT = Path(__file__).parents[3]
 UNIT = ROOT / "deploy/tessera.service"

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Mapping
 
+from tessera.configuration import load
 from tessera.core.generation import EngineInfo, Prompt, Sampling, TokenChunk
 from tessera.engine.registry import ENGINES
 from tessera.engine.row import EngineRow, Hosted
@@ -18,7 +19,6 @@ from tessera.errors import TesseraError
 from tessera.models.progress import Quiet
 from tessera.models.source import ModelSource
 from tessera.server.parent import run_service
-from tessera.settings import load
 
 GREETING = "Greetings from"
 DIE = tuple(ScriptedTokenizer().encode("die"))

@@ -11,7 +11,7 @@ from tests.conftest import Serve
 from tessera.engine.scripted.engine import failing, saying
 from tessera.errors import GenerationFailed
 from tessera.http.admin.app import admin_app
-from tessera.observe.metrics import exposition
+from tessera.observe.exposition import exposition
 
 CANARY = "canary-content"
 

@@ -17,7 +17,7 @@ from tessera.access.keys import KeyHasher
 from tessera.access.tiers import Tiers
 from tessera.core.budgets import Spent
 from tessera.core.usage import OPEN, LedgerEntry, Usage, day_of
-from tessera.observe.metrics import ParentMetrics, exposition
+from tessera.observe.exposition import ParentMetrics, exposition
 from tessera.operator import actions
 from tessera.operator.budgets import list_budgets
 from tessera.operator.forms import AccountChanges, KeyChanges, NewAccount, NewKey

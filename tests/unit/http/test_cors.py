@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Message
 
+from tessera.configuration import load
 from tessera.errors import StartupError
 from tessera.http.cors import EXPOSED, Cors
 from tessera.http.middleware import Envelope
-from tessera.settings import load
 
 pytestmark = pytest.mark.anyio
 Headers = dict[str, str]

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tessera.observe.metrics import Metrics, ParentMetrics, exposition
+from tessera.observe.exposition import ParentMetrics, exposition
+from tessera.observe.metrics import Metrics
 
 ENGINE = {
     "running": 3,
@@ -62,7 +63,7 @@ with RequestRecord("t", "a", "k", readers=[RequestMetrics(Metrics())]) as record
 ASK = """
 import sys
 from pathlib import Path
-from tessera.observe.metrics import exposition
+from tessera.observe.exposition import exposition
 sys.stdout.buffer.write(exposition(None, lambda: {"m": {"n_steps": 4}}, Path(sys.argv[1]))())
 """
 

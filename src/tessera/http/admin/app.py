@@ -21,7 +21,7 @@ from tessera.http.errors import refusing_routes
 from tessera.http.middleware import Envelope, log_refused_key
 from tessera.http.web.pages import Pages
 from tessera.http.web.site import Site
-from tessera.observe.metrics import CONTENT_TYPE
+from tessera.observe.exposition import CONTENT_TYPE
 
 OPEN_PATHS = frozenset({"/metrics", "/healthz"})
 _WHAT_IS_THERE = "Here are /metrics, and /admin if TESSERA_ADMIN_KEY is set."
