@@ -14,22 +14,17 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from tests.hosted import changed, llama_core_of, llama_start
-from tests.tiny_architectures import ARCHITECTURES, HYBRID, Architecture, write_architecture
-from tests.tiny_model import byte_words
+from tests.hosted import changed, llama_core_of, tiny_llama_start
+from tests.tiny_architectures import ARCHITECTURES, HYBRID, Architecture
 
 from tessera.core.generation import Prompt, Sampling, TokenChunk
 from tessera.engine.batch.core import BatchCore
 from tessera.engine.batch.drafts import Lookup
 from tessera.engine.host.frames import Start
 from tessera.engine.llamacpp.context import Context, ContextParams, LlamaModel, Span
-from tessera.engine.llamacpp.files import GGUF
 from tessera.engine.llamacpp.forward import LlamaForward
 from tessera.engine.llamacpp.library import open_library
 from tessera.errors import StartupError
-from tessera.models.cache import Cache
-from tessera.models.progress import Quiet
-from tessera.models.resolve import resolve
 
 pytestmark = pytest.mark.live
 
@@ -40,13 +35,6 @@ MIB = 2**20
 Reference = Callable[[tuple[int, ...]], list[int]]
 
 
-def start_of(root: Path, architecture: Architecture) -> Start:
-    words = byte_words(tags_are_tokens=True)
-    write_architecture(root / f"{architecture}.gguf", architecture, words)
-    source = resolve(str(root / f"{architecture}.gguf"), Cache(root), Quiet(), GGUF)
-    return llama_start(source, len(words.tokens), kv_cache_bytes=16 * MIB, step_gap_s=60)
-
-
 @pytest.fixture(scope="module", params=ARCHITECTURES)
 def architecture(request: pytest.FixtureRequest) -> Architecture:
     return request.param
@@ -54,12 +42,12 @@ def architecture(request: pytest.FixtureRequest) -> Architecture:
 
 @pytest.fixture(scope="module")
 def start(architecture: Architecture, tmp_path_factory: pytest.TempPathFactory) -> Start:
-    return start_of(tmp_path_factory.mktemp(architecture), architecture)
+    return tiny_llama_start(tmp_path_factory.mktemp(architecture), architecture)
 
 
 @pytest.fixture(scope="module")
 def hybrid(tmp_path_factory: pytest.TempPathFactory) -> Start:
-    return start_of(tmp_path_factory.mktemp("hybrid"), "qwen35moe")
+    return tiny_llama_start(tmp_path_factory.mktemp("hybrid"), "qwen35moe")
 
 
 @pytest.fixture(scope="module")
@@ -244,14 +232,18 @@ def test_a_budget_that_does_not_do_is_refused_with_one_that_does(hybrid: Start) 
         llama_core_of(changed(hybrid, kv_cache_bytes=1_000))
 
 
-def test_a_hybrid_model_runs_as_many_as_it_has_states_for(hybrid: Start) -> None:
+def test_a_hybrid_model_runs_as_many_as_it_has_states_for(
+    hybrid: Start, caplog: pytest.LogCaptureFixture
+) -> None:
     core = llama_core_of(changed(hybrid, max_sequences=64))
     assert core.info.max_sequences == 64
+    assert "max_sequences" not in caplog.text
     assert isinstance(core._forward, LlamaForward)
     n_lanes, n_empty, n_seats = 8, 1, 5
     budget = core._forward.state_bytes * 2 * (n_lanes + n_empty + n_seats)
     few = llama_core_of(changed(hybrid, max_sequences=64, state_bytes=budget))
     assert few.info.max_sequences == n_seats
+    assert "at most 5 sequences run at once, fewer than the 64 of max_sequences" in caplog.text
     asked = [tuple(range(20 + i, 50 + i)) for i in range(12)]
     assert all(len(said) == N_OUTPUT for said in say(few, asked))
 

@@ -60,14 +60,24 @@ class Sampler:
         self._seen = _Seen(prompt_token_ids if repetition else ())
 
     def sample(self, logits: NDArray[np.float32], mask: NDArray[np.uint32] | None = None) -> int:
-        """The token for the current position. `logits` [vocabulary] is left as it is.
+        """The token for the current position. `logits` [vocabulary] must be writable, and are left as they are.
 
         `mask` has one bit per token, lowest bit first, set where the token is allowed; tokens beyond its end
         are not. Raises `GenerationFailed` if it allows none, or if the best score is not a finite number.
         """
+        scores = logits if mask is None else _masked(logits, mask)
+        # A copy of a large row would take longer than all the rest.
+        touched = np.concatenate([self._bias_ids, self._seen.ids]) if self._penalised else self._bias_ids
+        before = scores[touched]
+        try:
+            self._adjust(scores)
+            return self._choose(scores)
+        finally:
+            scores[touched] = before
+
+    def _choose(self, scores: _Floats) -> int:
         sampling = self._sampling
         with np.errstate(over="ignore"):
-            scores = self._adjusted(logits, mask)
             best = int(scores.argmax())
             top = float(scores[best])
             if not math.isfinite(top):
@@ -105,14 +115,8 @@ class Sampler:
             alternatives = tuple((int(id), float(logits[id]) - normaliser) for id in ids)
         return TokenLogprob(token_id, float(logits[token_id]) - normaliser, alternatives)
 
-    def _adjusted(self, logits: NDArray[np.float32], mask: NDArray[np.uint32] | None) -> NDArray[np.float32]:
-        """The scores after mask, bias and penalties; the logits themselves if there are none."""
-        if mask is None:
-            if not self._bias.size and not self._penalised:
-                return logits
-            scores = logits.copy()
-        else:
-            scores = _masked(logits, mask)
+    def _adjust(self, scores: NDArray[np.float32]) -> None:
+        """Applies bias and penalties, in place."""
         scores[self._bias_ids] += self._bias
         if self._penalised:
             sampling, ids, counts = self._sampling, self._seen.ids, self._seen.counts
@@ -123,7 +127,6 @@ class Sampler:
             values -= np.float32(sampling.frequency_penalty) * counts
             values -= np.float32(sampling.presence_penalty) * (counts > 0)
             scores[ids] = values
-        return scores
 
 
 class _Seen:

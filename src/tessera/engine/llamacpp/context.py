@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tessera.engine.llamacpp.api import PARTIAL_ONLY, LlamaApi
 from tessera.engine.llamacpp.layouts import Batch
 from tessera.errors import StartupError
-from tessera.models.memory import KvType
+from tessera.models.layers import KvType
 
 _TYPES: dict[KvType, int] = {"f16": 1, "q8_0": 8}
 _ON = 1

@@ -1,5 +1,6 @@
 """A forward pass in llama.cpp, over a plan of `BatchCore`."""
 
+import logging
 import math
 import os
 import sys
@@ -23,7 +24,9 @@ from tessera.engine.llamacpp.lanes import Lanes
 from tessera.engine.llamacpp.library import open_library
 from tessera.engine.llamacpp.loading import load
 from tessera.engine.llamacpp.seats import Seats
-from tessera.engine.llamacpp.sizes import divide, measure
+from tessera.engine.llamacpp.sizes import MOST_IDS, divide, measure
+
+_logger = logging.getLogger(__name__)
 
 _N_TIMED = 3
 
@@ -45,6 +48,15 @@ class LlamaForward:
             threads=options.threads or _n_cores(),
         )
         self.max_sequences, self.context_tokens = sizes.n_seats, sizes.context_tokens
+        if sizes.n_seats < served.max_sequences:
+            _logger.warning(
+                "llama.cpp: at most %d sequences run at once, fewer than the %d of max_sequences: %s",
+                sizes.n_seats,
+                served.max_sequences,
+                f"each has a state of {measured.state_bytes / 2**20:.1f} MiB, which state_bytes bounds"
+                if measured.state_bytes
+                else f"it knows {MOST_IDS} in all, with those that are kept",
+            )
         self.vocabulary_size = model.vocabulary_size
         self.block_bytes = measured.cell_bytes * BLOCK_TOKENS
         self.state_bytes = measured.state_bytes
