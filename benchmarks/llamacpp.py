@@ -1,4 +1,4 @@
-"""Tessera with llama.cpp, beside llama.cpp's own server and the OpenVINO engine, at the widths of real models.
+"""Tessera with llama.cpp, beside llama.cpp's own server and the OpenVINO engine, at the width of real models.
 
 All servers read the same file and run on this machine at the same time, but only one is busy; they take
 turns. `benchmarks/README.md` says what is measured.

@@ -51,7 +51,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class ModelLayers:
-    """`other_bytes` are the weights outside of layers, `table_bytes` those of them that are looked up only."""
+    """`other_bytes` are the weights outside of layers; of `table_bytes` of them a token reads one row."""
 
     layers: tuple[Layer, ...]
     other_bytes: int

@@ -60,7 +60,7 @@ class Sampler:
         self._seen = _Seen(prompt_token_ids if repetition else ())
 
     def sample(self, logits: NDArray[np.float32], mask: NDArray[np.uint32] | None = None) -> int:
-        """The token for the current position. `logits` [vocabulary] must be writable, and are left as they are.
+        """The token for the current position. `logits` [vocabulary] are changed, and then put back.
 
         `mask` has one bit per token, lowest bit first, set where the token is allowed; tokens beyond its end
         are not. Raises `GenerationFailed` if it allows none, or if the best score is not a finite number.
@@ -176,12 +176,19 @@ def _largest(scores: NDArray[np.float32], n: int) -> _Ids:
     """The ids of the n best scores, ascending; fewer if fewer are finite.
 
     Of the maxima of 1,024 columns, the n-th is a score that n tokens reach: a bound found in one fast pass.
+    Only columns whose maximum reaches it are looked at again.
     """
-    bound = _LOWEST
     if 4 * n <= _COLUMNS and scores.size >= 4 * _COLUMNS:
-        columns = scores[: scores.size - scores.size % _COLUMNS].reshape(-1, _COLUMNS).max(axis=0)
-        bound = max(bound, float(np.partition(columns, -n)[-n]))
-    ids = np.flatnonzero(scores >= np.float32(bound))
+        n_rest = scores.size % _COLUMNS
+        table = scores[: scores.size - n_rest].reshape(-1, _COLUMNS)
+        columns = table.max(axis=0)
+        bound = np.float32(max(_LOWEST, float(np.partition(columns, -n)[-n])))
+        reaching = np.flatnonzero(columns >= bound)
+        rows, places = np.nonzero(table[:, reaching] >= bound)
+        rest = np.flatnonzero(scores[scores.size - n_rest :] >= bound) + table.size
+        ids = np.concatenate([rows * _COLUMNS + reaching[places], rest])
+    else:
+        ids = np.flatnonzero(scores >= np.float32(_LOWEST))
     if ids.size <= n:
         return ids
     values = scores[ids]
