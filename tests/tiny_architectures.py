@@ -22,7 +22,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     *("qwen35", "qwen35moe"),
 )
 HYBRID: tuple[Architecture, ...] = ("qwen35", "qwen35moe")
-_MIXTURES: tuple[Architecture, ...] = ("qwen3moe", "gpt-oss", "qwen35moe")
+MIXTURES: tuple[Architecture, ...] = ("qwen3moe", "gpt-oss", "qwen35moe")
 _WINDOWED: tuple[Architecture, ...] = ("gemma3", "gpt-oss")
 
 CONTEXT, WINDOW = 4096, 40
@@ -138,7 +138,7 @@ def _add_sizes(writer: gguf.GGUFWriter, architecture: Architecture, shape: Shape
         writer.add_key_length(shape.head)
         writer.add_value_length(shape.head)
         writer.add_rope_dimension_count(shape.head // 4 if architecture in HYBRID else shape.head)
-    if architecture in _MIXTURES:
+    if architecture in MIXTURES:
         writer.add_expert_count(shape.experts)
         writer.add_expert_used_count(shape.used)
         writer.add_expert_feed_forward_length(shape.expert_inner)
@@ -188,7 +188,7 @@ def _tensors(architecture: Architecture, n_tokens: int, shape: Shape) -> Iterato
             parts = _delta_net(shape)
         else:
             parts = _latent(shape) if architecture == "deepseek2" else _attention(architecture, shape)
-        parts |= _experts(architecture, shape) if architecture in _MIXTURES else _dense(shape)
+        parts |= _experts(architecture, shape) if architecture in MIXTURES else _dense(shape)
         parts |= {f"{name}.weight": _vector(width) for name in _norms(architecture)}
         yield from ((f"blk.{layer}.{name}", tensor) for name, tensor in parts.items())
 

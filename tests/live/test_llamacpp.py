@@ -1,7 +1,8 @@
 """The llama.cpp engine on random models of several architectures, against llama.cpp itself.
 
 The reference is a loop over `llama_decode` in the same library: one sequence, the whole prompt at once, then
-a token at a time. An exact engine gives its tokens in every case. Otherwise kernels round as other tokens of
+a token at a time; of mixtures of experts beside another row, since a single one rounds otherwise. An exact
+engine gives its tokens in every case. Otherwise kernels round as other tokens of
 the pass have it, which random weights answer with other tokens; what is promised then is tested with few
 rows, where they do not.
 """
@@ -15,13 +16,14 @@ from pathlib import Path
 
 import pytest
 from tests.hosted import changed, llama_core_of, tiny_llama_start
-from tests.tiny_architectures import ARCHITECTURES, HYBRID, Architecture
+from tests.tiny_architectures import ARCHITECTURES, HYBRID, MIXTURES, Architecture
 
 from tessera.core.generation import Prompt, Sampling, TokenChunk
 from tessera.engine.batch.core import BatchCore
 from tessera.engine.batch.drafts import Lookup
 from tessera.engine.host.frames import Start
 from tessera.engine.llamacpp.context import Context, ContextParams, LlamaModel, Span
+from tessera.engine.llamacpp.exact import run_exactly
 from tessera.engine.llamacpp.forward import LlamaForward
 from tessera.engine.llamacpp.library import open_library
 from tessera.errors import StartupError
@@ -51,21 +53,22 @@ def hybrid(tmp_path_factory: pytest.TempPathFactory) -> Start:
 
 
 @pytest.fixture(scope="module")
-def reference(start: Start) -> Reference:
-    return reference_of(start)
+def reference(start: Start, architecture: Architecture) -> Reference:
+    return reference_of(start, alone=architecture not in MIXTURES)
 
 
-def reference_of(start: Start) -> Reference:
+def reference_of(start: Start, *, alone: bool) -> Reference:
     _, api = open_library(None)
     model = LlamaModel(api, [Path(path) for path in paths_of(start)], {})
-    context = Context(model, ContextParams(1024, 1, 1024, 63, 1, threads=1, kv_type="f16", exact=True))
+    context = Context(model, ContextParams(2048, 2, 1024, 63, 2, threads=1, kv_type="f16", exact=True))
 
     @cache
     def continued(prompt: tuple[int, ...]) -> list[int]:
         context.remove(0)
         tokens, new = list(prompt), list(prompt)
         for _ in range(N_OUTPUT):
-            row = context.run([Span(0, len(tokens) - len(new), new, 1)])[0]
+            spans = [Span(0, len(tokens) - len(new), new, 1)]
+            row = (context.run(spans) if alone else run_exactly(context, spans, 1))[0]
             new = [int(row.argmax())]
             tokens += new
         return tokens[len(prompt) :]
@@ -131,8 +134,9 @@ def test_an_exact_engine_says_what_llama_cpp_says(
 
 
 def test_one_at_a_time_it_is_exact_too_and_prefixes_are_reused(
-    start: Start, reference: Reference, architecture: Architecture
+    start: Start, architecture: Architecture
 ) -> None:
+    reference = reference_of(start, alone=True)
     core = llama_core_of(changed(start, step_tokens=32))
     prompt = prompts(1, seed=3)[0] + tuple(range(20, 170))
     cached: list[int] = []

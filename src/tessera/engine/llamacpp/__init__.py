@@ -8,5 +8,5 @@ their ids, and is free when none is left. A running sequence has an id of its ow
 are *lanes*: they never run, and what is published for reuse belongs to them.
 
 Reading order: `config`, `row`, `library`, `api`, `layouts`, `loading`, `offload`, `sizes`, `context`,
-`seats`, `lanes`, `checkpoints`, `forward`, `core`.
+`exact`, `seats`, `lanes`, `checkpoints`, `forward`, `core`.
 """

@@ -20,6 +20,7 @@ from tessera.engine.batch.siblings import share_blocks
 from tessera.engine.llamacpp.checkpoints import Checkpoints
 from tessera.engine.llamacpp.config import LlamaOptions
 from tessera.engine.llamacpp.context import Context, Span
+from tessera.engine.llamacpp.exact import run_exactly
 from tessera.engine.llamacpp.lanes import Lanes
 from tessera.engine.llamacpp.library import open_library
 from tessera.engine.llamacpp.loading import load
@@ -61,6 +62,7 @@ class LlamaForward:
         self.block_bytes = measured.cell_bytes * BLOCK_TOKENS
         self.state_bytes = measured.state_bytes
         self.context = Context(model, sizes.context)
+        self._spare = sizes.n_seats if options.exact else None
         lanes, self._checkpoints = None, None
         if sizes.n_lanes:
             first = sizes.n_seats + 1
@@ -77,10 +79,15 @@ class LlamaForward:
         spans = [self._span(sequence, n_tokens) for sequence, n_tokens in planned]
         n_rows, n_sampled = sum(len(span.token_ids) for span in spans), sum(span.n_sampled for span in spans)
         with memory.making_kernels(n_rows, n_sampled):
-            logits = self.context.run(spans)
+            logits = self._run(spans)
         for sequence, n_tokens in planned:
             self._seats.computed(sequence, n_tokens + len(sequence.draft))
         return logits
+
+    def _run(self, spans: list[Span]) -> NDArray[np.float32]:
+        if self._spare is None:
+            return self.context.run(spans)
+        return run_exactly(self.context, spans, self._spare)
 
     def share(self, first: TokenSequence, sibling: TokenSequence, pool: BlockPool) -> bool:
         if not share_blocks(first, sibling, pool, _no_copy):

@@ -30,7 +30,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """`n_seats` sequences run at once, `n_lanes` ids hold what is kept, with an empty id between them."""
+    """`n_seats` sequences run at once; the id after them is spare; `n_lanes` more hold what is kept."""
 
     context: ContextParams
     n_seats: int
@@ -40,8 +40,9 @@ class Sizes:
 
     @property
     def n_blocks(self) -> int:
-        """The blocks of all cells."""
-        return self.context.n_cells // BLOCK_TOKENS
+        """The blocks of all cells but those of the spare id of an exact context."""
+        n_cells, n_ids = self.context.n_cells, self.context.n_ids
+        return (n_cells - (n_cells // n_ids if self.context.exact else 0)) // BLOCK_TOKENS
 
 
 def measure(model: LlamaModel, options: LlamaOptions) -> Measured:
@@ -70,16 +71,16 @@ def divide(
 ) -> Sizes:
     """The largest sizes within the budgets. Raises `StartupError` naming the budget that is too small."""
     n_seats, n_lanes = _ids(options, measured, vocabulary_size, max_sequences)
-    n_ids = n_seats if options.exact else n_seats + 1 + n_lanes
+    n_ids = n_seats + 1 + n_lanes
     most = -(-(context_tokens + DRAFT_TOKENS) // CELL_STEP) * CELL_STEP
     n_affordable = options.kv_cache_bytes // max(1, measured.cell_bytes)
     if options.exact:
-        each = min(n_affordable // n_seats // CELL_STEP * CELL_STEP, most)
-        n_cells, context_tokens = each * n_seats, min(context_tokens, each - DRAFT_TOKENS)
+        each = min(n_affordable // n_ids // CELL_STEP * CELL_STEP, most)
+        n_cells, context_tokens = each * n_ids, min(context_tokens, each - DRAFT_TOKENS)
     else:
         n_cells = each = min(n_affordable // CELL_STEP * CELL_STEP, most * n_seats)
     if each < options.step_tokens:
-        needed = options.step_tokens * measured.cell_bytes * (n_seats if options.exact else 1)
+        needed = options.step_tokens * measured.cell_bytes * (n_ids if options.exact else 1)
         whose, instead = (" for each sequence", ", or max_sequences lower") if options.exact else ("", "")
         raise StartupError(
             f"kv_cache_bytes holds {each} tokens of {measured.cell_bytes} bytes{whose}, fewer than a step of "
