@@ -1,8 +1,8 @@
 """Passes of an exact context: what comes of a row does not depend on what else is computed.
 
-A product with a matrix that is not quantised, such as the router of a mixture of experts, rounds otherwise for
-a single row than for several, which all give the same bits (measured with 1 to 6 rows). So no row is computed
-by itself: neither in a pass, nor in the last layer, which computes only rows whose logits are wanted.
+A product with a matrix that is not quantised, such as the router of a mixture of experts, rounds otherwise
+for a single row than for several, which all give the same bits (measured with 1 to 6 rows). So no row is
+computed by itself: neither in a pass, nor in the last layer, which computes only rows whose logits are wanted.
 """
 
 from collections.abc import Iterator, Sequence
