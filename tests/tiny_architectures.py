@@ -23,7 +23,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
 )
 HYBRID: tuple[Architecture, ...] = ("qwen35", "qwen35moe")
 MIXTURES: tuple[Architecture, ...] = ("qwen3moe", "gpt-oss", "qwen35moe")
-_WINDOWED: tuple[Architecture, ...] = ("gemma3", "gpt-oss")
+WINDOWED: tuple[Architecture, ...] = ("gemma3", "gpt-oss")
 
 CONTEXT, WINDOW = 4096, 40
 RANK, ROTATED, PLAIN = 64, 32, 32
@@ -144,7 +144,7 @@ def _add_sizes(writer: gguf.GGUFWriter, architecture: Architecture, shape: Shape
         writer.add_expert_feed_forward_length(shape.expert_inner)
     else:
         writer.add_feed_forward_length(shape.inner)
-    if architecture in _WINDOWED:
+    if architecture in WINDOWED:
         writer.add_sliding_window(WINDOW)
     if architecture == "gemma3":
         writer.add_uint32("gemma3.attention.sliding_window_pattern", 2)

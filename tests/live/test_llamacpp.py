@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from tests.hosted import changed, llama_core_of, tiny_llama_start
-from tests.tiny_architectures import ARCHITECTURES, HYBRID, MIXTURES, Architecture
+from tests.tiny_architectures import ARCHITECTURES, HYBRID, MIXTURES, WINDOWED, Architecture
 
 from tessera.core.generation import Prompt, Sampling, TokenChunk
 from tessera.engine.batch.core import BatchCore
@@ -151,6 +151,21 @@ def test_one_at_a_time_it_is_exact_too_and_prefixes_are_reused(
         assert cached == [0, near, near, 0]
     else:
         assert cached == [0, whole, whole, 96]
+
+
+@pytest.mark.parametrize("architecture", WINDOWED, scope="module", indirect=True)
+def test_prefixes_of_models_with_windows_outlast_what_comes_between(start: Start) -> None:
+    reference = reference_of(start, alone=True)
+    core = llama_core_of(changed(start, step_tokens=32))
+    first = tuple(range(20, 250))
+    say(core, [first])
+    for others in range(4):
+        say(core, [tuple(range(30 + others + i, 240)) for i in range(8)])
+    for length in (110, 180):
+        request = ask(core, asked := (*first[:length], 30, 31))
+        chunks = run(core)[request]
+        assert chunks[0].cached_tokens == length // 32 * 32
+        assert tokens(chunks) == reference(asked)
 
 
 def test_accounts_share_nothing(start: Start) -> None:

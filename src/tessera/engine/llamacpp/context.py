@@ -53,6 +53,7 @@ class LlamaModel:
         self.has_states: bool = api.llama_model_is_hybrid(self.handle) or api.llama_model_is_recurrent(
             self.handle
         )
+        self.has_windows: bool = api.llama_model_n_swa(self.handle) > 0
         self.vocabulary_size: int = api.llama_vocab_n_tokens(api.llama_model_get_vocab(self.handle))
 
 

@@ -44,6 +44,7 @@ class LlamaForward:
             options,
             measured,
             vocabulary_size=model.vocabulary_size,
+            has_windows=model.has_windows,
             max_sequences=served.max_sequences,
             context_tokens=served.context_tokens,
             threads=options.threads or _n_cores(),
@@ -67,7 +68,7 @@ class LlamaForward:
         if sizes.n_lanes:
             first = sizes.n_seats + 1
             empty = sizes.n_seats if model.has_states else None
-            lanes = Lanes(self.context, range(first, first + sizes.n_lanes), empty)
+            lanes = Lanes(self.context, range(first, first + sizes.n_lanes), empty, twins=model.has_windows)
             if model.has_states:
                 self._checkpoints = Checkpoints(self.context, sizes.checkpoint_bytes)
         self._seats = Seats(self.context, sizes.n_seats, lanes, self._checkpoints)
@@ -76,10 +77,7 @@ class LlamaForward:
         self.draft_cost = math.inf if model.has_states or options.exact else self._time_draft()
 
     def compute(self, planned: Planned, memory: Memory) -> NDArray[np.float32]:
-        spans = [self._span(sequence, n_tokens) for sequence, n_tokens in planned]
-        n_rows, n_sampled = sum(len(span.token_ids) for span in spans), sum(span.n_sampled for span in spans)
-        with memory.making_kernels(n_rows, n_sampled):
-            logits = self._run(spans)
+        logits = self._run([self._span(sequence, n_tokens) for sequence, n_tokens in planned])
         for sequence, n_tokens in planned:
             self._seats.computed(sequence, n_tokens + len(sequence.draft))
         return logits
