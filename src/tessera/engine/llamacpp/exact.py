@@ -2,7 +2,7 @@
 
 A product with a matrix that is not quantised, such as the router of a mixture of experts, rounds otherwise
 for a single row than for several, which all give the same bits (measured with 1 to 6 rows). So no row is
-computed by itself: neither in a pass, nor in the last layer, which computes only rows whose logits are wanted.
+computed by itself: neither in a pass, nor in the last layer, which computes only sampled rows.
 """
 
 from collections.abc import Iterator, Sequence
