@@ -1,6 +1,7 @@
 """A loaded model, and contexts of it: cells, and passes over them."""
 
 import ctypes as c
+import logging
 import mmap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from tessera.engine.llamacpp.api import PARTIAL_ONLY, LlamaApi
 from tessera.engine.llamacpp.layouts import Batch
 from tessera.errors import StartupError
 from tessera.models.layers import KvType
+
+_logger = logging.getLogger(__name__)
 
 _TYPES: dict[KvType, int] = {"f16": 1, "q8_0": 8}
 _ON = 1
@@ -146,7 +149,9 @@ class Context:
         assert n_tokens <= self.params.n_tokens, "llama.cpp would end the process"
         code = self._api.llama_decode(self._handle, self._tokens.fill(spans))
         if code:
-            raise RuntimeError(f"llama_decode returned {code}: {_complaint(self._api)}")
+            # The log of an exception has no message; this one has nothing of a client's.
+            _logger.error("llama_decode returned %d: %s", code, _complaint(self._api))
+            raise RuntimeError(f"llama_decode returned {code}")
         width = self.model.vocabulary_size
         if not n_sampled:
             return np.empty((0, width), np.float32)
