@@ -75,8 +75,9 @@ class Sampler:
         finally:
             scores[touched] = before
 
-    def _choose(self, scores: _Floats) -> int:
+    def _choose(self, scores: NDArray[np.float32]) -> int:
         sampling = self._sampling
+        values: _Floats = scores
         with np.errstate(over="ignore"):
             best = int(scores.argmax())
             top = float(scores[best])
@@ -87,8 +88,8 @@ class Sampler:
             ids: _Ids | None = None
             if 0 < sampling.top_k < scores.size:
                 ids = _largest(scores, sampling.top_k)
-                scores = scores[ids].astype(np.float64)
-            weights = _weights(scores, top, sampling.temperature)
+                values = scores[ids].astype(np.float64)
+            weights = _weights(values, top, sampling.temperature)
         if sampling.top_p < 1:
             kept = _nucleus(weights, sampling.top_p)
             ids, weights = kept if ids is None else ids[kept], weights[kept]
