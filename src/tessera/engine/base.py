@@ -8,8 +8,8 @@ The contract, which `tests/conformance/engines` holds every implementation to:
   after it.
 - Closing the generator at any moment, before the first chunk too, aborts the work within one engine step and
   frees everything it held.
-- The same prompt, sampling and seed give the same tokens. Where that costs much, an engine may have a mode
-  for it; without, they give the same while nothing else runs.
+- The same prompt, sampling and seed give the same tokens. An engine for which that costs much may promise
+  it in a mode only.
 - If one generation fails, its generator alone raises `GenerationFailed`. If the engine dies, all generators
   that have begun raise `EngineUnavailable`; the others may wait until it is ready again. Once the engine is
   closed, all of them raise `EngineUnavailable`.

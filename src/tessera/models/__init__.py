@@ -4,5 +4,5 @@
 engine can load. Downloads and conversions run in processes, and appear in the cache only when they are
 complete.
 
-Reading order: `resolve`, `folder`, `cache`, `hub`, `gguf`, `embedded`.
+Reading order: `resolve`, `folder`, `cache`, `hub`, `gguf`, `layers`, `memory`, `embedded`.
 """

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tessera.models.memory import KvType, ModelNeeds
+from tessera.models.layers import KvType
+from tessera.models.memory import ModelNeeds
 
 _CGROUP = Path("/sys/fs/cgroup/memory.max")
 _MEASURED_BYTES = 2**29
@@ -55,12 +56,15 @@ def tokens_per_s(needs: ModelNeeds, machine: Machine, n_past: int, kv_type: KvTy
     others, experts = needs.others_read(n_past, kv_type), needs.experts_read()
     if not machine.gpu_memory_bytes:
         return machine.bandwidth / (others + experts)
-    resident = needs.weights_bytes - needs.expert_bytes + n_past * needs.kv_bytes(kv_type) + needs.state_bytes
+    model = needs.model
+    resident = (
+        model.weight_bytes - model.expert_bytes + n_past * model.cell_bytes(kv_type) + model.state_bytes
+    )
     room = machine.gpu_memory_bytes - resident
     if room < 0:  # layers, then, are divided between the two
         share = machine.gpu_memory_bytes / resident
         on_gpu, on_cpu = share * others, (1 - share) * others + experts
     else:
-        share = min(1.0, room / needs.expert_bytes) if needs.expert_bytes else 1.0
+        share = min(1.0, room / model.expert_bytes) if model.expert_bytes else 1.0
         on_gpu, on_cpu = others + share * experts, (1 - share) * experts
     return 1 / (on_gpu / machine.gpu_bandwidth + on_cpu / machine.bandwidth)

@@ -7,7 +7,7 @@ ORGANISATION/NAME[@REV][:GGUF]  fetched once from a hub, into the cache
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,12 +38,13 @@ def resolve(
     form: WeightsForm,
     *,
     offline: bool = False,
-    budget: Budget | None = None,
+    budget: Callable[[], Budget] | None = None,
 ) -> ModelSource:
     """The model that `spec` names (None: the embedded one), made in that form if it is not there yet.
 
-    `offline` uses no network. With a `budget`, a GGUF model that does not fit into it is refused, before
-    anything is fetched. Raises `ModelError` saying what is missing or wrong.
+    `offline` uses no network. With a `budget`, which is looked up only then, a GGUF model that is not there
+    yet is refused before anything is fetched, if it does not fit. Raises `ModelError` saying what is missing
+    or wrong.
     """
     resolver = _Resolver(cache, progress, form, offline, budget)
     if spec is None:
@@ -64,7 +65,7 @@ class _Resolver:
     progress: Progress
     form: WeightsForm
     offline: bool
-    budget: Budget | None
+    budget: Callable[[], Budget] | None
 
     def embedded(self) -> ModelSource:
         def build(folder: Path) -> Origin:
@@ -126,7 +127,7 @@ class _Resolver:
 
     def _check(self, name: str, headers: Sequence[GgufHeader], others: Mapping[str, int]) -> None:
         if self.budget is not None:
-            check_fits(name, measure_needs(headers), self.budget, others)
+            check_fits(name, measure_needs(headers), self.budget(), others)
 
     def _need_network(self, what: str) -> None:
         if self.offline:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import pytest
 from tests.conformance.engines import fake_worker
-from tests.hosted import changed, private
+from tests.hosted import changed, private, tiny_llama_start
+from tests.tiny_architectures import ARCHITECTURES, Architecture
 from tests.waiting import until
 
 from tessera.core.generation import Prompt, Sampling, TokenChunk
@@ -77,12 +78,38 @@ async def llamacpp(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
     await engine.aclose()
 
 
+def tiny_llamacpp(architecture: Architecture) -> Callable[..., AbstractAsyncContextManager[Subject]]:
+    """Random weights of an architecture in llama.cpp, exact as well."""
+
+    @asynccontextmanager
+    async def one(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
+        request.getfixturevalue("llama_start")  # skips without a library
+        factory: pytest.TempPathFactory = request.getfixturevalue("tmp_path_factory")
+        config = tiny_llama_start(factory.mktemp(architecture), architecture)
+        engine = private(changed(config, exact=True))
+        await engine.start()
+        yield Subject(engine, lambda: held(engine), Prompt(tuple(range(20, 70))))
+        await engine.aclose()
+
+    return one
+
+
 def held(engine: PrivateEngine) -> int:
     return sum(engine.gauges.get(name, 0) for name in ("running", "waiting", "blocks_used"))
 
 
 LIVE = [pytest.param(each, marks=pytest.mark.live) for each in (openvino, llamacpp)]
-ENGINES = [scripted, openvino_process, *LIVE]
+# The quick run has one that keeps recurrent states, and one with windows.
+_QUICK: tuple[Architecture, ...] = ("qwen35moe", "gemma3")
+TINY = [
+    pytest.param(
+        tiny_llamacpp(each),
+        marks=[pytest.mark.live, *([] if each in _QUICK else [pytest.mark.full])],
+        id=f"llamacpp-{each}",
+    )
+    for each in ARCHITECTURES
+]
+ENGINES = [scripted, openvino_process, *LIVE, *TINY]
 
 
 @pytest.fixture(scope="module")

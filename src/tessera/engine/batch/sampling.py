@@ -60,14 +60,25 @@ class Sampler:
         self._seen = _Seen(prompt_token_ids if repetition else ())
 
     def sample(self, logits: NDArray[np.float32], mask: NDArray[np.uint32] | None = None) -> int:
-        """The token for the current position. `logits` [vocabulary] is left as it is.
+        """The token for the current position. `logits` [vocabulary] are changed, and then put back.
 
         `mask` has one bit per token, lowest bit first, set where the token is allowed; tokens beyond its end
         are not. Raises `GenerationFailed` if it allows none, or if the best score is not a finite number.
         """
+        scores = logits if mask is None else _masked(logits, mask)
+        # A copy of a large row would take longer than all the rest.
+        touched = np.concatenate([self._bias_ids, self._seen.ids]) if self._penalised else self._bias_ids
+        before = scores[touched]
+        try:
+            self._adjust(scores)
+            return self._choose(scores)
+        finally:
+            scores[touched] = before
+
+    def _choose(self, scores: NDArray[np.float32]) -> int:
         sampling = self._sampling
+        values: _Floats = scores
         with np.errstate(over="ignore"):
-            scores = self._adjusted(logits, mask)
             best = int(scores.argmax())
             top = float(scores[best])
             if not math.isfinite(top):
@@ -77,8 +88,8 @@ class Sampler:
             ids: _Ids | None = None
             if 0 < sampling.top_k < scores.size:
                 ids = _largest(scores, sampling.top_k)
-                scores = scores[ids].astype(np.float64)
-            weights = _weights(scores, top, sampling.temperature)
+                values = scores[ids].astype(np.float64)
+            weights = _weights(values, top, sampling.temperature)
         if sampling.top_p < 1:
             kept = _nucleus(weights, sampling.top_p)
             ids, weights = kept if ids is None else ids[kept], weights[kept]
@@ -105,14 +116,8 @@ class Sampler:
             alternatives = tuple((int(id), float(logits[id]) - normaliser) for id in ids)
         return TokenLogprob(token_id, float(logits[token_id]) - normaliser, alternatives)
 
-    def _adjusted(self, logits: NDArray[np.float32], mask: NDArray[np.uint32] | None) -> NDArray[np.float32]:
-        """The scores after mask, bias and penalties; the logits themselves if there are none."""
-        if mask is None:
-            if not self._bias.size and not self._penalised:
-                return logits
-            scores = logits.copy()
-        else:
-            scores = _masked(logits, mask)
+    def _adjust(self, scores: NDArray[np.float32]) -> None:
+        """Applies bias and penalties, in place."""
         scores[self._bias_ids] += self._bias
         if self._penalised:
             sampling, ids, counts = self._sampling, self._seen.ids, self._seen.counts
@@ -123,7 +128,6 @@ class Sampler:
             values -= np.float32(sampling.frequency_penalty) * counts
             values -= np.float32(sampling.presence_penalty) * (counts > 0)
             scores[ids] = values
-        return scores
 
 
 class _Seen:
@@ -173,12 +177,19 @@ def _largest(scores: NDArray[np.float32], n: int) -> _Ids:
     """The ids of the n best scores, ascending; fewer if fewer are finite.
 
     Of the maxima of 1,024 columns, the n-th is a score that n tokens reach: a bound found in one fast pass.
+    Only columns whose maximum reaches it are looked at again.
     """
-    bound = _LOWEST
     if 4 * n <= _COLUMNS and scores.size >= 4 * _COLUMNS:
-        columns = scores[: scores.size - scores.size % _COLUMNS].reshape(-1, _COLUMNS).max(axis=0)
-        bound = max(bound, float(np.partition(columns, -n)[-n]))
-    ids = np.flatnonzero(scores >= np.float32(bound))
+        n_rest = scores.size % _COLUMNS
+        table = scores[: scores.size - n_rest].reshape(-1, _COLUMNS)
+        columns = table.max(axis=0)
+        bound = np.float32(max(_LOWEST, float(np.partition(columns, -n)[-n])))
+        reaching = np.flatnonzero(columns >= bound)
+        rows, places = np.nonzero(table[:, reaching] >= bound)
+        rest = np.flatnonzero(scores[scores.size - n_rest :] >= bound) + table.size
+        ids = np.concatenate([rows * _COLUMNS + reaching[places], rest])
+    else:
+        ids = np.flatnonzero(scores >= np.float32(_LOWEST))
     if ids.size <= n:
         return ids
     values = scores[ids]

@@ -199,9 +199,12 @@ def main() -> None:
     with socket.socket(fileno=int(sys.argv[1])) as listener:
         start = _read_start()
         configure(start.log_level, start.log_format)
-        worker = Worker(make_core(start), listener, _STDIN)
         try:
-            worker.run()
+            core = make_core(start)
+        except TesseraError as error:
+            sys.exit(f"The engine cannot start: {error.message}")
+        try:
+            Worker(core, listener, _STDIN).run()
         except Exception:
             _logger.exception("the engine's process ends")
             sys.exit(1)

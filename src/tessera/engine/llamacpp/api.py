@@ -36,6 +36,7 @@ _CALLS: dict[str, tuple[list[Any], Any]] = {
     "llama_model_get_vocab": ([_PTR], _PTR),
     "llama_model_desc": ([_PTR, c.c_void_p, _SIZE], _INT),
     "llama_model_n_layer": ([_PTR], _INT),
+    "llama_model_n_swa": ([_PTR], _INT),
     "llama_model_n_ctx_train": ([_PTR], _INT),
     "llama_model_is_hybrid": ([_PTR], _BOOL),
     "llama_model_is_recurrent": ([_PTR], _BOOL),

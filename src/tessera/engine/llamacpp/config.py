@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tessera.models.memory import KvType
+from tessera.models.layers import KvType
 
 
 @dataclass(frozen=True, slots=True)

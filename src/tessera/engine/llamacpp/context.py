@@ -1,6 +1,7 @@
 """A loaded model, and contexts of it: cells, and passes over them."""
 
 import ctypes as c
+import logging
 import mmap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ from numpy.typing import NDArray
 from tessera.engine.llamacpp.api import PARTIAL_ONLY, LlamaApi
 from tessera.engine.llamacpp.layouts import Batch
 from tessera.errors import StartupError
-from tessera.models.memory import KvType
+from tessera.models.layers import KvType
+
+_logger = logging.getLogger(__name__)
 
 _TYPES: dict[KvType, int] = {"f16": 1, "q8_0": 8}
 _ON = 1
@@ -59,6 +62,7 @@ class LlamaModel:
         self.has_states: bool = api.llama_model_is_hybrid(self.handle) or api.llama_model_is_recurrent(
             self.handle
         )
+        self.has_windows: bool = api.llama_model_n_swa(self.handle) > 0
         self.vocabulary_size: int = api.llama_vocab_n_tokens(api.llama_model_get_vocab(self.handle))
 
 
@@ -151,7 +155,9 @@ class Context:
         assert n_tokens <= self.params.n_tokens, "llama.cpp would end the process"
         code = self._api.llama_decode(self._handle, self._tokens.fill(spans))
         if code:
-            raise RuntimeError(f"llama_decode returned {code}: {_complaint(self._api)}")
+            # The log of an exception has no message; this one has nothing of a client's.
+            _logger.error("llama_decode returned %d: %s", code, _complaint(self._api))
+            raise RuntimeError(f"llama_decode returned {code}")
         width = self.model.vocabulary_size
         if not n_sampled:
             return np.empty((0, width), np.float32)

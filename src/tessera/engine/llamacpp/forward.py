@@ -1,5 +1,6 @@
 """A forward pass in llama.cpp, over a plan of `BatchCore`."""
 
+import logging
 import math
 import os
 import sys
@@ -19,11 +20,14 @@ from tessera.engine.batch.siblings import share_blocks
 from tessera.engine.llamacpp.checkpoints import Checkpoints
 from tessera.engine.llamacpp.config import LlamaOptions
 from tessera.engine.llamacpp.context import Context, Span
+from tessera.engine.llamacpp.exact import run_exactly
 from tessera.engine.llamacpp.lanes import Lanes
 from tessera.engine.llamacpp.library import open_library
 from tessera.engine.llamacpp.loading import load
 from tessera.engine.llamacpp.seats import Seats
-from tessera.engine.llamacpp.sizes import divide, measure
+from tessera.engine.llamacpp.sizes import MOST_IDS, divide, measure
+
+_logger = logging.getLogger(__name__)
 
 _N_TIMED = 3
 
@@ -40,20 +44,31 @@ class LlamaForward:
             options,
             measured,
             vocabulary_size=model.vocabulary_size,
+            has_windows=model.has_windows,
             max_sequences=served.max_sequences,
             context_tokens=served.context_tokens,
             threads=options.threads or _n_cores(),
         )
         self.max_sequences, self.context_tokens = sizes.n_seats, sizes.context_tokens
+        if sizes.n_seats < served.max_sequences:
+            _logger.warning(
+                "llama.cpp: at most %d sequences run at once, fewer than the %d of max_sequences: %s",
+                sizes.n_seats,
+                served.max_sequences,
+                f"each has a state of {measured.state_bytes / 2**20:.1f} MiB, which state_bytes bounds"
+                if measured.state_bytes
+                else f"it knows {MOST_IDS} in all, with those that are kept",
+            )
         self.vocabulary_size = model.vocabulary_size
         self.block_bytes = measured.cell_bytes * BLOCK_TOKENS
         self.state_bytes = measured.state_bytes
         self.context = Context(model, sizes.context)
+        self._spare = sizes.n_seats if options.exact else None
         lanes, self._checkpoints = None, None
         if sizes.n_lanes:
             first = sizes.n_seats + 1
             empty = sizes.n_seats if model.has_states else None
-            lanes = Lanes(self.context, range(first, first + sizes.n_lanes), empty)
+            lanes = Lanes(self.context, range(first, first + sizes.n_lanes), empty, twins=model.has_windows)
             if model.has_states:
                 self._checkpoints = Checkpoints(self.context, sizes.checkpoint_bytes)
         self._seats = Seats(self.context, sizes.n_seats, lanes, self._checkpoints)
@@ -62,13 +77,15 @@ class LlamaForward:
         self.draft_cost = math.inf if model.has_states or options.exact else self._time_draft()
 
     def compute(self, planned: Planned, memory: Memory) -> NDArray[np.float32]:
-        spans = [self._span(sequence, n_tokens) for sequence, n_tokens in planned]
-        n_rows, n_sampled = sum(len(span.token_ids) for span in spans), sum(span.n_sampled for span in spans)
-        with memory.making_kernels(n_rows, n_sampled):
-            logits = self.context.run(spans)
+        logits = self._run([self._span(sequence, n_tokens) for sequence, n_tokens in planned])
         for sequence, n_tokens in planned:
             self._seats.computed(sequence, n_tokens + len(sequence.draft))
         return logits
+
+    def _run(self, spans: list[Span]) -> NDArray[np.float32]:
+        if self._spare is None:
+            return self.context.run(spans)
+        return run_exactly(self.context, spans, self._spare)
 
     def share(self, first: TokenSequence, sibling: TokenSequence, pool: BlockPool) -> bool:
         if not share_blocks(first, sibling, pool, _no_copy):

@@ -2,6 +2,9 @@
 
 So a block is shared by giving its cells to a seat as well, stays alive through its lane alone, and is evicted
 by a range of one lane. No cell is ever copied.
+
+In layers with a window, llama.cpp overwrites cells that have a single id and lie outside of its window. Lanes
+of such models have twins, ids with the same cells, so that none of what is kept has a single id.
 """
 
 from collections.abc import Sequence
@@ -13,12 +16,13 @@ from tessera.engine.llamacpp.context import Cells
 class Lanes:
     """`empty` is an id that never has anything, for cells of a model with recurrent states.
 
-    Each index holds as many blocks as there are lanes.
+    Each index holds as many blocks as there are lanes. With `twins`, as many ids follow the lanes.
     """
 
-    def __init__(self, cells: Cells, lanes: range, empty: int | None = None) -> None:
+    def __init__(self, cells: Cells, lanes: range, empty: int | None = None, *, twins: bool = False) -> None:
         self._cells = cells
         self._lanes = lanes
+        self._offsets = (0, len(lanes)) if twins else (0,)
         self._empty = empty
         self._places: dict[int, tuple[int, int]] = {}  # lane and index of each block
         self._free: dict[int, set[int]] = {}  # by index, the lanes that have nothing there
@@ -37,9 +41,10 @@ class Lanes:
         lane = near[0] if near and near[0] in free else min(free)
         free.discard(lane)
         self._places[block] = lane, index
-        self._cells.copy(seat, lane, *_range(index, index + 1))
-        if self._empty is not None:
-            self._cells.copy(self._empty, lane)  # a lane has no recurrent state
+        for offset in self._offsets:
+            self._cells.copy(seat, lane + offset, *_range(index, index + 1))
+            if self._empty is not None:
+                self._cells.copy(self._empty, lane + offset)  # a lane has no recurrent state
         return True
 
     def fetch(self, seat: int, blocks: Sequence[int], start: int) -> None:
@@ -55,7 +60,8 @@ class Lanes:
         """The block is evicted, if it was kept."""
         if place := self._places.pop(block, None):
             lane, index = place
-            self._cells.remove(lane, *_range(index, index + 1))
+            for offset in self._offsets:
+                self._cells.remove(lane + offset, *_range(index, index + 1))
             self._free[index].add(lane)
 
 

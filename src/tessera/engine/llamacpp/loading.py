@@ -8,12 +8,12 @@ from tessera.core.generation import EngineInfo
 from tessera.engine.llamacpp.api import LlamaApi
 from tessera.engine.llamacpp.config import LlamaOptions
 from tessera.engine.llamacpp.context import LlamaModel
-from tessera.engine.llamacpp.footprint import footprint
 from tessera.engine.llamacpp.layouts import BufferOverride
 from tessera.engine.llamacpp.library import Library
 from tessera.engine.llamacpp.offload import Split, available_bytes, check_memory, split
 from tessera.engine.llamacpp.sizes import most_states
 from tessera.models.gguf import header_of
+from tessera.models.layers import read_layers
 
 _logger = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ def load(library: Library, api: LlamaApi, options: LlamaOptions, served: EngineI
     fit.
     """
     paths = [Path(path) for path in options.ggufs]
-    model = footprint([header_of(path) for path in paths], options.kv_type)
+    model = read_layers([header_of(path) for path in paths])
     where = split(
         model,
         options,

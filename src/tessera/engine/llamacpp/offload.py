@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tessera.engine.llamacpp.config import LlamaOptions
-from tessera.engine.llamacpp.footprint import Footprint
 from tessera.engine.llamacpp.library import Device
 from tessera.errors import StartupError
+from tessera.models.layers import ModelLayers
 from tessera.models.memory import show_gib
 
 # Buffers of a pass, on the processor and on each GPU: with real models 100 to 500 MB.
@@ -25,14 +25,15 @@ class Split:
 
 
 def split(
-    model: Footprint, options: LlamaOptions, gpus: tuple[Device, ...], *, n_tokens: int, n_sequences: int
+    model: ModelLayers, options: LlamaOptions, gpus: tuple[Device, ...], *, n_tokens: int, n_sequences: int
 ) -> Split:
     """Where the model goes: as many layers on GPUs as fit there, or as many as the options name.
 
     `n_tokens` are all that have cells, `n_sequences` all that have a state.
     """
-    cells = min(options.kv_cache_bytes, n_tokens * model.cell_bytes)
-    share = cells / model.cell_bytes if model.cell_bytes else 0.0
+    cell_bytes = model.cell_bytes(options.kv_type)
+    cells = min(options.kv_cache_bytes, n_tokens * cell_bytes)
+    share = cells / cell_bytes if cell_bytes else 0.0
 
     def on_gpus(n_layers: int) -> int:
         n_bytes = model.other_bytes if n_layers > len(model.layers) else 0
@@ -40,7 +41,7 @@ def split(
         for index, layer in enumerate(model.layers[first:], first):
             kept_back = layer.expert_bytes if index < options.cpu_experts else 0
             n_bytes += layer.weight_bytes - kept_back
-            n_bytes += int(share * layer.cell_bytes) + n_sequences * layer.state_bytes
+            n_bytes += int(share * layer.cell_bytes(options.kv_type)) + n_sequences * layer.state_bytes
         return n_bytes
 
     total = model.weight_bytes + cells + n_sequences * model.state_bytes
@@ -58,7 +59,9 @@ def split(
     return Split(n_layers, on_gpus(n_layers), total - on_gpus(n_layers))
 
 
-def check_memory(model: Footprint, options: LlamaOptions, where: Split, available_bytes: int | None) -> None:
+def check_memory(
+    model: ModelLayers, options: LlamaOptions, where: Split, available_bytes: int | None
+) -> None:
     """Raises `StartupError` naming what would fit, if the processor's memory does not hold its part."""
     needed = where.host_bytes + _WORK_BYTES
     if available_bytes is None or needed <= available_bytes:
@@ -69,7 +72,7 @@ def check_memory(model: Footprint, options: LlamaOptions, where: Split, availabl
         f"The model needs {show_gib(needed)} of memory, {show_gib(weights)} of it for weights, and "
         f"{show_gib(available_bytes)} are available. "
     )
-    if left < options.step_tokens * model.cell_bytes + 2 * model.state_bytes:
+    if left < options.step_tokens * model.cell_bytes(options.kv_type) + 2 * model.state_bytes:
         n_percent = int(100 * max(0, available_bytes - 2 * _WORK_BYTES) / max(1, weights))
         raise StartupError(
             f"{text}A file of at most {n_percent} % of its size would fit: choose a smaller quantisation."

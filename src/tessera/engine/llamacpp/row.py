@@ -6,8 +6,9 @@ from pathlib import Path
 from tessera.core.generation import Feature
 from tessera.engine.llamacpp.config import LlamaOptions
 from tessera.engine.llamacpp.files import GGUF, gguf_paths
-from tessera.engine.llamacpp.install import installed_library
+from tessera.engine.llamacpp.install import describe_library, installed_library
 from tessera.engine.row import EngineRow, Hosted
+from tessera.errors import StartupError
 from tessera.models.cache import Cache
 from tessera.models.folder import TOKENIZER
 from tessera.models.machine import memory_bytes
@@ -29,8 +30,21 @@ ENVIRONMENT = {"GGML_NO_BACKTRACE": "1", "GOMP_SPINCOUNT": "10000"}
 
 
 def _prepare(settings: Settings, cache: Cache, progress: Progress) -> ModelSource:
-    budget = Budget(memory_bytes(), settings.kv_cache_bytes, settings.state_bytes)
+    def budget() -> Budget:
+        gpu_bytes = _gpu_bytes(settings)
+        return Budget(memory_bytes(), settings.kv_cache_bytes, settings.state_bytes, gpu_bytes)
+
     return resolve(settings.model, cache, progress, GGUF, offline=settings.offline, budget=budget)
+
+
+def _gpu_bytes(settings: Settings) -> int:
+    """The memory of the GPUs that layers may go to, as the library reports it."""
+    if settings.gpu_layers == 0:
+        return 0
+    try:
+        return sum(gpu.total_bytes for gpu in describe_library(_library(settings)).gpus)
+    except StartupError:  # reported when the engine starts
+        return 0
 
 
 def _tokenizer(settings: Settings, source: ModelSource) -> Tokenizer:

@@ -30,7 +30,9 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """`n_seats` sequences run at once, `n_lanes` ids hold what is kept, with an empty id between them."""
+    """`n_seats` sequences run at once; the id after them is spare; `n_lanes` more hold what is kept, and as
+    many again are their twins if the model has windows.
+    """
 
     context: ContextParams
     n_seats: int
@@ -40,8 +42,9 @@ class Sizes:
 
     @property
     def n_blocks(self) -> int:
-        """The blocks of all cells."""
-        return self.context.n_cells // BLOCK_TOKENS
+        """The blocks of all cells but those of the spare id of an exact context."""
+        n_cells, n_ids = self.context.n_cells, self.context.n_ids
+        return (n_cells - (n_cells // n_ids if self.context.exact else 0)) // BLOCK_TOKENS
 
 
 def measure(model: LlamaModel, options: LlamaOptions) -> Measured:
@@ -64,32 +67,36 @@ def divide(
     measured: Measured,
     *,
     vocabulary_size: int,
+    has_windows: bool,
     max_sequences: int,
     context_tokens: int,
     threads: int,
 ) -> Sizes:
     """The largest sizes within the budgets. Raises `StartupError` naming the budget that is too small."""
-    n_seats, n_lanes = _ids(options, measured, vocabulary_size, max_sequences)
-    n_ids = n_seats if options.exact else n_seats + 1 + n_lanes
+    n_seats, n_lane_ids = _ids(options, measured, vocabulary_size, max_sequences)
+    n_lanes = n_lane_ids // 2 if has_windows else n_lane_ids
+    n_ids = n_seats + 1 + n_lane_ids
     most = -(-(context_tokens + DRAFT_TOKENS) // CELL_STEP) * CELL_STEP
     n_affordable = options.kv_cache_bytes // max(1, measured.cell_bytes)
     if options.exact:
-        each = min(n_affordable // n_seats // CELL_STEP * CELL_STEP, most)
-        n_cells, context_tokens = each * n_seats, min(context_tokens, each - DRAFT_TOKENS)
+        each = min(n_affordable // n_ids // CELL_STEP * CELL_STEP, most)
+        n_cells, context_tokens = each * n_ids, min(context_tokens, each - DRAFT_TOKENS)
     else:
         n_cells = each = min(n_affordable // CELL_STEP * CELL_STEP, most * n_seats)
     if each < options.step_tokens:
-        needed = options.step_tokens * measured.cell_bytes * (n_seats if options.exact else 1)
+        needed = options.step_tokens * measured.cell_bytes * (n_ids if options.exact else 1)
         whose, instead = (" for each sequence", ", or max_sequences lower") if options.exact else ("", "")
         raise StartupError(
             f"kv_cache_bytes holds {each} tokens of {measured.cell_bytes} bytes{whose}, fewer than a step of "
             f"{options.step_tokens}. Set it to {-(-needed // _MIB) + 1}M or more{instead}."
         )
+    n_tokens = options.step_tokens + n_seats + PROMPT_TOKENS_AT_LEAST + DRAFT_TOKENS
     params = ContextParams(
         n_cells=n_cells,
         n_ids=n_ids,
-        n_tokens=options.step_tokens + n_seats + PROMPT_TOKENS_AT_LEAST + DRAFT_TOKENS,
-        n_at_once=_AT_ONCE_EXACT if options.exact else _AT_ONCE,
+        n_tokens=n_tokens,
+        # Of a model with windows, what a pass computes must be kept before it is overwritten.
+        n_at_once=_AT_ONCE_EXACT if options.exact else n_tokens if has_windows else _AT_ONCE,
         n_sampled=n_seats + DRAFT_TOKENS,
         threads=threads,
         kv_type=options.kv_type,

@@ -21,7 +21,9 @@ FEATURES: frozenset[Feature] = frozenset({"grammar", "logprobs", "n", "thinking_
 
 
 def _prepare(settings: Settings, cache: Cache, progress: Progress) -> ModelSource:
-    budget = Budget(memory_bytes(), settings.kv_cache_bytes)
+    def budget() -> Budget:
+        return Budget(memory_bytes(), settings.kv_cache_bytes)
+
     return resolve(settings.model, cache, progress, IR, offline=settings.offline, budget=budget)
 
 

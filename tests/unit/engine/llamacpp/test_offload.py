@@ -4,32 +4,29 @@ from pathlib import Path
 import pytest
 
 from tessera.engine.llamacpp.config import LlamaOptions
-from tessera.engine.llamacpp.footprint import Footprint, Layer, footprint
 from tessera.engine.llamacpp.library import Device
 from tessera.engine.llamacpp.offload import available_bytes, check_memory, split
 from tessera.errors import StartupError
-from tessera.models.header import GgufHeader, Tensor
+from tessera.models.layers import Layer, ModelLayers
 
 GIB, MIB = 2**30, 2**20
 OPTIONS = LlamaOptions(["m.gguf"], "tokenizer.json", kv_cache_bytes=GIB, step_tokens=256)
 # 40 layers of half a GiB, of which experts take most; every fourth attends, the others have states.
-MODEL = Footprint(
+MODEL = ModelLayers(
     tuple(
-        Layer(512 * MIB, 480 * MIB, *((2048, 0) if index % 4 == 3 else (0, 2 * MIB))) for index in range(40)
+        Layer(512 * MIB, 480 * MIB, **({"kv_values": 1024} if index % 4 == 3 else {"state_values": MIB // 2}))
+        for index in range(40)
     ),
     other_bytes=GIB,
 )
-DENSE = Footprint((Layer(256 * MIB, 0, 4096, 0),) * 16, other_bytes=512 * MIB)
-
-I8 = 24
-"""A type of tensors whose values take a byte each."""
+DENSE = ModelLayers((Layer(256 * MIB, kv_values=2048),) * 16, other_bytes=512 * MIB)
 
 
 def gpu(free_gib: float) -> Device:
     return Device("GPU0", "a card", "gpu", int(free_gib * GIB), 24 * GIB)
 
 
-def placed(model: Footprint, *gpus: Device, **options: int) -> tuple[int, float]:
+def placed(model: ModelLayers, *gpus: Device, **options: int) -> tuple[int, float]:
     """Layers on GPUs, and what is left to the processor, in GiB."""
     chosen = replace(OPTIONS, **options)  # pyright: ignore[reportArgumentType]
     where = split(model, chosen, gpus, n_tokens=10**9, n_sequences=20 if model.state_bytes else 0)
@@ -62,7 +59,7 @@ def test_layers_that_do_not_fit_are_refused_with_how_many_would() -> None:
     assert placed(DENSE, gpu(2), gpu_layers=3)[0] == 3
 
 
-def refusal(model: Footprint, available: float, **options: int) -> str:
+def refusal(model: ModelLayers, available: float, **options: int) -> str:
     chosen = replace(OPTIONS, **options)  # pyright: ignore[reportArgumentType]
     where = split(model, chosen, (), n_tokens=10**9, n_sequences=20 if model.state_bytes else 0)
     with pytest.raises(StartupError) as refused:
@@ -102,33 +99,3 @@ def test_what_is_available_is_the_less_of_the_machine_and_the_group() -> None:
     assert available_bytes(read) == 1_024_000
     del files["/proc/meminfo"]
     assert available_bytes(read) is None
-
-
-def test_a_hybrid_models_footprint_is_that_of_its_layers() -> None:
-    values = {
-        "general.architecture": "h",
-        "h.embedding_length": 256,
-        "h.attention.head_count": 4,
-        "h.attention.head_count_kv": [0, 2],
-        "h.attention.key_length": 64,
-        "h.attention.value_length": 64,
-        "h.ssm.conv_kernel": 4,
-        "h.ssm.state_size": 64,
-        "h.ssm.group_count": 2,
-        "h.ssm.inner_size": 256,
-    }
-    sizes = {
-        "output.weight": 7,
-        "blk.0.ssm_a": 1,
-        "blk.0.ffn_up_exps.weight": 10,
-        "blk.1.attn_k.weight": 3,
-        "blk.1.ffn_up_shexp.weight": 20,
-    }
-    tensors = tuple(Tensor(name, (size,), I8, 0) for name, size in sizes.items())
-    header = GgufHeader(values, tensors, 0)
-    found = footprint([header], "f16")
-    assert found.other_bytes == 7
-    recurrent, attending = found.layers
-    assert recurrent == Layer(11, 10, 0, 4 * (3 * 512 + 64 * 256))
-    assert attending == Layer(23, 0, 2 * 2 * 128, 0)
-    assert footprint([header], "q8_0").cell_bytes == 2 * 128 * 34 // 32
