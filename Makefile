@@ -7,7 +7,7 @@ PORT ?= 8000
 FAST := -n 2 -m "not slow" --hypothesis-profile quick tests/unit tests/architecture
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-strip-extras
 
-.PHONY: help setup serve dev test test-full unit cov check fmt clients clients-full bench profile lock clean
+.PHONY: help setup serve dev test test-full test-vllm unit cov check fmt clients clients-full bench profile lock clean
 
 help:  ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1  — /p' Makefile
@@ -33,6 +33,13 @@ test: setup  ## run the tests
 
 test-full: clients  ## run all tests, in their full counts
 	$(BIN)/python -m pytest
+
+# The command installs into the user's data directory; here that is a folder of the checkout.
+.vllm/tessera/engines/vllm/bin/python: | .venv/.ready
+	XDG_DATA_HOME=$(CURDIR)/.vllm $(BIN)/tessera engines install vllm --cpu
+
+test-vllm: setup .vllm/tessera/engines/vllm/bin/python  ## run the tests of the vLLM engine, in an environment of its own
+	VLLM_PYTHON=$(CURDIR)/.vllm/tessera/engines/vllm/bin/python $(BIN)/python -m pytest -m "vllm and not full"
 
 unit: setup  ## run the fast tests only
 	$(BIN)/python -m pytest $(FAST)
@@ -70,4 +77,4 @@ lock: setup  ## compile the pins anew
 	$(COMPILE) pyproject.toml requirements/serve.in -c requirements/dev.txt -o requirements/serve.txt
 
 clean:
-	rm -rf .venv .clients .dev .pytest_cache .ruff_cache
+	rm -rf .venv .vllm .clients .dev .pytest_cache .ruff_cache

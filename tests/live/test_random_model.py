@@ -17,7 +17,7 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
-from tests.hosted import openvino_start, private, tokenizer_of
+from tests.hosted import changed, openvino_start, private, tokenizer_of
 from tests.tiny_model import Words, byte_words, words_of, write_gguf
 
 from tessera.catalog import Model
@@ -39,10 +39,12 @@ from tessera.core.record import Tally
 from tessera.core.result import Choice, fold
 from tessera.engine.host.private import PrivateEngine
 from tessera.engine.openvino.convert import IR
+from tessera.engine.vllm.row import LIMITS as VLLM_LIMITS
 from tessera.formats.base import ChatFormat
 from tessera.formats.hermes import HERMES
 from tessera.formats.qwen3 import QWEN3
 from tessera.grammars.checker import GrammarCheck
+from tessera.grammars.question import GrammarLimits
 from tessera.models.cache import Cache
 from tessera.models.gguf import read_metadata
 from tessera.models.progress import Quiet
@@ -196,6 +198,8 @@ class Setup:
     format: ChatFormat
     tags_are_tokens: bool
     embedded: bool = False
+    on_vllm: bool = False
+    """On a Qwen3.6 of random weights, in place of a llama in OpenVINO."""
 
     def words(self, folder: ModelSource) -> Words:
         if self.embedded:
@@ -210,26 +214,39 @@ SETUPS = (
     Setup("xml", QWEN3, tags_are_tokens=True),
     Setup("xml-spelled", SPELLED_XML, tags_are_tokens=False),
     Setup("json-embedded-vocabulary", HERMES, tags_are_tokens=False, embedded=True),
+    Setup("xml-on-vllm", QWEN3, tags_are_tokens=True, on_vllm=True),
 )
 
 
 @asynccontextmanager
-async def started(setup: Setup, embedded: ModelSource, folder: Path) -> AsyncIterator[Model]:
+async def started(
+    setup: Setup, request: pytest.FixtureRequest, embedded: ModelSource, folder: Path
+) -> AsyncIterator[Model]:
     """A model of random weights in an engine process of its own, grammars tried before as in the service."""
-    write_gguf(folder / "tiny.gguf", setup.words(embedded))
-    made = await asyncio.to_thread(resolve, str(folder / "tiny.gguf"), Cache(folder / "cache"), Quiet(), IR)
+    if setup.on_vllm:
+        made: ModelSource = request.getfixturevalue("vllm_qwen")
+        config = changed(request.getfixturevalue("vllm_qwen_start"), max_sequences=N_AT_ONCE * N_CHOICES)
+    else:
+        write_gguf(folder / "tiny.gguf", setup.words(embedded))
+        path = str(folder / "tiny.gguf")
+        made = await asyncio.to_thread(resolve, path, Cache(folder / "cache"), Quiet(), IR)
+        config = openvino_start(
+            made,
+            tokenizer_of(made).vocabulary_size,
+            model_id="tiny",
+            kv_cache_bytes=2**26,
+            max_sequences=N_AT_ONCE * N_CHOICES,
+            step_tokens=512,
+        )
     tokenizer = tokenizer_of(made)
-    config = openvino_start(
-        made,
-        tokenizer.vocabulary_size,
-        model_id="tiny",
-        kv_cache_bytes=2**26,
-        max_sequences=N_AT_ONCE * N_CHOICES,
-        step_tokens=512,
-    )
     engine = private(config)
     check = GrammarCheck(
-        tokenizer.control_tokens, tokenizer.vocabulary_size, setup.format.syntax, deadline_s=200, wait_s=100
+        tokenizer.control_tokens,
+        tokenizer.vocabulary_size,
+        setup.format.syntax,
+        limits=VLLM_LIMITS if setup.on_vllm else GrammarLimits(),
+        deadline_s=200,
+        wait_s=100,
     )
     model = Model("tiny", engine, tokenizer, setup.format, setup.format.sampling, 1, grammars=check)
     try:
@@ -239,26 +256,33 @@ async def started(setup: Setup, embedded: ModelSource, folder: Path) -> AsyncIte
         await model.aclose()
 
 
-EVERY = [pytest.param(setup, slice(None), id=f"{setup.id}-full", marks=pytest.mark.full) for setup in SETUPS]
-FEW = [pytest.param(setup, SMOKE, id=setup.id) for setup in SETUPS if not setup.embedded]
+def marks(setup: Setup, *others: pytest.MarkDecorator) -> list[pytest.MarkDecorator]:
+    return [*others, *([pytest.mark.vllm] if setup.on_vllm else [])]
+
+
+EVERY = [
+    pytest.param(setup, slice(None), id=f"{setup.id}-full", marks=marks(setup, pytest.mark.full))
+    for setup in SETUPS
+]
+FEW = [pytest.param(setup, SMOKE, id=setup.id, marks=marks(setup)) for setup in SETUPS if not setup.embedded]
 
 
 @pytest.mark.parametrize(("setup", "sets"), FEW + EVERY)
 async def test_every_finished_reply_is_what_was_asked_for(
-    setup: Setup, sets: slice, model_folder: ModelSource, tmp_path: Path
+    setup: Setup, sets: slice, request: pytest.FixtureRequest, model_folder: ModelSource, tmp_path: Path
 ) -> None:
     found: Counter[str] = Counter()
-    async with started(setup, model_folder, tmp_path) as model:
+    async with started(setup, request, model_folder, tmp_path) as model:
         assert isinstance(model.tokenizer, HfTokenizer)
         first = SETUPS.index(setup) * N_SETS
         requests = [make_request(first + i, model.tokenizer) for i in range(N_SETS)[sets]]
         gate = asyncio.Semaphore(N_AT_ONCE)
 
         async def generate(asked: ChatRequest, seed: int) -> None:
-            request = replace(asked, sampling=replace(asked.sampling, seed=seed * N_CHOICES))
+            seeded = replace(asked, sampling=replace(asked.sampling, seed=seed * N_CHOICES))
             async with gate:
-                events = [e async for batch in run(request, model, Caller(), Tally()) for e in batch]
-            check_reply(request, setup, events, found)
+                events = [e async for batch in run(seeded, model, Caller(), Tally()) for e in batch]
+            check_reply(seeded, setup, events, found)
 
         await asyncio.gather(*(generate(r, seed) for r in requests for seed in range(N_SEEDS)))
         assert isinstance(model.engine, PrivateEngine)

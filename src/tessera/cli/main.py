@@ -18,7 +18,7 @@ COMMANDS: Mapping[str, str] = {
     "audit": "Show who changed accounts and keys, and when.",
     "usage": "Report what accounts, keys and models have used.",
     "models": "List, fetch, verify and remove cached models.",
-    "engines": "List engines, and install the library that one of them needs.",
+    "engines": "List engines, and install what some of them need.",
     "plan": "Show what memory a model needs, and how fast it can be.",
     "chat": "Chat with a running server in the terminal.",
     "bench": "Measure how fast a server on this machine answers.",

@@ -58,6 +58,16 @@ async def openvino_process(request: pytest.FixtureRequest) -> AsyncIterator[Subj
 
 
 @asynccontextmanager
+async def elsewhere_process(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
+    """A process whose core does not wait for its `step`, as that of vLLM."""
+    start = changed(fake_worker.START, factory="__main__:ElsewhereCore")
+    engine = private(start, command=fake_worker.COMMAND)
+    await engine.start()
+    yield Subject(engine, lambda: held(engine), PROMPT)
+    await engine.aclose()
+
+
+@asynccontextmanager
 async def openvino(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
     """The embedded model, small enough to start quickly."""
     config: Start = request.getfixturevalue("openvino_start")
@@ -77,12 +87,23 @@ async def llamacpp(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
     await engine.aclose()
 
 
+@asynccontextmanager
+async def vllm(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
+    """A tiny Qwen3.6 in vLLM, in float32: otherwise tokens depend on what else runs."""
+    config: Start = request.getfixturevalue("vllm_qwen_start")
+    engine = private(config)
+    await engine.start()
+    yield Subject(engine, lambda: held(engine), Prompt(tuple(range(100, 150))))
+    await engine.aclose()
+
+
 def held(engine: PrivateEngine) -> int:
     return sum(engine.gauges.get(name, 0) for name in ("running", "waiting", "blocks_used"))
 
 
 LIVE = [pytest.param(each, marks=pytest.mark.live) for each in (openvino, llamacpp)]
-ENGINES = [scripted, openvino_process, *LIVE]
+VLLM = pytest.param(vllm, marks=[pytest.mark.live, pytest.mark.vllm])
+ENGINES = [scripted, openvino_process, elsewhere_process, *LIVE, VLLM]
 
 
 @pytest.fixture(scope="module")

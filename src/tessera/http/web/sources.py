@@ -19,6 +19,7 @@ ORDER = (
     "concepts/streaming",
     "api",
     "models",
+    "gpu",
     "settings",
     "operations",
     "pages",

@@ -1,0 +1,265 @@
+"""The vLLM engine: our requests become vLLM's, one for each sequence, and what its steps make becomes chunks."""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import msgspec
+
+from tessera.core.generation import (
+    EngineFinish,
+    EngineInfo,
+    Grammar,
+    Prompt,
+    Sampling,
+    TokenChunk,
+    TokenLogprob,
+)
+from tessera.engine.host.frames import Gauges
+from tessera.engine.vllm import api
+from tessera.engine.vllm.arguments import engine_arguments, environment
+from tessera.engine.vllm.config import VllmOptions
+from tessera.engine.vllm.cores import EngineCores
+from tessera.engine.vllm.fitting import check_fits
+from tessera.engine.vllm.footprint import footprint
+from tessera.engine.vllm.sampling import sampling_fields
+from tessera.engine.vllm.thinking import with_budget
+from tessera.errors import (
+    ContextLengthExceeded,
+    GenerationFailed,
+    GrammarFailed,
+    TesseraError,
+    UnsupportedParameter,
+)
+
+# What a grammar forbids has a log-probability of minus infinity, which JSON cannot hold.
+_LEAST_LOGPROB = -9999.0
+
+BuildRequest: TypeAlias = Callable[..., object]
+"""Has the arguments of `api.build_request`."""
+
+_FINISHES: Mapping[str, EngineFinish] = {"stop": "stop", "length": "length"}
+
+
+@dataclass(slots=True, eq=False)
+class _Running:
+    """One sequence of a request, as vLLM knows it."""
+
+    request: int
+    sequence: int
+    n_logprobs: int | None
+    constrained: bool
+    cached_tokens: int = 0
+
+
+class VllmCore:
+    """A `Core` whose steps vLLM makes: `step` only takes what they have brought."""
+
+    def __init__(
+        self,
+        info: EngineInfo,
+        cores: EngineCores,
+        *,
+        n_blocks: int,
+        drafts: bool,
+        stall_s: float,
+        build: BuildRequest = api.build_request,
+    ) -> None:
+        """`n_blocks` is the size of the KV cache; `drafts` says that tokens are drafted, which excludes some
+        fields. Without a step for `stall_s`, the engine is taken for dead while it has requests. `build` makes
+        vLLM's requests.
+        """
+        self._build = build
+        self.info = info
+        self._cores = cores
+        self._n_blocks = n_blocks
+        self._drafts = drafts
+        self._stall_s = stall_s
+        self._running: dict[str, _Running] = {}
+        self._requests: dict[int, set[str]] = {}
+        self._n_waiting = 0
+        self._cache_usage = 0.0
+
+    def fileno(self) -> int:
+        return self._cores.fileno()
+
+    @property
+    def busy(self) -> bool:
+        return self._cores.has_news or self._is_stalled
+
+    @property
+    def _is_stalled(self) -> bool:
+        return bool(self._running) and self._cores.silent_s > self._stall_s
+
+    def submit(self, request: int, prompt: Prompt, sampling: Sampling) -> None:
+        if len(prompt.token_ids) >= self.info.context_tokens:
+            raise ContextLengthExceeded("The prompt does not fit into the context of the engine.")
+        if self._drafts and (sampling.min_p or sampling.logit_bias):
+            raise UnsupportedParameter("With speculative decoding, `min_p` and `logit_bias` are not supported.")
+        grammar = prompt.grammar
+        if sampling.thinking_budget is not None:
+            grammar = with_budget(grammar, sampling.thinking_budget)
+        made = [self._make(request, i, prompt, sampling, grammar) for i in range(sampling.n)]
+        if not self._running:
+            self._cores.touch()
+        self._requests[request] = set()
+        for id, running, asked in made:
+            self._running[id] = running
+            self._requests[request].add(id)
+            self._cores.add(asked)
+
+    def abort(self, request: int) -> None:
+        ids = self._requests.pop(request, None)
+        if ids:
+            for id in ids:
+                del self._running[id]
+            self._cores.abort(sorted(ids))
+
+    def step(self) -> list[tuple[int, TokenChunk | TesseraError]]:
+        news: list[tuple[int, TokenChunk | TesseraError]] = []
+        if self._is_stalled and not self._cores.has_news:
+            raise RuntimeError(f"vLLM has made no step for {self._stall_s:g} s")
+        for outputs in self._cores.take():
+            if outputs.scheduler_stats is not None:
+                self._n_waiting = int(outputs.scheduler_stats.num_waiting_reqs)
+                self._cache_usage = float(outputs.scheduler_stats.kv_cache_usage)
+            for output in outputs.outputs:
+                # An aborted sequence may have been in the step that was under way.
+                if running := self._running.get(output.request_id):
+                    news += self._read(running, output)
+        return news
+
+    def gauges(self) -> Gauges:
+        n_running = len(self._running)
+        n_waiting = min(self._n_waiting, n_running)
+        n_used = round(self._cache_usage * self._n_blocks) if n_running else 0
+        return {
+            "running": n_running - n_waiting,
+            "waiting": n_waiting,
+            "blocks_used": n_used,
+            "blocks_total": self._n_blocks,
+        }
+
+    def _make(
+        self, request: int, sequence: int, prompt: Prompt, sampling: Sampling, grammar: Grammar | None
+    ) -> tuple[str, _Running, object]:
+        fields = sampling_fields(sampling, sequence, self.info.vocabulary_size)
+        id = f"{request}.{sequence}"
+        asked = self._build(
+            id,
+            prompt.token_ids,
+            fields,
+            lark=grammar.lark if grammar else None,
+            cache_salt=prompt.cache_salt.hex() or None,
+            priority=-prompt.priority,
+        )
+        return id, _Running(request, sequence, sampling.top_logprobs, grammar is not None), asked
+
+    def _read(self, running: _Running, output: Any) -> list[tuple[int, TokenChunk | TesseraError]]:  # noqa: ANN401
+        """The chunk that an `EngineCoreOutput` makes, or why the whole request has failed."""
+        running.cached_tokens = running.cached_tokens or _cached_tokens(output)
+        reason = None if output.finish_reason is None else str(output.finish_reason)
+        if reason is not None and reason not in _FINISHES:
+            error = _failure(constrained=running.constrained)
+            self.abort(running.request)
+            return [(running.request, error)]
+        finish = _FINISHES[reason] if reason is not None else None
+        token_ids = tuple(output.new_token_ids)
+        if not token_ids and finish is None:
+            return []
+        if finish is not None:
+            self._forget(output.request_id, running.request)
+        logprobs = () if running.n_logprobs is None else _logprobs(token_ids, output.new_logprobs, running.n_logprobs)
+        chunk = TokenChunk(running.sequence, token_ids, finish, running.cached_tokens, logprobs)
+        return [(running.request, chunk)]
+
+    def _forget(self, id: str, request: int) -> None:
+        del self._running[id]
+        left = self._requests[request]
+        left.discard(id)
+        if not left:
+            del self._requests[request]
+
+
+def open_core(served: EngineInfo, options: Mapping[str, object]) -> VllmCore:
+    """A `CoreFactory`; `options` are the fields of `VllmOptions`. Raises `StartupError`."""
+    config = msgspec.convert(options, VllmOptions)
+    on_processor = api.is_for_processors()
+    os.environ.update(environment(config, on_processor=on_processor, n_cores=os.cpu_count() or 1))
+    Path(config.home).mkdir(parents=True, exist_ok=True)
+    gpus = None if on_processor else api.accelerators()
+    arguments = engine_arguments(config, served, gpus, api.argument_names())
+    check_fits(footprint(Path(config.folder)), config, served, arguments, gpus)
+    configuration = api.configuration(arguments)
+    cores = EngineCores(lambda: api.open_client(configuration))
+    info = replace(
+        served,
+        context_tokens=min(served.context_tokens, int(configuration.model_config.max_model_len)),
+        vocabulary_size=int(configuration.model_config.get_vocab_size()),
+    )
+    core = VllmCore(
+        info,
+        cores,
+        n_blocks=int(configuration.cache_config.num_gpu_blocks or 1),
+        drafts=config.speculative != "none",
+        stall_s=config.stall_s,
+    )
+    _warm(core)
+    return core
+
+
+def _warm(core: VllmCore) -> None:
+    """Makes a few tokens, so that what is compiled at its first use is there before the first request."""
+    grammar = Grammar('start: "a" /[a-z]+/\n')
+    stop = frozenset(core.info.eos_token_ids)
+    sampling = Sampling(max_tokens=4, stop_token_ids=stop, top_logprobs=1, seed=1)
+    core.submit(-1, Prompt((1, 2, 3, 4), grammar), sampling)
+    finished = False
+    while not finished:
+        with suppress(InterruptedError):
+            time.sleep(0.01)
+        for _, outcome in core.step():
+            if isinstance(outcome, TesseraError):
+                raise outcome
+            finished = outcome.finish is not None
+
+
+def _cached_tokens(output: Any) -> int:  # noqa: ANN401
+    """How many tokens of the prompt were cached, as the first output of a sequence says."""
+    stats = getattr(output, "prefill_stats", None)
+    return int(getattr(output if stats is None else stats, "num_cached_tokens", 0) or 0)
+
+
+def _failure(*, constrained: bool) -> GenerationFailed:
+    """vLLM's own reason is not passed on: it may quote the grammar."""
+    if constrained:
+        return GrammarFailed("The grammar of this request could not be followed further.")
+    return GenerationFailed("The engine ended this generation.")
+
+
+def _logprobs(token_ids: tuple[int, ...], found: Any, n_best: int) -> tuple[TokenLogprob, ...]:  # noqa: ANN401
+    """In each row, the first column is the sampled token, and the others are the best."""
+    if found is None:
+        return ()
+    rows = zip(
+        token_ids,
+        found.logprob_token_ids[-len(token_ids) :].tolist(),
+        found.logprobs[-len(token_ids) :].tolist(),
+        strict=True,
+    )
+    return tuple(
+        TokenLogprob(
+            token_id,
+            _bounded(values[0]),
+            tuple((id, _bounded(value)) for id, value in zip(ids[1 : n_best + 1], values[1:], strict=False)),
+        )
+        for token_id, ids, values in rows
+    )
+
+
+def _bounded(logprob: float) -> float:
+    return min(max(logprob, _LEAST_LOGPROB), 0.0)
