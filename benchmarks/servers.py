@@ -69,6 +69,12 @@ class VllmServed:
     n_sequences: int
     context_tokens: int
     precision: str
+    gpu_share: float
+
+    @property
+    def on_processor(self) -> bool:
+        """Whether there is no GPU."""
+        return not describe(self.python).devices
 
 
 @contextmanager
@@ -79,6 +85,8 @@ def tessera_on_vllm(served: VllmServed) -> Generator[Target]:
     command += ["--port", str(port), "--engine", "vllm", "--engine-python", str(served.python)]
     command += ["--model", str(served.model), "--max-sequences", str(served.n_sequences)]
     command += ["--context-tokens", str(served.context_tokens), "--precision", served.precision]
+    if not served.on_processor:  # both servers are up at the same time
+        command += ["--engine-options", f"{{gpu_memory_utilization = {served.gpu_share}}}"]
     with TemporaryDirectory() as folder, _running(command, TESSERA_DATABASE_URL=store_in(folder)) as process:
         yield Target(f"http://127.0.0.1:{port}", _wait_for(process, r"export TESSERA_API_KEY=([\w-]+)"))
 
@@ -94,10 +102,11 @@ def vllm(served: VllmServed, tool_parser: str) -> Generator[Target]:
     if served.precision == "f32":
         command += ["--dtype", "float32"]
     options = VllmOptions(str(served.model), str(Path.home()))
-    on_processor = describe(served.python).devices == ()
-    if on_processor:
+    if served.on_processor:
         command.append("--enforce-eager")
-    variables = environment(options, on_processor=on_processor, n_cores=os.cpu_count() or 1)
+    else:
+        command += ["--gpu-memory-utilization", str(served.gpu_share), "--language-model-only"]
+    variables = environment(options, on_processor=served.on_processor, n_cores=os.cpu_count() or 1)
     with _running(command, **variables) as process:
         while not _answers(port):
             if process.poll() is not None:

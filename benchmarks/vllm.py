@@ -47,6 +47,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--max-tokens", type=int, metavar="N", help="without it the shape's own")
     parser.add_argument("--context-tokens", type=int, default=4096, metavar="N")
     parser.add_argument("--tool-parser", default="hermes", help="of vLLM's server; qwen3_coder for Qwen3.6")
+    parser.add_argument("--gpu-share", type=float, default=0.45, help="of each server in a GPU's memory")
     parser.add_argument("--precision", default="auto", choices=["auto", "f32"])
     parser.add_argument("--cases", type=int, default=0, metavar="N", help="judge so many requests, and stop")
     parser.add_argument("--json", type=Path, default=Path("benchmarks/vllm.json"), help="where to write")
@@ -61,7 +62,12 @@ def main() -> None:
     limits = Limits(chosen.requests, deadline_s=_REPLY_S)
     plan = Workload(shapes, tuple(chosen.streams), chosen.rounds, limits, 0, chosen.max_tokens)
     served = servers.VllmServed(
-        chosen.model, chosen.python, max(chosen.streams), chosen.context_tokens, chosen.precision
+        model=chosen.model,
+        python=chosen.python,
+        n_sequences=max(chosen.streams),
+        context_tokens=chosen.context_tokens,
+        precision=chosen.precision,
+        gpu_share=chosen.gpu_share,
     )
     findings, began = Findings(), datetime.now(UTC).isoformat(timespec="seconds")
     with (
