@@ -1,7 +1,8 @@
 """Tokens per second and first tokens: Tessera on vLLM, and vLLM's own server, with the same weights.
 
-Both run on this machine and only one is busy at a time; they take turns, round by round, as in `streams`. With
-`--cases`, both get the same requests with tools and schemas, and what they return is judged by the same rules.
+Both run on this machine and only one is busy at a time; they take turns, round by round, as in `streams`.
+With `--cases`, both get the same requests with tools and schemas, and what they return is judged by the same
+rules.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Writes a Qwen3.6 of random weights: three layers of linear attention and one of full attention, eight experts.
+"""Writes a Qwen3.6 of random weights: three layers of linear attention, one of full attention, eight experts.
 
     python tests/tiny_qwen36.py FOLDER VOCABULARY_SIZE END
 
@@ -58,9 +58,13 @@ def main() -> None:
         "patch_size": 16,
         "num_position_embeddings": 16,
     }
-    ids = {name: 0 for name in ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")}
+    ids = dict.fromkeys(
+        ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id"), 0
+    )
     torch.manual_seed(0)
-    config = transformers.Qwen3_5MoeConfig(text_config=text_config(vocabulary_size, end), vision_config=vision, **ids)
+    config = transformers.Qwen3_5MoeConfig(
+        text_config=text_config(vocabulary_size, end), vision_config=vision, **ids
+    )
     model = transformers.Qwen3_5MoeForConditionalGeneration(config).eval().float()
     # So small weights that every token looks alike would be no test.
     with torch.no_grad():

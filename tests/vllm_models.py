@@ -62,7 +62,13 @@ def tiny_qwen36(folder: Path) -> ModelSource:
     folder.mkdir(exist_ok=True)
     _write_tokenizer(folder, QWEN_WORDS)
     subprocess.run(
-        [vllm_python(), ROOT / "tests/tiny_qwen36.py", folder, str(len(QWEN_WORDS.tokens)), str(QWEN_WORDS.end)],
+        [
+            vllm_python(),
+            ROOT / "tests/tiny_qwen36.py",
+            folder,
+            str(len(QWEN_WORDS.tokens)),
+            str(QWEN_WORDS.end),
+        ],
         check=True,
         capture_output=True,
     )
@@ -70,7 +76,13 @@ def tiny_qwen36(folder: Path) -> ModelSource:
 
 
 def _write_tokenizer(folder: Path, words: Words) -> None:
-    fields = {"model": "gpt2", "pre": words.pre, "tokens": words.tokens, "token_type": words.types, "merges": words.merges}
+    fields = {
+        "model": "gpt2",
+        "pre": words.pre,
+        "tokens": words.tokens,
+        "token_type": words.types,
+        "merges": words.merges,
+    }
     tokenizer = tokenizer_from_gguf({f"tokenizer.ggml.{name}": value for name, value in fields.items()})
     (folder / "tokenizer.json").write_text(tokenizer.to_str())
     _write_json(folder / "tokenizer_config.json", {**_FAST, "eos_token": words.tokens[words.end]})
@@ -168,10 +180,10 @@ def _write_json(path: Path, value: object) -> None:
 
 
 if __name__ == "__main__":
+    from tessera.engine.openvino.convert import IR
     from tessera.models.cache import Cache, default_root
     from tessera.models.progress import Quiet
     from tessera.models.resolve import resolve
-    from tessera.engine.openvino.convert import IR
 
     root = Path(sys.argv[1])
     root.mkdir(parents=True, exist_ok=True)

@@ -93,7 +93,7 @@ class Settings:
     engine_python: Path | None = setting(
         None,
         FOLDER,
-        "Python interpreter of the engine process; without it, the server's own, or that of vLLM's environment.",
+        "Python of the engine process; without it, the server's own, or that of vLLM's environment.",
     )
     offline: bool = setting(False, SWITCH, "Never use the network to get a model.")
     cache_dir: Path | None = setting(
@@ -137,7 +137,9 @@ class Settings:
         2**31, size(2**20), "Memory for the recurrent states of hybrid models in llama.cpp."
     )
     exact: bool = setting(
-        False, SWITCH, "llama.cpp and vLLM give the same tokens whatever else runs; llama.cpp then shares no prefixes."
+        False,
+        SWITCH,
+        "llama.cpp and vLLM give the same tokens whatever else runs; llama.cpp then shares no prefixes.",
     )
     speculative: Literal["none", "mtp"] = setting(
         "none",

@@ -91,7 +91,9 @@ async def test_a_thinking_budget_is_exact(engine: PrivateEngine, n_tokens: int) 
     assert tokens(await reply(engine, PROMPT, sampling)).index(CLOSE) == n_tokens
 
 
-async def test_a_forced_token_is_certain_and_a_forbidden_one_has_a_finite_logprob(engine: PrivateEngine) -> None:
+async def test_a_forced_token_is_certain_and_a_forbidden_one_has_a_finite_logprob(
+    engine: PrivateEngine,
+) -> None:
     sampling = Sampling(1, seed=1, top_logprobs=3)
     [chunk] = await reply(engine, replace(PROMPT, grammar=Grammar('start: "a"\n')), sampling)
     [entry] = chunk.logprobs
@@ -143,7 +145,9 @@ async def test_all_fields_of_a_sampling_are_accepted(engine: PrivateEngine) -> N
     assert {chunk.sequence for chunk in chunks} == {0, 1}
 
 
-@pytest.mark.parametrize("n_clients", [pytest.param(30, id="smoke"), pytest.param(200, id="full", marks=pytest.mark.full)])
+@pytest.mark.parametrize(
+    "n_clients", [pytest.param(30, id="smoke"), pytest.param(200, id="full", marks=pytest.mark.full)]
+)
 async def test_clients_that_vanish_leave_nothing(engine: PrivateEngine, n_clients: int) -> None:
     chance = random.Random(1)
 
@@ -157,12 +161,16 @@ async def test_clients_that_vanish_leave_nothing(engine: PrivateEngine, n_client
                 pass
 
     await asyncio.gather(*(vanish(chance.uniform(0, 3)) for _ in range(n_clients)))
-    await until(lambda: engine.gauges["running"] + engine.gauges["waiting"] + engine.gauges["blocks_used"] == 0)
+    await until(
+        lambda: engine.gauges["running"] + engine.gauges["waiting"] + engine.gauges["blocks_used"] == 0
+    )
     assert len(tokens(await reply(engine, PROMPT, Sampling(5, seed=1)))) == 5
 
 
 @pytest.mark.parametrize("n_rounds", ROUNDS)
-async def test_the_death_of_the_engine_core_under_load_is_survived(vllm_qwen_start: Start, n_rounds: int) -> None:
+async def test_the_death_of_the_engine_core_under_load_is_survived(
+    vllm_qwen_start: Start, n_rounds: int
+) -> None:
     engine = private(vllm_qwen_start)
     engine.process._gives_up = False
     await engine.start()

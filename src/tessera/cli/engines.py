@@ -39,10 +39,16 @@ def list_(settings: Settings) -> None:
 
 @engines.command()
 @click.argument("engine", type=click.Choice([LLAMACPP, VLLM]))
-@click.option("--cuda", "backend", flag_value="cuda", help="For NVIDIA's GPUs. llamacpp: needs the CUDA toolkit.")
+@click.option(
+    "--cuda", "backend", flag_value="cuda", help="For NVIDIA's GPUs. llamacpp: needs the CUDA toolkit."
+)
 @click.option("--metal", "backend", flag_value="metal", help="llamacpp: for Apple's GPUs.")
-@click.option("--vulkan", "backend", flag_value="vulkan", help="llamacpp: for GPUs with Vulkan; needs its SDK.")
-@click.option("--cpu", "backend", flag_value="cpu", help="For the processor. vllm: without it, for NVIDIA's GPUs.")
+@click.option(
+    "--vulkan", "backend", flag_value="vulkan", help="llamacpp: for GPUs with Vulkan; needs its SDK."
+)
+@click.option(
+    "--cpu", "backend", flag_value="cpu", help="For the processor. vllm: without it, for NVIDIA's GPUs."
+)
 @click.option(
     "--library",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),

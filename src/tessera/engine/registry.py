@@ -14,7 +14,12 @@ from tessera.models.choice import choose_engine
 from tessera.models.progress import Progress
 from tessera.settings import Settings
 
-ENGINES: dict[str, EngineRow] = {"openvino": OPENVINO, "llamacpp": LLAMACPP, "vllm": VLLM, "scripted": SCRIPTED}
+ENGINES: dict[str, EngineRow] = {
+    "openvino": OPENVINO,
+    "llamacpp": LLAMACPP,
+    "vllm": VLLM,
+    "scripted": SCRIPTED,
+}
 
 
 AUTO = "auto"

@@ -24,9 +24,10 @@ class Hosted:
     """An engine that computes in a process of its own, which all processes of the service share.
 
     `factory` is the dotted name of a `host.core.CoreFactory`; `options` gives the engine's options, which the
-    factory gets: plain data. `environment` is added to the few variables that the process inherits, and so are
-    those of ours that begin with one of `inherits`. `python` finds the interpreter of an engine that has an
-    environment of its own, where no setting names one. What exceeds the `grammar_limits` is never sent to it.
+    factory gets: plain data. `environment` is added to the few variables that the process inherits, and so
+    are those of ours that begin with one of `inherits`. `python` finds the interpreter of an engine that has
+    an environment of its own, where no setting names one. What exceeds the `grammar_limits` is never sent to
+    it.
     """
 
     factory: str

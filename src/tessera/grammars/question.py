@@ -24,8 +24,8 @@ NESTED_TOO_DEEPLY = SchemaProblem("", "it is nested too deeply")
 
 @dataclass(frozen=True, slots=True)
 class GrammarLimits:
-    """The most that a grammar may cost an engine, in llguidance's units, for one token: items of the parser, and
-    steps of the lexer. A thousand optional properties are within the default.
+    """The most that a grammar may cost an engine for one token, in llguidance's units: items of the parser,
+    and steps of the lexer. A thousand optional properties are within the default.
     """
 
     items_in_row: int = 10_000

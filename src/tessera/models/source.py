@@ -64,8 +64,8 @@ class WeightsForm:
 
     `convert` puts the `files` into a folder, out of a GGUF file; it raises `ModelError`. In the cache, the
     entries of one model in several forms differ by `entry_suffix`. An engine whose form `has_tokenizer` can
-    do without a tokenizer.json. Where `weights` are given, a folder has files of such names, at least one; of a
-    repository these are fetched, and those of names as in `beside`.
+    do without a tokenizer.json. `weights` is a pattern of names, of which a folder has at least one; all of
+    them are fetched from a repository, together with what matches one of `beside`.
     """
 
     name: str

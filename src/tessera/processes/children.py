@@ -83,8 +83,8 @@ async def send(child: Process, payload: bytes) -> None:
 
 
 async def kill(child: Process) -> int:
-    """Ends a child and the processes that it has started, even if the child has ended already; returns its exit
-    code, negative for a signal.
+    """Ends a child and the processes that it has started, even if the child has ended already; returns its
+    exit code, negative for a signal.
     """
     with suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)

@@ -45,8 +45,8 @@ class Core(Protocol):
 class SteppedElsewhere(Protocol):
     """What a `Core` has beside its own methods if another process or thread makes its steps.
 
-    Its `busy` says whether `step` has results to return. It is asked after every message and at least at every
-    ping of the process's owner, so it can also notice that steps fail to come.
+    Its `busy` says whether `step` has results to return. It is read after every message and at every ping of
+    the process's owner, so it can also notice that steps fail to come.
     """
 
     def fileno(self) -> int:

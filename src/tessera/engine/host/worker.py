@@ -62,7 +62,7 @@ class Worker:
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
         self._selector.register(self._lifeline, selectors.EVENT_READ, self._feel_lifeline)
         if isinstance(self._core, SteppedElsewhere):  # `busy` then says that there are results
-            self._selector.register(self._core, selectors.EVENT_READ, lambda events: None)
+            self._selector.register(self._core, selectors.EVENT_READ, self._note_results)
         while not self._orphaned:
             for key, events in self._selector.select(0 if self._core.busy else None):
                 key.data(events)
@@ -70,6 +70,9 @@ class Worker:
                 self._journal.n_steps += 1
                 self._sort(self._core.step())
             self._publish()
+
+    def _note_results(self, _: int) -> None:
+        """The core's descriptor only wakes the worker."""
 
     def _feel_lifeline(self, _: int) -> None:
         self._orphaned = not os.read(self._lifeline, 1)

@@ -6,5 +6,5 @@ from ours and hands them to vLLM's EngineCore, which has a process for itself. N
 tokenizer, templates and parsers are not used.
 
 Reading order: `config`, `row`, `install`, `sampling`, `thinking`, `api`, `arguments`, `footprint`, `fitting`,
-`cores`, `core`.
+`cores`, `outputs`, `core`.
 """

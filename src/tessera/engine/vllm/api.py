@@ -36,9 +36,7 @@ def installed_version() -> tuple[str, str]:
             return name, version(name)
         except PackageNotFoundError:
             continue
-    raise StartupError(
-        "This environment has no vLLM. Make one that has with: tessera engines install vllm."
-    )
+    raise StartupError("This environment has no vLLM. Make one that has with: tessera engines install vllm.")
 
 
 def is_for_processors() -> bool:
@@ -70,7 +68,7 @@ def argument_names() -> frozenset[str]:
 
 
 def configuration(arguments: Mapping[str, object]) -> Any:  # noqa: ANN401
-    """vLLM's configuration of an engine; raises `StartupError` with vLLM's reason."""
+    """VLLM's configuration of an engine; raises `StartupError` with vLLM's reason."""
     quiet()
     try:
         return _of("engine.arg_utils", "AsyncEngineArgs")(**arguments).create_engine_config()
@@ -79,8 +77,8 @@ def configuration(arguments: Mapping[str, object]) -> Any:  # noqa: ANN401
 
 
 def open_client(config: Any) -> Any:  # noqa: ANN401
-    """Starts the processes of an EngineCore and returns its client when the model is loaded. Must be called in
-    the event loop that the client is used in.
+    """Starts the processes of an EngineCore and returns its client when the model is loaded. Must be called
+    in the event loop that the client is used in.
     """
     executor = _of("v1.executor", "Executor").get_class(config)
     return _of("v1.engine.core_client", "EngineCoreClient").make_async_mp_client(config, executor, True)
@@ -95,8 +93,8 @@ def build_request(
     cache_salt: str | None,
     priority: int,
 ) -> Any:  # noqa: ANN401
-    """A request as EngineCore takes it. `fields` are those of vLLM's `SamplingParams`; of two requests, that of
-    the lower `priority` goes first. Raises `ValueError` for what vLLM refuses.
+    """A request as EngineCore takes it. `fields` are those of vLLM's `SamplingParams`; of two requests, that
+    of the lower `priority` goes first. Raises `ValueError` for what vLLM refuses.
     """
     params = _of("sampling_params", "SamplingParams")(**fields)
     if lark is not None:

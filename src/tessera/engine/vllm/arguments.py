@@ -1,15 +1,15 @@
 """The arguments with which vLLM is started: ours by default, the operator's where they are given.
 
-| argument                        | why                                                                        |
-|---------------------------------|----------------------------------------------------------------------------|
-| `language_model_only`           | images are not served, and their encoder would take memory                 |
-| `scheduling_policy`             | tiers have priorities                                                      |
-| `structured_outputs_config`     | our grammars are Lark for llguidance                                       |
-| `generation_config`             | a request's sampling is complete when it arrives                           |
-| `enable_prefix_caching`         | on, but with drafts: both together are reported to give wrong tokens       |
-| `kv_cache_dtype`                | fp8 where the GPU computes with it: twice the tokens in the same memory    |
-| `seed`                          | vLLM's own is always 0: requests without a seed would repeat after a start |
-| `enforce_eager`                 | on processors: compiling takes minutes and gains little                    |
+| argument                    | why                                                                         |
+|-----------------------------|-----------------------------------------------------------------------------|
+| `language_model_only`       | images are not served, and their encoder would take memory                  |
+| `scheduling_policy`         | tiers have priorities                                                       |
+| `structured_outputs_config` | our grammars are Lark for llguidance                                        |
+| `generation_config`         | a request's sampling is complete when it arrives                            |
+| `enable_prefix_caching`     | on, except with drafts: together they are reported to give wrong tokens     |
+| `kv_cache_dtype`            | fp8 where the GPU computes with it: twice the tokens in the same memory     |
+| `seed`                      | vLLM's is always 0: requests without a seed would repeat after each start   |
+| `enforce_eager`             | on processors: compiling takes minutes and gains little                     |
 """
 
 import difflib

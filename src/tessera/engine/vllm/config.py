@@ -13,9 +13,9 @@ class VllmOptions:
     `folder` has the model as Hugging Face's libraries write it. `home` is a folder for the kernels that vLLM
     compiles. `kv_cache_bytes` bounds keys and values on a processor; on GPUs they take what is left of
     `gpu_memory_utilization`. `precision` "f32" computes in float32. `threads` 0 uses every core. An `exact`
-    engine gives the same tokens whatever else runs. `speculative` "mtp" drafts with the model's own prediction
-    layers, and shares no prefixes. `arguments` are vLLM's own engine arguments, which win over ours. An engine
-    that makes no step for `stall_s` while it has requests is taken for dead.
+    engine gives the same tokens whatever else runs. `speculative` "mtp" drafts with the model's own
+    prediction layers, and shares no prefixes. `arguments` are vLLM's own engine arguments, which win over
+    ours. An engine that makes no step for `stall_s` while it has requests is taken for dead.
     """
 
     folder: str

@@ -1,4 +1,6 @@
-"""The vLLM engine: our requests become vLLM's, one for each sequence, and what its steps make becomes chunks."""
+"""The vLLM engine: our requests become vLLM's, one for each sequence, and what its steps make becomes
+chunks.
+"""
 
 import os
 import time
@@ -10,15 +12,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from tessera.core.generation import (
-    EngineFinish,
-    EngineInfo,
-    Grammar,
-    Prompt,
-    Sampling,
-    TokenChunk,
-    TokenLogprob,
-)
+from tessera.core.generation import EngineInfo, Grammar, Prompt, Sampling, TokenChunk
 from tessera.engine.host.frames import Gauges
 from tessera.engine.vllm import api
 from tessera.engine.vllm.arguments import engine_arguments, environment
@@ -26,23 +20,13 @@ from tessera.engine.vllm.config import VllmOptions
 from tessera.engine.vllm.cores import EngineCores
 from tessera.engine.vllm.fitting import check_fits
 from tessera.engine.vllm.footprint import footprint
+from tessera.engine.vllm.outputs import cached_tokens, finish_of, logprobs_of
 from tessera.engine.vllm.sampling import sampling_fields
 from tessera.engine.vllm.thinking import with_budget
-from tessera.errors import (
-    ContextLengthExceeded,
-    GenerationFailed,
-    GrammarFailed,
-    TesseraError,
-    UnsupportedParameter,
-)
-
-# What a grammar forbids has a log-probability of minus infinity, which JSON cannot hold.
-_LEAST_LOGPROB = -9999.0
+from tessera.errors import ContextLengthExceeded, GenerationFailed, TesseraError, UnsupportedParameter
 
 BuildRequest: TypeAlias = Callable[..., object]
 """Has the arguments of `api.build_request`."""
-
-_FINISHES: Mapping[str, EngineFinish] = {"stop": "stop", "length": "length"}
 
 
 @dataclass(slots=True, eq=False)
@@ -70,8 +54,8 @@ class VllmCore:
         build: BuildRequest = api.build_request,
     ) -> None:
         """`n_blocks` is the size of the KV cache; `drafts` says that tokens are drafted, which excludes some
-        fields. Without a step for `stall_s`, the engine is taken for dead while it has requests. `build` makes
-        vLLM's requests.
+        fields. Without a step for `stall_s`, the engine is taken for dead while it has requests. `build`
+        makes vLLM's requests.
         """
         self._build = build
         self.info = info
@@ -99,7 +83,9 @@ class VllmCore:
         if len(prompt.token_ids) >= self.info.context_tokens:
             raise ContextLengthExceeded("The prompt does not fit into the context of the engine.")
         if self._drafts and (sampling.min_p or sampling.logit_bias):
-            raise UnsupportedParameter("With speculative decoding, `min_p` and `logit_bias` are not supported.")
+            raise UnsupportedParameter(
+                "`min_p` and `logit_bias` are not supported with speculative decoding."
+            )
         grammar = prompt.grammar
         if sampling.thinking_budget is not None:
             grammar = with_budget(grammar, sampling.thinking_budget)
@@ -160,20 +146,19 @@ class VllmCore:
         return id, _Running(request, sequence, sampling.top_logprobs, grammar is not None), asked
 
     def _read(self, running: _Running, output: Any) -> list[tuple[int, TokenChunk | TesseraError]]:  # noqa: ANN401
-        """The chunk that an `EngineCoreOutput` makes, or why the whole request has failed."""
-        running.cached_tokens = running.cached_tokens or _cached_tokens(output)
-        reason = None if output.finish_reason is None else str(output.finish_reason)
-        if reason is not None and reason not in _FINISHES:
-            error = _failure(constrained=running.constrained)
+        """The chunk that an output makes, or why its whole request has failed."""
+        running.cached_tokens = running.cached_tokens or cached_tokens(output)
+        try:
+            finish = finish_of(output, constrained=running.constrained)
+        except GenerationFailed as error:
             self.abort(running.request)
             return [(running.request, error)]
-        finish = _FINISHES[reason] if reason is not None else None
         token_ids = tuple(output.new_token_ids)
         if not token_ids and finish is None:
             return []
         if finish is not None:
             self._forget(output.request_id, running.request)
-        logprobs = () if running.n_logprobs is None else _logprobs(token_ids, output.new_logprobs, running.n_logprobs)
+        logprobs = () if running.n_logprobs is None else logprobs_of(output, running.n_logprobs)
         chunk = TokenChunk(running.sequence, token_ids, finish, running.cached_tokens, logprobs)
         return [(running.request, chunk)]
 
@@ -226,40 +211,3 @@ def _warm(core: VllmCore) -> None:
             if isinstance(outcome, TesseraError):
                 raise outcome
             finished = outcome.finish is not None
-
-
-def _cached_tokens(output: Any) -> int:  # noqa: ANN401
-    """How many tokens of the prompt were cached, as the first output of a sequence says."""
-    stats = getattr(output, "prefill_stats", None)
-    return int(getattr(output if stats is None else stats, "num_cached_tokens", 0) or 0)
-
-
-def _failure(*, constrained: bool) -> GenerationFailed:
-    """vLLM's own reason is not passed on: it may quote the grammar."""
-    if constrained:
-        return GrammarFailed("The grammar of this request could not be followed further.")
-    return GenerationFailed("The engine ended this generation.")
-
-
-def _logprobs(token_ids: tuple[int, ...], found: Any, n_best: int) -> tuple[TokenLogprob, ...]:  # noqa: ANN401
-    """In each row, the first column is the sampled token, and the others are the best."""
-    if found is None:
-        return ()
-    rows = zip(
-        token_ids,
-        found.logprob_token_ids[-len(token_ids) :].tolist(),
-        found.logprobs[-len(token_ids) :].tolist(),
-        strict=True,
-    )
-    return tuple(
-        TokenLogprob(
-            token_id,
-            _bounded(values[0]),
-            tuple((id, _bounded(value)) for id, value in zip(ids[1 : n_best + 1], values[1:], strict=False)),
-        )
-        for token_id, ids, values in rows
-    )
-
-
-def _bounded(logprob: float) -> float:
-    return min(max(logprob, _LEAST_LOGPROB), 0.0)

@@ -79,9 +79,7 @@ def check_fits(
     )
 
 
-def needs_of(
-    model: HfFootprint, options: VllmOptions, arguments: Mapping[str, object], n_gpus: int
-) -> Needs:
+def needs_of(model: HfFootprint, options: VllmOptions, arguments: Mapping[str, object], n_gpus: int) -> Needs:
     """What the model takes of `n_gpus`."""
     drafts = options.speculative != "none"
     n_states = 2 if arguments.get("enable_prefix_caching", True) else 1
@@ -122,7 +120,9 @@ def _instead(
             found.append(f"{more} such GPUs and tensor_parallel_size = {more} in engine_options")
             break
         more *= 2
-    return f"It fits with {', or with '.join(found)}." if found else "A checkpoint with fewer bytes is needed."
+    return (
+        f"It fits with {', or with '.join(found)}." if found else "A checkpoint with fewer bytes is needed."
+    )
 
 
 def _check_processor(model: HfFootprint, options: VllmOptions) -> None:

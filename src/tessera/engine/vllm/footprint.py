@@ -20,8 +20,8 @@ _HALVES = ("BF16", "F16")
 @dataclass(frozen=True, slots=True)
 class HfFootprint:
     """Bytes, in all layers together. `half_bytes` are those of the weights in 16 bits, which take twice as
-    much in float32; `draft_bytes` are in the layers that draft. `kv_values` is how many numbers a token of the
-    KV cache has, in `kv_heads` heads of each layer.
+    much in float32; `draft_bytes` are in the layers that draft. `kv_values` is how many numbers a token of
+    the KV cache has, in `kv_heads` heads of each layer.
     """
 
     weights_bytes: int
@@ -86,7 +86,9 @@ def _model(folder: Path) -> _Model:
 
 
 def _state_bytes(model: _Model) -> int:
-    """Of one sequence in one layer of linear attention: its matrices, and the last inputs of the convolution."""
+    """Of one sequence in one layer of linear attention: its matrices, and the last inputs of the
+    convolution.
+    """
     keys = model.linear_num_key_heads * model.linear_key_head_dim
     values = model.linear_num_value_heads * model.linear_value_head_dim
     kept = max(model.linear_conv_kernel_dim - 1, 0) * (2 * keys + values)

@@ -64,7 +64,9 @@ def installed_python() -> Path | None:
 
 
 def install(progress: Progress, *, for_processors: bool) -> VllmInstallation:
-    """Makes the environment; raises `CommandError` or `StartupError`, and then leaves an earlier one as it was."""
+    """Makes the environment. Raises `CommandError` or `StartupError`, and then leaves an earlier one as it
+    was.
+    """
     wanted = FOR_PROCESSORS if for_processors else FOR_GPUS
     folder = install_folder()
     work = folder.with_name(".vllm.new")
@@ -102,7 +104,9 @@ def _decode(kind: type[Path], text: str) -> Path:
 
 def _pip(environment: Path, *requirements: str) -> None:
     quietly = ["--no-input", "--disable-pip-version-check", "--progress-bar=off"]
-    command = children.command("pip", "install", *quietly, *requirements, python=str(environment / "bin/python"))
+    command = children.command(
+        "pip", "install", *quietly, *requirements, python=str(environment / "bin/python")
+    )
     done = children.run(command, {})
     if done.returncode:
         said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
@@ -114,7 +118,7 @@ def _site_packages(environment: Path) -> Path:
     return Path(sysconfig.get_path("purelib", "venv", vars={"base": str(environment)}))
 
 
-_STAND_IN = '''"""Stands in for torchvision, which vLLM imports although this model is served without images."""
+_STAND_IN = '''"""Stands in for torchvision, which vLLM imports although no model is served with images."""
 
 __version__ = "0"
 '''

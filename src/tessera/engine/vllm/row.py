@@ -32,7 +32,8 @@ _INHERITS = ("CUDA_", "NCCL_", "VLLM_", "NVIDIA_")
 def _prepare(settings: Settings, cache: Cache, progress: Progress) -> ModelSource:
     if settings.model is None:
         raise StartupError(
-            "The engine vllm needs --model: a folder or a hub id with safetensors, such as Qwen/Qwen3.6-35B-A3B-FP8."
+            "The engine vllm needs --model: a folder or a hub id with safetensors, such as "
+            "Qwen/Qwen3.6-35B-A3B-FP8."
         )
     if settings.engine_python is None and installed_python() is None:
         raise StartupError(

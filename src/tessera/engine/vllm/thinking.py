@@ -1,8 +1,8 @@
 """A thinking budget as part of the grammar.
 
-vLLM bounds reasoning only with a parser for it, which every request would then pass through. llguidance counts
-tokens itself: `rule[max_tokens=N]` ends a rule after N of them. The reasoning of our grammars is the first item
-of `start`, a terminal before the control token that ends it.
+vLLM bounds reasoning only with a parser for it, which every request would then pass through. llguidance
+counts tokens itself: `rule[max_tokens=N]` ends a rule after N of them. The reasoning of our grammars is the
+first item of `start`, a terminal before the control token that ends it.
 """
 
 import re

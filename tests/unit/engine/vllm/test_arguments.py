@@ -9,9 +9,26 @@ from tessera.engine.vllm.config import VllmOptions
 from tessera.errors import StartupError
 
 KNOWN = frozenset(
-    """model max_model_len max_num_seqs dtype seed language_model_only scheduling_policy structured_outputs_config
-    generation_config max_logprobs disable_log_stats enable_prefix_caching enable_chunked_prefill
-    speculative_config enforce_eager gpu_memory_utilization kv_cache_dtype tensor_parallel_size""".split()
+    [
+        "model",
+        "max_model_len",
+        "max_num_seqs",
+        "dtype",
+        "seed",
+        "language_model_only",
+        "scheduling_policy",
+        "structured_outputs_config",
+        "generation_config",
+        "max_logprobs",
+        "disable_log_stats",
+        "enable_prefix_caching",
+        "enable_chunked_prefill",
+        "speculative_config",
+        "enforce_eager",
+        "gpu_memory_utilization",
+        "kv_cache_dtype",
+        "tensor_parallel_size",
+    ]
 )
 SERVED = EngineInfo("m", 4096, 300, frozenset({1}), max_sequences=7)
 OPTIONS = VllmOptions("folder", "home")
@@ -57,7 +74,9 @@ def test_an_argument_that_cannot_be_set_is_named(name: str, said: str) -> None:
 
 
 def test_an_argument_of_ours_that_this_vllm_does_not_have_is_left_out() -> None:
-    assert "language_model_only" not in engine_arguments(OPTIONS, SERVED, HOPPER, KNOWN - {"language_model_only"})
+    assert "language_model_only" not in engine_arguments(
+        OPTIONS, SERVED, HOPPER, KNOWN - {"language_model_only"}
+    )
 
 
 def test_two_starts_have_two_seeds() -> None:
@@ -70,7 +89,10 @@ def test_nothing_that_quotes_a_grammar_is_logged_and_nothing_is_reported() -> No
     assert (made["VLLM_LOGGING_LEVEL"], made["LLGUIDANCE_LOG_LEVEL"]) == ("ERROR", "0")
     assert (made["VLLM_NO_USAGE_STATS"], made["HF_HUB_OFFLINE"]) == ("1", "1")
     assert "VLLM_BATCH_INVARIANT" not in made
-    assert environment(replace(OPTIONS, exact=True), on_processor=False, n_cores=4)["VLLM_BATCH_INVARIANT"] == "1"
+    assert (
+        environment(replace(OPTIONS, exact=True), on_processor=False, n_cores=4)["VLLM_BATCH_INVARIANT"]
+        == "1"
+    )
 
 
 def test_a_processor_is_used_with_the_threads_and_the_memory_of_the_settings() -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import select
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -88,8 +87,8 @@ def build(id: str, token_ids: Any, fields: Any, **others: Any) -> dict[str, Any]
 
 
 @pytest.fixture
-def cores() -> Iterator[EngineCores]:
-    yield EngineCores(FakeClient)
+def cores() -> EngineCores:
+    return EngineCores(FakeClient)
 
 
 @pytest.fixture
@@ -160,7 +159,9 @@ def test_a_step_without_tokens_makes_no_chunk(core: VllmCore, client: FakeClient
     assert step(core) == [(1, TokenChunk(0, (), "length"))]
 
 
-def test_logprobs_are_bounded_and_have_as_many_alternatives_as_asked(core: VllmCore, client: FakeClient) -> None:
+def test_logprobs_are_bounded_and_have_as_many_alternatives_as_asked(
+    core: VllmCore, client: FakeClient
+) -> None:
     core.submit(1, PROMPT, Sampling(max_tokens=3, top_logprobs=2))
     rows = Logprobs(np.array([[4, 9, 4, 8]]), np.array([[-1.5, -0.5, -1.5, -np.inf]]))
     client.make(Output("1.0", [4], new_logprobs=rows))
@@ -190,7 +191,8 @@ def test_an_aborted_request_is_ended_and_heard_of_no_more(core: VllmCore, client
 
 
 @pytest.mark.parametrize(
-    ("prompt", "kind"), [(PROMPT, GenerationFailed), (replace(PROMPT, grammar=Grammar("start: /a/")), GrammarFailed)]
+    ("prompt", "kind"),
+    [(PROMPT, GenerationFailed), (replace(PROMPT, grammar=Grammar("start: /a/")), GrammarFailed)],
 )
 def test_a_sequence_that_fails_fails_its_request_alone(
     core: VllmCore, client: FakeClient, prompt: Prompt, kind: type[TesseraError]
@@ -229,7 +231,9 @@ def test_what_vllm_refuses_leaves_nothing_behind(core: VllmCore, client: FakeCli
 
 
 @pytest.mark.parametrize("sampling", [Sampling(3, min_p=0.1), Sampling(3, logit_bias={1: 2.0})])
-def test_with_drafts_two_fields_are_refused(cores: EngineCores, client: FakeClient, sampling: Sampling) -> None:
+def test_with_drafts_two_fields_are_refused(
+    cores: EngineCores, client: FakeClient, sampling: Sampling
+) -> None:
     with pytest.raises(UnsupportedParameter):
         core_of(cores, drafts=True).submit(1, PROMPT, sampling)
     assert sent(client) == []

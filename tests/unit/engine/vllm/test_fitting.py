@@ -18,7 +18,13 @@ FP8 = HfFootprint(34 * GIB, 2 * GIB, GIB, kv_values=10_240, kv_heads=2, state_by
 HALF = dataclasses.replace(FP8, weights_bytes=65 * GIB)
 OPTIONS = VllmOptions("model", "home")
 KNOWN = frozenset(
-    ("gpu_memory_utilization", "kv_cache_dtype", "enable_prefix_caching", "tensor_parallel_size", "data_parallel_size")
+    (
+        "gpu_memory_utilization",
+        "kv_cache_dtype",
+        "enable_prefix_caching",
+        "tensor_parallel_size",
+        "data_parallel_size",
+    )
 )
 
 
@@ -27,7 +33,12 @@ def gpus(n: int = 1, gib: float = 80, *, has_fp8: bool = True) -> Accelerators:
 
 
 def check(
-    model: HfFootprint, found: Accelerators, *, n_sequences: int = 64, n_tokens: int = 262_144, **arguments: Any
+    model: HfFootprint,
+    found: Accelerators,
+    *,
+    n_sequences: int = 64,
+    n_tokens: int = 262_144,
+    **arguments: Any,
 ) -> None:
     served = EngineInfo("m", n_tokens, 248_320, frozenset({1}), max_sequences=n_sequences)
     options = dataclasses.replace(OPTIONS, arguments=arguments)
@@ -86,7 +97,11 @@ PAGE = (Path(__file__).parents[4] / "docs/en/gpu.md").read_text()
 ROWS = [
     row
     for line in PAGE.splitlines()
-    if (row := re.fullmatch(r"\| (\d) × (\d+) GB.*? \| (FP8|16 bits) \| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \|", line))
+    if (
+        row := re.fullmatch(
+            r"\| (\d) × (\d+) GB.*? \| (FP8|16 bits) \| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \|", line
+        )
+    )
 ]
 
 

@@ -9,7 +9,9 @@ from tessera.grammars.llg import llg_tokenizer
 
 CLOSE, END = 256, 257
 TOKENIZER = llg_tokenizer(ByteTokenizer(258, {"</think>": CLOSE, "<end>": END}), [END])
-TURN = Grammar(f'start: TEXT_X0 <[{CLOSE}]> "\\n\\n" json_1\nTEXT_X0: /(?s:.*)/\njson_1: %json {{"type": "null"}}\n')
+TURN = Grammar(
+    f'start: TEXT_X0 <[{CLOSE}]> "\\n\\n" json_1\nTEXT_X0: /(?s:.*)/\njson_1: %json {{"type": "null"}}\n'
+)
 
 
 def budget(n_tokens: int, end: int | str = CLOSE) -> ThinkingBudget:
@@ -35,7 +37,9 @@ def test_reasoning_ends_after_exactly_the_budget(grammar: Grammar | None, n_toke
 
 
 def test_reasoning_may_end_before_the_budget_does() -> None:
-    matcher = LLMatcher(TOKENIZER, LLMatcher.grammar_from_lark(with_budget(TURN, budget(9)).lark), log_level=0)
+    matcher = LLMatcher(
+        TOKENIZER, LLMatcher.grammar_from_lark(with_budget(TURN, budget(9)).lark), log_level=0
+    )
     reply = [*b"so", CLOSE, *b"\n\nnull"]
     assert matcher.validate_tokens(reply) == len(reply)
 
