@@ -103,7 +103,7 @@ def _decode(kind: type[Path], text: str) -> Path:
 
 
 def _pip(environment: Path, *requirements: str) -> None:
-    quietly = ["--no-input", "--disable-pip-version-check", "--progress-bar=off"]
+    quietly = ["--no-input", "--disable-pip-version-check", "--progress-bar=off", "--no-compile"]
     command = children.command(
         "pip", "install", *quietly, *requirements, python=str(environment / "bin/python")
     )
@@ -120,16 +120,45 @@ def _site_packages(environment: Path) -> Path:
 
 _STAND_IN = '''"""Stands in for torchvision, which vLLM imports although no model is served with images."""
 
+import enum
+
 __version__ = "0"
+
+
+class InterpolationMode(enum.Enum):
+    """The names that are read when modules are imported."""
+
+    NEAREST = "nearest"
+    NEAREST_EXACT = "nearest-exact"
+    BILINEAR = "bilinear"
+    BICUBIC = "bicubic"
+    BOX = "box"
+    HAMMING = "hamming"
+    LANCZOS = "lanczos"
+
+
+def __getattr__(name: str) -> object:
+    if name.startswith("__"):
+        raise AttributeError(name)
+    return InterpolationMode
 '''
+_STAND_INS = (
+    "__init__.py",
+    "io.py",
+    "transforms/__init__.py",
+    "transforms/functional.py",
+    "transforms/v2/__init__.py",
+    "transforms/v2/functional.py",
+)
 
 
 def _stand_in_for_torchvision(packages: Path) -> None:
-    """The builds of torchvision that package indexes have do not fit torch for processors."""
-    folder = packages / "torchvision"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    (folder / "__init__.py").write_text(_STAND_IN)
+    """The builds of torchvision in package indexes need CUDA, which torch for processors does not have."""
+    shutil.rmtree(packages / "torchvision", ignore_errors=True)
+    for name in _STAND_INS:
+        path = packages / "torchvision" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(_STAND_IN)
 
 
 def _replace(work: Path, folder: Path) -> None:
