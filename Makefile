@@ -34,12 +34,7 @@ test: setup  ## run the tests
 test-full: clients  ## run all tests, in their full counts
 	$(BIN)/python -m pytest
 
-# The command installs into the user's data directory; here that is a folder of the checkout.
-.vllm/tessera/engines/vllm/bin/python: | .venv/.ready
-	XDG_DATA_HOME=$(CURDIR)/.vllm $(BIN)/tessera engines install vllm --cpu
-
-test-vllm: setup .vllm/tessera/engines/vllm/bin/python  ## run the tests of the vLLM engine, in an environment of its own
-	VLLM_PYTHON=$(CURDIR)/.vllm/tessera/engines/vllm/bin/python $(BIN)/python -m pytest -m "vllm and not full"
+test-vllm: setup; $(BIN)/python -m tests.vllm_environment  ## run the tests of the vLLM engine, in an environment of its own
 
 unit: setup  ## run the fast tests only
 	$(BIN)/python -m pytest $(FAST)

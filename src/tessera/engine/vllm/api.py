@@ -69,7 +69,6 @@ def argument_names() -> frozenset[str]:
 
 def configuration(arguments: Mapping[str, object]) -> Any:  # noqa: ANN401
     """VLLM's configuration of an engine; raises `StartupError` with vLLM's reason."""
-    quiet()
     try:
         return _of("engine.arg_utils", "AsyncEngineArgs")(**arguments).create_engine_config()
     except (ValueError, TypeError, NotImplementedError, AssertionError) as error:

@@ -30,7 +30,7 @@ BuildRequest: TypeAlias = Callable[..., object]
 
 
 @dataclass(slots=True, eq=False)
-class _Running:
+class _VllmSequence:
     """One sequence of a request, as vLLM knows it."""
 
     request: int
@@ -45,7 +45,7 @@ class VllmCore:
 
     def __init__(
         self,
-        info: EngineInfo,
+        served: EngineInfo,
         cores: EngineCores,
         *,
         n_blocks: int,
@@ -58,12 +58,12 @@ class VllmCore:
         makes vLLM's requests.
         """
         self._build = build
-        self.info = info
+        self.info = served
         self._cores = cores
         self._n_blocks = n_blocks
         self._drafts = drafts
         self._stall_s = stall_s
-        self._running: dict[str, _Running] = {}
+        self._running: dict[str, _VllmSequence] = {}
         self._requests: dict[int, set[str]] = {}
         self._n_waiting = 0
         self._cache_usage = 0.0
@@ -132,7 +132,7 @@ class VllmCore:
 
     def _make(
         self, request: int, sequence: int, prompt: Prompt, sampling: Sampling, grammar: Grammar | None
-    ) -> tuple[str, _Running, object]:
+    ) -> tuple[str, _VllmSequence, object]:
         fields = sampling_fields(sampling, sequence, self.info.vocabulary_size)
         id = f"{request}.{sequence}"
         asked = self._build(
@@ -143,9 +143,9 @@ class VllmCore:
             cache_salt=prompt.cache_salt.hex() or None,
             priority=-prompt.priority,
         )
-        return id, _Running(request, sequence, sampling.top_logprobs, grammar is not None), asked
+        return id, _VllmSequence(request, sequence, sampling.top_logprobs, grammar is not None), asked
 
-    def _read(self, running: _Running, output: Any) -> list[tuple[int, TokenChunk | TesseraError]]:  # noqa: ANN401
+    def _read(self, running: _VllmSequence, output: Any) -> list[tuple[int, TokenChunk | TesseraError]]:  # noqa: ANN401
         """The chunk that an output makes, or why its whole request has failed."""
         running.cached_tokens = running.cached_tokens or cached_tokens(output)
         try:
@@ -173,6 +173,7 @@ class VllmCore:
 def open_core(served: EngineInfo, options: Mapping[str, object]) -> VllmCore:
     """A `CoreFactory`; `options` are the fields of `VllmOptions`. Raises `StartupError`."""
     config = msgspec.convert(options, VllmOptions)
+    api.quiet()
     on_processor = api.is_for_processors()
     os.environ.update(environment(config, on_processor=on_processor, n_cores=os.cpu_count() or 1))
     Path(config.home).mkdir(parents=True, exist_ok=True)
@@ -181,13 +182,13 @@ def open_core(served: EngineInfo, options: Mapping[str, object]) -> VllmCore:
     check_fits(footprint(Path(config.folder)), config, served, arguments, gpus)
     configuration = api.configuration(arguments)
     cores = EngineCores(lambda: api.open_client(configuration))
-    info = replace(
+    actual = replace(
         served,
         context_tokens=min(served.context_tokens, int(configuration.model_config.max_model_len)),
         vocabulary_size=int(configuration.model_config.get_vocab_size()),
     )
     core = VllmCore(
-        info,
+        actual,
         cores,
         n_blocks=int(configuration.cache_config.num_gpu_blocks or 1),
         drafts=config.speculative != "none",
