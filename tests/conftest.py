@@ -135,8 +135,16 @@ def vllm_qwen(vllm_home: Path) -> ModelSource:
 
 @pytest.fixture(scope="session")
 def vllm_qwen_start(vllm_qwen: ModelSource, vllm_home: Path) -> Start:
-    """vLLM on it, in float32."""
-    return vllm_models.vllm_start(vllm_qwen, len(vllm_models.QWEN_WORDS.tokens), vllm_home)
+    """vLLM on it, in bfloat16."""
+    return vllm_models.vllm_start(vllm_qwen, len(vllm_models.QWEN_WORDS.tokens), vllm_home, precision="auto")
+
+
+@pytest.fixture(scope="session")
+def vllm_llama_start(vllm_home: Path) -> Start:
+    """vLLM on a tiny llama of random weights, in float32."""
+    hosted.vllm_python()
+    source = vllm_models.tiny_llama(vllm_home / "llama")
+    return vllm_models.vllm_start(source, len(vllm_models.QWEN_WORDS.tokens), vllm_home)
 
 
 @pytest.fixture(scope="session")

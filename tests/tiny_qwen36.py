@@ -75,7 +75,7 @@ def main() -> None:
                 parameter.mul_(4.0)
             elif "norm" in name or "A_log" in name or "dt_bias" in name:
                 parameter.add_(torch.randn_like(parameter) * 0.3)
-    model.save_pretrained(folder)
+    model.to(torch.bfloat16).save_pretrained(folder)
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": end}))
 
 

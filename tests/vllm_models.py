@@ -57,8 +57,58 @@ def vllm_start(source: ModelSource, vocabulary_size: int, home: Path, **fields: 
     return changed(Start(FACTORY, served, dataclasses.asdict(options)), **fields)
 
 
+def tiny_llama(folder: Path) -> ModelSource:
+    """A llama of two small layers with random weights, which can be computed in float32."""
+    folder.mkdir(exist_ok=True)
+    _write_tokenizer(folder, QWEN_WORDS)
+    width, heads, inner, n_tokens = 64, 2, 128, len(QWEN_WORDS.tokens)
+    sizes = {
+        "hidden_size": width,
+        "intermediate_size": inner,
+        "num_hidden_layers": 2,
+        "num_attention_heads": heads,
+        "num_key_value_heads": heads,
+        "max_position_embeddings": 4096,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 10_000.0,
+        "vocab_size": n_tokens,
+        "tie_word_embeddings": False,
+        "eos_token_id": QWEN_WORDS.end,
+        "bos_token_id": QWEN_WORDS.end,
+    }
+    _write_json(folder / "config.json", {**_LLAMA, **sizes})
+    _write_json(folder / "generation_config.json", {"eos_token_id": QWEN_WORDS.end})
+    chance = np.random.default_rng(0)
+
+    def matrix(rows: int, columns: int, scale: float = 2.0) -> NDArray[np.float16]:
+        return (chance.standard_normal((rows, columns)) * scale / np.sqrt(columns)).astype(np.float16)
+
+    ones = np.ones(width, np.float16)
+    tensors = {"model.embed_tokens.weight": matrix(n_tokens, width, 8), "model.norm.weight": ones}
+    tensors["lm_head.weight"] = matrix(n_tokens, width)
+    for layer in range(2):
+        shapes = dict.fromkeys(("attn_q", "attn_k", "attn_v", "attn_output"), (width, width))
+        shapes |= {"ffn_gate": (inner, width), "ffn_up": (inner, width), "ffn_down": (width, inner)}
+        made = {name: matrix(*shape) for name, shape in shapes.items()}
+        made |= {"attn_norm": ones, "ffn_norm": ones}
+        tensors |= {f"model.layers.{layer}.{_OF_LAYERS[name]}.weight": each for name, each in made.items()}
+    write_safetensors(folder / "model.safetensors", tensors)
+    return read_folder(folder, "tiny-llama", SAFETENSORS)
+
+
+_LLAMA = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_act": "silu",
+    "torch_dtype": "float16",
+}
+
+
 def tiny_qwen36(folder: Path) -> ModelSource:
-    """A Qwen3.6 of four small layers with random weights, made by transformers, and a vocabulary of bytes."""
+    """A Qwen3.6 of four small layers with random weights, made by transformers, and a vocabulary of bytes.
+
+    vLLM computes its linear attention on processors in bfloat16 only.
+    """
     folder.mkdir(exist_ok=True)
     _write_tokenizer(folder, QWEN_WORDS)
     subprocess.run(
@@ -112,9 +162,7 @@ def _llama_config(reader: gguf.GGUFReader) -> dict[str, Any]:
         return field.contents()
 
     return {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "hidden_act": "silu",
+        **_LLAMA,
         "hidden_size": of("embedding_length"),
         "intermediate_size": of("feed_forward_length"),
         "num_hidden_layers": of("block_count"),
@@ -125,7 +173,6 @@ def _llama_config(reader: gguf.GGUFReader) -> dict[str, Any]:
         "rope_theta": of("rope.freq_base"),
         "vocab_size": of("vocab_size"),
         "tie_word_embeddings": True,
-        "torch_dtype": "float16",
         "bos_token_id": 1,
         "eos_token_id": 2,
     }

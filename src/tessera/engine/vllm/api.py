@@ -3,7 +3,6 @@
 Its types are unknown to the type checker: the server's environment has no vLLM.
 """
 
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -113,11 +112,6 @@ def build_request(
         data_parallel_rank=None,
         priority=priority,
     )
-
-
-def quiet() -> None:
-    """Keeps vLLM's warnings out of the log: those about grammars quote them."""
-    logging.getLogger("vllm").setLevel(logging.ERROR)
 
 
 def _of(module: str, name: str) -> Any:  # noqa: ANN401

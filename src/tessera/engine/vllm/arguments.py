@@ -86,6 +86,21 @@ def check_names(arguments: Mapping[str, object], known: frozenset[str]) -> None:
             raise StartupError(f"engine_options contains {name}, which vLLM does not know{hint}.")
 
 
+LOGGING: Mapping[str, object] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"stderr": {"class": "logging.StreamHandler"}},
+    "loggers": {
+        "vllm": {"level": "ERROR", "handlers": ["stderr"], "propagate": False},
+        "vllm.logging_utils.dump_input": {"level": "CRITICAL"},
+        "vllm.v1.structured_output": {"level": "CRITICAL"},
+    },
+}
+"""How vLLM's processes log. Warnings about grammars quote them, and so does the list of all requests that is
+logged when an EngineCore fails.
+"""
+
+
 def environment(options: VllmOptions, *, on_processor: bool, n_cores: int) -> dict[str, str]:
     """The variables that vLLM reads when it is imported."""
     chosen = {
@@ -93,9 +108,7 @@ def environment(options: VllmOptions, *, on_processor: bool, n_cores: int) -> di
         "HF_HUB_OFFLINE": "1",
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
-        # Warnings of vLLM and of llguidance quote grammars.
-        "VLLM_LOGGING_LEVEL": "ERROR",
-        "LLGUIDANCE_LOG_LEVEL": "0",
+        "LLGUIDANCE_LOG_LEVEL": "0",  # its messages quote grammars
         "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
     }
     if on_processor:

@@ -15,7 +15,7 @@ import msgspec
 from tessera.core.generation import EngineInfo, Grammar, Prompt, Sampling, TokenChunk
 from tessera.engine.host.frames import Gauges
 from tessera.engine.vllm import api
-from tessera.engine.vllm.arguments import engine_arguments, environment
+from tessera.engine.vllm.arguments import LOGGING, engine_arguments, environment
 from tessera.engine.vllm.config import VllmOptions
 from tessera.engine.vllm.cores import EngineCores
 from tessera.engine.vllm.fitting import check_fits
@@ -24,6 +24,8 @@ from tessera.engine.vllm.outputs import cached_tokens, finish_of, logprobs_of
 from tessera.engine.vllm.sampling import sampling_fields
 from tessera.engine.vllm.thinking import with_budget
 from tessera.errors import ContextLengthExceeded, GenerationFailed, TesseraError, UnsupportedParameter
+
+_LOGGING = "logging.json"
 
 BuildRequest: TypeAlias = Callable[..., object]
 """Has the arguments of `api.build_request`."""
@@ -173,10 +175,12 @@ class VllmCore:
 def open_core(served: EngineInfo, options: Mapping[str, object]) -> VllmCore:
     """A `CoreFactory`; `options` are the fields of `VllmOptions`. Raises `StartupError`."""
     config = msgspec.convert(options, VllmOptions)
-    api.quiet()
     on_processor = api.is_for_processors()
     os.environ.update(environment(config, on_processor=on_processor, n_cores=os.cpu_count() or 1))
-    Path(config.home).mkdir(parents=True, exist_ok=True)
+    home = Path(config.home)
+    home.mkdir(parents=True, exist_ok=True)
+    (home / _LOGGING).write_bytes(msgspec.json.encode(LOGGING))
+    os.environ["VLLM_LOGGING_CONFIG_PATH"] = str(home / _LOGGING)
     gpus = None if on_processor else api.accelerators()
     arguments = engine_arguments(config, served, gpus, api.argument_names())
     check_fits(footprint(Path(config.folder)), config, served, arguments, gpus)
