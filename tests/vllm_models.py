@@ -61,7 +61,7 @@ def tiny_llama(folder: Path) -> ModelSource:
     """A llama of two small layers with random weights, which can be computed in float32."""
     folder.mkdir(exist_ok=True)
     _write_tokenizer(folder, QWEN_WORDS)
-    width, heads, inner, n_tokens = 64, 2, 128, len(QWEN_WORDS.tokens)
+    width, heads, inner, n_tokens = 128, 2, 256, len(QWEN_WORDS.tokens)
     sizes = {
         "hidden_size": width,
         "intermediate_size": inner,
