@@ -10,6 +10,8 @@
 | `kv_cache_dtype`            | fp8 where the GPU computes with it: twice the tokens in the same memory     |
 | `seed`                      | vLLM's is always 0: requests without a seed would repeat after each start   |
 | `enforce_eager`             | on processors: compiling takes minutes and gains little                     |
+| `enable_chunked_prefill`    | on, except on processors: there a seeded prompt that is cut, also where a   |
+|                             | prefix ends, ends vLLM 0.32 ("CPU Generator does not use offset")           |
 """
 
 import difflib
@@ -24,6 +26,7 @@ from tessera.errors import StartupError
 MOST_LOGPROBS = 20
 GPU_MEMORY_SHARE = 0.92
 _N_DRAFTED = 2
+_LEAST_BATCH_TOKENS = 2048
 
 # The guarantees of the chat layer rest on these.
 _OURS = frozenset(
@@ -68,7 +71,12 @@ def engine_arguments(
     if drafts:
         ours["speculative_config"] = {"method": "mtp", "num_speculative_tokens": _N_DRAFTED}
     if gpus is None:
-        ours["enforce_eager"] = True
+        ours |= {
+            "enforce_eager": True,
+            "enable_prefix_caching": False,
+            "enable_chunked_prefill": False,
+            "max_num_batched_tokens": max(served.context_tokens, _LEAST_BATCH_TOKENS),
+        }
     else:
         ours["gpu_memory_utilization"] = GPU_MEMORY_SHARE
         ours["kv_cache_dtype"] = "fp8" if gpus.has_fp8 and options.precision == "auto" else "auto"

@@ -13,6 +13,7 @@ KNOWN = frozenset(
         "model",
         "max_model_len",
         "max_num_seqs",
+        "max_num_batched_tokens",
         "dtype",
         "seed",
         "language_model_only",
@@ -44,7 +45,14 @@ def test_the_defaults_are_those_that_this_model_needs() -> None:
     assert made["kv_cache_dtype"] == "fp8"
     assert "speculative_config" not in made
     assert engine_arguments(OPTIONS, SERVED, AMPERE, KNOWN)["kv_cache_dtype"] == "auto"
-    assert engine_arguments(OPTIONS, SERVED, None, KNOWN)["enforce_eager"]
+
+
+def test_on_processors_no_prompt_is_cut() -> None:
+    made = engine_arguments(OPTIONS, SERVED, None, KNOWN)
+    assert made["enforce_eager"]
+    assert not made["enable_chunked_prefill"]
+    assert not made["enable_prefix_caching"]
+    assert made["max_num_batched_tokens"] == 4096
 
 
 def test_drafts_exclude_the_prefix_cache() -> None:
