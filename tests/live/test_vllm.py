@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.hosted import changed, private, vllm_python
-from tests.serving import children, command
+from tests.serving import command
 from tests.vllm_models import QWEN_WORDS
 from tests.waiting import until
 
@@ -53,9 +53,10 @@ def tokens(chunks: list[TokenChunk]) -> list[int]:
 
 
 def cores_of(engine: PrivateEngine) -> list[int]:
-    """The processes that the engine's process has started for EngineCore."""
-    assert engine.process.pid
-    return [id for id in children(engine.process.pid) if "resource_tracker" not in command(id)]
+    """The processes that the engine's process has started for EngineCore, in whichever thread."""
+    lists = Path(f"/proc/{engine.process.pid}/task").glob("*/children")
+    ids = [int(id) for each in lists for id in each.read_text().split()]
+    return [id for id in ids if "resource_tracker" not in command(id)]
 
 
 def runs(id: int) -> bool:
