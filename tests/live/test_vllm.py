@@ -186,7 +186,7 @@ async def test_the_death_of_the_engine_core_under_load_is_survived(
     await engine.start()
     try:
         for _ in range(n_rounds):
-            running = [asyncio.create_task(reply(engine, PROMPT, Sampling(2000, seed=i))) for i in range(8)]
+            running = [asyncio.create_task(reply(engine, PROMPT, Sampling(300, seed=i))) for i in range(8)]
             await until(lambda: engine.gauges.get("running", 0) > 0)
             [core] = cores_of(engine)
             os.kill(core, signal.SIGKILL)
