@@ -7,7 +7,7 @@ PORT ?= 8000
 FAST := -n 2 -m "not slow" --hypothesis-profile quick tests/unit tests/architecture
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-strip-extras
 
-.PHONY: help setup serve dev test test-full unit cov check fmt clients clients-full bench profile lock clean
+.PHONY: help setup serve dev test test-full test-vllm unit cov check fmt clients clients-full bench profile lock clean
 
 help:  ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1  — /p' Makefile
@@ -34,6 +34,8 @@ test: setup  ## run the tests: several minutes on two cores
 
 test-full: clients  ## run all tests, in their full counts
 	$(BIN)/python -m pytest
+
+test-vllm: setup; $(BIN)/python -m tests.vllm_environment  ## run the tests of the vLLM engine, in an environment of its own
 
 unit: setup  ## run the fast tests only
 	$(BIN)/python -m pytest $(FAST)
@@ -72,4 +74,4 @@ lock: setup  ## compile the pins anew
 	$(COMPILE) --all-extras pyproject.toml requirements/serve.in -c requirements/dev.txt -o requirements/image.txt
 
 clean:
-	rm -rf .venv .clients .dev .pytest_cache .ruff_cache
+	rm -rf .venv .vllm .clients .dev .pytest_cache .ruff_cache

@@ -5,11 +5,17 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
+from urllib.request import urlopen
+
+from tessera.engine.vllm.arguments import environment
+from tessera.engine.vllm.config import VllmOptions
+from tessera.engine.vllm.install import describe
 
 _STOP_S = 20
 
@@ -52,6 +58,69 @@ def llama(gguf: Path, slots: int, context_tokens: int) -> Generator[Target]:
     with _running(command) as process:
         _wait_for(process, r"(listening) on")
         yield Target(f"http://127.0.0.1:{port}")
+
+
+@dataclass(frozen=True, slots=True)
+class VllmServed:
+    """A folder with a model, and how vLLM serves it, behind Tessera and by itself."""
+
+    model: Path
+    python: Path
+    n_sequences: int
+    context_tokens: int
+    precision: str
+    gpu_share: float
+
+    @property
+    def on_processor(self) -> bool:
+        """Whether there is no GPU."""
+        return not describe(self.python).devices
+
+
+@contextmanager
+def tessera_on_vllm(served: VllmServed) -> Generator[Target]:
+    """`tessera serve --engine vllm`, with a store that ends with it."""
+    port = free_port()
+    command = [str(Path(sys.executable).with_name("tessera")), "serve", "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--engine", "vllm", "--engine-python", str(served.python)]
+    command += ["--model", str(served.model), "--max-sequences", str(served.n_sequences)]
+    command += ["--context-tokens", str(served.context_tokens), "--precision", served.precision]
+    if not served.on_processor:  # both servers are up at the same time
+        command += ["--engine-options", f"{{gpu_memory_utilization = {served.gpu_share}}}"]
+    with TemporaryDirectory() as folder, _running(command, TESSERA_DATABASE_URL=store_in(folder)) as process:
+        yield Target(f"http://127.0.0.1:{port}", _wait_for(process, r"export TESSERA_API_KEY=([\w-]+)"))
+
+
+@contextmanager
+def vllm(served: VllmServed, tool_parser: str) -> Generator[Target]:
+    """vLLM's own server with the same weights, as many sequences and the same context."""
+    port = free_port()
+    command = [str(served.python), "-P", "-m", "vllm.entrypoints.openai.api_server", "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--model", str(served.model), "--max-num-seqs", str(served.n_sequences)]
+    command += ["--max-model-len", str(served.context_tokens), "--generation-config", "vllm"]
+    command += ["--enable-auto-tool-choice", "--tool-call-parser", tool_parser, "--max-logprobs", "20"]
+    if served.precision == "f32":
+        command += ["--dtype", "float32"]
+    options = VllmOptions(str(served.model), str(Path.home()))
+    if served.on_processor:
+        command.append("--enforce-eager")
+    else:
+        command += ["--gpu-memory-utilization", str(served.gpu_share), "--language-model-only"]
+    variables = environment(options, on_processor=served.on_processor, n_cores=os.cpu_count() or 1)
+    with _running(command, **variables) as process:
+        while not _answers(port):
+            if process.poll() is not None:
+                raise RuntimeError(f"vLLM's server ended with code {process.returncode}.")
+            time.sleep(0.5)
+        yield Target(f"http://127.0.0.1:{port}")
+
+
+def _answers(port: int) -> bool:
+    try:
+        with urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as response:
+            return response.status == 200
+    except OSError:
+        return False
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from blockbuster import blockbuster_ctx
 from hypothesis import settings
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
-from tests import hosted
+from tests import hosted, vllm_models
 from tests.in_process import InProcess
 from tests.limits import LIMITS
 from tests.postgres import Postgres, cluster
@@ -119,6 +119,40 @@ def llama_start() -> Start:
     except StartupError as error:
         pytest.skip(str(error))
     return hosted.llama_start(resolve(None, Cache(default_root()), Quiet(), GGUF), 49_152)
+
+
+@pytest.fixture(scope="session")
+def vllm_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("vllm")
+
+
+@pytest.fixture(scope="session")
+def vllm_qwen(vllm_home: Path) -> ModelSource:
+    """A tiny Qwen3.6 of random weights; skipped where there is no vLLM."""
+    hosted.vllm_python()
+    return vllm_models.tiny_qwen36(vllm_home / "qwen36")
+
+
+@pytest.fixture(scope="session")
+def vllm_qwen_start(vllm_qwen: ModelSource, vllm_home: Path) -> Start:
+    """vLLM on it, in bfloat16."""
+    return vllm_models.vllm_start(vllm_qwen, len(vllm_models.QWEN_WORDS.tokens), vllm_home, precision="auto")
+
+
+@pytest.fixture(scope="session")
+def vllm_llama_start(vllm_home: Path) -> Start:
+    """vLLM on a tiny llama of random weights, in float32."""
+    hosted.vllm_python()
+    source = vllm_models.tiny_llama(vllm_home / "llama")
+    return vllm_models.vllm_start(source, len(vllm_models.QWEN_WORDS.tokens), vllm_home)
+
+
+@pytest.fixture(scope="session")
+def vllm_embedded_start(model_folder: ModelSource, vllm_home: Path) -> Start:
+    """vLLM on the embedded model, whose weights were written out for it; skipped where there is no vLLM."""
+    hosted.vllm_python()
+    source = vllm_models.embedded_in_hf_form(model_folder, vllm_home / "embedded")
+    return vllm_models.vllm_start(source, 49_152, vllm_home, threads=0)
 
 
 @pytest.fixture

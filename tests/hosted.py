@@ -1,11 +1,13 @@
 """Engines in processes of their own, for tests."""
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from tests.tiny_architectures import Architecture, write_architecture
 from tests.tiny_model import byte_words
 
@@ -13,7 +15,7 @@ from tessera.core.generation import EngineInfo
 from tessera.engine.batch.core import BatchCore
 from tessera.engine.host.frames import Start
 from tessera.engine.host.private import PrivateEngine
-from tessera.engine.host.process import EngineProcess
+from tessera.engine.host.process import EngineProcess, worker_command
 from tessera.engine.llamacpp import row as llamacpp
 from tessera.engine.llamacpp.config import LlamaOptions
 from tessera.engine.llamacpp.core import open_core as open_llama_core
@@ -21,12 +23,15 @@ from tessera.engine.llamacpp.files import GGUF, gguf_paths
 from tessera.engine.openvino.config import OpenVinoOptions
 from tessera.engine.openvino.core import open_core
 from tessera.engine.openvino.row import FACTORY, FEATURES
+from tessera.engine.vllm import row as vllm
 from tessera.models.cache import Cache
 from tessera.models.progress import Quiet
 from tessera.models.resolve import resolve
 from tessera.models.source import ModelSource
 from tessera.text.hf import HfTokenizer
 
+ROOT = Path(__file__).parents[1]
+VLLM_PYTHON = "VLLM_PYTHON"
 SERVED = {field.name for field in dataclasses.fields(EngineInfo)}
 
 
@@ -90,12 +95,32 @@ def changed(start: Start, **fields: Any) -> Start:
 
 
 def private(start: Start, *, hang_s: float = 600.0, command: Sequence[str] | None = None) -> PrivateEngine:
-    """An engine with a process of its own, not yet started."""
-    return PrivateEngine(EngineProcess(start, hang_s=hang_s, command=command))
+    """An engine with a process of its own, not yet started; that of vLLM is in vLLM's environment."""
+    environment: dict[str, str] = {}
+    if start.factory == vllm.FACTORY:
+        command = worker_command(str(vllm_python()))
+        environment = {"PYTHONPATH": str(ROOT / "src")}
+    return PrivateEngine(EngineProcess(start, environment=environment, hang_s=hang_s, command=command))
+
+
+def vllm_python() -> Path:
+    """The interpreter of an environment with vLLM; skips the test where there is none."""
+    named = os.environ.get(VLLM_PYTHON)
+    if not named:
+        pytest.skip(f"{VLLM_PYTHON} names no interpreter of an environment with vLLM: see make test-vllm")
+    return Path(named).absolute()
 
 
 # What makes the same tokens come whatever else runs, by the fixture of the engine.
 EXACT: dict[str, dict[str, Any]] = {"openvino_start": {"precision": "f32"}, "llama_start": {"exact": True}}
+# The fixture of vLLM's engine computes in float32.
+VLLM = pytest.param("vllm_embedded_start", marks=pytest.mark.vllm)
+EXACT_STARTS = [*EXACT, VLLM]
+
+
+def exact(start: Start, fixture: str, **fields: Any) -> Start:
+    """The engine of that fixture, changed so that the same tokens come whatever else runs."""
+    return changed(start, **EXACT.get(fixture, {}), **fields)
 
 
 def core_of(start: Start, **how: Any) -> BatchCore:

@@ -16,6 +16,7 @@ T = TypeVar("T")
 VARIABLE_PREFIX = "TESSERA_"
 
 Tables: TypeAlias = Mapping[str, Mapping[str, int | str]]
+Options: TypeAlias = Mapping[str, object]
 ModelTables: TypeAlias = Mapping[str, Mapping[str, object]]
 
 _UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
@@ -148,6 +149,11 @@ TABLES = Kind(
     "small letters, digits, - and _, values are whole numbers or texts",
     lambda value: tomllib.loads(f"tables = {value}")["tables"],
     converts(dict[matching(r"[a-z0-9_-]{1,32}"), dict[str, int | str]]),
+)
+OPTIONS = Kind(
+    "in TOML a table, elsewhere one such as {tensor_parallel_size = 2}",
+    TABLES.parse,
+    converts(dict[matching(r"[a-z][a-z0-9_]*"), object]),
 )
 MODELS = Kind(
     "in TOML a table for each name without spaces, elsewhere one such as "

@@ -16,6 +16,7 @@ from tessera.kinds import (
     MODELS,
     NAME,
     NAMES,
+    OPTIONS,
     ORIGINS,
     PEPPER,
     PROXIES,
@@ -25,6 +26,7 @@ from tessera.kinds import (
     TABLES,
     URL,
     ModelTables,
+    Options,
     Row,
     Tables,
     choice,
@@ -75,7 +77,7 @@ class Settings:
         30.0, number(0.1, 30), "Seconds within which a change of an account or a key takes effect everywhere."
     )
     model: str | None = setting(
-        None, SPEC, "OpenVINO IR folder, GGUF file or hub id; without it, the embedded model is served."
+        None, SPEC, "Folder of a model, GGUF file or hub id; without it, the embedded model is served."
     )
     model_name: str | None = setting(
         None, NAME, "Name of the model in replies; without it, the model's own name."
@@ -96,7 +98,9 @@ class Settings:
         "the shortest valid JSON.",
     )
     engine_python: Path | None = setting(
-        None, FOLDER, "Python interpreter of the engine process; without it, the server's own."
+        None,
+        FOLDER,
+        "Python of the engine process; without it, the server's own, or that of vLLM's environment.",
     )
     offline: bool = setting(False, SWITCH, "Never use the network to get a model.")
     cache_dir: Path | None = setting(
@@ -152,7 +156,17 @@ class Settings:
         2**31, size(2**20), "Memory for the recurrent states of hybrid models in llama.cpp."
     )
     exact: bool = setting(
-        False, SWITCH, "llama.cpp gives the same tokens whatever else runs, and shares no prefixes."
+        False,
+        SWITCH,
+        "llama.cpp and vLLM give the same tokens whatever else runs; llama.cpp then shares no prefixes.",
+    )
+    speculative: Literal["none", "mtp"] = setting(
+        "none",
+        choice("none", "mtp"),
+        "mtp lets vLLM draft tokens with the model's own prediction layers; prefixes are then not shared.",
+    )
+    engine_options: Options | None = setting(
+        None, OPTIONS, "vLLM's own engine arguments, by their names: see GPU servers."
     )
     scripted_tokens_per_s: float = setting(
         100.0,
@@ -281,6 +295,8 @@ MODEL_SETTINGS = (
     "kv_type",
     "state_bytes",
     "exact",
+    "speculative",
+    "engine_options",
     "scripted_tokens_per_s",
     "engine_hang_s",
 )

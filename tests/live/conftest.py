@@ -7,7 +7,7 @@ from typing import Any
 import openai
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
-from tests.hosted import EXACT, changed, private, tokenizer_of
+from tests.hosted import EXACT_STARTS, exact, private, tokenizer_of
 from tests.limits import LIMITS
 from tests.templates import choose_format
 
@@ -76,7 +76,7 @@ class LiveService:
         return self.client.chat.completions.create(model=self.model.id, extra_body=extra, **asked)
 
 
-@pytest.fixture(scope="session", params=EXACT)
+@pytest.fixture(scope="session", params=EXACT_STARTS)
 def service(
     request: pytest.FixtureRequest,
     model_folder: ModelSource,
@@ -88,7 +88,7 @@ def service(
     chat_format = choose_format(
         model_folder.chat_template, control_tokens=tokenizer.control_tokens.keys(), eos=model_folder.eos_token
     )
-    engine = Recorded(private(changed(config, **EXACT[request.param])))
+    engine = Recorded(private(exact(config, request.param)))
     grammars = GrammarCheck(
         tokenizer.control_tokens, tokenizer.vocabulary_size, chat_format.syntax, deadline_s=300, wait_s=300
     )

@@ -22,7 +22,7 @@ from openai.lib._pydantic import to_strict_json_schema
 from openai.types.chat import ChatCompletion
 from pydantic import BaseModel, Field
 from starlette.types import ASGIApp, Receive, Scope, Send
-from tests.hosted import changed, private, tokenizer_of
+from tests.hosted import VLLM, changed, private, tokenizer_of
 from tests.limits import LIMITS
 from tests.templates import choose_format
 
@@ -239,7 +239,7 @@ class Said:
             self.calls[-1][1].append(call.function.arguments or "")
 
 
-@pytest.fixture(scope="module", params=["openvino_start", "llama_start"])
+@pytest.fixture(scope="module", params=["openvino_start", "llama_start", VLLM])
 def base_url(
     request: pytest.FixtureRequest,
     model_folder: ModelSource,

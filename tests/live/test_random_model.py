@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import jsonschema_rs
 import pytest
-from tests.hosted import llama_start, openvino_start, private, tokenizer_of
+from tests.hosted import changed, llama_start, openvino_start, private, tokenizer_of
 from tests.qwen_words import qwen_words
 from tests.tiny_architectures import Architecture, write_architecture
 from tests.tiny_model import Words, byte_words, words_of, write_gguf
@@ -42,10 +42,12 @@ from tessera.core.result import Choice, fold
 from tessera.engine.host.private import PrivateEngine
 from tessera.engine.llamacpp.files import GGUF
 from tessera.engine.openvino.convert import IR
+from tessera.engine.vllm.row import LIMITS as VLLM_LIMITS
 from tessera.formats.base import ChatFormat
 from tessera.formats.hermes import HERMES
 from tessera.formats.qwen3 import QWEN3
 from tessera.grammars.checker import GrammarCheck
+from tessera.grammars.question import GrammarLimits
 from tessera.models.cache import Cache
 from tessera.models.gguf import read_metadata
 from tessera.models.progress import Quiet
@@ -201,6 +203,8 @@ class Setup:
     tags_are_tokens: bool
     vocabulary: Vocabulary = "bytes"
     architecture: Architecture | None = None
+    on_vllm: bool = False
+    """On a Qwen3.6 of random weights in vLLM, which has a vocabulary of its own."""
 
     def words(self, folder: ModelSource) -> Words:
         match self.vocabulary:
@@ -224,32 +228,44 @@ SETUPS = (
     Setup("llamacpp-xml", QWEN3, tags_are_tokens=True, architecture="qwen35"),
     Setup("llamacpp-xml-spelled", SPELLED_XML, tags_are_tokens=False, architecture="gemma3"),
     Setup("llamacpp-qwen3.6", QWEN3, tags_are_tokens=True, vocabulary="qwen3.6", architecture="qwen35moe"),
+    Setup("xml-on-vllm", QWEN3, tags_are_tokens=True, on_vllm=True),
 )
 
 
 @asynccontextmanager
-async def started(setup: Setup, embedded: ModelSource, folder: Path) -> AsyncIterator[Model]:
+async def started(
+    setup: Setup, request: pytest.FixtureRequest, embedded: ModelSource, folder: Path
+) -> AsyncIterator[Model]:
     """A model of random weights in an engine process of its own, grammars tried before as in the service."""
-    path = folder / "tiny.gguf"
-    if setup.architecture:
-        write_architecture(path, setup.architecture, setup.words(embedded))
+    if setup.on_vllm:
+        made: ModelSource = request.getfixturevalue("vllm_qwen")
+        config = changed(request.getfixturevalue("vllm_qwen_start"), max_sequences=N_AT_ONCE * N_CHOICES)
     else:
-        write_gguf(path, setup.words(embedded))
-    form = GGUF if setup.architecture else IR
-    made = await asyncio.to_thread(resolve, str(path), Cache(folder / "cache"), Quiet(), form)
+        path = folder / "tiny.gguf"
+        if setup.architecture:
+            write_architecture(path, setup.architecture, setup.words(embedded))
+        else:
+            write_gguf(path, setup.words(embedded))
+        form = GGUF if setup.architecture else IR
+        made = await asyncio.to_thread(resolve, str(path), Cache(folder / "cache"), Quiet(), form)
+        start = llama_start if setup.architecture else openvino_start
+        config = start(
+            made,
+            tokenizer_of(made).vocabulary_size,
+            model_id="tiny",
+            kv_cache_bytes=2**26,
+            max_sequences=N_AT_ONCE * N_CHOICES,
+            step_tokens=512,
+        )
     tokenizer = tokenizer_of(made)
-    start = llama_start if setup.architecture else openvino_start
-    config = start(
-        made,
-        tokenizer.vocabulary_size,
-        model_id="tiny",
-        kv_cache_bytes=2**26,
-        max_sequences=N_AT_ONCE * N_CHOICES,
-        step_tokens=512,
-    )
     engine = private(config)
     check = GrammarCheck(
-        tokenizer.control_tokens, tokenizer.vocabulary_size, setup.format.syntax, deadline_s=200, wait_s=100
+        tokenizer.control_tokens,
+        tokenizer.vocabulary_size,
+        setup.format.syntax,
+        limits=VLLM_LIMITS if setup.on_vllm else GrammarLimits(),
+        deadline_s=200,
+        wait_s=100,
     )
     model = Model("tiny", engine, tokenizer, setup.format, setup.format.sampling, 1, grammars=check)
     try:
@@ -259,18 +275,29 @@ async def started(setup: Setup, embedded: ModelSource, folder: Path) -> AsyncIte
         await model.aclose()
 
 
-EVERY = [pytest.param(setup, slice(None), id=f"{setup.id}-full", marks=pytest.mark.full) for setup in SETUPS]
-FEW = [pytest.param(setup, SMOKE, id=setup.id) for setup in SETUPS if setup.vocabulary != "embedded"]
+def marks(setup: Setup, *others: pytest.MarkDecorator) -> list[pytest.MarkDecorator]:
+    return [*others, *([pytest.mark.vllm] if setup.on_vllm else [])]
+
+
+EVERY = [
+    pytest.param(setup, slice(None), id=f"{setup.id}-full", marks=marks(setup, pytest.mark.full))
+    for setup in SETUPS
+]
+FEW = [
+    pytest.param(setup, SMOKE, id=setup.id, marks=marks(setup))
+    for setup in SETUPS
+    if setup.vocabulary != "embedded"
+]
 
 
 @pytest.mark.parametrize(("setup", "sets"), FEW + EVERY)
 async def test_every_finished_reply_is_what_was_asked_for(
-    setup: Setup, sets: slice, model_folder: ModelSource, tmp_path: Path, request: pytest.FixtureRequest
+    setup: Setup, sets: slice, request: pytest.FixtureRequest, model_folder: ModelSource, tmp_path: Path
 ) -> None:
     if setup.architecture:
         request.getfixturevalue("llama_start")  # skips without a library
     found: Counter[str] = Counter()
-    async with started(setup, model_folder, tmp_path) as model:
+    async with started(setup, request, model_folder, tmp_path) as model:
         assert isinstance(model.tokenizer, HfTokenizer)
         first = SETUPS.index(setup) * N_SETS
         bias = likely_bias(model.tokenizer)

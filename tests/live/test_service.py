@@ -15,7 +15,7 @@ import openai
 import pytest
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
-from tests.hosted import EXACT, changed, private, tokenizer_of
+from tests.hosted import EXACT_STARTS, exact, private, tokenizer_of
 from tests.limits import LIMITS
 from tests.templates import choose_format
 
@@ -63,7 +63,7 @@ class Live:
         return f"http://127.0.0.1:{self.port}/v1"
 
 
-@pytest.fixture(scope="module", params=EXACT)
+@pytest.fixture(scope="module", params=EXACT_STARTS)
 def live(
     request: pytest.FixtureRequest,
     model_folder: ModelSource,
@@ -75,7 +75,7 @@ def live(
     chat_format = choose_format(
         model_folder.chat_template, control_tokens=tokenizer.control_tokens.keys(), eos=model_folder.eos_token
     )
-    engine = private(changed(config, **EXACT[request.param], max_sequences=16))
+    engine = private(exact(config, request.param, max_sequences=16))
     model = Model(engine.info.model_id, engine, tokenizer, chat_format, chat_format.sampling, created_s=1)
     app = build_app(
         Service(catalog=Catalog([model], {ALIAS: model.id}, model.id), keys=Keys([KEY]), limits=LIMITS)

@@ -1,66 +1,104 @@
 """`tessera engines`: what computes, and on what."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import click
 
 from tessera.cli.options import with_settings
 from tessera.cli.progress import TerminalProgress
-from tessera.engine.llamacpp.install import (
-    Backend,
-    describe_library,
-    install_link,
-    installed_library,
-)
-from tessera.engine.llamacpp.install import (
-    install as install_library,
-)
+from tessera.engine.llamacpp import install as llamacpp
 from tessera.engine.llamacpp.library import Device, Library
 from tessera.engine.registry import ENGINES
+from tessera.engine.row import EngineRow, Hosted
+from tessera.engine.vllm import install as vllm
 from tessera.errors import CommandError, StartupError
 from tessera.models.memory import show_gib
 from tessera.settings import Settings
 
-LLAMACPP = "llamacpp"
+LLAMACPP, VLLM = "llamacpp", "vllm"
 
 
 @click.group()
 def engines() -> None:
-    """List engines, and install the library that one of them needs."""
+    """List engines, and install what some of them need."""
 
 
 @engines.command("list")
-@with_settings("llama_library")
+@with_settings("llama_library", "engine_python")
 def list_(settings: Settings) -> None:
-    """Show every engine, the library that it uses, and the devices that it finds."""
-    for name in ENGINES:
-        if name != LLAMACPP:
-            click.echo(f"{name}\tready\tcpu")
-            continue
+    """Show every engine, its version, the devices that it finds, and what it can do."""
+    for name, row in ENGINES.items():
         try:
-            _show(describe_library(settings.llama_library or installed_library()))
+            _LISTED.get(name, _list_ready)(name, settings)
         except StartupError as error:
             click.echo(f"{name}\tmissing\t{error.message}")
+        if features := _features(row):
+            click.echo(f"\tcan do {features}")
 
 
 @engines.command()
-@click.argument("engine", type=click.Choice([LLAMACPP]))
-@click.option("--cuda", "backend", flag_value="cuda", help="Build for NVIDIA's GPUs; needs the CUDA toolkit.")
-@click.option("--metal", "backend", flag_value="metal", help="Build for Apple's GPUs.")
-@click.option("--vulkan", "backend", flag_value="vulkan", help="Build for GPUs with Vulkan; needs its SDK.")
+@click.argument("engine", type=click.Choice([LLAMACPP, VLLM]))
+@click.option(
+    "--cuda", "backend", flag_value="cuda", help="For NVIDIA's GPUs. llamacpp: needs the CUDA toolkit."
+)
+@click.option("--metal", "backend", flag_value="metal", help="llamacpp: for Apple's GPUs.")
+@click.option(
+    "--vulkan", "backend", flag_value="vulkan", help="llamacpp: for GPUs with Vulkan; needs its SDK."
+)
+@click.option(
+    "--cpu", "backend", flag_value="cpu", help="For the processor. vllm: without it, for NVIDIA's GPUs."
+)
 @click.option(
     "--library",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Use this library, such as libllama.so, in place of one that is built or fetched.",
+    help="llamacpp: use this library, such as libllama.so, in place of one that is built or fetched.",
 )
-def install(engine: str, backend: Backend | None, library: Path | None) -> None:
-    """Get the library that ENGINE needs, check it, and show the devices that it finds.
+def install(engine: str, backend: str | None, library: Path | None) -> None:
+    """Get what ENGINE needs, check it, and show the devices that it finds.
 
-    With a C++ compiler and cmake it is built for this machine; without them a finished one is fetched.
+    For llamacpp that is a library: with a C++ compiler and cmake it is built for this machine; without them a
+    finished one is fetched. For vllm it is a virtual environment of its own, of several gigabytes.
     """
+    if engine == VLLM:
+        if library is not None or backend in ("metal", "vulkan"):
+            raise CommandError("vllm is installed for NVIDIA's GPUs or, with --cpu, for the processor.")
+        _show_vllm(vllm.install(TerminalProgress(), for_processors=backend == "cpu"))
+        return
     if library is not None and backend is not None:
         raise CommandError(f"--library brings a library that is built already: leave out --{backend}.")
-    _show(install_link(library) if library else install_library(backend, TerminalProgress()))
+    if library is not None:
+        _show(llamacpp.install_link(library))
+        return
+    chosen = _LLAMA_BACKENDS[backend or "cpu"]
+    _show(llamacpp.install(chosen, TerminalProgress()))
+
+
+_LLAMA_BACKENDS: Mapping[str, llamacpp.Backend | None] = {
+    "cpu": None,
+    "cuda": "cuda",
+    "metal": "metal",
+    "vulkan": "vulkan",
+}
+
+
+def _list_ready(name: str, settings: Settings) -> None:
+    click.echo(f"{name}\tready\tcpu")
+
+
+def _list_llamacpp(name: str, settings: Settings) -> None:
+    _show(llamacpp.describe_library(settings.llama_library or llamacpp.installed_library()))
+
+
+def _list_vllm(name: str, settings: Settings) -> None:
+    _show_vllm(vllm.describe(settings.engine_python or vllm.installed_python()))
+
+
+_LISTED: Mapping[str, Callable[[str, Settings], None]] = {LLAMACPP: _list_llamacpp, VLLM: _list_vllm}
+
+
+def _features(row: EngineRow) -> str:
+    return ", ".join(sorted(row.runs.features)) if isinstance(row.runs, Hosted) else ""
 
 
 def _show(library: Library) -> None:
@@ -68,6 +106,14 @@ def _show(library: Library) -> None:
     for device in library.devices:
         click.echo(f"\t{_describe(device)}")
     click.echo(f"\tbuilt for {', '.join(library.features) or 'any processor'}")
+
+
+def _show_vllm(found: vllm.VllmInstallation) -> None:
+    click.echo(f"{VLLM}\tready\t{found.package} {found.version}\t{found.python}")
+    for device in found.devices:
+        click.echo(f"\tgpu {device.name}, {show_gib(device.total_bytes)}")
+    if not found.devices:
+        click.echo("\tcpu")
 
 
 def _describe(device: Device) -> str:

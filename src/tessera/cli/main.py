@@ -19,7 +19,7 @@ COMMANDS: Mapping[str, str] = {
     "requests": "List and cancel the requests that a server is answering.",
     "usage": "Report what accounts, keys and models have used.",
     "models": "List, fetch, verify and remove cached models.",
-    "engines": "List engines, and install the library that one of them needs.",
+    "engines": "List engines, and install what some of them need.",
     "plan": "Show what memory a model needs, and how fast it can be.",
     "chat": "Chat with a running server in the terminal.",
     "bench": "Measure how fast a server on this machine answers.",

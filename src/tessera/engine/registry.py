@@ -7,13 +7,19 @@ from tessera.engine.llamacpp.row import LLAMACPP
 from tessera.engine.openvino.row import OPENVINO
 from tessera.engine.row import EngineRow
 from tessera.engine.scripted.row import SCRIPTED
+from tessera.engine.vllm.row import VLLM
 from tessera.errors import StartupError
 from tessera.models.cache import Cache
 from tessera.models.choice import choose_engine
 from tessera.models.progress import Progress
 from tessera.settings import Settings
 
-ENGINES: dict[str, EngineRow] = {"openvino": OPENVINO, "llamacpp": LLAMACPP, "scripted": SCRIPTED}
+ENGINES: dict[str, EngineRow] = {
+    "openvino": OPENVINO,
+    "llamacpp": LLAMACPP,
+    "vllm": VLLM,
+    "scripted": SCRIPTED,
+}
 
 
 AUTO = "auto"

@@ -15,7 +15,14 @@ from tessera.core.chat import ChatRequest
 from tessera.core.generation import Grammar
 from tessera.errors import GrammarFailed, InvalidSchema
 from tessera.grammars.base import FinishedPart
-from tessera.grammars.question import NESTED_TOO_DEEPLY, TOO_MUCH, GrammarAnswer, GrammarSetup, question
+from tessera.grammars.question import (
+    NESTED_TOO_DEEPLY,
+    TOO_MUCH,
+    GrammarAnswer,
+    GrammarLimits,
+    GrammarSetup,
+    question,
+)
 from tessera.parsing.syntax import Syntax
 from tessera.processes.pool import ProcessPool, TooMuch
 from tessera.schemas.bounds import SchemaProblem
@@ -37,12 +44,15 @@ class GrammarCheck:
         vocabulary_size: int,
         syntax: Syntax,
         *,
+        limits: GrammarLimits = GrammarLimits(),  # noqa: B008 - frozen
         deadline_s: float = 30.0,
         wait_s: float = 5.0,
         n_processes: int = 2,
     ) -> None:
-        """`n_processes` build grammars, and two validate replies. `ProcessPool` explains the deadlines."""
-        setup = msgspec.json.encode(GrammarSetup(vocabulary_size, dict(control_tokens), syntax))
+        """`limits` are those of the model's engine. `n_processes` build grammars, and two validate replies.
+        `ProcessPool` explains the deadlines.
+        """
+        setup = msgspec.json.encode(GrammarSetup(vocabulary_size, dict(control_tokens), syntax, limits))
         self._grammars = ProcessPool(
             "tessera.grammars.process",
             setup,

@@ -8,12 +8,19 @@ from collections.abc import Collection
 
 from llguidance import LLParserLimits, LLTokenizer, TokenizerWrapper
 
+from tessera.grammars.question import GrammarLimits
 from tessera.text.tokenizer import Tokenizer
 
-LIMITS = LLParserLimits(max_items_in_row=10_000, step_lexer_fuel=500_000, verbose_errors=False)
-"""The most that a grammar may cost, the same where it is tried and where it is followed. A thousand optional
-properties are within it. Errors do not quote the grammar.
-"""
+
+def parser_limits(limits: GrammarLimits) -> LLParserLimits:
+    """The limits as llguidance takes them. Errors do not quote the grammar."""
+    return LLParserLimits(
+        max_items_in_row=limits.items_in_row, step_lexer_fuel=limits.lexer_fuel, verbose_errors=False
+    )
+
+
+LIMITS = parser_limits(GrammarLimits())
+"""The limits of our own engines, the same where a grammar is tried and where it is followed."""
 
 
 def llg_tokenizer(

@@ -121,7 +121,7 @@ def _answer(setup: GrammarSetup, asked: GrammarQuestion, trial: Trial) -> Gramma
 
 def _prepare(payload: bytes) -> answering.Answerer:
     setup = msgspec.json.decode(payload, type=GrammarSetup)
-    trial = Trial(setup.vocabulary_size, setup.control_tokens)
+    trial = Trial(setup.vocabulary_size, setup.control_tokens, setup.limits)
     questions = msgspec.json.Decoder(GrammarQuestion)
     return lambda asked: msgspec.json.encode(_answer(setup, questions.decode(asked), trial))
 

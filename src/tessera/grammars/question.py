@@ -1,5 +1,6 @@
 """The question for a grammar, the set-up that all questions share, and the answer of the process."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -21,12 +22,23 @@ TOO_MUCH = "it takes too much time or memory to compile"
 NESTED_TOO_DEEPLY = SchemaProblem("", "it is nested too deeply")
 
 
+@dataclass(frozen=True, slots=True)
+class GrammarLimits:
+    """The most that a grammar may cost an engine for one token, in llguidance's units: items of the parser,
+    and steps of the lexer. A thousand optional properties are within the default.
+    """
+
+    items_in_row: int = 10_000
+    lexer_fuel: int = 500_000
+
+
 class GrammarSetup(msgspec.Struct):
     """What all grammars of one model have in common."""
 
     vocabulary_size: int
     control_tokens: dict[str, int]
     syntax: Syntax
+    limits: GrammarLimits = GrammarLimits()
 
 
 class GrammarQuestion(msgspec.Struct):

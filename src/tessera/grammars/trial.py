@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from llguidance import LLMatcher
 
 from tessera.grammars.bytewise import WordTokenizer
-from tessera.grammars.llg import LIMITS, llg_tokenizer
+from tessera.grammars.llg import llg_tokenizer, parser_limits
+from tessera.grammars.question import GrammarLimits
 
 _LETTERS = "etaoinshrdlucmfwypvbgkjqxz"
 _DIGITS = "0123456789"
@@ -26,7 +27,14 @@ _WALKS = 3
 class Trial:
     """Tries grammars that name the control tokens of one vocabulary."""
 
-    def __init__(self, vocabulary_size: int, control_tokens: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        vocabulary_size: int,
+        control_tokens: Mapping[str, int],
+        limits: GrammarLimits = GrammarLimits(),  # noqa: B008 - frozen
+    ) -> None:
+        """`limits` are those of the engine that will follow the grammars."""
+        self._limits = parser_limits(limits)
         tokenizer = WordTokenizer(vocabulary_size, control_tokens, _words())
         self._tokenizer = llg_tokenizer(tokenizer, [min(control_tokens.values() or [0])])
         self._control_ids = sorted(control_tokens.values())
@@ -38,7 +46,7 @@ class Trial:
         after the grammar compiled.
         """
         grammar = LLMatcher.grammar_from_lark(lark)
-        matcher = LLMatcher(self._tokenizer, grammar, log_level=0, limits=LIMITS)
+        matcher = LLMatcher(self._tokenizer, grammar, log_level=0, limits=self._limits)
         for seed in range(_WALKS):
             if matcher.is_error() or not matcher.reset():
                 return _first_line(matcher.get_error())

@@ -63,8 +63,12 @@ def read_folder(path: Path, model_id: str, form: WeightsForm) -> ModelSource:
     """Describes the folder; raises `ModelError` naming the file that is missing or wrong."""
     optional = (TOKENIZER,) if form.has_tokenizer else ()
     missing = [
-        name for name in form.files + _REQUIRED if name not in optional and not (path / name).is_file()
+        name
+        for name in dict.fromkeys(form.files + _REQUIRED)
+        if name not in optional and not (path / name).is_file()
     ]
+    if form.weights is not None and not any(path.glob(form.weights)):
+        missing.append(form.weights)
     if missing:
         raise ModelError(
             f"{path} is not a model in {form.name} form: it has no {', '.join(missing)}. {form.export}"

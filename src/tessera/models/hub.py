@@ -142,8 +142,10 @@ def choose_files(hub_id: HubId, names: Collection[str], form: WeightsForm) -> li
     """Which of a repository's files to fetch: weights of that form, or the one GGUF file that is meant, with
     all its parts in order if it is split.
     """
-    if hub_id.gguf is None and set(form.files).issubset(names):
-        return [name for name in form.files + SERVED_FILES if name in names]
+    top = [name for name in names if "/" not in name]
+    if hub_id.gguf is None and form.has_weights(top):
+        chosen = dict.fromkeys((*form.files, *SERVED_FILES, *form.names_in(top)))
+        return [name for name in chosen if name in names]
     wanted = (hub_id.gguf or "").lower()
     models = models_among(names)
     found = {first: parts for first, parts in models.items() if wanted in first.lower()}

@@ -1,7 +1,8 @@
 """What the service knows of a model that it serves, and the forms in which engines read weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import msgspec
@@ -67,7 +68,8 @@ class WeightsForm:
 
     `convert` puts the `files` into a folder, out of a GGUF file; it raises `ModelError`. In the cache, the
     entries of one model in several forms differ by `entry_suffix`. An engine whose form `has_tokenizer` can
-    do without a tokenizer.json.
+    do without a tokenizer.json. `weights` is a pattern of names, of which a folder has at least one; all of
+    them are fetched from a repository, together with what matches one of `beside`.
     """
 
     name: str
@@ -76,3 +78,15 @@ class WeightsForm:
     convert: Callable[[Path, Path], None]
     entry_suffix: str = ""
     has_tokenizer: bool = False
+    weights: str | None = None
+    beside: tuple[str, ...] = ()
+
+    def names_in(self, names: Iterable[str]) -> list[str]:
+        """The weights among these names of files, and what goes with them, sorted."""
+        patterns = [*([self.weights] if self.weights else []), *self.beside]
+        return sorted(name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns))
+
+    def has_weights(self, names: Collection[str]) -> bool:
+        """Whether these names of files include all that a folder of this form must have of weights."""
+        found = self.weights is None or any(fnmatchcase(name, self.weights) for name in names)
+        return found and set(self.files).issubset(names)

@@ -32,6 +32,11 @@ def chosen(*names: str) -> dict[str, str]:
     return _safe({name: os.environ[name] for name in (*names, _PATH) if name in os.environ})
 
 
+def beginning(*prefixes: str) -> dict[str, str]:
+    """Our variables whose names begin with one of these."""
+    return {name: value for name, value in os.environ.items() if name.startswith(prefixes)}
+
+
 def without_secrets(*prefixes: str) -> dict[str, str]:
     """Our environment without the settings, some of which are keys, and without variables that begin with one
     of `prefixes`.
@@ -78,10 +83,11 @@ async def send(child: Process, payload: bytes) -> None:
 
 
 async def kill(child: Process) -> int:
-    """Ends a child and the children it has forked; returns its exit code, negative for a signal."""
-    if child.returncode is None:
-        with suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
+    """Ends a child and the processes that it has started, even if the child has ended already; returns its
+    exit code, negative for a signal.
+    """
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
     code = await child.wait()
     if child.stdin is not None:
         child.stdin.close()

@@ -19,9 +19,11 @@ from tessera.formats.conversation import TemplateSource
 from tessera.formats.registry import FORMATS
 from tessera.formats.remote import RemoteTemplate, find_format
 from tessera.grammars.checker import GrammarCheck
+from tessera.grammars.question import GrammarLimits
 from tessera.models.cache import Cache, default_root
 from tessera.models.progress import Progress
 from tessera.models.source import ModelSource
+from tessera.processes import children
 from tessera.settings import Settings, model_settings
 from tessera.text.tokenizer import Tokenizer
 
@@ -71,12 +73,13 @@ class Blueprint:
                     settings.log_level,
                     settings.log_format,
                 )
+                python = settings.engine_python or hosted.python()
                 return EngineProcess(
                     start,
-                    environment=hosted.environment,
+                    environment=children.beginning(*hosted.inherits) | {**hosted.environment},
                     hang_s=settings.engine_hang_s,
                     gives_up=gives_up,
-                    command=worker_command(settings.engine_python and str(settings.engine_python)),
+                    command=worker_command(python and str(python)),
                 )
             case InProcess():
                 return None
@@ -98,6 +101,7 @@ class Blueprint:
 
     def model_of(self, engine: Engine) -> Model:
         """The model with this engine."""
+        runs = self.row.runs
         return Model(
             engine.info.model_id,
             engine,
@@ -106,7 +110,10 @@ class Blueprint:
             self.format.sampling,
             self.source.created_s,
             grammars=GrammarCheck(
-                self.tokenizer.control_tokens, self.tokenizer.vocabulary_size, self.format.syntax
+                self.tokenizer.control_tokens,
+                self.tokenizer.vocabulary_size,
+                self.format.syntax,
+                limits=runs.grammar_limits if isinstance(runs, Hosted) else GrammarLimits(),
             ),
             renderer=RemoteTemplate(self.template) if self.template else None,
             default_output_tokens=self.settings.default_output_tokens or self.source.default_output_tokens,

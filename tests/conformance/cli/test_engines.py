@@ -1,11 +1,13 @@
 """The library of llama.cpp: found, checked, linked; and the tokenizer that it has."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.gguf_vocabulary import CONTROL, DATA, LlamaVocabulary, byte_level, write
+from tests.hosted import vllm_python
 
 from tessera.engine.llamacpp.library import locate
 from tessera.engine.llamacpp.vocabulary import open_tokenizer
@@ -83,3 +85,41 @@ def test_a_tokenizer_that_only_the_library_knows_serves(library: Path, tmp_path:
         assert b"".join(map(tokenizer.token_bytes, ids)) == case["text"].encode()
         if {*tokenizer.control_tokens.values()}.isdisjoint(own.encode(case["text"])):
             assert ids == own.encode(case["text"])
+
+
+def test_engines_show_what_they_can_do_and_what_they_lack(tessera: Tessera, tmp_path: Path) -> None:
+    code, listed, _ = tessera("engines", "list", XDG_DATA_HOME=str(tmp_path / "data"))
+    assert code == 0
+    lines = listed.splitlines()
+    assert "vllm\tmissing\tGet vLLM with: tessera engines install vllm." in lines
+    assert lines[lines.index("openvino\tready\tcpu") + 1] == "\tcan do grammar, logprobs, n, thinking_budget"
+
+
+@pytest.mark.parametrize("flag", ["--metal", "--vulkan"])
+def test_vllm_is_installed_for_nvidia_or_the_processor_only(tessera: Tessera, flag: str) -> None:
+    code, _, said = tessera("engines", "install", "vllm", flag)
+    assert code == 2
+    assert "NVIDIA's GPUs or, with --cpu, for the processor" in said
+
+
+def test_vllm_needs_a_model_and_an_environment(tessera: Tessera, tmp_path: Path) -> None:
+    data = {"XDG_DATA_HOME": str(tmp_path / "data"), "TESSERA_PORT": "0"}
+    code, _, said = tessera("serve", "--engine", "vllm", **data)
+    assert code == 2
+    assert "The engine vllm needs --model" in said
+    code, _, said = tessera("serve", "--engine", "vllm", "--model", str(tmp_path), **data)
+    assert code == 2
+    assert "Make it with: tessera engines install vllm" in said
+
+
+def test_an_interpreter_without_vllm_is_found_out(tessera: Tessera) -> None:
+    code, listed, _ = tessera("engines", "list", "--engine-python", sys.executable)
+    assert code == 0
+    assert "This environment has no vLLM" in listed
+
+
+@pytest.mark.vllm
+def test_an_environment_with_vllm_is_shown(tessera: Tessera) -> None:
+    code, listed, _ = tessera("engines", "list", "--engine-python", str(vllm_python()))
+    assert code == 0
+    assert "vllm\tready\tvllm" in listed

@@ -6,6 +6,7 @@ Some prompts misbehave on purpose; see the constants.
 import hashlib
 import os
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -65,6 +66,9 @@ class FakeCore:
 
     def step(self) -> list[tuple[int, TokenChunk | TesseraError]]:
         time.sleep(STEP_S)
+        return self._steps()
+
+    def _steps(self) -> list[tuple[int, TokenChunk | TesseraError]]:
         out: list[tuple[int, TokenChunk | TesseraError]] = []
         for request, running in tuple(self._running.items()):
             match running.prompt.token_ids[0], running.n_tokens:
@@ -76,22 +80,22 @@ class FakeCore:
                     time.sleep(3600)
                 case (token, 2) if token == FAILS:
                     out.append((request, GenerationFailed("It could not go on.")))
-                    self.abort(request)
+                    self._running.pop(request)
                     continue
                 case (token, 2) if token == TOO_SLOW:
                     out.append((request, GrammarTooSlow("It is too slow.")))
-                    self.abort(request)
+                    self._running.pop(request)
                     continue
                 case (token, _) if token == TELLS_ENVIRONMENT:
                     out.append((request, GenerationFailed(" ".join(sorted(os.environ)))))
-                    self.abort(request)
+                    self._running.pop(request)
                     continue
                 case _:
                     pass
             out += [(request, self._next(running, sequence)) for sequence in sorted(running.left)]
             running.n_tokens += 1
             if not running.left:
-                self.abort(request)
+                self._running.pop(request)
         return out
 
     def _next(self, running: Running, sequence: int) -> TokenChunk:
@@ -110,6 +114,48 @@ class FakeCore:
         k = sampling.top_logprobs
         logprobs = () if k is None else (TokenLogprob(token, -0.5, ((token, -0.5),)[:k]),)
         return TokenChunk(sequence, (token,), finish, logprobs=logprobs)
+
+
+class ElsewhereCore(FakeCore):
+    """The same, but its steps are made by a thread, whether anybody waits for them or not."""
+
+    def __init__(self, served: EngineInfo, options: Mapping[str, Any]) -> None:
+        super().__init__(served, options)
+        self._readable, self._writable = os.pipe()
+        self._lock = threading.Lock()
+        self._made: list[tuple[int, TokenChunk | TesseraError]] = []
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def fileno(self) -> int:
+        return self._readable
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._made)
+
+    def submit(self, request: int, prompt: Prompt, sampling: Sampling) -> None:
+        with self._lock:
+            super().submit(request, prompt, sampling)
+
+    def abort(self, request: int) -> None:
+        with self._lock:
+            self._running.pop(request, None)
+
+    def step(self) -> list[tuple[int, TokenChunk | TesseraError]]:
+        with self._lock:
+            os.read(self._readable, 1)
+            made, self._made = self._made, []
+        return made
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(STEP_S)
+            with self._lock:
+                if not self._running:
+                    continue
+                if not self._made:
+                    os.write(self._writable, b"\0")
+                self._made += self._steps()
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from tessera.errors import (
     GrammarFailed,
     GrammarTooSlow,
     TesseraError,
+    UnsupportedParameter,
 )
 
 Reason: TypeAlias = Literal["engine_starting", "engine_dead", "engine_closed"]
@@ -32,7 +33,8 @@ MOST_DEATHS = 2
 
 # Failures that the same request would meet again; all others are `GenerationFailed`.
 _FINAL: dict[str | None, type[TesseraError]] = {
-    kind.default_code: kind for kind in (ContextLengthExceeded, GrammarFailed, GrammarTooSlow)
+    kind.default_code: kind
+    for kind in (ContextLengthExceeded, GrammarFailed, GrammarTooSlow, UnsupportedParameter)
 }
 
 RECONNECT_S = 0.1

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from tessera.core.generation import EngineInfo, Prompt, Sampling, TokenChunk
 from tessera.engine.host.frames import Gauges, Start
@@ -38,6 +38,19 @@ class Core(Protocol):
 
     def gauges(self) -> Gauges:
         """How full the engine is."""
+        ...
+
+
+@runtime_checkable
+class SteppedElsewhere(Protocol):
+    """What a `Core` has beside its own methods if another process or thread makes its steps.
+
+    Its `busy` says whether `step` has results to return. It is read after every message and at every ping of
+    the process's owner, so it can also notice that steps fail to come.
+    """
+
+    def fileno(self) -> int:
+        """A descriptor that can be read while there are results."""
         ...
 
 

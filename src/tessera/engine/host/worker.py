@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 from tessera.core.generation import TokenChunk
 from tessera.engine.host.connection import ClientConnection
-from tessera.engine.host.core import Core, make_core
+from tessera.engine.host.core import Core, SteppedElsewhere, make_core
 from tessera.engine.host.frames import START, Abort, Failed, Gauges, Hello, Ping, Start, Step, Submit, pack
 from tessera.engine.host.journal import GenerationRecord, Journal
 from tessera.errors import GenerationFailed, TesseraError
@@ -61,6 +61,8 @@ class Worker:
         self._listener.setblocking(False)
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
         self._selector.register(self._lifeline, selectors.EVENT_READ, self._feel_lifeline)
+        if isinstance(self._core, SteppedElsewhere):  # `busy` then says that there are results
+            self._selector.register(self._core, selectors.EVENT_READ, self._note_results)
         while not self._orphaned:
             for key, events in self._selector.select(0 if self._core.busy else None):
                 key.data(events)
@@ -68,6 +70,9 @@ class Worker:
                 self._journal.n_steps += 1
                 self._sort(self._core.step())
             self._publish()
+
+    def _note_results(self, _: int) -> None:
+        """The core's descriptor only wakes the worker."""
 
     def _feel_lifeline(self, _: int) -> None:
         self._orphaned = not os.read(self._lifeline, 1)

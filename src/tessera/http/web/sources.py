@@ -29,6 +29,7 @@ ORDER = (
     "api/usage",
     "api/admin",
     "models",
+    "gpu",
     "settings",
     "pages",
     "operations",

@@ -1,0 +1,65 @@
+"""What servers return for requests with tools and schemas, by the rules of the live tests.
+
+| verdict | meaning |
+|---|---|
+| valid | every call and answer fits its schema, and is of the kind that was asked for |
+| cut | the token limit ended it; what was whole by then is valid |
+| invalid | a call or an answer breaks its schema, or is not of the kind that was asked for |
+| refused | the server answered with an error of the client's |
+| lost | no whole reply: the server failed, or no reply came in time |
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+
+import openai
+from benchmarks.servers import Target
+from tests.live.test_guarantee import Asked, ask, ask_for_calls, ask_for_json, check
+
+_VERDICTS = ("valid", "cut", "invalid", "refused", "lost")
+_AT_ONCE = 8
+_REPLY_S = 300
+
+
+async def judge(targets: Mapping[str, Target], n_cases: int) -> None:
+    """Prints a table: a row for each server."""
+    cases = [ask_for_calls(seed) if seed % 2 else ask_for_json(10_000 + seed) for seed in range(n_cases)]
+    print("| server | " + " | ".join(_VERDICTS) + " |")
+    for name, target in targets.items():
+        found = await _verdicts(target, cases)
+        print(f"| {name} | " + " | ".join(str(found[verdict]) for verdict in _VERDICTS) + " |", flush=True)
+
+
+async def _verdicts(target: Target, cases: list[Asked]) -> Counter[str]:
+    gate = asyncio.Semaphore(_AT_ONCE)
+    found: Counter[str] = Counter()
+    async with openai.AsyncOpenAI(
+        api_key=target.api_key or "none", base_url=f"{target.url}/v1", max_retries=0, timeout=_REPLY_S
+    ) as client:
+        model = (await client.models.list()).data[0].id
+
+        async def one(asked: Asked) -> None:
+            async with gate:
+                found[await _verdict(client, model, asked)] += 1
+
+        await asyncio.gather(*map(one, cases))
+    return found
+
+
+async def _verdict(client: openai.AsyncOpenAI, model: str, asked: Asked) -> str:
+    asked.body["model"] = model
+    try:
+        choices, _ = await ask(client, asked)
+    except openai.APIStatusError as error:
+        return "refused" if error.status_code < 500 else "lost"
+    except openai.APIError:
+        return "lost"
+    except (AssertionError, IndexError):  # a stream that contradicts itself
+        return "invalid"
+    try:
+        for said in choices:
+            check(asked, said)
+    except Exception:  # whatever a judge stumbles over is no valid reply
+        return "invalid"
+    return "cut" if any(said.finish == "length" for said in choices) else "valid"

