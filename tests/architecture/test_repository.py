@@ -54,4 +54,4 @@ def test_ci_runs_what_the_readme_says() -> None:
 
 
 def test_the_makefile_stays_short() -> None:
-    assert len((ROOT / "Makefile").read_text().splitlines()) <= 75
+    assert len((ROOT / "Makefile").read_text().splitlines()) <= 80

@@ -180,13 +180,12 @@ def _largest(scores: NDArray[np.float32], n: int) -> _Ids:
     Only columns whose maximum reaches it are looked at again.
     """
     if 4 * n <= _COLUMNS and scores.size >= 4 * _COLUMNS:
-        n_rest = scores.size % _COLUMNS
-        table = scores[: scores.size - n_rest].reshape(-1, _COLUMNS)
+        table = scores[: scores.size // _COLUMNS * _COLUMNS].reshape(-1, _COLUMNS)
         columns = table.max(axis=0)
         bound = np.float32(max(_LOWEST, float(np.partition(columns, -n)[-n])))
         reaching = np.flatnonzero(columns >= bound)
         rows, places = np.nonzero(table[:, reaching] >= bound)
-        rest = np.flatnonzero(scores[scores.size - n_rest :] >= bound) + table.size
+        rest = np.flatnonzero(scores[table.size :] >= bound) + table.size
         ids = np.concatenate([rows * _COLUMNS + reaching[places], rest])
     else:
         ids = np.flatnonzero(scores >= np.float32(_LOWEST))
@@ -223,8 +222,8 @@ def _edge(weights: _Floats, wanted: float) -> tuple[float, int]:
         n_above = int(np.count_nonzero(bins > bin))
         weights = weights[bins == bin]
     descending = np.sort(weights)[::-1]
-    n = int(np.searchsorted(np.cumsum(descending, dtype=np.float64), wanted - above)) + 1
-    n = min(n, descending.size)
+    n = int(np.searchsorted(np.cumsum(descending, dtype=np.float64), wanted - above))
+    n = min(n + 1, descending.size)
     return float(descending[n - 1]), n_above + n
 
 
@@ -247,6 +246,5 @@ def _draw(weights: _Floats, uniform: float) -> int:
     within = weights[block * _BLOCK : (block + 1) * _BLOCK]
     before = float(totals[block - 1]) if block else 0.0
     index = int(np.searchsorted(np.cumsum(within, dtype=np.float64), target - before, side="right"))
-    if index == within.size:  # by rounding: the last token with any weight
-        index = int(np.flatnonzero(within)[-1])
-    return block * _BLOCK + index
+    # By rounding, it may lie behind the last token with any weight.
+    return block * _BLOCK + min(index, int(np.flatnonzero(within)[-1]))
