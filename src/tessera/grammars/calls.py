@@ -4,6 +4,8 @@ As JSON (Hermes): {"name": "NAME", "arguments": {…}}, on a line of its own.
 
 As XML (Qwen): <function=NAME>, then parameter by parameter `<parameter=KEY>\nVALUE\n</parameter>`, then
 </function>, each on a line of its own (`xml_calls`). Values are raw text (`parameter_values`).
+
+As JSON between other texts: `framed_calls`.
 """
 
 import json
@@ -28,8 +30,8 @@ def call_body(
             return _json_call(rules, tool, document)
         case "xml":
             return XmlCall(rules, tool, document, param=param, spelled_close=spelled_close).rule()
-        case "none":
-            raise ValueError("this syntax has no calls")
+        case "none" | "framed":
+            raise ValueError(f"a syntax with the style {style} has no tags around each call")
         case _:
             assert_never(style)
 
@@ -42,10 +44,15 @@ def opening_without_tag(style: CallStyle, names: Iterable[str]) -> list[str]:
     return [rf"<function=(?:{functions})>\s*(?:<parameter=|</function>)"]
 
 
-def _json_call(rules: Rules, tool: Tool, document: Document) -> str:
+def call_arguments(document: Document) -> str:
+    """The arguments of a call as JSON."""
     root = document.resolve(document.root)
     arguments: AnySchema = {"type": "object", "allOf": [root]}
     if isinstance(root, Mapping) and root.get("type") in (None, "object"):
         arguments = {**root, "type": "object"}
+    return json_value(document.standing_alone(arguments))
+
+
+def _json_call(rules: Rules, tool: Tool, document: Document) -> str:
     before = literal(f'{{"name": {json.dumps(tool.name)}, "arguments": ')
-    return rules.add("call", f'{before} {json_value(document.standing_alone(arguments))} "}}\\n"')
+    return rules.add("call", f'{before} {call_arguments(document)} "}}\\n"')

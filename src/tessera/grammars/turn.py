@@ -3,7 +3,7 @@ r"""The whole assistant turn as one grammar, reasoning included, so that engines
     turn   = [ reasoning "\n\n" ] answer
     answer = text                                   without a schema, or calls not wanted
            | JSON                                   response_format
-           | [ text ] call { "\n" call }            tools
+           | [ text ] call { "\n" call }            tools; other families: framed_calls.py
     call   = <tool_call> "\n" … "\n" </tool_call>   what stands between: calls.py
 
 Text never contains a call. Control tokens cannot be matched by text; tags that are ordinary text are
@@ -21,7 +21,8 @@ from typing import assert_never
 from tessera.core.chat import AnyJsonObject, ChatRequest, FreeText, JsonSchema, Mode, Tool
 from tessera.core.generation import Grammar
 from tessera.errors import InvalidSchema
-from tessera.grammars.calls import call_body, opening_without_tag
+from tessera.grammars.calls import call_arguments, call_body, opening_without_tag
+from tessera.grammars.framed_calls import bare_opening, framed_calls
 from tessera.grammars.lark import Rules, json_value, literal, quoted, without
 from tessera.parsing.syntax import Syntax, Tags
 from tessera.schemas.check import check_schema
@@ -71,28 +72,32 @@ class _TurnGrammar:
         self._callable: Mapping[str, Tool] = request.callable_tools if syntax.call else {}
         self._openings = opening_without_tag(syntax.calls, self._callable)
         spelled = self._spelled(syntax.call.open) if syntax.call and request.tools else None
-        self._text = self.rules.add("TEXT", without(*self._openings, *([quoted(spelled)] if spelled else [])))
+        form = syntax.form
+        self._bare = form is not None and form.bare and request.calls_may_be_bare
+        begins_call = bare_opening(form, self._callable) if form and self._bare and self._callable else ""
+        anywhere = [*self._openings, *([quoted(spelled)] if spelled else [])]
+        self._text = self.rules.add("TEXT", without(*anywhere, at_start=begins_call))
 
     def reasoning(self) -> str:
         tags = self._syntax.reasoning
         if self._request.mode is not Mode.THINKING or tags is None:
             return ""
-        return f'{self._text_until(tags.close, self._text)} "\\n\\n" '
+        separator = literal(self._syntax.after_reasoning) if self._syntax.after_reasoning else ""
+        return f"{self._text_until(tags.close, self._text)} {separator} "
 
     def answer(self) -> str:
         plain = self._plain()
         tags = self._syntax.call
         if not self._callable or tags is None:
             return plain
-        body = self._body(tags)
-        call = self.rules.add("call", f"{self._tag(tags.open)} {body}")
-        more = "" if self._request.one_call else f' ("\\n" {call})*'
+        after = self._framed() if self._syntax.form else self._tagged(tags)
+        calls = after if self._bare else f"{self._tag(tags.open)} {after}"
         if self._request.tool_choice.mode == "required":
-            return call + more
-        if isinstance(self._request.answer_format, FreeText):
+            return calls
+        if isinstance(self._request.answer_format, FreeText) and not self._bare:
             before = self.rules.add("TEXT", without(*self._openings))
-            return f"({plain} | {self._text_until(tags.open, before)} {body}{more})"
-        return f"({plain} | {call}{more})"
+            return f"({plain} | {self._text_until(tags.open, before)} {after})"
+        return f"({plain} | {calls})"
 
     def _plain(self) -> str:
         match self._request.answer_format:
@@ -106,6 +111,21 @@ class _TurnGrammar:
                 return self.rules.add("json", json_value(document.standing_alone(document.root)))
             case _:
                 assert_never(self._request.answer_format)
+
+    def _framed(self) -> str:
+        """All calls without the opening tag, in the family's form."""
+        form = self._syntax.form
+        assert form is not None
+        calls = [(name, call_arguments(self._documents[name])) for name in self._callable]
+        return framed_calls(self.rules, form, self._tag, calls, one_call=self._request.one_call)
+
+    def _tagged(self, tags: Tags) -> str:
+        """All calls without the opening tag, each in tags of its own."""
+        body = self._body(tags)
+        if self._request.one_call:
+            return body
+        call = self.rules.add("call", f"{self._tag(tags.open)} {body}")
+        return f'{body} ("\\n" {call})*'
 
     def _body(self, tags: Tags) -> str:
         """A call without its opening tag."""

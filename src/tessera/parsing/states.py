@@ -113,7 +113,8 @@ class Turn:
 
     `reader` reads in the current state. `current` reads what comes next: the same reader, or one that holds a
     tag which may open something until that is decided. With `begins_with_call`, a `<` at the beginning of the
-    answer can only be that of a call. The turn is `in_call` until the arguments of a call are whole, and has
+    answer can only be that of a call. With `calls_may_be_bare`, a call may come without its tag, in families
+    that write calls so: not where JSON may come in its place. The turn is `in_call` until the arguments of a call are whole, and has
     an `unclosed_call` until its closing tag.
     """
 
@@ -138,6 +139,7 @@ class Turn:
         self.begins_with_call = bool(self.tools) and (
             self.answers_json or request.tool_choice.mode == "required"
         )
+        self.calls_may_be_bare = request.calls_may_be_bare
         self.answer = Answer(self._show, request.stop, calls=bool(self.tools))
         self.events: list[ChatEvent] = []
         self.queue: deque[TextPiece | FoundTag] = deque()

@@ -145,5 +145,5 @@ def _thinking_budget(request: ChatRequest, model: Model) -> ThinkingBudget | Non
     closing = (Plain("\n"), Tag(tags.close))
     # What closes the reasoning, up to the end of the tag, counts as reasoning too.
     n_tokens = max(n_tokens - len(encode(closing, model.tokenizer)), 0)
-    close_ids = encode((*closing, Plain("\n\n")), model.tokenizer)
+    close_ids = encode((*closing, Plain(model.format.syntax.after_reasoning)), model.tokenizer)
     return ThinkingBudget(n_tokens, close_ids, model.tokenizer.control_tokens.get(tags.close, tags.close))

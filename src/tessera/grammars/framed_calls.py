@@ -1,0 +1,43 @@
+"""The rules for calls that are JSON between fixed texts, as `syntax.CallForm` describes them."""
+
+import re
+from collections.abc import Callable, Iterable
+
+from tessera.grammars.lark import Rules, either, expression, literal, quoted
+from tessera.parsing.calls_framed import split_at
+from tessera.parsing.syntax import CallForm
+
+_JSON_TOKEN = re.compile(r'"[^"]*"?|[^"\s]')
+
+
+def framed_calls(
+    rules: Rules, form: CallForm, tag: Callable[[str], str], calls: Iterable[tuple[str, str]], *, one_call: bool
+) -> str:
+    """The rule for all calls of a reply, without the opening tag of the first one. `calls` has the names of
+    the functions, and what their arguments may be; `tag` spells a tag.
+    """
+
+    def spelled(text: str) -> str:
+        parts = split_at(text, form.tags)
+        return " ".join(tag(part) if part in form.tags else literal(part) for part in parts)
+
+    between = spelled(form.between)
+    if form.id:
+        between += f" {expression(form.id)} {spelled(form.after_id)}"
+    call = rules.add("call", either(f"{spelled(name)} {between} {arguments}" for name, arguments in calls))
+    first = either(map(spelled, (form.first, *form.other_first))) if form.first else ""
+    more = "" if one_call or form.next is None else f"({spelled(form.next)} {call})*"
+    return rules.add("calls", f"{first} {call} {more} {spelled(form.last)}")
+
+
+def bare_opening(form: CallForm, names: Iterable[str]) -> str:
+    """The expression for the beginning of a reply that is meant as a call without a tag, whatever its white
+    space; the names are those of callable functions.
+    """
+    beginnings = "|".join(map(_loosely, (form.first, *form.other_first)))
+    return rf'\s*(?:{beginnings})(?:{"|".join(map(quoted, names))})"'
+
+
+def _loosely(text: str) -> str:
+    """The expression for the beginning of a JSON text, in any white space."""
+    return r"\s*".join(map(quoted, _JSON_TOKEN.findall(text)))
