@@ -8,63 +8,142 @@ become plain text again.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple, assert_never
+from functools import partial
+from typing import NamedTuple
 
 import msgspec
 
-from tessera.core.chat import (
-    AssistantMessage,
-    ChatRequest,
-    Json,
-    Message,
-    Mode,
-    SystemMessage,
-    ToolMessage,
-    UserMessage,
-)
+from tessera.core.chat import AssistantMessage, ChatRequest, Json, Mode, SystemMessage, UserMessage
 from tessera.core.generation import SamplingDefaults
-from tessera.formats.arguments import as_mapping
 from tessera.formats.base import ChatFormat, Control, Plain, Segment
+from tessera.formats.template_families import TEMPLATE_FAMILIES, UNKNOWN, TemplateFamily
+from tessera.formats.template_messages import (
+    MessageObject,
+    as_object,
+    calls_as_text,
+    thinking_blocks,
+    with_tools,
+)
 from tessera.parsing.syntax import Syntax, Tags
 
 _FIRST_PLACEHOLDER = 0xF0000  # the private-use planes
 _LAST_PLACEHOLDER = 0x10FFFD
 
 
+_REASONING = (Tags("<think>", "</think>"), Tags("[THINK]", "[/THINK]"))
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How a template wants a conversation: the name of its family, arguments as an object or as text, the
+    content of a message that only calls, whether it prints the definitions of tools, and whether it takes a
+    system message.
+    """
+
+    family: str = UNKNOWN
+    text_arguments: bool = False
+    empty_text: str | None = None
+    prints_tools: bool = False
+    instructed: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class TemplateSource:
-    """A template, and its variables besides the conversation."""
+    """A template, its dialect, and its variables besides the conversation."""
 
     source: str
     control_tokens: tuple[str, ...]
     eos: str
     bos: str = ""
+    dialect: Dialect = Dialect()
+
+    @property
+    def family(self) -> TemplateFamily:
+        return TEMPLATE_FAMILIES[self.dialect.family]
+
+    @property
+    def reasoning(self) -> Tags | None:
+        """The tags of reasoning, if the template knows any."""
+        return next((tags for tags in _REASONING if tags.close in self.source), None)
+
+    @property
+    def modes(self) -> tuple[Mode, ...]:
+        return (Mode.DIRECT, Mode.THINKING) if self.reasoning else (Mode.DIRECT,)
 
     def format(
-        self,
-        sampling: Mapping[Mode, SamplingDefaults],
-        render: Callable[[ChatRequest], tuple[Segment, ...]],
+        self, defaults: SamplingDefaults, render: Callable[[ChatRequest], tuple[Segment, ...]]
     ) -> ChatFormat:
-        """A format with this template's syntax, which renders by `render`. It has no tools."""
-        reasoning = Tags("<think>", "</think>") if "</think>" in self.source else None
-        syntax = Syntax(ends=(self.eos,), reasoning=reasoning)
-        return ChatFormat("template", render, syntax=syntax, sampling=sampling)
+        """A format with this template's syntax, which renders by `render`."""
+        family = self.family
+        syntax = Syntax(
+            ends=(self.eos, *family.ends),
+            reasoning=self.reasoning,
+            call=family.call,
+            calls="framed" if family.form else "json",
+            form=family.form,
+            after_reasoning=family.after_reasoning,
+        )
+        sampling = dict.fromkeys(self.modes, defaults)
+        return ChatFormat(self.dialect.family, render, syntax=syntax, sampling=sampling, tools=True)
 
     def conversation(self, request: ChatRequest) -> "TemplateInput":
         """The input of the template for a request."""
         longest_first = sorted(self.control_tokens, key=len, reverse=True)
         markup = re.compile(f"({'|'.join(map(re.escape, longest_first)) or '(?!)'})")
         placeholders = Placeholders(markup)
+        mask = placeholders.mask
         variables: dict[str, Json] = {
-            "messages": [masked(as_object(message), placeholders.mask) for message in request.messages],
-            "tools": None,
+            "messages": self._messages(request, mask),
+            "tools": [masked(tool.definition, mask) for tool in request.tools]
+            if request.tools and self.dialect.prints_tools
+            else None,
             "add_generation_prompt": True,
             "enable_thinking": request.mode is Mode.THINKING,
+            "thinking": request.mode is Mode.THINKING,
             "preserve_thinking": request.preserve_thinking,
             "bos_token": self.bos,
             "eos_token": self.eos,
         }
-        return TemplateInput(variables, markup, placeholders)
+        return TemplateInput(variables, markup, placeholders, partial(self._completed, mode=request.mode))
+
+    def _messages(self, request: ChatRequest, mask: Callable[[str], str]) -> list[MessageObject]:
+        dialect, family = self.dialect, self.family
+        unknown = dialect.family == UNKNOWN
+        messages = [*family.rearranged(request.messages)]
+        last_user = max((i for i, each in enumerate(messages) if isinstance(each, UserMessage)), default=-1)
+        objects: list[MessageObject] = []
+        for i, message in enumerate(messages):
+            written = as_object(
+                message,
+                text_arguments=dialect.text_arguments or unknown,
+                empty_text=dialect.empty_text,
+            )
+            reasoning = message.reasoning if isinstance(message, AssistantMessage) else None
+            if reasoning and "'thinking'" in self.source and (i > last_user or request.preserve_thinking):
+                written = thinking_blocks(written, reasoning)
+            objects.append({key: masked(value, mask) for key, value in written.items()})
+        if unknown:
+            objects = calls_as_text(objects, family)
+        if request.tools and objects and not dialect.prints_tools:
+            objects = with_tools(objects, request.tools, family, mask, instructed=dialect.instructed)
+        return objects
+
+    def _completed(self, written: str, mode: Mode) -> str:
+        """The output of the template, which may have opened the reasoning itself or not, with what it takes
+        for the model to reason, or not to.
+        """
+        tags, separator = self.reasoning, self.family.after_reasoning
+        if tags is None:
+            return written
+        opened = written.rstrip().endswith(tags.open)
+        newline = "\n" if separator else ""
+        match mode:
+            case Mode.THINKING if not opened:
+                return f"{written}{tags.open}{newline}"
+            case Mode.DIRECT if opened:
+                return f"{written}{newline}{tags.close}{separator}"
+            case _:
+                return written
 
 
 class Rendering(msgspec.Struct):
@@ -75,15 +154,18 @@ class Rendering(msgspec.Struct):
 
 
 class TemplateInput(NamedTuple):
-    """The variables of a template, and what it takes to turn its output into segments."""
+    """The variables of a template, and what it takes to turn its output into segments. `completed` adds what
+    the mode demands.
+    """
 
     variables: dict[str, Json]
     markup: re.Pattern[str]
     placeholders: "Placeholders"
+    completed: Callable[[str], str]
 
     def segments(self, written: str) -> tuple[Segment, ...]:
         """The output of the template, cut at its control tokens."""
-        parts = self.markup.split(written)
+        parts = self.markup.split(self.completed(written))
         return tuple(
             Control(part) if i % 2 else Plain(self.placeholders.restore(part))
             for i, part in enumerate(parts)
@@ -132,27 +214,3 @@ def masked(value: Json, mask: Callable[[str], str]) -> Json:
             return value
         case _:
             return [masked(item, mask) for item in value]
-
-
-def as_object(message: Message) -> dict[str, Json]:
-    """The message as OpenAI's object, the form that templates expect."""
-    match message:
-        case SystemMessage():
-            return {"role": "system", "content": message.text}
-        case UserMessage():
-            return {"role": "user", "content": message.text}
-        case ToolMessage():
-            return {"role": "tool", "content": message.text, "tool_call_id": message.tool_call_id}
-        case AssistantMessage():
-            functions = (
-                (c.id, {"name": c.name, "arguments": as_mapping(c.arguments)}) for c in message.tool_calls
-            )
-            calls: list[Json] = [{"id": id, "type": "function", "function": each} for id, each in functions]
-            return {
-                "role": "assistant",
-                "content": None if calls and not message.text else message.text,
-                **({"tool_calls": calls} if calls else {}),
-                **({} if message.reasoning is None else {"reasoning_content": message.reasoning}),
-            }
-        case _:
-            assert_never(message)

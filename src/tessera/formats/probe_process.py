@@ -10,7 +10,6 @@ import msgspec
 from tessera.core.chat import (
     AssistantMessage,
     ChatRequest,
-    Mode,
     SystemMessage,
     ToolCall,
     ToolMessage,
@@ -20,6 +19,7 @@ from tessera.core.generation import SamplingDefaults
 from tessera.errors import RequestError, StartupError
 from tessera.formats.base import ChatFormat, Control, Plain
 from tessera.formats.conversation import TemplateSource
+from tessera.formats.dialects import find_dialect
 from tessera.formats.qwen3 import QWEN3_TOKENS
 from tessera.formats.registry import ProbeResult
 from tessera.formats.template import template_format
@@ -44,13 +44,14 @@ _CALL = ChatRequest(
 )
 
 
-def probe(own: ChatFormat, control_tokens: Collection[str]) -> ProbeResult:
-    """The known family that renders the same text as a model's own template."""
+def probe(template: TemplateSource) -> ProbeResult:
+    """The known family that renders the same text as a model's own template. Raises `StartupError`."""
+    own, control_tokens = template_format(template, SamplingDefaults()), template.control_tokens
     for candidate, probes in _candidates(own, control_tokens):
         known = candidate.known_format(SamplingDefaults())
         if known and all(_text(known, asked) == _text(own, asked) for asked in probes):
             return candidate
-    return ProbeResult()
+    return ProbeResult(dialect=find_dialect(template))
 
 
 def _candidates(
@@ -90,8 +91,7 @@ def _prepare(setup: bytes) -> answering.Answerer:
     def answer(asked: bytes) -> bytes:
         template = msgspec.json.decode(asked, type=TemplateSource)
         try:
-            own = template_format(template, {Mode.DIRECT: SamplingDefaults()})
-            return msgspec.json.encode(probe(own, template.control_tokens))
+            return msgspec.json.encode(probe(template))
         except StartupError as error:
             return msgspec.json.encode(ProbeResult(problem=error.message))
 

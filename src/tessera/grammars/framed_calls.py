@@ -21,13 +21,16 @@ def framed_calls(
         parts = split_at(text, form.tags)
         return " ".join(tag(part) if part in form.tags else literal(part) for part in parts)
 
-    between = spelled(form.between)
-    if form.id:
-        between += f" {expression(form.id)} {spelled(form.after_id)}"
-    call = rules.add("call", either(f"{spelled(name)} {between} {arguments}" for name, arguments in calls))
-    first = either(map(spelled, (form.first, *form.other_first))) if form.first else ""
-    more = "" if one_call or form.next is None else f"({spelled(form.next)} {call})*"
-    return rules.add("calls", f"{first} {call} {more} {spelled(form.last)}")
+    rest = {name: rules.add("arguments", arguments) for name, arguments in calls}
+    identifier = f"{expression(form.id)} {spelled(form.after_id)}" if form.id else ""
+
+    def call(*beginnings: str) -> str:
+        # As one text, the head of a bare call is one terminal, so that the lexer tells it from free text.
+        heads = ((spelled(each + name + form.between), name) for each in beginnings for name in rest)
+        return rules.add("call", either(f"{head} {identifier} {rest[name]}" for head, name in heads))
+
+    more = "" if one_call or form.next is None else f"{call(form.next)}*"
+    return rules.add("calls", f"{call(form.first, *form.other_first)} {more} {spelled(form.last)}")
 
 
 def bare_opening(form: CallForm, names: Iterable[str]) -> str:

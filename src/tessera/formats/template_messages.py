@@ -1,0 +1,108 @@
+"""The messages of a conversation as templates expect them: OpenAI's objects.
+
+A template that knows nothing of calls, or of tools, gets them as text.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import assert_never
+
+from tessera.core.chat import AssistantMessage, Json, Message, SystemMessage, Tool, ToolMessage, UserMessage
+from tessera.formats.arguments import as_mapping, respelled
+from tessera.formats.chatml import json_text
+from tessera.formats.template_families import TemplateFamily
+
+MessageObject = dict[str, Json]
+
+_RESULT = "<tool_response>\n{}\n</tool_response>"
+_TOOLS = (
+    "# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
+    "You are provided with function signatures within <tools></tools> XML tags:\n<tools>\n{}\n</tools>\n\n"
+    "To call a function, write its name and its arguments, a JSON object that fits its parameters, in exactly "
+    "this form:\n{}"
+)
+
+
+def as_object(message: Message, *, text_arguments: bool = False, empty_text: str | None = None) -> MessageObject:
+    """The message as OpenAI's object. The arguments of calls are an object or, with `text_arguments`, JSON
+    text. `empty_text` is the content of a message that only calls.
+    """
+    match message:
+        case SystemMessage():
+            return {"role": "system", "content": message.text}
+        case UserMessage():
+            return {"role": "user", "content": message.text}
+        case ToolMessage():
+            return {"role": "tool", "content": message.text, "tool_call_id": message.tool_call_id}
+        case AssistantMessage():
+            spelled = respelled if text_arguments else as_mapping
+            functions = (
+                (c.id, {"name": c.name, "arguments": spelled(c.arguments)}) for c in message.tool_calls
+            )
+            calls: list[Json] = [{"id": id, "type": "function", "function": each} for id, each in functions]
+            return {
+                "role": "assistant",
+                "content": empty_text if calls and not message.text else message.text,
+                **({"tool_calls": calls} if calls else {}),
+                **({} if message.reasoning is None else {"reasoning_content": message.reasoning}),
+            }
+        case _:
+            assert_never(message)
+
+
+def thinking_blocks(message: MessageObject, reasoning: str) -> MessageObject:
+    """The message with its reasoning as a block of the content, as Mistral's templates want it."""
+    text = message["content"]
+    blocks: list[Json] = [{"type": "thinking", "thinking": reasoning}]
+    return {**message, "content": [*blocks, *([{"type": "text", "text": text}] if text else [])]}
+
+
+def calls_as_text(messages: Iterable[MessageObject], family: TemplateFamily) -> list[MessageObject]:
+    """The messages with calls and their results as text; consecutive results, and what the user says after
+    them, are one turn. The arguments of the calls must be text.
+    """
+    written: list[MessageObject] = []
+    after_result = False
+    for message in messages:
+        content = message["content"] or ""
+        match message:
+            case {"role": "tool"}:
+                turn: MessageObject = {"role": "user", "content": _RESULT.format(content)}
+            case {"tool_calls": [*calls], **rest}:
+                texts = [*([content] if content else []), *(_call_text(call, family) for call in calls)]
+                turn = {**rest, "content": "\n".join(map(str, texts))}
+            case _:
+                turn = message
+        if after_result and turn["role"] == "user":
+            written[-1] = {**turn, "content": f"{written[-1]['content']}\n{turn['content']}"}
+        else:
+            written.append(turn)
+        after_result = message["role"] == "tool"
+    return written
+
+
+def _call_text(call: Json, family: TemplateFamily) -> str:
+    match call:
+        case {"function": {"name": str(name), "arguments": str(arguments)}}:
+            return family.call_text(name, arguments)
+        case _:
+            raise TypeError("the arguments of a call are not text")
+
+
+def with_tools(
+    messages: list[MessageObject],
+    tools: Iterable[Tool],
+    family: TemplateFamily,
+    mask: Callable[[str], str],
+    *,
+    instructed: bool,
+) -> list[MessageObject]:
+    """The messages with the definitions of the tools as text: in the system message or, if the template has
+    none, before the first message. `mask` defuses the client's text.
+    """
+    definitions = "\n".join(mask(json_text(tool.definition)) for tool in tools)
+    text = _TOOLS.format(definitions, family.example)
+    first, *others = messages
+    if instructed and first["role"] != "system":
+        return [{"role": "system", "content": text}, *messages]
+    parts = (first["content"], text) if instructed else (text, first["content"])
+    return [{**first, "content": "\n\n".join(str(part) for part in parts if part)}, *others]
