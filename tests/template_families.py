@@ -1,6 +1,7 @@
 """The families whose prompts their own templates write, with their templates and control tokens."""
 
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from tests.families import Family
@@ -17,7 +18,11 @@ _DEEPSEEK = (
     "<｜Assistant｜>",
     "<think>",
     "</think>",
-    *(f"<｜tool▁{part}▁{end}｜>" for part in ("calls", "call", "outputs", "output") for end in ("begin", "end")),
+    *(
+        f"<｜tool▁{part}▁{end}｜>"
+        for part in ("calls", "call", "outputs", "output")
+        for end in ("begin", "end")
+    ),
     "<｜tool▁sep｜>",
 )
 _MISTRAL = (
@@ -60,14 +65,11 @@ class Templated:
     def source(self) -> str:
         return (TEMPLATES / f"{self.file}.jinja").read_text().removesuffix("\n")
 
-    def format(self, source: str | None = None) -> ChatFormat:
+    @cache  # noqa: B019 - there are few of them
+    def format(self) -> ChatFormat:
         """The format that the service chooses for it."""
-        return choose_format(
-            self.source if source is None else source,
-            control_tokens=(*self.control, self.eos),
-            eos=self.eos,
-            bos=self.bos,
-        )
+        control = (*self.control, self.eos)
+        return choose_format(self.source, control_tokens=control, eos=self.eos, bos=self.bos)
 
 
 _DEEPSEEK_ENDS = "<｜end▁of▁sentence｜>", "<｜begin▁of▁sentence｜>"
@@ -95,7 +97,7 @@ def _families() -> list[Family]:
             made.syntax,
             call=family.call,
             form=family.form,
-            after_reasoning=family.after_reasoning,
+            after_close=(family.around_reasoning,) if family.around_reasoning else (),
             reasoning=_REASONING.get(family.call.open, Tags("<think>", "</think>")),
         )
         chat_format = replace(made, name=name, syntax=syntax)

@@ -35,15 +35,16 @@ _REASONING = (Tags("<think>", "</think>"), Tags("[THINK]", "[/THINK]"))
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How a template wants a conversation: the name of its family, arguments as an object or as text, the
-    content of a message that only calls, whether it prints the definitions of tools, and whether it takes a
-    system message.
+    """How a template wants a conversation: the name of its family, whether it writes calls and their results,
+    with arguments as an object or as text, the content of a message that only calls, whether it prints the
+    definitions of tools, and whether it takes a system message.
     """
 
     family: str = UNKNOWN
+    writes_calls: bool = True
     text_arguments: bool = False
     empty_text: str | None = None
-    prints_tools: bool = False
+    prints_tools: bool = True
     instructed: bool = True
 
 
@@ -81,7 +82,8 @@ class TemplateSource:
             call=family.call,
             calls="framed" if family.form else "json",
             form=family.form,
-            after_reasoning=family.after_reasoning,
+            before_close=family.around_reasoning[:1],
+            after_close=(family.around_reasoning,) if family.around_reasoning else (),
         )
         sampling = dict.fromkeys(self.modes, defaults)
         return ChatFormat(self.dialect.family, render, syntax=syntax, sampling=sampling, tools=True)
@@ -108,21 +110,20 @@ class TemplateSource:
 
     def _messages(self, request: ChatRequest, mask: Callable[[str], str]) -> list[MessageObject]:
         dialect, family = self.dialect, self.family
-        unknown = dialect.family == UNKNOWN
         messages = [*family.rearranged(request.messages)]
         last_user = max((i for i, each in enumerate(messages) if isinstance(each, UserMessage)), default=-1)
         objects: list[MessageObject] = []
         for i, message in enumerate(messages):
             written = as_object(
                 message,
-                text_arguments=dialect.text_arguments or unknown,
+                text_arguments=dialect.text_arguments or not dialect.writes_calls,
                 empty_text=dialect.empty_text,
             )
             reasoning = message.reasoning if isinstance(message, AssistantMessage) else None
             if reasoning and "'thinking'" in self.source and (i > last_user or request.preserve_thinking):
                 written = thinking_blocks(written, reasoning)
             objects.append({key: masked(value, mask) for key, value in written.items()})
-        if unknown:
+        if not dialect.writes_calls:
             objects = calls_as_text(objects, family)
         if request.tools and objects and not dialect.prints_tools:
             objects = with_tools(objects, request.tools, family, mask, instructed=dialect.instructed)
@@ -132,11 +133,11 @@ class TemplateSource:
         """The output of the template, which may have opened the reasoning itself or not, with what it takes
         for the model to reason, or not to.
         """
-        tags, separator = self.reasoning, self.family.after_reasoning
+        tags, separator = self.reasoning, self.family.around_reasoning
         if tags is None:
             return written
         opened = written.rstrip().endswith(tags.open)
-        newline = "\n" if separator else ""
+        newline = separator[:1]
         match mode:
             case Mode.THINKING if not opened:
                 return f"{written}{tags.open}{newline}"

@@ -48,10 +48,11 @@ def find_dialect(source: TemplateSource) -> Dialect:
         text = written(_CALL, dialect)
         if TEMPLATE_FAMILIES[dialect.family].call_text(_NAME, _ARGUMENTS) in text:
             return replace(dialect, prints_tools=_DESCRIPTION in text)
-    return Dialect(instructed=bool(written(_INSTRUCTED, Dialect())))
+    instructed = bool(written(_INSTRUCTED, Dialect()))
+    return Dialect(writes_calls=False, prints_tools=False, instructed=instructed)
 
 
 def _dialects() -> Iterator[Dialect]:
     known = (name for name in TEMPLATE_FAMILIES if name != UNKNOWN)
     for family, text_arguments, empty_text in product(known, (False, True), (None, "")):
-        yield Dialect(family, text_arguments=text_arguments, empty_text=empty_text, prints_tools=True)
+        yield Dialect(family, text_arguments=text_arguments, empty_text=empty_text)

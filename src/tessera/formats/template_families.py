@@ -8,7 +8,7 @@ import string
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from itertools import takewhile
+from itertools import count, takewhile
 from types import MappingProxyType
 
 from tessera.core.chat import AssistantMessage, Message, ToolMessage
@@ -22,14 +22,16 @@ _DIGITS = string.digits + string.ascii_letters
 class TemplateFamily:
     """How the models of a family write calls: in a `form`, or as Hermes models do.
 
-    `ends` are control tokens that end a turn, besides the one that the model's files name. `rearranged` makes
+    `ends` are control tokens that end a turn, besides the one that the model's files name. `around_reasoning`
+    stands between the reasoning and the answer, and its first character at both ends of the reasoning.
+    `rearranged` makes
     of a conversation one that the templates of the family take.
     """
 
     call: Tags
     form: CallForm | None = None
     ends: tuple[str, ...] = ()
-    after_reasoning: str = "\n\n"
+    around_reasoning: str = "\n\n"
     rearranged: Callable[[Sequence[Message]], Iterable[Message]] = tuple
 
     def call_text(self, name: str, arguments: str) -> str:
@@ -88,14 +90,13 @@ def _short(call_id: str) -> str:
 def numbered_ids(messages: Sequence[Message]) -> Iterator[Message]:
     """Identifiers of the form `functions.NAME:0`, counted from the first call of the conversation."""
     new: dict[str, str] = {}
+    numbers = count()
 
     def numbered(name: str, call_id: str) -> str:
         if name:
-            new[call_id] = f"functions.{name}:{n_calls[0]}"
-            n_calls[0] += 1
+            new[call_id] = f"functions.{name}:{next(numbers)}"
         return new.get(call_id, call_id)
 
-    n_calls = [0]
     for message in messages:
         yield _with_ids(message, numbered)
 
@@ -130,7 +131,7 @@ def _llama3() -> TemplateFamily:
 
 def _mistral_list(first: str) -> TemplateFamily:
     form = CallForm(first, '", "arguments": ', next='}, {"name": "', last="}]")
-    return TemplateFamily(Tags("[TOOL_CALLS]", ""), form, after_reasoning="", rearranged=short_ids)
+    return TemplateFamily(Tags("[TOOL_CALLS]", ""), form, around_reasoning="", rearranged=short_ids)
 
 
 def _mistral_named(**identifier: str) -> TemplateFamily:
@@ -141,10 +142,12 @@ def _mistral_named(**identifier: str) -> TemplateFamily:
         tags=("[TOOL_CALLS]", "[CALL_ID]", "[ARGS]"),
         **{"between": "[ARGS]", **identifier},
     )
-    return TemplateFamily(Tags("[TOOL_CALLS]", ""), form, after_reasoning="", rearranged=short_ids)
+    return TemplateFamily(Tags("[TOOL_CALLS]", ""), form, around_reasoning="", rearranged=short_ids)
 
 
-def _deepseek(before: str, between: str, after: str, *, separator: str, after_reasoning: str) -> TemplateFamily:
+def _deepseek(
+    before: str, between: str, after: str, *, separator: str, around_reasoning: str
+) -> TemplateFamily:
     begin, end, separation = "<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>", "<｜tool▁sep｜>"
     calls = Tags("<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>")
     form = CallForm(
@@ -154,7 +157,7 @@ def _deepseek(before: str, between: str, after: str, *, separator: str, after_re
         last=after + end + calls.close,
         tags=(begin, end, separation, calls.open, calls.close),
     )
-    return TemplateFamily(calls, form, after_reasoning=after_reasoning)
+    return TemplateFamily(calls, form, around_reasoning=around_reasoning)
 
 
 def _kimi() -> TemplateFamily:
@@ -169,7 +172,7 @@ def _kimi() -> TemplateFamily:
         id="[0-9]{1,4}",
         after_id=middle,
     )
-    return TemplateFamily(calls, form, ("<|im_end|>",), after_reasoning="", rearranged=numbered_ids)
+    return TemplateFamily(calls, form, ("<|im_end|>",), around_reasoning="", rearranged=numbered_ids)
 
 
 UNKNOWN = "template"
@@ -184,9 +187,9 @@ TEMPLATE_FAMILIES: Mapping[str, TemplateFamily] = MappingProxyType(
         "mistral-v11": _mistral_named(between="[CALL_ID]", id="[0-9A-Za-z]{9}", after_id="[ARGS]"),
         "mistral-v13": _mistral_named(),
         "deepseek-v3": _deepseek(
-            "function<｜tool▁sep｜>", "\n```json\n", "\n```", separator="\n", after_reasoning="\n\n"
+            "function<｜tool▁sep｜>", "\n```json\n", "\n```", separator="\n", around_reasoning="\n\n"
         ),
-        "deepseek-v3.1": _deepseek("", "<｜tool▁sep｜>", "", separator="", after_reasoning=""),
+        "deepseek-v3.1": _deepseek("", "<｜tool▁sep｜>", "", separator="", around_reasoning=""),
         "kimi-k2": _kimi(),
         "tagged-json": TemplateFamily(Tags("<tool_call>", "</tool_call>")),
         UNKNOWN: TemplateFamily(Tags("<tool_call>", "</tool_call>")),

@@ -22,7 +22,9 @@ _TOOLS = (
 )
 
 
-def as_object(message: Message, *, text_arguments: bool = False, empty_text: str | None = None) -> MessageObject:
+def as_object(
+    message: Message, *, text_arguments: bool = False, empty_text: str | None = None
+) -> MessageObject:
     """The message as OpenAI's object. The arguments of calls are an object or, with `text_arguments`, JSON
     text. `empty_text` is the content of a message that only calls.
     """

@@ -44,15 +44,15 @@ def opening_without_tag(style: CallStyle, names: Iterable[str]) -> list[str]:
     return [rf"<function=(?:{functions})>\s*(?:<parameter=|</function>)"]
 
 
-def call_arguments(document: Document) -> str:
-    """The arguments of a call as JSON."""
+def _json_call(rules: Rules, tool: Tool, document: Document) -> str:
+    before = literal(f'{{"name": {json.dumps(tool.name)}, "arguments": ')
+    return rules.add("call", f'{before} {arguments_object(document)} "}}\\n"')
+
+
+def arguments_object(document: Document) -> str:
+    """The arguments of a call as one JSON object."""
     root = document.resolve(document.root)
     arguments: AnySchema = {"type": "object", "allOf": [root]}
     if isinstance(root, Mapping) and root.get("type") in (None, "object"):
         arguments = {**root, "type": "object"}
     return json_value(document.standing_alone(arguments))
-
-
-def _json_call(rules: Rules, tool: Tool, document: Document) -> str:
-    before = literal(f'{{"name": {json.dumps(tool.name)}, "arguments": ')
-    return rules.add("call", f'{before} {call_arguments(document)} "}}\\n"')

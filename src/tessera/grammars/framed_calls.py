@@ -11,7 +11,12 @@ _JSON_TOKEN = re.compile(r'"[^"]*"?|[^"\s]')
 
 
 def framed_calls(
-    rules: Rules, form: CallForm, tag: Callable[[str], str], calls: Iterable[tuple[str, str]], *, one_call: bool
+    rules: Rules,
+    form: CallForm,
+    tag: Callable[[str], str],
+    calls: Iterable[tuple[str, str]],
+    *,
+    one_call: bool,
 ) -> str:
     """The rule for all calls of a reply, without the opening tag of the first one. `calls` has the names of
     the functions, and what their arguments may be; `tag` spells a tag.

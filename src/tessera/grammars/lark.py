@@ -47,6 +47,13 @@ def whole_match(pattern: str) -> str:
     return expression(pattern.removeprefix("^").removesuffix("$"))
 
 
+def markup(tag: str, control_tokens: Mapping[str, int]) -> str:
+    """A tag: a control token if there is one for it, else its text; "" for an empty tag."""
+    if tag in control_tokens:
+        return f"<[{control_tokens[tag]}]>"
+    return literal(tag) if tag else ""
+
+
 def without(*anywhere: str, at_start: str = "") -> str:
     """Any text in which none of the expressions matches, nor `at_start` at its start.
 

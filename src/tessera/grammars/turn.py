@@ -21,9 +21,9 @@ from typing import assert_never
 from tessera.core.chat import AnyJsonObject, ChatRequest, FreeText, JsonSchema, Mode, Tool
 from tessera.core.generation import Grammar
 from tessera.errors import InvalidSchema
-from tessera.grammars.calls import call_arguments, call_body, opening_without_tag
+from tessera.grammars.calls import arguments_object, call_body, opening_without_tag
 from tessera.grammars.framed_calls import bare_opening, framed_calls
-from tessera.grammars.lark import Rules, json_value, literal, quoted, without
+from tessera.grammars.lark import Rules, json_value, literal, markup, quoted, without
 from tessera.parsing.syntax import Syntax, Tags
 from tessera.schemas.check import check_schema
 from tessera.schemas.references import AnySchema, Document
@@ -82,8 +82,8 @@ class _TurnGrammar:
         tags = self._syntax.reasoning
         if self._request.mode is not Mode.THINKING or tags is None:
             return ""
-        separator = literal(self._syntax.after_reasoning) if self._syntax.after_reasoning else ""
-        return f"{self._text_until(tags.close, self._text)} {separator} "
+        after = " ".join(map(self._tag, self._syntax.after_close))
+        return f"{self._text_until(tags.close, self._text)} {after} "
 
     def answer(self) -> str:
         plain = self._plain()
@@ -116,7 +116,7 @@ class _TurnGrammar:
         """All calls without the opening tag, in the family's form."""
         form = self._syntax.form
         assert form is not None
-        calls = [(name, call_arguments(self._documents[name])) for name in self._callable]
+        calls = [(name, arguments_object(self._documents[name])) for name in self._callable]
         return framed_calls(self.rules, form, self._tag, calls, one_call=self._request.one_call)
 
     def _tagged(self, tags: Tags) -> str:
@@ -154,7 +154,7 @@ class _TurnGrammar:
         return None if tag in self._control else tag
 
     def _tag(self, tag: str) -> str:
-        return f"<[{self._control[tag]}]>" if tag in self._control else literal(tag)
+        return markup(tag, self._control)
 
 
 def _checked_parameters(request: ChatRequest, levels: Mapping[str, int], work: Work) -> dict[str, Document]:

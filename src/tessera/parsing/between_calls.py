@@ -27,11 +27,14 @@ class _Style:
 
 _STYLES: dict[CallStyle, _Style] = {
     "xml": _Style(
-        calls_xml.head,
+        lambda turn: calls_xml.head(turn.tools),
         lambda turn, then, _: calls_xml.XmlCallReader(turn, then),
-        (lambda _: calls_xml.FUNCTION, calls_xml.bare_head),
+        (lambda _: calls_xml.FUNCTION, lambda turn: calls_xml.bare_head(turn.tools)),
     ),
-    "json": _Style(calls_json.head, lambda turn, then, _: calls_json.JsonCallReader(turn, then)),
+    "json": _Style(
+        lambda turn: calls_json.head(turn.tools),
+        lambda turn, then, _: calls_json.JsonCallReader(turn, then),
+    ),
     "framed": _Style(
         calls_framed.head,
         calls_framed.FramedCallReader,

@@ -12,9 +12,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 
 from tessera.core.generation import EngineFinish
+from tessera.parsing.calls_json import JsonScanner
 from tessera.parsing.matcher import FoundTag, span
 from tessera.parsing.opening import OpeningReader
-from tessera.parsing.scanner import Scanner
 from tessera.parsing.states import PieceReader, State, Turn
 from tessera.parsing.syntax import CallForm
 from tessera.text.pieces import TextPiece
@@ -77,11 +77,11 @@ class FramedCallReader(PieceReader):
         self._turn = turn
         self._then = then
         self._begin = begin
-        self._scanner = Scanner()
+        self._scanner = JsonScanner()
         self._written = False
 
     def text(self, piece: TextPiece) -> None:
-        if not self._written and piece.text[0] != "{":
+        if not self._written and not piece.text.startswith("{"):
             self._end(whole=True)
             self._turn.push_back([piece])
             return

@@ -16,20 +16,73 @@ from tessera.core.generation import EngineFinish
 from tessera.parsing.answer import StrayText
 from tessera.parsing.matcher import FoundTag, span
 from tessera.parsing.opening import SPACE, CallHead, ended
-from tessera.parsing.scanner import Scanner
 from tessera.parsing.states import PieceReader, State, Turn
 from tessera.text.pieces import TextPiece
 
+_CLOSERS = {"{": "}", "[": "]"}
+_STRUCTURE = re.compile(r'["{}\[\],<]')
+_IN_STRING = re.compile(r'["\\]')
 _MEMBER = re.compile(r'["},<]')
 _ARGUMENTS = '"arguments"'
 _VALUE = re.compile(r"[^\s:]")
 
 
-def head(turn: Turn) -> CallHead:
+def head(names: Iterable[str]) -> CallHead:
     """What follows the call tag."""
-    quoted = ended(turn.tools, '"')
+    quoted = ended(names, '"')
     steps = (SPACE, ("{",), SPACE, ('"name"',), SPACE, (":",), SPACE, ('"',), quoted, SPACE, (",", "}"))
     return CallHead(steps, name=8)
+
+
+class JsonScanner:
+    """Finds the end of a JSON value."""
+
+    def __init__(self) -> None:
+        self.in_string = False
+        self.ended = False
+        self._escaped = False
+        self._open: list[str] = []
+
+    def scan(self, text: str, at: int) -> int:
+        """Reads on from `at`; returns where the value ends, or the end of the text."""
+        while at < len(text) and not self.ended:
+            at = self._string(text, at) if self.in_string else self._structure(text, at)
+        return at
+
+    def missing(self) -> str:
+        """The text that closes everything that is open."""
+        return '"' * self.in_string + "".join(reversed(self._open))
+
+    def _string(self, text: str, at: int) -> int:
+        if self._escaped:
+            self._escaped = False
+            return at + 1
+        if not (found := _IN_STRING.search(text, at)):
+            return len(text)
+        if found[0] == "\\":
+            self._escaped = True
+        else:
+            self.in_string = False
+            self.ended = not self._open
+        return found.end()
+
+    def _structure(self, text: str, at: int) -> int:
+        if not (found := _STRUCTURE.search(text, at)):
+            return len(text)
+        match found[0]:
+            case '"':
+                self.in_string = True
+            case "{" | "[" as bracket:
+                self._open.append(_CLOSERS[bracket])
+            case "}" | "]" if self._open:
+                self._open.pop()
+                self.ended = not self._open
+            case "," if self._open:
+                pass
+            case _:
+                self.ended = True
+                return found.start()
+        return found.end()
 
 
 class JsonCallReader(PieceReader):
@@ -42,7 +95,7 @@ class JsonCallReader(PieceReader):
         self._then = then
         self._strays = StrayText(turn.answer)
         self._read: Callable[[TextPiece, int], int] = self._member
-        self._scanner = Scanner()
+        self._scanner = JsonScanner()
         self._key: list[TextPiece] = []
         self._value: list[str] = []
         self._is_arguments = False
@@ -82,7 +135,7 @@ class JsonCallReader(PieceReader):
         self._strays.add(span(piece, at, until))
         match found and found[0]:
             case '"':
-                self._scanner = Scanner()
+                self._scanner = JsonScanner()
                 self._key = []
                 self._read = self._name
             case ",":
@@ -115,7 +168,7 @@ class JsonCallReader(PieceReader):
         if not self._is_arguments:
             self._strays.add(span(piece, at, until))
         if found:
-            self._scanner = Scanner()
+            self._scanner = JsonScanner()
             self._value = []
             self._read = self._add_value
             self._streams = self._is_arguments and found[0] == "{"

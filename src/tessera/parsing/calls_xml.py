@@ -12,7 +12,7 @@ without an end, and the value of a parameter that was given before. If the token
 is dropped; in a value, only half a tag that begins a line, since a newline always precedes it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from tessera.core.generation import EngineFinish
 from tessera.parsing.answer import StrayText
@@ -28,14 +28,14 @@ _PARAMETER = "<parameter="
 _PARAMETER_END = "</parameter>"
 
 
-def head(turn: Turn) -> CallHead:
+def head(names: Iterable[str]) -> CallHead:
     """What follows the call tag."""
-    return CallHead((SPACE, (FUNCTION,), ended(turn.tools, ">")), name=2)
+    return CallHead((SPACE, (FUNCTION,), ended(names, ">")), name=2)
 
 
-def bare_head(turn: Turn) -> CallHead:
+def bare_head(names: Iterable[str]) -> CallHead:
     """What follows `<function=` when the call tag is missing: enough to tell a call from an example."""
-    return CallHead((ended(turn.tools, ">"), SPACE, (_PARAMETER, _FUNCTION_END)), name=0)
+    return CallHead((ended(names, ">"), SPACE, (_PARAMETER, _FUNCTION_END)), name=0)
 
 
 class XmlCallReader(PieceReader):

@@ -45,12 +45,14 @@ class Syntax:
 
     `calls` is the form between the call tags: "json" is Hermes' `{"name": …, "arguments": {…}}`, "xml" is
     Qwen3.5's `<function=…><parameter=…>`, "framed" is that of `form`. `ends` are the control tokens that end
-    a turn. `after_reasoning` separates the closing tag from the answer.
+    a turn. `before_close` is the text before the tag that closes the reasoning; `after_close` are the tags and
+    texts after it.
     """
 
     ends: tuple[str, ...]
     reasoning: Tags | None = None
     call: Tags | None = None
     calls: CallStyle = "none"
+    before_close: str = "\n"
+    after_close: tuple[str, ...] = ("\n\n",)
     form: CallForm | None = None
-    after_reasoning: str = "\n\n"

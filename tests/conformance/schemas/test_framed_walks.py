@@ -59,7 +59,11 @@ def test_turns_that_the_length_cuts(family: Family, asked: dict[str, Any]) -> No
     for seed in range(4):
         ids = words.walk(grammar.lark, seed, steps=1_000) or ()
         whole = read(chat, syntax, words.tokenizer, ids, "stop")
-        for n in {*range(min(60, len(ids))), *range(0, len(ids), 11), *range(max(0, len(ids) - 20), len(ids))}:
+        for n in {
+            *range(min(60, len(ids))),
+            *range(0, len(ids), 11),
+            *range(max(0, len(ids) - 20), len(ids)),
+        }:
             cut = read(chat, syntax, words.tokenizer, ids[:n], "length")
             text = cut.text or ""
             reasoning = without_half(syntax.reasoning.close, cut.reasoning or "")

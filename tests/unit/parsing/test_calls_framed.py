@@ -94,7 +94,9 @@ def _cuts_a_tag(family: Family, text: str, at: int) -> bool:
 
 
 @every_family
-@pytest.mark.parametrize("request_", [REQUIRED, replace(REQUIRED, answer_format=AnyJsonObject())], ids=["calls", "JSON"])
+@pytest.mark.parametrize(
+    "request_", [REQUIRED, replace(REQUIRED, answer_format=AnyJsonObject())], ids=["calls", "JSON"]
+)
 def test_no_part_of_calls_is_content_where_only_calls_may_be(family: Family, request_: ChatRequest) -> None:
     whole = parts(family, written(family))
     cuts = [[*whole[:i], part[:n]] for i, part in enumerate(whole) for n in _ends(family, part)]
@@ -159,7 +161,7 @@ def test_a_second_call_ends_a_reply_of_one(family: Family) -> None:
 def test_reasoning_comes_before_the_calls(family: Family) -> None:
     tags = family.format.syntax.reasoning
     assert tags is not None
-    text = f"Hm.{tags.close}{family.format.syntax.after_reasoning}{written(family)}"
+    text = f"Hm.{tags.close}{''.join(family.format.syntax.after_close)}{written(family)}"
     choice = family.read(parts(family, text), replace(ASKED, mode=Mode.THINKING))
     assert (choice.reasoning, choice.text, calls_of(choice)) == ("Hm.", None, expected(family))
 
@@ -187,8 +189,29 @@ def test_cuts_change_nothing(
 ) -> None:
     form, call = form_of(family), family.format.syntax.call
     assert call is not None
-    markup = [call.open, call.close, form.first, form.between, form.after_id, form.next or "", form.last, "STOP"]
-    more = ["get_weather", "get_time", "{", "}", '"', "\\", '{"a": [1]}', "\n\n", "text ", "<think>", "</think>"]
+    markup = [
+        call.open,
+        call.close,
+        form.first,
+        form.between,
+        form.after_id,
+        form.next or "",
+        form.last,
+        "STOP",
+    ]
+    more = [
+        "get_weather",
+        "get_time",
+        "{",
+        "}",
+        '"',
+        "\\",
+        '{"a": [1]}',
+        "\n\n",
+        "text ",
+        "<think>",
+        "</think>",
+    ]
     some = st.sampled_from([*filter(None, markup), *more]) | st.sampled_from([written(family)])
     pieces = family.pieces(parts(family, "".join(scraps.draw(st.lists(some, max_size=12)))))
     whole = family.read_pieces([pieces], request, finish)
