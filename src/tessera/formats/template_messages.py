@@ -17,8 +17,8 @@ _RESULT = "<tool_response>\n{}\n</tool_response>"
 _TOOLS = (
     "# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
     "You are provided with function signatures within <tools></tools> XML tags:\n<tools>\n{}\n</tools>\n\n"
-    "To call a function, write its name and its arguments, a JSON object that fits its parameters, in exactly "
-    "this form:\n{}"
+    "To call a function, write its name and its arguments, a JSON object that fits its parameters, in "
+    "exactly this form:\n{}"
 )
 
 

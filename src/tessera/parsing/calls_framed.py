@@ -1,10 +1,9 @@
 r"""Reads calls that are JSON between fixed texts, as `syntax.CallForm` describes them.
 
-    [TOOL_CALLS]get_weather[ARGS]{"city": "León"}[TOOL_CALLS]get_time[ARGS]{}                    Mistral
-    <｜tool▁calls▁begin｜><｜tool▁call▁begin｜>get_time<｜tool▁sep｜>{}<｜tool▁call▁end｜><｜tool▁calls▁end｜>    DeepSeek
+    [TOOL_CALLS]get_weather[ARGS]{"city": "León"}[TOOL_CALLS]get_time[ARGS]{}
 
 Only a known name makes it a call. The arguments are passed on while they are scanned for their end. The text
-after them is held until it is known to lead to the next call or to end the calls: it is never shown, unless it
+after them is held until it is known to lead to the next call, or to end the calls; it is shown only if it
 turns out to be neither.
 """
 

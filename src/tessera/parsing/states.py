@@ -114,8 +114,8 @@ class Turn:
     `reader` reads in the current state. `current` reads what comes next: the same reader, or one that holds a
     tag which may open something until that is decided. With `begins_with_call`, a `<` at the beginning of the
     answer can only be that of a call. With `calls_may_be_bare`, a call may come without its tag, in families
-    that write calls so: not where JSON may come in its place. The turn is `in_call` until the arguments of a call are whole, and has
-    an `unclosed_call` until its closing tag.
+    that write calls so. The turn is `in_call` until the arguments of a call are whole, and has an
+    `unclosed_call` until its closing tag.
     """
 
     reader: PieceReader

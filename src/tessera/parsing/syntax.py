@@ -45,8 +45,8 @@ class Syntax:
 
     `calls` is the form between the call tags: "json" is Hermes' `{"name": …, "arguments": {…}}`, "xml" is
     Qwen3.5's `<function=…><parameter=…>`, "framed" is that of `form`. `ends` are the control tokens that end
-    a turn. `before_close` is the text before the tag that closes the reasoning; `after_close` are the tags and
-    texts after it.
+    a turn. `before_close` is the text before the tag that closes the reasoning; `after_close` are the tags
+    and texts after it.
     """
 
     ends: tuple[str, ...]

@@ -1,5 +1,5 @@
-"""Prompts of families whose own templates write them: what `transformers` would write of the same conversation,
-in the form that the template wants it.
+"""Prompts of families whose own templates write them: what `transformers` would write of the same
+conversation, in the form that the template wants it.
 """
 
 import json
@@ -233,7 +233,10 @@ def test_reasoning_in_a_tool_loop_is_a_block_where_the_template_wants_blocks() -
     assert "Hm." in text_of(render(replace(later, preserve_thinking=True)))
 
 
-PLAIN = "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content + '<|end|>' }}{% endfor %}{{ '<|assistant|>' }}"
+PLAIN = (
+    "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content + '<|end|>' }}{% endfor %}"
+    "{{ '<|assistant|>' }}"
+)
 NO_SYSTEM = "{% if messages[0].role == 'system' %}{{ raise_exception('No system role.') }}{% endif %}"
 
 

@@ -51,7 +51,9 @@ def test_turns(family: Family, asked: dict[str, Any]) -> None:
 def test_turns_that_the_length_cuts(family: Family, asked: dict[str, Any]) -> None:
     """A cut reply is the beginning of the whole one; half a tag is content only where text may stand too."""
     words, syntax = vocabulary(family), family.format.syntax
-    assert syntax.call and syntax.reasoning and syntax.form
+    assert syntax.call
+    assert syntax.reasoning
+    assert syntax.form
     chat = ChatRequest((), tools=tuple(TOOLS), **asked)
     grammar = build_grammar(chat, syntax, words.tokenizer.control_tokens)
     assert grammar is not None
