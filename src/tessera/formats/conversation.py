@@ -30,7 +30,9 @@ _FIRST_PLACEHOLDER = 0xF0000  # the private-use planes
 _LAST_PLACEHOLDER = 0x10FFFD
 
 
-_REASONING = (Tags("<think>", "</think>"), Tags("[THINK]", "[/THINK]"))
+_BLOCKS = Tags("[THINK]", "[/THINK]")
+"""The tags of templates that get reasoning as a block of the content."""
+_REASONING = (Tags("<think>", "</think>"), _BLOCKS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ class TemplateSource:
                 empty_text=dialect.empty_text,
             )
             reasoning = message.reasoning if isinstance(message, AssistantMessage) else None
-            if reasoning and "'thinking'" in self.source and (i > last_user or request.preserve_thinking):
+            if reasoning and self.reasoning == _BLOCKS and (i > last_user or request.preserve_thinking):
                 written = thinking_blocks(written, reasoning)
             objects.append({key: masked(value, mask) for key, value in written.items()})
         if not dialect.writes_calls:

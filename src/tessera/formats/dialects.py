@@ -7,6 +7,7 @@ from itertools import product
 from tessera.core.chat import (
     AssistantMessage,
     ChatRequest,
+    Json,
     SystemMessage,
     Tool,
     ToolCall,
@@ -21,7 +22,7 @@ from tessera.formats.template_families import TEMPLATE_FAMILIES, UNKNOWN
 _NAME = "greet"
 _ARGUMENTS = '{"name": "Ana", "times": 2}'
 _DESCRIPTION = "Says hello to a person."
-_FUNCTION = {"name": _NAME, "description": _DESCRIPTION, "parameters": {"type": "object", "properties": {}}}
+_FUNCTION: Json = {"name": _NAME, "description": _DESCRIPTION, "parameters": {"type": "object"}}
 _CALL = ChatRequest(
     messages=(
         UserMessage("Hello"),

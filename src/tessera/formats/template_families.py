@@ -5,10 +5,11 @@ A template is of a family if it writes a call in the history as the models of th
 """
 
 import string
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from itertools import count, takewhile
+from itertools import count
 from types import MappingProxyType
 
 from tessera.core.chat import AssistantMessage, Message, ToolMessage
@@ -24,8 +25,7 @@ class TemplateFamily:
 
     `ends` are control tokens that end a turn, besides the one that the model's files name. `around_reasoning`
     stands between the reasoning and the answer, and its first character at both ends of the reasoning.
-    `rearranged` makes
-    of a conversation one that the templates of the family take.
+    `rearranged` makes a conversation acceptable to the family's templates.
     """
 
     call: Tags
@@ -59,19 +59,16 @@ def one_call_a_turn(messages: Sequence[Message]) -> Iterator[Message]:
         if not isinstance(message, AssistantMessage) or len(message.tool_calls) < 2:
             yield message
             continue
-        results = [*takewhile(lambda each: isinstance(each, ToolMessage), messages[at:])]
-        at += len(results)
+        results: defaultdict[str, deque[Message]] = defaultdict(deque)
+        while at < len(messages) and isinstance(result := messages[at], ToolMessage):
+            results[result.tool_call_id].append(result)
+            at += 1
         for i, call in enumerate(message.tool_calls):
             yield replace(AssistantMessage() if i else message, tool_calls=(call,))
-            answer = next((each for each in results if _answers(each, call.id)), None)
-            if answer:
-                results.remove(answer)
-                yield answer
-        yield from results
-
-
-def _answers(message: Message, call_id: str) -> bool:
-    return isinstance(message, ToolMessage) and message.tool_call_id == call_id
+            if results[call.id]:
+                yield results[call.id].popleft()
+        for others in results.values():
+            yield from others
 
 
 def short_ids(messages: Sequence[Message]) -> Iterator[Message]:
@@ -134,15 +131,10 @@ def _mistral_list(first: str) -> TemplateFamily:
     return TemplateFamily(Tags("[TOOL_CALLS]", ""), form, around_reasoning="", rearranged=short_ids)
 
 
-def _mistral_named(**identifier: str) -> TemplateFamily:
-    form = CallForm(
-        "",
-        next="[TOOL_CALLS]",
-        last="",
-        tags=("[TOOL_CALLS]", "[CALL_ID]", "[ARGS]"),
-        **{"between": "[ARGS]", **identifier},
-    )
-    return TemplateFamily(Tags("[TOOL_CALLS]", ""), form, around_reasoning="", rearranged=short_ids)
+def _mistral_named(between: str, *, id: str = "", after_id: str = "") -> TemplateFamily:
+    tags = ("[TOOL_CALLS]", "[CALL_ID]", "[ARGS]")
+    form = CallForm("", between, next=tags[0], last="", tags=tags, id=id, after_id=after_id)
+    return TemplateFamily(Tags(tags[0], ""), form, around_reasoning="", rearranged=short_ids)
 
 
 def _deepseek(
@@ -184,8 +176,8 @@ TEMPLATE_FAMILIES: Mapping[str, TemplateFamily] = MappingProxyType(
         # The versions are those of Mistral's own tokenizers.
         "mistral-v3": _mistral_list(' [{"name": "'),
         "mistral-v3-tekken": _mistral_list('[{"name": "'),
-        "mistral-v11": _mistral_named(between="[CALL_ID]", id="[0-9A-Za-z]{9}", after_id="[ARGS]"),
-        "mistral-v13": _mistral_named(),
+        "mistral-v11": _mistral_named("[CALL_ID]", id="[0-9A-Za-z]{9}", after_id="[ARGS]"),
+        "mistral-v13": _mistral_named("[ARGS]"),
         "deepseek-v3": _deepseek(
             "function<｜tool▁sep｜>", "\n```json\n", "\n```", separator="\n", around_reasoning="\n\n"
         ),

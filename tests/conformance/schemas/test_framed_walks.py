@@ -18,11 +18,15 @@ every_family = pytest.mark.parametrize("family", FRAMED_FAMILIES, ids=lambda fam
 every_request = pytest.mark.parametrize("asked", REQUESTS.values(), ids=REQUESTS)
 
 
-@cache
 def vocabulary(family: Family) -> Vocabulary:
-    """Bytes, and the control tokens of the family; the first one ends the turn."""
     end = next(token for token in family.format.syntax.ends if token in family.control)
-    control = {token: 256 + i for i, token in enumerate([end, *sorted(family.control - {end})])}
+    return _vocabulary(end, family.control)
+
+
+@cache
+def _vocabulary(end: str, tokens: frozenset[str]) -> Vocabulary:
+    """Bytes, and the control tokens of a family, of which `end` ends the turn."""
+    control = {token: 256 + i for i, token in enumerate([end, *sorted(tokens - {end})])}
     tokenizer = ByteTokenizer(256 + len(control), control)
     return Vocabulary(tokenizer, llg_tokenizer(tokenizer, [256]), 256)
 
