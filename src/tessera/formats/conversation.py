@@ -15,6 +15,7 @@ import msgspec
 
 from tessera.core.chat import AssistantMessage, ChatRequest, Json, Mode, SystemMessage, UserMessage
 from tessera.core.generation import SamplingDefaults
+from tessera.formats.arguments import as_mapping, respelled
 from tessera.formats.base import ChatFormat, Control, Plain, Segment
 from tessera.formats.template_families import TEMPLATE_FAMILIES, UNKNOWN, TemplateFamily
 from tessera.formats.template_messages import (
@@ -28,6 +29,7 @@ from tessera.parsing.syntax import Syntax, Tags
 
 _FIRST_PLACEHOLDER = 0xF0000  # the private-use planes
 _LAST_PLACEHOLDER = 0x10FFFD
+_OBJECT = re.compile(rf'\{{"([{chr(_FIRST_PLACEHOLDER)}-{chr(_LAST_PLACEHOLDER)}])": null\}}')
 
 
 _BLOCKS = Tags("[THINK]", "[/THINK]")
@@ -95,10 +97,9 @@ class TemplateSource:
         longest_first = sorted(self.control_tokens, key=len, reverse=True)
         markup = re.compile(f"({'|'.join(map(re.escape, longest_first)) or '(?!)'})")
         placeholders = Placeholders(markup)
-        mask = placeholders.mask
         variables: dict[str, Json] = {
-            "messages": self._messages(request, mask),
-            "tools": [masked(tool.definition, mask) for tool in request.tools]
+            "messages": self._messages(request, placeholders),
+            "tools": [masked(tool.definition, placeholders.mask) for tool in request.tools]
             if request.tools and self.dialect.prints_tools
             else None,
             "add_generation_prompt": True,
@@ -110,26 +111,30 @@ class TemplateSource:
         }
         return TemplateInput(variables, markup, placeholders, partial(self._completed, mode=request.mode))
 
-    def _messages(self, request: ChatRequest, mask: Callable[[str], str]) -> list[MessageObject]:
-        dialect, family = self.dialect, self.family
+    def _messages(self, request: ChatRequest, placeholders: "Placeholders") -> list[MessageObject]:
+        dialect, family, mask = self.dialect, self.family, placeholders.mask
+        arguments = partial(self._arguments, placeholders=placeholders)
         messages = [*family.rearranged(request.messages)]
         last_user = max((i for i, each in enumerate(messages) if isinstance(each, UserMessage)), default=-1)
         objects: list[MessageObject] = []
         for i, message in enumerate(messages):
-            written = as_object(
-                message,
-                text_arguments=dialect.text_arguments or not dialect.writes_calls,
-                empty_text=dialect.empty_text,
-            )
+            written = as_object(message, mask, arguments, dialect.empty_text)
             reasoning = message.reasoning if isinstance(message, AssistantMessage) else None
             if reasoning and self.reasoning == _BLOCKS and (i > last_user or request.preserve_thinking):
-                written = thinking_blocks(written, reasoning)
-            objects.append({key: masked(value, mask) for key, value in written.items()})
+                written = thinking_blocks(written)
+            objects.append(written)
         if not dialect.writes_calls:
             objects = calls_as_text(objects, family)
         if request.tools and objects and not dialect.prints_tools:
             objects = with_tools(objects, request.tools, family, mask, instructed=dialect.instructed)
         return objects
+
+    def _arguments(self, text: str, placeholders: "Placeholders") -> Json:
+        if self.dialect.text_arguments or not self.dialect.writes_calls:
+            return placeholders.mask(respelled(text))
+        if self.dialect.family == UNKNOWN:
+            return masked(as_mapping(text), placeholders.mask)
+        return placeholders.as_json(respelled(text))
 
     def _completed(self, written: str, mode: Mode) -> str:
         """The output of the template, which may have opened the reasoning itself or not, with what it takes
@@ -168,7 +173,7 @@ class TemplateInput(NamedTuple):
 
     def segments(self, written: str) -> tuple[Segment, ...]:
         """The output of the template, cut at its control tokens."""
-        parts = self.markup.split(self.completed(written))
+        parts = self.markup.split(self.completed(self.placeholders.with_json(written)))
         return tuple(
             Control(part) if i % 2 else Plain(self.placeholders.restore(part))
             for i, part in enumerate(parts)
@@ -193,6 +198,7 @@ class Placeholders:
     def __init__(self, markup: re.Pattern[str]) -> None:
         self._special = re.compile(f"{markup.pattern}|[{chr(_FIRST_PLACEHOLDER)}-{chr(_LAST_PLACEHOLDER)}]")
         self._of: dict[str, str] = {}
+        self._json: dict[str, str] = {}
 
     def mask(self, text: str) -> str:
         """The text with placeholders in place of control tokens."""
@@ -200,6 +206,20 @@ class Placeholders:
 
     def _stand_in(self, special: str) -> str:
         return self._of.setdefault(special, chr(_FIRST_PLACEHOLDER + len(self._of)))
+
+    def as_json(self, text: str) -> Json:
+        """An object in place of JSON text, for templates that print it as JSON: the text then keeps its
+        spelling, and need not be whole. An empty object stands for itself, since templates may look for one.
+        """
+        if text == "{}":
+            return {}
+        stand_in = self._stand_in(text)
+        self._json[stand_in] = self.mask(text)
+        return {stand_in: None}
+
+    def with_json(self, text: str) -> str:
+        """The text with the JSON that objects stand for, masked."""
+        return _OBJECT.sub(lambda found: self._json.get(found[1], found[0]), text) if self._json else text
 
     def restore(self, text: str) -> str:
         """The text with what the placeholders stand for."""

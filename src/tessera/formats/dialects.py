@@ -15,6 +15,7 @@ from tessera.core.chat import (
     UserMessage,
 )
 from tessera.errors import RequestError
+from tessera.formats.base import Control
 from tessera.formats.conversation import Dialect, TemplateSource
 from tessera.formats.template import Template
 from tessera.formats.template_families import TEMPLATE_FAMILIES, UNKNOWN
@@ -41,9 +42,10 @@ def find_dialect(source: TemplateSource) -> Dialect:
     def written(request: ChatRequest, dialect: Dialect) -> str:
         conversation = replace(source, dialect=dialect).conversation(request)
         try:
-            return template.text(conversation.variables)
+            segments = conversation.segments(template.text(conversation.variables))
         except RequestError:
             return ""
+        return "".join(each.token if isinstance(each, Control) else each.text for each in segments)
 
     for dialect in _dialects():
         text = written(_CALL, dialect)

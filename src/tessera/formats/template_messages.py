@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from typing import assert_never
 
 from tessera.core.chat import AssistantMessage, Json, Message, SystemMessage, Tool, ToolMessage, UserMessage
-from tessera.formats.arguments import as_mapping, respelled
 from tessera.formats.chatml import json_text
 from tessera.formats.template_families import TemplateFamily
 
@@ -23,38 +22,43 @@ _TOOLS = (
 
 
 def as_object(
-    message: Message, *, text_arguments: bool = False, empty_text: str | None = None
+    message: Message,
+    mask: Callable[[str], str],
+    arguments: Callable[[str], Json],
+    empty_text: str | None = None,
 ) -> MessageObject:
-    """The message as OpenAI's object. The arguments of calls are an object or, with `text_arguments`, JSON
-    text. `empty_text` is the content of a message that only calls.
+    """The message as OpenAI's object. `mask` defuses the client's text, `arguments` gives those of a call in
+    the form that the template wants, and `empty_text` is the content of a message that only calls.
     """
     match message:
         case SystemMessage():
-            return {"role": "system", "content": message.text}
+            return {"role": "system", "content": mask(message.text)}
         case UserMessage():
-            return {"role": "user", "content": message.text}
+            return {"role": "user", "content": mask(message.text)}
         case ToolMessage():
-            return {"role": "tool", "content": message.text, "tool_call_id": message.tool_call_id}
+            call_id = mask(message.tool_call_id)
+            return {"role": "tool", "content": mask(message.text), "tool_call_id": call_id}
         case AssistantMessage():
-            spelled = respelled if text_arguments else as_mapping
             functions = (
-                (c.id, {"name": c.name, "arguments": spelled(c.arguments)}) for c in message.tool_calls
+                (mask(call.id), {"name": mask(call.name), "arguments": arguments(call.arguments)})
+                for call in message.tool_calls
             )
             calls: list[Json] = [{"id": id, "type": "function", "function": each} for id, each in functions]
+            reasoning = message.reasoning
             return {
                 "role": "assistant",
-                "content": empty_text if calls and not message.text else message.text,
+                "content": empty_text if calls and not message.text else mask(message.text),
                 **({"tool_calls": calls} if calls else {}),
-                **({} if message.reasoning is None else {"reasoning_content": message.reasoning}),
+                **({} if reasoning is None else {"reasoning_content": mask(reasoning)}),
             }
         case _:
             assert_never(message)
 
 
-def thinking_blocks(message: MessageObject, reasoning: str) -> MessageObject:
+def thinking_blocks(message: MessageObject) -> MessageObject:
     """The message with its reasoning as a block of the content, as Mistral's templates want it."""
     text = message["content"]
-    blocks: list[Json] = [{"type": "thinking", "thinking": reasoning}]
+    blocks: list[Json] = [{"type": "thinking", "thinking": message["reasoning_content"]}]
     return {**message, "content": [*blocks, *([{"type": "text", "text": text}] if text else [])]}
 
 
