@@ -103,12 +103,14 @@ def with_tools(
     instructed: bool,
 ) -> list[MessageObject]:
     """The messages with the definitions of the tools as text: in the system message or, if the template has
-    none, before the first message. `mask` defuses the client's text.
+    none, before the first text of the user. `mask` defuses the client's text.
     """
     definitions = "\n".join(mask(json_text(tool.definition)) for tool in tools)
     text = _TOOLS.format(definitions, family.example)
-    first, *others = messages
-    if instructed and first["role"] != "system":
+    if instructed and messages[0]["role"] != "system":
         return [{"role": "system", "content": text}, *messages]
-    parts = (first["content"], text) if instructed else (text, first["content"])
-    return [{**first, "content": "\n\n".join(str(part) for part in parts if part)}, *others]
+    at = 0 if instructed else next((i for i, each in enumerate(messages) if each["role"] == "user"), 0)
+    content = messages[at]["content"]
+    parts = (content, text) if instructed else (text, content)
+    joined = "\n\n".join(str(part) for part in parts if part)
+    return [*messages[:at], {**messages[at], "content": joined}, *messages[at + 1 :]]

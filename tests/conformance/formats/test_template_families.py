@@ -213,6 +213,16 @@ def test_no_client_writes_control_tokens(templated: Templated) -> None:
     assert sum(spelled in each.text for each in written if isinstance(each, Plain)) >= 2
 
 
+@every_template
+@pytest.mark.parametrize(
+    "spelled", ['{"n": 1e5, "x": [1.50, -0.0], "big": 12345678901234567890123}', '{"city": "Le']
+)
+def test_the_arguments_of_a_call_keep_their_spelling(templated: Templated, spelled: str) -> None:
+    """Also of one that the token limit cut."""
+    call = AssistantMessage(tool_calls=(ToolCall("call00001", "get_weather", spelled),))
+    assert spelled in text_of(templated.format().render(ChatRequest((HELLO, call, RESULT))))
+
+
 def test_an_identifier_that_a_template_refuses_is_replaced() -> None:
     """The same identifier for a call and its result, which need not be that of the client."""
     nemo = next(each for each in TEMPLATED if each.file == "mistral-nemo")

@@ -39,13 +39,13 @@ def test_turns(family: Family, asked: dict[str, Any]) -> None:
     grammar = build_grammar(chat, syntax, words.tokenizer.control_tokens)
     assert grammar is not None
     n_whole = n_calls = 0
-    for seed in range(16):
+    for seed in range(8):
         ids = words.walk(grammar.lark, seed, steps=2_000)
         if ids is not None:
             n_whole += 1
             check_reply(chat, syntax, words.tokenizer, [*ids, words.end_id])
             n_calls += len(read(chat, syntax, words.tokenizer, [*ids, words.end_id], "stop").tool_calls)
-    assert n_whole >= 6
+    assert n_whole >= 3
     assert n_calls or chat.tool_choice.mode != "required"
 
 
