@@ -1,5 +1,6 @@
 """Whatever the grammar of a family with framed calls allows, the parser reads and the schemas accept."""
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -19,8 +20,12 @@ every_request = pytest.mark.parametrize("asked", REQUESTS.values(), ids=REQUESTS
 
 
 def vocabulary(family: Family) -> Vocabulary:
-    end = next(token for token in family.format.syntax.ends if token in family.control)
-    return _vocabulary(end, family.control)
+    syntax = family.format.syntax
+    end = next(token for token in syntax.ends if token in family.control)
+    tags = [tag for pair in (syntax.reasoning, syntax.call) if pair for tag in (pair.open, pair.close)]
+    form = syntax.form
+    texts = [form.first, form.next or "", form.last] if form else []
+    return replace(_vocabulary(end, family.control), markup=tuple(filter(None, [*tags * 3, *texts])))
 
 
 @cache
