@@ -30,8 +30,6 @@ from tessera.parsing.syntax import Syntax, Tags
 _FIRST_PLACEHOLDER = 0xF0000  # the private-use planes
 _LAST_PLACEHOLDER = 0x10FFFD
 _OBJECT = re.compile(rf'\{{"([{chr(_FIRST_PLACEHOLDER)}-{chr(_LAST_PLACEHOLDER)}])": null\}}')
-
-
 _BLOCKS = Tags("[THINK]", "[/THINK]")
 """The tags of templates that get reasoning as a block of the content."""
 _REASONING = (Tags("<think>", "</think>"), _BLOCKS)
