@@ -25,7 +25,8 @@ def vocabulary(family: Family) -> Vocabulary:
     tags = [tag for pair in (syntax.reasoning, syntax.call) if pair for tag in (pair.open, pair.close)]
     form = syntax.form
     texts = [form.first, form.next or "", form.last] if form else []
-    return replace(_vocabulary(end, family.control), markup=tuple(filter(None, [*tags * 3, *texts])))
+    words = _vocabulary(end, family.control)
+    return replace(words, markup=[*words.markup, *filter(None, [*tags * 3, *texts])])
 
 
 @cache
