@@ -9,6 +9,9 @@ from itertools import count
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tests.conformance.formats.test_rendering import text_of
 from tests.template_families import TEMPLATED, Templated
@@ -25,6 +28,7 @@ from tessera.core.chat import (
     ToolMessage,
     UserMessage,
 )
+from tessera.errors import RequestError
 from tessera.formats.base import ChatFormat, Control, Plain
 
 every_template = pytest.mark.parametrize("templated", TEMPLATED, ids=lambda each: each.file)
@@ -152,6 +156,27 @@ def test_the_prompt_is_the_templates_own(templated: Templated, name: str) -> Non
     if expected.endswith("<think>\n"):
         expected += "\n</think>\n\n"  # the template always reasons
     assert text_of(templated.format().render(ChatRequest(messages))) == expected
+
+
+@every_template
+@given(data=st.data())
+def test_any_texts_are_written_as_the_template_writes_them(templated: Templated, data: st.DataObject) -> None:
+    """Texts may spell control tokens, but those of reasoning, which templates look for in earlier replies."""
+    spelled = [token for token in (*templated.control, templated.eos) if "think" not in token.lower()]
+    texts = st.lists(st.sampled_from([*spelled, "\n", " "]) | st.text(max_size=6), max_size=3).map("".join)
+    said = data.draw(st.lists(texts, min_size=1, max_size=5))
+    turns = [(UserMessage, AssistantMessage)[i % 2](text) for i, text in enumerate(said)]
+    messages = (*data.draw(st.just(()) | st.tuples(st.builds(SystemMessage, texts))), *turns)
+    render = templated.format().render
+    try:
+        expected = reference(templated, messages, thinking=False)
+    except TemplateError:
+        with pytest.raises(RequestError):
+            render(ChatRequest(messages))
+        return
+    if expected.endswith("<think>\n"):
+        expected += "\n</think>\n\n"
+    assert text_of(render(ChatRequest(messages))) == expected
 
 
 @every_template
