@@ -1,6 +1,7 @@
 """Calls that are JSON between fixed texts: in every family, however they are cut, and wherever they end."""
 
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -240,3 +241,35 @@ def test_a_reply_that_only_begins_like_a_bare_call_is_text() -> None:
     llama = next(family for family in FRAMED_FAMILIES if family.id == "llama3")
     for text in ('{"name": "Ana", "age": 3}', "{", '{"name": "get_weather", "x": 1}', "{}"):
         assert (llama.read([*text]).text, llama.read([*text]).tool_calls) == (text, ())
+
+
+@pytest.mark.slow
+@every_family
+@pytest.mark.parametrize("within", ["text", "arguments", "a string"])
+def test_work_grows_with_the_length(family: Family, within: str) -> None:
+    """Twice the output costs at most twice the calls, whatever it is made of."""
+    form, call = form_of(family), family.format.syntax.call
+    assert call is not None
+    begun = written(family, [("get_weather", '{"city": "')]).removesuffix(form.last)
+    before = {"text": "", "arguments": begun.removesuffix('"'), "a string": begun}[within]
+    units = [call.open, form.first, form.between, form.next or "", form.last, '"', "{", "}", "\\", "<", " "]
+
+    def work(unit: str, n: int) -> int:
+        n_calls = 0
+
+        def count_call(*_: object) -> None:
+            nonlocal n_calls
+            n_calls += 1
+
+        pieces = [[piece] for piece in family.pieces(parts(family, before) + parts(family, unit) * n)]
+        sys.setprofile(count_call)
+        try:
+            family.read_pieces(pieces, replace(ASKED, stop=("STOP",)), "stop")
+        finally:
+            sys.setprofile(None)
+        return n_calls
+
+    for unit in filter(None, units):
+        work(unit, 2)  # compiles what is compiled once
+        base = work(unit, 0)
+        assert work(unit, 60) - base <= 2.2 * (work(unit, 30) - base) + 200, unit
