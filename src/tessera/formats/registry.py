@@ -8,10 +8,11 @@ import msgspec
 from tessera.core.chat import Mode
 from tessera.core.generation import SamplingDefaults
 from tessera.formats.base import ChatFormat
+from tessera.formats.gpt_oss import GPT_OSS
 from tessera.formats.hermes import HERMES, hermes_format
 from tessera.formats.qwen3 import QWEN3
 
-FORMATS: Mapping[str, ChatFormat] = MappingProxyType({"hermes": HERMES, "qwen3": QWEN3})
+FORMATS: Mapping[str, ChatFormat] = MappingProxyType({each.name: each for each in (HERMES, QWEN3, GPT_OSS)})
 
 
 class ProbeResult(msgspec.Struct):

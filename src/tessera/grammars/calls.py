@@ -4,6 +4,8 @@ As JSON (Hermes): {"name": "NAME", "arguments": {…}}, on a line of its own.
 
 As XML (Qwen): <function=NAME>, then parameter by parameter `<parameter=KEY>\nVALUE\n</parameter>`, then
 </function>, each on a line of its own (`xml_calls`). Values are raw text (`parameter_values`).
+
+In harmony: the object of the arguments alone. `harmony` has the header before it.
 """
 
 import json
@@ -28,6 +30,8 @@ def call_body(
             return _json_call(rules, tool, document)
         case "xml":
             return XmlCall(rules, tool, document, param=param, spelled_close=spelled_close).rule()
+        case "harmony":
+            return arguments_object(document)
         case "none":
             raise ValueError("this syntax has no calls")
         case _:
@@ -43,9 +47,14 @@ def opening_without_tag(style: CallStyle, names: Iterable[str]) -> list[str]:
 
 
 def _json_call(rules: Rules, tool: Tool, document: Document) -> str:
+    before = literal(f'{{"name": {json.dumps(tool.name)}, "arguments": ')
+    return rules.add("call", f'{before} {arguments_object(document)} "}}\\n"')
+
+
+def arguments_object(document: Document) -> str:
+    """The arguments of a call as one JSON object."""
     root = document.resolve(document.root)
     arguments: AnySchema = {"type": "object", "allOf": [root]}
     if isinstance(root, Mapping) and root.get("type") in (None, "object"):
         arguments = {**root, "type": "object"}
-    before = literal(f'{{"name": {json.dumps(tool.name)}, "arguments": ')
-    return rules.add("call", f'{before} {json_value(document.standing_alone(arguments))} "}}\\n"')
+    return json_value(document.standing_alone(arguments))

@@ -21,8 +21,10 @@ from typing import assert_never
 from tessera.core.chat import AnyJsonObject, ChatRequest, FreeText, JsonSchema, Mode, Tool
 from tessera.core.generation import Grammar
 from tessera.errors import InvalidSchema
+from tessera.grammars import harmony
 from tessera.grammars.calls import call_body, opening_without_tag
 from tessera.grammars.lark import Rules, json_value, literal, quoted, without
+from tessera.parsing.harmony import ENDS_TEXT
 from tessera.parsing.syntax import Syntax, Tags
 from tessera.schemas.check import check_schema
 from tessera.schemas.references import AnySchema, Document
@@ -68,8 +70,10 @@ class _TurnGrammar:
         self._levels = levels
         self.rules = rules
         self._documents = _checked_parameters(request, levels, rules.work)
-        self._callable: Mapping[str, Tool] = request.callable_tools if syntax.call else {}
+        self._callable: Mapping[str, Tool] = request.callable_tools if syntax.calls != "none" else {}
         self._openings = opening_without_tag(syntax.calls, self._callable)
+        if syntax.calls == "harmony":
+            self._openings = [quoted(tag) for tag in ENDS_TEXT if tag not in control_tokens]
         spelled = self._spelled(syntax.call.open) if syntax.call and request.tools else None
         self._text = self.rules.add("TEXT", without(*self._openings, *([quoted(spelled)] if spelled else [])))
 
@@ -77,10 +81,13 @@ class _TurnGrammar:
         tags = self._syntax.reasoning
         if self._request.mode is not Mode.THINKING or tags is None:
             return ""
-        return f'{self._text_until(tags.close, self._text)} "\\n\\n" '
+        after = " ".join(map(self._tag, self._syntax.after_close))
+        return f"{self._text_until(tags.close, self._text)} {after} "
 
     def answer(self) -> str:
         plain = self._plain()
+        if self._syntax.calls == "harmony":
+            return self._messages(plain)
         tags = self._syntax.call
         if not self._callable or tags is None:
             return plain
@@ -93,6 +100,20 @@ class _TurnGrammar:
             before = self.rules.add("TEXT", without(*self._openings))
             return f"({plain} | {self._text_until(tags.open, before)} {body}{more})"
         return f"({plain} | {call}{more})"
+
+    def _messages(self, final: str) -> str:
+        calls = {
+            tool.name: self._call(tool, i)
+            for i, tool in enumerate(self._request.tools)
+            if tool.name in self._callable
+        }
+        return harmony.messages(
+            self.rules,
+            self._tag,
+            text=self._text if isinstance(self._request.answer_format, FreeText) else None,
+            final=None if self._callable and self._request.tool_choice.mode == "required" else final,
+            arguments=calls,
+        )
 
     def _plain(self) -> str:
         match self._request.answer_format:
@@ -110,18 +131,20 @@ class _TurnGrammar:
     def _body(self, tags: Tags) -> str:
         """A call without its opening tag."""
         calls = " | ".join(
-            call_body(
-                self.rules,
-                tool,
-                self._documents[tool.name],
-                param=_param(tool, i),
-                style=self._syntax.calls,
-                spelled_close=self._spelled(tags.close),
-            )
-            for i, tool in enumerate(self._request.tools)
-            if tool.name in self._callable
+            self._call(tool, i) for i, tool in enumerate(self._request.tools) if tool.name in self._callable
         )
         return self.rules.add("body", f'"\\n" ({calls}) {self._tag(tags.close)}')
+
+    def _call(self, tool: Tool, index: int) -> str:
+        tags = self._syntax.call
+        return call_body(
+            self.rules,
+            tool,
+            self._documents[tool.name],
+            param=_param(tool, index),
+            style=self._syntax.calls,
+            spelled_close=self._spelled(tags.close) if tags else None,
+        )
 
     def _text_until(self, tag: str, text: str) -> str:
         """Text, up to and including the first occurrence of the tag."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from tessera.core.chat import Mode
 from tessera.core.generation import EngineFinish
 from tessera.parsing import calls_json, calls_xml
 from tessera.parsing.matcher import FoundTag
@@ -28,6 +29,12 @@ _STYLES: dict[CallStyle, _Style] = {
     "xml": _Style(calls_xml.head, calls_xml.XmlCallReader, (calls_xml.FUNCTION, calls_xml.bare_head)),
     "json": _Style(calls_json.head, calls_json.JsonCallReader),
 }
+
+
+def first_reader(turn: Turn, mode: Mode) -> PieceReader:
+    """The prompt has opened the reasoning if the mode is to think."""
+    tags = turn.syntax.reasoning if mode is Mode.THINKING else None
+    return ReasoningReader(turn, tags) if tags else AnswerReader(turn)
 
 
 class ReasoningReader(PieceReader):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-CallStyle: TypeAlias = Literal["none", "json", "xml"]
+CallStyle: TypeAlias = Literal["none", "json", "xml", "harmony"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +21,14 @@ class Syntax:
     """The output syntax of a family; None where the family has no such thing.
 
     `calls` is the form between the call tags: "json" is Hermes' `{"name": …, "arguments": {…}}`, "xml" is
-    Qwen3.5's `<function=…><parameter=…>`. `ends` are the control tokens that end a turn.
+    Qwen3.5's `<function=…><parameter=…>`, "harmony" is a message to a function. `ends` are the control tokens
+    that end a turn. `before_close` is the text before the tag that closes the reasoning; `after_close` are the
+    tags and texts after it.
     """
 
     ends: tuple[str, ...]
     reasoning: Tags | None = None
     call: Tags | None = None
     calls: CallStyle = "none"
+    before_close: str = "\n"
+    after_close: tuple[str, ...] = ("\n\n",)
