@@ -1,4 +1,5 @@
-r"""The rules for values of parameters that are raw text: `<parameter=KEY>\nVALUE\n</parameter>`.
+r"""The rules for values of parameters that are raw text: `<parameter=KEY>\nVALUE\n</parameter>`, or in the
+form of other tags.
 
 The grammar admits strings as they are and other values as JSON, which is how a replayed call shows them.
 `schemas.signature` reads a text in a way that is valid: a text that is admitted as one thing is never read as
@@ -12,6 +13,7 @@ another that is invalid. Two rules are added here:
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from tessera.core.chat import Json
 from tessera.grammars.lark import (
@@ -21,19 +23,17 @@ from tessera.grammars.lark import (
     expression,
     json_value,
     literal,
+    markup,
     quoted,
     whole_match,
     without,
 )
+from tessera.parsing.xml_tags import XmlTags
 from tessera.schemas.references import AnySchema, Document, definition_name, subschemas
 from tessera.schemas.types import types_of
 from tessera.schemas.value_kinds import DEEPEST, ValueKinds, admits
 from tessera.schemas.work import BRIEF_VISIT, CHARACTERS_PER_STEP
 
-_END = "\n</parameter>\n"
-# What else ends a raw value for the parser.
-_ENDINGS = (r"</parameter>\s*(?:<parameter=|</function>)", r"\n<parameter=")
-_ENDING_AT_START = "<parameter="
 # The characters with which JSON of each type begins, as part of a class.
 _FIRST = {"string": '"', "object": r"\{", "array": r"\[", "boolean": "tf", "null": "n"} | dict.fromkeys(
     ("integer", "number"), r"0-9\-"
@@ -44,15 +44,86 @@ _STEPS_PER_CONSTANT = 0.1
 """For writing a constant."""
 
 
+@dataclass(frozen=True, slots=True)
+class ParameterMarkup:
+    """How parameters are marked up: the tags, and `close`, the tag that ends calls."""
+
+    tags: XmlTags
+    close: str
+    control_tokens: Mapping[str, int]
+
+    @property
+    def is_spelled(self) -> bool:
+        """Whether the tag that ends a value is ordinary text."""
+        return self.tags.value_end not in self.control_tokens
+
+    def opening(self, name: str) -> str:
+        """What stands before the value of a parameter with this name."""
+        before, after = self._around_name
+        return literal(before + name + after) if self.is_spelled else f"{before} {literal(name)} {after}"
+
+    def opening_of_any(self, names: str, rules: Rules) -> str:
+        """What stands before the value of a parameter with a name of this terminal."""
+        before, after = self._around_name
+        if not self.is_spelled:
+            return f"{before} {names} {after}"
+        # One terminal for the whole opening: halfway, the lexer could not tell it from those of listed
+        # parameters.
+        return rules.add("OPENING", f"{literal(before)} {names} {literal(after)}")
+
+    @property
+    def _around_name(self) -> tuple[str, str]:
+        """What stands before and after the name: texts if the tags are text, else rules."""
+        tags = self.tags
+        before, after = (tags.parameter,), (tags.key_end, tags.line, tags.value)
+        if self.is_spelled:
+            return "".join(before), "".join(after)
+        spelled = [" ".join(markup(part, self.control_tokens) for part in parts) for parts in (before, after)]
+        return spelled[0], spelled[1]
+
+    @property
+    def end(self) -> str:
+        """The text that ends a value."""
+        return f"{self.tags.line if self.tags.value_lines else ''}{self.tags.value_end}{self.tags.line}"
+
+    @property
+    def end_rule(self) -> str:
+        """What ends a value, as a rule."""
+        if self.is_spelled:
+            return literal(self.end)
+        return f"{markup(self.tags.value_end, self.control_tokens)} {markup(self.tags.line, {})}"
+
+    @property
+    def endings(self) -> list[str]:
+        """Expressions for what else ends a raw value for the parser."""
+        tags = self.tags
+        if not self.is_spelled:
+            return []
+        close = [] if self.close in self.control_tokens else [quoted(self.close)]
+        ends = [quoted(tags.function_end)] if tags.function_end else close
+        after = "|".join([quoted(tags.parameter), *ends])
+        found = [rf"{quoted(tags.value_end)}\s*(?:{after})"]
+        if tags.value_lines:
+            found.append(rf"\n{quoted(tags.parameter)}")
+        if tags.function_end and close:
+            found.append(rf"{quoted(tags.function_end)}\s*{close[0]}")
+        return found
+
+    @property
+    def ending_at_start(self) -> str:
+        """What a value must not begin with."""
+        return self.tags.parameter if self.is_spelled and self.tags.value_lines else ""
+
+
 class ParameterValues:
     """Makes the rules for the values of one tool. Equal rules are made once."""
 
-    def __init__(self, rules: Rules, document: Document, spelled_close: str | None) -> None:
-        """`spelled_close` is the tag that ends calls, if that tag is ordinary text."""
+    def __init__(self, rules: Rules, document: Document, spelling: ParameterMarkup) -> None:
+        self._markup = spelling
         self._rules = rules
         self._document = document
         self._kinds = ValueKinds(document, rules.work)
-        self._endings = [*_ENDINGS, *([rf"</function>\s*{quoted(spelled_close)}"] if spelled_close else [])]
+        self._endings = spelling.endings
         self._names: dict[tuple[str, str], str] = {}
         self._texts: dict[str, str | None] = {}
         self._found: dict[int, list[Json]] = {}
@@ -90,17 +161,19 @@ class ParameterValues:
             if kinds and isinstance(schema, Mapping):
                 schema = {**schema, "type": sorted(kinds)}
             value = json_value(self._document.standing_alone(schema, self._rules.work))
-            self._jsons[key] = self._once("value", f"{value} {literal(_END)}")
+            self._jsons[key] = self._once("value", f"{value} {self._markup.end_rule}")
         return self._jsons[key]
 
     def _raw(self, strings: list[str], words: list[str], beginning: str) -> str:
         text = either(strings)
         if beginning:
             text = f"({text} & {beginning})"
-        terminal = self._once("SAFE", without(*self._endings, at_start=_ENDING_AT_START))
+        terminal = self._once("SAFE", without(*self._endings, at_start=quoted(self._markup.ending_at_start)))
         if beginning or strings != [ANY_TEXT]:
             terminal = self._once("VALUE", f"{either([text, *words])} & {terminal}")
-        return self._once("raw", terminal, options=f"suffix={literal(_END)}")
+        if not self._markup.is_spelled:
+            return self._once("raw", f"{terminal} {self._markup.end_rule}")
+        return self._once("raw", terminal, options=f"suffix={literal(self._markup.end)}")
 
     def _once(self, name: str, body: str, options: str = "") -> str:
         if (body, options) in self._names:
@@ -159,9 +232,12 @@ class ParameterValues:
         return self._found[id(schema)]
 
     def _can_be_written(self, text: str) -> bool:
-        if text.startswith(_ENDING_AT_START) or re.search("|".join(self._endings), text):
+        if not self._markup.is_spelled:
+            return True
+        start, end = self._markup.ending_at_start, self._markup.end
+        if (start and text.startswith(start)) or re.search("|".join(self._endings), text):
             return False
-        return (text + _END).index(_END) == len(text)
+        return (text + end).index(end) == len(text)
 
     def _beginning(self, schema: AnySchema, kinds: set[str]) -> str:
         """The terminal for texts that do not begin as JSON of these types does; "" if any text may stand.

@@ -23,7 +23,7 @@ from tessera.core.generation import Grammar
 from tessera.errors import InvalidSchema
 from tessera.grammars import harmony
 from tessera.grammars.calls import call_body, opening_without_tag
-from tessera.grammars.lark import Rules, json_value, literal, quoted, without
+from tessera.grammars.lark import Rules, json_value, literal, markup, quoted, without
 from tessera.parsing.harmony import ENDS_TEXT
 from tessera.parsing.syntax import Syntax, Tags
 from tessera.schemas.check import check_schema
@@ -79,9 +79,9 @@ class _TurnGrammar:
 
     def reasoning(self) -> str:
         tags = self._syntax.reasoning
-        if self._request.mode is not Mode.THINKING or tags is None:
-            return ""
         after = " ".join(map(self._tag, self._syntax.after_close))
+        if self._request.mode is not Mode.THINKING or tags is None:
+            return f"{after} " if self._syntax.begins_answer else ""
         return f"{self._text_until(tags.close, self._text)} {after} "
 
     def answer(self) -> str:
@@ -93,7 +93,7 @@ class _TurnGrammar:
             return plain
         body = self._body(tags)
         call = self.rules.add("call", f"{self._tag(tags.open)} {body}")
-        more = "" if self._request.one_call else f' ("\\n" {call})*'
+        more = "" if self._request.one_call else f" ({markup(self._syntax.line, {})} {call})*"
         if self._request.tool_choice.mode == "required":
             return call + more
         if isinstance(self._request.answer_format, FreeText):
@@ -133,7 +133,9 @@ class _TurnGrammar:
         calls = " | ".join(
             self._call(tool, i) for i, tool in enumerate(self._request.tools) if tool.name in self._callable
         )
-        return self.rules.add("body", f'"\\n" ({calls}) {self._tag(tags.close)}')
+        return self.rules.add(
+            "body", f"{markup(self._syntax.call_line, {})} ({calls}) {self._tag(tags.close)}"
+        )
 
     def _call(self, tool: Tool, index: int) -> str:
         tags = self._syntax.call
@@ -143,7 +145,8 @@ class _TurnGrammar:
             self._documents[tool.name],
             param=_param(tool, index),
             style=self._syntax.calls,
-            spelled_close=self._spelled(tags.close) if tags else None,
+            close=tags.close if tags else "",
+            control_tokens=self._control,
         )
 
     def _text_until(self, tag: str, text: str) -> str:
@@ -157,7 +160,7 @@ class _TurnGrammar:
         return None if tag in self._control else tag
 
     def _tag(self, tag: str) -> str:
-        return f"<[{self._control[tag]}]>" if tag in self._control else literal(tag)
+        return markup(tag, self._control)
 
 
 def _checked_parameters(request: ChatRequest, levels: Mapping[str, int], work: Work) -> dict[str, Document]:

@@ -27,6 +27,8 @@ class _Style:
 
 _STYLES: dict[CallStyle, _Style] = {
     "xml": _Style(calls_xml.head, calls_xml.XmlCallReader, (calls_xml.FUNCTION, calls_xml.bare_head)),
+    "glm": _Style(calls_xml.head_without_tag, calls_xml.XmlCallReader),
+    "glm-4.7": _Style(calls_xml.head_without_tag, calls_xml.XmlCallReader),
     "json": _Style(calls_json.head, calls_json.JsonCallReader),
 }
 
@@ -34,7 +36,11 @@ _STYLES: dict[CallStyle, _Style] = {
 def first_reader(turn: Turn, mode: Mode) -> PieceReader:
     """The prompt has opened the reasoning if the mode is to think."""
     tags = turn.syntax.reasoning if mode is Mode.THINKING else None
-    return ReasoningReader(turn, tags) if tags else AnswerReader(turn)
+    if tags:
+        return ReasoningReader(turn, tags)
+    if turn.syntax.begins_answer:
+        turn.answer.reasoning_ended()
+    return AnswerReader(turn)
 
 
 class ReasoningReader(PieceReader):

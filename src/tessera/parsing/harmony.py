@@ -59,15 +59,13 @@ class _TextReader(PieceReader):
         self._turn = turn
         is_answer = state is State.ANSWER
         self.literals = turn.spelled(() if is_answer and turn.answers_json else ENDS_TEXT)
-        self._follows_text = turn.has_thought if state is State.REASONING else not turn.answer.blank
-
-    @property
-    def shows_text(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self.state is State.ANSWER and not self._follows_text
+        self._follows_text = not turn.answer.blank if is_answer else turn.has_thought
+        self.shows_text = is_answer and not self._follows_text
 
     def text(self, piece: TextPiece) -> None:
         if self._follows_text:
             self._follows_text = False
+            self.shows_text = self.state is State.ANSWER
             self._show(_PARAGRAPH)
         self._show(piece)
 
@@ -183,11 +181,16 @@ class _Words:
 
     def add(self, text: str) -> bool:
         """Adds text; returns whether it may still become such words."""
-        self._text = " ".join((self._text + text).split()) + " " * text[-1:].isspace()
-        *whole, last = self._text.split(" ")
+        words = (self._text + text).split()
+        self._text = " ".join(words)
+        last = ""
+        if words and text[-1].isspace():
+            self._text += " "
+        elif words:
+            last = words.pop()
         options = iter(self._options)
-        fits = all(any(word in each for each in options) for word in whole)
-        return fits and any(option.startswith(last) for each in ((), *options) for option in ("", *each))
+        fits = all(any(word in each for each in options) for word in words)
+        return fits and (not last or any(option.startswith(last) for each in options for option in each))
 
     @property
     def words(self) -> tuple[str, ...] | None:

@@ -16,11 +16,12 @@ class CallHead:
     """What must follow an opening tag, step by step: any white space (`SPACE`), or one of several strings.
 
     Step number `name` has the known names, each with the character that ends it. What matches later steps is
-    read again afterwards.
+    read again afterwards; so is that character if it begins one of `tags`, which end a name too.
     """
 
     steps: tuple[tuple[str, ...] | None, ...]
     name: int
+    tags: tuple[str, ...] = ()
 
 
 def ended(names: Iterable[str], by: str) -> tuple[str, ...]:
@@ -66,7 +67,13 @@ class OpeningReader(PieceReader):
                 return
 
     def tag(self, tag: FoundTag) -> bool:
-        self._give_back(tag)  # a control token, which no head has
+        is_name = self._step == self._head.name and self._ended_name() in (self._head.steps[self._step] or ())
+        if is_name and tag.text in self._head.tags:
+            self._name = self._matched
+            self._n_named = self._n_read
+            self._confirm(tag)
+        else:
+            self._give_back(tag)  # a control token, which no other head has
         return True
 
     def end(self, finish: EngineFinish) -> None:
@@ -88,14 +95,21 @@ class OpeningReader(PieceReader):
             return any(each.startswith(self._matched) for each in step)
         if self._step == self._head.name:
             self._name = self._matched[:-1]
-            self._n_named = self._n_read
+            self._n_named = self._n_read - self._begins_tag(self._matched[-1])
         self._step += 1
         self._matched = ""
         return True
 
-    def _confirm(self) -> None:
+    def _begins_tag(self, character: str) -> bool:
+        return any(tag.startswith(character) for tag in self._head.tags)
+
+    def _ended_name(self) -> str:
+        """What is matched, as if the first tag ended it."""
+        return self._matched + "".join(tag[0] for tag in self._head.tags[:1])
+
+    def _confirm(self, *tags: FoundTag) -> None:
         self._turn.current = self._turn.reader
-        self._turn.push_back(_after(self._n_named, self._held))
+        self._turn.push_back([*_after(self._n_named, self._held), *tags])
         self._confirmed(self._name)
 
     def _give_back(self, *tags: FoundTag) -> None:
