@@ -11,7 +11,15 @@ from collections.abc import Iterator, Sequence
 from types import MappingProxyType
 from typing import assert_never
 
-from tessera.core.chat import AssistantMessage, ChatRequest, Message, Mode, SystemMessage, ToolMessage, UserMessage
+from tessera.core.chat import (
+    AssistantMessage,
+    ChatRequest,
+    Message,
+    Mode,
+    SystemMessage,
+    ToolMessage,
+    UserMessage,
+)
 from tessera.core.generation import SamplingDefaults
 from tessera.formats.base import ChatFormat, Plain, Segment, Tag
 from tessera.formats.chatml import markup

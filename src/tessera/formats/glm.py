@@ -2,12 +2,12 @@ r"""GLM 4.5 to 4.7: calls and results in XML, and reasoning that the prompt open
 
     [gMASK]<sop><|system|>\n…<|user|>\n…<|assistant|>\n<think>
 
-A turn has no closing tag: the next role ends it. Tools stand in a system turn of their own, and the results of
-consecutive calls in one turn. Reasoning stays in the history only after the last user turn, unless the request
-preserves it everywhere. GLM 4.7 writes all of this without the line breaks.
+A turn has no closing tag: the next role ends it. Tools stand in a system turn of their own, and the results
+of consecutive calls in one turn. Reasoning stays in the history only after the last user turn, unless the
+request preserves it everywhere. GLM 4.7 writes all of this without the line breaks.
 
-Prompts are those of the models' templates, but that the prompt of GLM 4.5 and 4.6 opens the reasoning, as that
-of GLM 4.7 does.
+Prompts are those of the models' templates, but that the prompt of GLM 4.5 and 4.6 opens the reasoning, as
+that of GLM 4.7 does.
 """
 
 import re
@@ -48,9 +48,7 @@ _TOOLS_BEGIN = (
     "# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
     "You are provided with function signatures within <tools></tools> XML tags:\n<tools>\n"
 )
-_TOOLS_END = (
-    "</tools>\n\nFor each function call, output the function name and arguments within the following XML format:\n"
-)
+_TOOLS_END = "</tools>\n\nFor each function call, output the function name and arguments within the following XML format:\n"
 _CALL_FORM = (
     "<tool_call>{function-name}",
     "<arg_key>{arg-key-1}</arg_key>",

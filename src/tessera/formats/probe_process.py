@@ -48,7 +48,8 @@ _CALL = ChatRequest(
 )
 # Some templates cannot write a call without a text.
 _CALL_WITH_TEXT = replace(
-    _CALL, messages=tuple(replace(m, text="Hi.") if isinstance(m, AssistantMessage) else m for m in _CALL.messages)
+    _CALL,
+    messages=tuple(replace(m, text="Hi.") if isinstance(m, AssistantMessage) else m for m in _CALL.messages),
 )
 _ADDED = {"gpt-oss": "<|channel|>analysis<|message|><|end|><|start|>assistant"}
 """What the format of a family adds to the prompt of the template, without reasoning."""

@@ -63,7 +63,7 @@ def _type(spec: JsonObject) -> str:
         case _:
             pass
     if variants := as_list(spec.get("oneOf")):
-        return _union([as_object(each) for each in variants])
+        return " | \n".join("".join(_variant(as_object(each))) for each in variants)
     match spec.get("type"):
         case "string" if values := as_list(spec.get("enum")):
             return '"' + '" | "'.join(map(_text, values)) + '"'
@@ -98,12 +98,6 @@ def _object(spec: JsonObject) -> str:
         for name, inner in properties.items()
     )
     return "{\n" + ", ".join(members) + "}"
-
-
-def _union(variants: Sequence[JsonObject]) -> str:
-    if len(variants) > 1 and any(variant.get("type") == "object" for variant in variants):
-        return "any"
-    return " | \n".join("".join(_variant(variant)) for variant in variants)
 
 
 def _variant(variant: JsonObject) -> Iterator[str]:

@@ -32,7 +32,7 @@ def messages(
         kind = rules.add("type", f'" " {tag(CONSTRAIN)}? "json" {message}')
         calls = " | ".join(
             f"({channel} {literal(f'commentary to=functions.{name}')}"
-            f" | {literal(f' to=functions.{name}')} {channel} \"commentary\") {kind} {value}"
+            f' | {literal(f" to=functions.{name}")} {channel} "commentary") {kind} {value}'
             for name, value in arguments.items()
         )
         call = rules.add("call", calls)

@@ -14,7 +14,7 @@ else of the answer. If the token limit cuts a header, it is dropped. Where the t
 stay text within the strings of arguments and within the JSON that a request asked for.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from typing import Literal
 
 from tessera.core.chat import Mode
@@ -94,7 +94,8 @@ def _next_header(turn: Turn) -> "_HeaderReader":
 
 
 class _HeaderReader(PieceReader):
-    """Reads a header. `back` reads what turns out to be none.
+    """Reads a header. `back` reads what turns out to be none. Since the state may change in the middle of a
+    text, tags that are text are found here.
 
     The tags cut a header into parts: the role, the channel, the type of the content. Each consists of words
     in a fixed order, any of which may be missing.
@@ -102,45 +103,81 @@ class _HeaderReader(PieceReader):
 
     state = State.HEADER
 
-    @property
-    def half_tag_is_text(self) -> bool:
-        return False  # a body cannot begin here
-
     def __init__(self, turn: Turn, back: _TextReader) -> None:
         self._turn = turn
         self._back = back
-        self.literals = turn.spelled(_TAGS)
-        recipients = {_RECIPIENT + name: name for name in turn.tools}
-        self._recipients = recipients
-        self._role = _Words(("assistant",), recipients)
-        self._channel = _Words(_CHANNELS, recipients, (_TYPE,))
+        self._spelled = turn.spelled(_TAGS)
+        self._recipients = {_RECIPIENT + name: name for name in turn.tools}
+        self._role = _Words(("assistant",), self._recipients)
+        self._channel = _Words(_CHANNELS, self._recipients, (_TYPE,))
         self._type = _Words((_TYPE,))
-        self._part = self._role
+        self._part: _Words | None = self._role
         self._held: list[TextPiece | FoundTag] = []
+        self._begun = False
+        self._half_tag = ""
 
     def text(self, piece: TextPiece) -> None:
         self._held.append(piece)
-        if not self._part.add(piece.text):
-            self._give_back()
+        for at, character in enumerate(piece.text, 1):
+            if not self._follows(character):
+                self._give_back()
+                return
+            if self._part is None:
+                self._turn.push_back([span(piece, at, len(piece.text))] if at < len(piece.text) else [])
+                self._begin_message()
+                return
 
     def tag(self, tag: FoundTag) -> bool:
-        is_first = not self._held
-        if is_first and tag.text == END:
+        if not self._held and tag.text == END:
             return True  # it has ended the message before, too
         self._held.append(tag)
-        whole = self._part.words
-        match tag.text:
-            case "<|start|>" if is_first:
-                pass
-            case "<|channel|>" if self._part is self._role and whole is not None:
-                self._part = self._channel
-            case "<|constrain|>" if self._part is self._channel and whole and whole[0] in _CHANNELS:
-                self._part = self._type
-            case "<|message|>" if whole is not None:
-                self._begin_message()
-            case _:
-                self._give_back()
+        if self._half_tag or not self._tag_follows(tag.text):
+            self._give_back()
+        elif self._part is None:
+            self._begin_message()
         return True
+
+    def _follows(self, character: str) -> bool:
+        """Whether the character may stand here. Tags that are text are put together first."""
+        if not self._half_tag and character != "<":
+            self._begun = self._begun or not character.isspace()
+            return self._part is not None and self._part.add(character)
+        self._half_tag += character
+        if self._half_tag not in self._spelled:
+            return any(tag.startswith(self._half_tag) for tag in self._spelled)
+        whole, self._half_tag = self._half_tag, ""
+        return self._tag_follows(whole)
+
+    def _tag_follows(self, tag: str) -> bool:
+        """Goes on to the next part of the header, to none after the last. Returns False if the tag may not
+        stand here.
+        """
+        part, is_first, self._begun = self._part, not self._begun, True
+        words = part.words if part else None
+        if words is None:
+            return False
+        match tag:
+            case "<|start|>":
+                return is_first
+            case "<|channel|>" if part is self._role:
+                self._part = self._channel
+            case "<|constrain|>" if part is self._channel and words[:1] and words[0] in _CHANNELS:
+                self._part = self._type
+            case "<|message|>" if self._is_whole(words):
+                self._part = None
+            case _:
+                return False
+        return True
+
+    def _is_whole(self, words: tuple[str, ...]) -> bool:
+        """Whether the header has a channel if it has its tag, and one recipient at most."""
+        if self._part is self._channel and not {*words} & {*_CHANNELS}:
+            return False
+        return len(self._names()) < 2
+
+    def _names(self) -> list[str]:
+        words = (*(self._role.words or ()), *(self._channel.words or ()))
+        return [self._recipients[word] for word in words if word in self._recipients]
 
     def end(self, finish: EngineFinish) -> None:
         """Half a header is text, unless the token limit cut it."""
@@ -148,28 +185,26 @@ class _HeaderReader(PieceReader):
             self._give_back()
 
     def _begin_message(self) -> None:
-        words = [*(self._role.words or ()), *(self._channel.words or ())]
-        names = [self._recipients[word] for word in words if word in self._recipients]
-        if len(names) > 1 or (self._part is not self._role and not {*words} & {*_CHANNELS}):
-            self._give_back()
-        elif names:
+        if names := self._names():
             self._turn.answer.call_markup()
             if self._turn.call(names[0]):
                 self._turn.move(Event.CALL_CONFIRMED, _CallReader(self._turn))
-        elif "analysis" in words:
+        elif "analysis" in (self._channel.words or ()):
             self._turn.move(Event.REASONING_OPENED, _TextReader(self._turn, State.REASONING))
         else:
             self._turn.move(Event.ANSWER_BEGUN, _TextReader(self._turn, State.ANSWER))
 
     def _give_back(self) -> None:
-        """The first tag is text. What follows is read again: a later tag may begin a header."""
+        """What is held is read again, as text; but for the first tag, a tag in it may begin a header."""
         back = self._back
         opens = Event.REASONING_OPENED if back.state is State.REASONING else Event.ANSWER_BEGUN
         self._turn.move(opens, back)
-        first, *rest = self._held
-        for piece in first.pieces if isinstance(first, FoundTag) else [first]:
-            back.text(piece)
-        self._turn.push_back(rest)
+        held = self._held
+        if isinstance(held[0], FoundTag):
+            for piece in held[0].pieces:
+                back.text(piece)
+            held = held[1:]
+        self._turn.push_back(held)
 
 
 class _Words:

@@ -1,7 +1,7 @@
 """The tags of calls that are written parameter by parameter, with raw values: one value a form."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from tessera.parsing.syntax import CallStyle
@@ -27,12 +27,7 @@ class XmlTags:
     value_lines: bool = False
 
 
-_GLM = {
-    "parameter": "<arg_key>",
-    "key_end": "</arg_key>",
-    "value": "<arg_value>",
-    "value_end": "</arg_value>",
-}
+_GLM = XmlTags(parameter="<arg_key>", key_end="</arg_key>", value="<arg_value>", value_end="</arg_value>")
 
 XML_TAGS: Mapping[CallStyle, XmlTags] = MappingProxyType(
     {
@@ -45,7 +40,7 @@ XML_TAGS: Mapping[CallStyle, XmlTags] = MappingProxyType(
             function_end="</function>",
             value_lines=True,
         ),
-        "glm": XmlTags(**_GLM),
-        "glm-4.7": XmlTags(**_GLM, line=""),
+        "glm": _GLM,
+        "glm-4.7": replace(_GLM, line=""),
     }
 )

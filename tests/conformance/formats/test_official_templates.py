@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,13 @@ def source(name: str) -> str:
     return (TEMPLATES / f"{name}.jinja").read_text().removesuffix("\n")
 
 
+@cache
 def template(name: str) -> Callable[..., str]:
     """The template of a model, with the options of `transformers`."""
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    environment.filters["tojson"] = lambda value, ensure_ascii=False: json.dumps(value, ensure_ascii=ensure_ascii)
+    environment.filters["tojson"] = lambda value, ensure_ascii=False: json.dumps(
+        value, ensure_ascii=ensure_ascii
+    )
     environment.globals["strftime_now"] = lambda form: datetime.now().astimezone().strftime(form)
     environment.globals["raise_exception"] = pytest.fail
     return environment.from_string(source(name)).render
@@ -104,7 +108,9 @@ def with_inner(inner: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[di
 leaves = st.builds(
     lambda kind, more: {"type": kind, **more},
     scalars,
-    st.fixed_dictionaries({}, optional={"enum": st.lists(texts, min_size=1, max_size=3), "description": texts}),
+    st.fixed_dictionaries(
+        {}, optional={"enum": st.lists(texts, min_size=1, max_size=3), "description": texts}
+    ),
 )
 schemas = st.recursive(leaves, with_inner, max_leaves=4)
 
@@ -155,7 +161,9 @@ def conversations(draw: st.DrawFn, *, one_call: bool = False) -> ChatRequest:
 
 
 @given(conversations(one_call=True))
-def test_gpt_oss_writes_what_its_template_writes_and_opens_or_closes_the_analysis(request: ChatRequest) -> None:
+def test_gpt_oss_writes_what_its_template_writes_and_opens_or_closes_the_analysis(
+    request: ChatRequest,
+) -> None:
     opening = OPENED + ("" if request.mode is Mode.THINKING else "<|end|><|start|>assistant")
     assert text_of(GPT_OSS.render(request)) == reference("gpt-oss", request) + opening
 
@@ -200,7 +208,9 @@ def test_a_template_is_known_to_be_of_its_family(
 
 def rendered(*messages: Message, preserve_thinking: bool = False) -> str:
     """The messages of a conversation with gpt-oss, without what stands before and after them."""
-    text = text_of(GPT_OSS.render(ChatRequest((*messages, UserMessage("?")), preserve_thinking=preserve_thinking)))
+    text = text_of(
+        GPT_OSS.render(ChatRequest((*messages, UserMessage("?")), preserve_thinking=preserve_thinking))
+    )
     return text.partition("<|end|>")[2].rpartition("<|start|>user<|message|>?<|end|>")[0]
 
 

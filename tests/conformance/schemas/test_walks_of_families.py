@@ -65,7 +65,9 @@ def check_no_markup(chat: ChatRequest, syntax: Syntax, words: Vocabulary, ids: l
     """Control tokens are in no part of the reply."""
     choice = read(chat, syntax, words.tokenizer, ids, "stop")
     for tag in words.tokenizer.control_tokens:
-        assert tag not in repr(choice).replace("\\", "") or tag.encode() in bytes(id for id in ids if id < 256)
+        assert tag not in repr(choice).replace("\\", "") or tag.encode() in bytes(
+            id for id in ids if id < 256
+        )
 
 
 @every_case
@@ -79,7 +81,11 @@ def test_turns_that_the_length_cuts(name: str, spelled: bool, asked: dict[str, A
     for seed in range(4):
         ids = words.walk(lark, seed, steps=1_000) or []
         whole = read(chat, syntax, words.tokenizer, ids, "stop")
-        for n in {*range(min(60, len(ids))), *range(0, len(ids), 11), *range(max(0, len(ids) - 20), len(ids))}:
+        for n in {
+            *range(min(60, len(ids))),
+            *range(0, len(ids), 11),
+            *range(max(0, len(ids) - 20), len(ids)),
+        }:
             cut = read(chat, syntax, words.tokenizer, ids[:n], "length")
             text, reasoning = cut.text or "", cut.reasoning or ""
             if spelled:
@@ -130,7 +136,9 @@ THINKING = {"mode": Mode.THINKING}
         (["Hm."], THINKING, False),
     ],
 )
-def test_the_messages_that_gpt_oss_may_write(written: list[str], asked: dict[str, Any], allowed: bool) -> None:
+def test_the_messages_that_gpt_oss_may_write(
+    written: list[str], asked: dict[str, Any], allowed: bool
+) -> None:
     assert accepts("gpt-oss", written, **asked) is allowed
 
 

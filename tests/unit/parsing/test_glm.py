@@ -20,7 +20,16 @@ from tests.families import (
 )
 from tests.strategies import MARKUP, calls, plain_texts
 
-from tessera.core.chat import AnyJsonObject, AssistantMessage, ChatRequest, Mode, Tool, ToolCall, ToolChoice, UserMessage
+from tessera.core.chat import (
+    AnyJsonObject,
+    AssistantMessage,
+    ChatRequest,
+    Mode,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    UserMessage,
+)
 from tessera.core.generation import EngineFinish
 from tessera.formats.base import Control
 
@@ -53,7 +62,9 @@ OUTPUTS = (
     Output("a text and calls", f"\nVoy.\n{CALL}\n{CALL}", "Voy.", (LEON, LEON)),
     Output("no parameters", "<tool_call>get_time\n</tool_call>\na", "a", (("get_time", "{}"),)),
     Output("no parameters, and no line", "<tool_call>get_time</tool_call>", None, (("get_time", "{}"),)),
-    Output("a value of lines", f"{CITY}\na\n</arg_value></tool_call>", None, ((LEON[0], '{"city": "\\na\\n"}'),)),
+    Output(
+        "a value of lines", f"{CITY}\na\n</arg_value></tool_call>", None, ((LEON[0], '{"city": "\\na\\n"}'),)
+    ),
     Output("an empty value", f"{CITY}</arg_value></tool_call>", None, ((LEON[0], '{"city": ""}'),)),
     Output(
         "a number",
@@ -61,17 +72,42 @@ OUTPUTS = (
         None,
         ((LEON[0], '{"days": 3}'),),
     ),
-    Output("a closing tag in a value", f"{CITY}a</arg_value>b</arg_value></tool_call>", None, ((LEON[0], '{"city": "a</arg_value>b"}'),)),
-    Output("other tags in a value", f"{CITY}<arg_key></tool_call></arg_value></tool_call>", None, ((LEON[0], '{"city": "<arg_key></tool_call>"}'),)),
+    Output(
+        "a closing tag in a value",
+        f"{CITY}a</arg_value>b</arg_value></tool_call>",
+        None,
+        ((LEON[0], '{"city": "a</arg_value>b"}'),),
+    ),
+    Output(
+        "other tags in a value",
+        f"{CITY}<arg_key></tool_call></arg_value></tool_call>",
+        None,
+        ((LEON[0], '{"city": "<arg_key></tool_call>"}'),),
+    ),
     Output("a value without an end", f"{CITY}León", None, (LEON,)),
     Output("a value that was cut", f"{CITY}Le", None, ((LEON[0], '{"city": "Le'),), finish="length"),
     Output("a key that was cut", CITY[:-20], None, ((LEON[0], ""),), finish="length"),
-    Output("a key without a value", "<tool_call>get_weather\n<arg_key>city</arg_key>so</tool_call>", "<arg_key>city</arg_key>so", ((LEON[0], "{}"),)),
-    Output("a value without a key", "<tool_call>get_time\n<arg_value>a</arg_value></tool_call>", "<arg_value>a", (("get_time", "{}"),)),
-    Output("text between parameters", f"{CITY}León</arg_value>\nso\n</tool_call>", None, ((LEON[0], '{"city": "León</arg_value>\\nso\\n</tool_call>"}'),)),
+    Output(
+        "a key without a value",
+        "<tool_call>get_weather\n<arg_key>city</arg_key>so</tool_call>",
+        "<arg_key>city</arg_key>so",
+        ((LEON[0], "{}"),),
+    ),
+    Output(
+        "a value without a key",
+        "<tool_call>get_time\n<arg_value>a</arg_value></tool_call>",
+        "<arg_value>a",
+        (("get_time", "{}"),),
+    ),
+    Output(
+        "text between parameters",
+        f"{CITY}León</arg_value>\nso\n</tool_call>",
+        None,
+        ((LEON[0], '{"city": "León</arg_value>\\nso\\n</tool_call>"}'),),
+    ),
     Output("an unknown function", "<tool_call>nope\n</tool_call>", "<tool_call>nope\n</tool_call>"),
     Output("the beginning of a name", "<tool_call>get\n</tool_call>", "<tool_call>get\n</tool_call>"),
-)  # fmt: skip
+)
 
 
 def parts(written: str) -> list[str]:
@@ -91,7 +127,9 @@ def test_output_becomes(family: Family, output: Output) -> None:
 
 
 scraps = st.lists(
-    st.sampled_from([*GLM_TAGS, *GLM_TAGS, "<|user|>", "get_weather", "get_time", "city", CALL, FLAT, CITY, *MARKUP])
+    st.sampled_from(
+        [*GLM_TAGS, *GLM_TAGS, "<|user|>", "get_weather", "get_time", "city", CALL, FLAT, CITY, *MARKUP]
+    )
     | plain_texts,
     max_size=20,
 )
@@ -134,9 +172,7 @@ def test_words_are_not_lost(family: Family, written: list[str], request: ChatReq
 def test_no_part_of_a_call_is_content_where_only_calls_may_be(family: Family) -> None:
     request = replace(ASKED, tool_choice=ToolChoice("required"))
     items = [
-        item
-        for part in parts(f"\n{CALL}\n{CALL}")
-        for item in ([part] if part in family.control else part)
+        item for part in parts(f"\n{CALL}\n{CALL}") for item in ([part] if part in family.control else part)
     ]
     for n in range(len(items) + 1):
         assert not (family.read(items[:n], request, "length").text or "").strip(), items[:n]

@@ -88,7 +88,12 @@ OUTPUTS = (
     ),
     Output("a call and an answer", f"{CALL}{NEXT}{FINAL}Hecho.", "Hecho.", (LEON,)),
     Output("a call that is interrupted", f"{CALL}<|start|>assistant{FINAL}Hecho.", "Hecho.", (LEON,)),
-    Output("tags in arguments", f'{HEAD}{{"city": "<|end|><|start|>"}}', None, ((LEON[0], '{"city": "<|end|><|start|>"}'),)),
+    Output(
+        "tags in arguments",
+        f'{HEAD}{{"city": "<|end|><|start|>"}}',
+        None,
+        ((LEON[0], '{"city": "<|end|><|start|>"}'),),
+    ),
     Output("text after the arguments", f"{CALL} so\n<|call|>", "so", (LEON,)),
     Output("no arguments", f"{HEAD}<|call|>", None, ((LEON[0], "{}"),)),
     Output("arguments that are null", f"{HEAD}null<|call|>", None, ((LEON[0], "{}"),)),
@@ -99,20 +104,32 @@ OUTPUTS = (
     Output("a header that was cut", HEAD[:-12], None, finish="length"),
     Output("a header that ends", HEAD.partition(" <|con")[0], HEAD.partition(" <|con")[0]),
     Output("half a word of a header that was cut", "assis", None, finish="length"),
-    Output("no header", "Hola <|end|>b", "Hola b"),
+    Output("no header", "Hola.<|end|>b", "Hola.\n\nb"),
     Output("no header after the reasoning", "Hm.<|end|>Hola", "Hola", (), "Hm.", THINKING),
     Output("no channel", "<|message|>Hola", "Hola"),
     Output("an unknown channel", "<|channel|>other<|message|>Hola", "<|channel|>other<|message|>Hola"),
-    Output("an unknown function", f"{HEAD.replace('weather', 'no')}{{}}", f"{HEAD.replace('weather', 'no')}{{}}"),
+    Output(
+        "an unknown function", f"{HEAD.replace('weather', 'no')}{{}}", f"{HEAD.replace('weather', 'no')}{{}}"
+    ),
     Output("a function without tools", CALL, CALL, request=NO_TOOLS),
-    Output("a function that may not be called", CALL, CALL, request=replace(ASKED, tool_choice=ToolChoice("none"))),
+    Output(
+        "a function that may not be called",
+        CALL,
+        CALL,
+        request=replace(ASKED, tool_choice=ToolChoice("none")),
+    ),
     Output("another role", f"{FINAL}a<|end|><|start|>user<|message|>b", "a\n\n<|start|>user<|message|>b"),
     Output("a forgotten end", f"Hm.<|start|>assistant{FINAL}a", "a", (), "Hm.", THINKING),
     Output("a header within a text", f"Hm.{FINAL}a", "a", (), "Hm.", THINKING),
     Output("a lonely tag in the reasoning", "a <|start|> b", None, (), "a <|start|> b", THINKING),
     Output("a stop string", f"{FINAL}ab STOP c", "ab ", request=replace(ASKED, stop=("STOP",))),
-    Output("two recipients", HEAD.replace("<|ch", " to=functions.get_time<|ch", 1), None),
-)  # fmt: skip
+    Output(
+        "two recipients",
+        HEAD.replace("<|ch", " to=functions.get_time<|ch", 1),
+        " to=functions.get_time",
+        ((LEON[0], "{}"),),
+    ),
+)
 
 
 def parts(family: Family, written: str) -> list[str]:
@@ -126,9 +143,6 @@ def test_output_becomes(family: Family, output: Output) -> None:
     for longest in (1, 3, 10**6):
         pieces = recut(family.pieces(parts(family, output.written)), longest)
         choice = family.read_pieces([[piece] for piece in pieces], output.request, output.finish)
-        if output.id == "two recipients":
-            assert choice.text and not choice.tool_calls
-            continue
         assert choice.text == output.text
         assert choice.reasoning == output.reasoning
         assert tuple((call.name, call.arguments) for call in choice.tool_calls) == output.calls
@@ -180,7 +194,9 @@ def words(text: str) -> str:
 
 @every_family
 @given(written=scraps, request=requests)
-def test_nothing_but_headers_and_ends_is_lost(family: Family, written: list[str], request: ChatRequest) -> None:
+def test_nothing_but_headers_and_ends_is_lost(
+    family: Family, written: list[str], request: ChatRequest
+) -> None:
     """What is neither shown nor an argument is a header, or a tag that ends a message."""
     request = replace(request, stop=())
     text = "".join(written)
@@ -201,7 +217,9 @@ def test_nothing_but_headers_and_ends_is_lost(family: Family, written: list[str]
     todo, met = [(0, 0, 0, 0)], {(0, 0, 0, 0)}
     while todo:
         i, *at = todo.pop()
-        if i == len(left) and all(left_over(part, n, name) for n, (name, part) in zip(at, shown.items(), strict=True)):
+        if i == len(left) and all(
+            left_over(part, n, name) for n, (name, part) in zip(at, shown.items(), strict=True)
+        ):
             return
         for nxt in ways(left, i, at, [*shown.values()], header):
             if nxt not in met:
@@ -244,7 +262,9 @@ def test_no_part_of_a_header_is_shown_where_the_length_cuts(family: Family, mode
         choice = family.read(items[:n], replace(ASKED, mode=mode), "length")
         halves = ["<|end|>"[:k] for k in range(7)] if family is HARMONY_TEXT else [""]
         assert any("Voy.".startswith((choice.text or "").removesuffix(half)) for half in halves), items[:n]
-        assert any("Hm.".startswith((choice.reasoning or "").removesuffix(half)) for half in halves), items[:n]
+        assert any("Hm.".startswith((choice.reasoning or "").removesuffix(half)) for half in halves), items[
+            :n
+        ]
 
 
 def test_a_header_is_read_in_a_state_of_its_own() -> None:
