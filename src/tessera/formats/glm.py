@@ -48,7 +48,10 @@ _TOOLS_BEGIN = (
     "# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
     "You are provided with function signatures within <tools></tools> XML tags:\n<tools>\n"
 )
-_TOOLS_END = "</tools>\n\nFor each function call, output the function name and arguments within the following XML format:\n"
+_TOOLS_END = (
+    "</tools>\n\nFor each function call, output the function name and arguments within the following XML "
+    "format:\n"
+)
 _CALL_FORM = (
     "<tool_call>{function-name}",
     "<arg_key>{arg-key-1}</arg_key>",

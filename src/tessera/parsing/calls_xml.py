@@ -3,11 +3,11 @@ r"""Reads calls that are written parameter by parameter, as Qwen3.5 and Qwen3.6 
     <tool_call>\n<function=NAME>\n<parameter=KEY>\nVALUE\n</parameter>\n…</function>\n</tool_call>
     <tool_call>NAME\n<arg_key>KEY</arg_key>\n<arg_value>VALUE</arg_value>\n…</tool_call>
 
-The tags are those of the family's style (`xml_tags`); here, Qwen's stand for all. Values are raw text: nothing
-is escaped, and a value may hold any of the tags. So a closing tag counts only with what must follow it:
-`</parameter>` before another parameter, the end of the function, a control token or the end of the output. A
-model may forget it: then `</function>` before the end of the call, or the opening of a known parameter on a
-new line, closes the value too; in GLM's form, neither does.
+The tags are those of the family's style (`xml_tags`); here, Qwen's stand for all. Values are raw text:
+nothing is escaped, and a value may hold any of the tags. So a closing tag counts only with what must follow
+it: `</parameter>` before another parameter, the end of the function, a control token or the end of the
+output. A model may forget it: then `</function>` before the end of the call, or the opening of a known
+parameter on a new line, closes the value too; in GLM's form, neither does.
 
 Other text within a call becomes part of the answer (`StrayText`): text between parameters, a parameter's tag
 without an end, and the value of a parameter that was given before. If the token limit cuts a call, half a tag

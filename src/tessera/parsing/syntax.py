@@ -21,10 +21,12 @@ class Syntax:
     """The output syntax of a family; None where the family has no such thing.
 
     `calls` is the form between the call tags: "json" is Hermes' `{"name": …, "arguments": {…}}`, "xml" is
-    Qwen3.5's `<function=…><parameter=…>` and "glm" and "glm-4.7" vary it (`xml_tags`), "harmony" is a message to a function. `ends` are the control tokens
-    that end a turn. `before_close` is the text before the tag that closes the reasoning; `after_close` are the
-    tags and texts after it; with `begins_answer`, the model writes these before an answer without reasoning too.
-    `line` stands between calls, and `call_line` after the tag that opens one.
+    Qwen3.5's `<function=…><parameter=…>`, and "glm" and "glm-4.7" are variants of it (`xml_tags`). "harmony"
+    has no call tags: a call is a message to a function. `ends` are the control tokens that end a turn.
+
+    `before_close` is the text before the tag that closes the reasoning; `after_close` are the tags and texts
+    after it. With `begins_answer`, the model writes these also before an answer without reasoning. `line`
+    stands between calls, and `call_line` after the tag that opens one.
     """
 
     ends: tuple[str, ...]
