@@ -10,7 +10,7 @@ its template does, or after it, as it was trained to.
 from collections.abc import Callable, Mapping
 
 from tessera.grammars.lark import Rules, literal
-from tessera.parsing.harmony import CHANNEL, CONSTRAIN, END, MESSAGE, START
+from tessera.parsing.harmony import CHANNEL, CONSTRAIN, MESSAGE, START
 
 
 def messages(
@@ -23,8 +23,9 @@ def messages(
 ) -> str:
     """The rule for messages, of which the header of the first has begun.
 
-    `tag` spells a tag; `text` is the terminal for free text, None if there is none before a call; `final` is
-    the answer, None if there must be a call; `arguments` are those of the functions that may be called.
+    `tag` spells a tag; `text` is free text to the end of its message, None if there is none before a call;
+    `final` is the answer, None if there must be a call; `arguments` are those of the functions that may be
+    called.
     """
     channel, message = tag(CHANNEL), tag(MESSAGE)
     options = [] if final is None else [f'{channel} "final" {message} {final}']
@@ -37,7 +38,7 @@ def messages(
         )
         call = rules.add("call", calls)
         if text is not None and final is not None:
-            preamble = f'{channel} "commentary" {message} {text} {tag(END)} {tag(START)} "assistant"'
+            preamble = f'{channel} "commentary" {message} {text} {tag(START)} "assistant"'
             call = f"({preamble})? {call}"
         options.append(call)
     return f"({' | '.join(options)})"

@@ -66,7 +66,7 @@ class ParameterMarkup:
         """What stands before the value of a parameter with a name of this terminal."""
         before, after = self._around_name
         if not self.is_spelled:
-            return f"{before} {names} {after}"
+            return f"{before} {rules.add('NAME', names)} {after}"
         # One terminal for the whole opening: halfway, the lexer could not tell it from those of listed
         # parameters.
         return rules.add("OPENING", f"{literal(before)} {names} {literal(after)}")

@@ -24,7 +24,7 @@ from tessera.errors import InvalidSchema
 from tessera.grammars import harmony
 from tessera.grammars.calls import call_body, opening_without_tag
 from tessera.grammars.lark import Rules, json_value, literal, markup, quoted, without
-from tessera.parsing.harmony import ENDS_TEXT
+from tessera.parsing.harmony import CHANNEL, END, START
 from tessera.parsing.syntax import Syntax, Tags
 from tessera.schemas.check import check_schema
 from tessera.schemas.references import AnySchema, Document
@@ -72,9 +72,11 @@ class _TurnGrammar:
         self._documents = _checked_parameters(request, levels, rules.work)
         self._callable: Mapping[str, Tool] = request.callable_tools if syntax.calls != "none" else {}
         self._openings = opening_without_tag(syntax.calls, self._callable)
+        ending = syntax.call.open if syntax.call and request.tools else ""
         if syntax.calls == "harmony":
-            self._openings = [quoted(tag) for tag in ENDS_TEXT if tag not in control_tokens]
-        spelled = self._spelled(syntax.call.open) if syntax.call and request.tools else None
+            self._openings = [quoted(tag) for tag in (START, CHANNEL) if tag not in control_tokens]
+            ending = END
+        spelled = self._spelled(ending)
         self._text = self.rules.add("TEXT", without(*self._openings, *([quoted(spelled)] if spelled else [])))
 
     def reasoning(self) -> str:
@@ -82,7 +84,8 @@ class _TurnGrammar:
         after = " ".join(map(self._tag, self._syntax.after_close))
         if self._request.mode is not Mode.THINKING or tags is None:
             return f"{after} " if self._syntax.begins_answer else ""
-        return f"{self._text_until(tags.close, self._text)} {after} "
+        text = self._before() if self._syntax.calls == "harmony" else self._text
+        return f"{self._text_until(tags.close, text)} {after} "
 
     def answer(self) -> str:
         plain = self._plain()
@@ -97,9 +100,12 @@ class _TurnGrammar:
         if self._request.tool_choice.mode == "required":
             return call + more
         if isinstance(self._request.answer_format, FreeText):
-            before = self.rules.add("TEXT", without(*self._openings))
-            return f"({plain} | {self._text_until(tags.open, before)} {body}{more})"
+            return f"({plain} | {self._text_until(tags.open, self._before())} {body}{more})"
         return f"({plain} | {call}{more})"
+
+    def _before(self) -> str:
+        """The terminal for text up to a tag that ends it."""
+        return self.rules.add("TEXT", without(*self._openings))
 
     def _messages(self, final: str) -> str:
         calls = {
@@ -110,7 +116,9 @@ class _TurnGrammar:
         return harmony.messages(
             self.rules,
             self._tag,
-            text=self._text if isinstance(self._request.answer_format, FreeText) else None,
+            text=self._text_until(END, self._before())
+            if isinstance(self._request.answer_format, FreeText)
+            else None,
             final=None if self._callable and self._request.tool_choice.mode == "required" else final,
             arguments=calls,
         )

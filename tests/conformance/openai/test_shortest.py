@@ -9,6 +9,8 @@ import pytest
 
 from tessera.engine.scripted.engine import SENTENCE, ScriptedTokenizer, cycling, thinking_first
 from tessera.engine.scripted.grammar_replies import GrammarReplies
+from tessera.formats.glm import GLM, GLM_4_7
+from tessera.formats.gpt_oss import GPT_OSS
 from tessera.formats.hermes import HERMES
 from tessera.formats.qwen3 import QWEN3
 
@@ -34,7 +36,9 @@ def tool(name: str, schema: Any = SCHEMA) -> dict[str, Any]:
 TOOLS = [tool("weather_of_a_city"), tool("wx")]
 
 
-@pytest.fixture(params=[HERMES, QWEN3], ids=["json", "xml"])
+@pytest.fixture(
+    params=[HERMES, QWEN3, GLM, GLM_4_7, GPT_OSS], ids=["json", "xml", "glm", "glm-4.7", "gpt-oss"]
+)
 def client(serve: Callable[..., Any], request: pytest.FixtureRequest) -> Iterator[openai.OpenAI]:
     tags = request.param.syntax.reasoning
     served = serve(

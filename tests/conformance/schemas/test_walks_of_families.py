@@ -58,7 +58,7 @@ def test_turns(name: str, spelled: bool, asked: dict[str, Any]) -> None:
             n_whole += 1
             check_reply(chat, syntax, words.tokenizer, [*ids, words.end_id])
             check_no_markup(chat, syntax, words, ids)
-    assert n_whole >= 6
+    assert n_whole >= 3
 
 
 def check_no_markup(chat: ChatRequest, syntax: Syntax, words: Vocabulary, ids: list[int]) -> None:

@@ -163,7 +163,8 @@ def test_tags_in_a_json_answer_stay_text_where_they_are_text(family: Family) -> 
 
 SCRAPS = [
     *HARMONY_TAGS, *HARMONY_TAGS, *sorted(HARMONY_ENDS), FINAL, ANALYSIS, COMMENTARY, HEAD, NEXT, CALL,
-    "assistant", "analysis", "commentary", "final", " to=functions.get_time", " to=functions.nope", " json", "user", "to=",
+    "assistant", "analysis", "commentary", "final", " to=functions.get_time", " to=functions.nope", " json",
+    "user", "to=",
     *MARKUP,
 ]  # fmt: skip
 scraps = st.lists(st.sampled_from(SCRAPS) | plain_texts, max_size=20)
