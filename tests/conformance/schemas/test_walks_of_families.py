@@ -20,6 +20,19 @@ from tessera.parsing.syntax import Syntax
 FORMATS = {"gpt-oss": GPT_OSS, "glm": GLM, "glm-4.7": GLM_4_7}
 ENDS = {"gpt-oss": sorted(HARMONY_ENDS), "glm": sorted(GLM_ENDS), "glm-4.7": sorted(GLM_ENDS)}
 TAGS = {"gpt-oss": HARMONY_TAGS, "glm": GLM_TAGS, "glm-4.7": GLM_TAGS}
+GLM_MARKUP = (
+    "</think>",
+    "<tool_call>",
+    "</arg_value>\n",
+    "</arg_value>",
+    "</tool_call>",
+    "<arg_key>n</arg_key>",
+)
+MARKUP = {
+    "gpt-oss": ("<|end|>", "<|end|>", "<|start|>assistant", "<|channel|>final<|message|>", '{"n": 1'),
+    "glm": GLM_MARKUP,
+    "glm-4.7": GLM_MARKUP,
+}
 
 
 def vocabulary(name: str, *, spelled: bool) -> Vocabulary:
@@ -28,7 +41,7 @@ def vocabulary(name: str, *, spelled: bool) -> Vocabulary:
         tag: 256 + i for i, tag in enumerate([*ENDS[name], *(() if spelled else TAGS[name])])
     }
     tokenizer = ByteTokenizer(256 + len(control), dict(control))
-    return Vocabulary(tokenizer, llg_tokenizer(tokenizer, [256]), 256)
+    return Vocabulary(tokenizer, llg_tokenizer(tokenizer, [256]), 256, MARKUP[name])
 
 
 every_case = pytest.mark.parametrize(

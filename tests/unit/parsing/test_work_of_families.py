@@ -12,8 +12,10 @@ TO = ["<|channel|>", "commentary to=functions.get_time", "<|message|>"]
 KEY = ["<tool_call>", "get_weather\n", "<arg_key>"]
 VALUE = [*KEY, "city", "</arg_key>", "<arg_value>"]
 HARMONY_UNITS = (
-    ["<|start|>"], ["<|channel|>"], ["<|end|>"], ["<|start|>", "assistant", "<|channel|>"], [*FINAL, "a"],
-    ["<|start|>", "assistant", *FINAL, "a", "<|end|>"], ["<|channel|>", "other", "<|message|>"], TO, [*TO, "{}"],
+    ["<|start|>"], ["<|channel|>"], ["<|end|>"], ["<|start|>", "assistant", "<|channel|>"],
+    [*FINAL, "a"],
+    ["<|start|>", "assistant", *FINAL, "a", "<|end|>"], ["<|channel|>", "other", "<|message|>"], TO,
+    [*TO, "{}"],
     [" \n"], ["assis"], ["<|"], ['"', "{"],
 )  # fmt: skip
 GLM_UNITS = (
