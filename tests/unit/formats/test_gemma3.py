@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import pytest
 from tests.families import Family
 from tests.strategies import tool
 from tests.templates import choose_format
@@ -69,9 +68,9 @@ def test_results_of_several_calls_and_a_text_are_one_turn_of_the_user() -> None:
         "<start_of_turn>model\nSo.\n"
         '<tool_call>\n{"name": "get_weather", "arguments": {"city": "León"}}\n</tool_call>\n'
         '<tool_call>\n{"name": "get_weather", "arguments": {"city": "León"}}\n</tool_call><end_of_turn>\n'
-        "<start_of_turn>user\n\n<tool_response>\n1\n</tool_response>\n\n<tool_response>\n2\n</tool_response>"
+        "<start_of_turn>user\n<tool_response>\n1\n</tool_response>\n<tool_response>\n2\n</tool_response>"
         "\nAnd?<end_of_turn>\n<start_of_turn>model\n"
-    ) or pytest.fail(text(UserMessage("x"), AssistantMessage("So.", None, (CALL, CALL)), *results))
+    )
 
 
 def test_tools_are_described_as_for_hermes_models() -> None:
