@@ -15,7 +15,7 @@ from typing import assert_never
 
 from tessera.core.chat import Tool
 from tessera.grammars.lark import Rules, json_value, literal, quoted
-from tessera.grammars.parameter_values import ParameterMarkup
+from tessera.grammars.parameter_markup import ParameterMarkup
 from tessera.grammars.xml_calls import XmlCall
 from tessera.parsing.syntax import CallStyle
 from tessera.parsing.xml_tags import XML_TAGS

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from tessera.core.chat import Tool
 from tessera.grammars.lark import Rules, expression, literal, quoted, whole_match
-from tessera.grammars.parameter_values import ParameterMarkup, ParameterValues
+from tessera.grammars.parameter_markup import ParameterMarkup
+from tessera.grammars.parameter_values import ParameterValues
 from tessera.schemas.bounds import SchemaProblem
 from tessera.schemas.parameters import parameters_of
 from tessera.schemas.references import AnySchema, Document

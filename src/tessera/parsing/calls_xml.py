@@ -41,9 +41,8 @@ def bare_head(names: Iterable[str]) -> CallHead:
 
 def head_without_tag(names: Iterable[str]) -> CallHead:
     """What follows the call tag if the name stands alone: on its line, or before a tag."""
-    names = tuple(names)
-    tags = (_GLM.parameter, "</tool_call>")
-    return CallHead((SPACE, (*ended(names, "\n"), *ended(names, "<"))), name=1, tags=tags)
+    by_any = tuple(name + end for name in names for end in "\n<")
+    return CallHead((SPACE, by_any), name=1, tags=(_GLM.parameter, "</tool_call>"))
 
 
 class XmlCallReader(PieceReader):
@@ -63,8 +62,8 @@ class XmlCallReader(PieceReader):
         call = turn.syntax.call
         self._closing = (call.open, call.close) if call else ()
         self.ends = turn.spelled(self._closing)
-        own = (self.tags.parameter, self.tags.value_end, self.tags.function_end)
-        self.literals = (*turn.spelled(filter(None, own)), *self.ends)
+        own = filter(None, (self.tags.parameter, self.tags.value_end, self.tags.function_end))
+        self.literals = (*turn.spelled(own), *self.ends)
         self.strays = StrayText(turn.answer)
         self._given: set[str] = set()
 
@@ -124,8 +123,7 @@ class _NameReader(PieceReader):
         self._parameters = parameters
         self._tag = tag
         self._tags = tags = parameters.tags
-        own = turn.spelled(filter(None, [tags.key_end, tags.value]))
-        self.literals = (*own, "\n", *parameters.ends)
+        self.literals = (*turn.spelled(filter(None, [tags.key_end, tags.value])), "\n", *parameters.ends)
         self._parts: list[TextPiece] = []
         self._name: str | None = None
         self._may_be_named = True
@@ -169,8 +167,8 @@ class _ValueReader(PieceReader):
     @property
     def half_tag_is_text(self) -> bool:
         """A closing tag begins a line, or the value, or it may stand anywhere."""
-        begins_line = self._arguments.line_begins or not self._tags.value_lines
-        return self._begun and not self._closer and not begins_line
+        may_begin = self._arguments.line_begins or not self._tags.value_lines
+        return self._begun and not self._closer and not may_begin
 
     def __init__(self, turn: Turn, parameters: XmlCallReader, arguments: Arguments) -> None:
         self._turn = turn
@@ -179,8 +177,8 @@ class _ValueReader(PieceReader):
         self._tags = tags = parameters.tags
         call = turn.syntax.call
         self._call_end = call.close if call else ""
-        own = (tags.parameter, tags.value_end, tags.function_end, self._call_end)
-        self.literals = turn.spelled(filter(None, own))
+        own = filter(None, (tags.parameter, tags.value_end, tags.function_end, self._call_end))
+        self.literals = turn.spelled(own)
         self._closer = ""
         self._held: list[TextPiece] = []
         self._begun = False
