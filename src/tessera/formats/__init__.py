@@ -4,5 +4,5 @@ A family is a `ChatFormat` value: a renderer, which yields segments, and a `Synt
 Text of the conversation and control tokens are different segments, so that no user can write a control
 token. A model of an unknown family is rendered by its own Jinja template, in a sandbox in another process.
 
-Reading order: `base`, `chatml`, `qwen3`, `registry`, `template`.
+Reading order: `base`, `chatml`, `qwen3`, `gpt_oss`, `registry`, `template`.
 """

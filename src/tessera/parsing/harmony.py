@@ -14,13 +14,12 @@ else of the answer. If the token limit cuts a header, it is dropped. Where the t
 stay text within the strings of arguments and within the JSON that a request asked for.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Literal
 
 from tessera.core.chat import Mode
 from tessera.core.generation import EngineFinish
-from tessera.parsing.answer import StrayText
-from tessera.parsing.calls_json import JsonScanner, unwrapped
+from tessera.parsing.calls_harmony import ArgumentsReader
 from tessera.parsing.matcher import FoundTag, span
 from tessera.parsing.states import Event, PieceReader, State, Turn
 from tessera.text.pieces import TextPiece
@@ -91,6 +90,15 @@ class _TextReader(PieceReader):
 
 def _next_header(turn: Turn) -> "_HeaderReader":
     return _HeaderReader(turn, back=_TextReader(turn, State.ANSWER))
+
+
+def _call_reader(turn: Turn) -> ArgumentsReader:
+    def ended(tag: FoundTag | None) -> bool:
+        header = _next_header(turn)
+        turn.move(Event.MESSAGE_ENDED, header)
+        return tag is None or tag.text == END or header.tag(tag)
+
+    return ArgumentsReader(turn, ENDS_TEXT, then=ended)
 
 
 class _HeaderReader(PieceReader):
@@ -188,7 +196,7 @@ class _HeaderReader(PieceReader):
         if names := self._names():
             self._turn.answer.call_markup()
             if self._turn.call(names[0]):
-                self._turn.move(Event.CALL_CONFIRMED, _CallReader(self._turn))
+                self._turn.move(Event.CALL_CONFIRMED, _call_reader(self._turn))
         elif "analysis" in (self._channel.words or ()):
             self._turn.move(Event.REASONING_OPENED, _TextReader(self._turn, State.REASONING))
         else:
@@ -233,64 +241,3 @@ class _Words:
         options = iter(self._options)
         words = tuple(self._text.split())
         return words if all(any(word in each for each in options) for word in words) else None
-
-
-class _CallReader(PieceReader):
-    """Reads the arguments of a call, which end where the value ends. Other text in the body becomes part of
-    the answer.
-    """
-
-    state = State.CALL
-
-    @property
-    def half_tag_is_text(self) -> bool:
-        return self._scanner.in_string
-
-    def __init__(self, turn: Turn) -> None:
-        self._turn = turn
-        self.literals = turn.spelled(ENDS_TEXT)
-        self._scanner = JsonScanner()
-        self._strays = StrayText(turn.answer)
-        self._write: Callable[[str], None] | None = None
-        self._value: list[str] = []
-
-    def text(self, piece: TextPiece) -> None:
-        text = piece.text
-        at = 0 if self._write else len(text) - len(text.lstrip())
-        if at == len(text):
-            return
-        if self._write is None:
-            # Only an object is passed on as it comes.
-            self._write = self._turn.write if text[at] == "{" else self._value.append
-        until = self._scanner.scan(text, at)
-        if until > at:
-            self._write(text[at:until])
-        self._strays.add(span(piece, until, len(text)))
-
-    def tag(self, tag: FoundTag) -> bool:
-        """A tag is text within a string, else the end of the call."""
-        if self._scanner.in_string or tag.text not in ENDS_TEXT:
-            return False
-        self._close()
-        header = _next_header(self._turn)
-        self._turn.move(Event.MESSAGE_ENDED, header)
-        return tag.text == END or header.tag(tag)
-
-    def end(self, finish: EngineFinish) -> None:
-        """The arguments of a call that the token limit cut stay as they are."""
-        if finish == "stop":
-            self._close()
-            self._turn.move(Event.MESSAGE_ENDED, _next_header(self._turn))
-        else:
-            if self._value:
-                self._turn.write(unwrapped("".join(self._value), self._scanner.missing()))
-            self._strays.show()
-
-    def _close(self) -> None:
-        missing = self._scanner.missing()
-        if self._write != self._turn.write:
-            self._turn.write(unwrapped("".join(self._value), missing))
-        elif missing:
-            self._turn.write(missing)
-        self._turn.in_call = False
-        self._strays.show()
