@@ -12,6 +12,8 @@ from tessera.core.generation import EngineFinish
 from tessera.core.result import Choice, fold
 from tessera.core.usage import Usage
 from tessera.formats.base import ChatFormat
+from tessera.formats.glm import GLM, GLM_4_7
+from tessera.formats.gpt_oss import GPT_OSS
 from tessera.formats.hermes import HERMES
 from tessera.formats.qwen3 import QWEN3
 from tessera.parsing.parser import Parser
@@ -58,6 +60,20 @@ XML_TEXT = Family("xml-text", QWEN3, frozenset({"<|im_end|>"}))
 JSON = Family("json", HERMES, frozenset({*TAGS, "<|im_end|>"}))
 JSON_TEXT = Family("json-text", HERMES, frozenset({"<|im_end|>"}))
 FAMILIES = (XML, XML_TEXT, JSON, JSON_TEXT)
+
+GLM_TAGS = (*TAGS, "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>")
+GLM_ENDS = frozenset({"<|user|>", "<|observation|>"})
+GLM_TOKENS = Family("glm", GLM, frozenset({*GLM_TAGS, *GLM_ENDS}))
+GLM_TEXT = Family("glm-text", GLM, GLM_ENDS)
+GLM_4_7_TOKENS = Family("glm-4.7", GLM_4_7, frozenset({*GLM_TAGS, *GLM_ENDS}))
+GLM_4_7_TEXT = Family("glm-4.7-text", GLM_4_7, GLM_ENDS)
+GLM_FAMILIES = (GLM_TOKENS, GLM_TEXT, GLM_4_7_TOKENS, GLM_4_7_TEXT)
+
+HARMONY_TAGS = ("<|start|>", "<|channel|>", "<|constrain|>", "<|message|>", "<|end|>")
+HARMONY_ENDS = frozenset({"<|return|>", "<|call|>"})
+HARMONY = Family("harmony", GPT_OSS, frozenset({*HARMONY_TAGS, *HARMONY_ENDS}))
+HARMONY_TEXT = Family("harmony-text", GPT_OSS, HARMONY_ENDS)
+HARMONY_FAMILIES = (HARMONY, HARMONY_TEXT)
 
 THINKING = replace(ASKED, mode=Mode.THINKING)
 CITY = "\n<function=get_weather>\n<parameter=city>\n"

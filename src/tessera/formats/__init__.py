@@ -5,6 +5,6 @@ Text of the conversation and control tokens are different segments, so that no u
 token. Most models are rendered by their own Jinja template, in a sandbox in another process. Some of their
 families are known too: how they write calls, and what their templates want (`template_families`).
 
-Reading order: `base`, `chatml`, `qwen3`, `registry`, `conversation`, `template_families`, `dialects`,
-`template`.
+Reading order: `base`, `chatml`, `qwen3`, `gpt_oss`, `registry`, `conversation`, `template_families`,
+`dialects`, `template`.
 """

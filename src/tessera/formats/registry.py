@@ -9,10 +9,15 @@ from tessera.core.chat import Mode
 from tessera.core.generation import SamplingDefaults
 from tessera.formats.base import ChatFormat
 from tessera.formats.conversation import Dialect
+from tessera.formats.gemma3 import GEMMA3
+from tessera.formats.glm import GLM, GLM_4_7
+from tessera.formats.gpt_oss import GPT_OSS
 from tessera.formats.hermes import HERMES, hermes_format
 from tessera.formats.qwen3 import QWEN3
 
-FORMATS: Mapping[str, ChatFormat] = MappingProxyType({"hermes": HERMES, "qwen3": QWEN3})
+FORMATS: Mapping[str, ChatFormat] = MappingProxyType(
+    {each.name: each for each in (HERMES, QWEN3, GPT_OSS, GLM, GLM_4_7, GEMMA3)}
+)
 
 
 class ProbeResult(msgspec.Struct):

@@ -3,7 +3,10 @@ r"""The rules for what stands between the tags of a call.
 As JSON (Hermes): {"name": "NAME", "arguments": {…}}, on a line of its own.
 
 As XML (Qwen): <function=NAME>, then parameter by parameter `<parameter=KEY>\nVALUE\n</parameter>`, then
-</function>, each on a line of its own (`xml_calls`). Values are raw text (`parameter_values`).
+</function>, each on a line of its own (`xml_calls`). Values are raw text (`parameter_values`). GLM's form has
+other tags (`parsing.xml_tags`).
+
+In harmony: the object of the arguments alone. `harmony` has the header before it.
 
 As JSON between other texts: `framed_calls`.
 """
@@ -14,22 +17,34 @@ from typing import assert_never
 
 from tessera.core.chat import Tool
 from tessera.grammars.lark import Rules, json_value, literal, quoted
+from tessera.grammars.parameter_markup import ParameterMarkup
 from tessera.grammars.xml_calls import XmlCall
 from tessera.parsing.syntax import CallStyle
+from tessera.parsing.xml_tags import XML_TAGS
 from tessera.schemas.references import AnySchema, Document
 
 
 def call_body(
-    rules: Rules, tool: Tool, document: Document, *, param: str, style: CallStyle, spelled_close: str | None
+    rules: Rules,
+    tool: Tool,
+    document: Document,
+    *,
+    param: str,
+    style: CallStyle,
+    close: str,
+    control_tokens: Mapping[str, int],
 ) -> str:
     """The rule for a call of `tool`, whose checked schema is `document`. Errors name the schema by `param`.
-    `spelled_close` is the tag that ends calls, if that tag is ordinary text.
+    `close` is the tag that ends calls.
     """
     match style:
         case "json":
             return _json_call(rules, tool, document)
-        case "xml":
-            return XmlCall(rules, tool, document, param=param, spelled_close=spelled_close).rule()
+        case "xml" | "glm" | "glm-4.7":
+            spelling = ParameterMarkup(XML_TAGS[style], close, control_tokens)
+            return XmlCall(rules, tool, document, param=param, markup=spelling).rule()
+        case "harmony":
+            return arguments_object(document)
         case "none" | "framed":
             raise ValueError(f"a syntax with the style {style} has no tags around each call")
         case _:

@@ -21,9 +21,11 @@ from typing import assert_never
 from tessera.core.chat import AnyJsonObject, ChatRequest, FreeText, JsonSchema, Mode, Tool
 from tessera.core.generation import Grammar
 from tessera.errors import InvalidSchema
+from tessera.grammars import harmony
 from tessera.grammars.calls import arguments_object, call_body, opening_without_tag
 from tessera.grammars.framed_calls import bare_opening, framed_calls
 from tessera.grammars.lark import Rules, json_value, literal, markup, quoted, without
+from tessera.parsing.harmony import CHANNEL, END, START
 from tessera.parsing.syntax import Syntax, Tags
 from tessera.schemas.check import check_schema
 from tessera.schemas.references import AnySchema, Document
@@ -69,9 +71,13 @@ class _TurnGrammar:
         self._levels = levels
         self.rules = rules
         self._documents = _checked_parameters(request, levels, rules.work)
-        self._callable: Mapping[str, Tool] = request.callable_tools if syntax.call else {}
+        self._callable: Mapping[str, Tool] = request.callable_tools if syntax.calls != "none" else {}
         self._openings = opening_without_tag(syntax.calls, self._callable)
-        spelled = self._spelled(syntax.call.open) if syntax.call and request.tools else None
+        ending = syntax.call.open if syntax.call and request.tools else ""
+        if syntax.calls == "harmony":
+            self._openings = [quoted(tag) for tag in (START, CHANNEL) if tag not in control_tokens]
+            ending = END
+        spelled = self._spelled(ending)
         form = syntax.form
         self._bare = form is not None and form.bare and request.calls_may_be_bare
         begins_call = bare_opening(form, self._callable) if form and self._bare and self._callable else ""
@@ -80,13 +86,16 @@ class _TurnGrammar:
 
     def reasoning(self) -> str:
         tags = self._syntax.reasoning
-        if self._request.mode is not Mode.THINKING or tags is None:
-            return ""
         after = " ".join(map(self._tag, self._syntax.after_close))
-        return f"{self._text_until(tags.close, self._text)} {after} "
+        if self._request.mode is not Mode.THINKING or tags is None:
+            return f"{after} " if self._syntax.begins_answer else ""
+        text = self._before() if self._syntax.calls == "harmony" else self._text
+        return f"{self._text_until(tags.close, text)} {after} "
 
     def answer(self) -> str:
         plain = self._plain()
+        if self._syntax.calls == "harmony":
+            return self._messages(plain)
         tags = self._syntax.call
         if not self._callable or tags is None:
             return plain
@@ -95,9 +104,28 @@ class _TurnGrammar:
         if self._request.tool_choice.mode == "required":
             return calls
         if isinstance(self._request.answer_format, FreeText) and not self._bare:
-            before = self.rules.add("TEXT", without(*self._openings))
-            return f"({plain} | {self._text_until(tags.open, before)} {after})"
+            return f"({plain} | {self._text_until(tags.open, self._before())} {after})"
         return f"({plain} | {calls})"
+
+    def _before(self) -> str:
+        """The terminal for text up to a tag that ends it."""
+        return self.rules.add("TEXT", without(*self._openings))
+
+    def _messages(self, final: str) -> str:
+        calls = {
+            tool.name: self._call(tool, i)
+            for i, tool in enumerate(self._request.tools)
+            if tool.name in self._callable
+        }
+        return harmony.messages(
+            self.rules,
+            self._tag,
+            text=self._text_until(END, self._before())
+            if isinstance(self._request.answer_format, FreeText)
+            else None,
+            final=None if self._callable and self._request.tool_choice.mode == "required" else final,
+            arguments=calls,
+        )
 
     def _plain(self) -> str:
         match self._request.answer_format:
@@ -125,23 +153,28 @@ class _TurnGrammar:
         if self._request.one_call:
             return body
         call = self.rules.add("call", f"{self._tag(tags.open)} {body}")
-        return f'{body} ("\\n" {call})*'
+        return f"{body} ({markup(self._syntax.line, {})} {call})*"
 
     def _body(self, tags: Tags) -> str:
         """A call without its opening tag."""
         calls = " | ".join(
-            call_body(
-                self.rules,
-                tool,
-                self._documents[tool.name],
-                param=_param(tool, i),
-                style=self._syntax.calls,
-                spelled_close=self._spelled(tags.close),
-            )
-            for i, tool in enumerate(self._request.tools)
-            if tool.name in self._callable
+            self._call(tool, i) for i, tool in enumerate(self._request.tools) if tool.name in self._callable
         )
-        return self.rules.add("body", f'"\\n" ({calls}) {self._tag(tags.close)}')
+        return self.rules.add(
+            "body", f"{markup(self._syntax.call_line, {})} ({calls}) {self._tag(tags.close)}"
+        )
+
+    def _call(self, tool: Tool, index: int) -> str:
+        tags = self._syntax.call
+        return call_body(
+            self.rules,
+            tool,
+            self._documents[tool.name],
+            param=_param(tool, index),
+            style=self._syntax.calls,
+            close=tags.close if tags else "",
+            control_tokens=self._control,
+        )
 
     def _text_until(self, tag: str, text: str) -> str:
         """Text, up to and including the first occurrence of the tag."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tessera.core.chat import Mode
 from tessera.core.generation import EngineFinish
 from tessera.parsing import calls_framed, calls_json, calls_xml
 from tessera.parsing.matcher import FoundTag
@@ -31,6 +32,14 @@ _STYLES: dict[CallStyle, _Style] = {
         lambda turn, then, _: calls_xml.XmlCallReader(turn, then),
         (lambda _: calls_xml.FUNCTION, lambda turn: calls_xml.bare_head(turn.tools)),
     ),
+    "glm": _Style(
+        lambda turn: calls_xml.head_without_tag(turn.tools),
+        lambda turn, then, _: calls_xml.XmlCallReader(turn, then),
+    ),
+    "glm-4.7": _Style(
+        lambda turn: calls_xml.head_without_tag(turn.tools),
+        lambda turn, then, _: calls_xml.XmlCallReader(turn, then),
+    ),
     "json": _Style(
         lambda turn: calls_json.head(turn.tools),
         lambda turn, then, _: calls_json.JsonCallReader(turn, then),
@@ -41,6 +50,16 @@ _STYLES: dict[CallStyle, _Style] = {
         (calls_framed.bare_literal, calls_framed.bare_head),
     ),
 }
+
+
+def first_reader(turn: Turn, mode: Mode) -> PieceReader:
+    """The prompt has opened the reasoning if the mode is to think."""
+    tags = turn.syntax.reasoning if mode is Mode.THINKING else None
+    if tags:
+        return ReasoningReader(turn, tags)
+    if turn.syntax.begins_answer:
+        turn.answer.reasoning_ended()
+    return AnswerReader(turn)
 
 
 class ReasoningReader(PieceReader):

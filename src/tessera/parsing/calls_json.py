@@ -197,7 +197,7 @@ class JsonCallReader(PieceReader):
 
     def _write_value(self) -> None:
         self._written = True
-        self._turn.write(_arguments("".join(self._value), self._scanner.missing()))
+        self._turn.write(unwrapped("".join(self._value), self._scanner.missing()))
 
     def _close(self) -> None:
         if self._read == self._name:
@@ -215,7 +215,7 @@ def _joined(pieces: Iterable[TextPiece]) -> str:
     return "".join(piece.text for piece in pieces)
 
 
-def _arguments(text: str, missing: str) -> str:
+def unwrapped(text: str, missing: str) -> str:
     """Reads arguments that are not an object: null, or an object inside a string. `missing` closes what is
     open in the text.
     """

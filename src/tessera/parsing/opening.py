@@ -32,12 +32,15 @@ class CallHead:
     """A `Head`, step by step: any white space (`SPACE`), or one of several strings.
 
     Step number `name` has the known names, each with the character that ends it. What matches later steps is
-    read again afterwards.
+    read again afterwards; so is that character if it begins one of `tags`, which end a name too.
     """
 
-    def __init__(self, steps: tuple[tuple[str, ...] | None, ...], name: int) -> None:
+    def __init__(
+        self, steps: tuple[tuple[str, ...] | None, ...], name: int, tags: tuple[str, ...] = ()
+    ) -> None:
         self._steps = steps
         self._name_step = name
+        self._tags = tags
         self._step = 0
         self._matched = ""
         self._n_read = 0
@@ -49,8 +52,8 @@ class CallHead:
         return self._step == len(self._steps)
 
     def follows(self, symbol: str) -> bool:
-        if len(symbol) > 1:  # a control token, which none of the steps has
-            return False
+        if len(symbol) > 1:  # a control token, which can only end the name
+            return symbol in self._tags and self._ends_name()
         self._n_read += 1
         while (step := self._steps[self._step]) is None:  # SPACE
             if symbol.isspace():
@@ -61,9 +64,19 @@ class CallHead:
             return any(each.startswith(self._matched) for each in step)
         if self._step == self._name_step:
             self.name = self._matched[:-1]
-            self.n_taken = self._n_read
+            self.n_taken = self._n_read - any(tag.startswith(symbol) for tag in self._tags)
         self._step += 1
         self._matched = ""
+        return True
+
+    def _ends_name(self) -> bool:
+        """Whether a known name is all that came, which a tag then ends. The tag is read again."""
+        names = self._steps[self._step] if self._step == self._name_step else None
+        if not names or all(self._matched + tag[0] not in names for tag in self._tags):
+            return False
+        self.name = self._matched
+        self.n_taken = self._n_read
+        self._step = len(self._steps)
         return True
 
 

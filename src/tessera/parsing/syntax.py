@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-CallStyle: TypeAlias = Literal["none", "json", "xml", "framed"]
+CallStyle: TypeAlias = Literal["none", "json", "xml", "glm", "glm-4.7", "harmony", "framed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +44,13 @@ class Syntax:
     """The output syntax of a family; None where the family has no such thing.
 
     `calls` is the form between the call tags: "json" is Hermes' `{"name": …, "arguments": {…}}`, "xml" is
-    Qwen3.5's `<function=…><parameter=…>`, "framed" is that of `form`. `ends` are the control tokens that end
-    a turn. `before_close` is the text before the tag that closes the reasoning; `after_close` are the tags
-    and texts after it.
+    Qwen3.5's `<function=…><parameter=…>`, and "glm" and "glm-4.7" vary it (`xml_tags`). "framed" is
+    that of `form`. "harmony" has no call tags: a call is a message to a function. `ends` are the control
+    tokens that end a turn.
+
+    `before_close` is the text before the tag that closes the reasoning; `after_close` are the tags and texts
+    after it. With `begins_answer`, the model writes these also before an answer without reasoning. `line`
+    stands between calls, and `call_line` after the tag that opens one.
     """
 
     ends: tuple[str, ...]
@@ -55,4 +59,7 @@ class Syntax:
     calls: CallStyle = "none"
     before_close: str = "\n"
     after_close: tuple[str, ...] = ("\n\n",)
+    begins_answer: bool = False
+    line: str = "\n"
+    call_line: str = "\n"
     form: CallForm | None = None
