@@ -11,7 +11,7 @@ RUN /opt/tessera/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
 
 FROM python:3.12-slim
 COPY --from=build /opt/tessera /opt/tessera
-# Models and the store are the one place that is written to, and /tmp, for sockets.
+# The service writes only here (models and the store) and to /tmp (sockets).
 RUN install -d -o 10001 -g 10001 -m 0700 /var/cache/tessera
 ENV HOME=/tmp \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -21,9 +21,9 @@ ENV HOME=/tmp \
 USER 10001:10001
 VOLUME /var/cache/tessera
 EXPOSE 8000
-# Whether the process lives. The first start fetches a model; whether tokens flow is for a balancer: /readyz.
+# This asks whether the process is alive. Whether it can answer yet is what /readyz tells a load balancer.
 HEALTHCHECK --start-period=15m --interval=10s --timeout=3s \
     CMD ["/opt/tessera/bin/python", "-c", "import os, urllib.request as http; http.urlopen(f\"http://127.0.0.1:{os.environ.get('TESSERA_PORT', 8000)}/healthz\", timeout=2)"]
-# As the first process it gets SIGTERM itself.
+# The command is the first process of the container, so it receives SIGTERM.
 ENTRYPOINT ["/opt/tessera/bin/tessera"]
 CMD ["serve"]

@@ -107,7 +107,7 @@ class Settings:
     step_gap_s: float = setting(
         0.2,
         number(0.001, 3600),
-        "Target for a step while replies run, in seconds; three tenths of it with prompts.",
+        "Target for a step while replies run, in seconds; a quarter of it with prompts.",
     )
     precision: Literal["auto", "f32"] = setting(
         "auto",

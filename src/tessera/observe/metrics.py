@@ -37,11 +37,11 @@ _BY_MODEL = ("model",)
 
 # What the engine calls it, what we call it, what it is.
 ENGINE_GAUGES = (
-    ("running", "tessera_engine_sequences_running", "Sequences that the engine computes."),
+    ("running", "tessera_engine_sequences_running", "Sequences that the engine is running."),
     ("waiting", "tessera_engine_sequences_waiting", "Sequences that wait in the engine."),
     ("resident_bytes", "tessera_engine_resident_bytes", "Resident memory of the engine's process."),
-    ("cache_bytes", "tessera_engine_kv_cache_bytes", "Memory of the KV cache that has been used so far."),
-    ("kernel_bytes", "tessera_engine_kernel_bytes", "Memory of kernels made since the engine was ready."),
+    ("cache_bytes", "tessera_engine_kv_cache_bytes", "Memory that the KV cache has touched so far."),
+    ("kernel_bytes", "tessera_engine_kernel_bytes", "Memory of kernels compiled since the engine was ready."),
     ("grammar_bytes", "tessera_engine_grammar_bytes", "Memory of compiled grammars."),
     ("grammars_kept", "tessera_engine_grammars_kept", "Compiled grammars that are kept for reuse."),
 )
@@ -49,7 +49,7 @@ ENGINE_COUNTERS = (
     ("n_steps", "tessera_engine_steps", "Steps of the engine."),
     ("prefix_queries", "tessera_prefix_cache_queries", "Prompt tokens looked up in the prefix cache."),
     ("prefix_hits", "tessera_prefix_cache_hits", "Prompt tokens found in the prefix cache."),
-    ("n_restarts", "tessera_engine_restarts", "Times that the engine was started again."),
+    ("n_restarts", "tessera_engine_restarts", "Restarts of the engine."),
 )
 
 
@@ -83,9 +83,9 @@ class Metrics:
     def _meter_requests(self) -> None:
         model = "model"
         self.running = self._gauge("num_requests_running", "Chat requests that are being answered.", model)
-        self.waiting = self._gauge("num_requests_waiting", "Chat requests that wait for their turn.", model)
+        self.waiting = self._gauge("num_requests_waiting", "Chat requests that wait in the queue.", model)
         self.queue_s = self._histogram(
-            "request_queue_time_seconds", "Time before a turn came.", _WAIT_BOUNDS_S, model
+            "request_queue_time_seconds", "Time that a request waited in the queue.", _WAIT_BOUNDS_S, model
         )
         self.first_token_s = self._histogram(
             "time_to_first_token_seconds",
@@ -104,40 +104,40 @@ class Metrics:
         )
         self.prompt_tokens = self._counter("prompt_tokens", "Prompt tokens.", model)
         self.cached_tokens = self._counter(
-            "prompt_tokens_cached", "Those of them that the prefix cache held.", model
+            "prompt_tokens_cached", "Prompt tokens that were found in the prefix cache.", model
         )
         self.generation_tokens = self._counter(
             "generation_tokens", "Tokens generated, reasoning included.", model
         )
-        self.reasoning_tokens = self._counter("reasoning_tokens", "Those of them that are reasoning.", model)
-        self.successes = self._counter(
-            "request_success", "Choices that were finished.", model, "finished_reason"
+        self.reasoning_tokens = self._counter(
+            "reasoning_tokens", "Generated tokens that are reasoning.", model
         )
+        self.successes = self._counter("request_success", "Choices that finished.", model, "finished_reason")
         self.failures = self._counter(
-            "request_failure", "Requests without a whole reply, by error.", model, "code"
+            "request_failure", "Requests that failed, by error code.", model, "code"
         )
         self.responses = self._counter("http_responses", "Responses by status.", "status")
-        self.spans_lost = self._counter("spans_lost", "Spans that the traces' collector did not take.")
+        self.spans_lost = self._counter("spans_lost", "Spans that could not be sent to the collector.")
 
     def _meter_limits(self) -> None:
         about = "Requests that a limit or a key's permissions refused."
         self.refused = self._counter("requests_refused", about, "kind", "tier")
         about = "Choices that are being answered, by the priority of their tier."
         self.places = self._gauge("places_taken", about, "priority")
-        about = "API processes that count by themselves because Redis does not answer."
+        about = "API processes that enforce limits alone because Redis does not answer."
         self.limiter_fallback = self._gauge("limiter_fallback", about)
 
     def _meter_bodies(self) -> None:
-        about = "Bytes that are set aside for bodies, and owed for those of refused requests."
+        about = "Bytes reserved for request bodies, those of refused requests included."
         self.body_bytes = self._gauge("request_body_bytes", about)
-        about = "Bodies that wait until they can be received or decoded."
+        about = "Request bodies that wait to be received or decoded."
         self.bodies_waiting = self._gauge("request_bodies_waiting", about)
 
     def _meter_store(self) -> None:
         self.ledger_lag_s = self._histogram(
-            "ledger_lag_seconds", "From a request's end until that is on record.", _TOKEN_BOUNDS_S
+            "ledger_lag_seconds", "From the end of a request until it is recorded.", _TOKEN_BOUNDS_S
         )
-        self.ledger_failures = self._counter("ledger_failures", "Times that usage could not be written.")
+        self.ledger_failures = self._counter("ledger_failures", "Failed writes of usage.")
         self.store_up = Gauge(
             "tessera_store_up",
             "Whether every API process reaches the store: 1, or 0.",
@@ -148,8 +148,8 @@ class Metrics:
         self.store_call_s = self._histogram("store_call_seconds", about, _WAIT_BOUNDS_S, "call")
         for call in get_args(StoreCall):
             self.store_call_s.labels(call)
-        self.spooled = self._gauge("spool_entries", "Entries of usage that wait for the store.")
-        about = "Requests whose key was taken for what it was, because the store could not be asked."
+        self.spooled = self._gauge("spool_entries", "Usage entries that wait for the store.")
+        about = "Requests whose key was accepted from the cache because the store did not answer."
         self.stale_keys = self._counter("keys_stale", about)
 
     def of(self, model_id: str) -> ModelMetrics:

@@ -116,10 +116,10 @@ class AnswerReader(PieceReader):
     """Reads the visible answer. Stray reasoning tags are dropped before it, and are text within it. Call tags
     that are ordinary text stay text within the JSON that a request asked for.
 
-    If the token limit cuts the reply in the head of a call, the call's tag and what follows it are dropped.
-    If it cuts the tag itself, the half is dropped where only a call may stand: between calls, and at the
-    beginning of an answer that is calls (`tool_choice` is "required" or a named function) or JSON. Elsewhere
-    the half may be text, and is shown.
+    If the token limit ends the reply before the name of a call is known, the call is dropped with its tag. If
+    it ends within the tag, the part of the tag is dropped where only a call may stand: between calls, and at
+    the beginning of an answer that must be calls (`tool_choice` is "required" or a named function) or JSON.
+    Elsewhere it may be text, and is shown.
     """
 
     state = State.ANSWER

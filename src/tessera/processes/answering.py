@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO, NoReturn, TextIO, TypeAlias
 
 from tessera.processes.frames import frame, read_frame
+from tessera.processes.priority import NICENESS
 
 TOO_MUCH_CODE, BUG_CODE = 75, 70
 """Exit codes: the memory, or the stack, did not suffice; a bug."""
@@ -24,8 +25,6 @@ Answerer: TypeAlias = Callable[[bytes], bytes]
 _STACK_BYTES = 2**28
 """Libraries recurse, as deep as a chain of thousands of definitions."""
 _STDOUT, _STDERR = 1, 2
-_NICENESS = 5
-"""Running replies come before questions that many clients may ask at once."""
 
 
 def serve(prepare: Callable[[bytes], Answerer], *, memory_bytes: int, processor_s: float) -> None:
@@ -35,7 +34,7 @@ def serve(prepare: Callable[[bytes], Answerer], *, memory_bytes: int, processor_
     question and not on what else runs. One that takes more ends the process, as does one that needs more
     memory than `memory_bytes`.
     """
-    os.nice(_NICENESS)
+    os.nice(NICENESS)
     resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     threading.stack_size(_STACK_BYTES)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tessera.core.generation import Grammar
 from tessera.errors import GrammarFailed, GrammarTooSlow
 from tessera.grammars.llg import LIMITS, llg_tokenizer
+from tessera.processes.priority import yield_to_others
 from tessera.processes.sharing import Lane
 from tessera.text.tokenizer import Tokenizer
 
@@ -163,7 +164,7 @@ class GrammarCompiler:
         compiles the first grammar. The cache has at most `most_bytes`, by the estimate of `n_bytes`.
         """
         self._most_bytes = most_bytes
-        self._lane = Lane(_N_COMPILERS, "grammars")
+        self._lane = Lane(_N_COMPILERS, "grammars", yield_to_others)
         self._tokenizer = self._lane.call(b"", lambda: llg_tokenizer(tokenizer, end_ids, vocabulary_size))
         self._lock = threading.Lock()
         self._kept: OrderedDict[str, CompiledGrammar] = OrderedDict()

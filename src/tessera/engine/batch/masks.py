@@ -7,8 +7,6 @@ so far share one thread of low priority, which yields to the forward pass.
 
 import math
 import os
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, wait
@@ -21,13 +19,12 @@ from numpy.typing import NDArray
 
 from tessera.engine.batch.constraint import Constraint, Forced
 from tessera.errors import GrammarFailed
+from tessera.processes.priority import yield_to_others
 from tessera.processes.sharing import Lane
 
 Bits = NDArray[np.uint32]
 Compute = Callable[[LLMatcher, int], Bits]
 Clock = Callable[[], float]
-
-_NICENESS = 10
 
 
 def compute_mask(matcher: LLMatcher, vocabulary_size: int) -> Bits:
@@ -50,7 +47,7 @@ class Masks:
         self._compute = compute
         self._clock = clock
         self._quick = Lane(max(2, os.cpu_count() or 1), "masks")
-        self._slow = Lane(1, "slow masks", _yield_to_others)
+        self._slow = Lane(1, "slow masks", yield_to_others)
 
     def submit(self, constraint: Constraint, account: bytes, follow: Callable[[], Forced]) -> None:
         """Runs `follow` in a thread, then computes the next mask. The results are set in
@@ -91,8 +88,3 @@ def _fail(error: GrammarFailed, *futures: Future[Forced] | Future[tuple[Bits, fl
     for future in futures:
         if not future.done():
             future.set_exception(error)
-
-
-def _yield_to_others() -> None:
-    if sys.platform == "linux":  # where each thread has its own niceness
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

@@ -1,9 +1,10 @@
-"""How many prompt tokens a step may compute beside running streams, and how many of these may decode in it,
-learned from the steps before.
+"""How many prompt tokens a step may compute beside running streams, and how many of the streams decode in it.
+Both follow from the measured durations of earlier steps.
 
-A step is taken to cost a fixed part, and a part for each token, be it of a prompt or of a sequence that
-decodes. Every measured step corrects both parts, each by its share of the prediction. No least squares: under
-a steady load all steps have the same number of tokens, and a fit of two unknowns is lost there.
+The model of a step has two costs: a fixed one, and one for each token, be it of a prompt or of a sequence
+that decodes. Each measured step corrects both, in proportion to their shares of the prediction. Least squares
+would not work: under a steady load all steps have the same number of tokens, which does not determine two
+unknowns.
 """
 
 import math
@@ -20,18 +21,18 @@ DECODING_AT_LEAST = 24
 _FEWER, _MORE = 0.7, 1.25
 
 _STEP_OVER_TOKEN = 16.0
-"""How many tokens the fixed part is taken to cost before the two were seen apart."""
+"""The fixed cost, in tokens, that is assumed until steps of different sizes have been measured."""
 
-# A cost that rises is believed at once, one that falls only slowly: prompt tokens cost more the further into
-# a prompt they are, and what must not be missed is the highest. A single step counts twofold at most, since
-# the first pass with a new number of rows makes its kernels.
+# Costs rise fast and fall slowly: prompt tokens cost more the further into a prompt they are, and it is the
+# highest cost that matters. A single step counts at most twofold, since the first pass with a new number of
+# rows compiles its kernels.
 _RISE, _FALL, _MOST = 0.5, 0.2, 2.0
 
 
 _USED = 0.9
 """How much of what fits is given to prompts: under a steady load the two parts are only roughly known."""
 
-_WITH_PROMPTS = 0.3
+WITH_PROMPTS = 0.25
 """The part of the target that a step with prompts may last. The whole of it is for many streams at once, not
 for one account's prompts: with half, an account that sends one prompt after the other doubled the longest
 gaps of others (benchmarks/neighbours.py).
@@ -73,7 +74,7 @@ class Pace:
         PROMPT_TOKENS_AT_LEAST, so that passes keep their number of rows for a while, or `most` if that is
         less.
         """
-        fitting = min(_USED * self._fitting(n_decoding, _WITH_PROMPTS * self._gap_s), most)
+        fitting = min(_USED * self._fitting(n_decoding, WITH_PROMPTS * self._gap_s), most)
         if fitting == most:
             return most
         n_rounded = int(fitting // PROMPT_TOKENS_AT_LEAST) * PROMPT_TOKENS_AT_LEAST

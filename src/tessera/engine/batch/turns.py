@@ -9,24 +9,28 @@ from tessera.engine.batch.sequence import TokenSequence
 
 class PromptTurns:
     """Counts how much of the steps' budgets each account with waiting prompts has had; the account that has
-    had least comes first.
+    had least comes first (start-time fair queueing: Goyal et al. 1996).
 
-    With k accounts, each is served at least once in 2k steps. An account that arrives, or returns, starts
-    with the count of the one that has had least, and behind it: leaving and returning gains nothing.
+    With k accounts, each is served at least once in 2k steps. An account that arrives starts with the count
+    of the one that has had least, and before it: a short prompt does not wait behind long ones. One that has
+    had more keeps its count when it leaves, so leaving and returning gains nothing.
     """
 
     def __init__(self) -> None:
         self._served: dict[bytes, float] = {}
+        self._waiting: frozenset[bytes] = frozenset()
 
     def order(self, accounts: Iterable[bytes]) -> list[bytes]:
-        """The accounts that have prompts now, in the order in which they are served. Forgets all others."""
+        """The accounts that have prompts now, in the order in which they are served."""
         present = dict.fromkeys(accounts)
-        known = {account: served for account, served in self._served.items() if account in present}
-        least = min(known.values(), default=0.0)
-        # Counted from the least, so that the numbers stay small.
-        self._served = {account: served - least for account, served in known.items()}
-        self._served |= {account: 0.0 for account in present if account not in known}
-        return sorted(self._served, key=self._served.__getitem__)
+        least = min((self._served[each] for each in present if each in self._waiting), default=0.0)
+        # Counted from the least, so that the numbers stay small. Whoever is absent and has had no more than
+        # that is forgotten; so are all when nobody waits.
+        ahead = {each: served - least for each, served in self._served.items() if served > least}
+        self._served = dict.fromkeys(present, 0.0) | ahead if present else {}
+        order = sorted(present, key=lambda each: (self._served[each], each in self._waiting))
+        self._waiting = frozenset(present)
+        return order
 
     def serve(self, account: bytes, share: float) -> None:
         """The account has had this share of a step's budget."""

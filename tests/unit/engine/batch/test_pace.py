@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.strategies import examples
 
-from tessera.engine.batch.pace import PROMPT_TOKENS_AT_LEAST, Pace
+from tessera.engine.batch.pace import PROMPT_TOKENS_AT_LEAST, WITH_PROMPTS, Pace
 
 GAP_S = 0.2
 MOST = 256
@@ -27,18 +27,18 @@ def test_steps_come_to_keep_the_target_whatever_the_machine_did_before(
         pace.measure(n_prompt, step_s + token_s * n_prompt)
         pace.measure(0, step_s)
     n_prompt = pace.prompt_tokens(MOST)
-    assert n_prompt == PROMPT_TOKENS_AT_LEAST or step_s + token_s * n_prompt <= 1.1 * 0.3 * GAP_S
+    assert n_prompt == PROMPT_TOKENS_AT_LEAST or step_s + token_s * n_prompt <= 1.1 * WITH_PROMPTS * GAP_S
 
 
 @examples(100)
-@given(st.floats(0.001, 0.15 * GAP_S), TOKENS, st.integers(0, 3))
+@given(st.floats(0.001, 0.5 * WITH_PROMPTS * GAP_S), TOKENS, st.integers(0, 3))
 def test_what_the_target_allows_is_used(step_s: float, token_s: float, n_without_prompts: int) -> None:
     pace = Pace(GAP_S)
     pace.measure(MOST, step_s + token_s * MOST)
     for _ in range(200):
         for n_prompt in (pace.prompt_tokens(MOST), *[0] * n_without_prompts):
             pace.measure(n_prompt, step_s + token_s * n_prompt)
-    right = min(MOST, (0.3 * GAP_S - step_s) / token_s)
+    right = min(MOST, (WITH_PROMPTS * GAP_S - step_s) / token_s)
     assert pace.prompt_tokens(MOST) >= 0.8 * right - PROMPT_TOKENS_AT_LEAST
 
 

@@ -269,3 +269,23 @@ def test_whoever_comes_and_goes_takes_no_turn_from_who_waits(
             left -= share
             waited[account] = 0 if share else waited[account] + 1
         assert waited[b"waiting"] <= 8
+
+
+def test_an_account_that_returns_for_a_short_prompt_goes_first() -> None:
+    turns = PromptTurns()
+    for step in range(20):
+        visits = step % 5 == 0
+        order = turns.order([b"greedy", b"visitor"] if visits else [b"greedy"])
+        assert order[0] == (b"visitor" if visits and step else b"greedy") or not step
+        turns.serve(b"greedy", 0.5 if visits else 1.0)
+        if visits:
+            turns.serve(b"visitor", 0.5)
+
+
+def test_an_account_that_leaves_with_more_than_others_keeps_its_count() -> None:
+    turns = PromptTurns()
+    turns.order([b"patient", b"greedy"])
+    turns.serve(b"greedy", 1.0)
+    turns.order([b"patient"])
+    turns.serve(b"patient", 0.5)
+    assert turns.order([b"patient", b"greedy"]) == [b"patient", b"greedy"]
