@@ -1,5 +1,6 @@
 """The families whose outputs the parser reads, on tokenizers that have their tags as tokens or not."""
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
@@ -53,6 +54,22 @@ class Family:
         for step in steps:
             events += parser.feed(step)
         return fold([*events, *parser.finish(finish), Completed(Usage())]).choices[0]
+
+    def work(self, parts: Iterable[str]) -> int:
+        """The number of calls of functions that reading the parts takes."""
+        n_calls = 0
+
+        def count_call(*_: object) -> None:
+            nonlocal n_calls
+            n_calls += 1
+
+        pieces = [[piece] for piece in self.pieces(parts)]
+        sys.setprofile(count_call)
+        try:
+            self.read_pieces(pieces, replace(ASKED, stop=("STOP",)), "stop")
+        finally:
+            sys.setprofile(None)
+        return n_calls
 
 
 XML = Family("xml", QWEN3, frozenset({*TAGS, "<|im_end|>"}))

@@ -6,9 +6,7 @@ As XML (Qwen): <function=NAME>, then parameter by parameter `<parameter=KEY>\nVA
 </function>, each on a line of its own (`xml_calls`). Values are raw text (`parameter_values`). GLM's form has
 other tags (`parsing.xml_tags`).
 
-In harmony: the object of the arguments alone. `harmony` has the header before it.
-
-As JSON between other texts: `framed_calls`.
+Other families have no tags around each call: see `harmony` and `framed_calls`.
 """
 
 import json
@@ -43,9 +41,7 @@ def call_body(
         case "xml" | "glm" | "glm-4.7":
             spelling = ParameterMarkup(XML_TAGS[style], close, control_tokens)
             return XmlCall(rules, tool, document, param=param, markup=spelling).rule()
-        case "harmony":
-            return arguments_object(document)
-        case "none" | "framed":
+        case "none" | "harmony" | "framed":
             raise ValueError(f"a syntax with the style {style} has no tags around each call")
         case _:
             assert_never(style)

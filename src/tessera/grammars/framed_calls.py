@@ -1,7 +1,7 @@
 """The rules for calls that are JSON between fixed texts, as `syntax.CallForm` describes them."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from tessera.grammars.lark import Rules, either, expression, literal, quoted
 from tessera.parsing.calls_framed import split_at
@@ -14,19 +14,19 @@ def framed_calls(
     rules: Rules,
     form: CallForm,
     tag: Callable[[str], str],
-    calls: Iterable[tuple[str, str]],
+    arguments: Mapping[str, str],
     *,
     one_call: bool,
 ) -> str:
-    """The rule for all calls of a reply, without the opening tag of the first one. `calls` has the names of
-    the functions, and what their arguments may be; `tag` spells a tag.
+    """The rule for all calls of a reply, without the opening tag of the first one. `arguments` are those of
+    the functions that may be called; `tag` spells a tag.
     """
 
     def spelled(text: str) -> str:
         parts = split_at(text, form.tags)
         return " ".join(tag(part) if part in form.tags else literal(part) for part in parts)
 
-    rest = {name: rules.add("arguments", arguments) for name, arguments in calls}
+    rest = {name: rules.add("arguments", value) for name, value in arguments.items()}
     identifier = f"{expression(form.id)} {spelled(form.after_id)}" if form.id else ""
 
     def call(*beginnings: str) -> str:

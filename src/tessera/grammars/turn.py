@@ -112,11 +112,6 @@ class _TurnGrammar:
         return self.rules.add("TEXT", without(*self._openings))
 
     def _messages(self, final: str) -> str:
-        calls = {
-            tool.name: self._call(tool, i)
-            for i, tool in enumerate(self._request.tools)
-            if tool.name in self._callable
-        }
         return harmony.messages(
             self.rules,
             self._tag,
@@ -124,7 +119,7 @@ class _TurnGrammar:
             if isinstance(self._request.answer_format, FreeText)
             else None,
             final=None if self._callable and self._request.tool_choice.mode == "required" else final,
-            arguments=calls,
+            arguments=self._arguments(),
         )
 
     def _plain(self) -> str:
@@ -144,8 +139,11 @@ class _TurnGrammar:
         """All calls without the opening tag, in the family's form."""
         form = self._syntax.form
         assert form is not None
-        calls = [(name, arguments_object(self._documents[name])) for name in self._callable]
-        return framed_calls(self.rules, form, self._tag, calls, one_call=self._request.one_call)
+        return framed_calls(self.rules, form, self._tag, self._arguments(), one_call=self._request.one_call)
+
+    def _arguments(self) -> dict[str, str]:
+        """What the arguments of each function that may be called may be, as one JSON object."""
+        return {name: arguments_object(self._documents[name]) for name in self._callable}
 
     def _tagged(self, tags: Tags) -> str:
         """All calls without the opening tag, each in tags of its own."""
@@ -158,21 +156,22 @@ class _TurnGrammar:
     def _body(self, tags: Tags) -> str:
         """A call without its opening tag."""
         calls = " | ".join(
-            self._call(tool, i) for i, tool in enumerate(self._request.tools) if tool.name in self._callable
+            self._call(tool, i, tags.close)
+            for i, tool in enumerate(self._request.tools)
+            if tool.name in self._callable
         )
         return self.rules.add(
             "body", f"{markup(self._syntax.call_line, {})} ({calls}) {self._tag(tags.close)}"
         )
 
-    def _call(self, tool: Tool, index: int) -> str:
-        tags = self._syntax.call
+    def _call(self, tool: Tool, index: int, close: str) -> str:
         return call_body(
             self.rules,
             tool,
             self._documents[tool.name],
             param=_param(tool, index),
             style=self._syntax.calls,
-            close=tags.close if tags else "",
+            close=close,
             control_tokens=self._control,
         )
 

@@ -1,25 +1,21 @@
-"""Whatever the grammars of gpt-oss and GLM allow, the parser reads and the schema accepts."""
+"""Whatever the grammars of GLM, gpt-oss and framed calls allow, the parser reads and the schemas accept."""
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import pytest
 from tests.conformance.schemas.conftest import Vocabulary
 from tests.conformance.schemas.test_walks import REQUESTS, TOOLS, check_reply, read, without_half
-from tests.families import GLM_ENDS, GLM_TAGS, HARMONY_ENDS, HARMONY_TAGS
+from tests.families import GLM_4_7_TOKENS, GLM_FAMILIES, GLM_TOKENS, HARMONY, HARMONY_FAMILIES, Family
+from tests.template_families import FRAMED_FAMILIES
 
 from tessera.core.chat import ChatRequest, FreeText, Mode, ToolChoice
-from tessera.formats.glm import GLM, GLM_4_7
-from tessera.formats.gpt_oss import GPT_OSS
 from tessera.grammars.bytewise import ByteTokenizer
 from tessera.grammars.llg import llg_tokenizer
 from tessera.grammars.turn import build_grammar
-from tessera.parsing.syntax import Syntax
+from tessera.parsing.syntax import CallStyle, Syntax
 
-FORMATS = {"gpt-oss": GPT_OSS, "glm": GLM, "glm-4.7": GLM_4_7}
-ENDS = {"gpt-oss": sorted(HARMONY_ENDS), "glm": sorted(GLM_ENDS), "glm-4.7": sorted(GLM_ENDS)}
-TAGS = {"gpt-oss": HARMONY_TAGS, "glm": GLM_TAGS, "glm-4.7": GLM_TAGS}
 GLM_MARKUP = (
     "</think>",
     "<tool_call>",
@@ -28,71 +24,88 @@ GLM_MARKUP = (
     "</tool_call>",
     "<arg_key>n</arg_key>",
 )
-MARKUP = {
-    "gpt-oss": ("<|end|>", "<|end|>", "<|start|>assistant", "<|channel|>final<|message|>", '{"n": 1'),
+MARKUP: Mapping[CallStyle, Sequence[str]] = {
+    "harmony": ("<|end|>", "<|end|>", "<|start|>assistant", "<|channel|>final<|message|>", '{"n": 1'),
     "glm": GLM_MARKUP,
     "glm-4.7": GLM_MARKUP,
 }
 
 
-def vocabulary(name: str, *, spelled: bool) -> Vocabulary:
-    """Bytes and the family's control tokens; with `spelled`, its tags are ordinary text."""
-    control: Mapping[str, int] = {
-        tag: 256 + i for i, tag in enumerate([*ENDS[name], *(() if spelled else TAGS[name])])
-    }
-    tokenizer = ByteTokenizer(256 + len(control), dict(control))
-    return Vocabulary(tokenizer, llg_tokenizer(tokenizer, [256]), 256, MARKUP[name])
+def vocabulary(family: Family) -> Vocabulary:
+    """Bytes and the control tokens of the family."""
+    return _vocabulary(family.control, family.format.syntax)
 
 
-every_case = pytest.mark.parametrize(
-    ("name", "spelled"),
-    [(name, spelled) for name in FORMATS for spelled in (False, True)],
-    ids=[f"{name}-{kind}" for name in FORMATS for kind in ("tokens", "text")],
+@cache
+def _vocabulary(tokens: frozenset[str], syntax: Syntax) -> Vocabulary:
+    end = next(token for token in syntax.ends if token in tokens)
+    control = {token: 256 + i for i, token in enumerate([end, *sorted(tokens - {end})])}
+    tokenizer = ByteTokenizer(256 + len(control), control)
+    return Vocabulary(tokenizer, llg_tokenizer(tokenizer, [256]), 256, markup(syntax))
+
+
+def markup(syntax: Syntax) -> Sequence[str]:
+    """Texts that replies of the family are likely to hold."""
+    if syntax.form is None:
+        return MARKUP[syntax.calls]
+    tags = [tag for pair in (syntax.reasoning, syntax.call) if pair for tag in (pair.open, pair.close)]
+    texts = (*tags * 3, syntax.form.first, syntax.form.next, syntax.form.last, '"name": "order"')
+    return [text for text in texts if text]
+
+
+every_family = pytest.mark.parametrize(
+    "family", [*GLM_FAMILIES, *HARMONY_FAMILIES, *FRAMED_FAMILIES], ids=lambda family: family.id
 )
 every_request = pytest.mark.parametrize("asked", REQUESTS.values(), ids=REQUESTS)
 
 
-def grammar_of(chat: ChatRequest, syntax: Syntax, words: Vocabulary) -> str:
-    grammar = build_grammar(chat, syntax, words.tokenizer.control_tokens)
+def grammar_of(chat: ChatRequest, family: Family) -> str:
+    grammar = build_grammar(chat, family.format.syntax, vocabulary(family).tokenizer.control_tokens)
     assert grammar is not None
     return grammar.lark
 
 
-@every_case
+@every_family
 @every_request
-def test_turns(name: str, spelled: bool, asked: dict[str, Any]) -> None:
-    words, syntax = vocabulary(name, spelled=spelled), FORMATS[name].syntax
+def test_turns(family: Family, asked: dict[str, Any]) -> None:
+    words, syntax = vocabulary(family), family.format.syntax
     chat = ChatRequest((), tools=tuple(TOOLS), **asked)
-    lark = grammar_of(chat, syntax, words)
-    n_whole = 0
-    for seed in range(12):
+    lark = grammar_of(chat, family)
+    n_whole = n_calls = 0
+    for seed in range(10):
         ids = words.walk(lark, seed, steps=2_000)
         if ids is not None:
             n_whole += 1
-            check_reply(chat, syntax, words.tokenizer, [*ids, words.end_id])
+            ended = [*ids, words.end_id]
+            check_reply(chat, syntax, words.tokenizer, ended)
             check_no_markup(chat, syntax, words, ids)
+            n_calls += len(read(chat, syntax, words.tokenizer, ended, "stop").tool_calls)
     assert n_whole >= 3
+    assert n_calls or chat.tool_choice.mode != "required"
 
 
-def check_no_markup(chat: ChatRequest, syntax: Syntax, words: Vocabulary, ids: list[int]) -> None:
+def check_no_markup(chat: ChatRequest, syntax: Syntax, words: Vocabulary, ids: Sequence[int]) -> None:
     """Control tokens are in no part of the reply."""
     choice = read(chat, syntax, words.tokenizer, ids, "stop")
+    text = bytes(id for id in ids if id < 256)
     for tag in words.tokenizer.control_tokens:
-        assert tag not in repr(choice).replace("\\", "") or tag.encode() in bytes(
-            id for id in ids if id < 256
-        )
+        assert tag not in repr(choice).replace("\\", "") or tag.encode() in text
 
 
-@every_case
+@pytest.mark.slow
+@every_family
 @every_request
-def test_turns_that_the_length_cuts(name: str, spelled: bool, asked: dict[str, Any]) -> None:
-    """A cut reply is the beginning of the whole one, but for half a tag where tags are text."""
-    words, syntax = vocabulary(name, spelled=spelled), FORMATS[name].syntax
+def test_turns_that_the_length_cuts(family: Family, asked: dict[str, Any]) -> None:
+    """A cut reply is the beginning of the whole one; half a tag is content only where text may stand too."""
+    words, syntax = vocabulary(family), family.format.syntax
+    assert syntax.reasoning
     chat = ChatRequest((), tools=tuple(TOOLS), **asked)
-    lark = grammar_of(chat, syntax, words)
-    closing = syntax.reasoning.close if syntax.reasoning else ""
+    lark = grammar_of(chat, family)
+    may_be_text = isinstance(chat.answer_format, FreeText) and chat.tool_choice.mode == "auto"
+    after_text = syntax.call.open if syntax.call else syntax.reasoning.close
+    is_bare = syntax.form is not None and syntax.form.bare
     for seed in range(4):
-        ids = words.walk(lark, seed, steps=1_000) or []
+        ids = words.walk(lark, seed, steps=1_000) or ()
         whole = read(chat, syntax, words.tokenizer, ids, "stop")
         for n in {
             *range(min(60, len(ids))),
@@ -101,22 +114,24 @@ def test_turns_that_the_length_cuts(name: str, spelled: bool, asked: dict[str, A
         }:
             cut = read(chat, syntax, words.tokenizer, ids[:n], "length")
             text, reasoning = cut.text or "", cut.reasoning or ""
-            if spelled:
-                reasoning = without_half(closing, reasoning)
-                if isinstance(chat.answer_format, FreeText):
-                    text = without_half("<|end|>" if name == "gpt-oss" else "<tool_call>", text)
+            if syntax.reasoning.close not in family.control:
+                reasoning = without_half(syntax.reasoning.close, reasoning)
+            if may_be_text and whole.tool_calls and is_bare:
+                text = ""
+            elif may_be_text and whole.tool_calls and after_text not in family.control:
+                text = without_half(after_text, text)
             assert (whole.text or "").startswith(text.rstrip() if whole.tool_calls else text)
             assert (whole.reasoning or "").startswith(reasoning.removesuffix("\n"))
             assert len(cut.tool_calls) <= len(whole.tool_calls)
 
 
-def accepts(name: str, written: list[str], **asked: Any) -> bool:
+def accepts(family: Family, written: Sequence[str], **asked: Any) -> bool:
     """Whether the grammar allows these texts and control tokens, to the end."""
-    words = vocabulary(name, spelled=False)
+    words = vocabulary(family)
     chat = ChatRequest((), **{"tools": tuple(TOOLS), **asked})
     control = words.tokenizer.control_tokens
     ids = [id for part in written for id in ([control[part]] if part in control else part.encode())]
-    return words.accepts(grammar_of(chat, FORMATS[name].syntax, words), ids)
+    return words.accepts(grammar_of(chat, family), ids)
 
 
 CHANNEL, MESSAGE, END, START = "<|channel|>", "<|message|>", "<|end|>", "<|start|>"
@@ -152,16 +167,19 @@ THINKING = {"mode": Mode.THINKING}
 def test_the_messages_that_gpt_oss_may_write(
     written: list[str], asked: dict[str, Any], allowed: bool
 ) -> None:
-    assert accepts("gpt-oss", written, **asked) is allowed
+    assert accepts(HARMONY, written, **asked) is allowed
 
 
 @pytest.mark.parametrize(
-    ("name", "written"),
+    ("family", "written"),
     [
-        ("glm", ["\n", "<tool_call>", "now\n", "</tool_call>", "\n", "<tool_call>", "now\n", "</tool_call>"]),
-        ("glm-4.7", ["<tool_call>", "now", "</tool_call>", "<tool_call>", "now", "</tool_call>"]),
         (
-            "glm",
+            GLM_TOKENS,
+            ["\n", "<tool_call>", "now\n", "</tool_call>", "\n", "<tool_call>", "now\n", "</tool_call>"],
+        ),
+        (GLM_4_7_TOKENS, ["<tool_call>", "now", "</tool_call>", "<tool_call>", "now", "</tool_call>"]),
+        (
+            GLM_TOKENS,
             [
                 *("\nSo.\n", "<tool_call>", "joined\n", "<arg_key>", "p", "</arg_key>", "\n", "<arg_value>"),
                 *("1.5", "</arg_value>", "\n", "</tool_call>"),
@@ -169,14 +187,13 @@ def test_the_messages_that_gpt_oss_may_write(
         ),
     ],
 )
-def test_calls_that_glm_may_write(name: str, written: list[str]) -> None:
-    assert accepts(name, written)
-    assert not accepts(name, [*written, "x"])
+def test_calls_that_glm_may_write(family: Family, written: list[str]) -> None:
+    assert accepts(family, written)
+    assert not accepts(family, [*written, "x"])
 
 
 def test_thinking_is_closed_before_an_answer_of_glm() -> None:
     chat: dict[str, Any] = {"mode": Mode.THINKING}
-    assert accepts("glm", ["Hm.", "</think>", "\nHi."], **chat)
-    assert not accepts("glm", ["Hm."], **chat)
-    assert accepts("glm-4.7", ["Hm.", "</think>", "Hi."], **chat)
-    assert replace(ChatRequest(()), **chat).mode is Mode.THINKING
+    assert accepts(GLM_TOKENS, ["Hm.", "</think>", "\nHi."], **chat)
+    assert not accepts(GLM_TOKENS, ["Hm."], **chat)
+    assert accepts(GLM_4_7_TOKENS, ["Hm.", "</think>", "Hi."], **chat)

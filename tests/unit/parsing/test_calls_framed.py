@@ -1,7 +1,6 @@
 """Calls that are JSON between fixed texts: in every family, however they are cut, and wherever they end."""
 
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -255,19 +254,7 @@ def test_work_grows_with_the_length(family: Family, within: str) -> None:
     units = [call.open, form.first, form.between, form.next or "", form.last, '"', "{", "}", "\\", "<", " "]
 
     def work(unit: str, n: int) -> int:
-        n_calls = 0
-
-        def count_call(*_: object) -> None:
-            nonlocal n_calls
-            n_calls += 1
-
-        pieces = [[piece] for piece in family.pieces(parts(family, before) + parts(family, unit) * n)]
-        sys.setprofile(count_call)
-        try:
-            family.read_pieces(pieces, replace(ASKED, stop=("STOP",)), "stop")
-        finally:
-            sys.setprofile(None)
-        return n_calls
+        return family.work(parts(family, before) + parts(family, unit) * n)
 
     for unit in filter(None, units):
         work(unit, 2)  # compiles what is compiled once

@@ -1,11 +1,7 @@
 """gpt-oss and GLM: twice the output costs at most twice the calls of functions, whatever it is made of."""
 
-import sys
-from collections.abc import Sequence
-from dataclasses import replace
-
 import pytest
-from tests.families import ASKED, GLM_TEXT, GLM_TOKENS, HARMONY, HARMONY_TEXT, Family
+from tests.families import GLM_TEXT, GLM_TOKENS, HARMONY, HARMONY_TEXT, Family
 
 FINAL = ["<|channel|>", "final", "<|message|>"]
 TO = ["<|channel|>", "commentary to=functions.get_time", "<|message|>"]
@@ -35,24 +31,8 @@ CASES = [
 ]
 
 
-def work(family: Family, parts: Sequence[str]) -> int:
-    """The number of calls of functions that reading takes."""
-    n_calls = 0
-
-    def count_call(*_: object) -> None:
-        nonlocal n_calls
-        n_calls += 1
-
-    sys.setprofile(count_call)
-    try:
-        family.read(parts, replace(ASKED, stop=("STOP",)))
-    finally:
-        sys.setprofile(None)
-    return n_calls
-
-
 @pytest.mark.parametrize(("family", "within", "unit"), CASES)
 def test_work_grows_with_the_length(family: Family, within: list[str], unit: list[str]) -> None:
-    base = work(family, within)
-    grown = [work(family, [*within, *unit * n]) - base for n in (40, 80)]
+    base = family.work(within)
+    grown = [family.work([*within, *unit * n]) - base for n in (40, 80)]
     assert grown[1] <= 2.2 * grown[0] + 400
