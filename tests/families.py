@@ -1,5 +1,6 @@
 """The families whose outputs the parser reads, on tokenizers that have their tags as tokens or not."""
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
@@ -12,6 +13,8 @@ from tessera.core.generation import EngineFinish
 from tessera.core.result import Choice, fold
 from tessera.core.usage import Usage
 from tessera.formats.base import ChatFormat
+from tessera.formats.glm import GLM, GLM_4_7
+from tessera.formats.gpt_oss import GPT_OSS
 from tessera.formats.hermes import HERMES
 from tessera.formats.qwen3 import QWEN3
 from tessera.parsing.parser import Parser
@@ -52,12 +55,42 @@ class Family:
             events += parser.feed(step)
         return fold([*events, *parser.finish(finish), Completed(Usage())]).choices[0]
 
+    def work(self, parts: Iterable[str]) -> int:
+        """The number of calls of functions that reading the parts takes."""
+        n_calls = 0
+
+        def count_call(*_: object) -> None:
+            nonlocal n_calls
+            n_calls += 1
+
+        pieces = [[piece] for piece in self.pieces(parts)]
+        sys.setprofile(count_call)
+        try:
+            self.read_pieces(pieces, replace(ASKED, stop=("STOP",)), "stop")
+        finally:
+            sys.setprofile(None)
+        return n_calls
+
 
 XML = Family("xml", QWEN3, frozenset({*TAGS, "<|im_end|>"}))
 XML_TEXT = Family("xml-text", QWEN3, frozenset({"<|im_end|>"}))
 JSON = Family("json", HERMES, frozenset({*TAGS, "<|im_end|>"}))
 JSON_TEXT = Family("json-text", HERMES, frozenset({"<|im_end|>"}))
 FAMILIES = (XML, XML_TEXT, JSON, JSON_TEXT)
+
+GLM_TAGS = (*TAGS, "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>")
+GLM_ENDS = frozenset({"<|user|>", "<|observation|>"})
+GLM_TOKENS = Family("glm", GLM, frozenset({*GLM_TAGS, *GLM_ENDS}))
+GLM_TEXT = Family("glm-text", GLM, GLM_ENDS)
+GLM_4_7_TOKENS = Family("glm-4.7", GLM_4_7, frozenset({*GLM_TAGS, *GLM_ENDS}))
+GLM_4_7_TEXT = Family("glm-4.7-text", GLM_4_7, GLM_ENDS)
+GLM_FAMILIES = (GLM_TOKENS, GLM_TEXT, GLM_4_7_TOKENS, GLM_4_7_TEXT)
+
+HARMONY_TAGS = ("<|start|>", "<|channel|>", "<|constrain|>", "<|message|>", "<|end|>")
+HARMONY_ENDS = frozenset({"<|return|>", "<|call|>"})
+HARMONY = Family("harmony", GPT_OSS, frozenset({*HARMONY_TAGS, *HARMONY_ENDS}))
+HARMONY_TEXT = Family("harmony-text", GPT_OSS, HARMONY_ENDS)
+HARMONY_FAMILIES = (HARMONY, HARMONY_TEXT)
 
 THINKING = replace(ASKED, mode=Mode.THINKING)
 CITY = "\n<function=get_weather>\n<parameter=city>\n"

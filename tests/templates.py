@@ -1,8 +1,8 @@
 """Chooses formats by templates as the service does, in the process of the test."""
 
 from collections.abc import Collection
+from dataclasses import replace
 
-from tessera.core.chat import Mode
 from tessera.core.generation import SamplingDefaults
 from tessera.formats.base import ChatFormat
 from tessera.formats.conversation import TemplateSource
@@ -13,7 +13,7 @@ from tessera.formats.template import template_format
 def own_format(source: str, *, control_tokens: Collection[str], eos: str, bos: str = "") -> ChatFormat:
     """The format that renders by the template, with the default sampling and without reasoning."""
     template = TemplateSource(source, tuple(control_tokens), eos=eos, bos=bos)
-    return template_format(template, {Mode.DIRECT: SamplingDefaults()})
+    return template_format(template, SamplingDefaults())
 
 
 def choose_format(
@@ -26,5 +26,7 @@ def choose_format(
 ) -> ChatFormat:
     """The format of the family that the template belongs to, or its own."""
     assert source is not None
-    own = own_format(source, control_tokens=control_tokens, eos=eos, bos=bos)
-    return probe(own, control_tokens).known_format(defaults) or own
+    template = TemplateSource(source, tuple(control_tokens), eos=eos, bos=bos)
+    probed = probe(template)
+    own = template_format(replace(template, dialect=probed.dialect), defaults)
+    return probed.known_format(defaults) or own

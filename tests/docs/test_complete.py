@@ -17,6 +17,7 @@ from tessera.core.generation import Feature
 from tessera.engine.scripted.engine import ScriptedEngine, ScriptedTokenizer
 from tessera.formats.hermes import HERMES
 from tessera.formats.registry import FORMATS
+from tessera.formats.template_families import TEMPLATE_FAMILIES
 from tessera.grammars.turn import MAX_TOOLS_BYTES
 from tessera.http.admin.debug import debug_routes
 from tessera.http.admin.requests import OwnRequests, request_routes
@@ -122,7 +123,7 @@ def test_the_bounds_of_schemas_are_in_the_chat_page(language: str) -> None:
 @LANGUAGES
 def test_every_family_and_feature_is_in_the_models_page(language: str) -> None:
     text = page(language, "models.md")
-    assert [name for name in (*FORMATS, "template") if f"| `{name}` |" not in text] == []
+    assert [name for name in (*FORMATS, *TEMPLATE_FAMILIES) if f"| `{name}` |" not in text] == []
     tokenizer = ScriptedTokenizer()
     engine = ScriptedEngine(tokenizer, features=get_args(Feature))
     able = Model("able", engine, tokenizer, HERMES, HERMES.sampling, created_s=0)

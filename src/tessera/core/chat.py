@@ -158,6 +158,11 @@ class ChatRequest:
         return self.tool_choice.named or not self.parallel_tool_calls
 
     @property
+    def calls_may_be_bare(self) -> bool:
+        """Whether a reply that begins like a call can be nothing else."""
+        return isinstance(self.answer_format, FreeText) or self.tool_choice.mode == "required"
+
+    @property
     def callable_tools(self) -> Mapping[str, Tool]:
         """The tools that the reply may call, by name."""
         choice = self.tool_choice

@@ -8,47 +8,87 @@ become plain text again.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple, assert_never
+from functools import partial
+from typing import NamedTuple
 
 import msgspec
 
-from tessera.core.chat import (
-    AssistantMessage,
-    ChatRequest,
-    Json,
-    Message,
-    Mode,
-    SystemMessage,
-    ToolMessage,
-    UserMessage,
-)
+from tessera.core.chat import AssistantMessage, ChatRequest, Json, Mode, SystemMessage, UserMessage
 from tessera.core.generation import SamplingDefaults
-from tessera.formats.arguments import as_mapping
+from tessera.formats.arguments import as_mapping, respelled
 from tessera.formats.base import ChatFormat, Control, Plain, Segment
+from tessera.formats.template_families import TEMPLATE_FAMILIES, UNKNOWN, TemplateFamily
+from tessera.formats.template_messages import (
+    MessageObject,
+    as_object,
+    calls_as_text,
+    thinking_blocks,
+    with_tools,
+)
 from tessera.parsing.syntax import Syntax, Tags
 
 _FIRST_PLACEHOLDER = 0xF0000  # the private-use planes
 _LAST_PLACEHOLDER = 0x10FFFD
+_OBJECT = re.compile(rf'\{{"([{chr(_FIRST_PLACEHOLDER)}-{chr(_LAST_PLACEHOLDER)}])": null\}}')
+_BLOCKS = Tags("[THINK]", "[/THINK]")
+"""The tags of templates that get reasoning as a block of the content."""
+_REASONING = (Tags("<think>", "</think>"), _BLOCKS)
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How a template wants a conversation: the name of its family, whether it writes calls and their results,
+    with arguments as an object or as text, the content of a message that only calls, whether it prints the
+    definitions of tools, and whether it takes a system message.
+    """
+
+    family: str = UNKNOWN
+    writes_calls: bool = True
+    text_arguments: bool = False
+    empty_text: str | None = None
+    prints_tools: bool = True
+    instructed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class TemplateSource:
-    """A template, and its variables besides the conversation."""
+    """A template, its dialect, and its variables besides the conversation."""
 
     source: str
     control_tokens: tuple[str, ...]
     eos: str
     bos: str = ""
+    dialect: Dialect = Dialect()
+
+    @property
+    def family(self) -> TemplateFamily:
+        return TEMPLATE_FAMILIES[self.dialect.family]
+
+    @property
+    def reasoning(self) -> Tags | None:
+        """The tags of reasoning, if the template knows any."""
+        return next((tags for tags in _REASONING if tags.close in self.source), None)
+
+    @property
+    def modes(self) -> tuple[Mode, ...]:
+        return (Mode.DIRECT, Mode.THINKING) if self.reasoning else (Mode.DIRECT,)
 
     def format(
-        self,
-        sampling: Mapping[Mode, SamplingDefaults],
-        render: Callable[[ChatRequest], tuple[Segment, ...]],
+        self, defaults: SamplingDefaults, render: Callable[[ChatRequest], tuple[Segment, ...]]
     ) -> ChatFormat:
-        """A format with this template's syntax, which renders by `render`. It has no tools."""
-        reasoning = Tags("<think>", "</think>") if "</think>" in self.source else None
-        syntax = Syntax(ends=(self.eos,), reasoning=reasoning)
-        return ChatFormat("template", render, syntax=syntax, sampling=sampling)
+        """A format with this template's syntax, which renders by `render`."""
+        family = self.family
+        syntax = Syntax(
+            ends=(self.eos, *family.ends),
+            reasoning=self.reasoning,
+            call=family.call,
+            calls="framed" if family.form else "json",
+            form=family.form,
+            before_close=family.around_reasoning[:1],
+            after_close=(family.around_reasoning,) if family.around_reasoning else (),
+        )
+        sampling = dict.fromkeys(self.modes, defaults)
+        return ChatFormat(self.dialect.family, render, syntax=syntax, sampling=sampling, tools=True)
 
     def conversation(self, request: ChatRequest) -> "TemplateInput":
         """The input of the template for a request."""
@@ -56,15 +96,60 @@ class TemplateSource:
         markup = re.compile(f"({'|'.join(map(re.escape, longest_first)) or '(?!)'})")
         placeholders = Placeholders(markup)
         variables: dict[str, Json] = {
-            "messages": [masked(as_object(message), placeholders.mask) for message in request.messages],
-            "tools": None,
+            "messages": self._messages(request, placeholders),
+            "tools": [masked(tool.definition, placeholders.mask) for tool in request.tools]
+            if request.tools and self.dialect.prints_tools
+            else None,
             "add_generation_prompt": True,
             "enable_thinking": request.mode is Mode.THINKING,
+            "thinking": request.mode is Mode.THINKING,
             "preserve_thinking": request.preserve_thinking,
             "bos_token": self.bos,
             "eos_token": self.eos,
         }
-        return TemplateInput(variables, markup, placeholders)
+        return TemplateInput(variables, markup, placeholders, partial(self._completed, mode=request.mode))
+
+    def _messages(self, request: ChatRequest, placeholders: "Placeholders") -> list[MessageObject]:
+        dialect, family, mask = self.dialect, self.family, placeholders.mask
+        arguments = partial(self._arguments, placeholders=placeholders)
+        messages = [*family.rearranged(request.messages)]
+        last_user = max((i for i, each in enumerate(messages) if isinstance(each, UserMessage)), default=-1)
+        objects: list[MessageObject] = []
+        for i, message in enumerate(messages):
+            written = as_object(message, mask, arguments, dialect.empty_text)
+            reasoning = message.reasoning if isinstance(message, AssistantMessage) else None
+            if reasoning and self.reasoning == _BLOCKS and (i > last_user or request.preserve_thinking):
+                written = thinking_blocks(written)
+            objects.append(written)
+        if not dialect.writes_calls:
+            objects = calls_as_text(objects, family)
+        if request.tools and objects and not dialect.prints_tools:
+            objects = with_tools(objects, request.tools, family, mask, instructed=dialect.instructed)
+        return objects
+
+    def _arguments(self, text: str, placeholders: "Placeholders") -> Json:
+        if self.dialect.text_arguments or not self.dialect.writes_calls:
+            return placeholders.mask(respelled(text))
+        if self.dialect.family == UNKNOWN:
+            return masked(as_mapping(text), placeholders.mask)
+        return placeholders.as_json(respelled(text))
+
+    def _completed(self, written: str, mode: Mode) -> str:
+        """The output of the template, which may have opened the reasoning itself or not, with what it takes
+        for the model to reason, or not to.
+        """
+        tags, separator = self.reasoning, self.family.around_reasoning
+        if tags is None:
+            return written
+        opened = written.rstrip().endswith(tags.open)
+        newline = separator[:1]
+        match mode:
+            case Mode.THINKING if not opened:
+                return f"{written}{tags.open}{newline}"
+            case Mode.DIRECT if opened:
+                return f"{written}{newline}{tags.close}{separator}"
+            case _:
+                return written
 
 
 class Rendering(msgspec.Struct):
@@ -75,15 +160,18 @@ class Rendering(msgspec.Struct):
 
 
 class TemplateInput(NamedTuple):
-    """The variables of a template, and what it takes to turn its output into segments."""
+    """The variables of a template, and what it takes to turn its output into segments. `completed` adds what
+    the mode demands.
+    """
 
     variables: dict[str, Json]
     markup: re.Pattern[str]
     placeholders: "Placeholders"
+    completed: Callable[[str], str]
 
     def segments(self, written: str) -> tuple[Segment, ...]:
         """The output of the template, cut at its control tokens."""
-        parts = self.markup.split(written)
+        parts = self.markup.split(self.completed(self.placeholders.with_json(written)))
         return tuple(
             Control(part) if i % 2 else Plain(self.placeholders.restore(part))
             for i, part in enumerate(parts)
@@ -108,6 +196,7 @@ class Placeholders:
     def __init__(self, markup: re.Pattern[str]) -> None:
         self._special = re.compile(f"{markup.pattern}|[{chr(_FIRST_PLACEHOLDER)}-{chr(_LAST_PLACEHOLDER)}]")
         self._of: dict[str, str] = {}
+        self._json: dict[str, str] = {}
 
     def mask(self, text: str) -> str:
         """The text with placeholders in place of control tokens."""
@@ -115,6 +204,20 @@ class Placeholders:
 
     def _stand_in(self, special: str) -> str:
         return self._of.setdefault(special, chr(_FIRST_PLACEHOLDER + len(self._of)))
+
+    def as_json(self, text: str) -> Json:
+        """An object in place of JSON text, for templates that print it as JSON: the text then keeps its
+        spelling, and need not be whole. An empty object stands for itself, since templates may look for one.
+        """
+        if text == "{}":
+            return {}
+        stand_in = self._stand_in(text)
+        self._json[stand_in] = self.mask(text)
+        return {stand_in: None}
+
+    def with_json(self, text: str) -> str:
+        """The text with the JSON that objects stand for, masked."""
+        return _OBJECT.sub(lambda found: self._json.get(found[1], found[0]), text) if self._json else text
 
     def restore(self, text: str) -> str:
         """The text with what the placeholders stand for."""
@@ -132,27 +235,3 @@ def masked(value: Json, mask: Callable[[str], str]) -> Json:
             return value
         case _:
             return [masked(item, mask) for item in value]
-
-
-def as_object(message: Message) -> dict[str, Json]:
-    """The message as OpenAI's object, the form that templates expect."""
-    match message:
-        case SystemMessage():
-            return {"role": "system", "content": message.text}
-        case UserMessage():
-            return {"role": "user", "content": message.text}
-        case ToolMessage():
-            return {"role": "tool", "content": message.text, "tool_call_id": message.tool_call_id}
-        case AssistantMessage():
-            functions = (
-                (c.id, {"name": c.name, "arguments": as_mapping(c.arguments)}) for c in message.tool_calls
-            )
-            calls: list[Json] = [{"id": id, "type": "function", "function": each} for id, each in functions]
-            return {
-                "role": "assistant",
-                "content": None if calls and not message.text else message.text,
-                **({"tool_calls": calls} if calls else {}),
-                **({} if message.reasoning is None else {"reasoning_content": message.reasoning}),
-            }
-        case _:
-            assert_never(message)

@@ -7,7 +7,7 @@ the results of consecutive calls form one user turn. Reasoning stays in the hist
 turn, which means inside a running tool loop, unless the request preserves it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import assert_never
 
@@ -16,6 +16,7 @@ from tessera.core.chat import (
     ChatRequest,
     Mode,
     SystemMessage,
+    Tool,
     ToolCall,
     ToolMessage,
     UserMessage,
@@ -74,8 +75,13 @@ def _system(request: ChatRequest, default: str | None) -> Iterator[Segment]:
     if system is not None:
         yield Plain(f"{system}\n\n" if request.tools else system)
     if request.tools:
-        yield from tool_list(_TOOLS_BEGIN, request.tools, _TOOLS_END)
+        yield from tool_section(request.tools)
     yield from markup("<|im_end|>\n")
+
+
+def tool_section(tools: Iterable[Tool]) -> Iterator[Segment]:
+    """What the model is told of its tools."""
+    return tool_list(_TOOLS_BEGIN, tools, _TOOLS_END)
 
 
 def _turns(request: ChatRequest) -> Iterator[Segment]:
@@ -105,11 +111,12 @@ def _assistant(message: AssistantMessage, *, reasoning: bool) -> Iterator[Segmen
         yield from markup("\n</think>\n\n")
     yield Plain(message.text)
     for i, call in enumerate(message.tool_calls):
-        yield from _call(call, newline=bool(i or message.text))
+        yield from written_call(call, newline=bool(i or message.text))
     yield from markup("<|im_end|>\n")
 
 
-def _call(call: ToolCall, *, newline: bool) -> Iterator[Segment]:
+def written_call(call: ToolCall, *, newline: bool) -> Iterator[Segment]:
+    """A call, after a newline or not."""
     yield from markup("\n<tool_call>\n" if newline else "<tool_call>\n")
     yield Plain(f'{{"name": {json_text(call.name)}, "arguments": {respelled(call.arguments)}}}')
     yield from markup("\n</tool_call>")

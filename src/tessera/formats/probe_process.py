@@ -4,13 +4,13 @@ It finds the family of a model by rendering conversations with the template of t
 """
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 
 import msgspec
 
 from tessera.core.chat import (
     AssistantMessage,
     ChatRequest,
-    Mode,
     SystemMessage,
     ToolCall,
     ToolMessage,
@@ -20,6 +20,10 @@ from tessera.core.generation import SamplingDefaults
 from tessera.errors import RequestError, StartupError
 from tessera.formats.base import ChatFormat, Control, Plain
 from tessera.formats.conversation import TemplateSource
+from tessera.formats.dialects import find_dialect
+from tessera.formats.gemma3 import GEMMA3_TOKENS
+from tessera.formats.glm import GLM_TOKENS
+from tessera.formats.gpt_oss import GPT_OSS_TOKENS
 from tessera.formats.qwen3 import QWEN3_TOKENS
 from tessera.formats.registry import ProbeResult
 from tessera.formats.template import template_format
@@ -42,15 +46,24 @@ _CALL = ChatRequest(
         ToolMessage("done", "call_1"),
     )
 )
+# Some templates cannot write a call without a text.
+_CALL_WITH_TEXT = replace(
+    _CALL,
+    messages=tuple(replace(m, text="Hi.") if isinstance(m, AssistantMessage) else m for m in _CALL.messages),
+)
+_ADDED = {"gpt-oss": "<|channel|>analysis<|message|><|end|><|start|>assistant"}
+"""What the format of a family adds to the prompt of the template, without reasoning."""
 
 
-def probe(own: ChatFormat, control_tokens: Collection[str]) -> ProbeResult:
-    """The known family that renders the same text as a model's own template."""
+def probe(template: TemplateSource) -> ProbeResult:
+    """The known family that renders the same text as a model's own template. Raises `StartupError`."""
+    own, control_tokens = template_format(template, SamplingDefaults()), template.control_tokens
     for candidate, probes in _candidates(own, control_tokens):
         known = candidate.known_format(SamplingDefaults())
-        if known and all(_text(known, asked) == _text(own, asked) for asked in probes):
+        added = _ADDED.get(candidate.family or "", "")
+        if known and all(_text(known, asked) == _text(own, asked, added) for asked in probes):
             return candidate
-    return ProbeResult()
+    return ProbeResult(dialect=find_dialect(template))
 
 
 def _candidates(
@@ -59,6 +72,14 @@ def _candidates(
     """The families that could use these control tokens, with the conversations that must render alike."""
     if QWEN3_TOKENS.issubset(control_tokens):
         yield ProbeResult("qwen3"), (*_PROBES, _CALL)
+    if GPT_OSS_TOKENS.issubset(control_tokens):
+        # Its messages are like no other's, and templates in use differ in how they write results.
+        yield ProbeResult("gpt-oss"), (_GREETING,)
+    if GEMMA3_TOKENS.issubset(control_tokens):
+        yield ProbeResult("gemma3"), _PROBES
+    if GLM_TOKENS.issubset(control_tokens):
+        for family in ("glm", "glm-4.7"):
+            yield ProbeResult(family), (*_PROBES, _CALL_WITH_TEXT)
     if {"<|im_start|>", "<|im_end|>"}.issubset(control_tokens):
         system = _default_system(own)
         for closes_thinking in (False, True):
@@ -78,20 +99,20 @@ def _default_system(own: ChatFormat) -> str | None:
             return None
 
 
-def _text(chat_format: ChatFormat, request: ChatRequest) -> str | None:
+def _text(chat_format: ChatFormat, request: ChatRequest, added: str = "") -> str | None:
     try:
         segments = chat_format.render(request)
     except RequestError:
         return None
-    return "".join(segment.token if isinstance(segment, Control) else segment.text for segment in segments)
+    texts = (segment.token if isinstance(segment, Control) else segment.text for segment in segments)
+    return "".join(texts) + added
 
 
 def _prepare(setup: bytes) -> answering.Answerer:
     def answer(asked: bytes) -> bytes:
         template = msgspec.json.decode(asked, type=TemplateSource)
         try:
-            own = template_format(template, {Mode.DIRECT: SamplingDefaults()})
-            return msgspec.json.encode(probe(own, template.control_tokens))
+            return msgspec.json.encode(probe(template))
         except StartupError as error:
             return msgspec.json.encode(ProbeResult(problem=error.message))
 

@@ -3,11 +3,12 @@
 import asyncio
 import json
 from collections.abc import Collection
+from dataclasses import replace
 from typing import NoReturn
 
 import msgspec
 
-from tessera.core.chat import ChatRequest, Mode
+from tessera.core.chat import ChatRequest
 from tessera.core.generation import SamplingDefaults
 from tessera.errors import RequestError, StartupError
 from tessera.formats.base import ChatFormat, Segment
@@ -42,7 +43,8 @@ def find_format(
         raise StartupError(probed.problem)
     if known := probed.known_format(defaults):
         return known, None
-    return template.format({Mode.DIRECT: defaults}, _elsewhere), template
+    template = replace(template, dialect=probed.dialect)
+    return template.format(defaults, _elsewhere), template
 
 
 def _elsewhere(request: ChatRequest) -> NoReturn:

@@ -17,7 +17,7 @@ from jinja2.parser import Parser
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from tessera.core.chat import ChatRequest, Json, Mode, UserMessage
+from tessera.core.chat import ChatRequest, Json, UserMessage
 from tessera.core.generation import SamplingDefaults
 from tessera.errors import RequestError, StartupError
 from tessera.formats.base import ChatFormat, Segment
@@ -49,7 +49,7 @@ class Template:
             raise RequestError(problem, param="messages") from error
 
 
-def template_format(source: TemplateSource, sampling: Mapping[Mode, SamplingDefaults]) -> ChatFormat:
+def template_format(source: TemplateSource, defaults: SamplingDefaults) -> ChatFormat:
     """A format that renders with the template in this process.
 
     Raises `StartupError` for a template that does not compile, does something that the sandbox forbids or
@@ -74,7 +74,7 @@ def template_format(source: TemplateSource, sampling: Mapping[Mode, SamplingDefa
     except RequestError as error:
         if not isinstance(error.__cause__, Refused):  # it asks for more than a greeting
             raise StartupError(f"The chat template cannot be used: {error.__cause__}") from error
-    return source.format(sampling, render)
+    return source.format(defaults, render)
 
 
 def _bounded(parts: Iterable[str]) -> str:

@@ -36,6 +36,13 @@ def literal(text: str) -> str:
     return json.dumps(text, ensure_ascii=False).replace("\x7f", r"\u007f")
 
 
+def markup(tag: str, control_tokens: Mapping[str, int]) -> str:
+    """A tag: a control token if there is one for it, else its text; "" for an empty tag."""
+    if tag in control_tokens:
+        return f"<[{control_tokens[tag]}]>"
+    return literal(tag) if tag else ""
+
+
 def expression(regex: str) -> str:
     """A terminal for a regular expression, whose slashes may be escaped or not."""
     spelled = _ESCAPED_OR_BARE.sub(lambda found: _AS_LARK.get(found[0], found[0]), regex)

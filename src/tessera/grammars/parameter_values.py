@@ -1,4 +1,5 @@
-r"""The rules for values of parameters that are raw text: `<parameter=KEY>\nVALUE\n</parameter>`.
+r"""The rules for values of parameters that are raw text: `<parameter=KEY>\nVALUE\n</parameter>`, or in the
+form of other tags.
 
 The grammar admits strings as they are and other values as JSON, which is how a replayed call shows them.
 `schemas.signature` reads a text in a way that is valid: a text that is admitted as one thing is never read as
@@ -25,15 +26,12 @@ from tessera.grammars.lark import (
     whole_match,
     without,
 )
+from tessera.grammars.parameter_markup import ParameterMarkup
 from tessera.schemas.references import AnySchema, Document, definition_name, subschemas
 from tessera.schemas.types import types_of
 from tessera.schemas.value_kinds import DEEPEST, ValueKinds, admits
 from tessera.schemas.work import BRIEF_VISIT, CHARACTERS_PER_STEP
 
-_END = "\n</parameter>\n"
-# What else ends a raw value for the parser.
-_ENDINGS = (r"</parameter>\s*(?:<parameter=|</function>)", r"\n<parameter=")
-_ENDING_AT_START = "<parameter="
 # The characters with which JSON of each type begins, as part of a class.
 _FIRST = {"string": '"', "object": r"\{", "array": r"\[", "boolean": "tf", "null": "n"} | dict.fromkeys(
     ("integer", "number"), r"0-9\-"
@@ -47,12 +45,12 @@ _STEPS_PER_CONSTANT = 0.1
 class ParameterValues:
     """Makes the rules for the values of one tool. Equal rules are made once."""
 
-    def __init__(self, rules: Rules, document: Document, spelled_close: str | None) -> None:
-        """`spelled_close` is the tag that ends calls, if that tag is ordinary text."""
+    def __init__(self, rules: Rules, document: Document, spelling: ParameterMarkup) -> None:
+        self._markup = spelling
         self._rules = rules
         self._document = document
         self._kinds = ValueKinds(document, rules.work)
-        self._endings = [*_ENDINGS, *([rf"</function>\s*{quoted(spelled_close)}"] if spelled_close else [])]
+        self._endings = spelling.endings
         self._names: dict[tuple[str, str], str] = {}
         self._texts: dict[str, str | None] = {}
         self._found: dict[int, list[Json]] = {}
@@ -90,17 +88,19 @@ class ParameterValues:
             if kinds and isinstance(schema, Mapping):
                 schema = {**schema, "type": sorted(kinds)}
             value = json_value(self._document.standing_alone(schema, self._rules.work))
-            self._jsons[key] = self._once("value", f"{value} {literal(_END)}")
+            self._jsons[key] = self._once("value", f"{value} {self._markup.end_rule}")
         return self._jsons[key]
 
     def _raw(self, strings: list[str], words: list[str], beginning: str) -> str:
         text = either(strings)
         if beginning:
             text = f"({text} & {beginning})"
-        terminal = self._once("SAFE", without(*self._endings, at_start=_ENDING_AT_START))
+        terminal = self._once("SAFE", without(*self._endings, at_start=quoted(self._markup.ending_at_start)))
         if beginning or strings != [ANY_TEXT]:
             terminal = self._once("VALUE", f"{either([text, *words])} & {terminal}")
-        return self._once("raw", terminal, options=f"suffix={literal(_END)}")
+        if not self._markup.is_spelled:
+            return self._once("raw", f"{terminal} {self._markup.end_rule}")
+        return self._once("raw", terminal, options=f"suffix={literal(self._markup.end)}")
 
     def _once(self, name: str, body: str, options: str = "") -> str:
         if (body, options) in self._names:
@@ -159,9 +159,12 @@ class ParameterValues:
         return self._found[id(schema)]
 
     def _can_be_written(self, text: str) -> bool:
-        if text.startswith(_ENDING_AT_START) or re.search("|".join(self._endings), text):
+        if not self._markup.is_spelled:
+            return True
+        start, end = self._markup.ending_at_start, self._markup.end
+        if (start and text.startswith(start)) or re.search("|".join(self._endings), text):
             return False
-        return (text + _END).index(_END) == len(text)
+        return (text + end).index(end) == len(text)
 
     def _beginning(self, schema: AnySchema, kinds: set[str]) -> str:
         """The terminal for texts that do not begin as JSON of these types does; "" if any text may stand.

@@ -3,7 +3,7 @@ r"""The whole assistant turn as one grammar, reasoning included, so that engines
     turn   = [ reasoning "\n\n" ] answer
     answer = text                                   without a schema, or calls not wanted
            | JSON                                   response_format
-           | [ text ] call { "\n" call }            tools
+           | [ text ] call { "\n" call }            tools; other families: framed_calls.py
     call   = <tool_call> "\n" … "\n" </tool_call>   what stands between: calls.py
 
 Text never contains a call. Control tokens cannot be matched by text; tags that are ordinary text are
@@ -21,8 +21,11 @@ from typing import assert_never
 from tessera.core.chat import AnyJsonObject, ChatRequest, FreeText, JsonSchema, Mode, Tool
 from tessera.core.generation import Grammar
 from tessera.errors import InvalidSchema
-from tessera.grammars.calls import call_body, opening_without_tag
-from tessera.grammars.lark import Rules, json_value, literal, quoted, without
+from tessera.grammars import harmony
+from tessera.grammars.calls import arguments_object, call_body, opening_without_tag
+from tessera.grammars.framed_calls import bare_opening, framed_calls
+from tessera.grammars.lark import Rules, json_value, literal, markup, quoted, without
+from tessera.parsing.harmony import CHANNEL, END, START
 from tessera.parsing.syntax import Syntax, Tags
 from tessera.schemas.check import check_schema
 from tessera.schemas.references import AnySchema, Document
@@ -68,31 +71,56 @@ class _TurnGrammar:
         self._levels = levels
         self.rules = rules
         self._documents = _checked_parameters(request, levels, rules.work)
-        self._callable: Mapping[str, Tool] = request.callable_tools if syntax.call else {}
+        self._callable: Mapping[str, Tool] = request.callable_tools if syntax.calls != "none" else {}
         self._openings = opening_without_tag(syntax.calls, self._callable)
-        spelled = self._spelled(syntax.call.open) if syntax.call and request.tools else None
-        self._text = self.rules.add("TEXT", without(*self._openings, *([quoted(spelled)] if spelled else [])))
+        ending = syntax.call.open if syntax.call and request.tools else ""
+        if syntax.calls == "harmony":
+            self._openings = [quoted(tag) for tag in (START, CHANNEL) if tag not in control_tokens]
+            ending = END
+        spelled = self._spelled(ending)
+        form = syntax.form
+        self._bare = form is not None and form.bare and request.calls_may_be_bare
+        begins_call = bare_opening(form, self._callable) if form and self._bare and self._callable else ""
+        anywhere = [*self._openings, *([quoted(spelled)] if spelled else [])]
+        self._text = self.rules.add("TEXT", without(*anywhere, at_start=begins_call))
 
     def reasoning(self) -> str:
         tags = self._syntax.reasoning
+        after = " ".join(map(self._tag, self._syntax.after_close))
         if self._request.mode is not Mode.THINKING or tags is None:
-            return ""
-        return f'{self._text_until(tags.close, self._text)} "\\n\\n" '
+            return f"{after} " if self._syntax.begins_answer else ""
+        text = self._before() if self._syntax.calls == "harmony" else self._text
+        return f"{self._text_until(tags.close, text)} {after} "
 
     def answer(self) -> str:
         plain = self._plain()
+        if self._syntax.calls == "harmony":
+            return self._messages(plain)
         tags = self._syntax.call
         if not self._callable or tags is None:
             return plain
-        body = self._body(tags)
-        call = self.rules.add("call", f"{self._tag(tags.open)} {body}")
-        more = "" if self._request.one_call else f' ("\\n" {call})*'
+        after = self._framed() if self._syntax.form else self._tagged(tags)
+        calls = after if self._bare else f"{self._tag(tags.open)} {after}"
         if self._request.tool_choice.mode == "required":
-            return call + more
-        if isinstance(self._request.answer_format, FreeText):
-            before = self.rules.add("TEXT", without(*self._openings))
-            return f"({plain} | {self._text_until(tags.open, before)} {body}{more})"
-        return f"({plain} | {call}{more})"
+            return calls
+        if isinstance(self._request.answer_format, FreeText) and not self._bare:
+            return f"({plain} | {self._text_until(tags.open, self._before())} {after})"
+        return f"({plain} | {calls})"
+
+    def _before(self) -> str:
+        """The terminal for text up to a tag that ends it."""
+        return self.rules.add("TEXT", without(*self._openings))
+
+    def _messages(self, final: str) -> str:
+        return harmony.messages(
+            self.rules,
+            self._tag,
+            text=self._text_until(END, self._before())
+            if isinstance(self._request.answer_format, FreeText)
+            else None,
+            final=None if self._callable and self._request.tool_choice.mode == "required" else final,
+            arguments=self._arguments(),
+        )
 
     def _plain(self) -> str:
         match self._request.answer_format:
@@ -107,21 +135,45 @@ class _TurnGrammar:
             case _:
                 assert_never(self._request.answer_format)
 
+    def _framed(self) -> str:
+        """All calls without the opening tag, in the family's form."""
+        form = self._syntax.form
+        assert form is not None
+        return framed_calls(self.rules, form, self._tag, self._arguments(), one_call=self._request.one_call)
+
+    def _arguments(self) -> dict[str, str]:
+        """What the arguments of each function that may be called may be, as one JSON object."""
+        return {name: arguments_object(self._documents[name]) for name in self._callable}
+
+    def _tagged(self, tags: Tags) -> str:
+        """All calls without the opening tag, each in tags of its own."""
+        body = self._body(tags)
+        if self._request.one_call:
+            return body
+        call = self.rules.add("call", f"{self._tag(tags.open)} {body}")
+        return f"{body} ({markup(self._syntax.line, {})} {call})*"
+
     def _body(self, tags: Tags) -> str:
         """A call without its opening tag."""
         calls = " | ".join(
-            call_body(
-                self.rules,
-                tool,
-                self._documents[tool.name],
-                param=_param(tool, i),
-                style=self._syntax.calls,
-                spelled_close=self._spelled(tags.close),
-            )
+            self._call(tool, i, tags.close)
             for i, tool in enumerate(self._request.tools)
             if tool.name in self._callable
         )
-        return self.rules.add("body", f'"\\n" ({calls}) {self._tag(tags.close)}')
+        return self.rules.add(
+            "body", f"{markup(self._syntax.call_line, {})} ({calls}) {self._tag(tags.close)}"
+        )
+
+    def _call(self, tool: Tool, index: int, close: str) -> str:
+        return call_body(
+            self.rules,
+            tool,
+            self._documents[tool.name],
+            param=_param(tool, index),
+            style=self._syntax.calls,
+            close=close,
+            control_tokens=self._control,
+        )
 
     def _text_until(self, tag: str, text: str) -> str:
         """Text, up to and including the first occurrence of the tag."""
@@ -134,7 +186,7 @@ class _TurnGrammar:
         return None if tag in self._control else tag
 
     def _tag(self, tag: str) -> str:
-        return f"<[{self._control[tag]}]>" if tag in self._control else literal(tag)
+        return markup(tag, self._control)
 
 
 def _checked_parameters(request: ChatRequest, levels: Mapping[str, int], work: Work) -> dict[str, Document]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from tessera.core.chat import Tool
 from tessera.grammars.lark import Rules, expression, literal, quoted, whole_match
+from tessera.grammars.parameter_markup import ParameterMarkup
 from tessera.grammars.parameter_values import ParameterValues
 from tessera.schemas.bounds import SchemaProblem
 from tessera.schemas.parameters import parameters_of
@@ -32,16 +33,15 @@ class XmlCall:
     """The call of one tool, whose checked schema is `document`."""
 
     def __init__(
-        self, rules: Rules, tool: Tool, document: Document, *, param: str, spelled_close: str | None
+        self, rules: Rules, tool: Tool, document: Document, *, param: str, markup: ParameterMarkup
     ) -> None:
-        """Errors name the schema by `param`. `spelled_close` is the tag that ends calls, if that tag is
-        ordinary text.
-        """
+        """Errors name the schema by `param`."""
         self._rules = rules
         self._tool = tool
         self._param = param
         self._signature = Signature(tool.parameters)
-        self._values = ParameterValues(rules, document, spelled_close)
+        self._markup = markup
+        self._values = ParameterValues(rules, document, markup)
         self._parameters = parameters_of(document, rules.work)
 
     def rule(self) -> str:
@@ -61,8 +61,9 @@ class XmlCall:
         if not named and not any(others) and not self._may_be_empty():
             self._relax("`properties`: this model's calls hold what it names, and nothing that fits is named")
             others = [] if self._parameters.closed or required else [self._other("", True)]
-        begin = literal(f"<function={self._tool.name}>\n")
-        end = literal("</function>\n")
+        tags = self._markup.tags
+        begin = literal(f"{tags.function}{self._tool.name}{tags.name_end}{tags.line}")
+        end = literal(f"{tags.function_end}{tags.line}") if tags.function_end else ""
         parameters = self._sequence(named, " | ".join(filter(None, others)))
         return self._rules.add("call", f"{begin} {parameters} {end}")
 
@@ -98,7 +99,7 @@ class XmlCall:
             if name in self._parameters.required:
                 self._relax(f"`required`: nothing fits the parameter {name[:50]!r}")
             return None
-        opening = literal(f"<parameter={name}>\n")
+        opening = self._markup.opening(name)
         return self._rules.add("parameter", f"{opening} {value}")
 
     def _other(self, pattern: str, schema: AnySchema) -> str | None:
@@ -111,9 +112,7 @@ class XmlCall:
             name.append(f"~{expression(f'(?:{listed})')}")
         if len(self._parameters.others) <= _MOST_PATTERNS:
             name += [f"~{whole_match(each)}" for each in self._parameters.others if each not in ("", pattern)]
-        # One terminal for the whole opening: halfway, the lexer could not tell it from those of listed
-        # parameters.
-        opening = self._rules.add("OPENING", f'"<parameter=" ({" & ".join(name)}) ">\\n"')
+        opening = self._markup.opening_of_any(f"({' & '.join(name)})", self._rules)
         return self._rules.add("parameter", f"{opening} {value}")
 
     def _sequence(self, named: Sequence[tuple[str, bool]], other: str) -> str:

@@ -4,5 +4,5 @@ A parser is a state machine for one choice: reasoning, answer, tool calls, end. 
 become a tag or a stop string, and gives the same events however the text is cut.
 
 Reading order: `states` (the table of the parser's states), `parser`, `between_calls`, `calls_json`,
-`calls_xml`, `loops`, `reader`.
+`calls_xml`, `calls_framed`, `harmony`, `loops`, `reader`.
 """

@@ -21,9 +21,12 @@ _DECODER = json.JSONDecoder()
 class Arguments:
     """Writes one object. A parameter that comes twice keeps its first value."""
 
-    def __init__(self, signature: Signature, write: Callable[[str], None]) -> None:
-        """`signature` is that of the whole object; `write` takes more of its text."""
+    def __init__(self, signature: Signature, write: Callable[[str], None], *, lines: bool = True) -> None:
+        """`signature` is that of the whole object; `write` takes more of its text. With `lines`, values stand
+        on lines of their own.
+        """
         self._signature = signature
+        self._lines = lines
         self._write = write
         self._written: dict[str, Json] = {}
         self._name = ""
@@ -45,7 +48,7 @@ class Arguments:
         self._is_text = not self._repeated and self._signature.only_text(name)
         self._name = name
         self._parts = []
-        self._leading = True
+        self._leading = self._lines
         self._newline = False
         self.line_begins = False
         if not self._repeated:
@@ -55,16 +58,18 @@ class Arguments:
             self._written[name] = None
 
     def add(self, text: str) -> None:
-        """Adds to the value. One newline at each end of it belongs to the markup."""
+        """Adds to the value. With `lines`, one newline at each end of it belongs to the markup."""
         self.line_begins = text.endswith("\n")
         if self._leading:
             self._leading = False
             text = text.removeprefix("\n")
         if not text:
             return
-        text = "\n" * self._newline + text
-        self._newline = text.endswith("\n")
-        if not (text := text.removesuffix("\n")):
+        if self._lines:
+            text = "\n" * self._newline + text
+            self._newline = text.endswith("\n")
+            text = text.removesuffix("\n")
+        if not text:
             return
         if self._is_text:
             self._write(encode_basestring(text)[1:-1])

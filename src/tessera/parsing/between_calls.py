@@ -1,12 +1,13 @@
 """The readers of the two states outside of calls: the reasoning, and the visible answer."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from tessera.core.chat import Mode
 from tessera.core.generation import EngineFinish
-from tessera.parsing import calls_json, calls_xml
+from tessera.parsing import calls_framed, calls_json, calls_xml
 from tessera.parsing.matcher import FoundTag
-from tessera.parsing.opening import CallHead, OpeningReader
+from tessera.parsing.opening import Head, OpeningReader
 from tessera.parsing.states import Event, PieceReader, State, Turn
 from tessera.parsing.syntax import CallStyle, Tags
 from tessera.text.pieces import TextPiece
@@ -14,20 +15,51 @@ from tessera.text.pieces import TextPiece
 
 @dataclass(frozen=True, slots=True)
 class _Style:
-    """How calls are written: the head that confirms the call tag, and the reader of the rest.
+    """How calls are written: the head that confirms the call tag, and the reader of the rest, which gets what
+    ends the call and what begins another one.
 
-    `bare` is the literal with which models begin a call when they forget the tag, and its head.
+    `bare` is the literal, if any, with which a call begins that has no tag, and its head.
     """
 
-    head: Callable[[Iterable[str]], CallHead]
-    body: Callable[[Turn, Callable[[], None]], PieceReader]
-    bare: tuple[str, Callable[[Iterable[str]], CallHead]] | None = None
+    head: Callable[[Turn], Head]
+    body: Callable[[Turn, Callable[[], None], Callable[[str], None]], PieceReader]
+    bare: tuple[Callable[[Turn], str], Callable[[Turn], Head]] | None = None
 
 
 _STYLES: dict[CallStyle, _Style] = {
-    "xml": _Style(calls_xml.head, calls_xml.XmlCallReader, (calls_xml.FUNCTION, calls_xml.bare_head)),
-    "json": _Style(calls_json.head, calls_json.JsonCallReader),
+    "xml": _Style(
+        lambda turn: calls_xml.head(turn.tools),
+        lambda turn, then, _: calls_xml.XmlCallReader(turn, then),
+        (lambda _: calls_xml.FUNCTION, lambda turn: calls_xml.bare_head(turn.tools)),
+    ),
+    "glm": _Style(
+        lambda turn: calls_xml.head_without_tag(turn.tools),
+        lambda turn, then, _: calls_xml.XmlCallReader(turn, then),
+    ),
+    "glm-4.7": _Style(
+        lambda turn: calls_xml.head_without_tag(turn.tools),
+        lambda turn, then, _: calls_xml.XmlCallReader(turn, then),
+    ),
+    "json": _Style(
+        lambda turn: calls_json.head(turn.tools),
+        lambda turn, then, _: calls_json.JsonCallReader(turn, then),
+    ),
+    "framed": _Style(
+        calls_framed.head,
+        calls_framed.FramedCallReader,
+        (calls_framed.bare_literal, calls_framed.bare_head),
+    ),
 }
+
+
+def first_reader(turn: Turn, mode: Mode) -> PieceReader:
+    """The prompt has opened the reasoning if the mode is to think."""
+    tags = turn.syntax.reasoning if mode is Mode.THINKING else None
+    if tags:
+        return ReasoningReader(turn, tags)
+    if turn.syntax.begins_answer:
+        turn.answer.reasoning_ended()
+    return AnswerReader(turn)
 
 
 class ReasoningReader(PieceReader):
@@ -99,14 +131,15 @@ class AnswerReader(PieceReader):
         if (reasoning := turn.syntax.reasoning) and turn.answer.blank:
             self._actions[reasoning.open] = self._think
             self._actions[reasoning.close] = self._close_again
-        self._bare = None
+        self._bare_head: Callable[[Turn], Head] | None = None
         call = turn.call_tags
         if call and not (turn.answers_json and not turn.answer.blank and turn.spelled([call.open])):
             self._actions[call.open] = self._call
             self._actions[call.close] = self._close_call
-            self._bare = _STYLES[turn.syntax.calls].bare
-        if self._bare:
-            self._actions[self._bare[0]] = self._call_bare
+            bare = _STYLES[turn.syntax.calls].bare
+            if bare and (literal := bare[0](turn)):
+                self._bare_head = bare[1]
+                self._actions[literal] = self._call_bare
         self._for_blank = turn.answer.blank
         self.literals = turn.spelled(self._actions)
 
@@ -154,10 +187,10 @@ class AnswerReader(PieceReader):
 
     def _call_bare(self, tag: FoundTag) -> bool:
         # Inside a paragraph, or in a fenced block, it is more likely an example than a call.
-        if self._bare is None or not self._turn.answer.at_paragraph:
+        if self._bare_head is None or not self._turn.answer.at_paragraph:
             return False
         call_begun = self._turn.answer.call_markup
-        _open_call(self._turn, tag, call_begun, self._bare[1], half_is_text=self.half_tag_is_text)
+        _open_call(self._turn, tag, call_begun, self._bare_head, half_is_text=self.half_tag_is_text)
         return True
 
 
@@ -165,7 +198,7 @@ def _open_call(
     turn: Turn,
     tag: FoundTag,
     call_begun: Callable[[], None],
-    head: Callable[[Iterable[str]], CallHead] | None = None,
+    head: Callable[[Turn], Head] | None = None,
     *,
     half_is_text: bool = False,
 ) -> None:
@@ -177,7 +210,7 @@ def _open_call(
     def begin(name: str) -> None:
         call_begun()
         if turn.call(name):
-            turn.move(Event.CALL_CONFIRMED, style.body(turn, ended))
+            turn.move(Event.CALL_CONFIRMED, style.body(turn, ended, begin))
 
     def ended() -> None:
         turn.in_call = False
@@ -186,7 +219,7 @@ def _open_call(
     turn.current = OpeningReader(
         turn,
         tag,
-        (head or style.head)(turn.tools),
+        (head or style.head)(turn),
         confirmed=begin,
         cut_short=None if half_is_text else call_begun,
     )

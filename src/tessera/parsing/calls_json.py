@@ -34,7 +34,7 @@ def head(names: Iterable[str]) -> CallHead:
     return CallHead(steps, name=8)
 
 
-class _Scanner:
+class JsonScanner:
     """Finds the end of a JSON value."""
 
     def __init__(self) -> None:
@@ -95,7 +95,7 @@ class JsonCallReader(PieceReader):
         self._then = then
         self._strays = StrayText(turn.answer)
         self._read: Callable[[TextPiece, int], int] = self._member
-        self._scanner = _Scanner()
+        self._scanner = JsonScanner()
         self._key: list[TextPiece] = []
         self._value: list[str] = []
         self._is_arguments = False
@@ -135,7 +135,7 @@ class JsonCallReader(PieceReader):
         self._strays.add(span(piece, at, until))
         match found and found[0]:
             case '"':
-                self._scanner = _Scanner()
+                self._scanner = JsonScanner()
                 self._key = []
                 self._read = self._name
             case ",":
@@ -168,7 +168,7 @@ class JsonCallReader(PieceReader):
         if not self._is_arguments:
             self._strays.add(span(piece, at, until))
         if found:
-            self._scanner = _Scanner()
+            self._scanner = JsonScanner()
             self._value = []
             self._read = self._add_value
             self._streams = self._is_arguments and found[0] == "{"
@@ -197,7 +197,7 @@ class JsonCallReader(PieceReader):
 
     def _write_value(self) -> None:
         self._written = True
-        self._turn.write(_arguments("".join(self._value), self._scanner.missing()))
+        self._turn.write(unwrapped("".join(self._value), self._scanner.missing()))
 
     def _close(self) -> None:
         if self._read == self._name:
@@ -215,7 +215,7 @@ def _joined(pieces: Iterable[TextPiece]) -> str:
     return "".join(piece.text for piece in pieces)
 
 
-def _arguments(text: str, missing: str) -> str:
+def unwrapped(text: str, missing: str) -> str:
     """Reads arguments that are not an object: null, or an object inside a string. `missing` closes what is
     open in the text.
     """

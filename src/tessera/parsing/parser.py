@@ -6,10 +6,10 @@ a tag that means nothing where it stands is text.
 
 from collections.abc import Callable, Container, Iterable
 
-from tessera.core.chat import ChatRequest, Mode
+from tessera.core.chat import ChatRequest
 from tessera.core.events import ChatEvent, Finished, FinishReason
 from tessera.core.generation import EngineFinish
-from tessera.parsing.between_calls import AnswerReader, ReasoningReader
+from tessera.parsing import between_calls, harmony
 from tessera.parsing.matcher import FoundTag, Matcher, markup_automaton, span
 from tessera.parsing.states import State, Turn
 from tessera.parsing.syntax import Syntax
@@ -34,8 +34,8 @@ class Parser:
         self._named = request.tool_choice.named
         self._ends = syntax.ends
         self._turn = turn = Turn(choice, request, syntax, control_tokens, new_call_id)
-        tags = syntax.reasoning if request.mode is Mode.THINKING else None
-        turn.begin(ReasoningReader(turn, tags) if tags else AnswerReader(turn))
+        first_reader = harmony.first_reader if syntax.calls == "harmony" else between_calls.first_reader
+        turn.begin(first_reader(turn, request.mode))
         self._reader = turn.current
         self._matcher = Matcher(markup_automaton(self._reader.literals))
         self._ended = False

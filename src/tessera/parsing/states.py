@@ -1,11 +1,12 @@
 """The states of the parser, every way from one to another, and what their readers share.
 
     REASONING ⇄ ANSWER ⇄ CALL → PARAMETER_NAME → PARAMETER_VALUE → CALL
+    HEADER ⇄ REASONING, ANSWER, CALL                                        in harmony
 
 Each state has a reader, which gets the text between its literals, and the tags: those literals, and control
 tokens. A tag that may open a call, or the next parameter, changes nothing by itself: what follows it is held
 until it decides (`opening`). Calls in JSON are read in the state CALL alone; calls in XML have states for
-their parameters.
+their parameters. In harmony, each message has a header that says what it is (`harmony`).
 """
 
 from abc import ABC, abstractmethod
@@ -32,6 +33,7 @@ class State(Enum):
     CALL = auto()
     PARAMETER_NAME = auto()
     PARAMETER_VALUE = auto()
+    HEADER = auto()
 
 
 class Event(Enum):
@@ -49,6 +51,8 @@ class Event(Enum):
     PARAMETER_DROPPED = auto()
     """It has no name, or was given before."""
     VALUE_ENDED = auto()
+    MESSAGE_ENDED = auto()
+    """What comes next is the header of a message."""
 
 
 TRANSITIONS: Mapping[State, Mapping[Event, State]] = MappingProxyType(
@@ -56,15 +60,18 @@ TRANSITIONS: Mapping[State, Mapping[Event, State]] = MappingProxyType(
         State.REASONING: {
             Event.REASONING_CLOSED: State.ANSWER,
             Event.CALL_CONFIRMED: State.CALL,  # models forget to close the reasoning before they call
+            Event.MESSAGE_ENDED: State.HEADER,
         },
         State.ANSWER: {
             Event.REASONING_OPENED: State.REASONING,
             Event.ANSWER_BEGUN: State.ANSWER,
             Event.CALL_CONFIRMED: State.CALL,
+            Event.MESSAGE_ENDED: State.HEADER,
         },
         State.CALL: {
             Event.CALL_ENDED: State.ANSWER,
             Event.PARAMETER_OPENED: State.PARAMETER_NAME,
+            Event.MESSAGE_ENDED: State.HEADER,
         },
         State.PARAMETER_NAME: {
             Event.PARAMETER_NAMED: State.PARAMETER_VALUE,
@@ -73,6 +80,11 @@ TRANSITIONS: Mapping[State, Mapping[Event, State]] = MappingProxyType(
         State.PARAMETER_VALUE: {
             Event.VALUE_ENDED: State.CALL,
             Event.PARAMETER_NAMED: State.PARAMETER_VALUE,  # models forget to close a value
+        },
+        State.HEADER: {
+            Event.REASONING_OPENED: State.REASONING,
+            Event.ANSWER_BEGUN: State.ANSWER,
+            Event.CALL_CONFIRMED: State.CALL,
         },
     }
 )
@@ -113,8 +125,9 @@ class Turn:
 
     `reader` reads in the current state. `current` reads what comes next: the same reader, or one that holds a
     tag which may open something until that is decided. With `begins_with_call`, a `<` at the beginning of the
-    answer can only be that of a call. The turn is `in_call` until the arguments of a call are whole, and has
-    an `unclosed_call` until its closing tag.
+    answer can only be that of a call. With `calls_may_be_bare`, a call may come without its tag, in families
+    that write calls so. The turn is `in_call` until the arguments of a call are whole, and has an
+    `unclosed_call` until its closing tag.
     """
 
     reader: PieceReader
@@ -131,19 +144,21 @@ class Turn:
         self.syntax = syntax
         # If no tool may be called, call tags are text.
         self.tools: Mapping[str, Tool] = {}
-        if syntax.call and syntax.calls != "none":
+        if syntax.calls != "none":
             self.tools = request.callable_tools
         self.call_tags = syntax.call if self.tools else None
         self.answers_json = not isinstance(request.answer_format, FreeText)
         self.begins_with_call = bool(self.tools) and (
             self.answers_json or request.tool_choice.mode == "required"
         )
+        self.calls_may_be_bare = request.calls_may_be_bare
         self.answer = Answer(self._show, request.stop, calls=bool(self.tools))
         self.events: list[ChatEvent] = []
         self.queue: deque[TextPiece | FoundTag] = deque()
         self.n_calls = 0
         self.in_call = False
         self.unclosed_call = False
+        self.has_thought = False
         self._overrun = False
         self._choice = choice
         self._most_calls = 1 if request.one_call else None
@@ -177,6 +192,7 @@ class Turn:
         self.queue.extendleft(reversed([*items]))
 
     def think(self, text: str) -> None:
+        self.has_thought = True
         self.events.append(ReasoningDelta(self._choice, text))
 
     def call(self, name: str) -> bool:

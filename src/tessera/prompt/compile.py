@@ -139,12 +139,13 @@ def _sampling(request: ChatRequest, model: Model, caller: Caller, room: int) -> 
 
 
 def _thinking_budget(request: ChatRequest, model: Model) -> ThinkingBudget | None:
-    tags = model.format.syntax.reasoning
+    syntax = model.format.syntax
+    tags = syntax.reasoning
     n_tokens = request.thinking_budget_tokens
     if tags is None or n_tokens is None or request.mode is not Mode.THINKING:
         return None
-    closing = (Plain("\n"), Tag(tags.close))
+    closing = (Plain(syntax.before_close), Tag(tags.close))
     # What closes the reasoning, up to the end of the tag, counts as reasoning too.
     n_tokens = max(n_tokens - len(encode(closing, model.tokenizer)), 0)
-    close_ids = encode((*closing, Plain("\n\n")), model.tokenizer)
+    close_ids = encode((*closing, *map(Tag, syntax.after_close)), model.tokenizer)
     return ThinkingBudget(n_tokens, close_ids, model.tokenizer.control_tokens.get(tags.close, tags.close))

@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+from tests.template_families import TEMPLATED
 from tests.unit.formats.test_registry import TURNS
 from tests.unit.formats.test_template import CASES, CONTROL, HELLO, OURS, SOURCE, Case
 
-from tessera.core.chat import ChatRequest, UserMessage
+from tessera.core.chat import AssistantMessage, ChatRequest, Tool, ToolCall, ToolMessage, UserMessage
 from tessera.core.generation import SamplingDefaults
 from tessera.errors import RequestError, StartupError
 from tessera.formats.base import Control, Plain
@@ -16,6 +17,7 @@ from tessera.formats.hermes import HERMES
 from tessera.formats.remote import RemoteTemplate, find_format
 
 pytestmark = pytest.mark.anyio
+TOOL = Tool("f", {}, {"type": "function", "function": {"name": "f", "description": "d"}})
 DEFAULTS = SamplingDefaults(temperature=0.5)
 LONG = UserMessage("x" * 10_000)
 IF_LONG = "{% if messages[0].content | length > 9999 %}…{% endif %}ok"
@@ -91,6 +93,28 @@ def find(source: str | None) -> tuple[str, bool]:
 async def test_the_family_is_found_in_a_process() -> None:
     assert find(TURNS) == (HERMES.name, False)
     assert find("{{ messages[0].content }}") == ("template", True)
+
+
+async def test_a_known_template_renders_in_a_process_as_here() -> None:
+    """With its family's calls and tools."""
+    templated = next(each for each in TEMPLATED if each.family == "mistral-v3-tekken")
+    found, template = find_format(
+        templated.source,
+        control_tokens=(*templated.control, templated.eos),
+        eos=templated.eos,
+        bos=templated.bos,
+        defaults=DEFAULTS,
+    )
+    assert (found.name, found.syntax) == (templated.family, templated.format().syntax)
+    assert template is not None
+    calls = (ToolCall("call_1", "f", '{"n": 1e5}'), ToolCall("call_2", "f", "{}"))
+    results = (ToolMessage("a", "call_1"), ToolMessage("</s>", "call_2"))
+    asked = ChatRequest((*HELLO, AssistantMessage(tool_calls=calls), *results), tools=(TOOL,))
+    remote = RemoteTemplate(template)
+    try:
+        assert await remote.render(asked) == templated.format().render(asked)
+    finally:
+        await remote.aclose()
 
 
 @pytest.mark.parametrize("source", [None, "{% if %}", "{{ nothing.at.all }}", ENDLESS, "{{ 'a' * 10**9 }}"])

@@ -21,6 +21,7 @@ from tessera.core.chat import (
     ToolMessage,
     UserMessage,
 )
+from tessera.formats import registry
 from tessera.formats.base import ChatFormat, Control
 from tessera.formats.hermes import HERMES
 from tessera.formats.qwen3 import QWEN3
@@ -117,8 +118,7 @@ def own_template(source: str) -> ChatFormat:
 
 
 FORMATS: dict[str, ChatFormat] = {
-    "qwen3": QWEN3,
-    "hermes": HERMES,
+    **registry.FORMATS,
     "template": own_template(TEMPLATE),
     "strict template": own_template(STRICT + TEMPLATE),
 }

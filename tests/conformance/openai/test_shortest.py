@@ -9,6 +9,8 @@ import pytest
 
 from tessera.engine.scripted.engine import SENTENCE, ScriptedTokenizer, cycling, thinking_first
 from tessera.engine.scripted.grammar_replies import GrammarReplies
+from tessera.formats.glm import GLM, GLM_4_7
+from tessera.formats.gpt_oss import GPT_OSS
 from tessera.formats.hermes import HERMES
 from tessera.formats.qwen3 import QWEN3
 
@@ -34,7 +36,9 @@ def tool(name: str, schema: Any = SCHEMA) -> dict[str, Any]:
 TOOLS = [tool("weather_of_a_city"), tool("wx")]
 
 
-@pytest.fixture(params=[HERMES, QWEN3], ids=["json", "xml"])
+@pytest.fixture(
+    params=[HERMES, QWEN3, GLM, GLM_4_7, GPT_OSS], ids=["json", "xml", "glm", "glm-4.7", "gpt-oss"]
+)
 def client(serve: Callable[..., Any], request: pytest.FixtureRequest) -> Iterator[openai.OpenAI]:
     tags = request.param.syntax.reasoning
     served = serve(
@@ -44,6 +48,12 @@ def client(serve: Callable[..., Any], request: pytest.FixtureRequest) -> Iterato
     )
     with openai.OpenAI(base_url=f"{served.url}/v1", api_key=served.key, max_retries=0) as client:
         yield client
+
+
+# The engine says its sentence where a reply may begin with any text.
+says_at_once = pytest.mark.parametrize(
+    "client", [HERMES, QWEN3, GLM_4_7], ids=["json", "xml", "glm-4.7"], indirect=True
+)
 
 
 def ask(client: openai.OpenAI, **fields: Any) -> Any:
@@ -80,6 +90,7 @@ def test_a_call(client: openai.OpenAI, fields: dict[str, Any], names: set[str], 
     assert hasattr(choice.message, "reasoning_content") == ("extra_body" in fields)
 
 
+@says_at_once
 def test_auto_says_the_sentence(client: openai.OpenAI) -> None:
     (choice,) = ask(client, tools=TOOLS).choices
     assert (choice.finish_reason, choice.message.tool_calls) == ("stop", None)
@@ -126,6 +137,7 @@ def test_a_reply_that_is_cut_ends_with_length(client: openai.OpenAI) -> None:
     assert choice.finish_reason == "length"
 
 
+@says_at_once
 def test_a_stop_string_ends_the_sentence(client: openai.OpenAI) -> None:
     (choice,) = ask(client, tools=TOOLS, stop=" burned").choices
     assert (choice.finish_reason, choice.message.content) == ("stop", "the little lamp")

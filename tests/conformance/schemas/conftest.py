@@ -31,11 +31,12 @@ _MARKUP = [
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """A tokenizer, ours and llguidance's."""
+    """A tokenizer, ours and llguidance's, and texts that random replies are likely to hold."""
 
     tokenizer: Tokenizer
     llg: LLTokenizer
     end_id: int
+    markup: Sequence[str] = tuple(_MARKUP)
 
     def follow(self, lark: str) -> LLMatcher:
         matcher = LLMatcher(self.llg, LLMatcher.grammar_from_lark(lark), log_level=0, limits=LIMITS)
@@ -53,7 +54,7 @@ class Vocabulary:
         ids: list[int] = []
         for _ in range(steps):
             if choose.random() < 0.1:
-                said = self.tokenizer.encode(choose.choice(_MARKUP))
+                said = self.tokenizer.encode(choose.choice(self.markup))
                 said = said[: matcher.validate_tokens(said)] if choose.random() < 0.5 else said
                 if said and matcher.validate_tokens(said) == len(said):
                     assert matcher.consume_tokens(said)

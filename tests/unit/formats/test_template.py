@@ -108,9 +108,11 @@ def test_strftime_now() -> None:
 
 
 def test_the_syntax_follows_from_the_template() -> None:
-    assert made("{{ messages }}").syntax == Syntax(ends=("</s>",))
+    call = Tags("<tool_call>", "</tool_call>")
+    assert made("{{ messages }}").syntax == Syntax(ends=("</s>",), call=call, calls="json")
     assert made("<think></think>").syntax.reasoning == Tags("<think>", "</think>")
-    assert not made("x").tools
+    assert made("[THINK][/THINK]").syntax.reasoning == Tags("[THINK]", "[/THINK]")
+    assert made("x").tools
 
 
 SOURCE = (

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import pytest
-from tests.families import ASKED, JSON_TEXT, THINKING, XML_TEXT
+from tests.families import ASKED, HARMONY_TEXT, JSON_TEXT, THINKING, XML_TEXT, Family
 
 from tessera.core.chat import ChatRequest, Mode
 from tessera.formats.qwen3 import QWEN3
@@ -15,6 +15,8 @@ from tessera.text.pieces import TextPiece
 
 CALL = "<tool_call>\n<function=get_weather>\n"
 NAMED = f"{CALL}<parameter=city"
+FINAL = "<|channel|>final<|message|>"
+TO = "<|channel|>commentary to=functions.get_weather<|message|>"
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Case:
     begun: str
     then: str
     thinking: bool = False
+    family: Family = XML_TEXT
 
 
 CASES = (
@@ -45,12 +48,27 @@ CASES = (
         NAMED + ">\nLe",
         "\n<parameter=days>\n3",
     ),
+    Case(State.REASONING, Event.MESSAGE_ENDED, State.HEADER, "Hm", "<|end|>", True, HARMONY_TEXT),
+    Case(State.ANSWER, Event.MESSAGE_ENDED, State.HEADER, f"{FINAL}a", "<|end|>", family=HARMONY_TEXT),
+    Case(State.CALL, Event.MESSAGE_ENDED, State.HEADER, TO, "{}<|end|>", family=HARMONY_TEXT),
+    Case(
+        State.HEADER,
+        Event.REASONING_OPENED,
+        State.REASONING,
+        "<|channel|>analysis",
+        "<|message|>",
+        family=HARMONY_TEXT,
+    ),
+    Case(
+        State.HEADER, Event.ANSWER_BEGUN, State.ANSWER, "<|channel|>", "final<|message|>", family=HARMONY_TEXT
+    ),
+    Case(State.HEADER, Event.CALL_CONFIRMED, State.CALL, TO[:-1], ">", family=HARMONY_TEXT),
 )
 
 
 def parser(case: Case) -> Parser:
     request = THINKING if case.thinking else ASKED
-    return Parser(0, request, XML_TEXT.format.syntax, (), lambda: "call_1")
+    return Parser(0, request, case.family.format.syntax, (), lambda: "call_1")
 
 
 @pytest.mark.parametrize("case", CASES, ids=[f"{case.before.name}-{case.event.name}" for case in CASES])

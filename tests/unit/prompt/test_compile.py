@@ -26,6 +26,9 @@ from tessera.core.chat import (
 from tessera.core.generation import Feature, Sampling, SamplingDefaults
 from tessera.engine.scripted.engine import ScriptedEngine, ScriptedTokenizer, echo
 from tessera.errors import ContextLengthExceeded, InvalidSchema, RequestError, UnsupportedParameter
+from tessera.formats.base import ChatFormat
+from tessera.formats.glm import GLM, GLM_4_7
+from tessera.formats.gpt_oss import GPT_OSS
 from tessera.formats.hermes import HERMES
 from tessera.prompt.compile import CompiledPrompt, check_length, compile_prompt
 
@@ -390,3 +393,17 @@ async def test_without_a_limit_that_of_the_tier_holds_and_then_that_of_the_model
     made = await compile_prompt(replace(HELLO, max_output_tokens=sent), limited, caller)
     room = 4096 - len(made.prompt.token_ids)
     assert made.sampling.max_tokens == min(limit, room)
+
+
+@pytest.mark.parametrize(
+    ("chat_format", "closing"),
+    [(GPT_OSS, b"<|end|><|start|>assistant"), (GLM, b"</think>\n"), (GLM_4_7, b"</think>")],
+    ids=["gpt-oss", "glm", "glm-4.7"],
+)
+async def test_a_thinking_budget_is_closed_by_the_tags_of_the_format(
+    chat_format: ChatFormat, closing: bytes
+) -> None:
+    thinking = replace(HELLO, mode=Mode.THINKING, thinking_budget_tokens=70)
+    budget = (await compiled(thinking, replace(THINKS, format=chat_format))).sampling.thinking_budget
+    assert budget is not None
+    assert b"".join(map(TOKENIZER.token_bytes, budget.close_ids)) == closing

@@ -1,0 +1,61 @@
+"""Finds out how a template wants a conversation, by rendering one in every way."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import product
+
+from tessera.core.chat import (
+    AssistantMessage,
+    ChatRequest,
+    Json,
+    SystemMessage,
+    Tool,
+    ToolCall,
+    ToolMessage,
+    UserMessage,
+)
+from tessera.errors import RequestError
+from tessera.formats.base import Control
+from tessera.formats.conversation import Dialect, TemplateSource
+from tessera.formats.template import Template
+from tessera.formats.template_families import TEMPLATE_FAMILIES, UNKNOWN
+
+_NAME = "greet"
+_ARGUMENTS = '{"name": "Ana", "times": 2}'
+_DESCRIPTION = "Says hello to a person."
+_FUNCTION: Json = {"name": _NAME, "description": _DESCRIPTION, "parameters": {"type": "object"}}
+_CALL = ChatRequest(
+    messages=(
+        UserMessage("Hello"),
+        AssistantMessage(tool_calls=(ToolCall("call00001", _NAME, _ARGUMENTS),)),
+        ToolMessage("done", "call00001"),
+    ),
+    tools=(Tool(_NAME, {}, {"type": "function", "function": _FUNCTION}),),
+)
+_INSTRUCTED = ChatRequest(messages=(SystemMessage("Be brief."), UserMessage("Hello")))
+
+
+def find_dialect(source: TemplateSource) -> Dialect:
+    """How the template wants a conversation. It is of the family whose calls it writes."""
+    template = Template(source.source)
+
+    def written(request: ChatRequest, dialect: Dialect) -> str:
+        conversation = replace(source, dialect=dialect).conversation(request)
+        try:
+            segments = conversation.segments(template.text(conversation.variables))
+        except RequestError:
+            return ""
+        return "".join(each.token if isinstance(each, Control) else each.text for each in segments)
+
+    for dialect in _dialects():
+        text = written(_CALL, dialect)
+        if TEMPLATE_FAMILIES[dialect.family].call_text(_NAME, _ARGUMENTS) in text:
+            return replace(dialect, prints_tools=_DESCRIPTION in text)
+    instructed = bool(written(_INSTRUCTED, Dialect()))
+    return Dialect(writes_calls=False, prints_tools=False, instructed=instructed)
+
+
+def _dialects() -> Iterator[Dialect]:
+    known = (name for name in TEMPLATE_FAMILIES if name != UNKNOWN)
+    for family, text_arguments, empty_text in product(known, (False, True), (None, "")):
+        yield Dialect(family, text_arguments=text_arguments, empty_text=empty_text)
