@@ -6,7 +6,7 @@ import click
 
 from tessera.cli.rows import shows_rows
 from tessera.operator import actions
-from tessera.operator.forms import AccountChanges, NewAccount
+from tessera.operator.forms import AccountChanges, ListQuery, NewAccount
 from tessera.operator.rows import Row
 from tessera.server.storage import actor
 from tessera.server.wiring import tiers
@@ -32,7 +32,7 @@ def create(settings: Settings, store: Transaction, name: str, tier: str) -> Row:
 @shows_rows("No accounts yet: tessera accounts create NAME.")
 def list_(settings: Settings, store: Transaction) -> Sequence[Row]:
     """Show all accounts."""
-    return actions.list_accounts(store)
+    return actions.list_accounts(store, ListQuery()).rows
 
 
 @accounts.command("show")

@@ -55,7 +55,7 @@ class LedgerEntry:
 @dataclass(frozen=True, slots=True)
 class UsageQuestion:
     """Which requests to add up; None is all. Days are ISO dates in UTC, the last one included. `account` is
-    an id, `named` an id or a name.
+    an id, `named` an id or a name. `top` is how many groups to return, those with the most tokens; None is all.
     """
 
     by: GroupBy = "day"
@@ -64,6 +64,7 @@ class UsageQuestion:
     account: str | None = None
     named: str | None = None
     key: str | None = None
+    top: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,5 +3,5 @@
 The only package that knows SQL. Every change of an account or a key is written with its row of the audit,
 in one transaction.
 
-Reading order: `tables`, `database`, `accounts`, `keys`, `audit`, `usage`, `migration`, `threads`.
+Reading order: `tables`, `database`, `pages`, `accounts`, `keys`, `audit`, `usage`, `migration`, `threads`.
 """

@@ -2,19 +2,28 @@
 
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
+from typing import Any
 
-from sqlalchemy import Connection, RowMapping, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from tessera.errors import NameTaken, NotThere, OperatorError
 from tessera.store import audit
 from tessera.store.database import locked
+from tessera.store.pages import Page, PageQuestion, read_page
 from tessera.store.tables import ACCOUNTS
 
 PREFIX = "acc_"
 RESERVED = ("operator",)
 """Reserved names: the key that a service is started with belongs to `operator`."""
+
+SORTED_BY: Mapping[str, ColumnElement[Any]] = MappingProxyType(
+    {name: ACCOUNTS.c[name] for name in ("name", "tier", "created_s", "disabled_s")}
+)
+_SEARCHED = (ACCOUNTS.c.name, ACCOUNTS.c.id, ACCOUNTS.c.tier)
 
 MAX_NAME = 100
 """Characters of the name of an account or a key."""
@@ -58,10 +67,12 @@ def find(connection: Connection, name_or_id: str, *, to_change: bool = False) ->
     raise NotThere(message, code="account_not_found")
 
 
-def all_accounts(connection: Connection) -> list[Account]:
-    """By name."""
-    rows = connection.execute(select(ACCOUNTS).order_by(ACCOUNTS.c.name)).mappings()
-    return [account_of(row) for row in rows]
+def page(connection: Connection, question: PageQuestion) -> Page[Account]:
+    """The accounts in any order of `SORTED_BY`."""
+    found = read_page(
+        connection, select(ACCOUNTS), question, id=ACCOUNTS.c.id, columns=SORTED_BY, searched=_SEARCHED
+    )
+    return Page([account_of(row) for row in found.rows], found.n_found, found.last)
 
 
 def set_tier(connection: Connection, name_or_id: str, tier: str, *, by: str) -> Account:
