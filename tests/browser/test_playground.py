@@ -473,6 +473,69 @@ def test_hostile_names_and_results_run_nothing(open_page: Open, scripted: Script
     assert [name for name in attributes if name.startswith("on")] == []
 
 
+def runs_nothing(page: Page) -> None:
+    forbidden = "script, img, iframe, object, embed, base, link, style, form"
+    assert page.locator(f"main :is({forbidden})").count() == 0
+    assert page.evaluate("window.ran") is None
+
+
+def test_hostile_events_run_nothing(open_page: Open, scripted: Scripted) -> None:
+    """In every place of a stream: texts, reasoning, names and arguments of calls, tokens, reasons, headers."""
+    page = open_page()
+    events: list[str] = []
+    for n, text in enumerate(HOSTILE):
+        function = {"name": text, "arguments": text}
+        token = {"token": text, "logprob": -1.0, "top_logprobs": [{"token": text, "logprob": -2.0}]}
+        delta = {
+            "content": f"{text}\n\n",
+            "reasoning_content": text,
+            "tool_calls": [{"index": n, "id": text, "type": "function", "function": function}],
+        }
+        choice = {"index": 0, "delta": delta, "finish_reason": text, "logprobs": {"content": [token]}}
+        events.append(f"data: {json.dumps({'id': text, 'model': text, 'choices': [choice]})}\n\n")
+    body = "".join([*events, "data: [DONE]\n\n"])
+    headers = {"x-request-id": "<img src=x onerror=top.ran=1>", "content-type": "text/event-stream"}
+    page.route("**/v1/chat/completions", lambda route: route.fulfill(status=200, headers=headers, body=body))
+    send(page, HOSTILE[0])
+    is_done(page)
+    page.locator("section.call").nth(199).wait_for()
+    for tab in ("Events", "Headers", "Code", "Request"):
+        page.get_by_role("tab", name=tab).click()
+        runs_nothing(page)
+    button(page, "Send the results").click()
+    page.locator(".card.tool").nth(199).wait_for()
+    runs_nothing(page)
+
+
+def test_hostile_models_errors_and_usage_run_nothing(open_page: Open, scripted: Scripted) -> None:
+    page = open_page(key="")
+    models = [{"id": text, "object": "model", "context_length": 100} for text in HOSTILE]
+    counts = ("requests", "failed", "prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
+    rows = [{"model": text, "day": text, **dict.fromkeys(counts, 1)} for text in HOSTILE]
+    report = {"rows": rows, "totals": dict.fromkeys(counts, 200)}
+    page.route("**/v1/models", lambda route: route.fulfill(json={"data": models}))
+    page.route("**/v1/usage?*", lambda route: route.fulfill(json=report))
+    page.locator("input[type=password]").fill("sk-x")
+    page.keyboard.press("Tab")
+    page.locator("option", has_text="<script>").nth(3).wait_for(state="attached")
+    runs_nothing(page)
+    for text in HOSTILE[:: len(HOSTILE) // 20]:
+        error = {"message": text, "type": text, "code": text, "param": text}
+        page.route(
+            "**/v1/chat/completions",
+            lambda route, error=error: route.fulfill(status=400, json={"error": error}),
+        )
+        send(page, text)
+        page.get_by_role("alert").filter(has_text=text.split("\n")[0].strip()[:40]).wait_for()
+        runs_nothing(page)
+    page.goto(f"{scripted.url}/usage")
+    page.locator("input[type=password]").fill("sk-x")
+    for by in ("model", "day"):
+        page.get_by_label("By").select_option(by)
+        page.locator("tbody tr").nth(199).wait_for()
+        runs_nothing(page)
+
+
 PIECES = [
     "# Title\n\ntext\n\n",
     "- a\n- b\n  - c\n  - d\n- e\n\n",
