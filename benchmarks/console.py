@@ -1,7 +1,7 @@
-"""How long the console's questions take with 100,000 keys and 5,000,000 recorded requests, and in how much memory.
+"""How long the console's questions take with 100,000 keys and 5,000,000 recorded requests, and the memory.
 
-Fills a SQLite file, starts the admin API on it in a process of its own, and asks what each page of the console asks.
-`benchmarks/README.md` tells more.
+Fills a SQLite file, starts the admin API on it in a process of its own, and asks what each page of the
+console asks. `benchmarks/README.md` tells more.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def keys(n: int, n_accounts: int) -> Iterator[tuple[Any, ...]]:
 
 
 def requests(n: int, n_keys: int, n_accounts: int, *, even: bool) -> Iterator[tuple[Any, ...]]:
-    """The last 90 days, evenly. Keys are used as often as each other, or as words are in a text (Zipf's law)."""
+    """The last 90 days, evenly. Keys are used as often as each other, or after Zipf's law."""
     chance = random.Random(2)
     today = datetime.now(UTC).date()
     days = [(today - timedelta(days=N_DAYS - 1 - number)).isoformat() for number in range(N_DAYS)]
@@ -176,7 +176,10 @@ def measure(path: Path, rounds: int) -> None:
                 reply.raise_for_status()
                 times.append(1000 * (time.perf_counter() - begun_s))
             mib = resident_mib(process.pid)
-            print(f"{title:40} {median(times):7.0f} ms  {max(times):7.0f} ms at most  {mib:5.0f} MiB", flush=True)
+            print(
+                f"{title:40} {median(times):7.0f} ms  {max(times):7.0f} ms at most  {mib:5.0f} MiB",
+                flush=True,
+            )
         print(f"memory: {begun_mib:.0f} MiB at first, {resident_mib(process.pid):.0f} MiB at the end")
     process.terminate()
     process.join()

@@ -113,8 +113,8 @@ def open_page(chromium: Any, scripted: Scripted) -> Iterator[Open]:
         bypass_csp: bool = False,
         tolerated: str = "",
     ) -> Page:
-        """`bypass_csp` is for tests that bring a script of their own; `tolerated` is part of an error that the
-        browser may report.
+        """`bypass_csp` is for tests that bring a script of their own; `tolerated` is part of an error that
+        the browser may report.
         """
         context = chromium.new_context(
             viewport={"width": width, "height": 900},

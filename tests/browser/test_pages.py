@@ -192,7 +192,9 @@ def put(store: Database, n: int) -> None:
             usage.write(connection, "i", [entry])
 
 
-def test_lists_are_searched_sorted_and_turned_by_the_server(open_console: OpenConsole, store: Database) -> None:
+def test_lists_are_searched_sorted_and_turned_by_the_server(
+    open_console: OpenConsole, store: Database
+) -> None:
     put(store, 120)
     console = open_console()
     asked: list[str] = []

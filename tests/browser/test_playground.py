@@ -311,7 +311,8 @@ def test_a_script_reaches_nothing(open_page: Open, scripted: Scripted, script: s
     outcome = page.evaluate(
         """async script => {
           const { runScript } = await import("/web/tools.js");
-          return await runScript(script, "f", {}).then(text => `came: ${text}`, error => `failed: ${error.message}`);
+          const [came, failed] = [text => `came: ${text}`, error => `failed: ${error.message}`];
+          return await runScript(script, "f", {}).then(came, failed);
         }""",
         f"{script}; await new Promise(done => setTimeout(done, 300)); return 'whole'",
     )
@@ -326,7 +327,8 @@ def test_a_script_that_does_not_end_is_stopped(open_page: Open, scripted: Script
         """async () => {
           const { runScript } = await import("/web/tools.js");
           const failed = error => error.message;
-          return [await runScript("for (;;);", "f", {}).catch(failed), await runScript("throw 5", "f", {}).catch(failed)];
+          const endless = await runScript("for (;;);", "f", {}).catch(failed);
+          return [endless, await runScript("throw 5", "f", {}).catch(failed)];
         }"""
     )
     assert outcome == ["The script did not end within 5 seconds.", "5"]
@@ -480,7 +482,7 @@ def runs_nothing(page: Page) -> None:
 
 
 def test_hostile_events_run_nothing(open_page: Open, scripted: Scripted) -> None:
-    """In every place of a stream: texts, reasoning, names and arguments of calls, tokens, reasons, headers."""
+    """In every place of a stream: texts, reasoning, calls, tokens, reasons, headers."""
     page = open_page()
     events: list[str] = []
     for n, text in enumerate(HOSTILE):

@@ -55,7 +55,7 @@ class LedgerEntry:
 @dataclass(frozen=True, slots=True)
 class UsageQuestion:
     """Which requests to add up; None is all. Days are ISO dates in UTC, the last one included. `account` is
-    an id, `named` an id or a name. `top` is how many groups to return, those with the most tokens; None is all.
+    an id, `named` an id or a name. `top` is how many groups are wanted, those with the most tokens.
     """
 
     by: GroupBy = "day"

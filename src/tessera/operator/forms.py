@@ -96,8 +96,9 @@ class Query(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ListQuery(Query, frozen=True, kw_only=True):
-    """Which rows to list: those that contain the text `q`, sorted by a column, downward if `-` precedes its name;
-    all, or pages of `limit` rows, of which the next begins at the `cursor` that comes with the one before.
+    """Which rows to list: those that contain the text `q`, sorted by a column, downward if `-` precedes its
+    name; all, or pages of `limit` rows, of which the next begins at the `cursor` that comes with the one
+    before.
     """
 
     sort: str | None = None
@@ -110,7 +111,9 @@ class ListQuery(Query, frozen=True, kw_only=True):
         sort = default if self.sort is None else self.sort
         name = sort.removeprefix("-")
         if name not in known:
-            message = f"sort is {sort[:50]!r}: send one of {', '.join(known)}, with - before it to sort downward."
+            message = (
+                f"sort is {sort[:50]!r}: send one of {', '.join(known)}, with - before it to sort downward."
+            )
             raise OperatorError(message, param="sort")
         if not (self.q == "" or can_be_name(self.q)):
             raise OperatorError("q is no text that a name could have: send part of one.", param="q")
@@ -125,8 +128,8 @@ class KeysQuery(ListQuery, frozen=True, kw_only=True):
 
 
 class UsageQuery(Query, frozen=True, kw_only=True):
-    """Which requests to add up: of an account, of a key, from day to day (both included), grouped `by`; the `top`
-    groups with the most tokens, or all.
+    """Which requests to add up: of an account, of a key, from day to day (both included), grouped `by`; all
+    groups, or the `top` ones with the most tokens.
     """
 
     account: str | None = None
@@ -178,7 +181,9 @@ def _read_cursor(sent: str, sort: str) -> After:
     with suppress(ValueError, msgspec.MsgspecError):
         cursor = msgspec.json.decode(urlsafe_b64decode(sent), type=_Cursor)
     if cursor is None or cursor.sort != sort or not _is_place(cursor):
-        message = "cursor does not belong to this list and its order: send the one that came with the last page."
+        message = (
+            "cursor does not belong to this list and its order: send the one that came with the last page."
+        )
         raise OperatorError(message, param="cursor")
     return After(cursor.value, cursor.id)
 

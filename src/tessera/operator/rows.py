@@ -16,8 +16,8 @@ COUNTED = UsageTotals.__struct_fields__
 
 @dataclass(frozen=True, slots=True)
 class List:
-    """Rows, all or a page of them; `n_found` is how many there are on all pages, and `cursor` where the next page
-    begins.
+    """Rows, all or a page of them; `n_found` is how many there are on all pages, and `cursor` where the next
+    page begins.
     """
 
     rows: list[Row]

@@ -1,5 +1,5 @@
-"""Pages of a long list, in the order of one of its columns. A page begins after a row, not at a number: it takes as
-long at the end of the list as at its beginning, and rows that come and go move no others onto a page.
+"""Pages of a long list, in the order of one of its columns. A page begins after a row, not at a number: it
+takes as long at the end of the list as at its beginning, and rows that come and go move no others onto a page.
 """
 
 from collections.abc import Mapping
@@ -22,8 +22,8 @@ class After:
 
 @dataclass(frozen=True, slots=True)
 class PageQuestion:
-    """Which rows are wanted: of those that contain the text `search`, at most `limit` (None: all) in the order of
-    the column `sort`, after one of them.
+    """Which rows are wanted: of those that contain the text `search`, at most `limit` (None: all) in the order
+    of the column `sort`, after one of them.
     """
 
     sort: str
@@ -35,7 +35,7 @@ class PageQuestion:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Some rows; `n_found` is how many there are on all pages, `last` the place of the last one if more follow."""
+    """Some rows; `n_found` is how many there are on all pages, `last` the last one's place if more follow."""
 
     rows: list[T]
     n_found: int
@@ -51,8 +51,8 @@ def read_page(
     columns: Mapping[str, ColumnElement[Any]],
     searched: tuple[ColumnElement[str], ...],
 ) -> Page[RowMapping]:
-    """`columns` are those that the list can be sorted by, with rows that have no value last; `searched` are those
-    in which the text may be.
+    """`columns` are those that the list can be sorted by, with rows that have no value last; `searched` are
+    those in which the text may be.
     """
     if question.search:
         rows = rows.where(or_(*(each.icontains(question.search, autoescape=True) for each in searched)))

@@ -56,8 +56,8 @@ KEYS = Table(
 
 _IS_OPEN = text("finish = 'open'")
 _UNCOUNTED = text("NOT counted")
-# One row for each chat request. `finish` is "open" until it has ended. `day` is UTC. `counted` rows are part of the
-# sums of their day, and do not change any more.
+# One row for each chat request. `finish` is "open" until it has ended. `day` is UTC. `counted` rows are part of
+# the sums of their day, and do not change any more.
 USAGE = Table(
     "usage",
     METADATA,
@@ -85,7 +85,6 @@ USAGE = Table(
 )
 
 
-
 def _sums() -> list[Column[int]]:
     names = (
         "n_requests",
@@ -111,7 +110,7 @@ USAGE_DAILY = Table(
     Index("ix_usage_daily_key", "key_id", "day"),
 )
 
-# The same for all keys of an account together: an account may have thousands, and most questions are not of keys.
+# The same for all keys of an account together: it may have thousands, and few questions are about keys.
 USAGE_DAILY_BY_ACCOUNT = Table(
     "usage_daily_by_account",
     METADATA,

@@ -27,7 +27,16 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from tessera.core.usage import FINISHED, INTERRUPTED, OPEN, GroupBy, LedgerEntry, Usage, UsageQuestion, UsageSum
+from tessera.core.usage import (
+    FINISHED,
+    INTERRUPTED,
+    OPEN,
+    GroupBy,
+    LedgerEntry,
+    Usage,
+    UsageQuestion,
+    UsageSum,
+)
 from tessera.store.database import WriteConnection
 from tessera.store.tables import ACCOUNTS, INSTANCES, USAGE, USAGE_DAILY, USAGE_DAILY_BY_ACCOUNT
 

@@ -1,5 +1,5 @@
-"""Requests are added to sums of days as they end, and the rows of old ones are deleted: in small pieces, beside the
-writing of new ones.
+"""Requests are added to sums of days as they end, and the rows of old ones are deleted: in small pieces,
+beside the writing of new ones.
 """
 
 import asyncio
@@ -27,8 +27,8 @@ _logger = logging.getLogger(__name__)
 async def keep_rolling_up(
     store: Database, threads: Executor, retention_days: int, heartbeat_s: float
 ) -> None:
-    """Keeps the sums of days, and the rows of `retention_days`, until cancelled: a few pieces in the time of a
-    heartbeat.
+    """Keeps the sums of days, and the rows of `retention_days`, until cancelled: a few pieces in the time of
+    a heartbeat.
     """
     while True:
         try:

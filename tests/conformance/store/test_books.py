@@ -47,7 +47,10 @@ def test_an_account_is_found_by_its_name_and_by_its_id(opened: Database) -> None
     assert made.id.startswith("acc_")
     with transaction(opened) as store:
         assert accounts.find(store, "acme") == accounts.find(store, made.id) == made
-        assert {each.name for each in accounts.page(store, PageQuestion("name")).rows} == {"acme", "Zebra & söhne"}
+        assert {each.name for each in accounts.page(store, PageQuestion("name")).rows} == {
+            "acme",
+            "Zebra & söhne",
+        }
         with pytest.raises(OperatorError, match="nobody"):
             accounts.find(store, "nobody")
 

@@ -1,4 +1,4 @@
-"""Pages of lists, on every store: together they are the whole list in its order, whatever they are sorted by."""
+"""Pages of lists, on every store: together they are the whole list, in any order."""
 
 from typing import Any
 
@@ -45,7 +45,9 @@ def pages(opened: Database, question: PageQuestion) -> list[str]:
         while True:
             asked = PageQuestion(question.sort, question.descending, question.search, question.limit, after)
             page = keys.page(connection, asked)
-            assert page.n_found == len(keys.page(connection, PageQuestion("name", search=question.search)).rows)
+            assert page.n_found == len(
+                keys.page(connection, PageQuestion("name", search=question.search)).rows
+            )
             found += [key.id for key, _ in page.rows]
             after = page.last
             if after is None:

@@ -180,7 +180,9 @@ def expected(key: str, kept: dict[str, LedgerEntry]) -> UsageSum:
 
 def test_what_may_still_change_waits_for_its_deletion(opened: Database) -> None:
     used = Usage(5, 0, 7, 0)
-    write(opened, entry("a"), entry("b", finish=INTERRUPTED, usage=used), entry("c", finish="stop", usage=used))
+    write(
+        opened, entry("a"), entry("b", finish=INTERRUPTED, usage=used), entry("c", finish="stop", usage=used)
+    )
     with transaction(opened) as connection:
         assert usage.count_ended(connection, 100) == 1
         assert usage.count_ended(connection, 100) == 0

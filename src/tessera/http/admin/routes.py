@@ -90,9 +90,13 @@ class _AdminApi:
         query = _query(forms.UsageQuery, request)
         if query.format == "json":
             return await self._answer(lambda store: actions.add_up(store, query))
-        content = await self._transact(lambda store: written(actions.add_up(store, query), query.by, query.format))
+        content = await self._transact(
+            lambda store: written(actions.add_up(store, query), query.by, query.format)
+        )
         name = f"usage.{query.format}"
-        return _response(content, _MEDIA_TYPES[query.format], {"Content-Disposition": f'attachment; filename="{name}"'})
+        return _response(
+            content, _MEDIA_TYPES[query.format], {"Content-Disposition": f'attachment; filename="{name}"'}
+        )
 
     async def audit(self, request: Request) -> Response:
         query = _query(forms.AuditQuery, request)

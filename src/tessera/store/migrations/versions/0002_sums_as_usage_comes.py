@@ -9,6 +9,40 @@ down_revision = "0001"
 _SUMS = ("n_requests", "n_failed", "prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
 _UNCOUNTED = sa.text("NOT counted")
 
+_FILL = """
+INSERT INTO usage_daily_by_account (
+    day, account_id, model,
+    n_requests, n_failed, prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens
+)
+SELECT
+    day, account_id, model,
+    sum(n_requests), sum(n_failed),
+    sum(prompt_tokens), sum(cached_tokens), sum(completion_tokens), sum(reasoning_tokens)
+FROM usage_daily
+GROUP BY day, account_id, model
+"""
+
+_SUBTRACT = """
+INSERT INTO usage_daily (
+    day, account_id, key_id, model,
+    n_requests, n_failed, prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens
+)
+SELECT
+    day, account_id, key_id, model,
+    -count(*), -sum(CASE WHEN finish IN ('stop', 'length', 'tool_calls') THEN 0 ELSE 1 END),
+    -sum(prompt_tokens), -sum(cached_tokens), -sum(completion_tokens), -sum(reasoning_tokens)
+FROM usage
+WHERE counted
+GROUP BY day, account_id, key_id, model
+ON CONFLICT (day, account_id, key_id, model) DO UPDATE SET
+    n_requests = usage_daily.n_requests + excluded.n_requests,
+    n_failed = usage_daily.n_failed + excluded.n_failed,
+    prompt_tokens = usage_daily.prompt_tokens + excluded.prompt_tokens,
+    cached_tokens = usage_daily.cached_tokens + excluded.cached_tokens,
+    completion_tokens = usage_daily.completion_tokens + excluded.completion_tokens,
+    reasoning_tokens = usage_daily.reasoning_tokens + excluded.reasoning_tokens
+"""
+
 
 def upgrade() -> None:
     """Forward."""
@@ -27,25 +61,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("day", "account_id", "model", name="pk_usage_daily_by_account"),
     )
     op.create_index("ix_usage_daily_by_account_account", "usage_daily_by_account", ["account_id", "day"])
-    op.execute(
-        f"INSERT INTO usage_daily_by_account (day, account_id, model, {', '.join(_SUMS)}) "
-        f"SELECT day, account_id, model, {', '.join(f'sum({name})' for name in _SUMS)} "
-        "FROM usage_daily GROUP BY day, account_id, model"
-    )
+    op.execute(_FILL)
 
 
 def downgrade() -> None:
     """Back: requests whose rows are still there are no part of the sums."""
-    tokens = _SUMS[2:]
-    is_failed = "CASE WHEN finish IN ('stop', 'length', 'tool_calls') THEN 0 ELSE 1 END"
-    added = ", ".join(f"{name} = usage_daily.{name} + excluded.{name}" for name in _SUMS)
-    op.execute(
-        f"INSERT INTO usage_daily (day, account_id, key_id, model, {', '.join(_SUMS)}) "
-        f"SELECT day, account_id, key_id, model, -count(*), -sum({is_failed}), "
-        f"{', '.join(f'-sum({name})' for name in tokens)} FROM usage WHERE counted "
-        "GROUP BY day, account_id, key_id, model "
-        f"ON CONFLICT (day, account_id, key_id, model) DO UPDATE SET {added}"
-    )
+    op.execute(_SUBTRACT)
     op.execute("DELETE FROM usage_daily WHERE n_requests = 0")
     op.drop_index("ix_usage_daily_by_account_account", "usage_daily_by_account")
     op.drop_table("usage_daily_by_account")
