@@ -85,7 +85,7 @@ function running(rows) {
   const longest = rows.toSorted((a, b) => b.seconds - a.seconds).slice(0, MOST);
   const cells = row => [el("code", {}, row.id), row.account ?? "", row.model, row.detail, number(row.seconds, 1), number(row.tokens), row.cancel ? canceller(row.id) : ""];
   return [
-    table(t("longest"), ["id", t("account"), t("model"), "", "s", "tokens", ""], longest.map(cells)),
+    table(t("longest"), ["id", t("account"), t("model"), t(rows[0].cancel ? "client" : "step"), "s", "tokens", ""], longest.map(cells)),
     el("h2", {}, t("per_account")),
     table(t("per_account"), [t("account"), t("model"), t("requests")], counted(rows)),
   ];
