@@ -180,16 +180,14 @@ def measure(path: Path, rounds: int) -> None:
         asked = {**pages(), "keys, the 50,000th": last_page(client)}
         for title, link in asked.items():
             times: list[float] = []
+            used_s = processor_s(process.pid)
             for _ in range(rounds):
                 begun_s = time.perf_counter()
-                reply = client.get(link)
-                reply.raise_for_status()
+                client.get(link).raise_for_status()
                 times.append(1000 * (time.perf_counter() - begun_s))
-            mib = resident_mib(process.pid)
-            print(
-                f"{title:40} {median(times):7.0f} ms  {max(times):7.0f} ms at most  {mib:5.0f} MiB",
-                flush=True,
-            )
+            used_ms = 1000 * (processor_s(process.pid) - used_s) / rounds
+            row = f"{median(times):7.0f} ms, {used_ms:6.0f} ms of a processor,"
+            print(f"{title:40} {row} {resident_mib(process.pid):4.0f} MiB", flush=True)
         print(f"memory: {begun_mib:.0f} MiB at first, {resident_mib(process.pid):.0f} MiB at the end")
     process.terminate()
     process.join()
@@ -215,7 +213,7 @@ def main() -> None:
             rows = requests(options.rows, options.keys, options.accounts, even=options.even)
             filled_s = fill(path, "usage", rows)
             print(json.dumps({"rows written a second": round(options.rows / filled_s)}), flush=True)
-        print(json.dumps({"rows added to sums a second": round(count_all(path))}), flush=True)
+            print(json.dumps({"rows added to sums a second": round(count_all(path))}), flush=True)
         print(f"{path.stat().st_size / 2**20:.0f} MiB of SQLite, {os.cpu_count()} processors", flush=True)
         measure(path, options.rounds)
 
