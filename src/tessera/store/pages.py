@@ -1,5 +1,5 @@
 """Pages of a long list, in the order of one of its columns. A page begins after a row, not at a number: it
-takes as long at the end of the list as at its beginning, and rows that come and go move no others onto a page.
+takes as long at the end of the list as at its beginning, and rows that come and go shift no page.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,8 +22,8 @@ class After:
 
 @dataclass(frozen=True, slots=True)
 class PageQuestion:
-    """Which rows are wanted: of those that contain the text `search`, at most `limit` (None: all) in the order
-    of the column `sort`, after one of them.
+    """Which rows are wanted: of those that contain the text `search`, at most `limit` (None: all) in the
+    order of the column `sort`, after one of them.
     """
 
     sort: str

@@ -56,8 +56,8 @@ KEYS = Table(
 
 _IS_OPEN = text("finish = 'open'")
 _UNCOUNTED = text("NOT counted")
-# One row for each chat request. `finish` is "open" until it has ended. `day` is UTC. `counted` rows are part of
-# the sums of their day, and do not change any more.
+# One row for each chat request. `finish` is "open" until it has ended. `day` is UTC. `counted` rows are part
+# of the sums of their day, and do not change any more.
 USAGE = Table(
     "usage",
     METADATA,
