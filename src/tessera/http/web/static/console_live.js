@@ -58,34 +58,29 @@ function growth(tokens, last, seconds) {
 // Several API processes may not show their requests here; the server's message says so.
 async function requests() {
   try {
-    if (canCancel) {
-      const now = Date.now();
-      const { data } = await read("/admin/requests");
-      return { rows: data.map(row => ({
-        id: row.id, account: row.account_id, model: row.model ?? "", detail: row.client ?? "", tokens: row.completion_tokens,
-        seconds: (now - (typeof row.started_at === "number" ? 1000 * row.started_at : Date.parse(row.started_at))) / 1000, cancel: true,
-      })) };
-    }
+    const found = await (canCancel ? read("/admin/requests") : read("/admin/debug/requests"));
+    return { rows: (found.data ?? found.requests).map(request) };
   } catch (error) {
-    if (error.status !== 404) return { problem: error.message };
-    canCancel = false;
+    if (error.status !== 404 || !canCancel) return { problem: error.message };
+    canCancel = false; // a server without that route
+    return requests();
   }
-  try {
-    const { requests: rows } = await read("/admin/debug/requests");
-    return { rows: rows.map(row => ({
-      id: row.request_id, account: row.account, model: row.model ?? "", detail: row.step, tokens: row.completion_tokens, seconds: row.age_s,
-    })) };
-  } catch (error) {
-    return { problem: error.message };
-  }
+}
+
+function request(row) {
+  const started = typeof row.started_at === "number" ? 1000 * row.started_at : Date.parse(row.started_at);
+  return {
+    id: row.id ?? row.request_id, account: row.account ?? row.account_id, model: row.model ?? "", tokens: row.completion_tokens,
+    detail: (canCancel ? row.client : row.step) ?? "", seconds: row.age_s ?? (Date.now() - started) / 1000,
+  };
 }
 
 function running(rows) {
   if (!rows.length) return [el("p", {}, "—")];
   const longest = rows.toSorted((a, b) => b.seconds - a.seconds).slice(0, MOST);
-  const cells = row => [el("code", {}, row.id), row.account ?? "", row.model, row.detail, number(row.seconds, 1), number(row.tokens), row.cancel ? canceller(row.id) : ""];
+  const cells = row => [el("code", {}, row.id), row.account ?? "", row.model, row.detail, number(row.seconds, 1), number(row.tokens), canCancel ? canceller(row.id) : ""];
   return [
-    table(t("longest"), ["id", t("account"), t("model"), t(rows[0].cancel ? "client" : "step"), "s", "tokens", ""], longest.map(cells)),
+    table(t("longest"), ["id", t("account"), t("model"), t(canCancel ? "client" : "step"), "s", "tokens", ""], longest.map(cells)),
     el("h2", {}, t("per_account")),
     table(t("per_account"), [t("account"), t("model"), t("requests")], counted(rows)),
   ];
