@@ -11,6 +11,7 @@ from msgspec import UNSET
 from tessera.access.keys import KeyHasher, generate_key
 from tessera.access.tiers import Limits, Tiers, limited, wrong_limits
 from tessera.errors import NotThere, OperatorError
+from tessera.operator.cursors import write_cursor
 from tessera.operator.forms import (
     AccountChanges,
     AuditQuery,
@@ -23,10 +24,9 @@ from tessera.operator.forms import (
     UsageQuery,
     merged,
     read_time,
-    write_cursor,
 )
 from tessera.operator.rows import List, Report, Row, key_row, usage_report
-from tessera.store import accounts, audit, keys, peppers, usage
+from tessera.store import accounts, audit, instances, keys, peppers, usage
 from tessera.store.database import Transaction
 from tessera.store.keys import Terms
 from tessera.store.pages import After
@@ -163,7 +163,7 @@ def _account_id(store: Transaction, name_or_id: str) -> str:
 
 def _require_tier(store: Transaction, name: str, tiers: Tiers) -> None:
     """What the running servers know counts. If none runs, the settings of the command do."""
-    running = usage.tiers_of_running(store)
+    running = instances.tiers_of_running(store)
     for known in running:
         if name not in known:
             raise OperatorError(
@@ -190,4 +190,4 @@ def _require_limits(limits: Limits, tier: str, tiers: Tiers) -> None:
 
 
 def _cursor(query: ListQuery, default: str, last: After | None) -> str | None:
-    return None if last is None else write_cursor(query, default, last)
+    return None if last is None else write_cursor(query.sort or default, last)

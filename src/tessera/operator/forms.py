@@ -5,9 +5,7 @@ removes a limit.
 """
 
 import time
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Collection, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Literal, TypeAlias, TypeVar, get_args
@@ -17,9 +15,10 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from tessera.core.usage import GroupBy, UsageQuestion
 from tessera.errors import OperatorError
+from tessera.operator.cursors import read_cursor
 from tessera.store.accounts import can_be_name
 from tessera.store.keys import Terms
-from tessera.store.pages import After, PageQuestion, Value
+from tessera.store.pages import PageQuestion
 from tessera.wire.reading import convert, decode
 from tessera.wire.usage import read_day
 
@@ -135,7 +134,7 @@ class ListQuery(Query, frozen=True, kw_only=True):
             raise OperatorError(message, param="sort")
         if not (self.q == "" or can_be_name(self.q)):
             raise OperatorError("q is no text that a name could have: send part of one.", param="q")
-        after = None if self.cursor is None else _read_cursor(self.cursor, sort)
+        after = None if self.cursor is None else read_cursor(self.cursor, sort)
         return PageQuestion(name, name != sort, self.q, self.limit, after)
 
 
@@ -182,36 +181,6 @@ class AuditQuery(Query, frozen=True, kw_only=True):
     since: str | None = None
     before: Annotated[int, Meta(ge=1, le=MAX_CHANGE_ID)] | None = None
     limit: Annotated[int, Meta(ge=1, le=MAX_ROWS)] = 100
-
-
-class _Cursor(Struct, frozen=True, array_like=True):
-    sort: str
-    value: Value
-    id: str
-
-
-def write_cursor(query: ListQuery, default: str, after: After) -> str:
-    """The cursor of the page after this row. It holds for the order of the query only."""
-    cursor = _Cursor(query.sort or default, after.value, after.id)
-    return urlsafe_b64encode(msgspec.json.encode(cursor)).decode()
-
-
-def _read_cursor(sent: str, sort: str) -> After:
-    cursor = None
-    with suppress(ValueError, msgspec.MsgspecError):
-        cursor = msgspec.json.decode(urlsafe_b64decode(sent), type=_Cursor)
-    if cursor is None or cursor.sort != sort or not _is_place(cursor):
-        message = (
-            "cursor does not belong to this list and its order: send the one that came with the last page."
-        )
-        raise OperatorError(message, param="cursor")
-    return After(cursor.value, cursor.id)
-
-
-def _is_place(cursor: _Cursor) -> bool:
-    is_time = cursor.sort.endswith("_s")
-    fits = not isinstance(cursor.value, str) if is_time else isinstance(cursor.value, str)
-    return fits and all(can_be_name(text) for text in (cursor.id, cursor.value) if isinstance(text, str))
 
 
 def read_form(kind: type[F], body: bytes) -> F:

@@ -1,10 +1,9 @@
-"""Usage in the store: a row for each request, sums of days for old requests, and the instances that write."""
+"""Usage in the store: a row for each request, and the sums of days."""
 
-import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cache
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -25,7 +24,6 @@ from sqlalchemy import (
     union_all,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from tessera.core.usage import (
     FINISHED,
@@ -38,13 +36,8 @@ from tessera.core.usage import (
     UsageSum,
     day_of,
 )
-from tessera.store.database import WriteConnection
+from tessera.store.database import WriteConnection, insert_into
 from tessera.store.tables import ACCOUNTS, INSTANCES, USAGE, USAGE_DAILY, USAGE_DAILY_BY_ACCOUNT
-
-Insert: TypeAlias = postgresql.Insert | sqlite.Insert
-
-DEAD_AFTER_S = 60.0
-"""An instance without a heartbeat for so long is dead; one whose files are not locked is dead already."""
 
 _MAX_NAMED = 1000
 _TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
@@ -76,32 +69,6 @@ def write_down(line: WriteConnection, instance: str, entries: Iterable[LedgerEnt
     """As `write`, in a transaction of its own."""
     if rows := [_row(instance, entry) for entry in entries]:
         line.write(_writing(line.dialect), rows)
-
-
-def clock_s(connection: Connection) -> float:
-    """The database's Unix time: all instances judge by this clock which of them live."""
-    if connection.dialect.name == "postgresql":
-        return float(connection.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
-    return time.time()  # SQLite's file is on this machine
-
-
-def beat(connection: Connection, instance: str, now_s: float, tiers: Sequence[str] = ()) -> None:
-    """Records that the instance lives, and which tiers it knows."""
-    insert = _insert(connection.dialect.name, INSTANCES)
-    upsert = insert.on_conflict_do_update(index_elements=["id"], set_={"seen_s": insert.excluded.seen_s})
-    connection.execute(upsert, {"id": instance, "seen_s": now_s, "tiers": list(tiers)})
-
-
-def tiers_of_running(connection: Connection) -> list[list[str]]:
-    """The tiers that each running instance knows."""
-    is_alive = INSTANCES.c.seen_s >= clock_s(connection) - DEAD_AFTER_S
-    known = connection.scalars(select(INSTANCES.c.tiers).where(is_alive))
-    return [tiers for tiers in known if tiers]
-
-
-def forget_instance(connection: Connection, instance: str) -> None:
-    """The instance has ended: `close_abandoned` then closes the rows that it left open."""
-    connection.execute(delete(INSTANCES).where(INSTANCES.c.id == instance))
 
 
 def close_abandoned(connection: Connection, seen_before_s: float) -> None:
@@ -148,7 +115,7 @@ def _add_to_sums(connection: Connection, these: ColumnElement[bool]) -> None:
     rows = _rows().where(these).subquery()
     for table, names in _SUMS_BY.items():
         groups = [rows.c[name] for name in names]
-        insert = _insert(connection.dialect.name, table)
+        insert = insert_into(connection.dialect, table)
         added = {name: table.c[name] + insert.excluded[name] for name in _SUMMED}
         # Always in the same order: two servers that add to the same sums would otherwise deadlock.
         sums = _summed(rows, *groups).where(literal(True)).order_by(*groups)
@@ -242,7 +209,7 @@ def _row(instance: str, entry: LedgerEntry) -> dict[str, object]:
 @cache
 def _writing(dialect: Dialect) -> str:
     """The statement in the driver's form, cached: compiling it would take as long as a commit."""
-    insert = _insert(dialect.name, USAGE)
+    insert = insert_into(dialect, USAGE)
     was = USAGE.c.finish
     becomes = insert.excluded.finish
     is_open = text(f"'{OPEN}'")
@@ -254,10 +221,6 @@ def _writing(dialect: Dialect) -> str:
     changes = {name: insert.excluded[name] for name in _CHANGING}
     upsert = insert.on_conflict_do_update(index_elements=["id"], set_=changes, where=is_news)
     return str(upsert.compile(dialect=dialect))
-
-
-def _insert(dialect: str, table: Table) -> Insert:
-    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
 
 
 def _rows() -> Select[Any]:

@@ -23,7 +23,7 @@ from tessera.operator.budgets import list_budgets
 from tessera.operator.forms import AccountChanges, KeyChanges, NewAccount, NewKey
 from tessera.server.budget_watch import BudgetWatch
 from tessera.server.webhook import Webhook, WebhookFailed
-from tessera.store import usage
+from tessera.store import instances, usage
 from tessera.store.budget_warnings import claim_due
 from tessera.store.database import Database, transaction
 from tessera.store.tables import USAGE, USAGE_DAILY, USAGE_DAILY_BY_ACCOUNT
@@ -170,7 +170,7 @@ def test_a_message_that_was_being_sent_when_its_server_died_is_sent_by_the_next(
         use(opened, account, key, 100, 0)
         first.check()
         with transaction(opened) as store:
-            assert claim_due(store, usage.clock_s(store), lambda _: 0.0) is not None
+            assert claim_due(store, instances.clock_s(store), lambda _: 0.0) is not None
         run(second, receiver)
     assert len(receiver.messages) == 4
 

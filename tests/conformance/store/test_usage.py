@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from tessera.core.usage import INTERRUPTED, OPEN, GroupBy, LedgerEntry, Usage, UsageQuestion, UsageSum, day_of
 from tessera.errors import StoreUnavailable
-from tessera.store import accounts, usage
+from tessera.store import accounts, instances, usage
 from tessera.store.database import Database, Transaction, WriteConnection, transaction
 from tessera.store.migration import downgrade, upgrade
 from tessera.store.tables import ACCOUNTS, INSTANCES, USAGE, USAGE_DAILY, USAGE_DAILY_BY_ACCOUNT
@@ -55,9 +55,9 @@ def test_a_row_follows_its_request_and_stays_as_it_ended(opened: Database) -> No
 
 def test_what_a_dead_instance_left_is_closed_and_what_a_live_one_runs_is_not(opened: Database) -> None:
     with transaction(opened) as connection:
-        usage.beat(connection, "dead", 100)
-        usage.beat(connection, "alive", 100)
-        usage.beat(connection, "alive", 170)
+        instances.beat(connection, "dead", 100)
+        instances.beat(connection, "alive", 100)
+        instances.beat(connection, "alive", 170)
         usage.write(connection, "dead", [entry("a", usage=Usage(5, 0, 3, 0)), entry("b", finish="stop")])
         usage.write(connection, "alive", [entry("c")])
         usage.write(connection, "unknown", [entry("d")])
@@ -77,7 +77,7 @@ def test_what_a_dead_instance_left_is_closed_and_what_a_live_one_runs_is_not(ope
     write(opened, entry("a", usage=Usage(5, 0, 9, 0), finish="length"), instance="dead")
     assert written(opened, *columns)[0] == ("a", "length", 9)
     with transaction(opened) as connection:
-        usage.forget_instance(connection, "alive")
+        instances.forget(connection, "alive")
         usage.close_abandoned(connection, 120)
         assert connection.execute(select(INSTANCES)).all() == []
     assert written(opened, "finish")[2] == (INTERRUPTED,)
@@ -210,7 +210,11 @@ def test_usage_is_erased_with_its_account_wherever_it_is_kept(opened: Database, 
         usage.roll_up(connection, "2024-10-05", 2)
         usage.count_ended(connection, 2)
         accounts.delete(connection, account.id, erases_usage=erases_usage, by="test")
-        for by, mine_is, other_is in (("account", account.id, "acc_1"), ("key", "gone", "key_1")):
+        cases: list[tuple[GroupBy, str, str]] = [
+            ("account", account.id, "acc_1"),
+            ("key", "gone", "key_1"),
+        ]
+        for by, mine_is, other_is in cases:
             sums = usage.add_up(connection, UsageQuestion((by,)))
             expected_sums = {other_is: 3} if erases_usage else {mine_is: 3, other_is: 3}
             assert {each.groups[0]: each.n_requests for each in sums} == expected_sums
