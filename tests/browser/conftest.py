@@ -94,9 +94,10 @@ def open_page(chromium: Any, scripted: Scripted) -> Iterator[Open]:
     problems: list[str] = []
     contexts: list[Any] = []
 
-    def note(message: Any) -> None:
+    def note(message: Any, tolerated: str) -> None:
         # A response with an error status is logged by the browser itself.
-        if message.type in ("error", "warning") and "the server responded with a status" not in message.text:
+        known = ("the server responded with a status", *([tolerated] if tolerated else []))
+        if message.type in ("error", "warning") and not any(text in message.text for text in known):
             problems.append(message.text)
 
     def is_own(request: Any) -> bool:
@@ -110,8 +111,11 @@ def open_page(chromium: Any, scripted: Scripted) -> Iterator[Open]:
         dark: bool = False,
         key: str = KEY,
         bypass_csp: bool = False,
+        tolerated: str = "",
     ) -> Page:
-        """`bypass_csp` is for tests that bring a script of their own."""
+        """`bypass_csp` is for tests that bring a script of their own; `tolerated` is part of an error that
+        the browser may report.
+        """
         context = chromium.new_context(
             viewport={"width": width, "height": 900},
             locale=language,
@@ -121,7 +125,7 @@ def open_page(chromium: Any, scripted: Scripted) -> Iterator[Open]:
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(60_000)
-        page.on("console", note)
+        page.on("console", lambda message: note(message, tolerated))
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("dialog", lambda dialog: (problems.append(dialog.message), dialog.dismiss()))
         page.on("request", lambda request: is_own(request) or problems.append(request.url))

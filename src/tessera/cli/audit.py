@@ -7,7 +7,7 @@ import msgspec
 
 from tessera.cli.rows import shows_rows
 from tessera.operator import actions
-from tessera.operator.forms import MAX_CHANGE_ID, MAX_CHANGES, AuditQuery
+from tessera.operator.forms import MAX_CHANGE_ID, MAX_ROWS, AuditQuery
 from tessera.operator.rows import Row
 from tessera.settings import Settings
 from tessera.store.database import Transaction
@@ -27,7 +27,7 @@ from tessera.store.database import Transaction
 )
 @click.option(
     "--limit",
-    type=click.IntRange(1, MAX_CHANGES),
+    type=click.IntRange(1, MAX_ROWS),
     default=100,
     show_default=True,
     help="Maximum number of rows.",

@@ -12,7 +12,7 @@ from tessera.cli.values import read_numbers
 from tessera.core.budgets import BUDGETS
 from tessera.errors import OperatorError
 from tessera.operator import actions
-from tessera.operator.forms import KeyChanges, NewKey, read_models, read_time
+from tessera.operator.forms import KeyChanges, KeysQuery, NewKey, read_models, read_time
 from tessera.operator.rows import Row
 from tessera.server.migrating import changing
 from tessera.server.storage import actor, former_pepper, pepper
@@ -97,7 +97,7 @@ def create(settings: Settings, account: str, as_json: bool, **terms: Option) -> 
 @shows_rows("No keys yet: tessera keys create ACCOUNT --name NAME.", checks_pepper=True)
 def list_(settings: Settings, store: Transaction, account: str | None) -> Sequence[Row]:
     """Show the keys of an account or, without ACCOUNT, of all accounts."""
-    return actions.list_keys(store, account)
+    return actions.list_keys(store, KeysQuery(account=account)).rows
 
 
 @keys.command("show")

@@ -1,23 +1,17 @@
 """`tessera usage`: what was used, added up, as a table or for programs."""
 
-import csv
-import importlib
-import io
 import sys
-from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal, get_args
 
 import click
-import msgspec
 
 from tessera.cli.options import with_settings
 from tessera.cli.rows import show
-from tessera.core.usage import GroupBy
 from tessera.errors import OperatorError
 from tessera.operator import actions
-from tessera.operator.forms import UsageQuery, read_groups
-from tessera.operator.rows import COUNTED, Row
+from tessera.operator.files import written
+from tessera.operator.forms import Format, UsageQuery, read_groups
 from tessera.server.migrating import changing
 from tessera.settings import Settings
 from tessera.wire.usage import read_day
@@ -35,7 +29,7 @@ from tessera.wire.usage import read_day
     show_default=True,
     help="Group rows by day, account, key or model, or by several of them.",
 )
-@click.option("--format", "form", type=click.Choice(["table", "json", "csv", "parquet"]), default="table")
+@click.option("--format", "form", type=click.Choice(["table", *get_args(Format)]), default="table")
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file.")
 @with_settings("database_url")
@@ -46,7 +40,7 @@ def usage(
     since: str | None,
     until: str | None,
     by: tuple[str, ...],
-    form: str,
+    form: Literal["table"] | Format,
     as_json: bool,
     output: Path | None,
 ) -> None:
@@ -64,48 +58,20 @@ def usage(
         last_row = {**dict.fromkeys(groups, ""), groups[0]: "total", **report.totals}
         show([*report.rows, last_row] if report.rows else [], False, "No usage yet.")
         return
-    written = msgspec.json.encode(report) + b"\n" if form == "json" else _WRITERS[form](groups, report.rows)
-    _deliver(written, output, is_text=form != "parquet")
+    _deliver(written(report, groups, form), output, is_text=form != "parquet")
 
 
 def _day(asked: str | None, option: str) -> str | None:
     return None if asked is None else read_day(asked, option)
 
 
-def _csv(by: Sequence[GroupBy], rows: Sequence[Row]) -> bytes:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [*by, *COUNTED], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode()
-
-
-def _parquet(by: Sequence[GroupBy], rows: Sequence[Row]) -> bytes:
-    try:
-        arrow: Any = importlib.import_module("pyarrow")
-        parquet: Any = importlib.import_module("pyarrow.parquet")
-    except ImportError as error:
-        raise OperatorError("Parquet needs pyarrow: pip install 'tessera-serve[parquet]'.") from error
-    fields = [*((name, arrow.string()) for name in by), *((name, arrow.int64()) for name in COUNTED)]
-    table = arrow.Table.from_pylist(rows, schema=arrow.schema(fields))
-    file = io.BytesIO()
-    parquet.write_table(table, file)
-    return file.getvalue()
-
-
-_WRITERS: Mapping[str, Callable[[Sequence[GroupBy], Sequence[Row]], bytes]] = {
-    "csv": _csv,
-    "parquet": _parquet,
-}
-
-
-def _deliver(written: bytes, output: Path | None, *, is_text: bool) -> None:
+def _deliver(content: bytes, output: Path | None, *, is_text: bool) -> None:
     if output is None:
         if not is_text and sys.stdout.isatty():
             raise OperatorError("Parquet cannot be shown on a terminal: name a file with --output.")
-        click.echo(written, nl=False)
+        click.echo(content, nl=False)
         return
     try:
-        output.write_bytes(written)
+        output.write_bytes(content)
     except OSError as error:
         raise OperatorError(f"{output} cannot be written: {error.strerror}.") from error

@@ -70,7 +70,7 @@ class LedgerEntry:
 @dataclass(frozen=True, slots=True)
 class UsageQuestion:
     """Which requests to add up; None is all. Days are ISO dates in UTC, the last one included. `account` is
-    an id, `named` an id or a name.
+    an id, `named` an id or a name. `top` is how many groups are wanted, those with the most tokens.
     """
 
     by: tuple[GroupBy, ...] = ("day",)
@@ -79,6 +79,7 @@ class UsageQuestion:
     account: str | None = None
     named: str | None = None
     key: str | None = None
+    top: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

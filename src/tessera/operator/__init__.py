@@ -2,5 +2,5 @@
 
 The commands and the admin API are two faces of this package: a form in, a row out, within one transaction.
 
-Reading order: `forms`, `actions`, `budgets`, `rows`.
+Reading order: `forms`, `cursors`, `actions`, `budgets`, `rows`, `files`.
 """

@@ -4,28 +4,32 @@ Each function works within the caller's transaction. `by` is the operator's name
 raise `OperatorError` or a subclass of it.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from msgspec import UNSET
 
 from tessera.access.keys import KeyHasher, generate_key
 from tessera.access.tiers import Limits, Tiers, limited, wrong_limits
 from tessera.errors import NotThere, OperatorError
+from tessera.operator.cursors import write_cursor
 from tessera.operator.forms import (
     AccountChanges,
     AuditQuery,
     DeletionQuery,
     KeyChanges,
+    KeysQuery,
+    ListQuery,
     NewAccount,
     NewKey,
     UsageQuery,
     merged,
     read_time,
 )
-from tessera.operator.rows import Report, Row, key_row, usage_report
-from tessera.store import accounts, audit, keys, peppers, usage
+from tessera.operator.rows import List, Report, Row, key_row, usage_report
+from tessera.store import accounts, audit, instances, keys, peppers, usage
 from tessera.store.database import Transaction
 from tessera.store.keys import Terms
+from tessera.store.pages import After
 
 
 def create_account(store: Transaction, form: NewAccount, tiers: Tiers, *, by: str) -> Row:
@@ -36,9 +40,16 @@ def create_account(store: Transaction, form: NewAccount, tiers: Tiers, *, by: st
     return asdict(accounts.set_limits(store, account.id, form.limits, by=by))
 
 
-def list_accounts(store: Transaction) -> list[Row]:
-    """All accounts, by name."""
-    return [asdict(account) for account in accounts.all_accounts(store)]
+def list_tiers(tiers: Tiers) -> list[Row]:
+    """All tiers, in the order of the configuration."""
+    return [asdict(tiers[name]) for name in tiers.names()]
+
+
+def list_accounts(store: Transaction, query: ListQuery) -> List:
+    """All accounts or a page of them, by name unless the query says otherwise."""
+    question = query.question(accounts.SORTED_BY, "name")
+    page = accounts.page(store, question)
+    return List([asdict(account) for account in page.rows], page.n_found, _cursor(query, "name", page.last))
 
 
 def show_account(store: Transaction, name_or_id: str) -> Row:
@@ -88,11 +99,12 @@ def create_key(store: Transaction, form: NewKey, hasher: KeyHasher, *, by: str) 
     return key_row(key, owner.name, secret)
 
 
-def list_keys(store: Transaction, account: str | None) -> list[Row]:
-    """The keys of an account, or of all accounts, oldest first."""
-    owner_id = None if account is None else accounts.find(store, account).id
-    names = {owner.id: owner.name for owner in accounts.all_accounts(store)}
-    return [key_row(key, names[key.account_id]) for key in keys.of_account(store, owner_id)]
+def list_keys(store: Transaction, query: KeysQuery) -> List:
+    """All keys or a page of them, of an account or of all, oldest first unless the query says otherwise."""
+    owner_id = None if query.account is None else accounts.find(store, query.account).id
+    page = keys.page(store, query.question(keys.SORTED_BY, "created_s"), owner_id)
+    rows = [key_row(key, account) for key, account in page.rows]
+    return List(rows, page.n_found, _cursor(query, "created_s", page.last))
 
 
 def show_key(store: Transaction, key_id: str) -> Row:
@@ -120,7 +132,11 @@ def add_up(store: Transaction, query: UsageQuery) -> Report:
     sums = usage.add_up(store, question)
     if not sums and query.account not in (None, *accounts.RESERVED):
         accounts.find(store, query.account)
-    return usage_report(question.by, sums)
+    # Models are few: their sums are the quickest way to the totals of groups that are not all here.
+    everything = (
+        sums if question.top is None else usage.add_up(store, replace(question, by=("model",), top=None))
+    )
+    return usage_report(question.by, sums, everything)
 
 
 def show_audit(store: Transaction, query: AuditQuery) -> list[Row]:
@@ -147,7 +163,7 @@ def _account_id(store: Transaction, name_or_id: str) -> str:
 
 def _require_tier(store: Transaction, name: str, tiers: Tiers) -> None:
     """What the running servers know counts. If none runs, the settings of the command do."""
-    running = usage.tiers_of_running(store)
+    running = instances.tiers_of_running(store)
     for known in running:
         if name not in known:
             raise OperatorError(
@@ -171,3 +187,7 @@ def _require_limits(limits: Limits, tier: str, tiers: Tiers) -> None:
             f"burst_rpm would be {own.burst_rpm}, less than sustained_rpm, {sustained_rpm}: set both.",
             param="limits",
         )
+
+
+def _cursor(query: ListQuery, default: str, last: After | None) -> str | None:
+    return None if last is None else write_cursor(query.sort or default, last)

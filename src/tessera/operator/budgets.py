@@ -12,6 +12,7 @@ from tessera.operator.rows import Row
 from tessera.store import accounts, keys
 from tessera.store.accounts import Account
 from tessera.store.database import Transaction
+from tessera.store.pages import PageQuestion
 from tessera.usage.spent import SpentReader
 
 
@@ -77,7 +78,7 @@ def _budgets(store: Transaction, tiers: Tiers, named: str | None) -> Iterator[tu
     if named == OPERATOR:
         listed = [operator]
     elif named is None:
-        listed = [operator, *accounts.all_accounts(store)]
+        listed = [operator, *accounts.page(store, PageQuestion("name")).rows]
     else:
         listed = [accounts.find(store, named)]
     now_s = time.time()

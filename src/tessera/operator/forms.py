@@ -5,18 +5,20 @@ removes a limit.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Annotated, Literal, TypeVar, get_args
+from typing import Annotated, Literal, TypeAlias, TypeVar, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from tessera.core.usage import GroupBy, UsageQuestion
 from tessera.errors import OperatorError
+from tessera.operator.cursors import read_cursor
 from tessera.store.accounts import can_be_name
 from tessera.store.keys import Terms
+from tessera.store.pages import PageQuestion
 from tessera.wire.reading import convert, decode
 from tessera.wire.usage import read_day
 
@@ -24,8 +26,11 @@ F = TypeVar("F", bound="Form")
 Q = TypeVar("Q", bound="Query")
 V = TypeVar("V")
 
-MAX_CHANGES = 1000
-"""Rows of the audit in one answer."""
+MAX_ROWS = 1000
+"""Rows of a page."""
+
+Format: TypeAlias = Literal["json", "csv", "parquet"]
+"""What a report can be written as."""
 
 MAX_CHANGE_ID = 2**31 - 1
 _LAST_DATE_S = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
@@ -107,15 +112,42 @@ class BudgetsQuery(Query, frozen=True, kw_only=True):
     account: str | None = None
 
 
-class KeysQuery(Query, frozen=True, kw_only=True):
-    """Which keys to list: those of one account, or all."""
+class ListQuery(Query, frozen=True, kw_only=True):
+    """Which rows to list: those that contain the text `q`, sorted by a column, downward if `-` precedes its
+    name; all, or pages of `limit` rows, of which the next begins at the `cursor` that comes with the one
+    before.
+    """
+
+    sort: str | None = None
+    q: str = ""
+    limit: Annotated[int, Meta(ge=1, le=MAX_ROWS)] | None = None
+    cursor: str | None = None
+
+    def question(self, known: Collection[str], default: str) -> PageQuestion:
+        """The question for the database; `known` are the columns. Raises `OperatorError`."""
+        sort = default if self.sort is None else self.sort
+        name = sort.removeprefix("-")
+        if name not in known:
+            message = (
+                f"sort is {sort[:50]!r}: send one of {', '.join(known)}, with - before it to sort downward."
+            )
+            raise OperatorError(message, param="sort")
+        if not (self.q == "" or can_be_name(self.q)):
+            raise OperatorError("q is no text that a name could have: send part of one.", param="q")
+        after = None if self.cursor is None else read_cursor(self.cursor, sort)
+        return PageQuestion(name, name != sort, self.q, self.limit, after)
+
+
+class KeysQuery(ListQuery, frozen=True, kw_only=True):
+    """Which keys to list: those of one account, or of all."""
 
     account: str | None = None
 
 
 class UsageQuery(Query, frozen=True, kw_only=True):
     """Which requests to add up: of an account, of a key, from day to day (both included), grouped `by` one or
-    more of day, account, key and model, separated by commas.
+    more of day, account, key and model, separated by commas; all groups, or the `top` ones with the most
+    tokens.
     """
 
     account: str | None = None
@@ -123,6 +155,8 @@ class UsageQuery(Query, frozen=True, kw_only=True):
     since: str | None = None
     until: str | None = None
     by: str = "day"
+    top: Annotated[int, Meta(ge=1, le=MAX_ROWS)] | None = None
+    format: Format = "json"
 
     def question(self) -> UsageQuestion:
         """The question for the database; raises `RequestError`."""
@@ -133,7 +167,8 @@ class UsageQuery(Query, frozen=True, kw_only=True):
                 )
         since = None if self.since is None else read_day(self.since, "since")
         until = None if self.until is None else read_day(self.until, "until")
-        return UsageQuestion(read_groups(self.by), since, until, named=self.account, key=self.key)
+        groups = read_groups(self.by)
+        return UsageQuestion(groups, since, until, named=self.account, key=self.key, top=self.top)
 
 
 class AuditQuery(Query, frozen=True, kw_only=True):
@@ -145,7 +180,7 @@ class AuditQuery(Query, frozen=True, kw_only=True):
     key: str | None = None
     since: str | None = None
     before: Annotated[int, Meta(ge=1, le=MAX_CHANGE_ID)] | None = None
-    limit: Annotated[int, Meta(ge=1, le=MAX_CHANGES)] = 100
+    limit: Annotated[int, Meta(ge=1, le=MAX_ROWS)] = 100
 
 
 def read_form(kind: type[F], body: bytes) -> F:

@@ -15,8 +15,19 @@ COUNTED = UsageTotals.__struct_fields__
 
 
 @dataclass(frozen=True, slots=True)
+class List:
+    """Rows, all or a page of them; `n_found` is how many there are on all pages, and `cursor` where the next
+    page begins.
+    """
+
+    rows: list[Row]
+    n_found: int
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
-    """A row for each group of requests, and the totals of all."""
+    """A row for each group of requests, and the totals of all, also of groups that are not shown."""
 
     rows: list[Row]
     totals: Mapping[str, int]
@@ -45,10 +56,10 @@ def key_row(key: Key, account: str, secret: str | None = None) -> Row:
     }
 
 
-def usage_report(by: Sequence[GroupBy], sums: Sequence[UsageSum]) -> Report:
-    """Sums of usage as rows, with their totals."""
+def usage_report(by: Sequence[GroupBy], sums: Sequence[UsageSum], everything: Sequence[UsageSum]) -> Report:
+    """Sums of usage as rows, with the totals of `everything`."""
     rows: list[Row] = [{**dict(zip(by, each.groups, strict=True)), **_named(counts(each))} for each in sums]
-    return Report(rows, _named(total(sums)))
+    return Report(rows, _named(total(everything)))
 
 
 def _named(numbers: Sequence[int]) -> dict[str, int]:

@@ -22,7 +22,7 @@ from tessera.settings import Settings
 from tessera.store import budget_warnings
 from tessera.store.budget_warnings import DueMessage
 from tessera.store.database import Database, transaction
-from tessera.store.usage import clock_s
+from tessera.store.instances import clock_s
 from tessera.usage.spent import SpentReader
 
 EVERY_S = 5.0

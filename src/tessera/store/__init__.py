@@ -3,6 +3,6 @@
 The only package that knows SQL. Every change of an account or a key is written with its row of the audit,
 in one transaction.
 
-Reading order: `tables`, `database`, `accounts`, `keys`, `peppers`, `audit`, `usage`, `budget_warnings`,
-`migration`, `threads`.
+Reading order: `tables`, `database`, `pages`, `accounts`, `keys`, `peppers`, `audit`, `instances`,
+`usage`, `budget_warnings`, `migration`, `threads`.
 """

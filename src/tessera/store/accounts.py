@@ -4,19 +4,27 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
+from typing import Any
 
-from sqlalchemy import Connection, RowMapping, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, insert, or_, select, update
 from sqlalchemy import delete as delete_rows
 from sqlalchemy.exc import IntegrityError
 
 from tessera.errors import NameTaken, NotThere, OperatorError
 from tessera.store import audit
 from tessera.store.database import locked
-from tessera.store.tables import ACCOUNTS, BUDGET_WARNINGS, KEYS, USAGE, USAGE_DAILY
+from tessera.store.pages import Page, PageQuestion, read_page
+from tessera.store.tables import ACCOUNTS, BUDGET_WARNINGS, KEYS, USAGE, USAGE_DAILY, USAGE_DAILY_BY_ACCOUNT
 
 PREFIX = "acc_"
 RESERVED = ("operator",)
 """Reserved names: the key that a service is started with belongs to `operator`."""
+
+SORTED_BY: Mapping[str, ColumnElement[Any]] = MappingProxyType(
+    {name: ACCOUNTS.c[name] for name in ("name", "tier", "created_s", "disabled_s")}
+)
+_SEARCHED = (ACCOUNTS.c.name, ACCOUNTS.c.id, ACCOUNTS.c.tier)
 
 MAX_NAME = 100
 """Characters of the name of an account or a key."""
@@ -63,10 +71,12 @@ def find(connection: Connection, name_or_id: str, *, to_change: bool = False) ->
     raise NotThere(message, code="account_not_found")
 
 
-def all_accounts(connection: Connection) -> list[Account]:
-    """By name."""
-    rows = connection.execute(select(ACCOUNTS).order_by(ACCOUNTS.c.name)).mappings()
-    return [account_of(row) for row in rows]
+def page(connection: Connection, question: PageQuestion) -> Page[Account]:
+    """The accounts in any order of `SORTED_BY`."""
+    found = read_page(
+        connection, select(ACCOUNTS), question, id=ACCOUNTS.c.id, columns=SORTED_BY, searched=_SEARCHED
+    )
+    return Page([account_of(row) for row in found.rows], found.n_found, found.last)
 
 
 def set_tier(connection: Connection, name_or_id: str, tier: str, *, by: str) -> Account:
@@ -97,7 +107,8 @@ def delete(connection: Connection, name_or_id: str, *, erases_usage: bool, by: s
     """
     account = find(connection, name_or_id, to_change=True)
     keys = connection.scalars(select(KEYS.c.id).where(KEYS.c.account_id == account.id)).all()
-    gone = (KEYS, BUDGET_WARNINGS, *((USAGE, USAGE_DAILY) if erases_usage else ()))
+    of_usage = (USAGE, USAGE_DAILY, USAGE_DAILY_BY_ACCOUNT) if erases_usage else ()
+    gone = (KEYS, BUDGET_WARNINGS, *of_usage)
     for table in gone:
         connection.execute(delete_rows(table).where(table.c.account_id == account.id))
     connection.execute(delete_rows(ACCOUNTS).where(ACCOUNTS.c.id == account.id))

@@ -4,9 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
-from tessera.store.database import locked
+from tessera.store.database import insert_into, locked
 from tessera.store.tables import BUDGET_WARNINGS
 
 
@@ -29,7 +28,6 @@ def record(
     is_sent: bool,
 ) -> bool:
     """Returns whether this is the first time. If `is_sent`, the message is due at once."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     row = {
         "id": id,
         "account_id": account_id,
@@ -38,7 +36,7 @@ def record(
         "n_attempts": 0,
         "next_attempt_s": at_s if is_sent else None,
     }
-    insert = dialect.insert(BUDGET_WARNINGS).values(**row).on_conflict_do_nothing()
+    insert = insert_into(connection.dialect, BUDGET_WARNINGS).values(**row).on_conflict_do_nothing()
     return connection.scalar(insert.returning(BUDGET_WARNINGS.c.id)) is not None
 
 

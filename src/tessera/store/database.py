@@ -11,7 +11,8 @@ from typing import Any, TypeAlias, TypeVar
 
 import platformdirs
 import sqlalchemy
-from sqlalchemy import Connection, Select, event
+from sqlalchemy import Connection, Dialect, Select, Table, event
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import PoolProxiedConnection
@@ -26,6 +27,8 @@ _WAIT_S = 5
 _RETRY_S = 0.01
 
 _UNREADABLE = (ArgumentError, ValueError, TypeError)
+
+Insert: TypeAlias = postgresql.Insert | sqlite.Insert
 
 Database: TypeAlias = sqlalchemy.Engine
 """SQLAlchemy calls it an engine, which here is what runs a model."""
@@ -117,6 +120,11 @@ def locked(connection: Transaction, rows: Select[T]) -> Select[T]:
     if isinstance(driver, SqliteConnection) and not driver.in_transaction:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     return rows.with_for_update()
+
+
+def insert_into(dialect: Dialect, table: Table) -> Insert:
+    """An insertion that can say what happens to rows which are there already."""
+    return postgresql.insert(table) if dialect.name == "postgresql" else sqlite.insert(table)
 
 
 class WriteConnection:

@@ -4,8 +4,10 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from types import MappingProxyType
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, insert, null, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, case, insert, null, select
 from sqlalchemy import update as update_rows
 
 from tessera.core.budgets import BUDGETS, MAX_BUDGET_TOKENS
@@ -13,10 +15,20 @@ from tessera.errors import NotThere, OperatorError
 from tessera.store import audit
 from tessera.store.accounts import MAX_NAME, Account, can_be_name, require_name
 from tessera.store.database import locked
-from tessera.store.tables import KEYS
+from tessera.store.pages import Page, PageQuestion, read_page
+from tessera.store.tables import ACCOUNTS, KEYS
 
 _MAX_MODELS = 100
 _MAX_MODEL_NAME = 200
+
+_COLUMNS: Mapping[str, ColumnElement[Any]] = MappingProxyType(
+    {
+        "account": ACCOUNTS.c.name,
+        **{name: KEYS.c[name] for name in ("name", "last4", "created_s", "last_used_s", "expires_s")},
+    }
+)
+SORTED_BY = (*_COLUMNS, "state")
+_SEARCHED = (KEYS.c.name, ACCOUNTS.c.name, KEYS.c.id, KEYS.c.last4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,21 +101,24 @@ def find(connection: Connection, key_id: str, *, to_change: bool = False) -> Key
     raise NotThere(message, code="key_not_found")
 
 
-def of_account(connection: Connection, account_id: str | None) -> list[Key]:
-    """The account's keys, or all keys, in the order of their creation."""
-    return _all(connection, account_id)
-
-
 def with_budgets(connection: Connection, account_id: str | None) -> list[Key]:
-    """Those of them that have budgets of their own."""
-    return _all(connection, account_id, KEYS.c.budgets.is_not(null()))
-
-
-def _all(connection: Connection, account_id: str | None, *are_wanted: ColumnElement[bool]) -> list[Key]:
-    query = select(KEYS).where(*are_wanted).order_by(KEYS.c.created_s, KEYS.c.id)
+    """The keys of an account, or of all, that have budgets of their own, in the order of their creation."""
+    query = select(KEYS).where(KEYS.c.budgets.is_not(null())).order_by(KEYS.c.created_s, KEYS.c.id)
     if account_id is not None:
         query = query.where(KEYS.c.account_id == account_id)
     return [key_of(row) for row in connection.execute(query).mappings()]
+
+
+def page(
+    connection: Connection, question: PageQuestion, account_id: str | None = None
+) -> Page[tuple[Key, str]]:
+    """The keys of an account, or of all, in any order of `SORTED_BY`, each with its account's name."""
+    rows = select(KEYS, ACCOUNTS.c.name.label("account")).join(ACCOUNTS, ACCOUNTS.c.id == KEYS.c.account_id)
+    if account_id is not None:
+        rows = rows.where(KEYS.c.account_id == account_id)
+    columns = {**_COLUMNS, "state": _state(time.time())}
+    found = read_page(connection, rows, question, id=KEYS.c.id, columns=columns, searched=_SEARCHED)
+    return Page([(key_of(row), row["account"]) for row in found.rows], found.n_found, found.last)
 
 
 def update(connection: Connection, key_id: str, terms: Terms, *, by: str) -> Key:
@@ -134,6 +149,12 @@ def key_of(row: RowMapping) -> Key:
     if terms["models"] is not None:
         terms["models"] = tuple(terms["models"])
     return Key(**values, terms=Terms(**terms))
+
+
+def _state(now_s: float) -> ColumnElement[str]:
+    """As `Key.state`."""
+    is_over = KEYS.c.expires_s <= now_s
+    return case((KEYS.c.revoked_s.is_not(None), "revoked"), (is_over, "expired"), else_="active")
 
 
 def _columns(terms: Terms) -> dict[str, object]:

@@ -12,6 +12,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    false,
     text,
 )
 from sqlalchemy.types import JSON
@@ -68,7 +69,9 @@ PEPPERS = Table(
 )
 
 _IS_OPEN = text("finish = 'open'")
-# One row for each chat request. `finish` is "open" until it has ended. `day` is UTC.
+_UNCOUNTED = text("NOT counted")
+# One row for each chat request. `finish` is "open" until it has ended. `day` is UTC. `counted` rows are part
+# of the sums of their day, and do not change any more.
 USAGE = Table(
     "usage",
     METADATA,
@@ -89,11 +92,26 @@ USAGE = Table(
     Column("waited_s", Float),
     Column("first_token_s", Float),
     Column("whole_s", Float),
+    Column("counted", Boolean, nullable=False, server_default=false()),
     Index("ix_usage_day_account", "day", "account_id"),
+    Index("ix_usage_uncounted", "day", sqlite_where=_UNCOUNTED, postgresql_where=_UNCOUNTED),
     Index("ix_usage_open", "instance", sqlite_where=_IS_OPEN, postgresql_where=_IS_OPEN),
 )
 
-# Sums of the rows of a day (UTC); they are kept when the rows are deleted.
+
+def _sums() -> list[Column[int]]:
+    names = (
+        "n_requests",
+        "n_failed",
+        "prompt_tokens",
+        "cached_tokens",
+        "completion_tokens",
+        "reasoning_tokens",
+    )
+    return [Column(name, BigInteger, nullable=False) for name in names]
+
+
+# Sums of the counted rows of a day (UTC); they are kept when the rows are deleted.
 USAGE_DAILY = Table(
     "usage_daily",
     METADATA,
@@ -101,12 +119,20 @@ USAGE_DAILY = Table(
     Column("account_id", String(32), primary_key=True),
     Column("key_id", String(32), primary_key=True),
     Column("model", String(200), primary_key=True),
-    Column("n_requests", BigInteger, nullable=False),
-    Column("n_failed", BigInteger, nullable=False),
-    Column("prompt_tokens", BigInteger, nullable=False),
-    Column("cached_tokens", BigInteger, nullable=False),
-    Column("completion_tokens", BigInteger, nullable=False),
-    Column("reasoning_tokens", BigInteger, nullable=False),
+    *_sums(),
+    Index("ix_usage_daily_account", "account_id", "day"),
+    Index("ix_usage_daily_key", "key_id", "day"),
+)
+
+# The same for all keys of an account together: it may have thousands, and few questions are about keys.
+USAGE_DAILY_BY_ACCOUNT = Table(
+    "usage_daily_by_account",
+    METADATA,
+    Column("day", String(10), primary_key=True),
+    Column("account_id", String(32), primary_key=True),
+    Column("model", String(200), primary_key=True),
+    *_sums(),
+    Index("ix_usage_daily_by_account_account", "account_id", "day"),
 )
 
 # Processes that write usage, with the time of their last heartbeat and the tiers that they know: open rows of

@@ -1,9 +1,9 @@
-"""Usage in the store: a row for each request, sums of days for old requests, and the instances that write."""
+"""Usage in the store: a row for each request, and the sums of days."""
 
-import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cache
-from typing import Any, TypeAlias
+from types import MappingProxyType
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -17,36 +17,40 @@ from sqlalchemy import (
     delete,
     func,
     literal,
+    literal_column,
     or_,
     select,
     text,
     union_all,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from tessera.core.usage import (
     FINISHED,
     INTERRUPTED,
     OPEN,
+    GroupBy,
     LedgerEntry,
     Usage,
     UsageQuestion,
     UsageSum,
     day_of,
 )
-from tessera.store.database import WriteConnection
-from tessera.store.tables import ACCOUNTS, INSTANCES, USAGE, USAGE_DAILY
-
-Insert: TypeAlias = postgresql.Insert | sqlite.Insert
-
-DEAD_AFTER_S = 60.0
-"""An instance without a heartbeat for so long is dead; one whose files are not locked is dead already."""
+from tessera.store.database import WriteConnection, insert_into
+from tessera.store.tables import ACCOUNTS, INSTANCES, USAGE, USAGE_DAILY, USAGE_DAILY_BY_ACCOUNT
 
 _MAX_NAMED = 1000
 _TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
 _OF_A_DAY = ("day", "account_id", "key_id", "model")
 _SUMMED = ("n_requests", "n_failed", *_TOKENS)
+_SUMS_BY: Mapping[Table, tuple[str, ...]] = MappingProxyType(
+    {USAGE_DAILY: _OF_A_DAY, USAGE_DAILY_BY_ACCOUNT: ("day", "account_id", "model")}
+)
+_GROUPS: Mapping[GroupBy, str] = MappingProxyType(
+    {"day": "day", "account": "account_id", "key": "key_id", "model": "model"}
+)
+# As the partial index has it, so that SQLite uses that.
+_UNCOUNTED = text("NOT usage.counted")
 _AT_END = ("finish", "waited_s", "first_token_s", "whole_s")
 _OF_ENTRY = ("id", "key_id", "model", "mode", "streamed", "begun_s", *_AT_END)
 _CHANGING = (*_TOKENS, *_AT_END)
@@ -67,32 +71,6 @@ def write_down(line: WriteConnection, instance: str, entries: Iterable[LedgerEnt
         line.write(_writing(line.dialect), rows)
 
 
-def clock_s(connection: Connection) -> float:
-    """The database's Unix time: all instances judge by this clock which of them live."""
-    if connection.dialect.name == "postgresql":
-        return float(connection.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
-    return time.time()  # SQLite's file is on this machine
-
-
-def beat(connection: Connection, instance: str, now_s: float, tiers: Sequence[str] = ()) -> None:
-    """Records that the instance lives, and which tiers it knows."""
-    insert = _insert(connection.dialect.name, INSTANCES)
-    upsert = insert.on_conflict_do_update(index_elements=["id"], set_={"seen_s": insert.excluded.seen_s})
-    connection.execute(upsert, {"id": instance, "seen_s": now_s, "tiers": list(tiers)})
-
-
-def tiers_of_running(connection: Connection) -> list[list[str]]:
-    """The tiers that each running instance knows."""
-    is_alive = INSTANCES.c.seen_s >= clock_s(connection) - DEAD_AFTER_S
-    known = connection.scalars(select(INSTANCES.c.tiers).where(is_alive))
-    return [tiers for tiers in known if tiers]
-
-
-def forget_instance(connection: Connection, instance: str) -> None:
-    """The instance has ended: `close_abandoned` then closes the rows that it left open."""
-    connection.execute(delete(INSTANCES).where(INSTANCES.c.id == instance))
-
-
 def close_abandoned(connection: Connection, seen_before_s: float) -> None:
     """Closes the open rows of instances whose last heartbeat was before that time, or that have none."""
     connection.execute(delete(INSTANCES).where(INSTANCES.c.seen_s < seen_before_s))
@@ -101,54 +79,78 @@ def close_abandoned(connection: Connection, seen_before_s: float) -> None:
     connection.execute(update(USAGE).where(*abandoned).values(finish=INTERRUPTED))
 
 
-def roll_up(connection: Connection, before_day: str, at_most: int) -> int:
-    """Adds closed rows of earlier days to the sums of their days, and deletes them. Returns how many: fewer
-    than `at_most` if no more are left.
+def count_ended(connection: Connection, at_most: int) -> int:
+    """Adds rows of requests that have ended to the sums of their days. Returns how many: fewer than `at_most`
+    if no more are left.
+
+    An interrupted one waits for `roll_up`: its server may still write how it ended.
     """
-    is_old = and_(USAGE.c.day < before_day, USAGE.c.finish != OPEN)
-    oldest = select(USAGE.c.id).where(is_old).order_by(USAGE.c.day).limit(at_most)
-    # Locked, so that they do not change before they are deleted. SQLite has only one writer anyway.
-    ids = connection.scalars(oldest.with_for_update(skip_locked=True)).all()
-    old = and_(USAGE.c.id.in_(ids), USAGE.c.finish != OPEN)
-    insert = _insert(connection.dialect.name, USAGE_DAILY)
-    added = {name: USAGE_DAILY.c[name] + insert.excluded[name] for name in _SUMMED}
-    rows = _rows().where(old).subquery()
-    groups = [rows.c[name] for name in _OF_A_DAY]
-    # Always in the same order: two servers that add to the same sums would otherwise deadlock.
-    sums = _summed(rows, *groups).where(literal(True)).order_by(*groups)
-    upsert = insert.from_select([*_OF_A_DAY, *_SUMMED], sums)
-    connection.execute(upsert.on_conflict_do_update(index_elements=[*_OF_A_DAY], set_=added))
-    connection.execute(delete(USAGE).where(old))
+    has_ended = USAGE.c.finish.not_in((OPEN, INTERRUPTED))
+    first = select(USAGE.c.id).where(_UNCOUNTED, has_ended).order_by(USAGE.c.day).limit(at_most)
+    # Locked, so that no other server counts them too. SQLite has only one writer anyway.
+    ids = connection.scalars(first.with_for_update(skip_locked=True)).all()
+    if ids:
+        counted = and_(USAGE.c.id.in_(ids), _UNCOUNTED)
+        _add_to_sums(connection, counted)
+        connection.execute(update(USAGE).where(counted).values(counted=True))
     return len(ids)
 
 
+def roll_up(connection: Connection, before_day: str, at_most: int) -> int:
+    """Deletes closed rows of earlier days, which are or become part of the sums of their days. Returns how
+    many: fewer than `at_most` if no more are left.
+    """
+    is_old = and_(USAGE.c.day < before_day, USAGE.c.finish != OPEN)
+    oldest = select(USAGE.c.id).where(is_old).order_by(USAGE.c.day).limit(at_most)
+    # Locked, so that they do not change before they are deleted.
+    ids = connection.scalars(oldest.with_for_update(skip_locked=True)).all()
+    if ids:
+        old = and_(USAGE.c.id.in_(ids), USAGE.c.finish != OPEN)
+        _add_to_sums(connection, and_(old, _UNCOUNTED))
+        connection.execute(delete(USAGE).where(old))
+    return len(ids)
+
+
+def _add_to_sums(connection: Connection, these: ColumnElement[bool]) -> None:
+    rows = _rows().where(these).subquery()
+    for table, names in _SUMS_BY.items():
+        groups = [rows.c[name] for name in names]
+        insert = insert_into(connection.dialect, table)
+        added = {name: table.c[name] + insert.excluded[name] for name in _SUMMED}
+        # Always in the same order: two servers that add to the same sums would otherwise deadlock.
+        sums = _summed(rows, *groups).where(literal(True)).order_by(*groups)
+        upsert = insert.from_select([*names, *_SUMMED], sums)
+        connection.execute(upsert.on_conflict_do_update(index_elements=[*names], set_=added))
+
+
 def add_up(connection: Connection, question: UsageQuestion) -> list[UsageSum]:
-    """The sums, in the order of their groups."""
-    kept = select(*(USAGE_DAILY.c[name] for name in (*_OF_A_DAY, *_SUMMED)))
-    rows = union_all(_rows(), kept).subquery()
-    name = func.coalesce(ACCOUNTS.c.name, rows.c.account_id)
-    columns = {"day": rows.c.day, "account": name, "key": rows.c.key_id, "model": rows.c.model}
-    groups = [columns[by].label(f"by_{by}") for by in question.by]
-    sums = _summed(rows, *groups)
-    sums = sums.select_from(rows.outerjoin(ACCOUNTS, ACCOUNTS.c.id == rows.c.account_id))
-    if question.since is not None:
-        sums = sums.where(rows.c.day >= question.since)
-    if question.until is not None:
-        sums = sums.where(rows.c.day <= question.until)
-    if question.account is not None:
-        sums = sums.where(rows.c.account_id == question.account)
-    if question.named is not None:
-        sums = sums.where(or_(rows.c.account_id == question.named, ACCOUNTS.c.name == question.named))
-    if question.key is not None:
-        sums = sums.where(rows.c.key_id == question.key)
+    """The sums, in the order of their groups; with `top`, those with the most tokens first."""
+    of_keys = "key" in question.by or question.key is not None
+    kept = USAGE_DAILY if of_keys else USAGE_DAILY_BY_ACCOUNT
+    requests = _rows().where(_UNCOUNTED).where(*_asked(USAGE, question)).subquery()
+    days = select(kept).where(*_asked(kept, question)).subquery()
+    # Each is added up by itself: what is kept comes in the order of an index.
+    parts = [_summed(each, *(_group(each, by) for by in question.by)) for each in (requests, days)]
+    both = union_all(*parts).subquery()
+    sums = _summed(both, *(both.c[f"by_{by}"] for by in question.by)).subquery()
+    groups = {by: sums.c[f"by_{by}"] for by in question.by}
+    source, shown = sums, [*groups.values()]
+    if "account" in groups:
+        source = sums.outerjoin(ACCOUNTS, ACCOUNTS.c.id == groups["account"])
+        name = func.coalesce(ACCOUNTS.c.name, groups["account"]).label("by_account")
+        shown = [name if by == "account" else column for by, column in groups.items()]
+    rows = select(*shown, *(sums.c[name] for name in _SUMMED)).select_from(source)
+    if question.top is not None:
+        rows = rows.order_by((sums.c.prompt_tokens + sums.c.completion_tokens).desc()).limit(question.top)
+    names = [f"by_{by}" for by in question.by]
     return [
         UsageSum(
-            tuple(getattr(row, group.name) for group in groups),
+            tuple(getattr(row, name) for name in names),
             int(row.n_requests),
             int(row.n_failed),
             Usage(*(int(getattr(row, name)) for name in _TOKENS)),
         )
-        for row in connection.execute(sums.order_by(*(group.name for group in groups)))
+        for row in connection.execute(rows.order_by(*shown))
     ]
 
 
@@ -158,8 +160,9 @@ def spent(
     """What requests that have ended used from day to day, the last one excluded, by account and key: at least
     of these accounts.
     """
+    requests = _rows().where(_UNCOUNTED, USAGE.c.finish != OPEN)
     kept = select(*(USAGE_DAILY.c[name] for name in (*_OF_A_DAY, *_SUMMED)))
-    rows = union_all(_rows().where(USAGE.c.finish != OPEN), kept).subquery()
+    rows = union_all(requests, kept).subquery()
     sums = _summed(rows, rows.c.account_id, rows.c.key_id)
     sums = sums.where(rows.c.day >= since, rows.c.day < until)
     if len(accounts) <= _MAX_NAMED:  # a database takes only so many parameters
@@ -170,11 +173,34 @@ def spent(
     ]
 
 
+def _group(rows: Subquery, by: GroupBy) -> ColumnElement[str]:
+    column = rows.c[_GROUPS[by]]
+    # As an expression, or SQLite would walk all days in the order of the index of keys: twice as slow.
+    grouped = func.coalesce(column, literal_column("''")) if by == "key" else column
+    return grouped.label(f"by_{by}")
+
+
+def _asked(table: Table, question: UsageQuestion) -> Iterator[ColumnElement[bool]]:
+    """The conditions of a question for the rows of a table."""
+    if question.since is not None:
+        yield table.c.day >= question.since
+    if question.until is not None:
+        yield table.c.day <= question.until
+    if question.account is not None:
+        yield table.c.account_id == question.account
+    if question.named is not None:
+        its_id = select(ACCOUNTS.c.id).where(ACCOUNTS.c.name == question.named)
+        yield or_(table.c.account_id == question.named, table.c.account_id.in_(its_id))
+    if question.key is not None:
+        yield table.c.key_id == question.key
+
+
 def _row(instance: str, entry: LedgerEntry) -> dict[str, object]:
     return {
         "account_id": entry.account,
         "instance": instance,
         "day": day_of(entry.begun_s),
+        "counted": False,
         **{name: getattr(entry, name) for name in _OF_ENTRY},
         **{name: getattr(entry.usage, name) for name in _TOKENS},
     }
@@ -183,7 +209,7 @@ def _row(instance: str, entry: LedgerEntry) -> dict[str, object]:
 @cache
 def _writing(dialect: Dialect) -> str:
     """The statement in the driver's form, cached: compiling it would take as long as a commit."""
-    insert = _insert(dialect.name, USAGE)
+    insert = insert_into(dialect, USAGE)
     was = USAGE.c.finish
     becomes = insert.excluded.finish
     is_open = text(f"'{OPEN}'")
@@ -195,10 +221,6 @@ def _writing(dialect: Dialect) -> str:
     changes = {name: insert.excluded[name] for name in _CHANGING}
     upsert = insert.on_conflict_do_update(index_elements=["id"], set_=changes, where=is_news)
     return str(upsert.compile(dialect=dialect))
-
-
-def _insert(dialect: str, table: Table) -> Insert:
-    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
 
 
 def _rows() -> Select[Any]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tessera.core.usage import OPEN, LedgerEntry, day_of
-from tessera.store import usage
+from tessera.store import instances, usage
 from tessera.store.database import Database, transaction
 from tessera.usage.journal.files import abandoned
 from tessera.usage.retention import kept_since
@@ -25,10 +25,10 @@ class Heartbeat:
         """Raises `StoreUnavailable`."""
         self._take_over()
         with transaction(self.store) as connection:
-            now_s = usage.clock_s(connection)
-            usage.beat(connection, self.instance, now_s, self.tiers)
+            now_s = instances.clock_s(connection)
+            instances.beat(connection, self.instance, now_s, self.tiers)
             usage.write(connection, self.instance, running)
-            usage.close_abandoned(connection, now_s - usage.DEAD_AFTER_S)
+            usage.close_abandoned(connection, now_s - instances.DEAD_AFTER_S)
 
     def _take_over(self) -> None:
         first_day = kept_since(self.retention_days)
@@ -39,4 +39,4 @@ class Heartbeat:
                 with transaction(self.store) as connection:
                     usage.write(connection, instance, kept)
             with transaction(self.store) as connection:
-                usage.forget_instance(connection, instance)
+                instances.forget(connection, instance)

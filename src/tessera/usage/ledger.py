@@ -24,7 +24,7 @@ from tessera.core.usage import LedgerEntry, UsageQuestion, UsageSum
 from tessera.errors import StoreUnavailable
 from tessera.observe.logs import log
 from tessera.observe.metrics import Metrics, StoreCall
-from tessera.store import usage
+from tessera.store import instances, usage
 from tessera.store.database import Database, WriteConnection, transaction
 from tessera.store.failures import reason_of
 from tessera.store.threads import Done, Work, WriterThread, shut_down
@@ -262,6 +262,6 @@ class SqlLedger:
             while self._spool.n_entries:
                 self._unspool()
             with transaction(self._store) as connection:
-                usage.forget_instance(connection, self._instance)
+                instances.forget(connection, self._instance)
         finally:
             self._connection.close()

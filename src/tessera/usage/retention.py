@@ -1,4 +1,6 @@
-"""Rows of old requests are rolled up into sums of days: in small pieces, beside the writing of new ones."""
+"""Requests are added to sums of days as they end, and the rows of old ones are deleted: in small pieces,
+beside the writing of new ones.
+"""
 
 import asyncio
 import logging
@@ -17,7 +19,7 @@ AT_ONCE = 1000
 
 PIECES_A_HEARTBEAT = 5
 PIECE_S = 5.0
-PAUSE_S = 3600.0
+PAUSE_S = 60.0
 RETRY_S = 60.0
 
 _logger = logging.getLogger(__name__)
@@ -26,7 +28,9 @@ _logger = logging.getLogger(__name__)
 async def keep_rolling_up(
     store: Database, threads: Executor, retention_days: int, heartbeat_s: float
 ) -> None:
-    """Rolls up rows older than `retention_days`, until cancelled: a few pieces in the time of a heartbeat."""
+    """Keeps the sums of days, and the rows of `retention_days`, until cancelled: a few pieces in the time of
+    a heartbeat.
+    """
     while True:
         try:
             n_rows = await call_within(threads, partial(_roll_up, store, retention_days), PIECE_S)
@@ -43,5 +47,8 @@ def kept_since(retention_days: int) -> str:
 
 
 def _roll_up(store: Database, retention_days: int) -> int:
+    """Returns the rows of the larger of the two pieces."""
     with transaction(store) as connection:
-        return usage.roll_up(connection, kept_since(retention_days), AT_ONCE)
+        n_counted = usage.count_ended(connection, AT_ONCE)
+    with transaction(store) as connection:
+        return max(n_counted, usage.roll_up(connection, kept_since(retention_days), AT_ONCE))

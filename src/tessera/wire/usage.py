@@ -44,8 +44,8 @@ def read_question(asked: Mapping[str, str], account: str) -> UsageQuestion:
     by = asked.get("by", "day")
     if by not in get_args(OwnBy):
         raise RequestError(f"by is {by[:50]!r}: send day or model.", param="by")
-    days = {name: read_day(asked[name], name) for name in ("since", "until") if name in asked}
-    return UsageQuestion(("model",) if by == "model" else ("day",), account=account, **days)
+    since, until = (read_day(asked[name], name) if name in asked else None for name in ("since", "until"))
+    return UsageQuestion(("model",) if by == "model" else ("day",), since, until, account=account)
 
 
 def read_day(asked: str, param: str) -> str:

@@ -1,5 +1,7 @@
 """The admin API over HTTP, on both stores: what it does, what it refuses, and what it writes down."""
 
+import importlib
+import io
 import json
 import re
 import time
@@ -8,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx2
 import pytest
@@ -185,6 +188,70 @@ def test_usage_is_what_the_command_shows(
     assert shown(admin.get("/usage", params={"since": "2027-01-16"}))["rows"] == []
 
 
+def test_a_list_comes_in_pages(admin: httpx2.Client) -> None:
+    for account, tier in (("acme", "lite"), ("other", "pro"), ("third", "lite")):
+        made(admin.post("/accounts", json={"name": account, "tier": tier}))
+        for name in ("a", "b", "c"):
+            made(admin.post("/keys", json={"account": account, "name": f"{name}-{account}"}))
+    for path, asked, field in (
+        ("/keys", {"sort": "-name"}, "name"),
+        ("/keys", {"sort": "account", "q": "b-"}, "account"),
+        ("/keys", {"account": "acme", "sort": "expires_s"}, "account"),
+        ("/accounts", {"sort": "-tier"}, "tier"),
+        ("/accounts", {}, "name"),
+    ):
+        whole = shown(admin.get(path, params=asked))
+        in_pages: list[Any] = []
+        link = f"/admin{path}?limit=2&{urlencode(asked)}"
+        while link:
+            reply = admin.get(str(admin.base_url.join(link)))
+            in_pages += shown(reply)
+            assert reply.headers["x-total-count"] == str(len(whole))
+            found = re.fullmatch('<([^>]+)>; rel="next"', reply.headers.get("link", ""))
+            link = found and found[1]
+        assert in_pages == whole
+        values = [row[field] for row in whole]
+        assert values == sorted(values, reverse=asked.get("sort", "").startswith("-"))
+
+
+def test_the_tiers_are_those_of_the_configuration(admin: httpx2.Client) -> None:
+    tiers = shown(admin.get("/tiers"))
+    assert [tier["name"] for tier in tiers] == list(Tiers().names())
+    assert tiers[0]["sustained_rpm"] == Tiers()["lite"].sustained_rpm
+
+
+def test_usage_is_a_file_too(admin: httpx2.Client, store: Database) -> None:
+    entries = [
+        LedgerEntry(f"c-{n}", f"acc_{n}", "key", "m", "direct", False, 1.8e9, Usage(n, 0, n, 0), "stop")
+        for n in range(3)
+    ]
+    with transaction(store) as changes:
+        usage.write(changes, "one", entries)
+    asked = {"by": "account", "format": "csv"}
+    reply = admin.get("/usage", params=asked)
+    assert reply.headers["content-type"] == "text/csv; charset=utf-8"
+    assert reply.headers["content-disposition"] == 'attachment; filename="usage.csv"'
+    assert reply.text.splitlines() == [
+        "account,requests,failed,prompt_tokens,cached_tokens,completion_tokens,reasoning_tokens",
+        *(f"acc_{n},1,0,{n},0,{n},0" for n in range(3)),
+    ]
+    reply = admin.get("/usage", params={"by": "model,account", "format": "csv", "top": 1})
+    assert reply.text.splitlines()[1:] == ["m,acc_2,1,0,2,0,2,0"]
+    parquet = importlib.import_module("pyarrow.parquet")
+    both = {"by": "account,model"}
+    reply = admin.get("/usage", params={**both, "format": "parquet"})
+    assert (
+        parquet.read_table(io.BytesIO(reply.content)).to_pylist()
+        == shown(admin.get("/usage", params=both))["rows"]
+    )
+    reply = admin.get("/usage", params={"by": "account", "format": "parquet"})
+    whole = shown(admin.get("/usage", params={"by": "account"}))
+    assert parquet.read_table(io.BytesIO(reply.content)).to_pylist() == whole["rows"]
+    top = shown(admin.get("/usage", params={"by": "account", "top": "2"}))
+    assert [row["account"] for row in top["rows"]] == ["acc_2", "acc_1"]
+    assert top["totals"] == whole["totals"]
+
+
 def test_the_audit_says_who_did_what_and_nothing_secret(
     admin: httpx2.Client, command: Callable[..., Any], database: str
 ) -> None:
@@ -278,6 +345,23 @@ NEW = {"name": "acme", "tier": "lite"}
         ),
         ("GET", "/budgets?account=nobody", None, (404, "account_not_found", None)),
         ("GET", "/usage?by=day,hour", None, (400, "invalid_value", "by")),
+        ("GET", "/accounts?sort=id", None, (400, "invalid_value", "sort")),
+        ("GET", "/keys?sort=digest", None, (400, "invalid_value", "sort")),
+        ("GET", "/keys?sort=--name", None, (400, "invalid_value", "sort")),
+        ("GET", "/keys?limit=0", None, (400, "invalid_value", "limit")),
+        ("GET", "/keys?limit=1001", None, (400, "invalid_value", "limit")),
+        ("GET", "/keys?q=%00", None, (400, "invalid_value", "q")),
+        ("GET", "/keys?cursor=x", None, (400, "invalid_value", "cursor")),
+        ("GET", "/keys?cursor=WyJuYW1lIiwgIngiLCAieCJd", None, (400, "invalid_value", "cursor")),
+        ("GET", "/keys?sort=name&cursor=WyJuYW1lIiwgMSwgIngiXQ==", None, (400, "invalid_value", "cursor")),
+        (
+            "GET",
+            "/keys?cursor=WyJjcmVhdGVkX3MiLCAieCIsICJ4Il0=",
+            None,
+            (400, "invalid_value", "cursor"),
+        ),
+        ("GET", "/usage?top=0", None, (400, "invalid_value", "top")),
+        ("GET", "/usage?format=xlsx", None, (400, "invalid_value", "format")),
         ("POST", "/keys", {"account": "nobody", "name": "k"}, (404, "account_not_found", None)),
         ("POST", "/keys", {"account": "taken\0", "name": "k"}, (404, "account_not_found", None)),
         ("POST", "/keys", {"account": "taken", "name": ""}, (400, "invalid_value", "name")),

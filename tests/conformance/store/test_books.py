@@ -16,6 +16,7 @@ from tessera.store.accounts import Account
 from tessera.store.database import Database, Transaction, transaction
 from tessera.store.holders import Holders
 from tessera.store.keys import Key, Terms
+from tessera.store.pages import PageQuestion
 from tessera.store.tables import AUDIT
 
 BY = "cli:tester"
@@ -46,7 +47,10 @@ def test_an_account_is_found_by_its_name_and_by_its_id(opened: Database) -> None
     assert made.id.startswith("acc_")
     with transaction(opened) as store:
         assert accounts.find(store, "acme") == accounts.find(store, made.id) == made
-        assert {account.name for account in accounts.all_accounts(store)} == {"acme", "Zebra & söhne"}
+        assert {each.name for each in accounts.page(store, PageQuestion("name")).rows} == {
+            "acme",
+            "Zebra & söhne",
+        }
         with pytest.raises(OperatorError, match="nobody"):
             accounts.find(store, "nobody")
 
@@ -145,8 +149,9 @@ def test_keys_of_one_account_and_of_all(opened: Database) -> None:
     one, other = make(opened), make(opened, "other")
     made = [make_key(opened, owner, bytes([n]) * 32) for n, owner in enumerate((one, other, one))]
     with transaction(opened) as store:
-        assert keys.of_account(store, one.id) == [made[0], made[2]]
-        assert keys.of_account(store, None) == made
+        question = PageQuestion("created_s")
+        assert keys.page(store, question, one.id).rows == [(made[0], "acme"), (made[2], "acme")]
+        assert [key for key, _ in keys.page(store, question).rows] == made
         with pytest.raises(OperatorError, match="key_none"):
             keys.find(store, "key_none")
 

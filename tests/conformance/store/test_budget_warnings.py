@@ -23,10 +23,10 @@ from tessera.operator.budgets import list_budgets
 from tessera.operator.forms import AccountChanges, KeyChanges, NewAccount, NewKey
 from tessera.server.budget_watch import BudgetWatch
 from tessera.server.webhook import Webhook, WebhookFailed
-from tessera.store import usage
+from tessera.store import instances, usage
 from tessera.store.budget_warnings import claim_due
 from tessera.store.database import Database, transaction
-from tessera.store.tables import USAGE, USAGE_DAILY
+from tessera.store.tables import USAGE, USAGE_DAILY, USAGE_DAILY_BY_ACCOUNT
 from tessera.usage.spent import SpentReader
 
 DAY_S = 86_400
@@ -50,13 +50,13 @@ ENTRIES = st.lists(
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
-@given(ENTRIES, st.booleans())
+@given(ENTRIES, st.integers(0, 12), st.booleans())
 def test_what_is_spent_is_what_ended_in_the_day_and_the_month(
-    opened: Database, entries: list[Any], rolls_up: bool
+    opened: Database, entries: list[Any], n_counted: int, rolls_up: bool
 ) -> None:
     with transaction(opened) as store:
-        store.execute(delete(USAGE))
-        store.execute(delete(USAGE_DAILY))
+        for table in (USAGE, USAGE_DAILY, USAGE_DAILY_BY_ACCOUNT):
+            store.execute(delete(table))
         rows = [
             entry(n, account, key, NOW_S - days * DAY_S, Usage(tokens, 0, 1, 0), finish)
             for n, (account, key, days, tokens, finish) in enumerate(entries)
@@ -75,6 +75,7 @@ def test_what_is_spent_is_what_ended_in_the_day_and_the_month(
     for _ in range(2):
         with transaction(opened) as store:
             assert reader.read(store, ["acc_1", "acc_2"], NOW_S) == expected
+            usage.count_ended(store, n_counted)
             if rolls_up:
                 usage.roll_up(store, day_of(NOW_S - DAY_S), 100)
 
@@ -169,7 +170,7 @@ def test_a_message_that_was_being_sent_when_its_server_died_is_sent_by_the_next(
         use(opened, account, key, 100, 0)
         first.check()
         with transaction(opened) as store:
-            assert claim_due(store, usage.clock_s(store), lambda _: 0.0) is not None
+            assert claim_due(store, instances.clock_s(store), lambda _: 0.0) is not None
         run(second, receiver)
     assert len(receiver.messages) == 4
 

@@ -13,7 +13,7 @@ from tests.waiting import wait_for
 from tessera.core.usage import OPEN, LedgerEntry, Usage, UsageQuestion
 from tessera.errors import StoreUnavailable
 from tessera.observe.metrics import Metrics
-from tessera.store import usage
+from tessera.store import instances, usage
 from tessera.store.database import Database, open_database, transaction
 from tessera.store.migration import upgrade
 from tessera.store.tables import INSTANCES, USAGE
@@ -234,7 +234,7 @@ def test_a_backlog_of_many_days_is_worked_off_in_pieces(
     kept = replace(entry("kept"), begun_s=now_s - 89 * 86_400)
     with transaction(opened) as connection:
         usage.write(connection, "i", [*old, kept, replace(old[0], id="open", finish=OPEN)])
-        usage.beat(connection, "i", now_s)
+        instances.beat(connection, "i", now_s)
 
     def n_rows() -> int:
         with transaction(opened) as connection:

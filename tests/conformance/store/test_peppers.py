@@ -7,7 +7,7 @@ from tessera.access.keys import KeyHasher, generate_key
 from tessera.access.tiers import Tiers
 from tessera.errors import StartupError, StoreUnavailable
 from tessera.operator import actions
-from tessera.operator.forms import AuditQuery, NewAccount, NewKey
+from tessera.operator.forms import AuditQuery, KeysQuery, ListQuery, NewAccount, NewKey
 from tessera.store import peppers
 from tessera.store.database import Database, open_database, transaction
 from tessera.store.holders import Holders
@@ -23,7 +23,7 @@ def check(secret: bytes) -> bytes:
 
 def make_key(store: Database, hasher: KeyHasher) -> str:
     with transaction(store) as changes:
-        if not actions.list_accounts(changes):
+        if not actions.list_accounts(changes, ListQuery()).rows:
             actions.create_account(changes, NewAccount(name="acme", tier="lite"), Tiers(), by="test")
         return str(actions.create_key(changes, NewKey(account="acme", name="k"), hasher, by="test")["secret"])
 
@@ -84,7 +84,7 @@ def test_after_a_loss_all_keys_are_revoked_and_new_ones_work(opened: Database) -
     assert found is not None
     assert found.key.state(0) == "active"
     with transaction(opened) as changes:
-        states = [key["state"] for key in actions.list_keys(changes, None)]
+        states = [key["state"] for key in actions.list_keys(changes, KeysQuery()).rows]
     assert states == ["revoked", "active"]
     assert Holders(opened, check(NEW)).find(KeyHasher(NEW).digest(lost)) is None
 
@@ -109,7 +109,7 @@ def test_a_store_of_the_former_version_takes_the_pepper_that_it_is_opened_with(d
     with transaction(store) as changes:
         assert peppers.keys_of_former(changes) == 0
         peppers.adopt(changes, check(OLD), None, by="serve")
-        assert actions.list_keys(changes, None)[0]["pepper"] == peppers.id_of(check(OLD))
+        assert actions.list_keys(changes, KeysQuery()).rows[0]["pepper"] == peppers.id_of(check(OLD))
         assert actions.show_account(changes, "acme")["limits"] == {}
     with pytest.raises(StartupError), transaction(store) as changes:
         peppers.adopt(changes, check(NEW), None, by="serve")

@@ -1,7 +1,8 @@
 """The admin API: what the commands do with accounts, keys, usage and the audit, over HTTP."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import TypeAlias, TypeVar
 
 import msgspec
@@ -16,13 +17,24 @@ from tessera.http.limits import BodyLimits
 from tessera.http.peer import client_address
 from tessera.operator import actions, forms
 from tessera.operator.budgets import list_budgets
+from tessera.operator.files import written
+from tessera.operator.rows import List
 from tessera.store.database import Database, Transaction, transaction
 
 F = TypeVar("F", bound=forms.Form)
 Q = TypeVar("Q", bound=forms.Query)
+T = TypeVar("T")
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 LIMITS = BodyLimits(max_body_bytes=64 * 1024, body_deadline_s=30.0)
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+_MEDIA_TYPES: Mapping[forms.Format, str] = MappingProxyType(
+    {
+        "json": "application/json",
+        "csv": "text/csv; charset=utf-8",
+        "parquet": "application/vnd.apache.parquet",
+    }
+)
 _AT_ONCE = 2
 """Threads. They are of the pool that the whole process shares."""
 
@@ -36,8 +48,12 @@ class _AdminApi:
         self._hasher = hasher
         self._at_once = asyncio.Semaphore(_AT_ONCE)
 
+    async def list_tiers(self, request: Request) -> Response:
+        return _json(actions.list_tiers(self._tiers))
+
     async def list_accounts(self, request: Request) -> Response:
-        return await self._answer(actions.list_accounts)
+        query = _query(forms.ListQuery, request)
+        return await self._list(request, lambda store: actions.list_accounts(store, query))
 
     async def create_account(self, request: Request) -> Response:
         form, by = await _form(forms.NewAccount, request), _actor(request)
@@ -62,7 +78,7 @@ class _AdminApi:
 
     async def list_keys(self, request: Request) -> Response:
         query = _query(forms.KeysQuery, request)
-        return await self._answer(lambda store: actions.list_keys(store, query.account))
+        return await self._list(request, lambda store: actions.list_keys(store, query))
 
     async def create_key(self, request: Request) -> Response:
         form, by = await _form(forms.NewKey, request), _actor(request)
@@ -81,7 +97,15 @@ class _AdminApi:
 
     async def usage(self, request: Request) -> Response:
         query = _query(forms.UsageQuery, request)
-        return await self._answer(lambda store: actions.add_up(store, query))
+        if query.format == "json":
+            return await self._answer(lambda store: actions.add_up(store, query))
+        content = await self._transact(
+            lambda store: written(actions.add_up(store, query), forms.read_groups(query.by), query.format)
+        )
+        name = f"usage.{query.format}"
+        return _response(
+            content, _MEDIA_TYPES[query.format], {"Content-Disposition": f'attachment; filename="{name}"'}
+        )
 
     async def audit(self, request: Request) -> Response:
         query = _query(forms.AuditQuery, request)
@@ -89,22 +113,40 @@ class _AdminApi:
 
     async def _answer(self, work: Callable[[Transaction], object], status: int = 200) -> Response:
         """The result of `work` as JSON; raises `OperatorError` or `StoreUnavailable`."""
+        return _json(await self._transact(work), status)
 
-        def transact() -> object:
+    async def _list(self, request: Request, work: Callable[[Transaction], List]) -> Response:
+        """The rows, with the way to the next page in the headers."""
+        found = await self._transact(work)
+        headers = {"X-Total-Count": str(found.n_found)}
+        if found.cursor is not None:
+            following = request.url.include_query_params(cursor=found.cursor)
+            headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
+        return _json(found.rows, headers=headers)
+
+    async def _transact(self, work: Callable[[Transaction], T]) -> T:
+        def transact() -> T:
             with transaction(self._database) as store:
                 return work(store)
 
         async with self._at_once:
-            shown = await asyncio.to_thread(transact)
-        # The secret of a new key may be in the answer.
-        headers = {"Cache-Control": "no-store"}
-        return Response(msgspec.json.encode(shown), status, headers, "application/json")
+            return await asyncio.to_thread(transact)
+
+
+def _json(shown: object, status: int = 200, headers: Mapping[str, str] = _NO_HEADERS) -> Response:
+    return _response(msgspec.json.encode(shown), "application/json", headers, status)
+
+
+def _response(content: bytes, media_type: str, headers: Mapping[str, str], status: int = 200) -> Response:
+    # The secret of a new key may be in the answer.
+    return Response(content, status, {"Cache-Control": "no-store", **headers}, media_type)
 
 
 def admin_routes(database: Database, tiers: Tiers, hasher: KeyHasher) -> list[Route]:
     """All routes of the admin API."""
     api = _AdminApi(database, tiers, hasher)
     return [
+        _route("/admin/tiers", GET=api.list_tiers),
         _route("/admin/accounts", GET=api.list_accounts, POST=api.create_account),
         # A name may hold slashes.
         _route(

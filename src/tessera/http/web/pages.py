@@ -5,7 +5,7 @@ import asyncio
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tessera.http.web.policy import HEADERS
+from tessera.http.web.policy import headers_of
 from tessera.http.web.site import Asset, Moved, Site
 from tessera.http.web.words import preferred
 
@@ -28,7 +28,7 @@ class Pages:
         found = self._site.made(path, language) or await asyncio.to_thread(self._site.find, path, language)
         status, headers, body = _answer(found, sent)
         length = [(b"content-length", str(len(body)).encode())] if status != 304 else []
-        headers = [*HEADERS, *headers, *length]
+        headers = [*headers_of(path), *headers, *length]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 

@@ -6,7 +6,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from tessera.http.web.pages import Pages
-from tessera.http.web.policy import CONTENT_SECURITY_POLICY
+from tessera.http.web.policy import CONTENT_SECURITY_POLICY, OTHER_POLICIES
 from tessera.http.web.site import Site
 
 pytestmark = pytest.mark.anyio
@@ -36,7 +36,7 @@ async def ask(path: str, method: str = "GET", **headers: str) -> tuple[int, dict
 async def test_a_page_needs_no_key_and_has_the_strict_policy(path: str) -> None:
     status, headers, body = await ask(path)
     assert status == 200
-    assert headers["content-security-policy"] == CONTENT_SECURITY_POLICY
+    assert headers["content-security-policy"] == OTHER_POLICIES.get(path, CONTENT_SECURITY_POLICY)
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["content-length"] == str(len(body)) != "0"
     assert body
@@ -49,6 +49,17 @@ def test_the_policy_allows_nothing_inline_and_nobody_else() -> None:
     assert {directives[name] for name in ("script-src", "style-src", "img-src", "connect-src")} == {"'self'"}
     assert directives["trusted-types"] == "'none'"
     assert not {"unsafe", "http", "*", "data:"} & set(CONTENT_SECURITY_POLICY.replace("-", " ").split())
+
+
+async def test_the_playground_may_start_one_worker_which_reaches_nothing() -> None:
+    _, page, _ = await ask("/")
+    strict, allowed = "trusted-types 'none'", "trusted-types tool-worker"
+    assert page["content-security-policy"].replace(allowed, strict) == CONTENT_SECURITY_POLICY
+    _, worker, body = await ask("/web/tool_worker.js")
+    assert worker["content-security-policy"] == "default-src 'none'; script-src 'unsafe-eval'"
+    assert b"AsyncFunction" in body
+    _, others, _ = await ask("/web/tools.js")
+    assert others["content-security-policy"] == CONTENT_SECURITY_POLICY
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,12 @@ export function copyButton(label, done, read) {
   return button;
 }
 
+export function saveFile(name, content) {
+  const url = URL.createObjectURL(content instanceof Blob ? content : new Blob([content], { type: "text/plain;charset=utf-8" }));
+  el("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 1000);
+}
+
 export function themeButton() {
   const button = byId("theme");
   if (!button) return;

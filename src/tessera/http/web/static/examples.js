@@ -64,6 +64,13 @@ export const PERSON = JSON.stringify({
 export const TOOLS = { get_weather: WEATHER, search_orders: SEARCH };
 export const SCHEMAS = { order: ORDER, person: PERSON };
 
+// The body of a function of `name` and `args`, run in a worker without network.
+export const SCRIPT = `// What is returned is the result of the call.
+if (name === "get_weather") return { city: args.city, sky: "clear", degrees: 21 };
+if (name === "search_orders") return [{ id: 7, customer: args.customer, state: args.state }];
+throw new Error(\`There is no function \${name}.\`);
+`;
+
 // Each changes the form and gives the first message.
 export const STARTS = {
   ex_chat: { form: {}, text: { en: "What is the capital of Spain?", es: "¿Cuál es la capital de España?" } },

@@ -1,6 +1,6 @@
 // The settings beside the conversation: key, model, mode, sampling, tools and structured output.
 import { el } from "./dom.js";
-import { SCHEMAS, TOOLS } from "./examples.js";
+import { SCHEMAS, SCRIPT, TOOLS } from "./examples.js";
 import { parsed, SAMPLING } from "./request.js";
 import { keywordsOf } from "./schema.js";
 import { t } from "./strings.js";
@@ -8,7 +8,7 @@ import { t } from "./strings.js";
 const RANGES = {
   temperature: [0, 2, 0.1], top_p: [0, 1, 0.05], top_k: [-1, null, 1], min_p: [0, 1, 0.05], presence_penalty: [-2, 2, 0.1],
   frequency_penalty: [-2, 2, 0.1], repetition_penalty: [0.01, 2, 0.01], seed: [null, null, 1], max_tokens: [-1, null, 1],
-  budget: [0, null, 1], top_logprobs: [0, 20, 1],
+  budget: [0, null, 1], top_logprobs: [0, 20, 1], n: [1, 8, 1],
 };
 
 let made = 0;
@@ -21,7 +21,7 @@ export class Form {
   constructor(state, actions) {
     this.#state = state;
     this.#actions = actions;
-    this.treatment = el("div", {});
+    this.treatment = { tools: el("div", {}), schema: el("div", {}) };
     this.mend = { tools: el("p", { class: "bad", role: "status" }), schema: el("p", { class: "bad", role: "status" }) };
     this.choice = el("select", { onchange: event => this.#set("tool_choice", event.target.value) });
   }
@@ -70,12 +70,14 @@ export class Form {
     const keep = el("input", { type: "checkbox", checked: state.remember });
     keep.addEventListener("change", () => actions.remember(keep.checked));
     this.models = el("select", { onchange: event => this.#set("model", event.target.value) });
+    this.versus = el("select", { onchange: event => this.#set("versus", event.target.value) });
     this.showModels();
     return [
       this.#labelled(t("key"), key, t("key_hint")),
       el("label", { class: "check" }, keep, t("remember")),
       this.#labelled(t("model"), this.models),
       el("button", { type: "button", onclick: () => actions.connect() }, t("connect")),
+      this.#labelled(t("versus"), this.versus),
     ];
   }
 
@@ -84,6 +86,9 @@ export class Form {
     const names = models.length ? models.map(model => model.id) : [form.model || "Qwen/Qwen3.6-35B-A3B"];
     if (!names.includes(form.model)) form.model = names[0];
     this.models.replaceChildren(...names.map(name => el("option", { value: name, selected: name === form.model }, name)));
+    const others = names.flatMap(name => ["direct", "thinking"].map(mode => [`${mode} ${name}`, `${name} · ${t(mode)}`]));
+    if (!others.some(([value]) => value === form.versus)) form.versus = "";
+    this.versus.replaceChildren(...[["", t("nothing")], ...others].map(([value, text]) => el("option", { value, selected: value === form.versus }, text)));
   }
 
   build() {
@@ -97,19 +102,21 @@ export class Form {
       this.#example(SCHEMAS, (text, name) => this.#fill({ schema: text, schema_name: name })),
       this.#text("schema_name", t("schema_name")),
       this.#text("schema", t("schema"), { rows: 12, class: "mono" }, "textarea"),
-      this.mend.schema, this.#check("strict", t("strict")), this.treatment);
+      this.mend.schema, this.#check("strict", t("strict")), this.treatment.schema);
     const root = el("div", { class: "form" },
       this.#access(),
       this.#text("system", t("system"), { rows: 3 }, "textarea"),
       mode, this.budget,
       this.#group(t("sampling"), false,
-        SAMPLING.map(name => this.#number(name, name)), this.#number("max_tokens", t("max_tokens")),
+        SAMPLING.map(name => this.#number(name, name)), this.#number("n", t("n")), this.#number("max_tokens", t("max_tokens")),
         this.#text("stop", t("stop_label"), { rows: 2 }, "textarea"),
         this.#check("logprobs", t("logprobs")), this.#number("top_logprobs", t("top_logprobs")), this.#check("stream", t("stream"))),
       this.#group(t("tools"), Boolean(form.tools),
         this.#example(TOOLS, text => this.#fill({ tools: text })),
         this.#text("tools", t("tools_label"), { rows: 10, class: "mono" }, "textarea"),
-        this.mend.tools, this.#labelled(t("tool_choice"), this.choice), this.#check("parallel", t("parallel"))),
+        this.mend.tools, this.treatment.tools, this.#labelled(t("tool_choice"), this.choice), this.#check("parallel", t("parallel")),
+        this.#example({ results: SCRIPT }, text => this.#fill({ script: text })),
+        this.#text("script", t("script"), { rows: 6, class: "mono" }, "textarea"), el("small", {}, t("script_hint"))),
       this.#group(t("format"), form.format !== "text", this.#labelled(t("format_label"), format), this.schema));
     this.refresh();
     return root;
@@ -137,18 +144,27 @@ export class Form {
     const choices = ["auto", "none", "required", ...names];
     if (!choices.includes(form.tool_choice)) form.tool_choice = "auto";
     this.choice.replaceChildren(...choices.map(name => el("option", { value: name, selected: name === form.tool_choice }, name)));
-    this.#showTreatment(schema);
+    this.#showTreatment("schema", schema === undefined ? [] : [[schema, form.strict]]);
+    this.#showTreatment("tools", Array.isArray(tools) ? tools.map(tool => [tool?.function?.parameters, tool?.function?.strict === true]) : []);
   }
 
-  async #showTreatment(schema) {
+  // What the server will do with each keyword of the schemas, which come with whether they are strict.
+  async #showTreatment(place, schemas) {
     this.#keywords ??= fetch("/web/keywords.json").then(answer => answer.json());
     const table = await this.#keywords;
-    if (schema === undefined) return this.treatment.replaceChildren();
-    const rows = [...keywordsOf(schema)].map(([name, paths]) => {
-      const [treatment, why] = table[name] ?? ["unknown", ""];
-      const shown = treatment === "relaxed" && this.#state.form.strict ? "refused" : treatment;
-      return el("tr", { class: shown }, el("th", { scope: "row" }, el("code", {}, name)), el("td", {}, t(shown), why && el("small", { lang: "en" }, why), el("small", { class: "paths" }, paths.slice(0, 3).join(", "))));
-    });
-    this.treatment.replaceChildren(el("details", { class: "treatment", open: true }, el("summary", {}, t("treatment")), el("table", {}, el("tbody", {}, rows))));
+    const found = new Map();
+    for (const [schema, strict] of schemas)
+      for (const [name, paths] of keywordsOf(schema)) {
+        const [treatment, why] = table[name] ?? ["unknown", ""];
+        const shown = treatment === "relaxed" && strict ? "refused" : treatment;
+        const row = found.get(`${shown} ${name}`) ?? { name, shown, why, paths: [] };
+        row.paths.push(...paths);
+        found.set(`${shown} ${name}`, row);
+      }
+    if (!found.size) return this.treatment[place].replaceChildren();
+    const rows = [...found.values()].map(({ name, shown, why, paths }) =>
+      el("tr", { class: shown }, el("th", { scope: "row" }, el("code", {}, name)), el("td", {}, t(shown), why && el("small", { lang: "en" }, why), el("small", { class: "paths" }, paths.slice(0, 3).join(", ")))));
+    const open = place === "schema" || this.treatment.tools.firstChild?.open;
+    this.treatment[place].replaceChildren(el("details", { class: "treatment", open }, el("summary", {}, t("treatment")), el("table", {}, el("tbody", {}, rows))));
   }
 }

@@ -1,30 +1,35 @@
 // The playground: one state, three views of it (form, conversation, wire), and what the buttons do.
-import { byId, el, themeButton } from "./dom.js";
+import { Conversation } from "./conversation.js";
+import { byId, el, saveFile, themeButton } from "./dom.js";
 import { STARTS } from "./examples.js";
 import { Form } from "./form.js";
 import { keepLanguage } from "./language.js";
-import { buildRequest, DEFAULTS, readRequest } from "./request.js";
-import { ApiError, chat, failure, Reply } from "./stream.js";
+import { buildRequest, DEFAULTS, readRequest, variants } from "./request.js";
+import { ApiError, failure } from "./stream.js";
 import { currentLanguage, t } from "./strings.js";
 import { Thread } from "./thread.js";
-import { saveFile, Wire } from "./wire.js";
+import { runScript } from "./tools.js";
+import { Turn } from "./turn.js";
+import { Wire } from "./wire.js";
 
 const main = byId("main");
 const kept = sessionStorage.getItem("key");
 const state = {
-  key: kept ?? "", remember: kept !== null, models: [], form: { ...DEFAULTS }, messages: [], draft: "",
-  exchange: null, tab: "request", language: "curl", running: null,
+  key: kept ?? "", remember: kept !== null, models: [], form: { ...DEFAULTS }, conversation: new Conversation(), draft: "",
+  exchanges: [], exchange: 0, tab: "request", language: "curl", running: null,
   preview: () => buildRequest(state.form, draftMessages()).body,
 };
 const wire = new Wire(state);
 let form, thread, notice, status, input, sendButton, stopButton;
 
 function draftMessages() {
-  return state.draft.trim() ? [...state.messages, { role: "user", content: state.draft }] : state.messages;
+  const messages = state.conversation.messages();
+  return state.draft.trim() ? [...messages, { role: "user", content: state.draft }] : messages;
 }
 
+// A screen reader announces the state, and not each token.
 function say(text) {
-  status.textContent = text;
+  if (status.textContent !== text) status.textContent = text;
 }
 
 // The error and what to do about it.
@@ -64,108 +69,51 @@ function keepKey() {
   else sessionStorage.removeItem("key");
 }
 
-function toolSchemas(body) {
-  return Object.fromEntries((body.tools ?? []).map(tool => [tool?.function?.name, tool?.function?.parameters]));
+function warn(text) {
+  notice.replaceChildren(el("p", {}, text));
+  notice.hidden = false;
 }
 
+// Sends the conversation as it is shown. Returns whether there is a reply, or a part of one.
 async function run() {
-  if (!state.key) {
-    notice.replaceChildren(el("p", {}, t("no_key")));
-    notice.hidden = false;
-    return;
-  }
-  const { body, problems } = buildRequest(state.form, state.messages);
-  if (problems.length) {
-    notice.replaceChildren(el("p", {}, `${t("mend")}: ${problems[0].field}: ${problems[0].message}`));
-    notice.hidden = false;
-    return;
-  }
+  if (!state.key) return warn(t("no_key"));
+  const requests = variants(state.form).map(values => ({
+    title: `${values.model} · ${t(values.mode)}`, ...buildRequest(values, state.conversation.messages()),
+  }));
+  const [problem] = requests[0].problems;
+  if (problem) return warn(`${t("mend")}: ${problem.field}: ${problem.message}`);
   clearError();
-  const exchange = { request: body, events: [], status: 0, headers: [], headMs: 0 };
-  state.exchange = exchange;
-  state.running = new AbortController();
-  const reply = new Reply();
-  const card = thread.live();
-  thread.list.append(card.root);
-  thread.follow = true;
+  const turn = new Turn(requests, thread);
+  Object.assign(state, { exchanges: turn.exchanges, exchange: 0, running: new AbortController() });
   busy(true);
   say(t("waiting"));
   wire.show();
-  const started = performance.now();
-  let firstMs = null;
-  const waiting = setInterval(() => {
-    if (firstMs === null) card.foot.textContent = `${t("waiting")} ${((performance.now() - started) / 1000).toFixed(1)} s`;
-  }, 200);
-  let reasoned = 0;
-  let shown = 0;
-  let failed = null;
-  try {
-    await chat(body, state.key, state.running.signal,
-      (status, headers, headMs) => Object.assign(exchange, { status, headers, headMs }),
-      (data, at, chunk) => {
-        exchange.events.push([at, data]);
-        wire.progress();
-        if (!chunk) return;
-        reply.add(chunk);
-        if (firstMs === null && (reply.content || reply.reasoning || reply.calls.length)) {
-          firstMs = at;
-          card.foot.textContent = "";
-          say(t("writing"));
-        }
-        if (reply.reasoning.length > reasoned) {
-          card.thinking.hidden = false;
-          card.thinking.open = true;
-          card.reasoning.append(reply.reasoning.slice(reasoned));
-          reasoned = reply.reasoning.length;
-        }
-        if (reply.content.length > shown) {
-          card.stream.push(reply.content.slice(shown));
-          shown = reply.content.length;
-        }
-        if (reply.calls.length) card.calls.textContent = reply.calls.map(call => `${call.name}(${call.arguments})`).join("\n");
-      });
-  } catch (error) {
-    failed = error;
-  }
-  clearInterval(waiting);
-  card.stream.end();
-  settle(card, body, reply, { usage: reply.usage, firstMs, totalMs: performance.now() - started });
+  const failed = await turn.run(state.key, state.running.signal, lane => {
+    wire.progress();
+    if (lane.firstMs !== null) say(t("writing"));
+  });
+  const came = turn.settle(state.conversation, thread, state.models);
   thread.scroll(true);
   const stopped = failed?.name === "AbortError";
   busy(false);
   if (failed && !stopped) showError(failed);
   else say(stopped ? t("stopped") : t("done"));
   wire.show();
-}
-
-// The reply becomes a message, also if only a part of it came.
-function settle(card, body, reply, stats) {
-  if (!reply.content && !reply.reasoning && !reply.calls.length && !reply.usage) {
-    card.root.remove();
-    return;
-  }
-  const format = body.response_format;
-  const message = {
-    role: "assistant", content: reply.content, reasoning: reply.reasoning, calls: reply.calls, finish: reply.finish,
-    logprobs: reply.logprobs, stats, format: format?.type ?? "text", schema: format?.json_schema?.schema ?? null,
-    toolSchemas: toolSchemas(body), contextLength: state.models.find(model => model.id === body.model)?.context_length ?? 0,
-  };
-  state.messages.push(message);
-  thread.finish(card, message, state.messages.length - 1);
+  return came;
 }
 
 function busy(on) {
   sendButton.disabled = on;
   stopButton.hidden = !on;
   if (!on) state.running = null;
-  byId("starts").hidden = state.messages.length > 0 || on;
+  byId("starts").hidden = state.conversation.path().length > 0 || on;
 }
 
 function send() {
   const text = input.value;
-  if (state.running || (!text.trim() && state.messages.at(-1)?.role !== "user")) return;
+  if (state.running || (!text.trim() && !["user", "tool"].includes(state.conversation.last().message?.role))) return;
   if (text.trim() && state.key) {
-    state.messages.push({ role: "user", content: text });
+    state.conversation.add({ role: "user", content: text });
     input.value = state.draft = "";
     thread.show();
   }
@@ -179,7 +127,7 @@ function stop() {
 
 const actions = {
   connect,
-  changed: () => !state.running && (state.exchange = null, wire.show()),
+  changed: () => !state.running && (state.exchanges = [], wire.show()),
   remember: on => {
     state.remember = on;
     keepKey();
@@ -190,16 +138,47 @@ const actions = {
     actions.changed();
     busy(Boolean(state.running));
   },
-  retry: n => {
+  // While a reply is written, the conversation stays as it is.
+  edit: (node, content) => {
     if (state.running) return;
-    state.messages.length = n;
+    state.conversation.edit(node, content);
     thread.show();
     run();
+  },
+  remove: node => {
+    if (state.running) return;
+    state.conversation.remove(node);
+    actions.edited();
+  },
+  choose: node => {
+    if (state.running) return;
+    state.conversation.choose(node);
+    actions.edited();
+  },
+  retry: async node => {
+    if (state.running) return;
+    const undo = state.conversation.cut(node);
+    thread.show();
+    if (await run()) return;
+    undo();
+    thread.show();
+  },
+  // Fills in the results by the user's script; returns what went wrong, if anything.
+  answer: async message => {
+    try {
+      for (const call of message.calls) {
+        call.result = await runScript(state.form.script, call.name, JSON.parse(call.arguments || "{}"));
+        call.show();
+      }
+      return "";
+    } catch (error) {
+      return error.message;
+    }
   },
   results: message => {
     if (state.running) return;
     for (const call of message.calls)
-      state.messages.push({ role: "tool", tool_call_id: call.id, content: call.result ?? "" });
+      state.conversation.add({ role: "tool", tool_call_id: call.id, content: call.result ?? "" });
     if (!["auto", "none"].includes(state.form.tool_choice)) {
       state.form.tool_choice = "auto"; // else the model could only call again
       form.refresh();
@@ -210,8 +189,7 @@ const actions = {
 };
 
 function exportAll() {
-  const messages = state.messages.map(({ logprobs, ...message }) => message);
-  saveFile("conversation.json", JSON.stringify({ tessera: 1, form: state.form, messages }, null, 2));
+  saveFile("conversation.json", JSON.stringify({ tessera: 1, form: state.form, ...state.conversation.saved() }, null, 2));
 }
 
 async function importFile(file) {
@@ -220,24 +198,12 @@ async function importFile(file) {
     if (read.tessera !== 1 || !Array.isArray(read.messages)) throw new Error();
     for (const [name, value] of Object.entries(read.form ?? {}))
       if (name in DEFAULTS && typeof value === typeof DEFAULTS[name]) state.form[name] = value;
-    state.messages = read.messages.filter(each => ["user", "assistant", "tool"].includes(each?.role)).map(imported);
-    state.exchange = null;
+    state.conversation = Conversation.read(read.messages, read.shown);
+    state.exchanges = [];
     build();
   } catch {
-    notice.replaceChildren(el("p", {}, t("import_bad")));
-    notice.hidden = false;
+    warn(t("import_bad"));
   }
-}
-
-function imported(message) {
-  const text = value => (typeof value === "string" ? value : "");
-  return {
-    role: message.role, content: text(message.content), reasoning: text(message.reasoning), tool_call_id: text(message.tool_call_id),
-    finish: text(message.finish), format: text(message.format) || "text", schema: message.schema ?? null,
-    calls: (Array.isArray(message.calls) ? message.calls : []).map(call => ({
-      id: text(call?.id), name: text(call?.name), arguments: text(call?.arguments), result: text(call?.result),
-    })),
-  };
 }
 
 function start(name) {
@@ -250,8 +216,8 @@ function start(name) {
 
 function clear() {
   if (state.running) return;
-  state.messages = [];
-  state.exchange = null;
+  state.conversation = new Conversation();
+  state.exchanges = [];
   build();
 }
 
@@ -282,7 +248,7 @@ function build() {
   thread = new Thread(state, actions);
   notice = el("div", { role: "alert", class: "notice", hidden: true });
   status = el("p", { role: "status", class: "stats" });
-  const starts = el("div", { id: "starts", hidden: state.messages.length > 0 }, el("p", {}, t("empty")),
+  const starts = el("div", { id: "starts", hidden: state.conversation.path().length > 0 }, el("p", {}, t("empty")),
     el("div", { class: "buttons" }, Object.keys(STARTS).map(name => el("button", { type: "button", onclick: () => start(name) }, t(name)))));
   const wide = matchMedia("(min-width: 62rem)").matches;
   main.replaceChildren(el("h1", { class: "offscreen" }, "Tessera Playground"), el("div", { class: "playground" },
@@ -301,7 +267,7 @@ function takeRequest() {
     const { form, messages } = readRequest(JSON.parse(decodeURIComponent(sent[1])));
     state.form = { ...form, model: form.model || state.form.model };
     const last = messages.at(-1)?.role === "user" ? messages.pop() : null;
-    Object.assign(state, { messages: messages.map(imported), draft: last?.content ?? "" });
+    Object.assign(state, { conversation: Conversation.read(messages), draft: last?.content ?? "" });
   } catch {
     // A link that was cut short: the playground opens empty.
   }

@@ -1,7 +1,6 @@
 // Usage as a chart, the same as a table, and as CSV. Days are those of UTC and stay texts.
-import { el } from "./dom.js";
+import { el, saveFile } from "./dom.js";
 import { number, t } from "./strings.js";
-import { saveFile } from "./wire.js";
 
 const COUNTS = ["requests", "failed", "prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens"];
 const SVG = "http://www.w3.org/2000/svg";
@@ -43,10 +42,11 @@ export function csv(rows, by) {
   return [[by, ...COUNTS].join(","), ...lines, ""].join("\n");
 }
 
-export function report(rows, totals, by) {
+// `files` are buttons for the whole report; without them, the rows are the file.
+export function report(rows, totals, by, files = null) {
   const save = () => saveFile("usage.csv", csv(rows, by));
   return [
     el("p", {}, `${t("chart")} · ${t("utc")}`), chart(rows, by), table(rows, totals, by),
-    el("p", {}, el("button", { type: "button", onclick: save }, t("csv"))),
+    el("div", { class: "buttons" }, files ?? el("button", { type: "button", onclick: save }, t("csv"))),
   ];
 }

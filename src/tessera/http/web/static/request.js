@@ -9,8 +9,14 @@ export const DEFAULTS = {
   model: "", system: "", mode: "direct", budget: "", stream: true, max_tokens: "", stop: "", logprobs: false,
   top_logprobs: "2", temperature: "", top_p: "", top_k: "", min_p: "", presence_penalty: "", frequency_penalty: "",
   repetition_penalty: "", seed: "", tools: "", tool_choice: "auto", parallel: true, format: "text",
-  schema_name: "reply", schema: "", strict: true,
+  schema_name: "reply", schema: "", strict: true, n: "", versus: "", script: "",
 };
+
+// The values of the form for each model that is to reply; `versus` names the second one, after its mode.
+export function variants(form) {
+  const [, mode, model] = /^(direct|thinking) (.+)$/.exec(form.versus) ?? [];
+  return model ? [form, { ...form, mode, model }] : [form];
+}
 
 // Returns the JSON value of a field, or notes what is wrong with it.
 export function parsed(text, field, problems) {
@@ -61,7 +67,7 @@ export function buildRequest(form, messages) {
   const system = form.system.trim() ? [{ role: "system", content: form.system }] : [];
   const body = { model: form.model, messages: [...system, ...messages.map(asMessage)], stream: form.stream };
   if (form.stream) body.stream_options = { include_usage: true };
-  for (const name of [...NUMBERS, "max_tokens"]) {
+  for (const name of [...NUMBERS, "n", "max_tokens"]) {
     if (form[name] === "") continue;
     const value = Number(form[name]);
     if (Number.isFinite(value)) body[name === "max_tokens" ? "max_completion_tokens" : name] = value;
@@ -85,7 +91,7 @@ export function buildRequest(form, messages) {
 // The form and the conversation of a request, as far as the playground has fields for it.
 export function readRequest(body) {
   const form = { ...DEFAULTS, stream: body.stream ?? true };
-  for (const name of NUMBERS) if (typeof body[name] === "number") form[name] = String(body[name]);
+  for (const name of [...NUMBERS, "n"]) if (typeof body[name] === "number") form[name] = String(body[name]);
   const most = body.max_completion_tokens ?? body.max_tokens;
   if (most) form.max_tokens = String(most);
   if (body.model) form.model = String(body.model);
@@ -118,7 +124,7 @@ export function readRequest(body) {
 
 const OPENAI = new Set([
   "model", "messages", "stream", "stream_options", "temperature", "top_p", "presence_penalty", "frequency_penalty",
-  "seed", "max_completion_tokens", "stop", "logprobs", "top_logprobs", "tools", "tool_choice", "parallel_tool_calls",
+  "seed", "n", "max_completion_tokens", "stop", "logprobs", "top_logprobs", "tools", "tool_choice", "parallel_tool_calls",
   "response_format",
 ]);
 
@@ -155,11 +161,11 @@ export function asPython(body, origin) {
   const read = body.stream
     ? [
         "for chunk in completion:",
-        "    if chunk.choices:",
-        '        print(chunk.choices[0].delta.content or "", end="", flush=True)',
+        "    for choice in chunk.choices:",
+        body.n > 1 ? "        print(choice.index, choice.delta)" : '        print(choice.delta.content or "", end="", flush=True)',
         "print()",
       ]
-    : ["print(completion.choices[0].message)"];
+    : ["for choice in completion.choices:", "    print(choice.message)"];
   return [
     "import os", "", "from openai import OpenAI", "",
     `client = OpenAI(base_url="${origin}/v1", api_key=os.environ["TESSERA_API_KEY"])`,
@@ -170,8 +176,13 @@ export function asPython(body, origin) {
 
 export function asNode(body, origin) {
   const read = body.stream
-    ? ['for await (const chunk of completion) process.stdout.write(chunk.choices[0]?.delta.content ?? "");', "console.log();"]
-    : ["console.log(completion.choices[0].message);"];
+    ? [
+        "for await (const chunk of completion)",
+        "  for (const choice of chunk.choices)",
+        body.n > 1 ? "    console.log(choice.index, choice.delta);" : '    process.stdout.write(choice.delta.content ?? "");',
+        "console.log();",
+      ]
+    : ["for (const choice of completion.choices) console.log(choice.message);"];
   return [
     'import OpenAI from "openai";', "",
     `const client = new OpenAI({ baseURL: "${origin}/v1", apiKey: process.env.TESSERA_API_KEY });`,

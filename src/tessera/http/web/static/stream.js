@@ -45,18 +45,25 @@ export async function failure(answer) {
 
 // The message that the deltas of one choice add up to.
 export class Reply {
+  #index;
   content = "";
   reasoning = "";
   calls = [];
   logprobs = [];
   finish = null;
   usage = null;
-  model = "";
+
+  constructor(index = 0) {
+    this.#index = index;
+  }
+
+  get hasBegun() {
+    return Boolean(this.content || this.reasoning || this.calls.length);
+  }
 
   add(chunk) {
-    this.model ||= chunk.model;
     if (chunk.usage) this.usage = chunk.usage;
-    const choice = chunk.choices?.[0];
+    const choice = chunk.choices?.find(each => (each.index ?? 0) === this.#index);
     if (!choice) return;
     const delta = choice.delta ?? {};
     this.content += delta.content ?? "";
@@ -86,10 +93,11 @@ export async function chat(body, key, signal, onhead, onevent) {
   if (!body.stream) {
     const text = await answer.text();
     const whole = JSON.parse(text);
-    const choice = whole.choices[0];
-    const calls = (choice.message.tool_calls ?? []).map((call, index) => ({ ...call, index }));
-    const chunk = { ...whole, choices: [{ ...choice, delta: { ...choice.message, tool_calls: calls } }] };
-    onevent(text, performance.now() - started, chunk);
+    const choices = whole.choices.map(choice => {
+      const calls = (choice.message.tool_calls ?? []).map((call, index) => ({ ...call, index }));
+      return { ...choice, delta: { ...choice.message, tool_calls: calls } };
+    });
+    onevent(text, performance.now() - started, { ...whole, choices });
     return;
   }
   let ended = false;

@@ -1,10 +1,9 @@
-// The conversation: a card for each message, and the reply that is being written.
+// The conversation: a card for each message of the branch that is shown, and the replies that are being written.
+import { probabilities, statistics, verdict } from "./annotations.js";
 import { copyButton, el } from "./dom.js";
 import { drawMarkdown, MarkdownStream } from "./markdown.js";
-import { validate } from "./schema.js";
-import { number, t } from "./strings.js";
+import { t } from "./strings.js";
 
-const MAX_TOKENS_SHOWN = 300;
 const SCROLL_MS = 150;
 const pretty = text => {
   try {
@@ -13,46 +12,7 @@ const pretty = text => {
     return text;
   }
 };
-
-export function statistics(stats, contextLength) {
-  const { usage, firstMs, totalMs } = stats;
-  const parts = [];
-  if (firstMs) parts.push(`${t("first")} ${number(firstMs)} ms`);
-  if (totalMs) parts.push(`${t("total")} ${number(totalMs / 1000, 2)} s`);
-  if (!usage) return el("span", {}, parts.join(" · "));
-  const { prompt_tokens: prompt, completion_tokens: made } = usage;
-  const seconds = (totalMs - (firstMs ?? 0)) / 1000;
-  if (seconds > 0 && made > 1) parts.push(`${number((made - 1) / seconds, 1)} tokens/s`);
-  parts.push(`${t("prompt")} ${number(prompt)} (${t("cached")} ${number(usage.prompt_tokens_details?.cached_tokens ?? 0)})`);
-  parts.push(`${t("reply_tokens")} ${number(made)}`);
-  const reasoning = usage.completion_tokens_details?.reasoning_tokens ?? 0;
-  if (reasoning) parts.push(`${t("thought")} ${number(reasoning)}`);
-  if (contextLength) parts.push(`${number((100 * (prompt + made)) / contextLength, 1)} % ${t("context")}`);
-  return el("span", {}, parts.join(" · "));
-}
-
-// Whether a finished text keeps to its schema, in words.
-export function verdict(text, schema) {
-  if (!text) return null;
-  let value;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    return el("p", { class: "bad" }, `✗ ${t("not_json")}`);
-  }
-  const problems = schema ? validate(schema, value) : [];
-  if (!problems.length) return el("p", { class: "good" }, `✓ ${t("valid")}`);
-  return el("div", { class: "bad" }, el("p", {}, `✗ ${t("invalid")}`), el("ul", {}, problems.slice(0, 10).map(each => el("li", {}, el("code", {}, each.path), `: ${each.keyword}`))));
-}
-
-function logprobTable(logprobs) {
-  const percent = logprob => `${number(100 * Math.exp(logprob), 1)} %`;
-  const rows = logprobs.slice(0, MAX_TOKENS_SHOWN).map(each =>
-    el("tr", {}, el("td", {}, el("code", {}, JSON.stringify(each.token))), el("td", {}, percent(each.logprob)),
-      el("td", {}, (each.top_logprobs ?? []).map(other => [el("code", {}, JSON.stringify(other.token)), ` ${percent(other.logprob)} `]))));
-  return el("details", {}, el("summary", {}, t("logprobs")), el("div", { class: "table", tabIndex: 0 }, el("table", {},
-    el("thead", {}, el("tr", {}, ["token", "probability", "alternatives"].map(name => el("th", { scope: "col" }, t(name))))), el("tbody", {}, rows))));
-}
+const button = (text, onclick, properties = {}) => el("button", { type: "button", onclick, ...properties }, text);
 
 export class Thread {
   #state;
@@ -77,86 +37,119 @@ export class Thread {
   }
 
   show() {
-    this.list.replaceChildren(...this.#state.messages.map((message, n) => this.#card(message, n)));
+    const { conversation } = this.#state;
+    const path = conversation.path();
+    this.list.replaceChildren(...path.map(node => {
+      if (node.message.role !== "assistant") return el("li", {}, this.#card(node));
+      const turn = conversation.turn(node);
+      const cards = turn.map(({ message }) => this.#live(turn.length > 1 && message.title));
+      turn.forEach((each, n) => this.#fill(cards[n], each));
+      return this.#row(cards);
+    }));
   }
 
-  #title(role) {
-    return el("h3", {}, t(role));
+  // Cards for replies that are still to come: those of one turn stand side by side.
+  begin(titles) {
+    const cards = titles.map(title => this.#live(title));
+    this.list.append(this.#row(cards));
+    this.follow = true;
+    return cards;
   }
 
-  #card(message, n) {
-    if (message.role === "assistant") return this.#assistant(message, n);
-    const text = el("div", { class: "text" }, message.content);
-    const foot = el("div", { class: "foot buttons" }, this.#buttons(message, n, text));
-    return el("li", { class: `card ${message.role}` }, this.#title(message.role), text, foot);
+  #row(cards) {
+    return el("li", { class: cards.length > 1 ? "lanes" : "" }, cards.map(card => card.root));
   }
 
-  #buttons(message, n, text) {
-    const remove = () => {
-      this.#state.messages.splice(n, 1);
-      this.#actions.edited();
-    };
+  #title(role, title) {
+    return el("h3", {}, t(role), title && [" · ", title]);
+  }
+
+  #card(node) {
+    const { role, content } = node.message;
+    const text = el("div", { class: "text" }, content);
+    const foot = el("div", { class: "foot buttons" }, this.#buttons(node, text));
+    return el("div", { class: `card ${role}` }, this.#title(role), text, foot);
+  }
+
+  #buttons(node, text) {
+    const { message } = node;
     const edit = () => {
       const area = el("textarea", { value: message.content ?? "", rows: 4, "aria-label": t("edit") });
-      const save = () => {
-        message.content = area.value;
-        this.#actions.edited();
-      };
-      const cancel = el("button", { type: "button", onclick: () => this.#actions.edited() }, t("cancel"));
-      text.replaceChildren(area, el("button", { type: "button", class: "primary", onclick: save }, t("save")), " ", cancel);
+      const save = () => this.#actions.edit(node, area.value);
+      text.replaceChildren(area, button(t("save"), save, { class: "primary" }), " ", button(t("cancel"), () => this.#actions.edited()));
       area.focus();
     };
-    const retry = () => this.#actions.retry(n);
     return [
-      message.role === "assistant" && el("button", { type: "button", onclick: retry }, t("retry")),
-      text && el("button", { type: "button", onclick: edit }, t("edit")),
-      el("button", { type: "button", onclick: remove }, t("remove")),
+      message.role === "assistant" ? button(t("retry"), () => this.#actions.retry(node)) : button(t("edit"), edit),
+      button(t("remove"), () => this.#actions.remove(node)),
       message.content && copyButton(t("copy"), t("copied"), () => message.content),
+      this.#siblings(node),
     ];
   }
 
-  #assistant(message, n) {
-    const card = this.live();
-    card.reasoning.textContent = message.reasoning ?? "";
-    card.thinking.hidden = !message.reasoning;
-    drawMarkdown(card.text, message.content ?? "");
-    this.finish(card, message, n);
-    return card.root;
+  // Which of several branches this is, and the way to the others.
+  #siblings(node) {
+    const { conversation } = this.#state;
+    const { children } = node.parent;
+    if (children.length < 2) return null;
+    const turn = conversation.turn(node);
+    const chosen = children[node.parent.chosen] === node;
+    if (turn.length > 1 && !chosen) return button(t("continue"), () => this.#actions.choose(node));
+    const go = (step, label, text) => {
+      const next = conversation.beside(node, step);
+      return button(text, () => this.#actions.choose(next), { "aria-label": t(label), disabled: !next });
+    };
+    return el("span", { class: "branches", role: "group", "aria-label": t("branches") },
+      go(-1, "branch_before", "‹"), el("span", {}, `${children.indexOf(node) + 1} / ${children.length}`), go(1, "branch_after", "›"));
   }
 
-  // A card for a reply that is still to come.
-  live() {
+  #fill(card, node) {
+    card.reasoning.textContent = node.message.reasoning ?? "";
+    card.thinking.hidden = !node.message.reasoning;
+    drawMarkdown(card.text, node.message.content ?? "");
+    this.finish(card, node);
+  }
+
+  #live(title) {
     const reasoning = el("div", { class: "text reasoning" });
     const thinking = el("details", { hidden: true }, el("summary", {}, t("reasoning")), reasoning);
     const text = el("div", { class: "text markdown" });
     const calls = el("div", {});
     const foot = el("div", { class: "foot" });
-    const root = el("li", { class: "card assistant" }, this.#title("assistant"), thinking, text, calls, foot);
+    const root = el("div", { class: "card assistant" }, this.#title("assistant", title), thinking, text, calls, foot);
     const stream = new MarkdownStream(text, () => this.scroll());
     return { root, reasoning, thinking, text, calls, foot, stream };
   }
 
   // What a card has once the reply has ended.
-  finish(card, message, n) {
-    const last = n === this.#state.messages.length - 1;
-    const calls = (message.calls ?? []).map(call => this.#call(call, message, last));
+  finish(card, node) {
+    const { message } = node;
+    const open = node === this.#state.conversation.last();
+    const calls = (message.calls ?? []).map(call => this.#call(call, message, open));
     card.calls.replaceChildren(...calls);
-    if (calls.length && last) {
-      const send = el("button", { type: "button", class: "primary", onclick: () => this.#actions.results(message) }, t("send_results"));
-      card.calls.append(send);
-    }
+    if (calls.length && open) card.calls.append(this.#answers(message));
+    card.root.classList.toggle("chosen", this.#state.conversation.turn(node).length > 1 && node.parent.children[node.parent.chosen] === node);
     const checked = message.format === "text" || !message.format || !message.content ? null : verdict(message.content, message.schema);
     card.foot.replaceChildren(...[
-      checked, message.logprobs?.length && logprobTable(message.logprobs),
+      checked, message.logprobs?.length && probabilities(message.logprobs),
       message.stats && el("p", { class: "stats" }, el("code", {}, message.finish ?? t("cut")), " ", statistics(message.stats, message.contextLength)),
-      el("div", { class: "buttons" }, this.#buttons(message, n, null).filter(Boolean)),
+      el("div", { class: "buttons" }, this.#buttons(node, null)),
     ].filter(Boolean));
+  }
+
+  #answers(message) {
+    const problem = el("p", { class: "bad", role: "status" });
+    const run = async () => (problem.textContent = await this.#actions.answer(message));
+    return el("div", {}, problem, el("div", { class: "buttons" },
+      this.#state.form.script.trim() && button(t("run_script"), run),
+      button(t("send_results"), () => this.#actions.results(message), { class: "primary" })));
   }
 
   #call(call, message, open) {
     const schema = message.toolSchemas?.[call.name];
     const area = el("textarea", { rows: 2, value: call.result ?? "", class: "mono", oninput: event => (call.result = event.target.value) });
     area.id = `result-${call.id}`;
+    call.show = () => (area.value = call.result);
     return el("section", { class: "call", "aria-label": `${t("call")} ${call.name}` },
       el("h4", {}, `${t("call")} `, el("code", {}, call.name)),
       el("pre", { tabIndex: 0, "aria-label": t("arguments") }, el("code", {}, pretty(call.arguments))),

@@ -1,5 +1,5 @@
 // The wire view: the request as it was sent, each event with the time of its arrival, the headers, and the same as code.
-import { copyButton, el, tabList } from "./dom.js";
+import { copyButton, el, saveFile, tabList } from "./dom.js";
 import { asCurl, asNode, asPython } from "./request.js";
 import { number, t } from "./strings.js";
 
@@ -7,15 +7,11 @@ const SHOWN = 200; // rows of events
 const EVERY_MS = 300;
 const LANGUAGES = { curl: asCurl, Python: asPython, Node: asNode };
 
-export function saveFile(name, text) {
-  const url = URL.createObjectURL(new Blob([text], { type: "text/plain;charset=utf-8" }));
-  el("a", { href: url, download: name }).click();
-  setTimeout(() => URL.revokeObjectURL(url), 1000);
-}
-
 export class Wire {
   #state;
   #panel = el("div", { role: "tabpanel", id: "wire-panel", tabIndex: 0 });
+  #choice = el("div", {});
+  #offered = null;
   #shown = 0;
 
   constructor(state) {
@@ -23,13 +19,29 @@ export class Wire {
   }
 
   build() {
+    this.#offered = null;
     const tabs = ["request", "events", "headers", "code"].map(name => [name, t(name), "wire-panel"]);
     const list = tabList(t("wire"), tabs, this.#state.tab, name => {
       this.#state.tab = name;
       this.#panel.setAttribute("aria-labelledby", `tab-${name}`);
       this.show();
     });
-    return el("div", {}, list, this.#panel);
+    return el("div", {}, this.#choice, list, this.#panel);
+  }
+
+  // Which of the requests of a turn is shown.
+  #choose() {
+    const { exchanges, exchange } = this.#state;
+    if (exchanges === this.#offered) return;
+    this.#offered = exchanges;
+    if (exchanges.length < 2) return this.#choice.replaceChildren();
+    const select = el("select", { id: "exchange", onchange: () => (this.#state.exchange = select.selectedIndex, this.show()) },
+      exchanges.map(({ title }, n) => el("option", { selected: n === exchange }, title)));
+    return this.#choice.replaceChildren(el("div", { class: "field" }, el("label", { htmlFor: "exchange" }, t("request")), select));
+  }
+
+  #exchange() {
+    return this.#state.exchanges[this.#state.exchange];
   }
 
   // During a stream the list of events is drawn now and then only.
@@ -39,6 +51,7 @@ export class Wire {
 
   show() {
     this.#shown = performance.now();
+    this.#choose();
     this.#panel.replaceChildren(...this[this.#state.tab]().flat());
   }
 
@@ -47,7 +60,7 @@ export class Wire {
   }
 
   #body() {
-    return this.#state.exchange?.request ?? this.#state.preview();
+    return this.#exchange()?.request ?? this.#state.preview();
   }
 
   request() {
@@ -55,7 +68,7 @@ export class Wire {
   }
 
   events() {
-    const events = this.#state.exchange?.events ?? [];
+    const events = this.#exchange()?.events ?? [];
     if (!events.length) return [el("p", {}, t("nothing_yet"))];
     const last = events.slice(-SHOWN);
     const all = () => saveFile("events.txt", events.map(([at, data]) => `${at.toFixed(1)} ms\t${data}\n`).join(""));
@@ -68,7 +81,7 @@ export class Wire {
   }
 
   headers() {
-    const exchange = this.#state.exchange;
+    const exchange = this.#exchange();
     if (!exchange?.status) return [el("p", {}, t("nothing_yet"))];
     return [
       el("p", { class: "mono" }, `HTTP ${exchange.status} · ${number(exchange.headMs, 1)} ms`),
