@@ -10,6 +10,7 @@ from msgspec import Struct
 from tests import openapi_examples as examples
 from tests.openapi_fields import PARAMETERS
 
+from tessera.access.tiers import Tier
 from tessera.core.record import RequestStep
 from tessera.core.usage import GroupBy
 from tessera.operator import forms
@@ -41,6 +42,15 @@ ALWAYS = (400, 401, 503)
 OF_BODIES = (408, 413, 415)
 
 
+_OF_PAGES: Json = {
+    "X-Total-Count": {
+        "description": "How many rows there are in all pages.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+    "Link": {"description": "The address of the next page, if there is one.", "schema": {"type": "string"}},
+}
+
+
 @dataclass(frozen=True)
 class Operation:
     """`answer` is the name of a schema, in brackets if it is a list of them."""
@@ -55,12 +65,21 @@ class Operation:
     query: type[Struct] | None = None
     status: int = 200
     refusals: tuple[int, ...] = ()
+    files: tuple[str, ...] = ()
+    """Media types that the answer may have besides JSON."""
 
     def shown(self) -> Json:
         """As OpenAPI has it."""
         refusals = sorted({*ALWAYS, *self.refusals, *(OF_BODIES if self.form else ())})
         content = {"schema": _reference(self.answer), "example": EXAMPLES.get(self.id, EXAMPLES[self.answer])}
-        answer = {"description": self.summary, "content": {"application/json": content}}
+        files = {
+            media: {"schema": {"type": "string"}, "example": examples.FILES[media]} for media in self.files
+        }
+        answer: Json = {
+            "description": self.summary,
+            "content": {"application/json": content, **files},
+            **({"headers": _OF_PAGES} if self.query and issubclass(self.query, forms.ListQuery) else {}),
+        }
         found: Json = {
             "tags": [self.tag],
             "operationId": self.id,
@@ -96,13 +115,23 @@ EXAMPLES: Mapping[str, object] = {
     "OperatorUsageReport": examples.REPORT,
     "[Change]": [examples.CHANGE],
     "[Budget]": [examples.BUDGET],
+    "[Tier]": [examples.TIER],
     "RunningRequests": examples.REQUESTS,
     "RunningTasks": examples.TASKS,
 }
 """By the name of the answer or, if one has another, by the id of the operation."""
 
 OPERATIONS = (
-    Operation(_ACCOUNTS, "get", _A, "listAccounts", "List all accounts, by name.", "[Account]"),
+    Operation("/admin/tiers", "get", _A, "listTiers", "List the tiers.", "[Tier]"),
+    Operation(
+        _ACCOUNTS,
+        "get",
+        _A,
+        "listAccounts",
+        "List all accounts or a page of them, by name unless the query says otherwise.",
+        "[Account]",
+        query=forms.ListQuery,
+    ),
     Operation(
         _ACCOUNTS,
         "post",
@@ -189,6 +218,7 @@ OPERATIONS = (
         "OperatorUsageReport",
         query=forms.UsageQuery,
         refusals=(404,),
+        files=("text/csv", "application/vnd.apache.parquet"),
     ),
     Operation(
         "/admin/audit",
@@ -242,7 +272,7 @@ def admin_paths() -> Json:
 def admin_schemas() -> Json:
     """The schemas that these paths name, without descriptions of their fields."""
     kinds = [each.form[0] for each in OPERATIONS if each.form]
-    _, made = msgspec.json.schema_components([*kinds, Account], ref_template=PLACE + "{name}")
+    _, made = msgspec.json.schema_components([*kinds, Account, Tier], ref_template=PLACE + "{name}")
     text, number = {"type": "string"}, {"type": "number"}
     count = {"type": "integer", "minimum": 0}
     perhaps_number = {"type": ["number", "null"]}

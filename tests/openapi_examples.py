@@ -76,6 +76,17 @@ ACCOUNT: Json = {
     "disabled_s": None,
     "limits": {"total_tokens_per_month": 5000000},
 }
+TIER: Json = {
+    "name": "pro",
+    "sustained_rpm": 200,
+    "burst_rpm": 400,
+    "context_tokens": 32768,
+    "thinking_tokens_per_day": 1000000,
+    "concurrency": 16,
+    "priority": 2,
+    "budgets": [],
+    "default_output_tokens": None,
+}
 KEY: Json = {
     "id": "key_0123456789abcdef0123",
     "account": "acme",
@@ -95,6 +106,11 @@ KEY: Json = {
 }
 NEW_KEY: Json = {"secret": "sk-tessera-0123456789abcdefghijklmnopqrstuvwxyz", **KEY}
 REPORT: Json = {"rows": [{"account": "acme", **_COUNTS}], "totals": _COUNTS}
+FILES = {
+    "text/csv": "account,requests,failed,prompt_tokens,cached_tokens,completion_tokens,reasoning_tokens\n"
+    "acme,2,0,30,16,12,0\n",
+    "application/vnd.apache.parquet": "PAR1",
+}
 CHANGE: Json = {
     "id": 1,
     "at_s": 1767225600.0,
