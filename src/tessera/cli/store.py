@@ -64,6 +64,7 @@ def rotate_pepper(settings: Settings, lost: bool, as_json: bool) -> None:
     with changing(settings) as changes:
         n_revoked = rotate(settings, changes, lost=lost)
         row = {"pepper": peppers.current_id(changes), "keys_to_move": peppers.keys_of_former(changes)}
+    name_store(settings)
     show({**row, "keys_revoked": n_revoked}, as_json)
 
 

@@ -32,12 +32,17 @@ COMMANDS = (
     Command("accounts set-tier acme pro", writes=True),
     Command("accounts disable acme", writes=True),
     Command("accounts enable acme", writes=True),
+    Command("accounts set-limits acme concurrency=3", writes=True),
+    Command("accounts budgets", writes=False),
+    Command("accounts delete other --usage keep", writes=True),
     Command("keys create acme --name dev", writes=True),
     Command("keys list", writes=False),
     Command("keys show {key}", writes=False),
     Command("keys update {key} --name ci", writes=True),
     Command("keys revoke {key}", writes=True),
     Command("store upgrade", writes=True),
+    Command("store backup {copy}", writes=False),
+    Command("store rotate-pepper", writes=True),
     Command("store downgrade base", writes=True),
     Command("store check", writes=False),
     Command("usage", writes=False),
@@ -103,7 +108,7 @@ def test_every_command_that_writes_says_to_which_store(run: Run, tmp_path: Path)
     key = json.loads(run("keys", "create", "acme", "--name", "k", "--json").stdout)["id"]
     # What removes the tables comes last.
     for command in sorted(COMMANDS, key=lambda each: each.words.startswith("store downgrade")):
-        ran = run(*command.words.format(key=key).split())
+        ran = run(*command.words.format(key=key, copy=tmp_path / "copy.db").split())
         assert ran.returncode == 0, (command, ran.stderr)
         said = f"Store: sqlite:///{tmp_path / 'configured.db'}" in ran.stderr
         assert said == command.writes, command
