@@ -27,6 +27,8 @@ WORDS = {word: id for id, word in enumerate(QWEN_WORDS.tokens)}
 CLOSE, END = WORDS["</think>"], QWEN_WORDS.end
 A = WORDS["a"]
 PROMPT = Prompt(tuple(range(100, 150)))
+LOADS_S = 900.0
+"""As long as the engine's process may take to be ready again."""
 ROUNDS = [pytest.param(2, id="smoke"), pytest.param(10, id="full", marks=pytest.mark.full)]
 
 
@@ -192,7 +194,7 @@ async def test_the_death_of_the_engine_core_under_load_is_survived(
             os.kill(core, signal.SIGKILL)
             for outcome in await asyncio.gather(*running, return_exceptions=True):
                 assert isinstance(outcome, list | EngineUnavailable)
-            await until(lambda: engine.unready() is None and engine.process.pid is not None)
+            await until(lambda: engine.unready() is None and engine.process.pid is not None, LOADS_S)
             assert len(tokens(await reply(engine, PROMPT, Sampling(5, seed=1)))) == 5
             assert not runs(core)
     finally:
@@ -215,7 +217,7 @@ async def test_no_process_is_left_if_the_engines_own_is_killed(vllm_qwen_start: 
 
 
 async def test_an_engine_core_that_stops_is_replaced(vllm_qwen_start: Start) -> None:
-    engine = private(changed(vllm_qwen_start, stall_s=5.0))
+    engine = private(changed(vllm_qwen_start, stall_s=20.0))
     await engine.start()
     try:
         stopped = engine.generate(PROMPT, Sampling(2000, seed=1))

@@ -94,6 +94,11 @@ async def kill(child: Process) -> int:
     return code
 
 
+def end_family() -> None:
+    """In a child: ends it and the processes that it has started."""
+    os.killpg(os.getpid(), signal.SIGKILL)
+
+
 def ending(code: int) -> str:
     """How a child ended, as the end of a sentence."""
     return f"ended with exit code {code}" if code >= 0 else f"was ended: {signal.strsignal(-code)}"

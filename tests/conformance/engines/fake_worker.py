@@ -5,6 +5,7 @@ Some prompts misbehave on purpose; see the constants.
 
 import hashlib
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -39,12 +40,16 @@ class Running:
 
 
 class FakeCore:
-    """Its options: `loads_s`, how long that takes, and `missing`, a file that is not there."""
+    """Its options: `loads_s`, how long that takes, `missing`, a file that is not there, and `helped`, which
+    starts a process of its own.
+    """
 
     def __init__(self, served: EngineInfo, options: Mapping[str, Any]) -> None:
         if "missing" in options:
             raise FileNotFoundError(options["missing"])
         time.sleep(options.get("loads_s", 0))
+        if "helped" in options:
+            self._helper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
         self.info: EngineInfo = replace(served, context_tokens=served.context_tokens // 2)
         self._n_tokens = served.vocabulary_size * 4 // 5
         self._running: dict[int, Running] = {}

@@ -191,7 +191,8 @@ async def test_the_worker_has_a_session_of_its_own(engine: PrivateEngine) -> Non
     assert os.getsid(engine.process.pid) == engine.process.pid
 
 
-async def test_the_worker_ends_with_its_parent(tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [{}, {"helped": True}], ids=["alone", "with a process of its own"])
+async def test_the_worker_ends_with_its_parent(tmp_path: Path, options: dict[str, bool]) -> None:
     parent = tmp_path / "parent.py"
     parent.write_text(f"""
 import asyncio, os, signal
@@ -202,7 +203,7 @@ from tessera.engine.host.private import PrivateEngine
 from tessera.engine.host.process import EngineProcess
 
 async def main():
-    start = msgspec.msgpack.decode({msgspec.msgpack.encode(START)!r}, type=Start)
+    start = msgspec.msgpack.decode({msgspec.msgpack.encode(changed(START, **options))!r}, type=Start)
     engine = PrivateEngine(EngineProcess(start, command={COMMAND!r}))
     await engine.start()
     await anext(engine.generate(Prompt((1,)), Sampling(100_000)))
@@ -217,7 +218,7 @@ asyncio.run(main())
         env={**os.environ, "TMPDIR": str(tmp_path)},
     )
     assert running.stderr
-    # The worker holds the same standard error: it is at its end only when both are gone.
+    # The worker and its processes hold the same standard error: it is at its end only when all are gone.
     async with asyncio.timeout(60):
         assert await running.stderr.read() == b""
         assert await running.wait() == -signal.SIGKILL

@@ -27,6 +27,7 @@ from tessera.engine.host.frames import START, Abort, Failed, Gauges, Hello, Ping
 from tessera.engine.host.journal import GenerationRecord, Journal
 from tessera.errors import GenerationFailed, TesseraError
 from tessera.observe.logs import configure
+from tessera.processes import children
 from tessera.processes.frames import read_frame
 
 _logger = logging.getLogger(__name__)
@@ -213,6 +214,8 @@ def main() -> None:
         except Exception:
             _logger.exception("the engine's process ends")
             sys.exit(1)
+    # Nobody is left who would end the processes that the core has started.
+    children.end_family()
 
 
 if __name__ == "__main__":

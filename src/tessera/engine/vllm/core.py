@@ -2,6 +2,7 @@
 chunks.
 """
 
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -64,7 +65,7 @@ class VllmCore:
         self._cores = cores
         self._n_blocks = n_blocks
         self._drafts = drafts
-        self._stall_s = stall_s
+        self.stall_s = stall_s
         self._running: dict[str, _VllmSequence] = {}
         self._requests: dict[int, set[str]] = {}
         self._n_waiting = 0
@@ -79,7 +80,7 @@ class VllmCore:
 
     @property
     def _is_stalled(self) -> bool:
-        return bool(self._running) and self._cores.silent_s > self._stall_s
+        return bool(self._running) and self._cores.silent_s > self.stall_s
 
     def submit(self, request: int, prompt: Prompt, sampling: Sampling) -> None:
         if len(prompt.token_ids) >= self.info.context_tokens:
@@ -110,7 +111,7 @@ class VllmCore:
     def step(self) -> list[tuple[int, TokenChunk | TesseraError]]:
         news: list[tuple[int, TokenChunk | TesseraError]] = []
         if self._is_stalled and not self._cores.has_news:
-            raise RuntimeError(f"vLLM has made no step for {self._stall_s:g} s")
+            raise RuntimeError(f"vLLM has made no step for {self.stall_s:g} s")
         for outputs in self._cores.take():
             if outputs.scheduler_stats is not None:
                 self._n_waiting = int(outputs.scheduler_stats.num_waiting_reqs)
@@ -196,9 +197,10 @@ def open_core(served: EngineInfo, options: Mapping[str, object]) -> VllmCore:
         cores,
         n_blocks=int(configuration.cache_config.num_gpu_blocks or 1),
         drafts=config.speculative != "none",
-        stall_s=config.stall_s,
+        stall_s=math.inf,  # what is compiled at its first use may take longer than any later step
     )
     _warm(core)
+    core.stall_s = config.stall_s
     return core
 
 

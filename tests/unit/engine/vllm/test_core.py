@@ -10,6 +10,7 @@ import pytest
 
 from tessera.core.generation import EngineInfo, Grammar, Prompt, Sampling, ThinkingBudget, TokenChunk
 from tessera.engine.host.core import SteppedElsewhere
+from tessera.engine.vllm import api
 from tessera.engine.vllm.core import VllmCore
 from tessera.engine.vllm.cores import EngineCores
 from tessera.errors import (
@@ -246,6 +247,13 @@ def test_a_thinking_budget_is_part_of_the_grammar(core: VllmCore, client: FakeCl
     core.submit(1, PROMPT, Sampling(max_tokens=3, thinking_budget=budget))
     [asked] = sent(client)
     assert "[max_tokens=9]" in asked["lark"]
+
+
+def test_a_grammar_is_read_before_vllm_gets_it() -> None:
+    api.check_grammar('start: "a" <[2]>\n')
+    with pytest.raises(GrammarFailed) as failed:
+        api.check_grammar("start: privateword\n")
+    assert "privateword" not in str(failed.value)
 
 
 def test_the_death_of_the_engine_core_ends_the_core(core: VllmCore, client: FakeClient) -> None:
