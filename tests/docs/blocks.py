@@ -14,6 +14,7 @@ PAGES = [
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 NOT_RUN: Mapping[str, str] = {
+    ".venv/bin/pip": "installs from an index",
     ".venv/bin/tessera": "needs models that are not here; tests/conformance/cli runs these commands",
     "/opt/tessera/bin/pip": "installs Tessera for the whole machine",
     "aider": "belongs to tests/clients",
@@ -25,6 +26,7 @@ NOT_RUN: Mapping[str, str] = {
     "docker": "needs an image",
     "engine/bin/pip": "installs from an index",
     "export OPENAI_": "belongs to tests/clients",
+    "install -m 0644 deploy/": "writes into the system's folders",
     "journalctl": "needs systemd",
     "kill": "would reach every server of this machine",
     "make": "serves or tests everything; test_readme serves",
@@ -35,7 +37,11 @@ NOT_RUN: Mapping[str, str] = {
     "qwen": "belongs to tests/clients",
     "sed": "writes into the system's folders",
     "systemctl": "needs systemd",
+    "tessera accounts delete": "other blocks need the account; test_operators_day deletes one",
+    "tessera audit --account acc_": "needs the id of an account that was deleted",
     "tessera bench": "measures for minutes; test_bench runs it",
+    "tessera requests": "needs a request in flight; test_requests runs these commands",
+    "tessera store backup": "the folder has a copy for other blocks; test_operators_day makes one",
     "tessera store downgrade": "needs the revision of another version",
     "tessera serve": "starts another server; the test's own answers",
 }

@@ -122,7 +122,7 @@ def test_a_key_may_be_for_some_of_the_models(
         ('[models.one]\naliases = ["two"]\n[models.two]\n', "Two models have the name two"),
         (
             '[models.one]\nengine = "none"\n',
-            "engine is 'none': one of auto, openvino, llamacpp, scripted, tiny is needed",
+            "engine is 'none': one of auto, openvino, llamacpp, vllm, scripted, tiny is needed",
         ),
     ],
 )
