@@ -114,4 +114,4 @@ def test_two_servers_on_one_store_are_as_one(start: Start, shared: dict[str, str
     for server in servers:
         code, log = server.stop()
         assert code == 0
-    assert {json.loads(line)["event"] for line in log.splitlines()} <= {"key refused"}
+        assert {json.loads(line)["event"] for line in log.splitlines()} <= {"key refused"}
