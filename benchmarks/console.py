@@ -194,7 +194,7 @@ def measure(path: Path, rounds: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.console", description=__doc__)
     parser.add_argument("--keys", type=int, default=100_000)
     parser.add_argument("--accounts", type=int, default=1_000)
     parser.add_argument("--rows", type=int, default=5_000_000)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.browser.conftest import Open, Page, Scripted
 from tests.browser.hostile import HOSTILE
+from tests.waiting import wait_for
 
 CALL = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "León"}}\n</tool_call>'
 ORDER = '{"customer": "Ana", "items": [{"product": "lamp", "quantity": 2}], "urgent": true}'
@@ -210,9 +211,9 @@ def test_a_retry_keeps_the_reply_that_was_there(open_page: Open, scripted: Scrip
     scripted.engine.reason = "engine_died"
     button(page, "Try again").click()
     page.get_by_role("alert").filter(has_text="The model cannot answer now").wait_for()
-    assert page.locator(".markdown").all_inner_texts() == ["Three."]
+    wait_for(lambda: page.locator(".markdown").all_inner_texts() == ["Three."])
     button(page, "Previous branch").click()
-    assert page.locator(".markdown").all_inner_texts() == ["Two."]
+    wait_for(lambda: page.locator(".markdown").all_inner_texts() == ["Two."])
     button(page, "Remove").nth(1).click()
     assert page.get_by_role("group", name="Branches").inner_text().split()[1:4] == ["2", "/", "2"]
 
@@ -225,7 +226,7 @@ def test_several_replies_stand_side_by_side_and_one_is_gone_on_with(
     page.get_by_label("Replies (n)").fill("3")
     send(page, "Hi")
     is_done(page)
-    assert page.locator(".lanes .markdown").all_inner_texts() == ["Hello."] * 3
+    wait_for(lambda: page.locator(".lanes .markdown").all_inner_texts() == ["Hello."] * 3)
     assert sent(page)["n"] == 3
     assert "all replies" in page.locator(".stats").first.inner_text()
     button(page, "Continue with this one").nth(1).click()
@@ -288,8 +289,7 @@ def test_a_script_gives_the_results(open_page: Open, scripted: Scripted, script:
     button(page, "Send").click()
     is_done(page)
     button(page, "Run the script").click()
-    page.wait_for_function("document.querySelector('.call textarea').value !== ''")
-    assert page.get_by_label("Result of the call").input_value() == SCRIPTS[script]
+    wait_for(lambda: page.get_by_label("Result of the call").input_value() == SCRIPTS[script])
 
 
 LEAVING = (
@@ -367,7 +367,7 @@ def test_the_language_changes_without_losing_anything(open_page: Open, scripted:
     assert page.locator("html").get_attribute("lang") == "en"
     assert page.locator(".card").count() == 2
     assert button(page, "Send").count() == 1
-    assert page.locator(".top nav a").all_inner_texts() == ["Playground", "Documentation", "Usage"]
+    wait_for(lambda: page.locator(".top nav a").all_inner_texts() == ["Playground", "Documentation", "Usage"])
 
 
 def test_everything_can_be_done_by_keyboard(open_page: Open, scripted: Scripted) -> None:
