@@ -1,13 +1,12 @@
 """Gets a library of llama.cpp into a folder of its own, where the engine finds it.
 
-    <data directory>/engines/llamacpp/   a package, or a link to a library of the operator's
+The engine's folder has a package, or a link to a library of the operator's.
 
 Where there is a compiler, llama-cpp-python is built, since a library that is built where it runs uses all
 that the processor can do; elsewhere, the wheel of xllamacpp is taken. Of a package only the library is used.
 It replaces an earlier one after its layout has been checked.
 """
 
-import os
 import shutil
 import signal
 from collections.abc import Mapping
@@ -16,10 +15,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-import msgspec
-import platformdirs
-
 from tessera.engine.llamacpp.library import Library, library_in, locate
+from tessera.engine.packages import (
+    engine_folder,
+    pip_install,
+    put_in_place,
+    read_description,
+    work_folder,
+)
 from tessera.errors import CommandError, StartupError
 from tessera.models.progress import Progress, watching
 from tessera.processes import children
@@ -38,11 +41,12 @@ _SWITCHES: Mapping[Backend | None, str] = {
     "vulkan": "-DGGML_NATIVE=on -DGGML_VULKAN=on",
 }
 _LINK = "library"
+_NAME = "llamacpp"
 
 
 def install_folder() -> Path:
     """Where the library is installed: in the user's data directory."""
-    return platformdirs.user_data_path("tessera", appauthor=False) / "engines" / "llamacpp"
+    return engine_folder(_NAME)
 
 
 def installed_library() -> Path | None:
@@ -80,7 +84,7 @@ def install(backend: Backend | None, progress: Progress) -> Library:
     if path is None:
         raise CommandError(f"{BUILT if compiles else PREBUILT} came without a library of llama.cpp.")
     library = describe_library(path)
-    _replace(work)
+    put_in_place(_NAME)
     return replace(library, path=install_folder() / path.relative_to(work))
 
 
@@ -89,7 +93,7 @@ def install_link(path: Path) -> Library:
     library = describe_library(path.resolve())
     work = _work_folder()
     (work / _LINK).symlink_to(path.resolve())
-    _replace(work)
+    put_in_place(_NAME)
     return library
 
 
@@ -104,19 +108,11 @@ def describe_library(path: Path | None) -> Library:
     )
     if done.returncode < 0:
         raise StartupError(f"{path} ended with {signal.Signals(-done.returncode).name} when it was loaded.")
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
-    if done.returncode:
-        raise StartupError(lines[-1] if lines else f"{path} could not be loaded.")
-    return msgspec.json.decode(done.stdout.splitlines()[-1], type=Library, dec_hook=_decode)
-
-
-def _decode(kind: type[Path], text: str) -> Path:
-    return kind(text)
+    return read_description(done, Library, f"{path} could not be loaded.")
 
 
 def _work_folder() -> Path:
-    work = install_folder().with_name(".llamacpp.new")
-    shutil.rmtree(work, ignore_errors=True)
+    work = work_folder(_NAME)
     work.mkdir(parents=True)
     return work
 
@@ -124,14 +120,12 @@ def _work_folder() -> Path:
 def _pip(target: Path, requirement: str, *flags: str, **variables: str) -> None:
     scratch = target / ".scratch"
     scratch.mkdir()
-    quietly = ["--no-deps", "--no-input", "--disable-pip-version-check", "--progress-bar=off", "--no-compile"]
-    command = children.command("pip", "install", *quietly, "--target", str(target), *flags, requirement)
-    done = children.run(command, {"TMPDIR": str(scratch), "PIP_NO_CACHE_DIR": "1", **variables})
-    shutil.rmtree(scratch, ignore_errors=True)
-    if done.returncode:
-        said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        errors = [line for line in said if "rror" in line] or said
-        raise CommandError(f"pip could not install {requirement}:\n" + "\n".join(errors[-8:]))
+    arguments = ("--no-deps", "--target", str(target), *flags, requirement)
+    kept = {"TMPDIR": str(scratch), "PIP_NO_CACHE_DIR": "1", **variables}
+    try:
+        pip_install(requirement, arguments, variables=kept)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _size(folder: Path) -> int:
@@ -140,13 +134,3 @@ def _size(folder: Path) -> int:
         with suppress(FileNotFoundError):
             total += path.stat().st_size if path.is_file() else 0
     return total
-
-
-def _replace(work: Path) -> None:
-    folder = install_folder()
-    old = folder.with_name(".llamacpp.old")
-    shutil.rmtree(old, ignore_errors=True)
-    with suppress(FileNotFoundError):
-        os.rename(folder, old)
-    os.rename(work, folder)
-    shutil.rmtree(old, ignore_errors=True)

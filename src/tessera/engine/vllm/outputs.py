@@ -1,9 +1,9 @@
 """What is read of vLLM's outputs: one `EngineCoreOutput` for each sequence that a step has advanced."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from tessera.core.generation import EngineFinish, TokenLogprob
+from tessera.engine.vllm.api import Foreign
 from tessera.errors import GenerationFailed, GrammarFailed
 
 # What a grammar forbids has a log-probability of minus infinity, which JSON cannot hold.
@@ -12,7 +12,7 @@ _LEAST_LOGPROB = -9999.0
 _FINISHES: Mapping[str, EngineFinish] = {"stop": "stop", "length": "length"}
 
 
-def finish_of(output: Any, *, constrained: bool) -> EngineFinish | None:  # noqa: ANN401
+def finish_of(output: Foreign, *, constrained: bool) -> EngineFinish | None:
     """How the sequence ended; None while it goes on.
 
     Raises `GenerationFailed` if vLLM gave it up, without vLLM's reason, which may quote the grammar.
@@ -27,13 +27,13 @@ def finish_of(output: Any, *, constrained: bool) -> EngineFinish | None:  # noqa
     raise GenerationFailed("The engine ended this generation.")
 
 
-def cached_tokens(output: Any) -> int:  # noqa: ANN401
+def cached_tokens(output: Foreign) -> int:
     """How many tokens of the prompt were cached; only the first output of a sequence says it."""
     stats = getattr(output, "prefill_stats", None)
     return int(getattr(output if stats is None else stats, "num_cached_tokens", 0) or 0)
 
 
-def logprobs_of(output: Any, n_best: int) -> tuple[TokenLogprob, ...]:  # noqa: ANN401
+def logprobs_of(output: Foreign, n_best: int) -> tuple[TokenLogprob, ...]:
     """An entry for each new token: the first column of its row is itself, the others are the best ones."""
     found, token_ids = output.new_logprobs, output.new_token_ids
     if found is None or not token_ids:

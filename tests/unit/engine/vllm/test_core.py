@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.waiting import wait_for
 
 from tessera.core.generation import EngineInfo, Grammar, Prompt, Sampling, ThinkingBudget, TokenChunk
 from tessera.engine.host.core import SteppedElsewhere
@@ -264,6 +265,19 @@ def test_the_death_of_the_engine_core_ends_the_core(core: VllmCore, client: Fake
     assert step(core) == [(1, TokenChunk(0, (4,)))]
     wait(core)
     assert core.busy
+    with pytest.raises(RuntimeError, match="EngineCore has died"):
+        core.step()
+
+
+def test_a_death_is_seen_after_outputs_that_came_with_it(
+    core: VllmCore, cores: EngineCores, client: FakeClient
+) -> None:
+    core.submit(1, PROMPT, Sampling(max_tokens=9))
+    client.make(Output("1.0", [4]))
+    client.tell(RuntimeError("died"))
+    wait_for(lambda: cores.is_dead)
+    assert step(core) == [(1, TokenChunk(0, (4,)))]
+    wait(core)
     with pytest.raises(RuntimeError, match="EngineCore has died"):
         core.step()
 
