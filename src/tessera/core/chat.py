@@ -67,6 +67,11 @@ class ToolMessage:
 Message: TypeAlias = SystemMessage | UserMessage | AssistantMessage | ToolMessage
 
 
+def last_user_turn(messages: Sequence[Message]) -> int:
+    """The index of the user's last message; -1 if there is none."""
+    return max((i for i, each in enumerate(messages) if isinstance(each, UserMessage)), default=-1)
+
+
 @dataclass(frozen=True, slots=True)
 class Tool:
     """A function the model may call. `definition` is the tool object exactly as it was sent: templates print

@@ -13,7 +13,15 @@ from typing import NamedTuple
 
 import msgspec
 
-from tessera.core.chat import AssistantMessage, ChatRequest, Json, Mode, SystemMessage, UserMessage
+from tessera.core.chat import (
+    AssistantMessage,
+    ChatRequest,
+    Json,
+    Mode,
+    SystemMessage,
+    UserMessage,
+    last_user_turn,
+)
 from tessera.core.generation import SamplingDefaults
 from tessera.formats.arguments import as_mapping, respelled
 from tessera.formats.base import ChatFormat, Control, Plain, Segment
@@ -113,7 +121,7 @@ class TemplateSource:
         dialect, family, mask = self.dialect, self.family, placeholders.mask
         arguments = partial(self._arguments, placeholders=placeholders)
         messages = [*family.rearranged(request.messages)]
-        last_user = max((i for i, each in enumerate(messages) if isinstance(each, UserMessage)), default=-1)
+        last_user = last_user_turn(messages)
         objects: list[MessageObject] = []
         for i, message in enumerate(messages):
             written = as_object(message, mask, arguments, dialect.empty_text)

@@ -24,6 +24,7 @@ from tessera.core.chat import (
     ToolCall,
     ToolMessage,
     UserMessage,
+    last_user_turn,
 )
 from tessera.core.generation import SamplingDefaults
 from tessera.formats.arguments import as_text, members
@@ -91,7 +92,7 @@ class _Version:
 
     def _turns(self, request: ChatRequest) -> Iterator[Segment]:
         messages = request.messages
-        last_user = max((i for i, m in enumerate(messages) if isinstance(m, UserMessage)), default=-1)
+        last_user = last_user_turn(messages)
         suffix = "" if request.mode is Mode.THINKING else self.direct_suffix
         for i, message in enumerate(messages):
             match message:

@@ -20,6 +20,7 @@ from tessera.core.chat import (
     ToolCall,
     ToolMessage,
     UserMessage,
+    last_user_turn,
 )
 from tessera.core.generation import SamplingDefaults
 from tessera.formats.arguments import respelled
@@ -80,13 +81,13 @@ def _system(request: ChatRequest, default: str | None) -> Iterator[Segment]:
 
 
 def tool_section(tools: Iterable[Tool]) -> Iterator[Segment]:
-    """What the model is told of its tools."""
+    """The part of the prompt that lists the tools and the form of a call."""
     return tool_list(_TOOLS_BEGIN, tools, _TOOLS_END)
 
 
 def _turns(request: ChatRequest) -> Iterator[Segment]:
     messages = request.messages
-    last_user = max((i for i, m in enumerate(messages) if isinstance(m, UserMessage)), default=-1)
+    last_user = last_user_turn(messages)
     for i, message in enumerate(messages):
         match message:
             case SystemMessage():
