@@ -112,6 +112,10 @@ class KeyHasher:
         """32 bytes that tell secrets apart and say nothing of them: the store keeps them."""
         return hmac.digest(self._pepper, b"check value", hashlib.sha256)
 
+    @property
+    def former_check_value(self) -> bytes | None:
+        return self.former and self.former.check_value
+
     def salt(self, account: str) -> bytes:
         """32 bytes, the same for all keys of an account."""
         return hmac.digest(self._salt_secret, account.encode(), hashlib.sha256)

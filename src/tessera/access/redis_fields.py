@@ -1,4 +1,4 @@
-"""What `redis_scripts` is told of budgets: fields of a hash for each account, and JSON that names them.
+"""Budgets as `redis_scripts` reads them: fields of a hash for each account, and JSON that names them.
 
 The fields are `<key id>:<period>:<counted>`; those without a key id are of the whole account.
 """
@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 
 from tessera.access.spending import FRESH_S
-from tessera.core.budgets import PERIODS, Counted, Spent, TokenBudget, all_spent
+from tessera.core.budgets import PERIODS, Counted, Spent, TokenBudget
 from tessera.core.usage import Usage
 
 _KEPT: tuple[Counted, ...] = ("prompt", "completion", "reasoning")
@@ -33,14 +33,11 @@ def usage_spent(key_id: str, day: str, used: Usage) -> str:
 
 def fields_read(by_key: Mapping[str, Spent]) -> Iterator[str | int]:
     """Fields and numbers in turns, of what the ledger says that the keys of an account have spent."""
-    whole = all_spent(by_key, _WHOLE)
+    whole = sum(by_key.values(), Spent())
     for holder, spent in (("", whole), *by_key.items()):
         for period, used in (("day", spent.day), ("month", spent.month)):
             for part in _KEPT:
                 yield from (f"{holder}:{period}:{part}", _count(used, part))
-
-
-_WHOLE = TokenBudget("total_tokens_per_day", 0)
 
 
 def _fields_of(budget: TokenBudget) -> list[str]:

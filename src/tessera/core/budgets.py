@@ -4,7 +4,7 @@ A budget is checked when a request begins, and the request's tokens count when i
 which it began. A budget of reasoning refuses only requests that think.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
@@ -70,7 +70,7 @@ def all_spent(by_key: Mapping[str, Spent], budget: TokenBudget) -> Spent:
     """What the key of the budget, or all keys together, have spent."""
     if budget.key_id is not None:
         return by_key.get(budget.key_id, Spent())
-    return _total(by_key.values())
+    return sum(by_key.values(), Spent())
 
 
 def resets_s(period: Period, now_s: float) -> float:
@@ -84,10 +84,3 @@ def resets_s(period: Period, now_s: float) -> float:
 def period_of(period: Period, day: str) -> str:
     """The name of the period that contains a day: the ISO date itself, or its year and month."""
     return day if period == "day" else day[:7]
-
-
-def _total(spent: Iterable[Spent]) -> Spent:
-    total = Spent()
-    for each in spent:
-        total += each
-    return total

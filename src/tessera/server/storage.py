@@ -113,8 +113,7 @@ def adopt_pepper(settings: Settings, store: Database) -> None:
     """
     hasher = KeyHasher(pepper(settings), former_pepper(settings))
     with transaction(store) as connection:
-        former = hasher.former and hasher.former.check_value
-        peppers.adopt(connection, hasher.check_value, former, by="serve")
+        peppers.adopt(connection, hasher.check_value, hasher.former_check_value, by="serve")
 
 
 def _check_values(*secrets: bytes | None) -> list[bytes]:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from datetime import date, timedelta
 
 from tessera.core.budgets import Spent
-from tessera.core.usage import Usage, day_of
+from tessera.core.usage import NOTHING_USED, Usage, day_of
 from tessera.store import usage
 from tessera.store.database import Transaction
 
@@ -36,14 +36,14 @@ class SpentReader:
         earlier = self._read_earlier(connection, accounts, first, yesterday)
         lately = _sums(connection, accounts, yesterday, today)
         now = _sums(connection, accounts, today, _LAST_DAY)
+        parts = (earlier, lately, now)
+
+        def spent(account: str, key: str) -> Spent:
+            used = [each.get(account, {}).get(key, NOTHING_USED) for each in parts]
+            return Spent(used[-1], sum(used, NOTHING_USED))
+
         return {
-            account: {
-                key: Spent(
-                    now.get(account, {}).get(key, Usage()),
-                    _add(key, earlier.get(account), lately.get(account), now.get(account)),
-                )
-                for key in {*earlier.get(account, ()), *lately.get(account, ()), *now.get(account, ())}
-            }
+            account: {key: spent(account, key) for each in parts for key in each.get(account, ())}
             for account in accounts
         }
 
@@ -67,11 +67,3 @@ def _sums(connection: Transaction, accounts: Collection[str], since: str, until:
     for account, key, used in usage.spent(connection, accounts, since, until):
         sums.setdefault(account, {})[key] = used
     return sums
-
-
-def _add(key: str, *sums: Mapping[str, Usage] | None) -> Usage:
-    total = Usage()
-    for each in sums:
-        if each and key in each:
-            total += each[key]
-    return total
