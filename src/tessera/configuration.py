@@ -18,8 +18,8 @@ from tessera.settings import MODEL_SETTINGS, ROWS, Settings
 OTHER_VARIABLES = ("TESSERA_CONFIG", "TESSERA_URL")
 
 MACHINE_CONFIG = Path("/etc/tessera/tessera.toml")
-"""The file of the machine's service. It comes before that of the user, who may be another one than the
-service's: whoever runs a command then means the service's store.
+"""The file of the machine's service. It comes before the file of the user who runs a command: on a machine
+with a service, a command is meant for the store of the service.
 """
 
 _BY_NAME: Mapping[str, Row] = {row.name: row for row in ROWS}

@@ -192,7 +192,7 @@ class RedisLimiter:
                 await self._calls.ask(self._settle, account_id, 0, self._lease_us, "", *leases)
 
     def _now_s(self) -> float:
-        """Unix time, by which days are told apart."""
+        """The Unix time, which decides the day and the month of a request."""
         now_us = self._clock()
         return now_us / 1e6 if isinstance(now_us, int) else time.time()
 

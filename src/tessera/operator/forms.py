@@ -27,7 +27,7 @@ Q = TypeVar("Q", bound="Query")
 V = TypeVar("V")
 
 MAX_ROWS = 1000
-"""Rows of a page."""
+"""In a page, or in a report with `top`."""
 
 Format: TypeAlias = Literal["json", "csv", "parquet"]
 """What a report can be written as."""

@@ -61,7 +61,7 @@ def bare_literal(turn: Turn) -> str:
 
 
 def bare_head(turn: Turn) -> FramedHead:
-    """What follows this character."""
+    """What follows the character of `bare_literal`."""
     form = _form(turn)
     return FramedHead(_named(turn, [first[1:] for first in (form.first, *form.other_first)]))
 

@@ -96,7 +96,7 @@ class BudgetWatch:
             await asyncio.sleep(EVERY_S)
 
     def end(self) -> None:
-        """Sends no more messages."""
+        """No further message is sent, even if more are due: a cancellation does not reach the thread."""
         self._is_ending = True
 
     def check(self) -> None:

@@ -152,7 +152,7 @@ def key_of(row: RowMapping) -> Key:
 
 
 def _state(now_s: float) -> ColumnElement[str]:
-    """As `Key.state`."""
+    """The expression of `Key.state` in SQL."""
     is_over = KEYS.c.expires_s <= now_s
     return case((KEYS.c.revoked_s.is_not(None), "revoked"), (is_over, "expired"), else_="active")
 

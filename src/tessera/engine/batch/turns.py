@@ -24,8 +24,8 @@ class PromptTurns:
         """The accounts that have prompts now, in the order in which they are served."""
         present = dict.fromkeys(accounts)
         least = min((self._served[each] for each in present if each in self._waiting), default=0.0)
-        # Counted from the least, so that the numbers stay small. Whoever is absent and has had no more than
-        # that is forgotten; so are all when nobody waits.
+        # Counted from the least, so that the numbers stay small. Absent accounts that have had no more than
+        # the least are forgotten; without prompts, all are.
         ahead = {each: served - least for each, served in self._served.items() if served > least}
         self._served = dict.fromkeys(present, 0.0) | ahead if present else {}
         order = sorted(present, key=lambda each: (self._served[each], each in self._waiting))

@@ -25,7 +25,7 @@ class RequestsInFlight(Protocol):
     """The requests of all API processes, without any content."""
 
     async def show(self) -> list[Shown]:
-        """All of them."""
+        """A row for each, in no particular order."""
         ...
 
     async def cancel(self, id: str) -> list[Shown]:
@@ -34,7 +34,7 @@ class RequestsInFlight(Protocol):
 
 
 class OwnRequests:
-    """`RequestsInFlight` of this process."""
+    """Those of this process alone, for a server that has no other."""
 
     def __init__(self, in_flight: InFlight) -> None:
         self._in_flight = in_flight
