@@ -100,6 +100,19 @@ LEON_CALL = ("get_weather", '{"city": "León"}')
 LEON_JSON = '{"name": "get_weather", "arguments": {"city": "León"}}'
 
 
+@dataclass(frozen=True)
+class Output:
+    """What a model has written, and the choice that it must become."""
+
+    id: str
+    written: str
+    text: str | None
+    calls: tuple[tuple[str, str], ...] = ()
+    reasoning: str | None = None
+    request: ChatRequest = ASKED
+    finish: EngineFinish = "stop"
+
+
 def recut(pieces: Sequence[Piece], longest: int) -> list[Piece]:
     """The same text in pieces of at most `longest` characters, whatever the pieces were."""
     again: list[Piece] = []

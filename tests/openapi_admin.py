@@ -7,15 +7,22 @@ from typing import Any, get_args
 
 import msgspec
 from msgspec import Struct
+from starlette.routing import Route
 from tests import openapi_examples as examples
 from tests.openapi_fields import PARAMETERS
 
-from tessera.access.tiers import Tier
+from tessera.access.keys import KeyHasher
+from tessera.access.tiers import Tier, Tiers
 from tessera.core.record import RequestStep
 from tessera.core.usage import GroupBy
+from tessera.http.admin.debug import debug_routes
+from tessera.http.admin.requests import OwnRequests, request_routes
+from tessera.http.admin.routes import admin_routes
+from tessera.http.inflight import InFlight
 from tessera.operator import forms
 from tessera.operator.rows import COUNTED
 from tessera.store.accounts import Account
+from tessera.store.database import Database
 
 Json = dict[str, Any]
 PLACE = "#/components/schemas/"
@@ -259,6 +266,15 @@ OPERATIONS = (
         "/admin/debug/tasks", "get", _DEBUG, "getRunningTasks", "List the asyncio tasks.", "RunningTasks"
     ),
 )
+
+
+def operator_routes(store: Database) -> list[Route]:
+    """All routes of the admin API, of a server of one process."""
+    return [
+        *admin_routes(store, Tiers(), KeyHasher(b"s" * 32)),
+        *request_routes(OwnRequests(InFlight())),
+        *debug_routes(answers_requests=True),
+    ]
 
 
 def admin_paths() -> Json:

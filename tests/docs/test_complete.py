@@ -7,9 +7,8 @@ from typing import get_args
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.error_codes import error_codes
+from tests.openapi_admin import operator_routes
 
-from tessera.access.keys import KeyHasher
-from tessera.access.tiers import Tiers
 from tessera.catalog import Model
 from tessera.cli.main import COMMANDS
 from tessera.configuration import OTHER_VARIABLES
@@ -19,10 +18,6 @@ from tessera.formats.hermes import HERMES
 from tessera.formats.registry import FORMATS
 from tessera.formats.template_families import TEMPLATE_FAMILIES
 from tessera.grammars.turn import MAX_TOOLS_BYTES
-from tessera.http.admin.debug import debug_routes
-from tessera.http.admin.requests import OwnRequests, request_routes
-from tessera.http.admin.routes import admin_routes
-from tessera.http.inflight import InFlight
 from tessera.observe import exposition, metrics
 from tessera.prompt.support import features
 from tessera.schemas import bounds, patterns, string_formats
@@ -56,11 +51,7 @@ def test_every_error_is_in_the_api_pages(language: str) -> None:
 def test_every_admin_route_is_in_the_admin_page(language: str, tmp_path: Path) -> None:
     store = open_database(f"sqlite:///{tmp_path / 'tessera.db'}")
     try:
-        routes = [
-            *admin_routes(store, Tiers(), KeyHasher(b"s" * 32)),
-            *request_routes(OwnRequests(InFlight())),
-            *debug_routes(answers_requests=True),
-        ]
+        routes = operator_routes(store)
     finally:
         store.dispose()
     paths: list[str] = re.findall(r"`[A-Z]+ (/admin/[^`]+)`", page(language, "api/admin.md"))

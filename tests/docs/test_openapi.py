@@ -12,15 +12,10 @@ import pytest
 from starlette.routing import Route
 from tests import openapi
 from tests.conftest import Served
+from tests.openapi_admin import operator_routes
 from tests.openapi_examples import CHUNKS
 from tests.openapi_fields import FIELDS as FIELD_DESCRIPTIONS
 
-from tessera.access.keys import KeyHasher
-from tessera.access.tiers import Tiers
-from tessera.http.admin.debug import debug_routes
-from tessera.http.admin.requests import OwnRequests, request_routes
-from tessera.http.admin.routes import admin_routes
-from tessera.http.inflight import InFlight
 from tessera.store.database import open_database
 from tessera.wire.decode import REFUSED, WITHOUT_EFFECT
 from tessera.wire.request import Request
@@ -49,11 +44,7 @@ def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
 def test_every_route_is_in_it_and_no_other(served: Served, tmp_path: Path) -> None:
     store = open_database(f"sqlite:///{tmp_path / 'tessera.db'}")
     try:
-        of_operators = [
-            *admin_routes(store, Tiers(), KeyHasher(b"s" * 32)),
-            *request_routes(OwnRequests(InFlight())),
-            *debug_routes(answers_requests=True),
-        ]
+        of_operators = operator_routes(store)
     finally:
         store.dispose()
     routes = {

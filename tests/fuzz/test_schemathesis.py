@@ -11,18 +11,14 @@ from pathlib import Path
 import pytest
 from starlette.types import ASGIApp
 from tests.limits import LIMITS
+from tests.openapi_admin import operator_routes
 
-from tessera.access.keys import KeyHasher, Keys
-from tessera.access.tiers import Tiers
+from tessera.access.keys import Keys
 from tessera.catalog import Catalog, Model
 from tessera.engine.scripted.engine import ScriptedEngine, ScriptedTokenizer, saying
 from tessera.formats.hermes import HERMES
 from tessera.http.admin.app import admin_app
-from tessera.http.admin.debug import debug_routes
-from tessera.http.admin.requests import OwnRequests, request_routes
-from tessera.http.admin.routes import admin_routes
 from tessera.http.app import build_app
-from tessera.http.inflight import InFlight
 from tessera.http.service import Service
 from tessera.store.database import open_database
 from tessera.store.migration import upgrade
@@ -62,11 +58,7 @@ def public(run_app: Callable[[ASGIApp], AbstractContextManager[int]]) -> Iterato
 def admin(run_app: Callable[[ASGIApp], AbstractContextManager[int]], tmp_path: Path) -> Iterator[Target]:
     store = open_database(f"sqlite:///{tmp_path / 'tessera.db'}")
     upgrade(store)
-    routes = [
-        *admin_routes(store, Tiers(), KeyHasher(b"s" * 32)),
-        *request_routes(OwnRequests(InFlight())),
-        *debug_routes(answers_requests=True),
-    ]
+    routes = operator_routes(store)
     try:
         with run_app(admin_app(lambda: b"", KEY, routes)) as port:
             yield Target("^/admin", port, KEY)

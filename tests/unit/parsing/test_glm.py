@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -16,6 +16,7 @@ from tests.families import (
     GLM_TOKENS,
     THINKING,
     Family,
+    Output,
     recut,
 )
 from tests.strategies import MARKUP, calls, plain_texts
@@ -39,17 +40,6 @@ CITY = "<tool_call>get_weather\n<arg_key>city</arg_key>\n<arg_value>"
 CALL = f"{CITY}León</arg_value>\n</tool_call>"
 FLAT = CALL.replace("\n", "")
 _TAG = re.compile("(" + "|".join(map(re.escape, [*GLM_TAGS, "<|user|>", "<|observation|>"])) + ")")
-
-
-@dataclass(frozen=True)
-class Output:
-    id: str
-    written: str
-    text: str | None
-    calls: tuple[tuple[str, str], ...] = ()
-    reasoning: str | None = None
-    request: ChatRequest = ASKED
-    finish: EngineFinish = "stop"
 
 
 OUTPUTS = (

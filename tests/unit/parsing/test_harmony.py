@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from tests.families import (
     HARMONY_TEXT,
     THINKING,
     Family,
+    Output,
     recut,
 )
 from tests.strategies import MARKUP, plain_texts
@@ -39,17 +40,6 @@ CALL = f'{HEAD}{{"city": "León"}}'
 LEON = ("get_weather", '{"city": "León"}')
 TIME = ("get_time", '{"tz": "UTC"}')
 _TAG = re.compile(r"(<\|\w+\|>)")
-
-
-@dataclass(frozen=True)
-class Output:
-    id: str
-    written: str
-    text: str | None
-    calls: tuple[tuple[str, str], ...] = ()
-    reasoning: str | None = None
-    request: ChatRequest = ASKED
-    finish: EngineFinish = "stop"
 
 
 OUTPUTS = (
@@ -132,7 +122,7 @@ OUTPUTS = (
 )
 
 
-def parts(family: Family, written: str) -> list[str]:
+def parts(written: str) -> list[str]:
     """Control tokens are parts of their own."""
     return [part for part in _TAG.split(written) if part]
 
@@ -141,7 +131,7 @@ def parts(family: Family, written: str) -> list[str]:
 @every_family
 def test_output_becomes(family: Family, output: Output) -> None:
     for longest in (1, 3, 10**6):
-        pieces = recut(family.pieces(parts(family, output.written)), longest)
+        pieces = recut(family.pieces(parts(output.written)), longest)
         choice = family.read_pieces([[piece] for piece in pieces], output.request, output.finish)
         assert choice.text == output.text
         assert choice.reasoning == output.reasoning
@@ -149,15 +139,15 @@ def test_output_becomes(family: Family, output: Output) -> None:
 
 
 def test_a_call_that_is_the_end_finishes_with_tool_calls() -> None:
-    assert HARMONY.read(parts(HARMONY, f"{CALL}<|call|>")).finish_reason is FinishReason.TOOL_CALLS
-    assert HARMONY.read(parts(HARMONY, f"{FINAL}a<|return|>")).finish_reason is FinishReason.STOP
-    assert HARMONY.read(parts(HARMONY, CALL), finish="length").finish_reason is FinishReason.LENGTH
+    assert HARMONY.read(parts(f"{CALL}<|call|>")).finish_reason is FinishReason.TOOL_CALLS
+    assert HARMONY.read(parts(f"{FINAL}a<|return|>")).finish_reason is FinishReason.STOP
+    assert HARMONY.read(parts(CALL), finish="length").finish_reason is FinishReason.LENGTH
 
 
 @every_family
 def test_tags_in_a_json_answer_stay_text_where_they_are_text(family: Family) -> None:
     answer = '{"a": "<|end|><|start|>assistant<|channel|>final<|message|>"}'
-    written = [FINAL, answer] if family is HARMONY_TEXT else [*parts(family, FINAL), answer]
+    written = [FINAL, answer] if family is HARMONY_TEXT else [*parts(FINAL), answer]
     assert family.read(written, JSON).text == answer
 
 
@@ -184,7 +174,7 @@ requests = st.builds(
 def test_cuts_change_nothing(
     family: Family, written: list[str], request: ChatRequest, finish: EngineFinish, longest: int
 ) -> None:
-    pieces = family.pieces(parts(family, "".join(written)))
+    pieces = family.pieces(parts("".join(written)))
     whole = family.read_pieces([pieces], request, finish)
     assert family.read_pieces([[piece] for piece in recut(pieces, longest)], request, finish) == whole
 
@@ -201,7 +191,7 @@ def test_nothing_but_headers_and_ends_is_lost(
     """What is neither shown nor an argument is a header, or a tag that ends a message."""
     request = replace(request, stop=())
     text = "".join(written)
-    choice = family.read(parts(family, text), request)
+    choice = family.read(parts(text), request)
     seen = min((text.index(end) for end in HARMONY_ENDS if end in text), default=len(text))
     left = words(text[:seen])
     shown = {
@@ -258,7 +248,7 @@ def test_no_part_of_a_header_is_shown_where_the_length_cuts(family: Family, mode
     written = f"{COMMENTARY}Voy.{NEXT}{CALL}"
     if mode is Mode.THINKING:
         written = f"Hm.{NEXT}{written}"
-    items = [item for part in parts(family, written) for item in ([part] if part in family.control else part)]
+    items = [item for part in parts(written) for item in ([part] if part in family.control else part)]
     for n in range(len(items) + 1):
         choice = family.read(items[:n], replace(ASKED, mode=mode), "length")
         halves = ["<|end|>"[:k] for k in range(7)] if family is HARMONY_TEXT else [""]
@@ -271,7 +261,7 @@ def test_no_part_of_a_header_is_shown_where_the_length_cuts(family: Family, mode
 def test_a_header_is_read_in_a_state_of_its_own() -> None:
     parser = HARMONY.parser(THINKING)
     states: list[State] = []
-    for part in parts(HARMONY, f"a{NEXT}{COMMENTARY}b{NEXT}{CALL}<|end|>"):
+    for part in parts(f"a{NEXT}{COMMENTARY}b{NEXT}{CALL}<|end|>"):
         states.append(parser.state)
         parser.feed(HARMONY.pieces([part]))
     reasoning, header, answer, call = State.REASONING, State.HEADER, State.ANSWER, State.CALL
@@ -286,6 +276,6 @@ def test_a_header_is_read_in_a_state_of_its_own() -> None:
 
 def test_text_is_shown_as_it_comes() -> None:
     parser = HARMONY.parser(ASKED)
-    parser.feed(HARMONY.pieces(parts(HARMONY, FINAL)))
+    parser.feed(HARMONY.pieces(parts(FINAL)))
     assert parser.feed(HARMONY.pieces(["Hola"]))
     assert parser.passes(", tú")
