@@ -299,6 +299,11 @@ def test_the_tiers_are_shown(console: Page) -> None:
     console.get_by_role("tab", name="Tiers").click()
     console.locator("td", has_text="enterprise").wait_for()
     assert console.locator("tbody tr").count() == len(Tiers().names())
+    assert not [head for head in console.locator("th").all_inner_texts() if "_" in head]
+    assert console.locator("tbody tr", has_text="enterprise").locator("td").all_inner_texts()[-2:] == [
+        "unlimited",
+        "set by the model",
+    ]
 
 
 def test_hostile_names_run_nothing_in_the_console(open_console: OpenConsole) -> None:

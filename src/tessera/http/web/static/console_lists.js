@@ -57,10 +57,16 @@ export async function keys(panel) {
   await list.load();
 }
 
+const SHOWN = {
+  budgets: value => value.map(each => `${each.name}: ${number(each.limit_tokens)}`).join(", ") || t("unlimited"),
+  default_output_tokens: value => (value === null ? t("of_model") : number(value)),
+};
+const limit = value => (value === null ? t("unlimited") : number(value));
+
 export async function tiers(panel) {
   const rows = await read("/admin/tiers");
   const names = Object.keys(rows[0] ?? {}).filter(name => name !== "name");
   panel.replaceChildren(
-    table(t("tiers"), [t("tier"), ...names.map(name => t(name))], rows.map(row => [row.name, ...names.map(name => (row[name] === null ? t("unlimited") : number(row[name])))])),
+    table(t("tiers"), [t("tier"), ...names.map(name => t(name))], rows.map(row => [row.name, ...names.map(name => (SHOWN[name] ?? limit)(row[name]))])),
     el("p", {}, t("tiers_set")));
 }
