@@ -51,7 +51,8 @@ async def run(
         async for chunk in chunks:
             recorder.feed(chunk)
             if events := reader.feed(chunk):
-                await check.feed(events)
+                if check.is_needed:
+                    await check.feed(events)
                 yield events
             if reader.done:
                 break

@@ -25,6 +25,11 @@ class ReplyCheck:
         self._texts: dict[int, list[str]] = defaultdict(list)
         self._calls: dict[int, list[tuple[str, list[str]]]] = defaultdict(list)
 
+    @property
+    def is_needed(self) -> bool:
+        """Whether the request has a schema, of its tools or its answer."""
+        return self._grammars is not None
+
     async def feed(self, events: Iterable[ChatEvent]) -> None:
         """Raises what `Grammars.validate` raises, if a choice has finished and is not valid."""
         if self._grammars is None:

@@ -79,7 +79,8 @@ class ReplyReader:
         if chunk.cached_tokens:
             self._tally.cached_tokens = chunk.cached_tokens
         choice = self._choices[chunk.sequence]
-        chunk = _ended_in_loop(choice, chunk)
+        if choice.loops is not None:
+            chunk = _ended_in_loop(choice, choice.loops, chunk)
         if not (chunk.logprobs or chunk.finish or choice.finished):
             # The common case: text that can be shown as it is.
             text = choice.detokenizer.plain(chunk.token_ids)
@@ -121,9 +122,9 @@ class ReplyReader:
         return events
 
 
-def _ended_in_loop(choice: _ChoiceReader, chunk: TokenChunk) -> TokenChunk:
+def _ended_in_loop(choice: _ChoiceReader, loops: LoopDetector, chunk: TokenChunk) -> TokenChunk:
     """The chunk, or the beginning of it that ends the choice because it was found to repeat itself."""
-    if choice.loops is None or choice.finished or (end := choice.loops.feed(chunk.token_ids)) is None:
+    if choice.finished or (end := loops.feed(chunk.token_ids)) is None:
         return chunk
     if end == len(chunk.token_ids) and chunk.finish:
         return chunk

@@ -2,12 +2,21 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
+from typing import Any
 
 from tessera.catalog import Model
-from tessera.core.chat import AssistantMessage, Caller, ChatRequest, FreeText, Message, Mode
-from tessera.core.generation import Prompt, Sampling, ThinkingBudget
+from tessera.core.chat import (
+    AssistantMessage,
+    Caller,
+    ChatRequest,
+    FreeText,
+    Message,
+    Mode,
+    SamplingOptions,
+)
+from tessera.core.generation import Prompt, Sampling, SamplingDefaults, ThinkingBudget
 from tessera.errors import ContextLengthExceeded
 from tessera.formats.base import Control, Plain, Segment, Tag
 from tessera.prompt.encode import TooManyTokens, encode
@@ -125,17 +134,22 @@ def _sampling(request: ChatRequest, model: Model, caller: Caller, room: int) -> 
     ends = {control[token] for token in model.format.syntax.ends if token in control}
     limits = (request.max_output_tokens, caller.default_output_tokens, model.default_output_tokens)
     limit = next((each for each in limits if each is not None), room)
-    sent = {name: value for name, value in asdict(request.sampling).items() if value is not None}
+    sent = {name: value for name, value in _fields(request.sampling).items() if value is not None}
     sampling = Sampling(
         max_tokens=min(limit, room),
         stop_token_ids=model.engine.info.eos_token_ids | ends,
         n=request.n,
         top_logprobs=request.top_logprobs,
         thinking_budget=_thinking_budget(request, model),
-        **{**asdict(model.sampling[request.mode]), **sent},
+        **_fields(model.sampling[request.mode]) | sent,
     )
     # Top-p keeps the fewest tokens that reach it. Zero is reached by the likeliest one alone.
     return sampling if sampling.top_p else replace(sampling, top_p=1.0, top_k=1)
+
+
+def _fields(options: SamplingOptions | SamplingDefaults) -> dict[str, Any]:
+    """The fields by name. `dataclasses.asdict` would copy their values, which takes longer than all else."""
+    return {field.name: getattr(options, field.name) for field in fields(options)}
 
 
 def _thinking_budget(request: ChatRequest, model: Model) -> ThinkingBudget | None:
