@@ -28,27 +28,26 @@ HEADERS = [
 
 
 async def while_present(receive: Receive, work: Coroutine[Any, Any, T], beat: Beat | None = None) -> T:
-    """The result of `work`, which is cancelled when the client disconnects: a task beside it watches for
-    that.
+    """The result of `work`, which is cancelled when the client disconnects.
 
-    Returns or raises only after the work has ended. Raises `ClientGone`, and what `work` or `beat` raise.
+    Returns or raises only after the work has ended. Raises `ClientGone`, and what `work` or `beat` raise. The
+    work has a task of its own, so that a token does not resume the coroutines of all middleware.
     """
-    task = asyncio.current_task()
-    assert task is not None
-    watching = asyncio.create_task(_departure(receive, beat))
-    is_working = True
-    watching.add_done_callback(lambda _: is_working and task.cancel())
+    working, watching = asyncio.create_task(work), asyncio.create_task(_departure(receive, beat))
     try:
-        return await work
-    except asyncio.CancelledError:
-        if not watching.done() or task.uncancel():
-            raise  # cancelled by somebody else, or by somebody else too
-        watching.result()
-        raise ClientGone from None
+        await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        working.cancel()
+        await asyncio.wait((working,))
     finally:
-        is_working = False
+        working.cancel()
         watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
+        await asyncio.gather(working, watching, return_exceptions=True)
+    if not working.cancelled():
+        return working.result()
+    watching.result()
+    raise ClientGone
 
 
 async def send_within(deadline_s: float, sending: Awaitable[None], abort: Abort | None) -> None:
