@@ -44,9 +44,7 @@ EVENTS_OF_SHORT = 2
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """Of requests: whether the reply is a stream, whether it is recorded, when its first token comes, when it
-    ends.
-    """
+    """A kind of request: whether it is streamed and recorded, and when its reply begins and ends."""
 
     name: str
     streamed: bool = True
@@ -55,17 +53,17 @@ class Kind:
     whole_s: float = 0.0
 
     async def begin(self) -> None:
-        """What the engine does to the first token, as far as it wakes this process."""
+        """Waits for the first token, as an engine would make this process wait."""
         if self.first_token_s:
             await asyncio.sleep(self.first_token_s)
 
     async def go_on(self) -> None:
-        """The same for the rest of the reply."""
+        """Waits for the rest of the reply."""
         if self.whole_s:
             await asyncio.sleep(self.whole_s - self.first_token_s)
 
     async def last(self, number: int) -> None:
-        """A request that is neither admitted nor recorded."""
+        """Does all of this for a request that is neither admitted nor recorded."""
         await self.begin()
         await self.go_on()
 
@@ -78,7 +76,7 @@ ADMITTED = Kind("stream, no time, no ledger", recorded=False)
 
 @dataclass
 class _Books:
-    """What requests meet on their way, but for the engine. `settled_s` is how long each end took to be on
+    """All parts that a request passes, except the engine. `settled_s` has the seconds until each end was on
     record.
     """
 
@@ -90,7 +88,7 @@ class _Books:
     settled_s: list[float] = field(default_factory=list[float])
 
     async def keep(self, number: int) -> None:
-        """One request: its key, its limits, the headers that tell of them, its entry."""
+        """Handles one request: its key, its limits and their headers, its ledger entry."""
         permit = Permit(self.limiter, self.metrics, await self.keys.identify(f"Bearer {KEY}"))
         await permit.admit(_NAMES, Mode.DIRECT)
         who = permit.identity
@@ -114,7 +112,7 @@ class _Books:
 
 
 async def _cpu_s(rate: float, n: int, work: Callable[[int], Awaitable[None]]) -> float:
-    """Processor time of `n` requests that come at an even rate, all threads together."""
+    """The processor time in which all threads together answer `n` requests that arrive at an even rate."""
     running: list[asyncio.Future[None]] = []
     cpu_s, begun_s = time.process_time(), time.perf_counter()
     for number in range(n):
@@ -125,7 +123,7 @@ async def _cpu_s(rate: float, n: int, work: Callable[[int], Awaitable[None]]) ->
 
 
 async def _in_turn(n: int, at_once: int, work: Callable[[int], Awaitable[None]]) -> float:
-    """Processor time of `n` requests, of which `at_once` are always there."""
+    """The processor time of `n` requests, of which `at_once` run at any moment."""
     numbers = iter(range(n))
 
     async def ask() -> None:
@@ -138,8 +136,8 @@ async def _in_turn(n: int, at_once: int, work: Callable[[int], Awaitable[None]])
 
 
 async def _requests(kind: Kind, rate: float | None, at_once: int, for_s: float) -> Figures:
-    """`rate` requests each second, less what the same pace without any work costs; without a rate,
-    `at_once` without pause.
+    """`rate` requests a second, less what the same pace costs without any work. Without a rate: `at_once`
+    requests, without pauses.
     """
     with TemporaryDirectory() as folder:
         store = open_database(f"sqlite:///{folder}/tessera.db", survives_power_cut=False)
@@ -167,7 +165,7 @@ async def _requests(kind: Kind, rate: float | None, at_once: int, for_s: float) 
 
 
 def requests(for_s: float) -> dict[str, Figures]:
-    """A round of requests that are admitted and recorded, and not answered."""
+    """Measures requests that are admitted and recorded, but not answered."""
     measured: dict[str, Figures] = {}
     for kind in (STREAM, PIECE, SUDDEN_STREAM, SUDDEN_PIECE, ADMITTED):
         for rate in (20, 200, 1000):
@@ -218,7 +216,6 @@ def _latency(core: int, n_events: int, chosen: argparse.Namespace) -> list[dict[
 
 
 def main() -> None:
-    """Measure, print the tables, write the JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accounts", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, choices=range(1, 21), metavar="N")
     parser.add_argument("--streams", type=int, default=8, choices=range(1, 257), metavar="N")

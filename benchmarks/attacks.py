@@ -31,8 +31,6 @@ _PLACES = 56
 
 
 class Account:
-    """Sends requests with one key."""
-
     def __init__(self, port: int, key: str, on_begun: Callable[[int], None] = lambda _: None) -> None:
         self.port, self._key = port, key
         self._n_begun = 0
@@ -40,7 +38,7 @@ class Account:
 
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[Connection]:
-        """A reader and a writer, closed in any case."""
+        """A connection that is closed in any case."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=2**16)
         try:
             yield reader, writer
@@ -48,14 +46,14 @@ class Account:
             writer.transport.abort()
 
     def head(self, n_bytes: int) -> bytes:
-        """The head of a request with a body of that length."""
+        """The head of a request whose body has that length."""
         return (
             f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {self._key}\r\n"
             f"Content-Type: application/json\r\nConnection: close\r\nContent-Length: {n_bytes}\r\n\r\n"
         ).encode()
 
     async def post(self, body: bytes, *, n_read: int = -1) -> None:
-        """Send a body and read the answer, or its first bytes. After a refusal there is a short pause."""
+        """Sends a body and reads the answer, or its first bytes. Pauses briefly after a refusal."""
         async with self.connection() as (reader, writer):
             writer.write(self.head(len(body)) + body)
             answer = await reader.read(min(n_read, 2**16)) if n_read > 0 else await reader.read(2**16)
@@ -71,7 +69,7 @@ class Account:
 
 
 def chat(body: Json, n_words: int = 5) -> bytes:
-    """A request whose prompt no other request shares, not even in part: its first word is new."""
+    """A request whose prompt shares no prefix with any other: its first word is new."""
     words = f"{next(_NUMBERS) * 7919 % 100_003} {_words(n_words - 1)}"
     asked = {"messages": [{"role": "user", "content": f"{words} Go on."}], "stream": True, **body}
     return json.dumps(asked).encode()
@@ -79,12 +77,12 @@ def chat(body: Json, n_words: int = 5) -> bytes:
 
 @cache
 def _words(n: int) -> str:
-    """Made once: 400,000 words take the processor time that the server is to be measured with."""
+    """A long text. It is made once, since 400,000 words take processor time away from the server."""
     return " ".join(str(number * 7919 % 100_003) for number in range(n))
 
 
 def answers(schema: Json) -> Json:
-    """What asks for a reply of that schema."""
+    """A request for a reply that follows the schema."""
     return {"response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": schema}}}
 
 
@@ -93,7 +91,7 @@ _COUNTED = answers({"type": "string", "pattern": "a.{20}b", "maxLength": 2000})
 
 
 def _dear() -> Iterator[Json]:
-    """Schemas with dear masks: counted patterns, wide enums, deep recursion."""
+    """Schemas whose masks take long to compute: counted patterns, wide enums, deep recursion."""
     tree = {"properties": {"v": {"enum": ["x", "y"]}, "c": {"items": {"$ref": "#"}}}, "required": ["c"]}
     enum = [f"{i * 7919 % 10_007} choice {i}" for i in range(5_000)]
     words = {"type": "string", "pattern": "^(a|b|c).{30}(d|e).{30}(f|g)$"}
@@ -107,7 +105,7 @@ def _dear() -> Iterator[Json]:
 
 
 def _slow_schema() -> Json:
-    """Distinct at every call; it fans out through references, and is dear to analyse."""
+    """A schema that takes long to analyse, because its references fan out. Each call returns another one."""
     number = next(_NUMBERS)
     named: Json = {f"d{number}x{i}": {"oneOf": _two(f"d{number}x{i + 1}", i)} for i in range(12)}
     named[f"d{number}x12"] = {"type": "object", "properties": {f"p{number}": {"type": "string"}}}
@@ -133,7 +131,7 @@ def _tools() -> Json:
 
 
 async def _slow_body(account: Account) -> None:
-    """8 MiB, but for a byte, in pieces; and the last byte with all the others."""
+    """Sends 8 MiB without the last byte, in pieces, and then the last byte together with all others."""
     body = json.dumps({"messages": [{"role": "user", "content": "x " * (4 * _MIB - 100)}]}).encode()
     async with account.connection() as (reader, writer):
         writer.write(account.head(len(body)))
@@ -160,7 +158,7 @@ async def _refused(account: Account) -> None:
 
 
 async def _churn(account: Account) -> None:
-    """Connections that come and go, some in the middle of a head, some kept half open."""
+    """Opens and closes connections. Some are closed in the middle of a head, some stay half open."""
     async with account.connection() as (_, writer):
         kind = next(_NUMBERS) % 3
         if kind:
@@ -202,9 +200,11 @@ def _asks(body: Json, n_words: int = 5) -> Callable[[Account], Awaitable[None]]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Attack:
-    """`attack`, in `n_at_once` endless loops. An honest account of the same volume has `volume` streams at
-    once, of `n_tokens` each: for attacks that generate, as many as they have choices, of the same length.
-    With `generates`, it is measured once its replies have begun.
+    """`attack` runs in `n_at_once` endless loops.
+
+    An honest account of the same volume has `volume` streams at once, of `n_tokens` each: for attacks that
+    generate, as many streams as they have choices, of the same length. With `generates`, the attack is
+    measured once its replies have begun.
     """
 
     name: str
@@ -216,17 +216,17 @@ class Attack:
 
     @property
     def n_running(self) -> int:
-        """How many of its replies run at once: its requests, as far as the server has places for them."""
+        """How many of its replies run at once, as far as the server has places for them."""
         return min(self.n_at_once, _PLACES * self.n_at_once // max(self.volume, self.n_at_once))
 
     @property
     def honest(self) -> "Attack":
-        """The honest neighbour that this attack is compared with."""
+        """The honest neighbour with which this attack is compared."""
         return honest(self.volume, self.n_tokens)
 
 
 def honest(volume: int, n_tokens: int = 200) -> Attack:
-    """Chats, so many at once."""
+    """Keeps so many chats running."""
     name = f"honest {volume} {n_tokens}"
     return Attack(name, volume, volume, _asks({"max_tokens": n_tokens}), n_tokens, generates=True)
 
@@ -264,7 +264,7 @@ async def _run(attack: Attack, account: Account) -> None:
 
 
 def main() -> None:
-    """Attack until ended."""
+    """Attacks until the process is ended."""
     port, key, name = sys.argv[1:]
     kinds = {each.name: each for each in ATTACKS}
     attack = kinds[name] if name in kinds else honest(*map(int, name.split()[1:]))

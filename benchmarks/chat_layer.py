@@ -71,12 +71,12 @@ ASKED = ChatRequest((UserMessage("Mend it."),), mode=Mode.THINKING, tools=TOOLS)
 
 
 def paragraphs(source: str) -> list[str]:
-    """The source in pieces of some 1,200 characters."""
+    """The source text in pieces of about 1,200 characters."""
     return [source[at : at + _PARAGRAPH] for at in range(0, len(source), _PARAGRAPH)]
 
 
 def tool_reply() -> list[Segment]:
-    """A reply of some 2,500 tokens as Qwen writes it: reasoning, a line of text, nine calls."""
+    """A reply of about 2,500 tokens as Qwen writes it: reasoning, a line of text, nine calls."""
     reply: list[Segment] = [Plain(paragraphs(_PROSE)[0]), Plain("\n"), Control("</think>")]
     reply.append(Plain("\n\nI look at the file first, then I change it."))
     for i, text in enumerate(paragraphs(_CODE)[10:13]):
@@ -92,12 +92,11 @@ def tool_reply() -> list[Segment]:
 
 
 def text_reply() -> list[Segment]:
-    """A reply of some 2,500 tokens of text alone."""
+    """A reply of about 2,500 tokens, all of them text."""
     return [Plain(_PROSE[:11_000]), Control("<|im_end|>")]
 
 
 def read(request: ChatRequest, chunks: list[TokenChunk], tokenizer: Tokenizer) -> bytes:
-    """The whole stream of a reply."""
     reader = ReplyReader(request, QWEN3.syntax, tokenizer, Tally(100))
     writer = ChunkWriter(_HEADER, tokenizer.token_bytes)
     frames = [writer.write(events) for chunk in chunks if (events := reader.feed(chunk))]
@@ -105,7 +104,7 @@ def read(request: ChatRequest, chunks: list[TokenChunk], tokenizer: Tokenizer) -
 
 
 def conversation(n_turns: int) -> tuple[Message, ...]:
-    """A tool loop: questions, calls with code in them, results in JSON, answers."""
+    """A tool loop: questions, calls with code in their arguments, results in JSON, and answers."""
     texts = cycle(paragraphs(_PROSE))
     sources = cycle(paragraphs(_CODE))
     messages: list[Message] = [SystemMessage("You are a careful programmer.\n" + next(texts))]
@@ -124,7 +123,7 @@ def conversation(n_turns: int) -> tuple[Message, ...]:
 
 
 def seconds(work: Callable[[], object], rounds: int) -> list[float]:
-    """How long the work took, round by round, after one that does not count."""
+    """How long the work took in each round; the first round does not count."""
     taken: list[float] = []
     for _ in range(rounds + 1):
         started = time.perf_counter()
@@ -134,12 +133,12 @@ def seconds(work: Callable[[], object], rounds: int) -> list[float]:
 
 
 def row(name: str, taken: list[float], per: float, unit: str) -> str:
-    """A line of the table: the median and the least of the rounds."""
+    """A line of the table: the median and the minimum of the rounds."""
     return f"| {name} | {median(taken) / per:.1f} {unit} | {min(taken) / per:.1f} {unit} |"
 
 
 def out_rows(tokenizer: Tokenizer, rounds: int) -> list[str]:
-    """The way out."""
+    """The rows for replies: from tokens to frames."""
     rows: list[str] = []
     for name, request, reply in (
         ("tool calls", ASKED, tool_reply()),
@@ -157,7 +156,7 @@ def out_rows(tokenizer: Tokenizer, rounds: int) -> list[str]:
 
 
 def in_rows(name: str, format: ChatFormat, tokenizer: Tokenizer, rounds: int) -> list[str]:
-    """The way in: a conversation that was never seen before, and then one turn more."""
+    """The rows for prompts: a conversation that is new, and then the same with one more turn."""
 
     def ids_of(messages: tuple[Message, ...], known: EncodedTexts) -> tuple[int, ...]:
         return encode(format.render(ChatRequest(messages, tools=TOOLS)), tokenizer, known, b"salt")
@@ -180,7 +179,6 @@ def in_rows(name: str, format: ChatFormat, tokenizer: Tokenizer, rounds: int) ->
 
 
 def main() -> None:
-    """Measure and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.chat_layer", description=__doc__)
     parser.add_argument("--rounds", type=int, default=15, choices=range(1, 101), metavar="N")
     rounds = parser.parse_args().rounds

@@ -25,7 +25,7 @@ from tessera.wire.decode import decode_request
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """What a generation brought: when each chunk came, by `time.perf_counter`, and the tokens in all."""
+    """A generation: when each chunk came, by `time.perf_counter`, and the total of its tokens."""
 
     begun: float
     times: tuple[float, ...]
@@ -36,11 +36,11 @@ class Generated:
 
     @property
     def failed(self) -> bool:
-        """Whether it did not come to its end."""
+        """Whether the generation was cut short."""
         return bool(self.problem)
 
     def outcome(self) -> Outcome:
-        """As of a reply over HTTP; the engine counts for itself."""
+        """The outcome, as if it had been a reply over HTTP; the engine's own count of tokens is used."""
         if self.problem:
             return Failure(self.problem, self.problem)
         times_s = tuple(at - self.begun for at in self.times)
@@ -49,7 +49,7 @@ class Generated:
 
 @dataclass(frozen=True, slots=True)
 class Direct:
-    """A contestant that takes the same bodies as a server."""
+    """An engine without a server. It takes the same request bodies as a server does."""
 
     name: str
     model: Model
@@ -57,7 +57,7 @@ class Direct:
     async def prepare(
         self, body: Mapping[str, object], deadline_s: float
     ) -> Callable[[], Awaitable[Generated]]:
-        """Compile the request; awaiting what the result returns generates."""
+        """Compiles the request. Awaiting what the result returns generates the reply."""
         request, _ = decode_request(json.dumps(body).encode())
         compiled = await compile_prompt(request, self.model, Caller())
 
@@ -79,7 +79,7 @@ class Direct:
 
 @asynccontextmanager
 async def direct(name: str) -> AsyncGenerator[Direct]:
-    """The engine with the settings that `tessera serve` has by default, in a process of its own."""
+    """The engine in a process of its own, with the default settings of `tessera serve`."""
     model = private_model(Settings(), Quiet())
     assert isinstance(model.engine, PrivateEngine), "the default settings serve with the CPU engine"
     try:

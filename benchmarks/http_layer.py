@@ -35,7 +35,7 @@ IDLE = ("--tokens-per-s", "1", "--events", "100000")
 def started(
     command: list[str], environment: Mapping[str, str], port: int | None = None, core: int | None = None
 ) -> Generator[Server]:
-    """A server in a process of its own, once it listens: it says on which port, unless that is given."""
+    """A server in a process of its own, ready to be asked. It prints its port, unless `port` is given."""
     said = subprocess.DEVNULL if port else subprocess.PIPE
     process = subprocess.Popen(command, stdout=said, stderr=subprocess.DEVNULL, text=True, env=environment)
     try:
@@ -72,7 +72,7 @@ def _await_port(process: subprocess.Popen[str], port: int) -> None:
 
 @contextmanager
 def ours(app: str, core: int, *options: str) -> Generator[Server]:
-    """One of `http_servers`."""
+    """A server of `http_servers`."""
     command = [sys.executable, "-m", "benchmarks.http_servers", app, "--core", str(core), *options]
     with started(command, os.environ) as server:
         yield server
@@ -80,7 +80,7 @@ def ours(app: str, core: int, *options: str) -> Generator[Server]:
 
 @contextmanager
 def litellm(program: str, core: int, upstream_core: int) -> Generator[Server]:
-    """LiteLLM's proxy, one worker with a master key, before a `raw` server on the client's core."""
+    """LiteLLM's proxy: one worker with a master key, in front of a `raw` server on the client's core."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = int(listener.getsockname()[1])
     with ours("raw", upstream_core) as upstream, TemporaryDirectory() as folder:
@@ -102,7 +102,7 @@ def litellm(program: str, core: int, upstream_core: int) -> Generator[Server]:
 
 
 def throughput(servers: Mapping[str, Server], streams: int, for_s: float) -> dict[str, Figures]:
-    """A round of floods."""
+    """One round: how many events per second each server sends."""
     taken: dict[str, Figures] = {}
     for name, server in servers.items():
         one = flood(server, streams, for_s)
@@ -116,7 +116,7 @@ def throughput(servers: Mapping[str, Server], streams: int, for_s: float) -> dic
 
 
 def latency(servers: Mapping[str, Server], for_s: float) -> dict[str, Figures]:
-    """A round of first bytes at 32 streams of 20 tokens per second."""
+    """One round: the time to the first byte, at 32 streams of 20 tokens per second."""
     taken: dict[str, Figures] = {}
     for name, server in servers.items():
         cpu_s = -server.cpu_s()
@@ -133,7 +133,7 @@ def latency(servers: Mapping[str, Server], for_s: float) -> dict[str, Figures]:
 
 
 def idling(core: int, streams: int, for_s: float) -> dict[str, Figures]:
-    """A round of open streams that say a token a second, on a fresh server."""
+    """One round: many open streams of one token per second, on a fresh server."""
     with ours("tessera", core, *IDLE) as server:
         held = hold(server, streams, for_s, lambda: first_bytes(server, 50, 1.0))
     return {
@@ -146,7 +146,7 @@ def idling(core: int, streams: int, for_s: float) -> dict[str, Figures]:
 
 
 def medians(rounds: list[dict[str, Figures]]) -> dict[str, Figures]:
-    """Of all rounds, by server and figure."""
+    """The medians of the rounds, by server and figure."""
     return {
         name: {figure: round(median(one[name][figure] for one in rounds), 3) for figure in rounds[0][name]}
         for name in rounds[0]
@@ -154,7 +154,7 @@ def medians(rounds: list[dict[str, Figures]]) -> dict[str, Figures]:
 
 
 def table(figures: dict[str, Figures]) -> str:
-    """Servers of one measurement as a Markdown table."""
+    """A Markdown table with a row for each server."""
     columns = list(next(iter(figures.values())))
     lines = [["", *columns], ["---", *("---:" for _ in columns)]]
     lines += [[name, *(f"{row[column]:,.4g}" for column in columns)] for name, row in figures.items()]
@@ -162,14 +162,13 @@ def table(figures: dict[str, Figures]) -> str:
 
 
 def repeated(measure: Callable[[], dict[str, Figures]], rounds: int) -> list[dict[str, Figures]]:
-    """The rounds; their medians are printed."""
+    """Measures so many rounds, and prints their medians."""
     taken = [measure() for _ in range(rounds)]
     print(f"{table(medians(taken))}\n", flush=True)
     return taken
 
 
 def arguments() -> argparse.Namespace:
-    """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.http_layer", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, choices=range(1, 21), metavar="N")
     parser.add_argument("--streams", type=int, default=8, choices=range(1, 257), metavar="N")
@@ -183,7 +182,6 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measure, print the tables, write the JSON."""
     chosen = arguments()
     core, *others = sorted(os.sched_getaffinity(0))
     client_core = others[-1] if others else core

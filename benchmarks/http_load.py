@@ -17,25 +17,24 @@ _LIMIT_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where it listens, the key it takes, its process."""
+    """A server on the loopback interface: its port, the key that it accepts, and its process."""
 
     port: int
     key: str
     pid: int
 
     def cpu_s(self) -> float:
-        """Seconds of processor time so far."""
+        """The seconds of processor time that the process has used."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def resident_kib(self) -> int:
-        """Memory."""
         return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") // 1024
 
 
 @dataclass(slots=True, eq=False)
 class _Stream:
-    """A connection on which one request follows the other."""
+    """A connection that sends one request after the other."""
 
     socket: socket.socket
     request: bytes
@@ -44,12 +43,11 @@ class _Stream:
     tail: bytes = field(default=b"", repr=False)
 
     def ask(self) -> None:
-        """Send the request."""
         self.socket.sendall(self.request)
         self.sent_s, self.waiting, self.tail = time.perf_counter(), True, b""
 
     def read(self) -> tuple[int, int, bool]:
-        """Events and bytes that are there, and whether they end the reply."""
+        """Reads what has arrived. Returns the numbers of events and bytes, and whether they end the reply."""
         try:
             received = self.socket.recv(1 << 20)
         except BlockingIOError:
@@ -89,8 +87,10 @@ def _connect(stack: ExitStack, server: Server, n: int) -> list[_Stream]:
 
 @dataclass(frozen=True, slots=True)
 class Flood:
-    """What came of streams that never paused. `per_cpu_s`: events per second of the server's processor time,
-    which other work on the machine disturbs less; `client_share` is how busy the client's own core was.
+    """What was measured of streams without pauses.
+
+    `per_cpu_s` counts events per second of the server's processor time, which other work on the machine
+    disturbs less; `client_share` is the share of its core that the client used.
     """
 
     per_s: float
@@ -100,7 +100,7 @@ class Flood:
 
 
 def flood(server: Server, n_streams: int, for_s: float) -> Flood:
-    """Ask again as soon as a reply has ended; the first quarter does not count."""
+    """Sends a new request as soon as a reply has ended. The first quarter of the time does not count."""
     with ExitStack() as stack:
         streams = _connect(stack, server, n_streams)
         for stream in streams:
@@ -118,7 +118,7 @@ def flood(server: Server, n_streams: int, for_s: float) -> Flood:
 
 
 def _drain(streams: list[_Stream], for_s: float) -> tuple[int, int]:
-    """Look at every stream once a millisecond: what has gathered by then is read at once."""
+    """Reads every stream once a millisecond, so that what has gathered by then is read at once."""
     n_events = n_bytes = 0
     until_s = time.perf_counter() + for_s
     while time.perf_counter() < until_s:
@@ -133,7 +133,7 @@ def _drain(streams: list[_Stream], for_s: float) -> tuple[int, int]:
 
 
 def first_bytes(server: Server, n_streams: int, for_s: float) -> list[float]:
-    """Seconds from a request's last byte to the first event; requests come at moments of their own."""
+    """The seconds from a request's last byte to its first event. Requests are sent at random moments."""
     chance = random.Random(4)
     taken: list[float] = []
     with ExitStack() as stack, selectors.DefaultSelector() as selector:
@@ -167,7 +167,7 @@ class Held:
 
 
 def hold(server: Server, n_streams: int, for_s: float, warm: Callable[[], object]) -> Held:
-    """Keep streams open that say something now and then; `warm` is run before memory is looked at."""
+    """Keeps streams open that send an event now and then. `warm` runs before memory is measured."""
     warm()
     before_kib = server.resident_kib()
     with ExitStack() as stack:

@@ -45,7 +45,7 @@ N_EVENTS = 512
 
 
 def recorded(tokens_per_chunk: int, tokens_per_s: float, n_events: int) -> ASGIApp:
-    """The same with usage on record, in an SQLite file that is gone with the process."""
+    """The same with usage recorded, in an SQLite file that is deleted when the process ends."""
     folder = Path(mkdtemp(prefix="tessera-bench-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     store = open_database(f"sqlite:///{folder}/tessera.db", survives_power_cut=False)
@@ -62,7 +62,7 @@ def tessera(
     metrics: Metrics | None = None,
     ledger: Ledger | None = None,
 ) -> ASGIApp:
-    """The service, keys on, as `tessera serve` puts it together."""
+    """The service with keys, put together as `tessera serve` does it."""
     tokenizer = ScriptedTokenizer()
     engine = ScriptedEngine(
         tokenizer,
@@ -85,7 +85,7 @@ def tessera(
 
 
 def raw(tokens_per_chunk: int, tokens_per_s: float, n_events: int) -> ASGIApp:
-    """Frames that are ready before the first request, one `send` each."""
+    """An application that sends frames which were made before the first request, each with one `send`."""
     spell = ScriptedTokenizer().token_bytes
     writer = ChunkWriter(Header("chatcmpl-" + "0" * 24, 1_800_000_000, MODEL), spell)
     words = itertools.cycle(WORDS)
@@ -116,7 +116,7 @@ APPS: Mapping[str, tuple[Callable[[int, float, int], ASGIApp], str | type[asynci
 
 
 def main() -> None:
-    """Listen on a free port of the loopback interface, say which, and serve until the end."""
+    """Listens on a free port of the loopback interface, prints the port, and serves until it is ended."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.http_servers", description=__doc__)
     parser.add_argument("app", choices=APPS)
     parser.add_argument("--core", type=int, default=0)

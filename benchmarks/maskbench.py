@@ -36,7 +36,7 @@ END = {"<|im_end|>": 256}
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of one schema. `attempts` is how many grammars were tried."""
+    """The outcome of one schema. `attempts` is how many grammars were tried."""
 
     id: str
     compile_s: float = 0.0
@@ -48,18 +48,17 @@ class Outcome:
 
     @property
     def right(self) -> bool:
-        """Nothing is wrong with it."""
         return not (self.refused or self.not_admitted or self.delivered)
 
 
 @lru_cache
 def trial() -> Trial:
-    """One for each process."""
+    """The compiler of this process."""
     return Trial(257, END)
 
 
 def judge(path: Path) -> Outcome:
-    """Compile the schema of one file, and follow its instances."""
+    """Compiles the schema of one file, and judges its instances."""
     case = json.loads(path.read_text())
     outcome = Outcome(path.stem)
     attempts = Attempts(trial())
@@ -83,7 +82,7 @@ def judge(path: Path) -> Outcome:
 
 
 def follow(outcome: Outcome, schema: JsonObject | bool, lark: str, tests: Iterable[Any]) -> None:
-    """Judge the instances: by the grammar, byte by byte, and by the final check."""
+    """Judges the instances by the grammar, byte by byte, and by the final check."""
     validator = Validator(schema)
     tokenizer = llg_tokenizer(ByteTokenizer(257, END), [min(END.values())])
     for test in tests:
@@ -102,7 +101,7 @@ def follow(outcome: Outcome, schema: JsonObject | bool, lark: str, tests: Iterab
 
 
 def report(outcomes: list[Outcome]) -> Iterator[str]:
-    """The figures, and what is still refused by reason."""
+    """Prints the figures, and a table of what is still refused, by reason."""
     n = len(outcomes)
     right = sum(each.right for each in outcomes)
     times = sorted(each.compile_s * 1e3 for each in outcomes)
@@ -119,7 +118,7 @@ def report(outcomes: list[Outcome]) -> Iterator[str]:
 
 
 def main() -> None:
-    """Judge all, or every n-th; print, and keep what is wrong."""
+    """Judges all schemas, or every n-th; prints a report, and keeps what is wrong."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.maskbench", description=__doc__)
     parser.add_argument("folder", type=Path, help="the folder with the data's JSON files")
     parser.add_argument("--every", type=int, default=1, metavar="N")

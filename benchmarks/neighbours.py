@@ -35,7 +35,7 @@ MOST_GAP, MOST_FIRST = 1.5, 2.0
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Where it listens, and a key of each account."""
+    """The server's port, and a key of each account."""
 
     port: int
     victim: str
@@ -45,7 +45,7 @@ class Service:
 
 @dataclass(slots=True)
 class Seen:
-    """What the victim, and the account of the highest tier, saw of one round."""
+    """What the victim, and the account of the highest tier, measured in one round."""
 
     gaps_s: list[float] = field(default_factory=list[float])
     first_s: list[float] = field(default_factory=list[float])
@@ -55,7 +55,7 @@ class Seen:
 
 @contextmanager
 def _service(tier: str, options: list[str]) -> Generator[Service]:
-    """A server; the neighbour's tier is `tier`."""
+    """A server on which the neighbour's tier is `tier`."""
     tessera, port = str(Path(sys.executable).with_name("tessera")), free_port()
     with TemporaryDirectory() as folder:
         plain = {name: value for name, value in os.environ.items() if not name.startswith("TESSERA_")}
@@ -79,7 +79,7 @@ def _service(tier: str, options: list[str]) -> Generator[Service]:
 
 @contextmanager
 def _beside(service: Service, neighbour: Attack) -> Generator[None]:
-    """The neighbour does what it does, in a process of its own, and its whole volume is running."""
+    """Runs the neighbour in a process of its own; its whole volume is running when this is entered."""
     command = [
         sys.executable,
         "-m",
@@ -100,7 +100,7 @@ def _beside(service: Service, neighbour: Attack) -> Generator[None]:
 
 
 class Round:
-    """What is seen in so many seconds."""
+    """A round of so many seconds."""
 
     def __init__(self, service: Service, duration_s: float) -> None:
         self.seen = Seen()
@@ -109,7 +109,6 @@ class Round:
         self._client = httpx2.AsyncClient(timeout=120)
 
     async def run(self) -> Seen:
-        """Watch."""
         self._end_s = time.monotonic() + self._duration_s
         victim, top = self._service.victim, self._service.top
         async with self._client:
@@ -131,7 +130,7 @@ class Round:
             await asyncio.sleep(_PROBE_EVERY_S)
 
     async def _arrivals(self, key: str, body: bytes) -> list[float]:
-        """When the request was sent, and when each event came; no more than the round lasts."""
+        """When the request was sent, and when each event arrived, until the round ends."""
         times = [time.monotonic()]
         headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
         url = f"http://127.0.0.1:{self._service.port}/v1/chat/completions"
@@ -177,7 +176,6 @@ def _row(attack: Attack, rounds: list[tuple[Seen, Seen]]) -> str:
 
 
 def main() -> None:
-    """Print a table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.neighbours", description=__doc__)
     parser.add_argument("--seconds", type=float, default=24, help="of each attack, in all rounds together")
     parser.add_argument("--rounds", type=int, default=3)

@@ -22,7 +22,7 @@ _STOP_S = 20
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a server listens, on the loopback interface, and the key it takes, if any."""
+    """A server on the loopback interface: its port, and the key that it accepts, if any."""
 
     url: str
     api_key: str | None = None
@@ -30,7 +30,7 @@ class Target:
 
 @contextmanager
 def tessera(*options: str) -> Generator[Target]:
-    """`tessera serve` with these options, or else as it is, and a store that ends with it."""
+    """`tessera serve` with these options, by default with none, and a store that is deleted afterwards."""
     port = free_port()
     command = [str(Path(sys.executable).with_name("tessera")), "serve", "--host", "127.0.0.1"]
     command += ["--port", str(port), *options]
@@ -40,7 +40,7 @@ def tessera(*options: str) -> Generator[Target]:
 
 @contextmanager
 def scripted_under(profiler: list[str]) -> Generator[tuple[Target, subprocess.Popen[str]]]:
-    """`tessera serve` with the scripted engine, at once and in one process, under a profiler for modules."""
+    """`tessera serve` with the scripted engine, without delays and in one process, under a profiler."""
     port = free_port()
     command = [sys.executable, *profiler, "-m", "tessera", "serve", "--engine", "scripted"]
     command += ["--scripted-tokens-per-s", "0", "--host", "127.0.0.1", "--port", str(port)]
@@ -51,7 +51,7 @@ def scripted_under(profiler: list[str]) -> Generator[tuple[Target, subprocess.Po
 
 @contextmanager
 def llama(gguf: Path, slots: int, context_tokens: int) -> Generator[Target]:
-    """llama.cpp's own server with the same weights and a slot of so many tokens for every stream."""
+    """llama.cpp's own server with the same weights, and a slot of so many tokens for every stream."""
     port = free_port()
     numbers = map(str, (port, slots, context_tokens))
     command = [sys.executable, "-m", "benchmarks.llama_server", str(gguf), *numbers]
@@ -151,7 +151,7 @@ def _running(command: list[str], **variables: str) -> Generator[subprocess.Popen
 
 
 def _wait_for(process: subprocess.Popen[str], pattern: str) -> str:
-    """Read the server's output up to the line that matches, and return its first group."""
+    """Reads the server's output up to the line that matches, and returns its first group."""
     assert process.stdout is not None
     for line in process.stdout:
         if found := re.search(pattern, line):
@@ -160,11 +160,11 @@ def _wait_for(process: subprocess.Popen[str], pattern: str) -> str:
 
 
 def store_in(folder: str) -> str:
-    """The address of a store, which keeps what is measured out of the user's own."""
+    """The address of a new store, so that the user's own store is not used."""
     return f"sqlite:///{folder}/tessera.db"
 
 
 def free_port() -> int:
-    """One that nobody listens on."""
+    """A port on which nobody listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])

@@ -35,7 +35,6 @@ Verdict: TypeAlias = Literal["flat", "grows"]
 
 @contextmanager
 def service(name: str, *flags: str) -> Iterator[Service]:
-    """`tessera serve`, ready."""
     port, admin_port = free_port(), free_port()
     command = [str(Path(sys.executable).with_name("tessera")), "serve", "--port", str(port)]
     # The KV cache and kept grammars grow up to their settings: small ones are soon full, and hide no slope.
@@ -58,7 +57,7 @@ def service(name: str, *flags: str) -> Iterator[Service]:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The state of the services after `n_requests`. Anonymous memory in KiB, by process."""
+    """The state of the services after `n_requests`: anonymous memory in KiB, by process."""
 
     at_s: float
     n_requests: int
@@ -68,7 +67,6 @@ class Reading:
 
 
 def family(pid: int) -> Iterator[int]:
-    """The process and all its descendants."""
     yield pid
     with suppress(OSError):  # it has ended meanwhile
         for children in Path(f"/proc/{pid}/task").glob("*/children"):
@@ -87,7 +85,9 @@ _ROLES = {
 
 
 def read_process(pid: int) -> tuple[str, int, int]:
-    """What it is, its anonymous resident memory in KiB, its open files. Raises OSError if it has ended."""
+    """The name of a process, its anonymous resident memory in KiB, and its open files. Raises `OSError` if it
+    has ended.
+    """
     command = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
     role = next((role for part, role in _ROLES.items() if part in command), "other")
     found = re.search(r"RssAnon:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
@@ -95,7 +95,7 @@ def read_process(pid: int) -> tuple[str, int, int]:
 
 
 async def read_gauges(served: Service) -> dict[str, float]:
-    """The gauges of the admin listener that tell of work and of memory."""
+    """The gauges of work and of memory, from the admin listener."""
     reader, writer = await asyncio.open_connection("127.0.0.1", served.admin_port)
     writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     said = (await reader.read(-1)).decode()
@@ -106,7 +106,6 @@ async def read_gauges(served: Service) -> dict[str, float]:
 
 
 async def observe(services: Sequence[Service], load: Load, begun_s: float) -> Reading:
-    """Look at everything once."""
     resident: Counter[str] = Counter()
     gauges: dict[str, float] = {}
     n_files = 0
@@ -124,21 +123,21 @@ async def observe(services: Sequence[Service], load: Load, begun_s: float) -> Re
 
 
 def thirds(readings: Sequence[Reading], process: str) -> tuple[float, float, float]:
-    """The medians of a process's memory over the thirds of the run, in KiB."""
+    """The medians of a process's memory in the thirds of the run, in KiB."""
     values = [reading.resident_kib[process] for reading in readings if process in reading.resident_kib]
     size = max(1, len(values) // 3)
     return median(values[:size]), median(values[size : 2 * size] or values), median(values[-size:])
 
 
 def verdict(first_kib: float, middle_kib: float, last_kib: float) -> Verdict:
-    """Whether the last third is above both others by more than readings differ by themselves: processes that
-    end and are started anew go up and down.
+    """Whether the last third is above both others by more than readings vary: processes that end and are
+    started again go up and down.
     """
     return "flat" if last_kib <= max(first_kib, middle_kib) * (1 + _NOISE_SHARE) + _NOISE_KIB else "grows"
 
 
 def table(readings: Sequence[Reading]) -> str:
-    """A line for each process that was there most of the time."""
+    """A line for each process that existed most of the time."""
     names = Counter(name for reading in readings for name in reading.resident_kib)
     lines = [
         "| process | first third, MiB | middle | last | most | verdict |",
@@ -155,7 +154,7 @@ def table(readings: Sequence[Reading]) -> str:
 
 
 async def soak(services: Sequence[Service], minutes: float, clients: int, seed: int, json_file: Path) -> None:
-    """Load for so long; a reading every few seconds, and one when all have left."""
+    """Runs the load for that time; takes a reading every few seconds, and one when all clients have left."""
     await asyncio.sleep(_SETTLES_S)
     begun_s = time.monotonic()
     end_s = begun_s + 60 * minutes
@@ -180,7 +179,6 @@ async def soak(services: Sequence[Service], minutes: float, clients: int, seed: 
 
 
 def report(reading: Reading) -> None:
-    """A line that can be followed."""
     memory = {name: kib // 1024 for name, kib in sorted(reading.resident_kib.items())}
     busy = {name: value for name, value in reading.gauges.items() if value and name.startswith("main")}
     line = f"{reading.at_s:6.0f} s {reading.n_requests:7} MiB {memory} files {reading.n_files}"
@@ -188,13 +186,12 @@ def report(reading: Reading) -> None:
 
 
 def write(json_file: Path, readings: Sequence[Reading], load: Load) -> None:
-    """All that is known so far."""
+    """Writes all readings so far."""
     found = {"outcomes": dict(load.outcomes), "readings": [asdict(each) for each in readings]}
     json_file.write_text(json.dumps(found, indent=1))
 
 
 def main() -> None:
-    """Run, print what grew, write all readings."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--clients", type=int, default=12)

@@ -25,7 +25,7 @@ _RESET = struct.pack("ii", 1, 0)
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A running `tessera serve`; the first of several is the main one, the others take XML calls."""
+    """A running `tessera serve`. The first of several is the main one; the others answer with XML calls."""
 
     name: str
     pid: int
@@ -42,7 +42,6 @@ class Reply:
 
 
 def request(body: Body, *, key: str = KEY, path: str = "/v1/chat/completions", close: bool = True) -> bytes:
-    """A request of HTTP/1.1."""
     payload = json.dumps(body).encode()
     head = (
         f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
@@ -53,7 +52,7 @@ def request(body: Body, *, key: str = KEY, path: str = "/v1/chat/completions", c
 
 
 class Load:
-    """Clients that ask at random until the time is over."""
+    """Clients that send random requests until the time is over."""
 
     def __init__(self, services: Sequence[Service], seed: int) -> None:
         self._main, *self._others = services
@@ -61,7 +60,7 @@ class Load:
         self.outcomes: Counter[str] = Counter()
 
     async def client(self, end_s: float) -> None:
-        """One request after the other."""
+        """Sends one request after the other."""
         while time.monotonic() < end_s:
             xml = bool(self._others) and self._random.random() < _SHARE_OF_XML
             served = self._others[0] if xml else self._main
@@ -106,7 +105,7 @@ class Load:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
     async def _pipeline(self, body: Body, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
-        """Two requests at once; the second waits for the first, and sometimes the client does not."""
+        """Sends two requests at once; the second is answered after the first. Some clients leave before."""
         writer.write(request(body, close=False) + request(make(self._random, ("chat", "json", "wrong"))[1]))
         if self._random.random() < 0.3:
             await asyncio.sleep(self._random.expovariate(1))
@@ -114,7 +113,7 @@ class Load:
         return "pipelined " + await _outcome(reader)
 
     async def revoker(self, end_s: float) -> None:
-        """Makes an account and its key again and again, and revokes the key in the middle of a stream."""
+        """Creates an account and a key again and again, and revokes the key in the middle of a stream."""
         account = await self._admin("accounts", {"name": "revoked", "tier": "pro"})
         assert "id" in account, account
         while time.monotonic() < end_s:
@@ -145,7 +144,7 @@ class Load:
 
 
 async def _outcome(reader: asyncio.StreamReader) -> str:
-    """The status, and the code of the error if there is one."""
+    """The status of the answer, and the code of its error, if there is one."""
     said = await reader.read(-1)
     code = said.rpartition(b'"code":"')[2].partition(b'"')[0].decode() if b'"code":"' in said else ""
     return f"{said[9:12].decode() or 'nothing'} {code}".rstrip()

@@ -38,7 +38,7 @@ _RESPONSES = ("<tool_response>", "</tool_response>")
 
 
 def write_xml_model(folder: Path) -> Path:
-    """Write the model into the folder, and return its file."""
+    """Writes the model into the folder, and returns its file."""
     words = byte_words(tags_are_tokens=True)
     words = replace(
         words,

@@ -25,16 +25,13 @@ _DEAREST = "a.{20}b"
 
 @dataclass(frozen=True, slots=True)
 class Shapes:
-    """Random schemas."""
-
     chance: random.Random
 
     def word(self) -> str:
-        """A name."""
         return "".join(self.chance.choices(string.ascii_lowercase, k=self.chance.randint(3, 12)))
 
     def value(self, depth: int) -> Body:
-        """Any schema; `depth` levels may follow below it."""
+        """Any schema, with at most `depth` levels below it."""
         kind = self.chance.choice((*_LEAVES, *_BRANCHES) if depth else _LEAVES)
         match kind:
             case "array":
@@ -69,7 +66,7 @@ class Shapes:
                 return {"type": "boolean"}
 
     def object(self, depth: int) -> Body:
-        """An object with a few properties, some of them required."""
+        """A schema of an object with a few properties, some of them required."""
         names = [self.word() for _ in range(self.chance.randint(1, 6))]
         return {
             "type": "object",
@@ -79,7 +76,6 @@ class Shapes:
         }
 
     def tools(self) -> list[Body]:
-        """One to three functions."""
         return [
             {"type": "function", "function": {"name": self.word(), "parameters": self.object(2)}}
             for _ in range(self.chance.randint(1, 3))
@@ -118,7 +114,7 @@ def _schema_choices(shapes: Shapes) -> Body:
 
 
 def _dear_schema(shapes: Shapes) -> Body:
-    """Masks that are slow, and automata that grow with every one of them."""
+    """A schema whose masks are slow to compute, and whose automaton grows with each of them."""
     text = {"type": "string", "pattern": f"{shapes.word()[0]}.{{20}}{shapes.word()[0]}", "maxLength": 900}
     schema = {"type": "object", "properties": {shapes.word(): text}, "additionalProperties": False}
     return {"response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": schema}}}
@@ -142,7 +138,7 @@ def _penalties(shapes: Shapes) -> Body:
 
 
 def _image(shapes: Shapes) -> Body:
-    """What no text model can see."""
+    """A picture, which no text model can read."""
     picture = {"type": "image_url", "image_url": {"url": f"https://example.com/{shapes.word()}.png"}}
     return {"messages": [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, picture]}]}
 
@@ -163,7 +159,7 @@ def _wrong(shapes: Shapes) -> Body:
 
 
 def _refused_schema(shapes: Shapes) -> Body:
-    """Strict, and not to be enforced."""
+    """A strict schema that cannot be enforced."""
     bad = shapes.chance.choice(
         [
             {"$ref": f"#/$defs/{shapes.word()}"},
@@ -177,7 +173,7 @@ def _refused_schema(shapes: Shapes) -> Body:
 
 
 def _unfollowed(shapes: Shapes) -> Body:
-    """What may spend its budget of processor time: 422."""
+    """A request that may use up its grammar's budget of processor time, and then gets 422."""
     text = {"type": "string", "pattern": _DEAREST, "minLength": 900, "maxLength": 2_000}
     return {
         "response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": text}},
@@ -207,7 +203,7 @@ KINDS: Mapping[str, tuple[int, Callable[[Shapes], Body]]] = {
 
 
 def make(chance: random.Random, only: tuple[str, ...] = ()) -> tuple[str, Body]:
-    """A request of a random kind, of those in `only` if there are any, and the kind."""
+    """A random request, and its kind, which is one of `only` unless that is empty."""
     names = only or tuple(KINDS)
     kind = chance.choices(names, [KINDS[name][0] for name in names])[0]
     fields = KINDS[kind][1](Shapes(chance))

@@ -32,7 +32,7 @@ _LIBRARIES = ("tessera-serve", "openvino", "xllamacpp")
 
 
 async def compare(plan: Workload, ours: servers.Target, theirs: servers.Target, findings: Findings) -> None:
-    """Run the plan with all three; Ctrl-C leaves what there is in `findings`."""
+    """Runs the plan with all three. After Ctrl-C, `findings` has what was measured until then."""
     async with direct("engine") as engine:
         tessera = await find("tessera", ours.url, ours.api_key)
         llama = await find("llama.cpp", theirs.url, None)
@@ -41,7 +41,6 @@ async def compare(plan: Workload, ours: servers.Target, theirs: servers.Target, 
 
 
 def arguments() -> argparse.Namespace:
-    """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.streams", description=__doc__)
     parser.add_argument(
         "--streams", type=int, nargs="+", default=[1, 8, 16, 32], choices=range(1, 33), metavar="N"
@@ -64,7 +63,6 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measure, print the table, write the JSON and the plot."""
     chosen = arguments()
     streams, limits = tuple(chosen.streams), Limits(chosen.requests, deadline_s=_REPLY_S)
     shapes = tuple(SHAPES[name] for name in chosen.shapes)

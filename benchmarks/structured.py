@@ -37,7 +37,7 @@ _NUMBERS = count()
 
 
 def ask(name: str, *, free: bool, number: int) -> ChatRequest:
-    """A request that no cache knows; free or not, the prompt is the same."""
+    """A request whose prompt and schema no cache knows. Free text has the same prompt."""
     subject = name.replace("_", " ")
     text = f"Case {number}. Invent {subject} and write all of it down as one JSON object with many details."
     return ChatRequest(
@@ -50,7 +50,7 @@ def ask(name: str, *, free: bool, number: int) -> ChatRequest:
 
 @dataclass(slots=True)
 class Tally:
-    """What arrives from the moment when every stream has begun, for `window_s`."""
+    """Counts what arrives during `window_s`, from the moment when every stream has begun."""
 
     n_waiting: int
     window_s: float
@@ -61,17 +61,17 @@ class Tally:
 
     @property
     def over(self) -> bool:
-        """Nothing counts any more."""
+        """Whether the window is over."""
         return time.perf_counter() >= self.ends_s
 
     def began(self) -> None:
-        """One more stream has its first token."""
+        """Notes that one more stream has its first token."""
         self.n_waiting -= 1
         if not self.n_waiting:
             self.ends_s = time.perf_counter() + self.window_s
 
     def add(self, chunk: TokenChunk) -> None:
-        """Count the chunk, if the window is open."""
+        """Counts the chunk if the window is open."""
         if self.ends_s < math.inf and not self.over:
             self.n_tokens += len(chunk.token_ids)
             self.n_chunks += 1
@@ -79,7 +79,7 @@ class Tally:
 
 
 async def reply(model: Model, request: ChatRequest) -> AsyncGenerator[TokenChunk]:
-    """The chunks of one reply, from the request on."""
+    """Yields the chunks of one reply."""
     compiled = await compile_prompt(request, model, Caller())
     async with aclosing(model.engine.generate(compiled.prompt, compiled.sampling)) as chunks:
         async for chunk in chunks:
@@ -87,7 +87,7 @@ async def reply(model: Model, request: ChatRequest) -> AsyncGenerator[TokenChunk
 
 
 async def throughput(model: Model, streams: int, window_s: float, *, free: bool) -> Tally:
-    """Streams that are never idle: each asks again as soon as its reply ends."""
+    """The tokens per second of streams that are never idle: each asks again as soon as its reply ends."""
     tally = Tally(streams, window_s)
 
     async def stream(index: int) -> None:
@@ -108,7 +108,7 @@ async def throughput(model: Model, streams: int, window_s: float, *, free: bool)
 
 
 async def first_token_s(model: Model, request: ChatRequest) -> float:
-    """From the request to its first token, alone on the engine."""
+    """The seconds to the first token of a request that is alone on the engine."""
     started = time.perf_counter()
     async with aclosing(reply(model, request)) as chunks:
         await anext(chunks)
@@ -116,18 +116,20 @@ async def first_token_s(model: Model, request: ChatRequest) -> float:
 
 
 def never_seen(request: ChatRequest) -> ChatRequest:
-    """The same with a schema of its own, that no cache knows; free text as it is."""
+    """The same request with a schema of its own, which no cache knows. Free text stays as it is."""
     form = request.answer_format
     if not isinstance(form, JsonSchema):
         return request
     assert isinstance(form.schema, dict)
     name = f"note_{next(_NUMBERS)}"
-    properties = {**form.schema["properties"], name: {"type": "string"}}
+    known = form.schema["properties"]
+    assert isinstance(known, dict)
+    properties = {**known, name: {"type": "string"}}
     return replace(request, answer_format=replace(form, schema={**form.schema, "properties": properties}))
 
 
 async def latencies(model: Model, rounds: int) -> dict[str, list[float]]:
-    """The first token of a free request, with a schema that is known, and with one that is new; by turns."""
+    """The seconds to the first token of free text, of a known schema and of a new one, in turns."""
     taken: dict[str, list[float]] = {"free text": [], "known schema": [], "new schema": []}
     for _ in range(rounds):
         for name in SCHEMAS:
@@ -139,7 +141,7 @@ async def latencies(model: Model, rounds: int) -> dict[str, list[float]]:
 
 @asynccontextmanager
 async def serving() -> AsyncGenerator[Model]:
-    """The embedded model with the defaults of `tessera serve`."""
+    """The embedded model with the default settings of `tessera serve`."""
     model = private_model(Settings(), Quiet())
     await model.engine.start()
     try:
@@ -149,7 +151,7 @@ async def serving() -> AsyncGenerator[Model]:
 
 
 async def measure(streams: int, rounds: int, window_s: float) -> None:
-    """Both measurements; free text and schemas take turns."""
+    """Both measurements, in which free text and schemas take turns."""
     async with serving() as model:
         for free in (True, False):
             for name in SCHEMAS:
@@ -170,7 +172,6 @@ async def measure(streams: int, rounds: int, window_s: float) -> None:
 
 
 def main() -> None:
-    """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.structured", description=__doc__)
     parser.add_argument("--streams", type=int, default=16, choices=range(1, 33), metavar="N")
     parser.add_argument("--rounds", type=int, default=5, choices=range(1, 21), metavar="N")
