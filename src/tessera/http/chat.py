@@ -16,9 +16,8 @@ from tessera.errors import EngineUnavailable, RequestError, StoreUnavailable
 from tessera.http.answers import Exchange, send_reply, stream_reply
 from tessera.http.bodies import RequestBody
 from tessera.http.body import read_body
-from tessera.http.context import RequestContext, context_of
+from tessera.http.context import RequestContext, client_address, context_of
 from tessera.http.delivery import while_present
-from tessera.http.peer import client_address
 from tessera.http.service import Service
 from tessera.pipeline import run
 from tessera.prompt.compile import check_length
@@ -96,7 +95,8 @@ class ChatCompletions:
         context = context_of(scope)
         _require_recording(service.ledger)
         # Which model the request names is not known yet: it is refused if every queue would refuse it.
-        if refusal := service.refusal_of_all(record.account, caller.priority):
+        refusals = [queue.refusal(record.account, caller.priority) for queue in service.queues.values()]
+        if (refusal := refusals[0]) and all(refusals):
             raise refusal
         sent = await read_body(scope, receive, service.limits, partial(service.bodies.reserve, body))
         body.n_received = len(sent)

@@ -11,9 +11,8 @@ from tessera.access.keys import KeyRing
 from tessera.access.limits import Limiter
 from tessera.access.permit import Permit
 from tessera.errors import AuthenticationError
-from tessera.http.context import context_of
+from tessera.http.context import client_address, context_of
 from tessera.http.errors import ClientGone, error_response, presentable
-from tessera.http.peer import client_address
 from tessera.observe.logs import log_repeating
 from tessera.observe.metrics import Metrics
 
