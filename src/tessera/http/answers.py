@@ -123,6 +123,6 @@ async def _write(
 
 
 def _headers(options: ReplyOptions) -> list[tuple[bytes, bytes]]:
-    """The names a client sent are not all fit for a header: the odd ones show as `?`."""
+    """The header that names the ignored fields. A name that is not safe in a header is shown as `?`."""
     names = [name if _SAFE_NAME.fullmatch(name) else "?" for name in options.ignored[:32]]
     return [(b"x-tessera-ignored-params", ", ".join(names).encode())] if names else []

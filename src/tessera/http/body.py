@@ -77,7 +77,7 @@ async def _receive(receive: Receive, limits: BodyLimits, n_reserved: int, reserv
                 n_reserved = limits.max_body_bytes
                 begun_s = now()
                 at_s = deadline.when() or math.inf
-                deadline.reschedule(None)  # the client's time stands still while the server makes it wait
+                deadline.reschedule(None)  # a wait that the server causes is not the client's time
                 await reserve(n_reserved)
                 deadline.reschedule(at_s + now() - begun_s)
             body += part

@@ -54,7 +54,7 @@ class ChatCompletions:
         #   the queue, because a request that waits counts among those that its account has at once.
         # - The places at the engine.
         # - The ledger's entry, last: a request that never started is not billed. It is settled before the
-        #   places and the lease are released, so that a client that sees the end of a reply finds it recorded.
+        #   places and the lease, so that a client that has seen the end of a reply finds it recorded.
         async with AsyncExitStack() as holds:
             record = holds.enter_context(self._record(scope, context))
             holds.enter_context(service.in_flight.hold(record))

@@ -15,7 +15,7 @@ from starlette.types import Scope
 from tessera.access.permit import Permit
 
 Abort: TypeAlias = Callable[[], None]
-"""Cuts the connection at once. To close one would wait for ever on a client that does not read."""
+"""Aborts the connection. Closing it would wait for ever for a client that does not read."""
 
 WriteNow: TypeAlias = Callable[[bytes], bool]
 """Writes a part of a response that has begun, or returns False: use `send`, which can wait."""
