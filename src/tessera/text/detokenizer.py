@@ -13,7 +13,7 @@ _decoder = codecs.getincrementaldecoder("utf-8")
 
 @lru_cache(maxsize=16)
 def control_texts(tokenizer: Tokenizer) -> Mapping[int, str]:
-    """The texts of the control tokens by their ids. Kept, because some vocabularies have thousands of them."""
+    """The texts of the control tokens by their ids; kept, because some vocabularies have thousands."""
     return {id: text for text, id in tokenizer.control_tokens.items()}
 
 
