@@ -4,10 +4,14 @@ One script decides and counts, so nothing comes between. It reads the server's c
 shares. Times are whole microseconds.
 """
 
-# KEYS: accepted, bursts, leases, day, spent, since. `seen` is the latest time: a clock that goes back stands
-# still. By more than a minute, it was wrong before: what it counted then would otherwise hold until that time
-# comes. `spent` is what was read from the ledger and counted since; `since` what was counted since the
-# reading that goes on began, so that its result does not hide it.
+# The KEYS of an account: accepted requests, burst seconds, leases, day, spent, since.
+#
+# `seen` in `day` is the latest time so far. If the clock goes back, the scripts use `seen` in its place. If
+# it goes back by more than a minute, it was wrong before: what was counted then is dropped, because it would
+# hold until that time comes.
+#
+# `spent` is what was read from the ledger, and what was counted after that. While the ledger is read again,
+# `since` collects what is counted: it is added to the result, which does not include it.
 _CLOCK = """
 local now = tonumber(ARGV[1])
 if not now then
@@ -35,12 +39,20 @@ local function thought()
 end
 """
 
-# ARGV: now, lease ('' asks for the standing alone), sustained, burst, burst seconds, concurrency, thinking
-# tokens a day if they matter, duration of a lease, a lease whose request does not count, the budgets as JSON
-# if there are any. Each choice of a request after the first has a lease of its own, which follow: those of
-# the lease that is wanted, or else of the one that does not count. Replies: which limit refuses, or 0;
-# seconds to wait, or which budget refuses; remaining, reset; 1 if what was spent should be read again. A
-# limit of 5 says that it must be read before budgets can be judged: nothing is counted.
+# ARGV:
+#  1    now; '' means the clock of Redis
+#  2    the lease that is wanted; '' only asks for the standing
+#  3-6  sustained rate, burst rate, burst seconds, choices at once
+#  7    tokens of reasoning a day; '' if they do not matter
+#  8    the duration of a lease
+#  9    the lease of a request that is not counted any more; '' if there is none
+#  10   the budgets as JSON; '' if there are none
+#  11-  the leases of the request's further choices, since each choice has its own: those that are wanted with
+#       the lease of 2 or, without it, those that belong to the lease of 9
+#
+# Returns the limit that refuses, or 0; the seconds to wait, or which budget refuses; remaining; reset; and 1
+# if what was spent should be read again. The limit 5 means that it must be read before budgets can be judged:
+# then nothing is counted.
 ADMIT = (
     _CLOCK
     + """
@@ -116,8 +128,9 @@ return reply(0, 0)
 """
 )
 
-# ARGV: now, thinking tokens, then, as JSON, what else was spent, or nothing; then leases: to be renewed for
-# ARGV[3] microseconds, or, if that is 0, ended. Where nothing was read, the account has no budgets.
+# ARGV: now; tokens of reasoning; a duration; what else was spent, as JSON, or ''; then leases. They are
+# renewed for the duration, or ended if it is 0. If nothing was read from the ledger, the account has no
+# budgets.
 SETTLE = (
     _CLOCK
     + """
@@ -150,9 +163,9 @@ return 0
 """
 )
 
-# What the ledger says that the account has spent replaces what was counted. ARGV: now, day, microseconds by
-# which the reading is older than now, 1 if it may not replace another one of that day; then fields and
-# tokens.
+# What was read from the ledger replaces what was counted. ARGV: now; the day; by how many microseconds the
+# reading is older than now; 1 if it must not replace another reading of that day; then fields and tokens in
+# turn.
 SPENT = (
     _CLOCK
     + """

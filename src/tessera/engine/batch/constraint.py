@@ -53,7 +53,7 @@ class Effort:
         return self.spent_s > _SLOW_S + _SLOW_PER_MASK_S * self.n_masks
 
     def add(self, duration_s: float) -> None:
-        """Count one mask; raises `GrammarTooSlow` when the budget is spent."""
+        """Counts one mask; raises `GrammarTooSlow` when the budget is spent."""
         self.spent_s += duration_s
         self.n_masks += 1
         if self.spent_s > BUDGET_S + BUDGET_PER_MASK_S * self.n_masks:
