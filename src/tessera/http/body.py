@@ -19,7 +19,7 @@ from tessera.errors import BodyTimeout, BodyTooLarge, UnsupportedMediaType
 from tessera.http.errors import ClientGone
 from tessera.http.limits import BodyLimits
 from tessera.observe.metrics import Metrics
-from tessera.processes.sharing import Shared
+from tessera.processes.sharing import FairPool
 from tessera.wire.reading import count_separators
 
 T = TypeVar("T")
@@ -101,7 +101,7 @@ class Decoding:
 
     def __init__(self, metrics: Metrics) -> None:
         self._thread = ThreadPoolExecutor(1, "decoding")
-        self._turns = Shared([self._thread])
+        self._turns = FairPool([self._thread])
         self._waiting = metrics.bodies_waiting
 
     @property
