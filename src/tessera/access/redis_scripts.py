@@ -4,14 +4,10 @@ One script decides and counts, so nothing comes between. It reads the server's c
 shares. Times are whole microseconds.
 """
 
-# The KEYS of an account: accepted requests, burst seconds, leases, day, spent, since.
-#
-# `seen` in `day` is the latest time so far. If the clock goes back, the scripts use `seen` in its place. If
-# it goes back by more than a minute, it was wrong before: what was counted then is dropped, because it would
-# hold until that time comes.
-#
-# `spent` is what was read from the ledger, and what was counted after that. While the ledger is read again,
-# `since` collects what is counted: it is added to the result, which does not include it.
+# KEYS: accepted, bursts, leases, day, spent, since. `seen` is the latest time: a clock that goes back stands
+# still. By more than a minute, it was wrong before: what it counted then would otherwise hold until that time
+# comes. `spent` is what was read from the ledger and counted since; `since` what was counted since the
+# reading that goes on began, so that its result does not hide it.
 _CLOCK = """
 local now = tonumber(ARGV[1])
 if not now then
@@ -128,9 +124,8 @@ return reply(0, 0)
 """
 )
 
-# ARGV: now; tokens of reasoning; a duration; what else was spent, as JSON, or ''; then leases. They are
-# renewed for the duration, or ended if it is 0. If nothing was read from the ledger, the account has no
-# budgets.
+# ARGV: now, thinking tokens, then, as JSON, what else was spent, or nothing; then leases: to be renewed for
+# ARGV[3] microseconds, or, if that is 0, ended. Where nothing was read, the account has no budgets.
 SETTLE = (
     _CLOCK
     + """
