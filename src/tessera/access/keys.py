@@ -109,7 +109,7 @@ class KeyHasher:
 
     @property
     def check_value(self) -> bytes:
-        """32 bytes that tell secrets apart and say nothing of them: the store keeps them."""
+        """32 bytes that identify the secret without revealing it; the store keeps them."""
         return hmac.digest(self._pepper, b"check value", hashlib.sha256)
 
     @property
