@@ -138,7 +138,7 @@ class Keys:
         if not well_formed(key):
             raise ValueError("an API key has 8 to 256 printable ASCII characters and no spaces")
         digest = self._hasher.digest(key)
-        caller = Caller(self._hasher.salt(account), tier.priority)
+        caller = tier.caller(self._hasher.salt(account))
         identity = Identity(
             account, f"{account}-{key[-4:]}", key[-4:], tier, tier.rate, caller, budgets=tier.budgets
         )

@@ -37,13 +37,7 @@ class ChatCompletions:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         context = context_of(scope)
         service = self._service
-        identity = context.required_permit.identity
-        caller = replace(
-            identity.caller,
-            trace_id=context.request_id,
-            context_tokens=identity.tier.context_tokens,
-            default_output_tokens=identity.tier.default_output_tokens,
-        )
+        caller = replace(context.required_permit.identity.caller, trace_id=context.request_id)
         # A request acquires what it needs in this order. Wherever it ends, it releases in reverse what it has
         # acquired by then.
         #
