@@ -173,7 +173,7 @@ class MemoryLimiter:
         return account.window.withdraw(lease.accepted_s, self._clock(), lease.who.rate)
 
     def spend(self, who: Allowance, begun_s: float, used: Usage) -> None:
-        """Counts what a request has used that began at that Unix time, whether or not it held a lease here."""
+        """Counts what a request has used that began at that Unix time, with a lease from here or without."""
         account = self._accounts.setdefault(who.account_id, _Account())
         account.thinking_tokens = self._thought(account) + used.reasoning_tokens
         if spending := self._spendings.accounts.get(who.account_id):
