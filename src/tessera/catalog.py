@@ -9,7 +9,7 @@ from tessera.errors import ModelNotFound
 from tessera.formats.base import ChatFormat, SamplingDefaults
 from tessera.formats.remote import RemoteTemplate
 from tessera.grammars.base import Grammars
-from tessera.processes.sharing import Lane
+from tessera.processes.sharing import FairThreads
 from tessera.text.encoded import EncodedTexts
 from tessera.text.tokenizer import Tokenizer
 
@@ -39,7 +39,7 @@ class Model:
     default_output_tokens: int | None = None
     loop_tokens: int = 0
     encoded: EncodedTexts = field(default_factory=EncodedTexts)
-    encoding: Lane = field(default_factory=lambda: Lane(_N_ENCODERS, "encoding"))
+    encoding: FairThreads = field(default_factory=lambda: FairThreads(_N_ENCODERS, "encoding"))
 
     @property
     def context_tokens(self) -> int:

@@ -6,7 +6,6 @@ from tessera.access.keys import AccountId, Identity
 from tessera.access.tiers import Tiers, limited
 from tessera.access.window import Rate
 from tessera.core.budgets import budgets_of
-from tessera.core.chat import Caller
 from tessera.errors import InvalidApiKey, OperatorError, PermissionDenied
 from tessera.observe.logs import log
 from tessera.store.holders import Holder
@@ -43,7 +42,7 @@ def identity_of(holder: Holder, salt: bytes, tiers: Tiers, now_s: float) -> Iden
         key.last4,
         tier,
         rate,
-        Caller(salt, tier.priority),
+        tier.caller(salt),
         models,
         budgets=(*tier.budgets, *budgets_of(terms.budgets or {}, key.id)),
     )

@@ -109,7 +109,7 @@ class KeyHasher:
 
     @property
     def check_value(self) -> bytes:
-        """32 bytes that tell secrets apart and say nothing of them: the store keeps them."""
+        """32 bytes that identify the secret without revealing it; the store keeps them."""
         return hmac.digest(self._pepper, b"check value", hashlib.sha256)
 
     @property
@@ -138,7 +138,7 @@ class Keys:
         if not well_formed(key):
             raise ValueError("an API key has 8 to 256 printable ASCII characters and no spaces")
         digest = self._hasher.digest(key)
-        caller = Caller(self._hasher.salt(account), tier.priority)
+        caller = tier.caller(self._hasher.salt(account))
         identity = Identity(
             account, f"{account}-{key[-4:]}", key[-4:], tier, tier.rate, caller, budgets=tier.budgets
         )

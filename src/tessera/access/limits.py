@@ -168,21 +168,13 @@ class MemoryLimiter:
     async def aclose(self) -> None:
         await self._spendings.aclose()
 
-    def leave(self, lease: "MemoryLease", account: _Account, used: Usage) -> None:
-        """A lease of the account has ended."""
-        account.n_running -= lease.n_choices
-        self._spend(account, lease.who, lease.begun_s, used)
-
-    def withdraw(self, lease: "MemoryLease", account: _Account) -> Standing:
-        """A lease of the account has ended, and its request is not counted any more."""
-        account.n_running -= lease.n_choices
+    def uncount(self, lease: "MemoryLease", account: _Account) -> Standing:
+        """The account's standing without the request of a lease."""
         return account.window.withdraw(lease.accepted_s, self._clock(), lease.who.rate)
 
     def spend(self, who: Allowance, begun_s: float, used: Usage) -> None:
-        """Counts what a request has used that began at that Unix time, and held no lease here."""
-        self._spend(self._accounts.setdefault(who.account_id, _Account()), who, begun_s, used)
-
-    def _spend(self, account: _Account, who: Allowance, begun_s: float, used: Usage) -> None:
+        """Counts what a request has used that began at that Unix time, with a lease from here or without."""
+        account = self._accounts.setdefault(who.account_id, _Account())
         account.thinking_tokens = self._thought(account) + used.reasoning_tokens
         if spending := self._spendings.accounts.get(who.account_id):
             spending.count(who.key_id, day_of(begun_s), used)
@@ -240,9 +232,11 @@ class MemoryLease:
     async def release(self, used: Usage = NOTHING_USED) -> None:
         account, self.account = self.account, None
         if account:
-            self.limiter.leave(self, account, used)
+            account.n_running -= self.n_choices
+            self.limiter.spend(self.who, self.begun_s, used)
 
     async def withdraw(self) -> None:
         account, self.account = self.account, None
         if account:
-            self.standing = self.limiter.withdraw(self, account)
+            account.n_running -= self.n_choices
+            self.standing = self.limiter.uncount(self, account)

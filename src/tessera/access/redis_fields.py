@@ -32,7 +32,7 @@ def usage_spent(key_id: str, day: str, used: Usage) -> str:
 
 
 def fields_read(by_key: Mapping[str, Spent]) -> Iterator[str | int]:
-    """Fields and numbers in turns, of what the ledger says that the keys of an account have spent."""
+    """What the keys of an account have spent by the ledger, as fields and numbers in turn."""
     whole = sum(by_key.values(), Spent())
     for holder, spent in (("", whole), *by_key.items()):
         for period, used in (("day", spent.day), ("month", spent.month)):

@@ -35,12 +35,20 @@ local function thought()
 end
 """
 
-# ARGV: now, lease ('' asks for the standing alone), sustained, burst, burst seconds, concurrency, thinking
-# tokens a day if they matter, duration of a lease, a lease whose request does not count, the budgets as JSON
-# if there are any. Each choice of a request after the first has a lease of its own, which follow: those of
-# the lease that is wanted, or else of the one that does not count. Replies: which limit refuses, or 0;
-# seconds to wait, or which budget refuses; remaining, reset; 1 if what was spent should be read again. A
-# limit of 5 says that it must be read before budgets can be judged: nothing is counted.
+# ARGV:
+#  1    now; '' means the clock of Redis
+#  2    the lease that is wanted; '' only asks for the standing
+#  3-6  sustained rate, burst rate, burst seconds, choices at once
+#  7    tokens of reasoning a day; '' if they do not matter
+#  8    the duration of a lease
+#  9    the lease of a request that is not counted any more; '' if there is none
+#  10   the budgets as JSON; '' if there are none
+#  11-  the leases of the request's further choices, since each choice has its own: those that are wanted with
+#       the lease of 2 or, without it, those that belong to the lease of 9
+#
+# Returns the limit that refuses, or 0; the seconds to wait, or which budget refuses; remaining; reset; and 1
+# if what was spent should be read again. The limit 5 means that it must be read before budgets can be judged:
+# then nothing is counted.
 ADMIT = (
     _CLOCK
     + """
@@ -150,9 +158,9 @@ return 0
 """
 )
 
-# What the ledger says that the account has spent replaces what was counted. ARGV: now, day, microseconds by
-# which the reading is older than now, 1 if it may not replace another one of that day; then fields and
-# tokens.
+# What was read from the ledger replaces what was counted. ARGV: now; the day; by how many microseconds the
+# reading is older than now; 1 if it must not replace another reading of that day; then fields and tokens in
+# turn.
 SPENT = (
     _CLOCK
     + """

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias, cast
 
 from tessera.access.window import Rate
 from tessera.core.budgets import BUDGETS, MAX_BUDGET_TOKENS, TokenBudget, budgets_of
+from tessera.core.chat import Caller
 from tessera.errors import OperatorError, StartupError
 
 OPERATOR_TIER = "operator"
@@ -40,6 +41,15 @@ class Tier:
     @property
     def rate(self) -> Rate:
         return Rate(self.sustained_rpm, self.burst_rpm)
+
+    def caller(self, cache_salt: bytes) -> Caller:
+        """A caller of this tier, whose account has that salt; the id of the request is still missing."""
+        return Caller(
+            cache_salt,
+            self.priority,
+            context_tokens=self.context_tokens,
+            default_output_tokens=self.default_output_tokens,
+        )
 
 
 DEFAULTS: Mapping[str, Tier] = MappingProxyType(

@@ -1,4 +1,4 @@
-"""What a connection brought, kept as it came, and read when no clock runs any more."""
+"""What arrived on a connection: kept as it is, and parsed only after the measurement."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -38,7 +38,7 @@ class _Problem(msgspec.Struct):
 
     @property
     def kind(self) -> str:
-        """The most telling word that servers give: some put the status where the code should be."""
+        """The most specific name of the error: some servers put the status in place of its code."""
         return self.code if isinstance(self.code, str) else self.type or ""
 
 

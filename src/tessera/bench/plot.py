@@ -15,7 +15,7 @@ _WIDTH, _ROW, _TOP = 880, 300, 78
 _PANEL_WIDTH, _PANEL_HEIGHT = 340, 200
 _LEFTS = (70, 510)
 
-# Told apart by form and dashes too; each colour has contrast enough on white and on near black.
+# Servers also differ in markers and dashes; each colour has enough contrast on white and on near black.
 _LINES = (
     ("#1f77d0", "", "circle"),
     ("#d9600f", "6 4", "square"),

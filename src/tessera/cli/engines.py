@@ -1,4 +1,4 @@
-"""`tessera engines`: what computes, and on what."""
+"""`tessera engines`: lists engines with their devices, and installs what some of them need."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""`tessera inspect`: what becomes of a request, with the real format, tokenizer and pipeline.
+"""`tessera inspect`: how a request is processed, with the real format, tokenizer and pipeline.
 
-The one command that shows content: who runs it has the request already.
+This is the only command that shows content: the person who runs it has the request already.
 """
 
 import asyncio

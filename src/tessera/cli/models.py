@@ -1,4 +1,4 @@
-"""`tessera models`: what is in the cache, and what should be."""
+"""`tessera models`: lists, fetches, verifies and removes the models of the cache."""
 
 import dataclasses
 

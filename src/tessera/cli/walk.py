@@ -103,6 +103,7 @@ async def walk(settings: Settings, body: bytes) -> tuple[CallTrace, bytes]:
         store = f"sqlite:///{folder}/tessera.db"
         key = generate_key()
         app = create_app(dataclasses.replace(settings, database_url=store, api_key=key, pepper=None))
+        app.middleware_stack = app.build_middleware_stack()  # as a server does at its start
         async with app.router.lifespan_context(app):
             headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
             transport = httpx2.ASGITransport(app)

@@ -63,7 +63,7 @@ class _Draft:
 
 
 def fold(events: Iterable[ChatEvent]) -> Reply:
-    """Join the events of one reply, which must be all of them and in order."""
+    """Joins the events of one reply, which must be complete and in order."""
     drafts: dict[int, _Draft] = {}
     usage = Usage()
     for event in events:

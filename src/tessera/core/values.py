@@ -8,9 +8,9 @@ T = TypeVar("T")
 
 @dataclass_transform(frozen_default=True)
 def value(cls: type[T]) -> type[T]:
-    """A frozen dataclass to the type checker, which is who keeps it so.
+    """Makes a dataclass that is frozen for the type checker only.
 
-    Were it frozen at run time too, each field would be set by a call, and making a chunk of tokens would take
-    longer than all else that is done with it.
+    If it were frozen at run time too, each field would be set by a call, and making a chunk of tokens would
+    take longer than everything else that is done with it.
     """
     return dataclass(slots=True, unsafe_hash=True)(cls)

@@ -38,7 +38,7 @@ def work_folder(name: str) -> Path:
 
 
 def put_in_place(name: str) -> None:
-    """The new folder becomes that of the engine."""
+    """Makes the new folder that of the engine."""
     folder = engine_folder(name)
     old = folder.with_name(f".{name}.old")
     shutil.rmtree(old, ignore_errors=True)

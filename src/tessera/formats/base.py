@@ -41,12 +41,10 @@ Segment: TypeAlias = Control | Plain | Tag
 @dataclass(frozen=True, slots=True)
 class ChatFormat:
     """A family. `render` raises `RequestError`, naming `messages`, for a conversation that its template
-    refuses. `sampling` has an entry for each mode that the family supports. With `tools`, it can render the
-    definitions of functions.
+    refuses. `sampling` has an entry for each mode that the family supports.
     """
 
     name: str
     render: Callable[[ChatRequest], tuple[Segment, ...]]
     syntax: Syntax
     sampling: Mapping[Mode, SamplingDefaults]
-    tools: bool = False

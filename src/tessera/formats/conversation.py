@@ -96,7 +96,7 @@ class TemplateSource:
             after_close=(family.around_reasoning,) if family.around_reasoning else (),
         )
         sampling = dict.fromkeys(self.modes, defaults)
-        return ChatFormat(self.dialect.family, render, syntax=syntax, sampling=sampling, tools=True)
+        return ChatFormat(self.dialect.family, render, syntax=syntax, sampling=sampling)
 
     def conversation(self, request: ChatRequest) -> "TemplateInput":
         """The input of the template for a request."""

@@ -93,4 +93,4 @@ def _content(message: Message) -> Iterator[Segment]:
             assert_never(message)
 
 
-GEMMA3 = ChatFormat("gemma3", render, syntax=_SYNTAX, sampling=_SAMPLING, tools=True)
+GEMMA3 = ChatFormat("gemma3", render, syntax=_SYNTAX, sampling=_SAMPLING)

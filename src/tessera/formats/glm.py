@@ -149,7 +149,7 @@ class _Version:
             line=self.line,
             begins_answer=bool(self.line),
         )
-        return ChatFormat(name, self.render, syntax=syntax, sampling=_SAMPLING, tools=True)
+        return ChatFormat(name, self.render, syntax=syntax, sampling=_SAMPLING)
 
 
 def _markup(literal: str) -> Iterator[Segment]:

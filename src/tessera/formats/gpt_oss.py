@@ -132,4 +132,4 @@ def _body(text: str, *, end: str = "<|end|>") -> Iterator[Segment]:
     yield from (Plain(text), Tag(end))
 
 
-GPT_OSS = ChatFormat("gpt-oss", render, syntax=_SYNTAX, sampling=_SAMPLING, tools=True)
+GPT_OSS = ChatFormat("gpt-oss", render, syntax=_SYNTAX, sampling=_SAMPLING)

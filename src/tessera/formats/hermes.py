@@ -64,7 +64,7 @@ def hermes_format(
             *markup(f"<|im_start|>assistant\n{opening[request.mode]}"),
         )
 
-    return ChatFormat("hermes", render, syntax=chatml_syntax("json"), sampling=sampling, tools=True)
+    return ChatFormat("hermes", render, syntax=chatml_syntax("json"), sampling=sampling)
 
 
 def _system(request: ChatRequest, default: str | None) -> Iterator[Segment]:

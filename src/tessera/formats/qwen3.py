@@ -83,7 +83,7 @@ QWEN3_TOKENS = frozenset(
 )
 """The control tokens of its prompts and replies."""
 
-QWEN3 = ChatFormat("qwen3", render, syntax=chatml_syntax("xml"), sampling=_SAMPLING, tools=True)
+QWEN3 = ChatFormat("qwen3", render, syntax=chatml_syntax("xml"), sampling=_SAMPLING)
 
 
 def _check(messages: Sequence[Message]) -> None:

@@ -101,7 +101,7 @@ class _Relaxation:
                 return grammar
             step = _LAST if work.is_used_up else 1
             levels |= {param: min(levels[param] + step, _LAST) for param in lenient}
-        # Each strict schema was built alone within the bounds, and nothing is left of the others.
+        # Each strict schema was built alone within the bounds, and the others are relaxed to the last level.
         grammar = self._built(request, levels, Work())
         if grammar is None or len(lenient) == len(schemas) or (problem := self._attempt(grammar)) is None:
             return grammar

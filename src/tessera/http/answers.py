@@ -38,6 +38,7 @@ class Exchange:
     receive: Receive
     send: Send
     context: RequestContext
+    permit: Permit
     record: RequestRecord
     request: ChatRequest
     options: ReplyOptions
@@ -46,55 +47,51 @@ class Exchange:
     deadline: Deadline
     limits: HttpLimits
 
-    @property
-    def permit(self) -> Permit:
-        return self.context.required_permit
-
     async def leave(self) -> None:
-        """Gives the lease back: the account may ask the next before its client can know that this reply is
-        whole.
+        """Releases the lease. That comes before the end of the reply: a client that then sends its next
+        request must not be refused because of this one.
         """
         await self.permit.leave(self.record.tally.usage)
 
 
-async def stream_reply(to: Exchange, entry: OpenEntry, batches: Batches) -> None:
+async def stream_reply(exchange: Exchange, entry: OpenEntry, batches: Batches) -> None:
     """Answers with server-sent events."""
     stream = EventStream(
-        to.send,
-        to.limits,
-        _headers(to.options),
-        abort=to.context.abort,
-        write_now=to.context.write_now,
+        exchange.send,
+        exchange.limits,
+        _headers(exchange.options),
+        abort=exchange.context.abort,
+        write_now=exchange.context.write_now,
     )
-    token_bytes = to.model.tokenizer.token_bytes
-    writer = ChunkWriter(to.header, token_bytes, include_usage=to.options.include_usage)
-    await while_present(to.receive, _write(batches, writer, stream, to, entry), stream.beat)
+    token_bytes = exchange.model.tokenizer.token_bytes
+    writer = ChunkWriter(exchange.header, token_bytes, include_usage=exchange.options.include_usage)
+    await while_present(exchange.receive, _write(batches, writer, stream, exchange, entry), stream.beat)
 
 
-async def send_reply(to: Exchange, entry: OpenEntry, batches: Batches) -> None:
+async def send_reply(exchange: Exchange, entry: OpenEntry, batches: Batches) -> None:
     """Answers with one JSON object."""
-    events = await while_present(to.receive, _collect(batches, to, entry))
-    await to.leave()
-    body = encode_reply(fold(events), to.header, to.model.tokenizer.token_bytes)
+    events = await while_present(exchange.receive, _collect(batches, exchange, entry))
+    await exchange.leave()
+    body = encode_reply(fold(events), exchange.header, exchange.model.tokenizer.token_bytes)
     response = Response(body, media_type="application/json")
-    response.raw_headers += _headers(to.options)
-    sending = response(to.scope, to.receive, to.send)
-    await send_within(to.limits.send_deadline_s, sending, to.context.abort)
+    response.raw_headers += _headers(exchange.options)
+    sending = response(exchange.scope, exchange.receive, exchange.send)
+    await send_within(exchange.limits.send_deadline_s, sending, exchange.context.abort)
 
 
-async def _collect(batches: Batches, to: Exchange, entry: OpenEntry) -> list[ChatEvent]:
+async def _collect(batches: Batches, exchange: Exchange, entry: OpenEntry) -> list[ChatEvent]:
     events: list[ChatEvent] = []
-    async with to.deadline, aclosing(batches):
+    async with exchange.deadline, aclosing(batches):
         async for batch in batches:
             if not events:
-                to.record.reach(RequestStep.FIRST_TOKEN)
+                exchange.record.reach(RequestStep.FIRST_TOKEN)
             events += batch
     await entry.settle()
     return events
 
 
 async def _write(
-    batches: Batches, writer: ChunkWriter, stream: EventStream, to: Exchange, entry: OpenEntry
+    batches: Batches, writer: ChunkWriter, stream: EventStream, exchange: Exchange, entry: OpenEntry
 ) -> None:
     """Writes all events; an error after the first byte is the last frame.
 
@@ -103,11 +100,11 @@ async def _write(
     last = b""
     begun = False
     try:
-        async with to.deadline, aclosing(batches):
+        async with exchange.deadline, aclosing(batches):
             async for events in batches:
                 if not begun:
                     begun = True
-                    to.record.reach(RequestStep.FIRST_TOKEN)
+                    exchange.record.reach(RequestStep.FIRST_TOKEN)
                 frames = writer.write(events)
                 if isinstance(events[-1], Completed):
                     last = frames
@@ -117,15 +114,15 @@ async def _write(
     except Exception as error:
         if not stream.started:
             raise
-        shown = presentable(error, to.context.request_id)
-        to.record.fail(shown)
+        shown = presentable(error, exchange.context.request_id)
+        exchange.record.fail(shown)
         last = error_frame(shown)
         await entry.settle_anyway()
-    await to.leave()
+    await exchange.leave()
     await stream.write(last, more=False)
 
 
 def _headers(options: ReplyOptions) -> list[tuple[bytes, bytes]]:
-    """The names a client sent are not all fit for a header: the odd ones show as `?`."""
+    """The header that names the ignored fields. A name that is not safe in a header is shown as `?`."""
     names = [name if _SAFE_NAME.fullmatch(name) else "?" for name in options.ignored[:32]]
     return [(b"x-tessera-ignored-params", ", ".join(names).encode())] if names else []

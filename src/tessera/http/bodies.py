@@ -113,11 +113,11 @@ class Bodies:
                 raise _too_many()
             _add(self._n_bodies, body.account, 1)
             body.is_counted = True
-        wish = _Reservation(body, n - body.n, max(0, n - SMALL_BYTES) - body.large)
-        if not wish.large and self._affords(wish):
-            self._hold(body, wish.n, 0)
-        elif wish.n > 0:
-            await self._wait(wish)
+        reservation = _Reservation(body, n - body.n, max(0, n - SMALL_BYTES) - body.large)
+        if not reservation.large and self._affords(reservation):
+            self._hold(body, reservation.n, 0)
+        elif reservation.n > 0:
+            await self._wait(reservation)
         body.n_received = body.n
 
     def release(self, body: RequestBody) -> None:
@@ -140,54 +140,54 @@ class Bodies:
         self._bytes.inc(n)
         self._grant()
 
-    async def _wait(self, wish: _Reservation) -> None:
-        account = wish.body.account
+    async def _wait(self, reservation: _Reservation) -> None:
+        account = reservation.body.account
         if self._queue.n_of(account) >= MAX_WAITING:
             raise _too_many()
-        self._queue.add(account, wish)
+        self._queue.add(account, reservation)
         self._grant()
-        if wish.granted.done():
+        if reservation.granted.done():
             return
         try:
             with self._waiting.track_inprogress():
                 async with asyncio.timeout(self._limits.body_deadline_s):
-                    await asyncio.shield(wish.granted)
+                    await asyncio.shield(reservation.granted)
         except TimeoutError:
-            if not self._affords(wish):
+            if not self._affords(reservation):
                 raise _too_many() from None
             raise EngineOverloaded(
                 "Too many large bodies are being received. Send the request again later.", retry_after_s=1
             ) from None
         finally:
-            if not wish.granted.done():
-                self._queue.remove(account, wish)
+            if not reservation.granted.done():
+                self._queue.remove(account, reservation)
                 self._grant()
 
     def _grant(self) -> None:
-        while wish := self._next():
-            self._queue.take(wish.body.account, wish)
-            self._hold(wish.body, wish.n, wish.large)
-            wish.granted.set_result(None)
+        while reservation := self._next():
+            self._queue.take(reservation.body.account, reservation)
+            self._hold(reservation.body, reservation.n, reservation.large)
+            reservation.granted.set_result(None)
 
     def _next(self) -> _Reservation | None:
         """The next reservation that can be granted. None overtakes one that waits for the same shared
         budget.
         """
         short: set[int] = set()
-        for wish in self._queue.first_items(self._held):
-            priority = wish.body.priority
-            if not self._affords(wish):
+        for reservation in self._queue.first_items(self._held):
+            priority = reservation.body.priority
+            if not self._affords(reservation):
                 continue
-            is_free = self._shared[priority] + wish.large <= self._per_priority
-            if not wish.large or (is_free and priority not in short):
-                return wish
+            is_free = self._shared[priority] + reservation.large <= self._per_priority
+            if not reservation.large or (is_free and priority not in short):
+                return reservation
             short.add(priority)
         return None
 
-    def _affords(self, wish: _Reservation) -> bool:
-        account = wish.body.account
-        taken = self._owed[account] + (self._held[account] if wish.large else 0)
-        return taken + (wish.large or wish.n) <= self._per_account
+    def _affords(self, reservation: _Reservation) -> bool:
+        account = reservation.body.account
+        taken = self._owed[account] + (self._held[account] if reservation.large else 0)
+        return taken + (reservation.large or reservation.n) <= self._per_account
 
     def _hold(self, body: RequestBody, n: int, large: int) -> None:
         body.n += n

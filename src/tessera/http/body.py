@@ -19,7 +19,7 @@ from tessera.errors import BodyTimeout, BodyTooLarge, UnsupportedMediaType
 from tessera.http.errors import ClientGone
 from tessera.http.limits import BodyLimits
 from tessera.observe.metrics import Metrics
-from tessera.processes.sharing import Shared
+from tessera.processes.sharing import FairPool
 from tessera.wire.reading import count_separators
 
 T = TypeVar("T")
@@ -77,7 +77,7 @@ async def _receive(receive: Receive, limits: BodyLimits, n_reserved: int, reserv
                 n_reserved = limits.max_body_bytes
                 begun_s = now()
                 at_s = deadline.when() or math.inf
-                deadline.reschedule(None)  # the client's time stands still while the server makes it wait
+                deadline.reschedule(None)  # a wait that the server causes is not the client's time
                 await reserve(n_reserved)
                 deadline.reschedule(at_s + now() - begun_s)
             body += part
@@ -101,7 +101,7 @@ class Decoding:
 
     def __init__(self, metrics: Metrics) -> None:
         self._thread = ThreadPoolExecutor(1, "decoding")
-        self._turns = Shared([self._thread])
+        self._turns = FairPool([self._thread])
         self._waiting = metrics.bodies_waiting
 
     @property

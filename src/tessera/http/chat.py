@@ -16,9 +16,8 @@ from tessera.errors import EngineUnavailable, RequestError, StoreUnavailable
 from tessera.http.answers import Exchange, send_reply, stream_reply
 from tessera.http.bodies import RequestBody
 from tessera.http.body import read_body
-from tessera.http.context import RequestContext, context_of
+from tessera.http.context import RequestContext, client_address, context_of
 from tessera.http.delivery import while_present
-from tessera.http.peer import client_address
 from tessera.http.service import Service
 from tessera.pipeline import run
 from tessera.prompt.compile import check_length
@@ -30,7 +29,7 @@ _TRACEPARENT = b"traceparent"
 
 
 class ChatCompletions:
-    """The ASGI endpoint. It raises what is to be answered with an error status."""
+    """The ASGI endpoint. What it raises becomes an answer with an error status (`Envelope`)."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -38,35 +37,29 @@ class ChatCompletions:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         context = context_of(scope)
         service = self._service
-        identity = context.required_permit.identity
-        caller = replace(
-            identity.caller,
-            trace_id=context.request_id,
-            context_tokens=identity.tier.context_tokens,
-            default_output_tokens=identity.tier.default_output_tokens,
-        )
-        # All that a request holds, in the order in which it is taken. Wherever it ends, what it has taken by
-        # then is released in reverse.
+        caller = replace(context.required_permit.identity.caller, trace_id=context.request_id)
+        # A request acquires what it needs in this order. Wherever it ends, it releases in reverse what it has
+        # acquired by then.
         #
-        # - The record comes first: it is closed when all else is released, and so counts every end.
+        # - The record comes first: it is closed after everything else, and so counts every end.
         # - In flight, before the body: a shutdown waits for bodies that are being received.
-        # - The bytes of the body, before they are received. They are given back when the request starts.
-        # - The lease, when the body has told the mode and `n` that limits depend on. It is taken before the
-        #   queue: a request that waits counts among those that its account has at once.
+        # - Memory for the body, before it is received. It is released when the request starts.
+        # - The lease, as soon as the body is decoded: limits depend on its mode and its `n`. It comes before
+        #   the queue, because a request that waits counts among those that its account has at once.
         # - The places at the engine.
         # - The ledger's entry, last: a request that never started is not billed. It is settled before the
-        #   place and the lease are released: a client that sees the end of a reply finds it on record.
+        #   places and the lease, so that a client that has seen the end of a reply finds it recorded.
         async with AsyncExitStack() as holds:
             record = holds.enter_context(self._record(scope, context))
             holds.enter_context(service.in_flight.hold(record))
             body = holds.enter_context(service.bodies.of(record.account, caller.priority))
-            to = await self._receive(scope, receive, send, caller=caller, record=record, body=body)
-            await holds.enter_async_context(self._lease(to))
-            await holds.enter_async_context(self._place(to, caller, body))
+            exchange = await self._receive(scope, receive, send, caller=caller, record=record, body=body)
+            await holds.enter_async_context(self._lease(exchange))
+            await holds.enter_async_context(self._place(exchange, caller, body))
             entry = await holds.enter_async_context(OpenEntry(service.ledger, record))
-            await entry.opened()  # at once, unless the disk takes no note of it: then the store has to
-            answer = stream_reply if to.options.stream else send_reply
-            await answer(to, entry, run(to.request, to.model, caller, record.tally))
+            await entry.opened()  # returns at once, unless only the store can record the entry now
+            answer = stream_reply if exchange.options.stream else send_reply
+            await answer(exchange, entry, run(exchange.request, exchange.model, caller, record.tally))
 
     def _record(self, scope: Scope, context: RequestContext) -> RequestRecord:
         identity = context.required_permit.identity
@@ -91,17 +84,19 @@ class ChatCompletions:
         record: RequestRecord,
         body: RequestBody,
     ) -> Exchange:
-        """Receives and decodes the body. What would be refused anyway is refused before it costs anything."""
+        """Receives and decodes the body. Each check comes as early as it can, before it costs anything."""
         service = self._service
         context = context_of(scope)
+        permit = context.required_permit
         _require_recording(service.ledger)
         # Which model the request names is not known yet: it is refused if every queue would refuse it.
-        if refusal := service.refusal_of_all(record.account, caller.priority):
+        refusals = [queue.refusal(record.account, caller.priority) for queue in service.queues.values()]
+        if (refusal := refusals[0]) and all(refusals):
             raise refusal
         sent = await read_body(scope, receive, service.limits, partial(service.bodies.reserve, body))
         body.n_received = len(sent)
         request, options = await service.bodies.decoding.decode(record.account, sent, decode_request)
-        model = service.catalog.find(request.model, context.required_permit.identity.models)
+        model = service.catalog.find(request.model, permit.identity.models)
         now_s = time.time()
         header = Header(new_id(now_s), int(now_s), model.id)
         record.ask(request, reply_id=header.id, model=model.id, streamed=options.stream)
@@ -115,6 +110,7 @@ class ChatCompletions:
             receive=receive,
             send=send,
             context=context,
+            permit=permit,
             record=record,
             request=request,
             options=options,
@@ -125,40 +121,40 @@ class ChatCompletions:
         )
 
     @asynccontextmanager
-    async def _lease(self, to: Exchange) -> AsyncGenerator[None]:
-        """Holds as many of the account's choices as the request has. It ends if its key becomes invalid; a
-        request that is refused later is not counted.
+    async def _lease(self, exchange: Exchange) -> AsyncGenerator[None]:
+        """Holds the lease of the account's limits, and ends the request if its key becomes invalid. A request
+        that is refused after it was admitted does not count.
         """
-        names = self._service.catalog.names_of(to.model)
-        await to.permit.admit(names, to.request.mode, to.request.n)
-        to.record.reach(RequestStep.ADMITTED)
+        names = self._service.catalog.names_of(exchange.model)
+        await exchange.permit.admit(names, exchange.request.mode, exchange.request.n)
+        exchange.record.reach(RequestStep.ADMITTED)
         try:
-            with self._service.watch.over(to.permit.authorization, names, to.deadline.end):
+            with self._service.watch.over(exchange.permit.authorization, names, exchange.deadline.end):
                 yield
         except RequestError:
-            await to.permit.withdraw()
+            await exchange.permit.withdraw()
             raise
         finally:
-            await to.leave()
+            await exchange.leave()
 
     @asynccontextmanager
-    async def _place(self, to: Exchange, caller: Caller, body: RequestBody) -> AsyncGenerator[None]:
-        """Holds a place at the engine for each choice, after a wait if need be."""
-        queue = self._service.queues[to.model.id]
-        place = queue.join(to.record.account, caller.priority, to.request.n)
-        to.record.reach(RequestStep.QUEUED)
+    async def _place(self, exchange: Exchange, caller: Caller, body: RequestBody) -> AsyncGenerator[None]:
+        """Holds a place at the engine for each choice, once there is room."""
+        queue = self._service.queues[exchange.model.id]
+        place = queue.join(exchange.record.account, caller.priority, exchange.request.n)
+        exchange.record.reach(RequestStep.QUEUED)
         try:
             if place.state == "waiting":
-                await while_present(to.receive, _wait(to, queue, place))
+                await while_present(exchange.receive, _wait(exchange, queue, place))
             self._service.bodies.release(body)
-            to.record.reach(RequestStep.STARTED)
+            exchange.record.reach(RequestStep.STARTED)
             yield
         finally:
             queue.leave(place)
 
 
-async def _wait(to: Exchange, queue: EngineQueue, place: Places) -> None:
-    async with to.deadline:
+async def _wait(exchange: Exchange, queue: EngineQueue, place: Places) -> None:
+    async with exchange.deadline:
         await queue.wait(place)
 
 

@@ -7,6 +7,7 @@ Each layer sets its part: the server's protocol class the connection, `Envelope`
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import TypeAlias
 
 from starlette.types import Scope
@@ -14,11 +15,12 @@ from starlette.types import Scope
 from tessera.access.permit import Permit
 
 Abort: TypeAlias = Callable[[], None]
-"""Cuts the connection at once. To close one would wait for ever on a client that does not read."""
+"""Aborts the connection. Closing it would wait for ever for a client that does not read."""
 
 WriteNow: TypeAlias = Callable[[bytes], bool]
 """Writes a part of a response that has begun, or returns False: use `send`, which can wait."""
 
+UNKNOWN = "unknown"
 _KEY = "tessera.context"
 
 
@@ -46,3 +48,14 @@ def context_of(scope: Scope) -> RequestContext:
     if context is None:
         context = scope[_KEY] = RequestContext()
     return context
+
+
+def client_address(scope: Scope) -> str:
+    """The client's IP address, for logs and the audit; behind a trusted proxy, the one that the proxy has
+    forwarded. `unknown` for anything that is no address, which a client may have written.
+    """
+    client = scope.get("client")
+    try:
+        return str(ip_address(client[0])) if client else UNKNOWN
+    except ValueError:
+        return UNKNOWN

@@ -1,4 +1,4 @@
-"""Errors as HTTP responses: the one place where they become that."""
+"""Turns errors into HTTP responses. No other module does."""
 
 import logging
 import math

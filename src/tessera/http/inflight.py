@@ -65,8 +65,8 @@ class InFlight:
         return found
 
     def deadline(self, within_s: float, record: RequestRecord | None = None) -> "Deadline":
-        """The deadline of one request, `within_s` from now; that of a `record` which is held can be
-        cancelled.
+        """The deadline of one request, `within_s` from now. With a `record` that is held, `cancel` ends the
+        request by it.
         """
         made = Deadline(within_s, self._deadlines)
         if record is not None:

@@ -11,9 +11,8 @@ from tessera.access.keys import KeyRing
 from tessera.access.limits import Limiter
 from tessera.access.permit import Permit
 from tessera.errors import AuthenticationError
-from tessera.http.context import context_of
+from tessera.http.context import client_address, context_of
 from tessera.http.errors import ClientGone, error_response, presentable
-from tessera.http.peer import client_address
 from tessera.observe.logs import log_repeating
 from tessera.observe.metrics import Metrics
 
@@ -64,8 +63,8 @@ class Envelope:
 
 
 class KeyRequired:
-    """Lets no request through without a valid key, except to `PUBLIC_PATHS`: also none to paths that do not
-    exist. The path is the one that is routed, never a rebuilt URL. Raises what `KeyRing.identify` raises.
+    """Rejects every request without a valid key, also to paths that do not exist; only `PUBLIC_PATHS` need
+    none. The path is the one that is routed, never a rebuilt URL. Raises what `KeyRing.identify` raises.
     """
 
     def __init__(self, app: ASGIApp, keys: KeyRing, limiter: Limiter, metrics: Metrics) -> None:
@@ -87,7 +86,7 @@ class KeyRequired:
 
 
 def log_refused_key(event: str, error: AuthenticationError, scope: Scope) -> None:
-    """A line for an answer 401. The log keeps a part of such lines only when there are very many."""
+    """Logs a request that is answered with 401. If there are very many, only some of them are logged."""
     trace_id, client = context_of(scope).request_id, client_address(scope)
     log_repeating(
         _logger, "warning", event, str(error.code), trace_id=trace_id, code=error.code, client=client

@@ -11,7 +11,6 @@ from tessera.access.limits import Limiter, MemoryLimiter
 from tessera.access.queue import EngineQueue
 from tessera.access.watch import EVERY_S, KeyWatch
 from tessera.catalog import Catalog
-from tessera.errors import EngineOverloaded
 from tessera.http.bodies import Bodies
 from tessera.http.inflight import InFlight
 from tessera.http.limits import HttpLimits
@@ -66,11 +65,6 @@ class Service:
         self.watch = KeyWatch(keys, watch_s)
         self._resources = resources or AsyncExitStack()
         self._watching: asyncio.Task[None] | None = None
-
-    def refusal_of_all(self, account: str, priority: int) -> EngineOverloaded | None:
-        """The error if the queues of all models would refuse a request now."""
-        refusals = [queue.refusal(account, priority) for queue in self.queues.values()]
-        return refusals[0] if all(refusals) else None
 
     async def start(self) -> None:
         """Called in the event loop that answers requests."""

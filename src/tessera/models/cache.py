@@ -56,7 +56,7 @@ class CachedModel:
 
 
 Build = Callable[[Path], Origin]
-"""Fills a folder, which still holds what an interrupted build left there: to be resumed, or removed."""
+"""Fills a folder. What an interrupted build left in it is still there, for this build to resume or remove."""
 
 
 def default_root() -> Path:

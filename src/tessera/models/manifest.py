@@ -70,7 +70,7 @@ def read(folder: Path) -> Manifest | None:
 
 
 def check(folder: Path, manifest: Manifest, *, whole: bool) -> None:
-    """Raise `Damaged` unless every file is there and as it was.
+    """Raises `Damaged` unless every file is there and as it was.
 
     `whole` reads all of them; otherwise large files, and those that are only kept, are judged by their size.
     """
@@ -86,7 +86,7 @@ def check(folder: Path, manifest: Manifest, *, whole: bool) -> None:
 
 
 def write(folder: Path, manifest: Manifest) -> None:
-    """Put the manifest into `folder`, after everything else has reached the disk."""
+    """Puts the manifest into `folder`, after everything else has reached the disk."""
     for name in manifest.files:
         sync(folder / name)
     (folder / NAME).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2))
@@ -95,7 +95,7 @@ def write(folder: Path, manifest: Manifest) -> None:
 
 
 def sync(path: Path) -> None:
-    """Return when the file or folder is on the disk."""
+    """Returns when the file or folder is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

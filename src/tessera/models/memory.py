@@ -12,7 +12,7 @@ from tessera.models.header import GgufHeader
 from tessera.models.layers import KvType, ModelLayers, read_layers
 
 COMPUTE_BYTES = 2**29
-"""For activations and logits, which the header does not tell."""
+"""For activations and logits, whose size is not in the header."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What an operator meant by a model that cannot be found: a path, mistyped, or the id of one on a hub."""
+"""Explains a model that cannot be found: the operator mistyped a path, or the id of a model on a hub."""
 
 import difflib
 import re

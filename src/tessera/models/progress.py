@@ -6,13 +6,13 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol, TypeAlias
 
 Report: TypeAlias = Callable[[int], None]
-"""Told how many bytes are done so far."""
+"""Called with the number of bytes that are done so far."""
 
 _LOOK_EVERY_S = 0.1
 
 
 class Progress(Protocol):
-    """What the command line implements."""
+    """Shows the progress of long work; the command line implements it."""
 
     def note(self, text: str) -> None:
         """Reports something that is worth a line."""

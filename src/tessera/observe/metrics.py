@@ -8,7 +8,7 @@ multiprocess mode, which the variable PROMETHEUS_MULTIPROC_DIR switches on befor
 parent process adds the counts up (`exposition`).
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -23,7 +23,7 @@ _TOKEN_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.
 
 @dataclass(frozen=True, slots=True)
 class ModelMetrics:
-    """The metrics of one model, cached: looking a metric up by its labels takes longer than counting."""
+    """The metrics whose only label is the model, for one model."""
 
     running: Gauge
     waiting: Gauge
@@ -42,7 +42,6 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._of_models: dict[str, ModelMetrics] = {}
         self._meter_requests()
         self._meter_bodies()
         self._meter_store()
@@ -119,14 +118,6 @@ class Metrics:
         self.spooled = self._gauge("spool_entries", "Usage entries that wait for the store.")
         about = "Requests whose key was accepted from the cache because the store did not answer."
         self.stale_keys = self._counter("keys_stale", about)
-
-    def of(self, model_id: str) -> ModelMetrics:
-        """The metrics whose only label is the model."""
-        known = self._of_models.get(model_id)
-        if known is None:
-            labelled = {each.name: getattr(self, each.name).labels(model_id) for each in fields(ModelMetrics)}
-            known = self._of_models[model_id] = ModelMetrics(**labelled)
-        return known
 
     def _gauge(self, name: str, about: str, *labels: str) -> Gauge:
         # livesum: the gauges of a process that has died must not count.

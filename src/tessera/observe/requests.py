@@ -1,24 +1,26 @@
 """The reader of request records that counts them in the metrics and logs each as one line."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import fields
 
 from tessera.core.record import RequestRecord, RequestStep
 from tessera.observe.logs import Field, log, log_repeating
-from tessera.observe.metrics import Metrics
+from tessera.observe.metrics import Metrics, ModelMetrics
 
 _logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
 class RequestMetrics:
     """A `RecordReader`. Requests that were refused before they were read are not counted."""
 
-    metrics: Metrics
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        # Kept, because looking a metric up by its labels takes longer than counting.
+        self._of_models: dict[str, ModelMetrics] = {}
 
     def reached(self, record: RequestRecord, step: RequestStep) -> None:
         assert record.asked is not None, "read"
-        counts = self.metrics.of(record.asked.model)
+        counts = self._of(record.asked.model)
         if step is RequestStep.READ:
             counts.waiting.inc()
         elif step is RequestStep.STARTED:
@@ -33,7 +35,7 @@ class RequestMetrics:
             return
         assert record.asked is not None, "read"
         model, tally = record.asked.model, record.tally
-        counts = self.metrics.of(model)
+        counts = self._of(model)
         (counts.waiting if record.after_s(RequestStep.STARTED) is None else counts.running).dec()
         counts.prompt_tokens.inc(tally.prompt_tokens)
         counts.cached_tokens.inc(tally.cached_tokens)
@@ -41,14 +43,22 @@ class RequestMetrics:
         counts.reasoning_tokens.inc(tally.reasoning_tokens)
         _log(record, model, whole_s)
         if record.failure is not None:
-            self.metrics.failures.labels(model, record.failure).inc()
+            self._metrics.failures.labels(model, record.failure).inc()
             return
         for reason in tally.finished.values():
-            self.metrics.successes.labels(model, reason.value).inc()
+            self._metrics.successes.labels(model, reason.value).inc()
         counts.whole_s.observe(whole_s)
         first_token_s = record.after_s(RequestStep.FIRST_TOKEN)
         if first_token_s is not None and tally.completion_tokens > 1:
             counts.per_token_s.observe((whole_s - first_token_s) / (tally.completion_tokens - 1))
+
+    def _of(self, model: str) -> ModelMetrics:
+        counts = self._of_models.get(model)
+        if counts is None:
+            names = [each.name for each in fields(ModelMetrics)]
+            labelled = {name: getattr(self._metrics, name).labels(model) for name in names}
+            counts = self._of_models[model] = ModelMetrics(**labelled)
+        return counts
 
 
 def _log(record: RequestRecord, model: str, whole_s: float) -> None:

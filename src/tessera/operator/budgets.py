@@ -50,7 +50,9 @@ class BudgetStanding:
 def standings(
     store: Transaction, tiers: Tiers, reader: SpentReader, account: str | None = None
 ) -> list[BudgetStanding]:
-    """Of one account by its name or id, or of all. Raises `NotThere`."""
+    """The standing of each budget of one account, by its name or id, or of all accounts. Raises
+    `NotThere`.
+    """
     now_s = time.time()
     found = [*_budgets(store, tiers, account)]
     spent = reader.read(store, {account.id for account, _ in found}, now_s)
@@ -73,7 +75,7 @@ def list_budgets(store: Transaction, tiers: Tiers, account: str | None) -> list[
 
 
 def _budgets(store: Transaction, tiers: Tiers, named: str | None) -> Iterator[tuple[Account, TokenBudget]]:
-    """Those of the tiers, of accounts, and of keys that may be used."""
+    """The budgets of accounts, with those of their tiers, and of their active keys."""
     operator = Account(OPERATOR, OPERATOR, OPERATOR_TIER, 0.0, None)
     if named == OPERATOR:
         listed = [operator]

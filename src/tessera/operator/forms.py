@@ -113,9 +113,9 @@ class BudgetsQuery(Query, frozen=True, kw_only=True):
 
 
 class ListQuery(Query, frozen=True, kw_only=True):
-    """Which rows to list: those that contain the text `q`, sorted by a column, downward if `-` precedes its
-    name; all, or pages of `limit` rows, of which the next begins at the `cursor` that comes with the one
-    before.
+    """Which rows to list: those that contain the text `q`, in the order of the column `sort`, or in the
+    opposite order if `-` precedes its name. With a `limit`, one page of them: the first, or the one that
+    follows the page which came with this `cursor`.
     """
 
     sort: str | None = None
@@ -145,9 +145,9 @@ class KeysQuery(ListQuery, frozen=True, kw_only=True):
 
 
 class UsageQuery(Query, frozen=True, kw_only=True):
-    """Which requests to add up: of an account, of a key, from day to day (both included), grouped `by` one or
-    more of day, account, key and model, separated by commas; all groups, or the `top` ones with the most
-    tokens.
+    """Which requests to add up: those of an account, of a key, of the days from `since` to `until`. They are
+    grouped `by` one or more of day, account, key and model, separated by commas. With `top`, only as many
+    groups are reported, those with the most tokens.
     """
 
     account: str | None = None
@@ -172,8 +172,8 @@ class UsageQuery(Query, frozen=True, kw_only=True):
 
 
 class AuditQuery(Query, frozen=True, kw_only=True):
-    """Which changes to show: of an account and its keys, or of a key; since a date; older than the change
-    `before`; at most `limit`.
+    """Which changes to show: those of an account and its keys, or of a key, since a date. Only changes that
+    are older than the one with the id `before` are shown, the latest first, `limit` at most.
     """
 
     account: str | None = None

@@ -15,7 +15,7 @@ from tessera.observe.logs import log
 from tessera.processes import children
 from tessera.processes.answering import TOO_MUCH_CODE
 from tessera.processes.frames import frame, receive_frame
-from tessera.processes.sharing import Shared
+from tessera.processes.sharing import FairPool
 
 _logger = logging.getLogger(__name__)
 # The exit codes of a process that exceeds its limits. A library whose allocation fails aborts; one that
@@ -47,7 +47,7 @@ class ProcessPool:
         """
         self._purpose = purpose
         self._processes = [_Answering(module, setup) for _ in range(n_processes)]
-        self._shared = Shared(self._processes)
+        self._shared = FairPool(self._processes)
         self._wait_s, self._deadline_s = wait_s, deadline_s
         self._closed = False
 

@@ -1,5 +1,5 @@
 """What accounts share, so that what one of them asks for does not keep the others waiting: a queue in which
-they take turns (`FairQueue`), items that are lent in an event loop (`Shared`), and threads (`Lane`).
+they take turns (`FairQueue`), items that are lent in an event loop (`FairPool`), and threads (`FairThreads`).
 """
 
 import asyncio
@@ -87,7 +87,7 @@ class FairQueue(Generic[A, T]):
         return account, next(reversed(self._items[account]))
 
 
-class Shared(Generic[T]):
+class FairPool(Generic[T]):
     """Items that are lent one by one. Accounts take turns; no account has all items at once, if there are
     several, so that the next account finds one.
 
@@ -144,7 +144,7 @@ class _Job:
     run: Callable[[], None]
 
 
-class Lane:
+class FairThreads:
     """Threads that do jobs. Accounts take turns; no account has all threads at once, if there are several."""
 
     def __init__(self, n_threads: int, name: str, initializer: Callable[[], None] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Restarts of a process that died: after a pause that grows, and not for ever."""
+"""Restarts a process that died, after pauses that grow, and gives up in the end."""
 
 import asyncio
 import logging
@@ -18,7 +18,7 @@ _logger = logging.getLogger(__name__)
 
 FIRST_DELAY_S = 0.5
 LAST_DELAY_S = 30.0
-# A process that lived for so long did not die of how it was started.
+# If a process has lived for so long, its start is not the cause of its death.
 HEALTHY_S = 60.0
 MOST_RESTARTS = 5
 WITHIN_S = 600.0

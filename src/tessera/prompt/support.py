@@ -31,15 +31,6 @@ _no_grammar = _needs("grammar", "follow a grammar")
 _no_budget = _needs("thinking_budget", "end the reasoning at a budget")
 
 
-def _no_tools(model: Model) -> str | None:
-    if not model.format.tools:
-        return (
-            f"the chat template of {model.id} is of the family `{model.format.name}`, in which functions "
-            "cannot be described; serve a model of the family `qwen3` or `hermes` for them"
-        )
-    return _no_grammar(model)
-
-
 def _no_thinking_budget(model: Model) -> str | None:
     if Mode.THINKING not in model.sampling:
         return f"{model.id} does not reason"
@@ -51,7 +42,7 @@ _REQUIREMENTS = (
         feature="tools",
         param="tools",
         asked=lambda r: bool(r.tools),
-        lacks=_no_tools,
+        lacks=_no_grammar,
         instead="Leave it out and describe the functions in a message",
     ),
     _Requirement(

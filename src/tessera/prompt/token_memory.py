@@ -13,6 +13,7 @@ from hashlib import blake2b
 
 from tessera.catalog import Model
 from tessera.core.generation import Prompt, TokenChunk
+from tessera.text.detokenizer import control_texts
 
 
 class TokenTrail:
@@ -41,7 +42,7 @@ class TokenRecorder:
     """Follows one generation. Keeps the ids of each text between two control tokens in `model.encoded`."""
 
     def __init__(self, prompt: Prompt, model: Model) -> None:
-        self._control = frozenset(model.tokenizer.control_tokens.values())
+        self._control = control_texts(model.tokenizer).keys()
         self._bytes_of = model.tokenizer.token_bytes
         self._known = model.encoded
         ids = prompt.token_ids

@@ -3,7 +3,7 @@
 In a `Document` every reference names a definition, by the JSON pointer that the definition had in the schema
 of the client. Any part of it can therefore be used alone, together with the definitions that it reaches.
 
-Constants, defaults and examples are data: something that looks like a reference there is none.
+Constants, defaults and examples are data: what looks like a reference in them is none.
 """
 
 from collections import deque

@@ -39,7 +39,7 @@ _FORMATS = {
 
 
 def schema_problem(schema: AnySchema) -> SchemaProblem | None:
-    """Check `schema` against its metaschema, its references and patterns."""
+    """Checks `schema` against its metaschema, its references and patterns."""
     try:
         Validator(schema)
     except jsonschema_rs.ValidationError as error:

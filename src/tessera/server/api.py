@@ -60,7 +60,7 @@ _STDOUT = 1
 
 
 def uvicorn_options(settings: Settings) -> Mapping[str, Any]:
-    """The options of every listener. What a proxy forwards is believed only of a trusted one."""
+    """The options of every listener. The headers of a proxy count only if it is a trusted one."""
     trusted = list(settings.forwarded_allow_ips)
     return {**UVICORN, "proxy_headers": bool(trusted), "forwarded_allow_ips": trusted}
 
@@ -87,7 +87,7 @@ def read_plan(fd: int) -> ApiPlan:
     """Reads the plan, and not a byte more: what follows belongs to the lifeline."""
     payload = read_frame(lambda n_bytes: os.read(fd, n_bytes))
     if payload is None:
-        sys.exit("The parent ended before it said what to do.")
+        sys.exit("The parent process ended before it sent the plan.")
     return msgspec.msgpack.decode(payload, type=ApiPlan, dec_hook=lambda _, text: Path(text))
 
 
@@ -112,7 +112,7 @@ class Api:
         config = uvicorn.Config(build_app(service), http=GuardedProtocol, lifespan="on", **options)
         config.load()
         self._models = catalog.models()
-        self._told_to_end = False
+        self._is_ending = False
         self._listener = listener
         self._server = DrainingServer(
             config,
@@ -131,19 +131,19 @@ class Api:
             opening.cancel()
             (ended,) = await asyncio.gather(opening, return_exceptions=True)
         # A shutdown interrupts a start that is still going on; that is no failure.
-        if isinstance(ended, Exception) and not isinstance(ended, EngineError) and not self._told_to_end:
+        if isinstance(ended, Exception) and not isinstance(ended, EngineError) and not self._is_ending:
             raise ended
 
     def drain(self) -> None:
-        self._told_to_end = True
+        self._is_ending = True
         self._server.drain()
 
     def end(self) -> None:
-        self._told_to_end = True
+        self._is_ending = True
         self._server.end()
 
     def _end_if_failed(self, opening: asyncio.Task[None]) -> None:
-        if not (opening.cancelled() or self._told_to_end) and opening.exception():
+        if not (opening.cancelled() or self._is_ending) and opening.exception():
             self._server.end()
 
     async def _open(self, started: Callable[[], None]) -> None:
@@ -175,18 +175,18 @@ async def _work(plan: ApiPlan, listener: socket.socket, control: socket.socket) 
 
     loop.add_reader(_STDIN, read_lifeline)
 
-    def tell(sign: bytes) -> None:
+    def report(sign: bytes) -> None:
         with suppress(BrokenPipeError):  # the parent has exited: so has the lifeline ended
             os.write(_STDOUT, sign)
 
     def beat() -> None:
-        tell(BEAT)
+        report(BEAT)
         loop.call_later(BEAT_S, beat)
 
     beat()
     answering = asyncio.create_task(answer_questions(control, api.requests))
     try:
-        await api.run(lambda: tell(READY))
+        await api.run(lambda: report(READY))
     finally:
         answering.cancel()
 

@@ -1,6 +1,4 @@
-"""Sends messages to a webhook: JSON by POST, signed with HMAC. Nothing else of a response counts but its
-status.
-"""
+"""Sends messages to a webhook: JSON by POST, signed with HMAC. Of a response, only the status counts."""
 
 import hashlib
 import hmac

@@ -102,8 +102,8 @@ def set_limits(
 
 
 def delete(connection: Connection, name_or_id: str, *, erases_usage: bool, by: str) -> Account:
-    """Deletes the account, its keys and, if asked, its usage, which else stays under the account's id. Raises
-    `NotThere`.
+    """Deletes the account, its keys and, if asked, its usage, which otherwise stays under the account's id.
+    Raises `NotThere`.
     """
     account = find(connection, name_or_id, to_change=True)
     keys = connection.scalars(select(KEYS.c.id).where(KEYS.c.account_id == account.id)).all()

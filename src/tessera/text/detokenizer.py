@@ -1,13 +1,20 @@
 """Decodes token ids to ordered pieces of text and control tokens, without splitting a character."""
 
 import codecs
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from tessera.core.generation import TokenLogprob
 from tessera.text.pieces import ControlPiece, Piece, TextPiece
 from tessera.text.tokenizer import Tokenizer
 
 _decoder = codecs.getincrementaldecoder("utf-8")
+
+
+@lru_cache(maxsize=16)
+def control_texts(tokenizer: Tokenizer) -> Mapping[int, str]:
+    """The texts of the control tokens by their ids; kept, because some vocabularies have thousands."""
+    return {id: text for text, id in tokenizer.control_tokens.items()}
 
 
 class Detokenizer:
@@ -22,7 +29,7 @@ class Detokenizer:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._bytes_of = tokenizer.token_bytes
-        self._control = {id: text for text, id in tokenizer.control_tokens.items()}
+        self._control = control_texts(tokenizer)
         self._ordinary = self._control.keys().isdisjoint
         self._decode = _decoder("replace")
         self._holds_bytes = False

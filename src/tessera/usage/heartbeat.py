@@ -1,4 +1,6 @@
-"""What an instance writes to the store every few seconds: that it lives, what runs, what dead ones left."""
+"""What an instance writes to the store every few seconds: that it is alive, its running requests, and what
+dead instances have left behind.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from tessera.usage.retention import kept_since
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """That of one instance, whose files are in `folder`."""
+    """The heartbeat of one instance, whose files are in `folder`."""
 
     store: Database
     folder: Path

@@ -70,7 +70,7 @@ class SqlLedger:
         tiers: Sequence[str] = (),
     ) -> None:
         """`folder` is for the journal. Rows of requests are kept for `retention_days`, then sums of days.
-        Heartbeats tell the `tiers` that this process knows.
+        Heartbeats report the `tiers` that this process knows.
         """
         self._store = store
         self._connection = WriteConnection(store)
@@ -178,7 +178,7 @@ class SqlLedger:
         return None
 
     def _resolve(self, batch: list[_Waiting], failure: StoreUnavailable | None) -> None:
-        """The batch is durable, or cannot be."""
+        """Ends the writing of a batch: it is durable, or `failure` says why it is not."""
         self._answered_s = time.monotonic()
         self._set_records(failure)
         self._metrics.ledger_lag_s.observe(self._answered_s - batch[0].since_s)
@@ -198,7 +198,8 @@ class SqlLedger:
                 for entry in entries:
                     self._running.forget(entry)
             else:
-                # Nobody may be asking, and nobody is answered once entries cannot be kept.
+                # Requests do not show whether the spool works: there may be none, and while it fails none is
+                # answered.
                 self._set_records(await self._spool_failure(self._spool.probe))
             # Entries that come meanwhile are not spooled, so this loop ends.
             while self._reaches_store and self._spool.n_entries:

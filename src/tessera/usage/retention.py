@@ -1,5 +1,5 @@
-"""Requests are added to sums of days as they end, and the rows of old ones are deleted: in small pieces,
-beside the writing of new ones.
+"""Adds requests to the sums of their day as they end, and deletes the rows of old ones. Both are done in
+small pieces, so that the writing of new entries does not wait.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from tessera.store.database import Database, transaction
 from tessera.store.threads import call_within
 
 AT_ONCE = 1000
-"""Rows of a piece."""
+"""The most rows of a piece."""
 
 PIECES_A_HEARTBEAT = 5
 PIECE_S = 5.0
@@ -28,8 +28,8 @@ _logger = logging.getLogger(__name__)
 async def keep_rolling_up(
     store: Database, threads: Executor, retention_days: int, heartbeat_s: float
 ) -> None:
-    """Keeps the sums of days, and the rows of `retention_days`, until cancelled: a few pieces in the time of
-    a heartbeat.
+    """Keeps the sums of days up to date, and only the rows of `retention_days`. Runs until cancelled; while
+    there is work, it does a few pieces in the time of a heartbeat.
     """
     while True:
         try:
@@ -47,7 +47,7 @@ def kept_since(retention_days: int) -> str:
 
 
 def _roll_up(store: Database, retention_days: int) -> int:
-    """Returns the rows of the larger of the two pieces."""
+    """Does one piece of each work; returns the larger of their numbers of rows."""
     with transaction(store) as connection:
         n_counted = usage.count_ended(connection, AT_ONCE)
     with transaction(store) as connection:

@@ -37,7 +37,7 @@ HINTS = {
     "by": "Send day, account, key or model.",
     "logit_bias": "Keys are token ids as decimal text, values numbers from -100 to 100.",
 }
-"""What to send instead, where the reason alone does not tell: for a field and all fields inside it."""
+"""What to send instead, for a field and all fields inside it, where the reason alone is not enough."""
 
 
 def decode(decoder: msgspec.json.Decoder[T], text: bytes | str, param: str = "") -> T:

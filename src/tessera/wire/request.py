@@ -201,7 +201,7 @@ class StreamOptions(Struct):
 
 
 class TemplateKwargs(Struct):
-    """What else a template could be given is not the client's to set, and is ignored."""
+    """The variables of a template that a client may set; others are ignored."""
 
     enable_thinking: bool | None = None
     preserve_thinking: bool | None = None

@@ -73,6 +73,6 @@ def counts(each: UsageSum) -> tuple[int, ...]:
 
 
 def total(sums: Iterable[UsageSum]) -> tuple[int, ...]:
-    """Likewise, of all of them."""
+    """The totals of all sums, in the order of `UsageTotals`."""
     nothing = (0,) * len(UsageTotals.__struct_fields__)
     return tuple(map(sum, zip(nothing, *map(counts, sums), strict=True)))

@@ -143,7 +143,6 @@ def one_by_one(messages: tuple[Message, ...]) -> tuple[Message, ...]:
 def test_the_family_is_found(templated: Templated) -> None:
     chosen = templated.format()
     assert chosen.name == templated.family
-    assert chosen.tools
 
 
 @every_template
@@ -292,7 +291,7 @@ UNKNOWN = (Unknown("plain", PLAIN), Unknown("no system role", NO_SYSTEM + PLAIN)
 @pytest.mark.parametrize("unknown", UNKNOWN, ids=lambda each: each.id)
 def test_an_unknown_template_gets_tools_and_calls_as_text(unknown: Unknown) -> None:
     chosen = unknown.format
-    assert (chosen.name, chosen.tools, chosen.syntax.calls) == ("template", True, "json")
+    assert (chosen.name, chosen.syntax.calls) == ("template", "json")
     asked = ChatRequest((HELLO, CALLS, RESULT, SECOND, BYE), tools=(WEATHER,))
     written = text_of(chosen.render(asked))
     calls = "\n".join(

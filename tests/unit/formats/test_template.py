@@ -112,7 +112,6 @@ def test_the_syntax_follows_from_the_template() -> None:
     assert made("{{ messages }}").syntax == Syntax(ends=("</s>",), call=call, calls="json")
     assert made("<think></think>").syntax.reasoning == Tags("<think>", "</think>")
     assert made("[THINK][/THINK]").syntax.reasoning == Tags("[THINK]", "[/THINK]")
-    assert made("x").tools
 
 
 SOURCE = (

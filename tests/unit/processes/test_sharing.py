@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tessera.processes.sharing import FairQueue, Lane, Shared
+from tessera.processes.sharing import FairPool, FairQueue, FairThreads
 
 pytestmark = pytest.mark.anyio
 
@@ -67,7 +67,7 @@ class Borrowers:
     """Borrow, note it, and give back when they may."""
 
     def __init__(self, n_items: int) -> None:
-        self.shared = Shared(range(n_items))
+        self.shared = FairPool(range(n_items))
         self.n_items = n_items
         self.begun: list[str] = []
         self.held: dict[str, int] = {}
@@ -153,7 +153,7 @@ async def test_of_two_that_are_greedy_the_first_to_end_makes_room() -> None:
 
 
 async def test_what_has_no_account_is_its_own() -> None:
-    shared = Shared(range(3))
+    shared = FairPool(range(3))
     async with shared.lend(None), shared.lend(None), shared.lend(None, 0):
         with pytest.raises(TimeoutError):
             async with shared.lend(None, 0):
@@ -223,12 +223,12 @@ class Jobs:
 
 @pytest.mark.parametrize("n_threads", [2, 3, 5])
 def test_an_account_leaves_a_thread_to_the_others(n_threads: int) -> None:
-    lane, jobs = Lane(n_threads, "test"), Jobs()
+    threads, jobs = FairThreads(n_threads, "test"), Jobs()
     for number in range(20):
-        lane.submit(b"greedy", jobs.held(f"greedy {number}"))
+        threads.submit(b"greedy", jobs.held(f"greedy {number}"))
     jobs.until(lambda: len(jobs.begun) == n_threads - 1)
     for number in range(10):
-        lane.submit(b"honest", jobs.quick(f"honest {number}"))
+        threads.submit(b"honest", jobs.quick(f"honest {number}"))
     jobs.until(lambda: len(jobs.ended) == 10)
     assert jobs.ended == [f"honest {number}" for number in range(10)]
     jobs.gate.set()
@@ -236,11 +236,11 @@ def test_an_account_leaves_a_thread_to_the_others(n_threads: int) -> None:
 
 
 def test_accounts_take_turns_at_a_single_thread() -> None:
-    lane, jobs = Lane(1, "test"), Jobs()
-    lane.submit(b"a", jobs.held("a0"))
+    threads, jobs = FairThreads(1, "test"), Jobs()
+    threads.submit(b"a", jobs.held("a0"))
     jobs.until(lambda: jobs.begun == ["a0"])
     for name in ("a1", "a2", "a3", "b1", "b2", "c1"):
-        lane.submit(name[:1].encode(), jobs.quick(name))
+        threads.submit(name[:1].encode(), jobs.quick(name))
     jobs.gate.set()
     jobs.until(lambda: len(jobs.ended) == 7)
     assert jobs.ended == ["a0", "a1", "b1", "c1", "a2", "b2", "a3"]

@@ -369,18 +369,6 @@ async def test_a_history_with_calls_is_no_request_for_tools() -> None:
     assert '{"name": "f", "arguments": {"a": 1}}' in spelled
 
 
-async def test_the_cause_is_the_template_where_it_is_the_template() -> None:
-    """The engine could do it."""
-    can_all = model(features=("grammar", "logprobs", "n", "thinking_budget"))
-    template = replace(can_all, format=replace(HERMES, name="template", tools=False))
-    with pytest.raises(
-        UnsupportedParameter, match=r"chat template of m is of the family `template`"
-    ) as caught:
-        await compiled(replace(HELLO, tools=(Tool("f", {}, {}),)), template)
-    assert "engine" not in caught.value.message
-    assert "`hermes`" in caught.value.message
-
-
 @pytest.mark.parametrize(
     ("sent", "of_tier", "of_model", "limit"),
     [(7, 6, 5, 7), (None, 6, 5, 6), (None, None, 5, 5), (None, None, None, 4096), (9999, 6, 5, 4096)],

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tessera.core.generation import TokenLogprob
-from tessera.text.detokenizer import Detokenizer
+from tessera.text.detokenizer import Detokenizer, control_texts
 from tessera.text.pieces import ControlPiece, Piece, TextPiece
 
 END = 1000
@@ -118,3 +118,9 @@ def test_a_logprob_waits_for_a_character() -> None:
     assert detokenizer.feed(2000, first) == ()
     assert detokenizer.feed(2001, second) == (TextPiece("\ufffd", (first,)),)
     assert detokenizer.feed(2002, third) == (TextPiece("€", (second, third)),)
+
+
+def test_control_tokens_are_inverted_once_for_a_tokenizer() -> None:
+    tokenizer = Bytes()
+    assert control_texts(tokenizer) == {END: "<|end|>"}
+    assert control_texts(tokenizer) is control_texts(tokenizer)

@@ -16,7 +16,7 @@ def test_a_model_is_listed_under_each_of_its_names() -> None:
     tokenizer = ScriptedTokenizer()
     engine = ScriptedEngine(tokenizer, model_id="some/model", context_tokens=99, features=("n", "grammar"))
     sampling = {Mode.DIRECT: SamplingDefaults()}
-    format = ChatFormat("plain", lambda request: (), Syntax(ends=()), sampling, tools=True)
+    format = ChatFormat("plain", lambda request: (), Syntax(ends=()), sampling)
     model = Model("some/model", engine, tokenizer, format, sampling, created_s=7)
     catalog = Catalog([model], {"nick": "some/model"}, "some/model")
     listed = json.loads(encode_cards(catalog.names()))
@@ -36,11 +36,11 @@ def test_a_model_is_listed_under_each_of_its_names() -> None:
     }
 
 
-def model_with(features: tuple[Feature, ...], modes: tuple[Mode, ...], *, tools: bool = True) -> Model:
+def model_with(features: tuple[Feature, ...], modes: tuple[Mode, ...]) -> Model:
     tokenizer = ScriptedTokenizer()
     engine = ScriptedEngine(tokenizer, features=features)
     sampling = {mode: SamplingDefaults() for mode in modes}
-    format = ChatFormat("plain", lambda request: (), Syntax(ends=()), sampling, tools=tools)
+    format = ChatFormat("plain", lambda request: (), Syntax(ends=()), sampling)
     return Model("some/model", engine, tokenizer, format, sampling, created_s=7)
 
 
@@ -51,7 +51,6 @@ DIRECT, BOTH = (Mode.DIRECT,), (Mode.DIRECT, Mode.THINKING)
     ("model", "modes", "features"),
     [
         (model_with((), DIRECT), ["direct"], []),
-        (model_with(("grammar",), DIRECT, tools=False), ["direct"], ["structured_output"]),
         (model_with(("grammar",), DIRECT), ["direct"], ["structured_output", "tools"]),
         (model_with(("thinking_budget",), DIRECT), ["direct"], []),
         (
@@ -60,7 +59,7 @@ DIRECT, BOTH = (Mode.DIRECT,), (Mode.DIRECT, Mode.THINKING)
             ["logprobs", "thinking_budget"],
         ),
     ],
-    ids=["nothing", "no-tools", "tools", "budget-without-thinking", "thinking"],
+    ids=["nothing", "tools", "budget-without-thinking", "thinking"],
 )
 def test_a_card_names_what_requests_may_ask(model: Model, modes: list[str], features: list[str]) -> None:
     card = json.loads(encode_card("some/model", model))

@@ -3,8 +3,8 @@
 A block holds the keys and values of BLOCK_TOKENS consecutive tokens. Sequences hold blocks by reference
 count. A full block gets a key, the SHA-256 chain over everything before it; a sequence that starts with the
 same tokens under the same salt takes the block instead of computing it. Blocks that no sequence holds stay
-reusable until they are needed. Then the tenant with most of them loses its least recently used one: with k
-tenants, none can push another's below one k-th of what is kept. Blocks are *reproducible* if their keys and
+reusable until they are needed. Then the account with most of them loses its least recently used one: with k
+accounts, none can push another's below one k-th of what is kept. Blocks are *reproducible* if their keys and
 values do not depend on what else ran while they were computed; some sequences take no others. (The scheme is
 vLLM's automatic prefix caching; PagedAttention: Kwon et al. 2023, arXiv 2309.06180.)
 """
@@ -91,7 +91,7 @@ class BlockPool:
         self._holders[block] += 1
 
     def release(self, blocks: Sequence[int]) -> None:
-        """Counts one holder less of each block; the later blocks of a sequence are evicted first."""
+        """Counts one holder fewer of each block; the later blocks of a sequence are evicted first."""
         for block in reversed(blocks):
             self._holders[block] -= 1
             if self._holders[block]:

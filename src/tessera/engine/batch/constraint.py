@@ -19,7 +19,7 @@ from tessera.core.generation import Grammar
 from tessera.errors import GrammarFailed, GrammarTooSlow
 from tessera.grammars.llg import LIMITS, llg_tokenizer
 from tessera.processes.priority import yield_to_others
-from tessera.processes.sharing import Lane
+from tessera.processes.sharing import FairThreads
 from tessera.text.tokenizer import Tokenizer
 
 _N_COMPILERS = 2
@@ -53,7 +53,7 @@ class Effort:
         return self.spent_s > _SLOW_S + _SLOW_PER_MASK_S * self.n_masks
 
     def add(self, duration_s: float) -> None:
-        """Count one mask; raises `GrammarTooSlow` when the budget is spent."""
+        """Counts one mask; raises `GrammarTooSlow` when the budget is spent."""
         self.spent_s += duration_s
         self.n_masks += 1
         if self.spent_s > BUDGET_S + BUDGET_PER_MASK_S * self.n_masks:
@@ -164,8 +164,8 @@ class GrammarCompiler:
         compiles the first grammar. The cache has at most `most_bytes`, by the estimate of `n_bytes`.
         """
         self._most_bytes = most_bytes
-        self._lane = Lane(_N_COMPILERS, "grammars", yield_to_others)
-        self._tokenizer = self._lane.call(b"", lambda: llg_tokenizer(tokenizer, end_ids, vocabulary_size))
+        self._threads = FairThreads(_N_COMPILERS, "grammars", yield_to_others)
+        self._tokenizer = self._threads.call(b"", lambda: llg_tokenizer(tokenizer, end_ids, vocabulary_size))
         self._lock = threading.Lock()
         self._kept: OrderedDict[str, CompiledGrammar] = OrderedDict()
 
@@ -173,7 +173,7 @@ class GrammarCompiler:
         """A follower of the grammar; the future raises `GrammarFailed` if it does not compile. Accounts take
         turns.
         """
-        return self._lane.call(account, lambda: self._compile(grammar.lark))
+        return self._threads.call(account, lambda: self._compile(grammar.lark))
 
     def _compile(self, lark: str) -> Constraint:
         with self._lock:

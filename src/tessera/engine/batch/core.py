@@ -51,7 +51,8 @@ class BatchCore:
         clock: Clock = time.thread_time,
         measure: Measure = heap_bytes,
     ) -> None:
-        """No seeded sequence depends on the others of its passes; with `all_reproducible`, none at all does.
+        """The output of a sequence with a seed does not depend on the others of its passes; with
+        `all_reproducible`, that of no sequence does.
 
         `step_tokens` and `step_gap_s` are those of `Scheduler`; `grammar_bytes` bounds the memory of compiled
         grammars; `compute` and `clock` are those of `Masks`, `measure` is that of `Memory`.

@@ -1,4 +1,4 @@
-"""How a sequence grows: by a sampled token, and then by all that leaves no choice.
+"""Extends a sequence by a sampled token, and then by the tokens that must follow it.
 
 Tokens that the grammar or the thinking budget forces are not sampled: they are appended together and go
 through the next forward pass as one chunk. This takes three steps: `grow` appends the sampled token; the job

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from tessera.engine.batch.constraint import Constraint, Forced
 from tessera.errors import GrammarFailed
 from tessera.processes.priority import yield_to_others
-from tessera.processes.sharing import Lane
+from tessera.processes.sharing import FairThreads
 
 Bits = NDArray[np.uint32]
 Compute = Callable[[LLMatcher, int], Bits]
@@ -46,8 +46,8 @@ class Masks:
         self._vocabulary_size = vocabulary_size
         self._compute = compute
         self._clock = clock
-        self._quick = Lane(max(2, os.cpu_count() or 1), "masks")
-        self._slow = Lane(1, "slow masks", yield_to_others)
+        self._quick = FairThreads(max(2, os.cpu_count() or 1), "masks")
+        self._slow = FairThreads(1, "slow masks", yield_to_others)
 
     def submit(self, constraint: Constraint, account: bytes, follow: Callable[[], Forced]) -> None:
         """Runs `follow` in a thread, then computes the next mask. The results are set in

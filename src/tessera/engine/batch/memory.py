@@ -47,7 +47,7 @@ class Kept(Protocol):
     """Grammars that are kept for later requests."""
 
     def drop(self) -> None:
-        """Forget them all."""
+        """Forgets all of them."""
         ...
 
 
@@ -142,7 +142,7 @@ def heap_bytes() -> int | None:
 
 
 def trim() -> None:
-    """Return free memory to the kernel."""
+    """Returns free memory to the kernel."""
     if library := _glibc():
         library.malloc_trim(0)
 

@@ -48,7 +48,7 @@ class Pace:
         self._token_s = 0.0
 
     def measure(self, n_prompt: int, duration_s: float, n_decoding: int = 0) -> None:
-        """Learn from a step that computed `n_prompt` tokens of prompts, beside so many that decoded."""
+        """Learns from a step that computed `n_prompt` tokens of prompts, beside so many that decoded."""
         n_tokens = n_prompt + n_decoding
         if not self._step_s:
             self._token_s = duration_s / (_STEP_OVER_TOKEN + n_tokens)

@@ -1,4 +1,4 @@
-"""Where the contents of blocks lie, for engines in which a block is no place of memory."""
+"""Where the contents of blocks are kept, for engines in which a block is not a place in memory."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol

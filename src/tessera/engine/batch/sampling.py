@@ -100,7 +100,7 @@ class Sampler:
         return drawn if ids is None else int(ids[drawn])
 
     def accept(self, token_id: int) -> None:
-        """Go on to the next position: this token, sampled or forced, is part of the output."""
+        """Goes on to the next position: this token, sampled or forced, is part of the output."""
         self._uniform = self._random.random()
         if self._penalised:
             self._seen.count(token_id)

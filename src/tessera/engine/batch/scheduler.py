@@ -4,10 +4,10 @@ Every step takes the running sequences that decode, with one token each: all of 
 last too long; then accounts share it (`share_out`). The rest of the step goes to prompts, in chunks: the
 highest priority first; within a priority accounts take turns, and each account's prompts are computed in
 order of arrival. While sequences decode, the chunks are as large as `Pace` allows. While a prompt is
-computed, lower priorities sit out, but for one step in a few (`Precedence`). Tokens that a grammar forces
-count as prompt tokens; a sequence that waits for its grammar sits the step out. When blocks or places run
-out, `preemption` says which sequence gives its blocks back and is computed again later. A sequence that
-decodes alone may have a draft.
+computed, lower priorities take part in one step of a few only (`Precedence`). Tokens that a grammar forces
+count as prompt tokens; a sequence that waits for its grammar skips the step. When blocks or places run out,
+`preemption` says which sequence gives its blocks back and is computed again later. A sequence that decodes
+alone may have a draft.
 
 A waiting sequence starts when all of it fits. One that does not fit is overtaken by others that do, but only
 MOST_OVERTAKEN times: then nothing of its account starts before it, and if its account runs nothing, nothing

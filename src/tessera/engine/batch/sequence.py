@@ -117,7 +117,7 @@ class TokenSequence:
         return wanted in b"".join(map(self.spell, recent))[-len(wanted) - last + 1 :]
 
     def look_up(self, draft_cost: float) -> None:
-        """Note the new tokens for guesses. Under a grammar there are none: each would need a mask.
+        """Prepares guesses of the next tokens. Under a grammar there are none: each would need a mask.
 
         `draft_cost` is that of the engine's `Forward`.
         """
@@ -135,7 +135,7 @@ class TokenSequence:
         return TokenChunk(self.index, new, finish, self.n_cached, logprobs)
 
     def reuse(self, pool: BlockPool) -> None:
-        """Take over blocks that others computed already, as long as they match; the last token is always
+        """Takes over blocks that others have computed, as far as they match. The last token is always
         computed.
         """
         if not self.blocks and not self.preempted:
@@ -160,7 +160,7 @@ class TokenSequence:
         return max(-(-n_tokens // BLOCK_TOKENS) - len(self.blocks), 0)
 
     def advance(self, count: int, pool: BlockPool) -> None:
-        """`count` more tokens are computed; publish the blocks that are full now."""
+        """Notes that `count` more tokens are computed, and publishes the blocks that are full now."""
         if self.n_reproducible == self.n_computed and (self.reproducible or count > 1):
             self.n_reproducible += count
         self.n_computed += count
@@ -173,7 +173,7 @@ class TokenSequence:
                 pool.forget(found)
 
     def vacate(self, pool: BlockPool) -> None:
-        """Give all blocks back; everything is to be computed again if the sequence goes on."""
+        """Gives all blocks back; everything is computed again if the sequence goes on."""
         pool.placement.leave(self)
         pool.release(self.blocks)
         self.blocks.clear()

@@ -42,7 +42,7 @@ class Hello(msgspec.Struct, frozen=True, tag=True):
 
 
 class Submit(msgspec.Struct, frozen=True, tag=True):
-    """Begin a generation under a new id."""
+    """Begins a generation under a new id."""
 
     id: int
     prompt: Prompt
@@ -50,7 +50,7 @@ class Submit(msgspec.Struct, frozen=True, tag=True):
 
 
 class Abort(msgspec.Struct, frozen=True, tag=True):
-    """End a generation; one that has ended already, or never was, is no error."""
+    """Ends a generation; one that has ended already, or never was, is no error."""
 
     id: int
 

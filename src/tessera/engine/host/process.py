@@ -78,7 +78,7 @@ class EngineProcess:
         self._child: Process | None = None
         self._n_lives = 0
         self._ready_at: float | None = None
-        self._heard = asyncio.Event()
+        self._answered = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -134,23 +134,23 @@ class EngineProcess:
         self._ready_at = None
         self._n_lives += 1
         try:
-            cause = await self._last(listener, ready)
+            cause = await self._run_worker(listener, ready)
         except OSError as error:  # no process or descriptor was free, which a retry may mend
             cause = f"could not be started as {self._command[0]}: {error}"
         return Death(cause, None if self._ready_at is None else time.monotonic() - self._ready_at)
 
-    async def _last(self, listener: socket.socket, ready: Callable[[], None]) -> str:
+    async def _run_worker(self, listener: socket.socket, ready: Callable[[], None]) -> str:
         """Returns how the worker ended, by itself or because it hung."""
         child = self._child = await self._spawn(listener)
         exit = asyncio.create_task(child.wait())
-        vigil = asyncio.create_task(self._watch(ready))
+        watching = asyncio.create_task(self._watch(ready))
         try:
             with suppress(OSError):  # it has died already: its exit code says more
                 await children.send(child, pack(self._start))
-            await asyncio.wait({exit, vigil}, return_when=asyncio.FIRST_COMPLETED)
-            return children.ending(exit.result()) if exit.done() else vigil.result()
+            await asyncio.wait({exit, watching}, return_when=asyncio.FIRST_COMPLETED)
+            return children.ending(exit.result()) if exit.done() else watching.result()
         finally:
-            vigil.cancel()
+            watching.cancel()
             await children.kill(child)
             self._child = None
             self.gauges = {}
@@ -163,31 +163,31 @@ class EngineProcess:
 
     async def _watch(self, ready: Callable[[], None]) -> str:
         """Pings the worker until it no longer answers; returns what was missing."""
-        self._heard.clear()
-        link = Link(self._hear)
+        self._answered.clear()
+        link = Link(self._receive)
         await link.open(self.path)
         try:
-            if not await self._hears_within(START_S):
+            if not await self._answers_within(START_S):
                 return f"was not ready within {START_S:g} s"
             self._ready_at = time.monotonic()
             ready()
-            while await self._hears_within(self._hang_s):
+            while await self._answers_within(self._hang_s):
                 await asyncio.sleep(LOOK_EVERY_S)
-                self._heard.clear()
+                self._answered.clear()
                 link.send(_PING)
             return f"gave no sign of life for {self._hang_s:g} s"
         finally:
             link.cut()
 
-    def _hear(self, frame: FromWorker) -> None:
+    def _receive(self, frame: FromWorker) -> None:
         self.gauges = frame.gauges
-        self._heard.set()
+        self._answered.set()
 
-    async def _hears_within(self, duration_s: float) -> bool:
+    async def _answers_within(self, duration_s: float) -> bool:
         n_looks = math.ceil(duration_s / LOOK_EVERY_S) + 1
         with suppress(TimeoutError):
-            await patiently(self._heard.wait, n_looks, LOOK_EVERY_S)
-        return self._heard.is_set()
+            await patiently(self._answered.wait, n_looks, LOOK_EVERY_S)
+        return self._answered.is_set()
 
 
 def _socket_path() -> str:

@@ -61,7 +61,7 @@ class Worker:
         """Works until the lifeline ends."""
         self._listener.setblocking(False)
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
-        self._selector.register(self._lifeline, selectors.EVENT_READ, self._feel_lifeline)
+        self._selector.register(self._lifeline, selectors.EVENT_READ, self._read_lifeline)
         if isinstance(self._core, SteppedElsewhere):  # `busy` then says that there are results
             self._selector.register(self._core, selectors.EVENT_READ, self._note_results)
         while not self._orphaned:
@@ -75,7 +75,7 @@ class Worker:
     def _note_results(self, _: int) -> None:
         """The core's descriptor only wakes the worker."""
 
-    def _feel_lifeline(self, _: int) -> None:
+    def _read_lifeline(self, _: int) -> None:
         self._orphaned = not os.read(self._lifeline, 1)
 
     def _accept(self, _: int) -> None:
@@ -194,7 +194,7 @@ def _failed(id: int, error: TesseraError) -> Failed:
 def _read_start() -> Start:
     payload = read_frame(lambda n_bytes: os.read(_STDIN, n_bytes))
     if payload is None:
-        sys.exit("The parent ended before it said what to do.")
+        sys.exit("The parent process ended before it sent the first frame.")
     return START.decode(payload)
 
 

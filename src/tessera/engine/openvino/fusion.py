@@ -29,7 +29,7 @@ _INPUTS = {"Convert": 1, "Reshape": 1, "Subtract": 2, "Multiply": 2}
 
 
 def fuse_matmuls(model: "Model") -> int:
-    """Fuse in place; how many groups there were. What does not look like weights by rows stays as it is."""
+    """Fuses in place; returns the number of groups. What does not look like weights by rows is left alone."""
     n_fused = 0
     for node in model.get_ordered_ops():
         if node.get_output_size() != 1:

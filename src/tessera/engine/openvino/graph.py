@@ -78,7 +78,7 @@ class PagedGraph:
     """A compiled model and its cache of `n_blocks` blocks. Not thread-safe: one `run` at a time."""
 
     def __init__(self, model_xml: Path, *, precision: Precision, threads: int, kv_cache_bytes: int) -> None:
-        """Load and compile (seconds). `threads` 0 means all cores."""
+        """Loads and compiles (seconds). `threads` 0 means all cores."""
         properties = {
             "PERFORMANCE_HINT": "LATENCY",
             "ENABLE_CPU_PINNING": "NO",
@@ -106,7 +106,7 @@ class PagedGraph:
             self._caches.append(tensor.data)
 
     def start(self, spans: Sequence[TokenSpan]) -> None:
-        """Begin a forward pass, which goes on in other threads until `logits`."""
+        """Begins a forward pass, which goes on in other threads until `logits`."""
         n_rows = sum(len(span.token_ids) for span in spans)
         filling = TokenSpan([0] * (padded(n_rows) - n_rows), 0, [self.n_blocks], n_sampled=0)
         filled = [*spans, filling] if filling.token_ids else spans
@@ -120,12 +120,12 @@ class PagedGraph:
         return self._request.get_output_tensor(0).data.reshape(-1, self.vocabulary_size)
 
     def warm(self, n_tokens: int) -> None:
-        """Make the kernels for a pass of so many tokens, each of its own sequence."""
+        """Makes the kernels for a pass of so many tokens, each of its own sequence."""
         self.start([TokenSpan([0], 0, [self.n_blocks], n_sampled=1)] * n_tokens)
         self.logits()
 
     def copy_block(self, source: int, target: int) -> None:
-        """Copy the keys and values of one block, in every layer."""
+        """Copies the keys and values of one block, in every layer."""
         for cache in self._caches:
             cache[target] = cache[source]
 

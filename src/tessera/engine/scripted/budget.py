@@ -8,8 +8,8 @@ from tessera.core.generation import ThinkingBudget
 
 
 def within_budget(tokens: Iterator[int], budget: ThinkingBudget, end: Sequence[int]) -> Iterator[int]:
-    """Close the reasoning at the budget, and skip what the script still had to say of it and what would
-    repeat `close_ids`. `end` are the tokens that end reasoning.
+    """Closes the reasoning at the budget; skips the rest of it in the script, and what would repeat
+    `close_ids`. `end` are the tokens that end reasoning.
     """
     recent: deque[int] = deque(maxlen=len(end))
     for n, token in enumerate(tokens):

@@ -59,8 +59,8 @@ def admin_app(
 
 
 class AdminKeyRequired:
-    """Lets no request through without the admin key, except to `OPEN_PATHS`: also none to paths that do not
-    exist.
+    """Rejects every request without the admin key, also to paths that do not exist; only `OPEN_PATHS` need
+    none.
     """
 
     def __init__(self, app: ASGIApp, key: str) -> None:

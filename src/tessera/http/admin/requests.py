@@ -12,8 +12,8 @@ from starlette.routing import Route
 
 from tessera.core.record import RequestRecord, RequestStep
 from tessera.errors import NotThere
+from tessera.http.context import client_address
 from tessera.http.inflight import InFlight
-from tessera.http.peer import client_address
 from tessera.observe.logs import log
 
 _logger = logging.getLogger(__name__)

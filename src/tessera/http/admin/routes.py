@@ -13,8 +13,8 @@ from starlette.routing import Route
 from tessera.access.keys import KeyHasher
 from tessera.access.tiers import Tiers
 from tessera.http.body import read_body
+from tessera.http.context import client_address
 from tessera.http.limits import BodyLimits
-from tessera.http.peer import client_address
 from tessera.operator import actions, forms
 from tessera.operator.budgets import list_budgets
 from tessera.operator.files import written

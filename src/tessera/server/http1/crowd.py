@@ -1,7 +1,7 @@
 """How many connections a process holds: never so many that it has no file left for anything else.
 
 Anyone can open connections, without a key. When there are too many, those that have waited longest for a
-request are closed; a client of good will sends one at once, or knows that an idle connection may close.
+request are closed; a well-behaved client sends one at once, or expects that an idle connection may close.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ def most_connections() -> int:
 
 
 def make_room(connections: set[C], newcomer: C, most: int) -> None:
-    """Close connections if there are more than `most`: the longest idle ones, else the newcomer."""
+    """Closes connections if there are more than `most`: the longest idle ones, else the newcomer."""
     if len(connections) <= most:
         return
     idle = [each for each in connections if each.idle_since_s is not None and each is not newcomer]

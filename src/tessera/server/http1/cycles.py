@@ -15,8 +15,8 @@ from tessera.wire.reply import encode_error
 def chunk_writer(cycle: RequestResponseCycle) -> Callable[[bytes], bool]:
     """Writes more of a chunked body, or returns False: then it has to go through `send`, which can wait.
 
-    A token is one small write. On its way through `send` and every middleware it would cost more than all
-    that made it.
+    A token is one small write. Passing it through `send` and every middleware would cost more than producing
+    it.
     """
     flow = cycle.flow
     write = cycle.transport.write
@@ -32,8 +32,8 @@ def chunk_writer(cycle: RequestResponseCycle) -> Callable[[bytes], bool]:
 
 
 def write_unchunked(cycle: RequestResponseCycle) -> None:
-    """For HTTP/1.0, which knows neither chunks nor 100: where its connection ends, so does a body whose
-    length was not told ahead.
+    """For HTTP/1.0, which has neither chunks nor the status 100: a body without a declared length ends with
+    the connection.
     """
     send = cycle.send
 

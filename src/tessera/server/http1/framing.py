@@ -91,7 +91,7 @@ class ChunkedBody:
         return bytes(content)
 
     def _take_whole_chunks(self, unread: bytearray, at: int, content: bytearray) -> int:
-        """Take chunks that have arrived whole and have no extension, and return where they end. This is what
+        """Takes chunks that have arrived whole and have no extension; returns where they end. This is what
         `_read_line` does too, at a fraction of the cost for each chunk.
         """
         if self._n_left or self._in_trailers or self._at_end_of_chunk:

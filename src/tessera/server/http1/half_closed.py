@@ -1,4 +1,4 @@
-"""Is a client still there that has closed its side of the connection?
+"""Finds out whether a client that has closed its side of the connection is still there.
 
 A client that sends FIN may have sent all that it wants and be waiting for its reply, or it may have closed
 its socket and be gone. The two look the same until something is written: a closed socket answers with a
@@ -26,7 +26,7 @@ class ReplyCycle(Protocol):
 
 
 def send_ahead(reply: ReplyCycle) -> None:
-    """Send a byte of the reply if one is known."""
+    """Sends a byte of the reply if one is known."""
     if not reply.response_started:
         if not isinstance(reply.transport, _BegunTransport):
             reply.transport = _BegunTransport(reply.transport)

@@ -55,7 +55,7 @@ class RequestHead:
         self._last = b""
 
     def feed(self, unread: bytearray) -> bool:
-        """Take the head's bytes from the front of `unread`; returns whether the head is complete."""
+        """Takes the head's bytes from the front of `unread`; returns whether the head is complete."""
         if not unread:
             return False
         if not self._last:
@@ -109,7 +109,7 @@ class RequestHead:
         return False
 
     def on_message_begin(self) -> None:
-        """Refuse a second request: llhttp saw an end of the head where `feed` saw none."""
+        """Refuses a second request: llhttp saw an end of the head where `feed` saw none."""
         if self._complete:
             raise InvalidHttp(_NO_HTTP)
 

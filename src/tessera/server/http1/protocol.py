@@ -1,13 +1,13 @@
-"""uvicorn's HTTP protocol with what it lacks against clients that mean no good, or are no more.
+"""uvicorn's HTTP protocol, with what it lacks against hostile clients and clients that have vanished.
 
 One request is read at a time. What is sent behind a request that is being answered waits unread, up to a
 cap; it neither hides that the client leaves nor spoils the reply. A head is capped and has a deadline, and
-so has the silence of a fresh connection. The kernel looks for the client's machine: one that vanished
-without a word is gone after half a minute. `half_closed` looks for a client that has closed its side.
+so has a new connection that sends nothing. The kernel probes the client's machine: if that has vanished, the
+connection ends after half a minute. `half_closed` looks for a client that has closed its side.
 
 A response can cut its connection, and write a part of its body at once (`RequestContext`).
 
-A wish for another protocol (`Upgrade`) is ignored, and HTTP/1.0 gets what it can read.
+A request for another protocol (`Upgrade`) is ignored. A client of HTTP/1.0 gets what it can read.
 """
 
 import asyncio
@@ -35,8 +35,8 @@ MAX_BEHIND_BYTES = 64 * 1024
 """What is kept of requests that are sent before the one ahead of them is answered."""
 
 BEHIND_S = 1.0
-"""With more than that behind it a request has so long to be answered. Then the rest of what is sent is thrown
-away, since the end of the connection could not be seen behind it.
+"""If more than that was sent behind a request, it has so long to be answered. Then the rest of what is sent
+is discarded: unread, it would hide the end of the connection.
 """
 
 
@@ -68,7 +68,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._probe: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
-        """A fresh connection has to say something."""
+        """Gives a new connection a deadline for its first head."""
         super().connection_made(transport)
         set_options(transport)
         make_room(self.connections, self, self.max_connections)
@@ -83,7 +83,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     # asyncio calls it by position; its own name for the argument says nothing.
     def data_received(self, received: bytes) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Read as far as the request goes that is to be answered now."""
+        """Reads up to the end of the request that is to be answered now."""
         if self._is_discarding:
             return
         if self._is_idle():
@@ -93,7 +93,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._read()
 
     def eof_received(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Returns whether the connection stays open: while a request that arrived whole is answered."""
+        """Returns whether the connection stays open, which it does while a complete request is answered."""
         if self._is_idle() or self._body is not None or self._lingering:
             return False
         if not self._client_ended:
@@ -102,7 +102,7 @@ class GuardedProtocol(HttpToolsProtocol):
         return True
 
     def on_response_complete(self) -> None:
-        """Go on with what was sent meanwhile."""
+        """Reads what was sent meanwhile."""
         if self._behind is not None:
             self._behind.cancel()
             self._behind = None
@@ -161,7 +161,7 @@ class GuardedProtocol(HttpToolsProtocol):
         return True
 
     def _begin(self, head: RequestHead, body: BodyReader) -> None:
-        """Start the application on a request. uvicorn asks its parser, and calls these methods from it."""
+        """Starts the application on a request, by the methods that uvicorn's own parser would call."""
         self._head_arrived()
         self.idle_since_s = None
         self.parser = head  # pyright: ignore[reportAttributeAccessIssue]

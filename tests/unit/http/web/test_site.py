@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 import re
+from functools import cache
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -47,6 +48,7 @@ def asset(path: str, language: Language = "en") -> Asset:
     return found
 
 
+@cache  # a page is parsed once, not for each anchor that leads into it
 def elements(path: str, language: Language = "en") -> Elements:
     return Elements(asset(path, language).body.decode())
 
