@@ -14,7 +14,6 @@ from tessera.catalog import Model
 from tessera.core.chat import ChatRequest
 from tessera.core.events import ChatEvent, Completed
 from tessera.core.record import RequestRecord, RequestStep
-from tessera.core.result import fold
 from tessera.http.context import RequestContext
 from tessera.http.delivery import EventStream, send_within, while_present
 from tessera.http.errors import presentable
@@ -22,7 +21,7 @@ from tessera.http.inflight import Deadline
 from tessera.http.limits import HttpLimits
 from tessera.usage.base import OpenEntry
 from tessera.wire.decode import ReplyOptions
-from tessera.wire.reply import Header, encode_reply
+from tessera.wire.reply import Header, ReplyWriter
 from tessera.wire.stream import ChunkWriter, error_frame
 
 Batches: TypeAlias = AsyncGenerator[tuple[ChatEvent, ...]]
@@ -73,24 +72,24 @@ async def stream_reply(to: Exchange, entry: OpenEntry, batches: Batches) -> None
 
 async def send_reply(to: Exchange, entry: OpenEntry, batches: Batches) -> None:
     """Answers with one JSON object."""
-    events = await while_present(to.receive, _collect(batches, to, entry))
+    writer = ReplyWriter(to.header, to.model.tokenizer.token_bytes)
+    await while_present(to.receive, _collect(batches, writer, to, entry))
     await to.leave()
-    body = encode_reply(fold(events), to.header, to.model.tokenizer.token_bytes)
-    response = Response(body, media_type="application/json")
+    response = Response(writer.body(), media_type="application/json")
     response.raw_headers += _headers(to.options)
     sending = response(to.scope, to.receive, to.send)
     await send_within(to.limits.send_deadline_s, sending, to.context.abort)
 
 
-async def _collect(batches: Batches, to: Exchange, entry: OpenEntry) -> list[ChatEvent]:
-    events: list[ChatEvent] = []
+async def _collect(batches: Batches, writer: ReplyWriter, to: Exchange, entry: OpenEntry) -> None:
+    begun = False
     async with to.deadline, aclosing(batches):
-        async for batch in batches:
-            if not events:
+        async for events in batches:
+            if not begun:
+                begun = True
                 to.record.reach(RequestStep.FIRST_TOKEN)
-            events += batch
+            writer.add(events)
     await entry.settle()
-    return events
 
 
 async def _write(

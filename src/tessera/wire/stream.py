@@ -20,7 +20,8 @@ from tessera.core.events import (
 )
 from tessera.core.generation import TokenLogprob
 from tessera.errors import TesseraError
-from tessera.wire.reply import Header, Spelling, encode_error, fingerprint, scores, usage_counts
+from tessera.wire.reply import Header, encode_error, fingerprint, usage_counts
+from tessera.wire.scores import ScoreWriter, Spelling, logprobs_object
 
 # No blank line: some decoders, older Go clients among them, take it for the end of an empty event.
 KEEP_ALIVE = b": keep-alive\n"
@@ -46,7 +47,7 @@ class ChunkWriter:
         self._running = b'},"logprobs":null,"finish_reason":null}' + self._tail
         self._starts: dict[int, bytes] = {}
         self._text_starts: dict[int, bytes] = {}
-        self._spell = spell
+        self._scores = ScoreWriter(spell)
         self._include_usage = include_usage
 
     def write(self, events: Sequence[ChatEvent]) -> bytes:
@@ -88,7 +89,7 @@ class ChunkWriter:
         start = self._start(choice, delta)
         if not logprobs:
             return start + self._running
-        scored = _json(scores(logprobs, self._spell))
+        scored = logprobs_object(self._scores.write(logprobs))
         return start + b'},"logprobs":' + scored + b',"finish_reason":null}' + self._tail
 
     def _start(self, choice: int, delta: bytes) -> bytes:
