@@ -127,7 +127,7 @@ class ChatCompletions:
     @asynccontextmanager
     async def _lease(self, to: Exchange) -> AsyncGenerator[None]:
         """Holds as many of the account's choices as the request has. It ends if its key becomes invalid; a
-        request that is refused later is not counted.
+        request that is refused before anything was generated is not counted.
         """
         names = self._service.catalog.names_of(to.model)
         await to.permit.admit(names, to.request.mode, to.request.n)
@@ -136,7 +136,8 @@ class ChatCompletions:
             with self._service.watch.over(to.permit.authorization, names, to.deadline.end):
                 yield
         except RequestError:
-            await to.permit.withdraw()
+            if not to.record.tally.usage.completion_tokens:
+                await to.permit.withdraw()
             raise
         finally:
             await to.leave()

@@ -137,17 +137,11 @@ class GuardedProtocol(HttpToolsProtocol):
             self.transport.close()
         super().shutdown()
 
-    def send_400_response(self, msg: str) -> None:
-        """What cannot be read as HTTP gets our envelope too, and the connection ends."""
-        self.transport.write(refusal(msg))
-        self.transport.close()
-
     def _read(self) -> None:
         try:
             while self._unread and not self.transport.is_closing() and self._read_part():
                 pass
         except InvalidHttp as error:
-            self.logger.warning("Invalid HTTP request received.")
             self._unread.clear()
             self._refuse(str(error))
 
@@ -194,10 +188,11 @@ class GuardedProtocol(HttpToolsProtocol):
             self.cycle.transport = GentlyClosing(self.transport, self._close_when_read)
 
     def _refuse(self, why: str) -> None:
+        last = refusal(why, self.client)
         if self._body is None or not self.cycle.response_started:
-            self.send_400_response(why)
-        else:
-            self.transport.close()  # a second response would be taken for that to the next request
+            self.transport.write(last)
+        # Else a second response would be taken for that to the next request.
+        self.transport.close()
         if self._body is not None:
             # The application has nobody to answer any more.
             self.cycle.disconnected = True
