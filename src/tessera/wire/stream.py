@@ -5,6 +5,7 @@ delta, and a suffix. Only the text of the delta is JSON-encoded for each event.
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import assert_never
 
 import msgspec
@@ -47,8 +48,12 @@ class ChunkWriter:
         self._running = b'},"logprobs":null,"finish_reason":null}' + self._tail
         self._starts: dict[int, bytes] = {}
         self._text_starts: dict[int, bytes] = {}
-        self._scores = ScoreWriter(spell)
+        self._spell = spell
         self._include_usage = include_usage
+
+    @cached_property
+    def _scores(self) -> ScoreWriter:
+        return ScoreWriter(self._spell)
 
     def write(self, events: Sequence[ChatEvent]) -> bytes:
         """The frames of the events, joined. Those of `Completed` end the stream."""
