@@ -52,6 +52,10 @@ class Account:
             f"Content-Type: application/json\r\nConnection: close\r\nContent-Length: {n_bytes}\r\n\r\n"
         ).encode()
 
+    def question(self) -> bytes:
+        """A question about the account's usage."""
+        return f"GET /v1/usage HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {self._key}\r\n\r\n".encode()
+
     async def post(self, body: bytes, *, n_read: int = -1) -> None:
         """Sends a body and reads the answer, or its first bytes. Pauses briefly after a refusal."""
         async with self.connection() as (reader, writer):
@@ -194,6 +198,13 @@ async def _left(account: Account) -> None:
     await account.post(chat({"max_tokens": 500}), n_read=400)
 
 
+async def _questions(account: Account) -> None:
+    async with account.connection() as (reader, writer):
+        writer.write(account.question())
+        while await reader.read(2**16):
+            writer.write(account.question())
+
+
 def _asks(body: Json, n_words: int = 5) -> Callable[[Account], Awaitable[None]]:
     return lambda account: account.post(chat(body, n_words))
 
@@ -237,6 +248,7 @@ ATTACKS = (
     Attack("four requests of eight long choices", 4, 32, _asks(_EIGHT), 1000, generates=True),
     Attack("ten requests of eight long choices", 10, 64, _asks(_EIGHT), 1000, generates=True),
     Attack("eight choices with 20 logprobs, twice", 2, 16, _asks(_EIGHT | _LOGPROBS), 1000, generates=True),
+    Attack("whole replies with 20 logprobs", 2, 16, _asks(_EIGHT | _LOGPROBS | {"stream": False}), 1000),
     Attack("long prompts that share nothing", 4, 4, _asks({"max_tokens": 1}, 3_000)),
     Attack("prompts far beyond the context", 4, 4, _asks({}, 400_000)),
     Attack(
@@ -247,6 +259,7 @@ ATTACKS = (
     Attack("128 tools, all distinct", 4, 4, _many_tools),
     Attack("bodies of 8 MiB, slowly and together", 16, 4, _slow_body),
     Attack("bodies that are refused", 8, 4, _refused),
+    Attack("questions about usage", 32, 4, _questions),
     Attack("left after the first token", 8, 8, _left),
     Attack("connections that come and go", 64, 4, _churn),
     Attack("streams that are never read", 16, 16, _never_read, 1500),

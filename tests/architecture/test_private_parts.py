@@ -27,9 +27,9 @@ ROOT = Path(__file__).parents[2]
 # server/http1/protocol.py
 PROTOCOL = """
     connection_made connection_lost on_message_begin on_url on_header on_headers_complete on_body
-    on_message_complete on_response_complete send_400_response shutdown
+    on_message_complete on_response_complete shutdown
     _unset_keepalive_if_required _should_upgrade
-    transport connections logger loop flow scope cycle parser
+    transport connections client loop flow scope cycle parser
 """
 # server/http1/cycles.py, server/http1/half_closed.py
 CYCLE = """

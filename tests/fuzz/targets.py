@@ -33,7 +33,6 @@ from tessera.core.chat import (
 )
 from tessera.core.generation import TokenChunk, TokenLogprob
 from tessera.core.record import Tally
-from tessera.core.result import fold
 from tessera.engine.scripted.engine import ScriptedTokenizer
 from tessera.errors import InvalidSchema, RequestError
 from tessera.formats.base import Control, Plain, Segment
@@ -46,7 +45,7 @@ from tessera.schemas.keywords import KEYWORDS
 from tessera.schemas.validation import Validator
 from tessera.wire.decode import REFUSED, WITHOUT_EFFECT, decode_request
 from tessera.wire.reading import check_depth
-from tessera.wire.reply import Header, encode_reply
+from tessera.wire.reply import Header, ReplyWriter
 from tessera.wire.request import Request
 from tessera.wire.stream import ChunkWriter
 
@@ -324,7 +323,9 @@ def reply(data: bytes) -> None:
     more = reader.complete()
     events += more
     frames += writer.write(more)
-    whole = json.loads(encode_reply(fold(events), header, spell))
+    written = ReplyWriter(header, spell)
+    written.add(events)
+    whole = json.loads(written.body())
     assert _joined(frames, request.n) == [
         (
             choice["message"]["content"] or "",

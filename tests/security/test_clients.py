@@ -4,6 +4,7 @@ import json
 import random
 import resource
 import socket
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -94,6 +95,34 @@ def test_slow_readers_of_streams_are_cut_off_and_cost_nothing(serve: Serve, conn
     served.engine.script = cycling(served.tokenizer)
     check_service(connect, served)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024
+
+
+def replies_read(raw: Any, n_at_once: int, pause_s: float) -> int:
+    """How many of the replies to its requests a client gets that reads so much at once."""
+    n_replies = 0
+    last = b""
+    with suppress(ConnectionError):
+        while received := raw.socket.recv(n_at_once):
+            n_replies += (last + received).count(b"HTTP/1.1 200") - last.count(b"HTTP/1.1 200")
+            last = received[-11:]
+            time.sleep(pause_s)
+    return n_replies
+
+
+def test_whoever_reads_a_little_now_and_then_does_not_keep_a_connection(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anyone may ask for pages, many at once. No key is needed for it."""
+    monkeypatch.setattr(GuardedProtocol, "send_deadline_s", 0.5)
+    served = serve()
+    n_asked = 1500
+    asked = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * (n_asked - 1)
+    asked += b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    slow, quick = connect(served, receive_buffer=4096), connect(served)
+    for raw in (slow, quick):
+        raw.socket.sendall(asked)
+    assert replies_read(quick, 65536, 0) == n_asked
+    assert replies_read(slow, 512, 0.05) < n_asked
 
 
 STAGES = ("head", "body", "sent", "first byte", "while it streams", "end")

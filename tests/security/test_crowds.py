@@ -1,4 +1,4 @@
-"""Clients that open connections, without a key and without an end."""
+"""Clients that open connections without an end, with a key and without."""
 
 import resource
 import socket
@@ -16,6 +16,9 @@ CROWDS = {
     "answered": b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
     "refused, with a body to come": b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n"
     b"Content-Length: 1000\r\n\r\n{",
+    "with a key, and a body to come": b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n"
+    b"Authorization: Bearer KEY\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{",
+    "that do not read their replies": b"GET /docs/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 20,
 }
 
 
@@ -37,7 +40,7 @@ def test_connections_without_end_leave_files_for_all_others(
         for _ in range(400):
             each = opened.enter_context(socket.create_connection((host, int(port)), timeout=60))
             with suppress(ConnectionError):
-                each.sendall(CROWDS[crowd])
+                each.sendall(CROWDS[crowd].replace(b"KEY", server.key.encode()))
         for _ in range(3):
             assert late.post("/v1/chat/completions", json=ask(max_tokens=1)).status_code == 200
         assert running.read().endswith(b"data: [DONE]\n\n")

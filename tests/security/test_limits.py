@@ -16,7 +16,7 @@ from tessera.errors import RequestError, TesseraError
 from tessera.formats.hermes import HERMES
 from tessera.grammars.turn import build_grammar
 from tessera.schemas import bounds, patterns
-from tessera.server.http1.protocol import MAX_HEADERS
+from tessera.server.http1.framing import MAX_HEADERS
 from tessera.wire.decode import decode_request
 from tessera.wire.reading import MAX_DEPTH
 

@@ -13,6 +13,7 @@ from tests.conftest import Served
 
 from tessera.engine.scripted.engine import failing, saying
 from tessera.http.middleware import PUBLIC_PATHS
+from tessera.wire import reply
 
 BODY = {"messages": [{"role": "user", "content": "canary-prompt"}], "max_tokens": 20}
 
@@ -184,3 +185,25 @@ def test_a_whole_error_is_json_whatever_was_asked(client: httpx2.Client) -> None
         )
         assert reply.status_code == 400
         assert reply.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_what_cannot_be_read_is_logged_with_its_cause_and_the_id_that_the_client_sees(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = speak(served, b"GET /healthz HTTP/1.1\r\nHost: a@b\r\n\r\n")
+    (line,) = (record for record in caplog.records if record.getMessage() == "invalid HTTP")
+    fields = line.__dict__["fields"]
+    assert fields["reason"] == "Host is not the name of a host."
+    assert fields["client"] == "127.0.0.1"
+    assert f"x-request-id: {fields['trace_id']}\r\n".encode() in said
+
+
+def test_a_reply_that_is_refused_for_its_size_counts(
+    client: httpx2.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has cost the engine as much as any other."""
+    monkeypatch.setattr(reply, "MAX_SCORE_BYTES", 100)
+    refused = [client.post("/v1/chat/completions", json={**BODY, "logprobs": True}) for _ in range(2)]
+    assert [each.status_code for each in refused] == [400, 400]
+    left = [int(each.headers["x-ratelimit-remaining-requests"]) for each in refused]
+    assert left[0] - left[1] == 1

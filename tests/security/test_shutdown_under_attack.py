@@ -172,6 +172,11 @@ def unread_streams(attacker: Attacker) -> None:
     attacker.send(attacker.post(stream=True, logprobs=True, top_logprobs=5), n=10, receive_bytes=2048)
 
 
+def unread_pages(attacker: Attacker) -> None:
+    pages = b"GET /docs/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 20
+    attacker.send(pages, n=20, first=b"HTTP/1.1 200", receive_bytes=2048)
+
+
 def pipelined(attacker: Attacker) -> None:
     for stream, first in ((True, b"data: "), (False, b"")):
         once = attacker.post(stream=stream)
@@ -216,6 +221,7 @@ ATTACKS: dict[str, Callable[[Attacker], None]] = {
     "endless trailers": endless_trailers,
     "endless heads": endless_heads,
     "streams that are not read": unread_streams,
+    "pages that are not read": unread_pages,
     "a second request behind the first": pipelined,
     "clients that have closed their side": half_closed,
     "many choices": many_choices,

@@ -8,16 +8,22 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from itertools import pairwise
 
+import msgspec
 import pytest
 from tests.hosted import changed, private, tokenizer_of
 
 from tessera.access.keys import AccountId, Keys
+from tessera.core.chat import ChatRequest, JsonSchema
 from tessera.core.generation import Prompt, Sampling
 from tessera.engine.batch.blocks import BLOCK_TOKENS, BlockPool, block_key, root_key
 from tessera.engine.host.frames import Start
 from tessera.engine.host.private import PrivateEngine
 from tessera.errors import InvalidApiKey
+from tessera.formats.hermes import HERMES
+from tessera.grammars.checker import GrammarCheck
+from tessera.grammars.question import GrammarAnswer
 from tessera.models.source import ModelSource
+from tessera.processes.pool import ProcessPool
 
 ONE, TWO = "sk-tessera-" + "1" * 40, "sk-tessera-" + "2" * 40
 
@@ -162,3 +168,26 @@ def test_KV_flood_a_tenant_that_floods_evicts_its_own() -> None:
             pool.publish(block, b"flood%d-%d" % (number, part), b"flood")
         pool.release(blocks)
     assert all(pool.find(b"resident%d" % number) is not None for number in range(4))
+
+
+class Asked(ProcessPool):
+    """A pool that has an answer, and knows who has asked."""
+
+    def __init__(self, answer: bytes) -> None:
+        super().__init__("none", b"", purpose="nothing")
+        self.accounts: list[bytes | None] = []
+        self._said = answer
+
+    async def ask(self, question: bytes, account: bytes | None = None) -> bytes:
+        self.accounts.append(account)
+        return self._said
+
+
+@pytest.mark.anyio
+async def test_no_account_learns_from_the_time_which_schemas_others_send() -> None:
+    check = GrammarCheck({}, 256, HERMES.syntax)
+    pool = check._grammars = Asked(msgspec.json.encode(GrammarAnswer(lark="start: /a/")))
+    request = ChatRequest((), answer_format=JsonSchema("x", {"type": "object"}))
+    for account in (b"one", b"one", b"two", b"one", b"two"):
+        assert await check.grammar(request, account)
+    assert pool.accounts == [b"one", b"two"]

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.conformance.http.conftest import Connect
 from tests.conftest import Served
 
-from tessera.server.http1.protocol import MAX_HEAD_BYTES
+from tessera.server.http1.framing import MAX_HEAD_BYTES
 
 H2C = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n"
 WISHES = (

@@ -29,7 +29,7 @@ from tessera.pipeline import run
 from tessera.text.encoded import EncodedTexts
 from tessera.text.tokenizer import Tokenizer
 from tessera.wire.decode import decode_request
-from tessera.wire.reply import Header, encode_reply
+from tessera.wire.reply import Header, ReplyWriter
 
 pytestmark = pytest.mark.anyio
 # Texts that could be markup are the parser's own tests' matter.
@@ -90,7 +90,9 @@ async def ask(model: Model, said: str, messages: list[Any], thinking: bool) -> t
     kwargs = {"chat_template_kwargs": {"enable_thinking": thinking}}
     request, _ = decode_request(json.dumps({"messages": messages, "tools": [TOOL], **kwargs}).encode())
     events = [event async for batch in run(request, model, Caller(b"salt"), Tally()) for event in batch]
-    reply = json.loads(encode_reply(fold(events), Header("id", 0, "m"), model.tokenizer.token_bytes))
+    writer = ReplyWriter(Header("id", 0, "m"), model.tokenizer.token_bytes)
+    writer.add(events)
+    reply = json.loads(writer.body())
     return prompts[0], output, reply["choices"][0]["message"]
 
 

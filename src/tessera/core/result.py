@@ -62,26 +62,43 @@ class _Draft:
         return Choice(index, text, reasoning, calls, tuple(self.logprobs), self.reason)
 
 
-def fold(events: Iterable[ChatEvent]) -> Reply:
-    """Joins the events of one reply, which must be complete and in order."""
-    drafts: dict[int, _Draft] = {}
-    usage = Usage()
-    for event in events:
+class ReplyFold:
+    """Joins the events of one reply as they come. All of them must be added, in order."""
+
+    def __init__(self) -> None:
+        self._drafts: dict[int, _Draft] = {}
+        self._usage = Usage()
+
+    def add(self, event: ChatEvent) -> None:
         match event:
             case Completed():
-                usage = event.usage
+                self._usage = event.usage
             case ReasoningDelta():
-                drafts.setdefault(event.choice, _Draft()).reasoning.append(event.text)
+                self._draft(event.choice).reasoning.append(event.text)
             case TextDelta():
-                draft = drafts.setdefault(event.choice, _Draft())
+                draft = self._draft(event.choice)
                 draft.text.append(event.text)
                 draft.logprobs.extend(event.logprobs)
             case ToolCallStarted():
-                drafts.setdefault(event.choice, _Draft()).calls.append((event.id, event.name, []))
+                self._draft(event.choice).calls.append((event.id, event.name, []))
             case ToolCallDelta():
-                drafts[event.choice].calls[event.call][2].append(event.arguments)
+                self._draft(event.choice).calls[event.call][2].append(event.arguments)
             case Finished():
-                drafts.setdefault(event.choice, _Draft()).reason = event.reason
+                self._draft(event.choice).reason = event.reason
             case _:
                 assert_never(event)
-    return Reply(tuple(drafts[index].choice(index) for index in sorted(drafts)), usage)
+
+    def reply(self) -> Reply:
+        """The whole reply."""
+        return Reply(tuple(self._drafts[index].choice(index) for index in sorted(self._drafts)), self._usage)
+
+    def _draft(self, choice: int) -> _Draft:
+        return self._drafts.setdefault(choice, _Draft())
+
+
+def fold(events: Iterable[ChatEvent]) -> Reply:
+    """The reply of all its events, in order."""
+    folding = ReplyFold()
+    for event in events:
+        folding.add(event)
+    return folding.reply()

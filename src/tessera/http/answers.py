@@ -14,7 +14,6 @@ from tessera.catalog import Model
 from tessera.core.chat import ChatRequest
 from tessera.core.events import ChatEvent, Completed
 from tessera.core.record import RequestRecord, RequestStep
-from tessera.core.result import fold
 from tessera.http.context import RequestContext
 from tessera.http.delivery import EventStream, send_within, while_present
 from tessera.http.errors import presentable
@@ -22,7 +21,7 @@ from tessera.http.inflight import Deadline
 from tessera.http.limits import HttpLimits
 from tessera.usage.base import OpenEntry
 from tessera.wire.decode import ReplyOptions
-from tessera.wire.reply import Header, encode_reply
+from tessera.wire.reply import Header, ReplyWriter
 from tessera.wire.stream import ChunkWriter, error_frame
 
 Batches: TypeAlias = AsyncGenerator[tuple[ChatEvent, ...]]
@@ -70,24 +69,24 @@ async def stream_reply(exchange: Exchange, entry: OpenEntry, batches: Batches) -
 
 async def send_reply(exchange: Exchange, entry: OpenEntry, batches: Batches) -> None:
     """Answers with one JSON object."""
-    events = await while_present(exchange.receive, _collect(batches, exchange, entry))
+    writer = ReplyWriter(exchange.header, exchange.model.tokenizer.token_bytes)
+    await while_present(exchange.receive, _collect(batches, writer, exchange, entry))
     await exchange.leave()
-    body = encode_reply(fold(events), exchange.header, exchange.model.tokenizer.token_bytes)
-    response = Response(body, media_type="application/json")
+    response = Response(writer.body(), media_type="application/json")
     response.raw_headers += _headers(exchange.options)
     sending = response(exchange.scope, exchange.receive, exchange.send)
     await send_within(exchange.limits.send_deadline_s, sending, exchange.context.abort)
 
 
-async def _collect(batches: Batches, exchange: Exchange, entry: OpenEntry) -> list[ChatEvent]:
-    events: list[ChatEvent] = []
+async def _collect(batches: Batches, writer: ReplyWriter, exchange: Exchange, entry: OpenEntry) -> None:
+    begun = False
     async with exchange.deadline, aclosing(batches):
-        async for batch in batches:
-            if not events:
+        async for events in batches:
+            if not begun:
+                begun = True
                 exchange.record.reach(RequestStep.FIRST_TOKEN)
-            events += batch
+            writer.add(events)
     await entry.settle()
-    return events
 
 
 async def _write(

@@ -123,7 +123,7 @@ class ChatCompletions:
     @asynccontextmanager
     async def _lease(self, exchange: Exchange) -> AsyncGenerator[None]:
         """Holds the lease of the account's limits, and ends the request if its key becomes invalid. A request
-        that is refused after it was admitted does not count.
+        that is refused before anything was generated does not count.
         """
         names = self._service.catalog.names_of(exchange.model)
         await exchange.permit.admit(names, exchange.request.mode, exchange.request.n)
@@ -132,7 +132,8 @@ class ChatCompletions:
             with self._service.watch.over(exchange.permit.authorization, names, exchange.deadline.end):
                 yield
         except RequestError:
-            await exchange.permit.withdraw()
+            if not exchange.record.tally.usage.completion_tokens:
+                await exchange.permit.withdraw()
             raise
         finally:
             await exchange.leave()

@@ -109,7 +109,8 @@ class Api:
         self.metrics = service.metrics
         self.requests = OwnRequests(service.in_flight)
         options = uvicorn_options(settings)
-        config = uvicorn.Config(build_app(service), http=GuardedProtocol, lifespan="on", **options)
+        http = type("Protocol", (GuardedProtocol,), {"send_deadline_s": settings.send_deadline_s})
+        config = uvicorn.Config(build_app(service), http=http, lifespan="on", **options)
         config.load()
         self._models = catalog.models()
         self._is_ending = False

@@ -166,6 +166,9 @@ class WriteConnection:
             raise DBAPIError.instance(
                 statement, None, error, driver.Error, connection_invalidated=is_lost, dialect=self.dialect
             ) from error
+        except Exception:  # a value that the driver cannot convert: the rows before it hold SQLite's lock
+            connection.rollback()
+            raise
 
     def close(self) -> None:
         if self._connection is not None:

@@ -14,6 +14,9 @@ from tessera.observe.logs import log
 SECRETS = ("password", "sslpassword")
 """Options of a URL that are secrets."""
 
+VALUE_ERRORS = (IntegrityError, DataError, ValueError, OverflowError)
+"""What a driver, or the preparation of a row, raises for values that no table takes."""
+
 _OUTAGES = (OperationalError, InterfaceError, PoolTimeout)
 
 _logger = logging.getLogger(__name__)

@@ -4,5 +4,5 @@ A request is on record before the first byte of its reply is sent, and its end b
 database is away, entries wait in a file of this server; requests of a server that died are closed as
 `interrupted`.
 
-Reading order: `base`, `ledger`, `journal`, `heartbeat`, `reading`, `retention`.
+Reading order: `base`, `ledger`, `journal`, `salvage`, `heartbeat`, `reading`, `retention`.
 """

@@ -4,6 +4,7 @@ dead instances have left behind.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tessera.core.usage import OPEN, LedgerEntry, day_of
@@ -11,6 +12,7 @@ from tessera.store import instances, usage
 from tessera.store.database import Database, transaction
 from tessera.usage.journal.files import abandoned
 from tessera.usage.retention import kept_since
+from tessera.usage.salvage import write_valid
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +35,15 @@ class Heartbeat:
             usage.close_abandoned(connection, now_s - instances.DEAD_AFTER_S)
 
     def _take_over(self) -> None:
-        first_day = kept_since(self.retention_days)
         for instance, pieces in abandoned(self.folder):
             for entries in pieces:
-                # An old request is part of its day's sum already, and must not become a row again.
-                kept = [one for one in entries if one.finish != OPEN or day_of(one.begun_s) >= first_day]
-                with transaction(self.store) as connection:
-                    usage.write(connection, instance, kept)
+                write_valid(partial(self._write, instance), entries)
             with transaction(self.store) as connection:
                 instances.forget(connection, instance)
+
+    def _write(self, instance: str, entries: Sequence[LedgerEntry]) -> None:
+        first_day = kept_since(self.retention_days)
+        # An old request is part of its day's sum already, and must not become a row again.
+        kept = [one for one in entries if one.finish != OPEN or day_of(one.begun_s) >= first_day]
+        with transaction(self.store) as connection:
+            usage.write(connection, instance, kept)

@@ -35,6 +35,7 @@ from tessera.usage.journal.running import RunningRequests
 from tessera.usage.journal.spool import Spool
 from tessera.usage.reading import UsageReader
 from tessera.usage.retention import keep_rolling_up
+from tessera.usage.salvage import write_valid
 
 MAX_WAITING = 10_000
 PAUSE_S = 0.001
@@ -129,6 +130,7 @@ class SqlLedger:
         await self._call_store("round", self._leave)
         await asyncio.to_thread(self._close_files)
         self._thread.stop()
+        await self._reader.aclose()
         await shut_down(self._readers)
 
     def _record(self, entry: LedgerEntry) -> Written:
@@ -241,13 +243,13 @@ class SqlLedger:
         self._reaches_store = reached
         self._metrics.store_up.set(reached)
 
-    def _write(self, entries: list[LedgerEntry]) -> None:
+    def _write(self, entries: Sequence[LedgerEntry]) -> None:
         usage.write_down(self._connection, self._instance, entries)
 
     def _unspool(self) -> None:
         """Writes the oldest entries of the spool, and drops them from it unless the store fails."""
         entries, n_bytes = self._spool.read()
-        self._write(entries)
+        write_valid(self._write, entries)
         self._spool.forget(len(entries), n_bytes)
 
     def _open_files(self) -> None:

@@ -2,23 +2,21 @@
 
 import hashlib
 import secrets
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from tessera.core.generation import TokenLogprob
-from tessera.core.result import Choice, Reply
+from tessera.core.events import ChatEvent, TextDelta
+from tessera.core.result import Choice, ReplyFold
 from tessera.core.usage import Usage
-from tessera.errors import TesseraError
+from tessera.errors import RequestError, TesseraError
+from tessera.wire.scores import Logprobs, ScoreWriter, Spelling, logprobs_object
 
-Spelling: TypeAlias = Callable[[int], bytes]
-"""Returns the bytes of a token, for logprobs."""
-
-LEAST_LOGPROB = -9999.0
-"""What OpenAI sends for an impossible token; JSON has no infinity."""
+MAX_SCORE_BYTES = 64 * 2**20
+"""Of the logprobs of a reply that is not streamed: the 20 best of 40,000 tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,30 +53,6 @@ class UsageCounts(Struct):
     total_tokens: int
     prompt_tokens_details: PromptDetails
     completion_tokens_details: CompletionDetails
-
-
-class Alternative(Struct):
-    """A token that could have been."""
-
-    token: str
-    logprob: float
-    bytes: list[int]
-
-
-class TokenScore(Struct):
-    """A token that is, and what else could have been."""
-
-    token: str
-    logprob: float
-    bytes: list[int]
-    top_logprobs: list[Alternative]
-
-
-class Logprobs(Struct):
-    """Aligned with the visible content."""
-
-    content: list[TokenScore]
-    refusal: None = None
 
 
 class FunctionOfCall(Struct):
@@ -128,18 +102,51 @@ class Completion(Struct):
     object: Literal["chat.completion"] = "chat.completion"
 
 
-def encode_reply(reply: Reply, header: Header, spell: Spelling) -> bytes:
-    """The body of a reply that is not streamed."""
-    return msgspec.json.encode(
-        Completion(
-            id=header.id,
-            created=header.created_s,
-            model=header.model,
-            system_fingerprint=fingerprint(header.model),
-            choices=[_choice(choice, spell) for choice in reply.choices],
-            usage=usage_counts(reply.usage),
+class ReplyWriter:
+    """Writes a reply that is not streamed. The work is done as its events come, and little is left for the
+    end: a long reply must not keep others waiting.
+    """
+
+    def __init__(self, header: Header, spell: Spelling) -> None:
+        """`spell` returns the bytes of a token, for logprobs."""
+        self._header = header
+        self._fold = ReplyFold()
+        self._writer = ScoreWriter(spell)
+        self._scores: dict[int, list[bytes]] = {}
+        self._n_score_bytes = 0
+
+    def add(self, events: Iterable[ChatEvent]) -> None:
+        """Raises `RequestError` for logprobs that would take too much memory."""
+        for event in events:
+            if isinstance(event, TextDelta) and event.logprobs:
+                self._add_scores(event.choice, self._writer.write(event.logprobs))
+                self._fold.add(TextDelta(event.choice, event.text))
+            else:
+                self._fold.add(event)
+
+    def _add_scores(self, choice: int, written: bytes) -> None:
+        self._scores.setdefault(choice, []).append(written)
+        self._n_score_bytes += len(written)
+        if self._n_score_bytes > MAX_SCORE_BYTES:
+            raise RequestError(
+                f"The logprobs of this reply take more than {MAX_SCORE_BYTES // 2**20} MiB. Send 'stream' "
+                "true, or ask for less: 'max_completion_tokens', 'n', 'top_logprobs'.",
+                param="logprobs",
+            )
+
+    def body(self) -> bytes:
+        """The whole reply, of which all events have come."""
+        reply = self._fold.reply()
+        return msgspec.json.encode(
+            Completion(
+                id=self._header.id,
+                created=self._header.created_s,
+                model=self._header.model,
+                system_fingerprint=fingerprint(self._header.model),
+                choices=[_choice(each, self._scores.get(each.index)) for each in reply.choices],
+                usage=usage_counts(reply.usage),
+            )
         )
-    )
 
 
 def encode_error(error: TesseraError) -> bytes:
@@ -159,19 +166,12 @@ def usage_counts(usage: Usage) -> UsageCounts:
     )
 
 
-def scores(logprobs: tuple[TokenLogprob, ...], spell: Spelling) -> Logprobs | None:
-    """Logprobs with the text of each token; None if there are none."""
-    if not logprobs:
-        return None
-    return Logprobs([_score(logprob, spell) for logprob in logprobs])
-
-
 def fingerprint(model: str) -> str:
     """The system fingerprint, the same for every reply of a model."""
     return "fp_" + hashlib.sha256(model.encode()).hexdigest()[:12]
 
 
-def _choice(choice: Choice, spell: Spelling) -> MessageChoice:
+def _choice(choice: Choice, scores: list[bytes] | None) -> MessageChoice:
     message = Message(choice.text)
     if choice.reasoning is not None:
         message.reasoning = message.reasoning_content = choice.reasoning
@@ -183,16 +183,6 @@ def _choice(choice: Choice, spell: Spelling) -> MessageChoice:
         choice.index,
         message,
         finish_reason=choice.finish_reason.value,
-        logprobs=scores(choice.logprobs, spell),
+        # The type describes the JSON, which is written already.
+        logprobs=msgspec.Raw(logprobs_object(b",".join(scores))) if scores else None,  # pyright: ignore[reportArgumentType]
     )
-
-
-def _score(logprob: TokenLogprob, spell: Spelling) -> TokenScore:
-    own = _alternative(logprob.token_id, logprob.logprob, spell)
-    top = [_alternative(token_id, value, spell) for token_id, value in logprob.top]
-    return TokenScore(own.token, own.logprob, own.bytes, top_logprobs=top)
-
-
-def _alternative(token_id: int, logprob: float, spell: Spelling) -> Alternative:
-    spelled = spell(token_id)
-    return Alternative(spelled.decode("utf-8", "replace"), max(logprob, LEAST_LOGPROB), list(spelled))

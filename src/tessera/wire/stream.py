@@ -5,6 +5,7 @@ delta, and a suffix. Only the text of the delta is JSON-encoded for each event.
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import assert_never
 
 import msgspec
@@ -20,7 +21,8 @@ from tessera.core.events import (
 )
 from tessera.core.generation import TokenLogprob
 from tessera.errors import TesseraError
-from tessera.wire.reply import Header, Spelling, encode_error, fingerprint, scores, usage_counts
+from tessera.wire.reply import Header, encode_error, fingerprint, usage_counts
+from tessera.wire.scores import ScoreWriter, Spelling, logprobs_object
 
 # No blank line: some decoders, older Go clients among them, take it for the end of an empty event.
 KEEP_ALIVE = b": keep-alive\n"
@@ -48,6 +50,10 @@ class ChunkWriter:
         self._text_starts: dict[int, bytes] = {}
         self._spell = spell
         self._include_usage = include_usage
+
+    @cached_property
+    def _scores(self) -> ScoreWriter:
+        return ScoreWriter(self._spell)
 
     def write(self, events: Sequence[ChatEvent]) -> bytes:
         """The frames of the events, joined. Those of `Completed` end the stream."""
@@ -88,7 +94,7 @@ class ChunkWriter:
         start = self._start(choice, delta)
         if not logprobs:
             return start + self._running
-        scored = _json(scores(logprobs, self._spell))
+        scored = logprobs_object(self._scores.write(logprobs))
         return start + b'},"logprobs":' + scored + b',"finish_reason":null}' + self._tail
 
     def _start(self, choice: int, delta: bytes) -> bytes:

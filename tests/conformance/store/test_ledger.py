@@ -5,6 +5,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from sqlalchemy import func, select, text
 from tests.postgres import Postgres
@@ -183,6 +184,66 @@ def test_where_no_end_can_be_recorded_nothing_begins_and_what_had_begun_is_recor
     asyncio.run(check())
     assert counts(opened) == dict.fromkeys(("settled", "running", "again"), ("stop", 0))
     assert list(folder.iterdir()) == []
+
+
+DAMAGED = {
+    "no text": b'{"id":"\xff"}',
+    "a count beyond all integers": b'{"usage":{"prompt_tokens":%d}}' % 10**30,
+    "a count beyond the column": b'{"usage":{"prompt_tokens":%d}}' % 2**63,
+    "a time without a day": b'{"begun_s":1e300}',
+    "a time without a day, open": b'{"begun_s":1e300,"finish":"open"}',
+    "text that no database keeps": rb'{"model":"\u0000"}',
+    "no entry": b"[1]",
+}
+
+
+@pytest.mark.parametrize("kind", ["usage", "running"])
+def test_a_damaged_file_costs_its_damaged_entries_only(opened: Database, tmp_path: Path, kind: str) -> None:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    sound = msgspec.json.encode(entry("0"))
+    lines = [
+        sound[:-1].replace(b'"0"', b'"%d"' % number) + b"," + damage[1:]
+        for number, damage in enumerate(DAMAGED.values(), start=2)
+    ]
+    last = sound.replace(b'"0"', b'"1"')
+    (folder / f"srv_0.{kind}.jsonl").write_bytes(b"\n".join([sound, *lines, last, b""]))
+    metrics = Metrics()
+
+    async def check() -> None:
+        ledger = SqlLedger(opened, folder, metrics, retention_days=90, heartbeat_s=60)
+        await ledger.start()
+        await asyncio.to_thread(wait_for, lambda: has_beaten(opened))
+        assert await ledger.settle(entry("live")) is None
+        await ledger.aclose()
+
+    asyncio.run(check())
+    assert {"0", "1", "live"} <= counts(opened).keys()
+    assert metrics.registry.get_sample_value("tessera_ledger_failures_total") == 0
+    assert list(folder.iterdir()) == []
+
+
+def overwrite(folder: Path, damage: bytes) -> None:
+    (path,) = folder.glob("*.usage.jsonl")
+    path.write_bytes(damage)
+
+
+def test_a_spool_that_was_damaged_or_truncated_does_not_keep_usage_waiting(
+    opened: Database, tmp_path: Path
+) -> None:
+    async def check(damage: bytes) -> None:
+        ledger = SqlLedger(opened, tmp_path, Metrics(), retention_days=90, heartbeat_s=0.1)
+        await ledger.start()
+        ledger._spool.append([entry("spooled")])  # pyright: ignore[reportPrivateUsage]
+        await asyncio.to_thread(overwrite, tmp_path, damage)
+        await asyncio.to_thread(wait_for, lambda: not ledger._spool.n_entries)  # pyright: ignore[reportPrivateUsage]
+        assert await ledger.settle(entry("live")) is None
+        await ledger.aclose()
+
+    for damage in (b"", b"\xff" * 200, b'{"id":"\xff"}\n' * 20):
+        asyncio.run(check(damage))
+        assert list(tmp_path.glob("*.jsonl")) == []
+    assert "live" in counts(opened)
 
 
 async def next_instance(store: Database, folder: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,10 +21,10 @@ from tessera.core.events import (
     ToolCallStarted,
 )
 from tessera.core.generation import TokenLogprob
-from tessera.core.result import fold
 from tessera.core.usage import Usage
-from tessera.errors import GenerationFailed
-from tessera.wire.reply import Header, encode_reply
+from tessera.errors import GenerationFailed, RequestError
+from tessera.wire import reply
+from tessera.wire.reply import Header, ReplyWriter
 from tessera.wire.stream import ChunkWriter, error_frame
 
 HEADER = Header("chatcmpl-1", 1_700_000_000, "some/model")
@@ -46,7 +47,10 @@ def chunks(events: list[ChatEvent], *, include_usage: bool = False) -> list[dict
 
 
 def whole(events: list[ChatEvent]) -> dict[str, Any]:
-    return json.loads(encode_reply(fold(events), HEADER, spell))
+    writer = ReplyWriter(HEADER, spell)
+    for event in events:
+        writer.add([event])
+    return json.loads(writer.body())
 
 
 def test_a_stream_of_text() -> None:
@@ -256,3 +260,40 @@ def test_frames_survive_any_cut_of_the_bytes(cut: int) -> None:
     pieces = [stream[i : i + cut] for i in range(0, len(stream), cut)]
     assert [sse.data for sse in SSEDecoder().iter_bytes(iter(pieces))] == frames(stream)
     assert json.loads(frames(stream)[0])["choices"][0]["delta"]["content"] == "a\u2028\r\n\x85b"
+
+
+def test_what_is_left_of_a_whole_reply_at_its_end_does_not_grow_with_its_tokens() -> None:
+    """While a reply is written nobody else is answered, and one may have millions of alternatives."""
+
+    def n_calls(n_tokens: int) -> int:
+        top = tuple((id, -id / 7) for id in range(20))
+        writer = ReplyWriter(HEADER, spell)
+        for number in range(n_tokens):
+            writer.add([TextDelta(0, "x", (TokenLogprob(number % 90, -1.0, top),))])
+        writer.add([Finished(0, FinishReason.STOP), Completed(Usage())])
+        calls = 0
+
+        def count(frame: object, event: str, arg: object) -> None:
+            nonlocal calls
+            calls += 1
+
+        sys.setprofile(count)
+        try:
+            body = writer.body()
+        finally:
+            sys.setprofile(None)
+        assert body.count(b'"top_logprobs"') == n_tokens
+        return calls
+
+    assert n_calls(1000) == n_calls(10)
+
+
+def test_logprobs_without_end_are_refused_where_all_of_them_would_be_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reply, "MAX_SCORE_BYTES", 1000)
+    writer = ReplyWriter(HEADER, spell)
+    scored = TextDelta(0, "x", (TokenLogprob(65, -1.0),))
+    with pytest.raises(RequestError, match="stream") as refusal:
+        writer.add([scored] * 100)
+    assert refusal.value.param == "logprobs"

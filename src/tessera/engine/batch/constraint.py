@@ -150,7 +150,11 @@ class Constraint:
 
 
 class GrammarCompiler:
-    """Compiles grammars in threads and caches them; the least recently used one is evicted first."""
+    """Compiles grammars in threads and caches them; the least recently used one is evicted first.
+
+    Accounts share no compiled grammar: one could tell from the time what another one has sent, and would wait
+    for its masks.
+    """
 
     def __init__(
         self,
@@ -167,21 +171,22 @@ class GrammarCompiler:
         self._threads = FairThreads(_N_COMPILERS, "grammars", yield_to_others)
         self._tokenizer = self._threads.call(b"", lambda: llg_tokenizer(tokenizer, end_ids, vocabulary_size))
         self._lock = threading.Lock()
-        self._kept: OrderedDict[str, CompiledGrammar] = OrderedDict()
+        self._kept: OrderedDict[tuple[bytes, str], CompiledGrammar] = OrderedDict()
 
     def constrain(self, grammar: Grammar, account: bytes = b"") -> Future[Constraint]:
         """A follower of the grammar; the future raises `GrammarFailed` if it does not compile. Accounts take
         turns.
         """
-        return self._threads.call(account, lambda: self._compile(grammar.lark))
+        return self._threads.call(account, lambda: self._compile(grammar.lark, account))
 
-    def _compile(self, lark: str) -> Constraint:
+    def _compile(self, lark: str, account: bytes) -> Constraint:
+        key = account, lark
         with self._lock:
-            compiled = self._kept.get(lark)
+            compiled = self._kept.get(key)
         if compiled is None or compiled.is_worn:
             compiled = CompiledGrammar(self._matcher(lark), len(lark))
         with self._lock:
-            self._keep(lark, compiled)
+            self._keep(key, compiled)
         return Constraint(compiled, compiled.matcher.deep_copy())
 
     def _matcher(self, lark: str) -> LLMatcher:
@@ -210,9 +215,9 @@ class GrammarCompiler:
         with self._lock:
             return sum(each.n_bytes for each in self._kept.values())
 
-    def _keep(self, lark: str, compiled: CompiledGrammar) -> None:
-        self._kept[lark] = compiled
-        self._kept.move_to_end(lark)
+    def _keep(self, key: tuple[bytes, str], compiled: CompiledGrammar) -> None:
+        self._kept[key] = compiled
+        self._kept.move_to_end(key)
         total = sum(each.n_bytes for each in self._kept.values())
         while total > self._most_bytes:
             total -= self._kept.popitem(last=False)[1].n_bytes

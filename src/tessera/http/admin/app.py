@@ -36,10 +36,13 @@ def admin_app(
     """`exposition` returns the metrics as they are now. Without a `key` there are no `routes` and no `site`,
     whose pages need no key: they ask for it, and send it with what they ask the routes.
     """
+    one_at_a_time = asyncio.Semaphore()
 
     async def metrics(request: Request) -> Response:
-        # In a thread: the counts of several processes are read from files.
-        body = await asyncio.to_thread(exposition)
+        # In a thread: the counts of several processes are read from files. In one only, of those that all
+        # parts of the process share: anyone may ask.
+        async with one_at_a_time:
+            body = await asyncio.to_thread(exposition)
         return Response(body, headers={"Content-Type": CONTENT_TYPE})
 
     async def healthz(request: Request) -> Response:

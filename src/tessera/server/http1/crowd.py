@@ -1,7 +1,9 @@
 """How many connections a process holds: never so many that it has no file left for anything else.
 
-Anyone can open connections, without a key. When there are too many, those that have waited longest for a
-request are closed; a well-behaved client sends one at once, or expects that an idle connection may close.
+Anyone can open connections, without a key. When there are too many, those are closed on which the server has
+waited longest for the client: for a request, for the rest of a body, or for a reply to be read. A client that
+has sent its request and reads its reply keeps its connection; any other must expect that an idle connection
+is closed.
 """
 
 import asyncio
@@ -19,14 +21,18 @@ SHARE_CLOSED = 64
 """One of so many is closed at a time, since all of them are looked at to find the oldest."""
 
 
-class IdleConnection(Protocol):
-    """What needs to be known of a connection; `idle_since_s` is None while it has a request."""
+class OpenConnection(Protocol):
+    """What needs to be known of a connection."""
 
     transport: asyncio.Transport
-    idle_since_s: float | None
+
+    @property
+    def waits_since_s(self) -> float | None:
+        """Since when the server waits for the client; None while the client waits for the server."""
+        ...
 
 
-C = TypeVar("C", bound=IdleConnection)
+C = TypeVar("C", bound=OpenConnection)
 
 
 def most_connections() -> int:
@@ -38,11 +44,13 @@ def most_connections() -> int:
 
 
 def make_room(connections: set[C], newcomer: C, most: int) -> None:
-    """Closes connections if there are more than `most`: the longest idle ones, else the newcomer."""
+    """Closes connections if there are more than `most`: those that wait longest, else the newcomer."""
     if len(connections) <= most:
         return
-    idle = [each for each in connections if each.idle_since_s is not None and each is not newcomer]
-    oldest = heapq.nsmallest(max(1, most // SHARE_CLOSED), idle, key=lambda each: each.idle_since_s or 0.0)
+    waiting = [each for each in connections if each.waits_since_s is not None and each is not newcomer]
+    oldest = heapq.nsmallest(
+        max(1, most // SHARE_CLOSED), waiting, key=lambda each: each.waits_since_s or 0.0
+    )
     for connection in oldest or [newcomer]:
         connections.discard(connection)
         connection.transport.abort()

@@ -2,6 +2,7 @@
 what cannot be read.
 """
 
+import logging
 from collections.abc import Callable
 
 from uvicorn._types import ASGISendEvent
@@ -9,7 +10,11 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from tessera.errors import RequestError
 from tessera.http.middleware import new_request_id
+from tessera.http.peer import client_address
+from tessera.observe.logs import log_repeating
 from tessera.wire.reply import encode_error
+
+_logger = logging.getLogger(__name__)
 
 
 def chunk_writer(cycle: RequestResponseCycle) -> Callable[[bytes], bool]:
@@ -48,12 +53,15 @@ def write_unchunked(cycle: RequestResponseCycle) -> None:
     cycle.send = send_plain
 
 
-def refusal(why: str) -> bytes:
-    """The last response on a connection, of which nothing more can be read."""
+def refusal(why: str, client: tuple[str, int] | None) -> bytes:
+    """The last response on a connection, of which nothing more can be read. `why` is logged."""
+    id = new_request_id()
+    address = client_address({"client": client})
+    log_repeating(_logger, "warning", "invalid HTTP", why, trace_id=id, reason=why, client=address)
     error = RequestError(f"{why} Nothing more is read on this connection.", code="invalid_http")
     body = encode_error(error)
     head = (
         f"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
-        f"x-should-retry: false\r\nx-request-id: {new_request_id()}\r\nconnection: close\r\n\r\n"
+        f"x-should-retry: false\r\nx-request-id: {id}\r\nconnection: close\r\n\r\n"
     )
     return head.encode() + body

@@ -8,7 +8,10 @@ chunk may begin with zeros.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
+
+from tessera.server.http1.timer import Timer
 
 PROBES_S = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 """After how many seconds each byte is sent, counted from the one before. A reset needs a round trip."""
@@ -33,6 +36,28 @@ def send_ahead(reply: ReplyCycle) -> None:
         reply.transport.send_ahead()
     elif reply.chunked_encoding and not reply.response_complete:
         reply.transport.write(b"0")
+
+
+class ClientProbes:
+    """Sends bytes ahead to a client that has closed its side, at the times of `PROBES_S`."""
+
+    def __init__(self, reply: Callable[[], ReplyCycle | None]) -> None:
+        """`reply` returns the one that the client waits for; None if it waits for none."""
+        self._reply = reply
+        self._timer = Timer()
+
+    def start(self, after_s: tuple[float, ...] = PROBES_S) -> None:
+        def probe() -> None:
+            if reply := self._reply():
+                send_ahead(reply)
+            self.start(after_s[1:])
+
+        self.cancel()
+        if after_s:
+            self._timer.set(after_s[0], probe)
+
+    def cancel(self) -> None:
+        self._timer.cancel()
 
 
 class _BegunTransport(asyncio.Transport):

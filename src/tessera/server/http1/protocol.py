@@ -22,14 +22,12 @@ from tessera.http.context import context_of
 from tessera.server.http1.closing import LINGER_S, GentlyClosing
 from tessera.server.http1.crowd import make_room, most_connections
 from tessera.server.http1.cycles import chunk_writer, refusal, write_unchunked
-from tessera.server.http1.framing import MAX_HEAD_BYTES as MAX_HEAD_BYTES
-from tessera.server.http1.framing import MAX_HEADERS as MAX_HEADERS
 from tessera.server.http1.framing import BodyReader, InvalidHttp
-from tessera.server.http1.half_closed import PROBES_S, send_ahead
+from tessera.server.http1.half_closed import ClientProbes, ReplyCycle
 from tessera.server.http1.head import RequestHead
 from tessera.server.http1.options import set_options
-
-HEAD_DEADLINE_S = 15.0
+from tessera.server.http1.timer import Timer
+from tessera.server.http1.unread import UnreadDeadline
 
 MAX_BEHIND_BYTES = 64 * 1024
 """What is kept of requests that are sent before the one ahead of them is answered."""
@@ -43,7 +41,8 @@ is discarded: unread, it would hide the end of the connection.
 class GuardedProtocol(HttpToolsProtocol):
     """For `uvicorn.Config(http=…)`. uvicorn's own parser and its queue of requests are not used."""
 
-    head_deadline_s = HEAD_DEADLINE_S
+    head_deadline_s = 15.0
+    send_deadline_s = 30.0
     max_connections = most_connections()
     linger_s = LINGER_S
 
@@ -55,17 +54,23 @@ class GuardedProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self.idle_since_s: float | None = self.loop.time()
+        self._since_s = self.loop.time()
         self._unread = bytearray()
         self._head = RequestHead()
         self._body: BodyReader | None = None
         self._is_discarding = False
         self._client_ended = False
         self._is_shutting_down = False
-        self._lingering: asyncio.TimerHandle | None = None
-        self._deadline: asyncio.TimerHandle | None = None
-        self._behind: asyncio.TimerHandle | None = None
-        self._probe: asyncio.TimerHandle | None = None
+        self._lingering = Timer()
+        self._deadline = Timer()
+        self._behind = Timer()
+        self._probes = ClientProbes(self._unanswered)
+        self._unread_deadline = UnreadDeadline(self.send_deadline_s)
+
+    @property
+    def waits_since_s(self) -> float | None:  # see `OpenConnection`
+        is_served = self._body is None and not self._is_idle() and not self.flow.write_paused
+        return None if is_served else self._since_s
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Gives a new connection a deadline for its first head."""
@@ -75,11 +80,19 @@ class GuardedProtocol(HttpToolsProtocol):
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        for timer in (self._deadline, self._behind, self._probe, self._lingering):
-            if timer is not None:
-                timer.cancel()
+        for timer in (self._deadline, self._behind, self._lingering, self._probes, self._unread_deadline):
+            timer.cancel()
         self._unread.clear()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._since_s = self.loop.time()
+        self._unread_deadline.set(self.transport)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._unread_deadline.cancel()
 
     # asyncio calls it by position; its own name for the argument says nothing.
     def data_received(self, received: bytes) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -94,23 +107,21 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def eof_received(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Returns whether the connection stays open, which it does while a complete request is answered."""
-        if self._is_idle() or self._body is not None or self._lingering:
+        if self._is_idle() or self._body is not None or self._lingering.is_set:
             return False
         if not self._client_ended:
             self._client_ended = True
-            self._look_for_client(PROBES_S)
+            self._probes.start()
         return True
 
     def on_response_complete(self) -> None:
         """Reads what was sent meanwhile."""
-        if self._behind is not None:
-            self._behind.cancel()
-            self._behind = None
+        self._behind.cancel()
         super().on_response_complete()
-        self.idle_since_s = self.loop.time()
-        if self._lingering:
+        self._since_s = self.loop.time()
+        if self._lingering.is_set:
             self._unset_keepalive_if_required()
-        if self._lingering or self.transport.is_closing():
+        if self._lingering.is_set or self.transport.is_closing():
             return
         if self._unread:
             self._unset_keepalive_if_required()
@@ -122,21 +133,15 @@ class GuardedProtocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         """From now on the connection is closed as soon as it can be."""
         self._is_shutting_down = True
-        if self._lingering:
+        if self._lingering.is_set:
             self.transport.close()
         super().shutdown()
-
-    def send_400_response(self, msg: str) -> None:
-        """What cannot be read as HTTP gets our envelope too, and the connection ends."""
-        self.transport.write(refusal(msg))
-        self.transport.close()
 
     def _read(self) -> None:
         try:
             while self._unread and not self.transport.is_closing() and self._read_part():
                 pass
         except InvalidHttp as error:
-            self.logger.warning("Invalid HTTP request received.")
             self._unread.clear()
             self._refuse(str(error))
 
@@ -162,8 +167,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _begin(self, head: RequestHead, body: BodyReader) -> None:
         """Starts the application on a request, by the methods that uvicorn's own parser would call."""
-        self._head_arrived()
-        self.idle_since_s = None
+        self._deadline.cancel()
+        self._since_s = self.loop.time()
         self.parser = head  # pyright: ignore[reportAttributeAccessIssue]
         self.on_message_begin()
         self.on_url(head.url)
@@ -183,10 +188,11 @@ class GuardedProtocol(HttpToolsProtocol):
             self.cycle.transport = GentlyClosing(self.transport, self._close_when_read)
 
     def _refuse(self, why: str) -> None:
+        last = refusal(why, self.client)
         if self._body is None or not self.cycle.response_started:
-            self.send_400_response(why)
-        else:
-            self.transport.close()  # a second response would be taken for that to the next request
+            self.transport.write(last)
+        # Else a second response would be taken for that to the next request.
+        self.transport.close()
         if self._body is not None:
             # The application has nobody to answer any more.
             self.cycle.disconnected = True
@@ -202,20 +208,19 @@ class GuardedProtocol(HttpToolsProtocol):
         """Closes our side, and the whole connection when the client does the same or `linger_s` are over."""
         if self._client_ended or self._is_shutting_down:
             self.transport.close()
-        elif self._lingering is None and not self.transport.is_closing():
-            self._lingering = self.loop.call_later(self.linger_s, self.transport.abort)
+        elif not self._lingering.is_set and not self.transport.is_closing():
+            self._lingering.set(self.linger_s, self.transport.abort)
             self._is_discarding = True
             self._unread.clear()
-            self._head_arrived()
+            self._deadline.cancel()
             self.transport.write_eof()
             self.flow.resume_reading()
-            self.idle_since_s = self.loop.time()
+            self._since_s = self.loop.time()
 
     def _keep_behind(self) -> None:
         if len(self._unread) > MAX_BEHIND_BYTES:
             self.flow.pause_reading()
-            if self._behind is None:
-                self._behind = self.loop.call_later(BEHIND_S, self._discard_behind)
+            self._behind.set(BEHIND_S, self._discard_behind)
 
     def _discard_behind(self) -> None:
         self._unread.clear()
@@ -224,15 +229,6 @@ class GuardedProtocol(HttpToolsProtocol):
         self.cycle.transport = GentlyClosing(self.cycle.transport, self._close_gently)
         self.flow.resume_reading()
 
-    def _look_for_client(self, after_s: tuple[float, ...]) -> None:
-        if after_s and not self.transport.is_closing():
-            self._probe = self.loop.call_later(after_s[0], self._probe_client, after_s[1:])
-
-    def _probe_client(self, after_s: tuple[float, ...]) -> None:
-        if not self.transport.is_closing() and not self._is_idle():
-            send_ahead(self.cycle)
-        self._look_for_client(after_s)
-
     def _should_upgrade(self) -> bool:
         return False
 
@@ -240,11 +236,8 @@ class GuardedProtocol(HttpToolsProtocol):
         # uvicorn declares no Optional here and starts with None.
         return not self.cycle or self.cycle.response_complete
 
-    def _expect_head(self) -> None:
-        if self._deadline is None:
-            self._deadline = self.loop.call_later(self.head_deadline_s, self.transport.abort)
+    def _unanswered(self) -> ReplyCycle | None:
+        return None if self._is_idle() or self.transport.is_closing() else self.cycle
 
-    def _head_arrived(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+    def _expect_head(self) -> None:
+        self._deadline.set(self.head_deadline_s, self.transport.abort)

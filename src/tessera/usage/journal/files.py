@@ -55,10 +55,10 @@ def close(path: Path, fd: int, *, is_empty: bool) -> None:
 
 
 def decode(lines: Iterable[bytes]) -> list[LedgerEntry]:
-    """The entries of lines. A line that is incomplete, or a slot that is free, has none."""
+    """The entries of lines. A line that is incomplete or damaged, or a slot that is free, has none."""
     entries: list[LedgerEntry] = []
     for line in lines:
-        with suppress(msgspec.DecodeError):
+        with suppress(msgspec.DecodeError, UnicodeError):
             entries.append(msgspec.json.decode(line, type=LedgerEntry))
     return entries
 

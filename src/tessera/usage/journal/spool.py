@@ -62,6 +62,8 @@ class Spool:
         with self._lock:
             n_left = self._n_bytes - self._n_forgotten_bytes
             written = os.pread(self._fd, min(n_left, PIECE_BYTES), self._n_forgotten_bytes)
+            if n_left and not written:  # somebody has truncated the file
+                self._clear()
         written = written[: written.rfind(b"\n") + 1] or written
         return decode(written.splitlines()), len(written)
 
@@ -72,9 +74,12 @@ class Spool:
             self._n_forgotten_bytes += n_bytes
             if self._n_forgotten_bytes == self._n_bytes:
                 os.ftruncate(self._fd, 0)
-                self.n_entries = 0
-                self._n_bytes = 0
-                self._n_forgotten_bytes = 0
+                self._clear()
+
+    def _clear(self) -> None:
+        self.n_entries = 0
+        self._n_bytes = 0
+        self._n_forgotten_bytes = 0
 
     def close(self) -> None:
         """Further calls of other methods fail."""

@@ -65,6 +65,13 @@ def test_what_is_worn_by_its_followers_is_compiled_anew_for_the_next(grammars: G
     assert grammars.constrain(numbered(7)).result().compiled is third.compiled
 
 
+def test_accounts_share_no_compiled_grammar(grammars: GrammarCompiler) -> None:
+    """Else one could tell from the time what another one has asked for, and would wait for its masks."""
+    compiled = [grammars.constrain(numbered(9), account).result().compiled for account in (b"1", b"2", b"1")]
+    assert compiled[0] is compiled[2]
+    assert compiled[0] is not compiled[1]
+
+
 def test_dropped_grammars_are_followed_on(grammars: GrammarCompiler) -> None:
     follower = grammars.constrain(numbered(8)).result()
     grammars.drop()

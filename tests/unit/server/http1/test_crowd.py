@@ -18,7 +18,7 @@ class Wire(asyncio.Transport):
 
 @dataclass(eq=False)
 class Peer:
-    idle_since_s: float | None
+    waits_since_s: float | None
     transport: asyncio.Transport = field(default_factory=Wire)
 
     @property
@@ -31,20 +31,20 @@ def test_there_are_never_more_than_fit_and_whoever_has_a_request_stays(
     since: list[float | None], most: int
 ) -> None:
     connections, kept, closed = set[Peer](), list[Peer](), list[Peer]()
-    for now_s, idle_since_s in enumerate([*since, 0.0]):
+    for now_s, waits_since_s in enumerate([*since, 0.0]):
         newcomer = Peer(float(now_s + 1000))
         connections.add(newcomer)
         make_room(connections, newcomer, most)
         assert len(connections) <= most
-        assert newcomer in connections or all(each.idle_since_s is None for each in connections)
-        newcomer.idle_since_s = idle_since_s
+        assert newcomer in connections or all(each.waits_since_s is None for each in connections)
+        newcomer.waits_since_s = waits_since_s
         kept.append(newcomer)
     closed = [each for each in kept if each.is_closed]
     assert connections == set(kept) - set(closed)
     assert len(connections) >= min(len(kept), most - max(1, most // SHARE_CLOSED))
 
 
-def test_the_longest_idle_go_first() -> None:
+def test_those_that_wait_longest_go_first() -> None:
     peers = [Peer(float(age)) for age in range(SHARE_CLOSED * 2)]
     newcomer = Peer(float("inf"))
     connections = {*peers, newcomer}

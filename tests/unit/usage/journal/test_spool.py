@@ -143,6 +143,19 @@ def test_half_a_batch_that_cannot_be_taken_back_is_written_over(
     spool.close()
 
 
+def test_a_file_that_was_truncated_has_nothing_more(tmp_path: Path) -> None:
+    spool = opened(tmp_path, "one")
+    spool.append([ENTRY, OTHER])
+    os.truncate(tmp_path / "one.usage.jsonl", 0)
+    assert spool.read() == ([], 0)
+    assert spool.n_entries == 0
+    spool.append([OTHER])
+    entries, size = spool.read()
+    assert entries == [OTHER]
+    spool.forget(1, size)
+    assert spool.n_entries == 0
+
+
 def test_other_files_of_the_folder_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "notes.jsonl").write_text("{}")
     assert left(tmp_path) == []
