@@ -17,11 +17,13 @@ from tessera.schemas.drafts import Draft, draft_of, in_new_form
 from tessera.schemas.exclusive import exclude_each_other
 from tessera.schemas.keywords import KEYWORDS, LEVELS, LIMITS, NOTE
 from tessera.schemas.no_effect import has_no_effect, is_anything, names_allowed
+from tessera.schemas.pattern_classes import CONTROL
 from tessera.schemas.quantities import Occurrence, enforced_quantity
 from tessera.schemas.recursion import bottomless, circular
 from tessera.schemas.references import (
     AnySchema,
     Document,
+    as_list,
     as_object,
     as_schema,
     at_pointer,
@@ -184,10 +186,14 @@ class _Check:
         enforced_quantity(rewritten, at, self.relax)
 
     def keep_constants(self, rewritten: SchemaBuilder, at: Occurrence) -> None:
-        if problem := next(unwritable(at.value), ""):
+        problems = {*unwritable(at.value)}
+        for problem in sorted(problems):
             self.relax(at.pointer, f"`{at.name}`: {problem}")
-        else:
+        if not problems:
             rewritten.keywords[at.name] = at.value
+        elif problems == {CONTROL} and at.name == "enum":  # no grammar could admit those constants
+            rest = [each for each in as_list(at.value) if not any(unwritable(each))]
+            rewritten.keywords |= {at.name: rest} if rest else {}
 
     def keep_as_it_is(self, rewritten: SchemaBuilder, at: Occurrence) -> None:
         def enforced(schema: Json, below: str) -> Json:
