@@ -12,7 +12,7 @@ from typing import NoReturn
 from tessera.core.chat import Json
 from tessera.schemas import patterns
 from tessera.schemas.bounds import MAX_SCHEMAS, MAX_VALUES, SchemaProblem, excess
-from tessera.schemas.builder import SchemaBuilder, unwritable
+from tessera.schemas.builder import SchemaBuilder, in_order, unwritable
 from tessera.schemas.drafts import Draft, draft_of, in_new_form
 from tessera.schemas.exclusive import exclude_each_other
 from tessera.schemas.keywords import KEYWORDS, LEVELS, LIMITS, NOTE
@@ -123,7 +123,7 @@ class _Check:
             else:
                 keep = _KEEP.get(name, _Check.keep_as_it_is)
                 keep(self, rewritten, Occurrence(name, value, pointer=here, schema=new))
-        return rewritten.finished()
+        return in_order(rewritten.finished(), new)
 
     def keep_reference(self, rewritten: SchemaBuilder, at: Occurrence) -> None:
         reference = str(at.value)

@@ -40,11 +40,15 @@ def draft_of(schema: AnySchema) -> Draft | None:
 
 
 def modern(schema: Json) -> Json:
-    """The whole schema in the forms of 2020-12."""
+    """The whole schema in the forms of 2020-12, which parts of it may not call those of another draft."""
     if not isinstance(schema, Mapping):
         return schema
     new = in_new_form(schema, None)
-    return {name: with_schemas(name, value, lambda each, _: modern(each)) for name, value in new.items()}
+    return {
+        name: with_schemas(name, value, lambda each, _: modern(each))
+        for name, value in new.items()
+        if name != "$schema"
+    }
 
 
 def in_new_form(schema: JsonObject, draft: Draft | None) -> JsonObject:

@@ -83,6 +83,35 @@ def test_every_leaf(way: str, leaf: Any, values: list[Any], trial: Trial, vocabu
         is_taken(way, whole, arguments, trial, vocabulary)
 
 
+def having(name: str) -> dict[str, Any]:
+    return {"type": "object", "properties": {name: {"type": "integer"}}, "required": [name]}
+
+
+BASE = {"$ref": "#/$defs/base"}
+OWN = {"type": "object", "properties": {"own": {"type": "string"}}, "required": ["own"]}
+DEFS = {"$defs": {"base": having("base"), "child": {"allOf": [BASE, OWN]}}}
+# The arguments in the order of the schema: what is inherited comes where it is written.
+INHERITING = [
+    ({"allOf": [BASE, OWN]}, ["base", "own"]),
+    ({"allOf": [OWN, BASE]}, ["own", "base"]),
+    ({"allOf": [BASE, having("between")], **OWN}, ["base", "between", "own"]),
+    ({**OWN, "allOf": [BASE, having("after")]}, ["own", "base", "after"]),
+    ({**BASE, **OWN}, ["base", "own"]),
+    ({**OWN, **BASE}, ["own", "base"]),
+    ({"oneOf": [{"$ref": "#/$defs/child"}]}, ["base", "own"]),
+    ({"allOf": [{"$ref": "#/$defs/child"}], "properties": {"more": {"type": "integer"}}}, ["base", "own", "more"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("schema", "names"), INHERITING, ids=str)
+def test_inherited_properties_come_where_they_are_written(
+    way: str, schema: Any, names: list[str], trial: Trial, vocabulary: Vocabulary
+) -> None:
+    arguments = {name: "x" if name == "own" else 5 for name in names}
+    is_taken(way, {**schema, **DEFS}, [arguments], trial, vocabulary)
+
+
 def walk(way: str, seeds: range, trial: Trial, vocabulary: Vocabulary) -> None:
     for seed in seeds:
         schema, value = maker(seed).tool()
