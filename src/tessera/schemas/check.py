@@ -33,7 +33,7 @@ from tessera.schemas.references import (
     with_schemas,
 )
 from tessera.schemas.resolver import Resolver
-from tessera.schemas.string_formats import FORMATS, VALIDATED
+from tessera.schemas.string_formats import FORMATS, VALIDATED, is_asserted
 from tessera.schemas.validation import schema_problem
 from tessera.schemas.work import BRIEF_VISIT, Work
 
@@ -149,6 +149,8 @@ class _Check:
 
     def keep_format(self, rewritten: SchemaBuilder, at: Occurrence) -> None:
         name = str(at.value)
+        if not is_asserted(name, at.schema):
+            return
         if name in VALIDATED:
             self.relax(at.pointer, f"`format`: {name} is only validated")
         rewritten.texts += FORMATS.get(name, ())

@@ -122,7 +122,7 @@ def targets(schema: AnySchema) -> set[str]:
 
 def in_place(schema: Json, target: Callable[[JsonObject], Json], *unions: str) -> Iterator[JsonObject]:
     """The schemas that hold for a value if `schema` does, by `allOf` and by `$ref`, whose `target` is given;
-    and the branches of `unions`, which may hold. Each comes before the next one beside it, with all within it.
+    and those under the keywords `unions`, which may hold. Each comes before the next one beside it, with all within it.
     """
     seen: set[int] = set()
     todo = [schema]
@@ -131,7 +131,7 @@ def in_place(schema: Json, target: Callable[[JsonObject], Json], *unions: str) -
         if isinstance(part, Mapping) and id(part) not in seen:
             seen.add(id(part))
             yield part
-            inner = [each for keyword in ("allOf", *unions) for each in as_list(part.get(keyword))]
+            inner = [each for keyword in ("allOf", *unions) for _, each in held(keyword, part.get(keyword))]
             todo += reversed(inner)
             if isinstance(part.get("$ref"), str):
                 todo.append(target(part))

@@ -18,6 +18,7 @@ from tessera.schemas.bounds import SchemaProblem
 from tessera.schemas.drafts import dialect, draft_of, modern
 from tessera.schemas.patterns import Malformed, Unsupported, full_match
 from tessera.schemas.references import AnySchema, escaped, with_schemas
+from tessera.schemas.string_formats import is_asserted
 
 _PATTERNS = jsonschema_rs.FancyRegexOptions(backtrack_limit=100_000, size_limit=2**24)
 _CLASSES: Mapping[int, Any] = {
@@ -89,13 +90,15 @@ def _plain(schema: Any) -> Any:  # noqa: ANN401 - JSON, as the library has it
 
 
 def _respelled(schema: Any, spell: Callable[[str], str]) -> Any:  # noqa: ANN401 - JSON, as the library has it
-    """The schema with patterns in another spelling, and without the names of unknown drafts."""
+    """The schema with patterns in another spelling, without unknown drafts and formats that do not count."""
     if not isinstance(schema, Mapping):
         return schema
     respelled: dict[str, Any] = {}
     for name, value in schema.items():
         match name, value:
             case "$schema", _ if dialect(value) is None:
+                pass
+            case "format", str() if not is_asserted(value, schema):
                 pass
             case "pattern", str():
                 respelled[name] = spell(value)
@@ -152,6 +155,12 @@ class Validator:
             return None
         where = "".join(f"/{step}" for step in error.instance_path)
         return f"at #{where}: breaks `{error.kind.name}`"
+
+
+    def may_hold(self, name: str, value: Json) -> bool:
+        """Whether the member `name` of an object may have that value, whatever the other members are."""
+        errors = self._validator.iter_errors({name: value})
+        return not any(error.instance_path[:1] == [name] for error in errors)
 
 
 def _refuse_constant(name: str) -> NoReturn:

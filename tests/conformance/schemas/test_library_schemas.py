@@ -1,6 +1,7 @@
 """What schema libraries and tool servers send is never refused without strict, and can be written."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -110,6 +111,81 @@ def test_inherited_properties_come_where_they_are_written(
 ) -> None:
     arguments = {name: "x" if name == "own" else 5 for name in names}
     is_taken(way, {**schema, **DEFS}, [arguments], trial, vocabulary)
+
+
+CONDITIONAL = [
+    (
+        {"properties": {"kind": {"enum": ["a", "b"]}}, "required": ["kind"]}
+        | {
+            "if": {"properties": {"kind": {"const": "a"}}},
+            "then": {"properties": {"n": {"type": "integer"}, "code": {"type": "string"}}, "required": ["n"]},
+            "else": {"properties": {"other": {"type": "array"}}, "required": ["other"]},
+        },
+        [{"kind": "a", "n": 5, "code": "007"}, {"kind": "b", "other": [1]}],
+    ),
+    (
+        {"properties": {"card": {"type": "string"}}}
+        | {"dependentSchemas": {"card": {"properties": {"zip": {"type": "string"}}, "required": ["zip"]}}},
+        [{}, {"card": "1", "zip": "01234"}],
+    ),
+    (
+        {"allOf": [{"if": {"required": ["a"]}, "then": {"$ref": "#/$defs/more"}}]}
+        | {"properties": {"a": {"type": "boolean"}}, "$defs": {"more": having("b")}},
+        [{}, {"a": True, "b": 5}],
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("schema", "values"), CONDITIONAL, ids=str)
+def test_properties_that_a_condition_names_can_be_written(
+    way: str, schema: Any, values: list[Any], trial: Trial, vocabulary: Vocabulary
+) -> None:
+    is_taken(way, {"type": "object", **schema}, values, trial, vocabulary)
+
+
+# Formats of zod, with a value that its pattern takes.
+ZOD_FORMATS = [
+    ({"format": "time", "pattern": r"^(?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d+)?)?$"}, "10:30"),
+    ({"format": "date", "pattern": r"^\d{4}-\d{2}-\d{2}$"}, "2024-02-29"),
+]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_constant_fits_the_pattern_or_format_beside_it(way: str, vocabulary: Vocabulary) -> None:
+    values = ["2024-01-01", "none", "2024-02-30"]
+    schema: Any = {"properties": {"v": {"enum": values, "format": "date"}}, "required": ["v"]}
+    assert admitted(way, schema, values, vocabulary) == ["2024-01-01"]
+    schema["properties"]["v"] = {"enum": values, "allOf": [{"pattern": "^(?:[0-9]+-)+[0-9]+$"}]}
+    assert admitted(way, schema, values, vocabulary) == ["2024-01-01", "2024-02-30"]
+
+
+def admitted(way: str, schema: Any, values: list[Any], vocabulary: Vocabulary) -> list[Any]:
+    """The values of `v` that can be written."""
+    family = XML if way == "XML" else JSON
+    request = ChatRequest((), tools=(replace(tool("f", schema), strict=True),), tool_choice=ToolChoice("required"))
+    if way == "json_schema":
+        request = ChatRequest((), answer_format=JsonSchema("s", schema, strict=True))
+    grammar = build_grammar(request, family.format.syntax, CONTROL)
+    assert grammar is not None
+    found: list[Any] = []
+    for value in values:
+        text = json.dumps({"v": value})
+        written = [text] if way == "json_schema" else replayed(family, text)
+        ids = [id for part in written for id in ([CONTROL[part]] if part in CONTROL else [*part.encode()])]
+        found += [value] if vocabulary.accepts(grammar.lark, ids) else []
+    return found
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("texts", "value"), ZOD_FORMATS, ids=str)
+def test_a_format_does_not_contradict_the_pattern_of_its_library(
+    way: str, texts: Any, value: str, trial: Trial, vocabulary: Vocabulary
+) -> None:
+    schema = {"type": "object", "properties": {"v": {"type": "string", **texts}}, "required": ["v"]}
+    is_taken(way, schema, [{"v": value}], trial, vocabulary)
+    named = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+    is_taken(way, named, [{"v": value}], trial, vocabulary)
 
 
 def walk(way: str, seeds: range, trial: Trial, vocabulary: Vocabulary) -> None:
