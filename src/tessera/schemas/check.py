@@ -106,8 +106,8 @@ class _Check:
         if self._n_visited > MAX_SCHEMAS:
             self.refuse(pointer, f"more than {MAX_SCHEMAS} schemas once its references are laid out")
         if isinstance(schema, bool):
-            return schema
-        if "not" in schema and is_anything(schema["not"]):
+            return schema or "not" in self._left_out
+        if "not" in schema and is_anything(schema["not"]) and "not" not in self._left_out:
             return False
         rewritten = SchemaBuilder()
         new = in_new_form(schema, self._draft)

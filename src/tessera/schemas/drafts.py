@@ -83,7 +83,7 @@ def _in_new_form(name: str, value: Json, schema: JsonObject) -> JsonObject:
             return {}
         case "required", bool():
             return {}
-        case ("required" | "type"), [*listed] if all(isinstance(each, str) for each in listed):
+        case (("required" | "type"), [*listed]) if all(isinstance(each, str) for each in listed):
             return {name: [*dict.fromkeys(listed)]}
         case "items", [*_]:
             others = schema.get("additionalItems")

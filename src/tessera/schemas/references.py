@@ -122,7 +122,7 @@ def targets(schema: AnySchema) -> set[str]:
 
 def in_place(schema: Json, target: Callable[[JsonObject], Json], *unions: str) -> Iterator[JsonObject]:
     """The schemas that hold for a value if `schema` does, by `allOf` and by `$ref`, whose `target` is given;
-    and those under the keywords `unions`, which may hold. Each comes before the next one beside it, with all within it.
+    and those under the keywords `unions`, which may hold. Each comes with all within it before the next one.
     """
     seen: set[int] = set()
     todo = [schema]

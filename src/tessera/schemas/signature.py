@@ -36,8 +36,9 @@ _NOTHING: JsonObject = {}
 
 
 class Signature:
-    """The parameters of one function. `names` are those that the schema lists, be it on a condition. With `is_union`, the values
-    that one may have depend on others. There must be at least `least` parameters.
+    """The parameters of one function. `names` are those that the schema lists, also those that it lists on a
+    condition. With `is_union`, the values that one may have depend on others. There must be at least `least`
+    parameters.
 
     This runs in the event loop, on schemas that clients send: the types of each part are found once, and a
     bounded number of parts is visited for each value.

@@ -156,7 +156,6 @@ class Validator:
         where = "".join(f"/{step}" for step in error.instance_path)
         return f"at #{where}: breaks `{error.kind.name}`"
 
-
     def may_hold(self, name: str, value: Json) -> bool:
         """Whether the member `name` of an object may have that value, whatever the other members are."""
         errors = self._validator.iter_errors({name: value})

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tests.conformance.schemas.conftest import Vocabulary
-from tests.families import JSON, XML, Family
+from tests.families import HARMONY, JSON, XML, Family
 from tests.library_schemas import every_leaf, maker
 from tests.strategies import tool
 
@@ -14,6 +14,7 @@ from tessera.core.chat import AssistantMessage, ChatRequest, JsonSchema, ToolCal
 from tessera.core.generation import Grammar
 from tessera.errors import InvalidSchema
 from tessera.formats.base import Control
+from tessera.grammars.relaxation import usable_grammar
 from tessera.grammars.trial import Trial
 from tessera.grammars.turn import build_grammar
 from tessera.schemas.check import check_schema
@@ -100,7 +101,10 @@ INHERITING = [
     ({**BASE, **OWN}, ["base", "own"]),
     ({**OWN, **BASE}, ["own", "base"]),
     ({"oneOf": [{"$ref": "#/$defs/child"}]}, ["base", "own"]),
-    ({"allOf": [{"$ref": "#/$defs/child"}], "properties": {"more": {"type": "integer"}}}, ["base", "own", "more"]),
+    (
+        {"allOf": [{"$ref": "#/$defs/child"}], "properties": {"more": {"type": "integer"}}},
+        ["base", "own", "more"],
+    ),
 ]  # fmt: skip
 
 
@@ -163,7 +167,9 @@ def test_a_constant_fits_the_pattern_or_format_beside_it(way: str, vocabulary: V
 def admitted(way: str, schema: Any, values: list[Any], vocabulary: Vocabulary) -> list[Any]:
     """The values of `v` that can be written."""
     family = XML if way == "XML" else JSON
-    request = ChatRequest((), tools=(replace(tool("f", schema), strict=True),), tool_choice=ToolChoice("required"))
+    request = ChatRequest(
+        (), tools=(replace(tool("f", schema), strict=True),), tool_choice=ToolChoice("required")
+    )
     if way == "json_schema":
         request = ChatRequest((), answer_format=JsonSchema("s", schema, strict=True))
     grammar = build_grammar(request, family.format.syntax, CONTROL)
@@ -186,6 +192,41 @@ def test_a_format_does_not_contradict_the_pattern_of_its_library(
     is_taken(way, schema, [{"v": value}], trial, vocabulary)
     named = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
     is_taken(way, named, [{"v": value}], trial, vocabulary)
+
+
+NOTHING_FITS: list[dict[str, Any]] = [
+    {"type": "string"},
+    {"type": ["array", "null"]},
+    {"not": {}},
+    {"enum": ["a"]},
+    {"anyOf": [{"type": "string"}, {"type": "integer"}]},
+    {"$ref": "#/$defs/text", "$defs": {"text": {"type": "string"}}},
+    {"type": "object", "properties": {"a": False}, "required": ["a"]},
+]
+
+
+@pytest.mark.parametrize("family", [JSON, XML, HARMONY], ids=lambda family: family.id)
+@pytest.mark.parametrize("schema", NOTHING_FITS, ids=str)
+def test_a_tool_that_no_arguments_fit_does_not_block_the_others(schema: Any, family: Family) -> None:
+    control = {token: 256 + i for i, token in enumerate(sorted(family.control))}
+    trial = Trial(256 + len(control), control)
+    request = ChatRequest((), tools=(tool("none", schema), tool("f", having("a"))))
+    tried = usable_grammar(request, family.format.syntax, control, lambda each: trial.problem(each.lark))
+    assert tried is not None
+    assert trial.problem(tried.lark) is None
+    assert '{"a": {"type": "integer"}}' in tried.lark or "<parameter=a>" in tried.lark
+
+
+@pytest.mark.parametrize(
+    "schema", [False, {"not": {}}, {"enum": []}, {"type": "string", "enum": [1]}], ids=str
+)
+def test_an_answer_that_nothing_fits_can_be_written_and_is_left_to_the_validation(
+    schema: Any, trial: Trial
+) -> None:
+    request = ChatRequest((), answer_format=JsonSchema("s", schema))
+    tried = usable_grammar(request, JSON.format.syntax, CONTROL, lambda each: trial.problem(each.lark))
+    assert tried is not None
+    assert trial.problem(tried.lark) is None
 
 
 def walk(way: str, seeds: range, trial: Trial, vocabulary: Vocabulary) -> None:
