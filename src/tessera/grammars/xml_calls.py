@@ -52,8 +52,8 @@ class XmlCall:
 
     def rule(self) -> str:
         """The rule for what stands between the tags of the call."""
-        if self._signature.is_union:
-            self._relax(f"`anyOf`: {_ONE_BY_ONE}")
+        if self._signature.union:
+            self._relax(f"`{self._signature.union}`: {_ONE_BY_ONE}")
         for keyword in _NOT_ONE_BY_ONE:
             if keyword in self._parameters.keywords:
                 self._relax(f"`{keyword}`: {_ONE_BY_ONE}")

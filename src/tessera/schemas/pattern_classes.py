@@ -58,7 +58,7 @@ class ClassReader:
     """Reads characters, escapes and classes. `rest` has not been read yet. `unsupported` names the first
     thing that no grammar can follow; reading goes on, since the rest may be malformed.
 
-    If `writable_only`, classes lose the control characters that replies cannot contain, in the syntax of Rust.
+    If `writable_only`, classes lose the control characters that replies cannot contain, in Rust's syntax.
     """
 
     def __init__(self, pattern: str, *, writable_only: bool = True) -> None:

@@ -37,8 +37,8 @@ _NOTHING: JsonObject = {}
 
 class Signature:
     """The parameters of one function. `names` are those that the schema lists, also those that it lists on a
-    condition. With `is_union`, the values that one may have depend on others. There must be at least `least`
-    parameters.
+    condition. With a `union` (its keyword), the values that one may have depend on others. There must be at
+    least `least` parameters.
 
     This runs in the event loop, on schemas that clients send: the types of each part are found once, and a
     bounded number of parts is visited for each value.
@@ -51,7 +51,8 @@ class Signature:
         self._properties = {**joined("anyOf", possible), **joined("allOf", holding)}
         self._unlisted: Json = {"allOf": [_unlisted(part) for part in holding]}
         self._types: dict[int, frozenset[str]] = {}
-        self.is_union = any(as_list(part.get(keyword)) for part in holding for keyword in _UNIONS)
+        unions = (keyword for part in holding for keyword in _UNIONS if as_list(part.get(keyword)))
+        self.union = next(unions, None)
         counts = [part.get("minProperties") for part in holding]
         self.least = max((int(count) for count in counts if isinstance(count, int | float)), default=0)
         self.names = tuple(self._properties)

@@ -244,6 +244,7 @@ def test_parameters_of_all_parts_of_a_schema() -> None:
     ("schema", "message"),
     [
         ({"anyOf": [{"required": ["a"]}, {"required": ["b"]}]}, "`anyOf`"),
+        ({"oneOf": [{"required": ["a"]}, {"properties": {"a": False}}]}, "`oneOf`"),
         ({"properties": {"a>b": {}}}, "`properties`"),
         ({"type": "object", "enum": [{"a": 1}]}, "`enum`"),
     ],

@@ -265,6 +265,13 @@ def test_what_is_uncertain_in_meaning_is_refused(schema: Any) -> None:
         check_schema(schema, strict=False, param="p")
 
 
+def test_a_circular_definition_counts_only_where_something_refers_to_it() -> None:
+    definitions = {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"anyOf": [{"$ref": "#/$defs/a"}]}}}
+    assert check_schema({"type": "null", **definitions}, strict=True, param="p").root == {"type": "null"}
+    with pytest.raises(InvalidSchema, match="refers to itself"):
+        check_schema({"properties": {"x": {"$ref": "#/$defs/a"}}, **definitions}, strict=False, param="p")
+
+
 BY_NAME: list[dict[str, Any]] = [
     {"$ref": "#text", "$defs": {"a": {"$anchor": "text", "type": "string"}}},
     {"$id": "https://x.test/s.json", "$ref": "s.json#/$defs/a", "$defs": {"a": {"type": "string"}}},
