@@ -20,6 +20,7 @@ from tessera.grammars.xml_calls import XmlCall
 from tessera.parsing.syntax import CallStyle
 from tessera.parsing.xml_tags import XML_TAGS
 from tessera.schemas.references import AnySchema, Document
+from tessera.schemas.types import types_named
 
 
 def call_body(
@@ -57,12 +58,16 @@ def opening_without_tag(style: CallStyle, names: Iterable[str]) -> list[str]:
 
 def _json_call(rules: Rules, tool: Tool, document: Document) -> str:
     before = literal(f'{{"name": {json.dumps(tool.name)}, "arguments": ')
-    return rules.add("call", f'{before} {arguments_object(document)} "}}\\n"')
+    return rules.add("call", f'{before} {arguments_object(tool, document)} "}}\\n"')
 
 
-def arguments_object(document: Document) -> str:
-    """The arguments of a call as one JSON object."""
+def arguments_object(tool: Tool, document: Document) -> str:
+    """The arguments of a call as one JSON object. If no object fits a schema that is not strict, it is any
+    object: the final validation refuses it, but the other tools can be called.
+    """
     root = document.resolve(document.root)
+    if not tool.strict and isinstance(root, Mapping) and "object" not in types_named(root):
+        root = True
     arguments: AnySchema = {"type": "object", "allOf": [root]}
     if isinstance(root, Mapping) and root.get("type") in (None, "object"):
         arguments = {**root, "type": "object"}

@@ -22,6 +22,7 @@ _WORDS_OF_A_LENGTH = 800
 _TRIED_WORDS = 64
 _STEPS = 48
 _WALKS = 3
+_NOTHING_FITS = "nothing can be written that fits"
 
 
 class Trial:
@@ -56,7 +57,7 @@ class Trial:
                 if matcher.is_error():
                     return _first_line(matcher.get_error())
                 if not allowed and not matcher.is_accepting():
-                    return "nothing can be written that fits"
+                    return _NOTHING_FITS
                 if not allowed or not matcher.consume_token(choose.choice(allowed)):
                     break
         return None
@@ -72,6 +73,8 @@ class Trial:
 def _first_line(error: str) -> str:
     """The reason, without its position and without the grammar that is quoted below it."""
     line = error.split("\n", 1)[0].split("<non-verbose", 1)[0].strip()
+    if line.endswith("NoExtensionBias"):  # the lexer is left without any text
+        return _NOTHING_FITS
     return line.split("JSON schema: ", 1)[-1][:200] or "it cannot be compiled"
 
 

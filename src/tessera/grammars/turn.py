@@ -143,7 +143,7 @@ class _TurnGrammar:
 
     def _arguments(self) -> dict[str, str]:
         """What the arguments of each function that may be called may be, as one JSON object."""
-        return {name: arguments_object(self._documents[name]) for name in self._callable}
+        return {name: arguments_object(tool, self._documents[name]) for name, tool in self._callable.items()}
 
     def _tagged(self, tags: Tags) -> str:
         """All calls without the opening tag, each in tags of its own."""

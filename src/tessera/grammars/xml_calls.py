@@ -6,8 +6,9 @@ left out; the final validation has the last word.
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 
-from tessera.core.chat import Tool
+from tessera.core.chat import Json, Tool
 from tessera.grammars.lark import Rules, expression, literal, quoted, whole_match
 from tessera.grammars.parameter_markup import ParameterMarkup
 from tessera.grammars.parameter_values import ParameterValues
@@ -16,9 +17,12 @@ from tessera.schemas.parameters import parameters_of
 from tessera.schemas.references import AnySchema, Document
 from tessera.schemas.short_check import ShortCheck, TooLong
 from tessera.schemas.signature import Signature
+from tessera.schemas.validation import Validator
 
 _MOST_PATTERNS = 32
 """A name that fits one pattern must fit no other. With more patterns, any name may come."""
+_MOST_CONDITIONAL = 64
+"""No grammar can know which of them a call needs: any of these may come, and no more."""
 _NOT_ONE_BY_ONE = ("patternProperties", "enum", "const")
 _ONE_BY_ONE = "this model writes parameters one by one"
 # A name stands on one line. The parser drops blanks around it.
@@ -41,13 +45,15 @@ class XmlCall:
         self._param = param
         self._signature = Signature(tool.parameters)
         self._markup = markup
+        self._document = document
+        self._has_pattern: dict[str, bool] = {}
         self._values = ParameterValues(rules, document, markup)
         self._parameters = parameters_of(document, rules.work)
 
     def rule(self) -> str:
         """The rule for what stands between the tags of the call."""
-        if self._signature.is_union:
-            self._relax(f"`anyOf`: {_ONE_BY_ONE}")
+        if self._signature.union:
+            self._relax(f"`{self._signature.union}`: {_ONE_BY_ONE}")
         for keyword in _NOT_ONE_BY_ONE:
             if keyword in self._parameters.keywords:
                 self._relax(f"`{keyword}`: {_ONE_BY_ONE}")
@@ -58,6 +64,8 @@ class XmlCall:
             if (rule := self._named(name, schema))
         ]
         others = self._others()
+        if not any(others) and not self._parameters.closed:
+            named += [(rule, False) for name in self._conditional() if (rule := self._named(name, True))]
         if not named and not any(others) and not self._may_be_empty():
             self._relax("`properties`: this model's calls hold what it names, and nothing that fits is named")
             others = [] if self._parameters.closed or required else [self._other("", True)]
@@ -66,6 +74,11 @@ class XmlCall:
         end = literal(f"{tags.function_end}{tags.line}") if tags.function_end else ""
         parameters = self._sequence(named, " | ".join(filter(None, others)))
         return self._rules.add("call", f"{begin} {parameters} {end}")
+
+    def _conditional(self) -> list[str]:
+        """The parameters that only relaxed keywords list, such as `then`."""
+        found = [name for name in self._signature.conditional() if name not in self._parameters.named]
+        return found[:_MOST_CONDITIONAL]
 
     def _others(self) -> list[str | None]:
         others = self._parameters.others
@@ -92,7 +105,7 @@ class XmlCall:
             return None
         value = self._values.rule(
             schema,
-            lambda constant: self._signature.fits(name, constant),
+            lambda constant: self._signature.fits(name, constant) and self._matches(name, constant),
             only_text=self._signature.only_text(name),
         )
         if value is None:
@@ -101,6 +114,23 @@ class XmlCall:
             return None
         opening = self._markup.opening(name)
         return self._rules.add("parameter", f"{opening} {value}")
+
+    def _matches(self, name: str, constant: Json) -> bool:
+        """Whether a constant fits patterns and formats, which the signature does not check."""
+        if not isinstance(constant, str):
+            return True
+        if name not in self._has_pattern:
+            schema = self._parameters.named.get(name, True)
+            parts = self._document.in_place(schema, self._rules.work, "anyOf")
+            self._has_pattern[name] = any("pattern" in part for part in parts)
+        if not self._has_pattern[name]:
+            return True
+        self._rules.work.spend()
+        return self._validator.may_hold(name, constant)
+
+    @cached_property
+    def _validator(self) -> Validator:
+        return Validator(self._tool.parameters)
 
     def _other(self, pattern: str, schema: AnySchema) -> str | None:
         """The rule for a parameter whose name the model chooses; None if no value can be written."""

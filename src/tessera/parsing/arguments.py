@@ -84,7 +84,7 @@ class Arguments:
             self._write('"')
             self._written[self._name] = text
             return
-        value = self._signature.read(self._name, text, self._written if self._signature.is_union else {})
+        value = self._signature.read(self._name, text, self._written if self._signature.union else {})
         self._written[self._name] = json.loads(value, parse_float=Decimal)
         self._write(value)
 

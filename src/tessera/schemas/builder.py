@@ -1,11 +1,12 @@
 """A rewritten schema while it is built, and the constants that cannot be written."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from tessera.core.chat import Json, JsonObject
 from tessera.schemas.pattern_classes import CONTROL, UNWRITABLE
-from tessera.schemas.references import AnySchema
+from tessera.schemas.references import AnySchema, as_list
 
 MAX_NUMBER = 2**53
 """JSON readers round larger numbers, so the grammar stays within."""
@@ -36,6 +37,21 @@ class SchemaBuilder:
         if self.parts:
             self.keywords["allOf"] = self.parts
         return self.keywords
+
+
+_INHERITED = ("$ref", "allOf")
+
+
+def in_order(finished: JsonObject, names: Iterable[str]) -> JsonObject:
+    """The schema with its own properties after those that it inherits, if its keywords, whose `names` come in
+    the client's order, stand like that. Otherwise, a grammar puts its own properties first.
+    """
+    before = [*takewhile(lambda name: name != "properties", names)]
+    if "properties" not in finished or not any(name in before for name in _INHERITED):
+        return finished
+    own = {name: value for name, value in finished.items() if name not in _INHERITED}
+    inherited: list[Json] = [{"$ref": finished["$ref"]}] if "$ref" in finished else []
+    return {"allOf": [*inherited, *as_list(finished.get("allOf")), own]}
 
 
 def unwritable(value: Json) -> Iterator[str]:

@@ -12,16 +12,18 @@ from typing import NoReturn
 from tessera.core.chat import Json
 from tessera.schemas import patterns
 from tessera.schemas.bounds import MAX_SCHEMAS, MAX_VALUES, SchemaProblem, excess
-from tessera.schemas.builder import SchemaBuilder, unwritable
+from tessera.schemas.builder import SchemaBuilder, in_order, unwritable
 from tessera.schemas.drafts import Draft, draft_of, in_new_form
 from tessera.schemas.exclusive import exclude_each_other
 from tessera.schemas.keywords import KEYWORDS, LEVELS, LIMITS, NOTE
 from tessera.schemas.no_effect import has_no_effect, is_anything, names_allowed
+from tessera.schemas.pattern_classes import CONTROL
 from tessera.schemas.quantities import Occurrence, enforced_quantity
 from tessera.schemas.recursion import bottomless, circular
 from tessera.schemas.references import (
     AnySchema,
     Document,
+    as_list,
     as_object,
     as_schema,
     at_pointer,
@@ -31,7 +33,7 @@ from tessera.schemas.references import (
     with_schemas,
 )
 from tessera.schemas.resolver import Resolver
-from tessera.schemas.string_formats import FORMATS, VALIDATED
+from tessera.schemas.string_formats import FORMATS, VALIDATED, is_asserted
 from tessera.schemas.validation import schema_problem
 from tessera.schemas.work import BRIEF_VISIT, Work
 
@@ -104,8 +106,8 @@ class _Check:
         if self._n_visited > MAX_SCHEMAS:
             self.refuse(pointer, f"more than {MAX_SCHEMAS} schemas once its references are laid out")
         if isinstance(schema, bool):
-            return schema
-        if "not" in schema and is_anything(schema["not"]):
+            return schema or "not" in self._left_out
+        if "not" in schema and is_anything(schema["not"]) and "not" not in self._left_out:
             return False
         rewritten = SchemaBuilder()
         new = in_new_form(schema, self._draft)
@@ -121,7 +123,7 @@ class _Check:
             else:
                 keep = _KEEP.get(name, _Check.keep_as_it_is)
                 keep(self, rewritten, Occurrence(name, value, pointer=here, schema=new))
-        return rewritten.finished()
+        return in_order(rewritten.finished(), new)
 
     def keep_reference(self, rewritten: SchemaBuilder, at: Occurrence) -> None:
         reference = str(at.value)
@@ -147,6 +149,8 @@ class _Check:
 
     def keep_format(self, rewritten: SchemaBuilder, at: Occurrence) -> None:
         name = str(at.value)
+        if not is_asserted(name, at.schema):
+            return
         if name in VALIDATED:
             self.relax(at.pointer, f"`format`: {name} is only validated")
         rewritten.texts += FORMATS.get(name, ())
@@ -184,10 +188,14 @@ class _Check:
         enforced_quantity(rewritten, at, self.relax)
 
     def keep_constants(self, rewritten: SchemaBuilder, at: Occurrence) -> None:
-        if problem := next(unwritable(at.value), ""):
+        problems = {*unwritable(at.value)}
+        for problem in sorted(problems):
             self.relax(at.pointer, f"`{at.name}`: {problem}")
-        else:
+        if not problems:
             rewritten.keywords[at.name] = at.value
+        elif problems == {CONTROL} and at.name == "enum":  # no grammar could admit those constants
+            rest = [each for each in as_list(at.value) if not any(unwritable(each))]
+            rewritten.keywords |= {at.name: rest} if rest else {}
 
     def keep_as_it_is(self, rewritten: SchemaBuilder, at: Occurrence) -> None:
         def enforced(schema: Json, below: str) -> Json:

@@ -57,10 +57,13 @@ def _range(low: Item, high: Item) -> list[Item]:
 class ClassReader:
     """Reads characters, escapes and classes. `rest` has not been read yet. `unsupported` names the first
     thing that no grammar can follow; reading goes on, since the rest may be malformed.
+
+    If `writable_only`, classes lose the control characters that replies cannot contain, in Rust's syntax.
     """
 
-    def __init__(self, pattern: str) -> None:
+    def __init__(self, pattern: str, *, writable_only: bool = True) -> None:
         self.rest = pattern
+        self.writable_only = writable_only
         self.unsupported = ""
 
     def cannot_hold(self, what: str) -> str:
@@ -92,6 +95,8 @@ class ClassReader:
         if not items and not negated:
             return self.cannot_hold("an empty class, which nothing matches")
         text = "".join(item.text for item in items)
+        if not self.writable_only:
+            return f"[^{text}]" if negated and text else f"[{text}]" if text else r"[\s\S]"
         if negated:
             return f"[^{text}{CONTROLS}]"
         if all(item.is_control for item in items):
@@ -113,6 +118,8 @@ class ClassReader:
         if not character:
             raise Malformed("a `\\` at the end")
         if members := _CLASSES.get(character.lower()):
+            if not self.writable_only:
+                return Item(f"\\{character}")
             if character.isupper():
                 return Item(f"[^{members}]", writable=False)
             return Item(members if in_class else f"[{members}]", writable=character != "s")
@@ -151,6 +158,8 @@ class ClassReader:
 
     def alone(self, item: Item) -> str:
         """The expression of an item outside of a class."""
+        if not self.writable_only:
+            return item.text
         if item.is_control:
             return self.cannot_hold(CONTROL)
         if item.writable:

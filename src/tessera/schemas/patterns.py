@@ -1,9 +1,11 @@
 r"""Regular expressions of schemas, rewritten into the one form that grammars take.
 
 JSON Schema means ECMAScript's expressions: unanchored, `\d` and `\w` ASCII, `\s` all white space, and the
-lenient spellings of its annex B. They are rewritten so that the whole text must match, in the syntax that
-llguidance and Rust share. Classes lose the control characters that replies cannot contain: llguidance would
-write others in their place.
+lenient spellings of its annex B. Of what only other languages know, the anchors `\A`, `\z` and `\Z` are read
+as these mean it.
+
+They are rewritten so that the whole text must match, in the syntax that llguidance and Rust share. Classes
+lose the control characters that replies cannot contain: llguidance would write others in their place.
 
 A well-formed expression that no linear automaton can follow (look-around, back-references, `\b`, inner
 anchors) is `Unsupported`; one that ECMAScript does not know either is `Malformed`. What an expression costs
@@ -33,14 +35,15 @@ class Unsupported(ValueError):
     """Well-formed, but no grammar can follow it."""
 
 
-def full_match(pattern: str) -> str:
-    """The expression that matches the whole of every text in which `pattern` matches somewhere.
+def full_match(pattern: str, *, writable_only: bool = True) -> str:
+    """The expression that matches the whole of every text in which `pattern` matches somewhere; of texts with
+    control characters that replies cannot contain, only if not `writable_only`. It is then one of ECMAScript.
 
     Raises `Unsupported` and `Malformed`.
     """
     if len(pattern) > MAX_CHARACTERS:
         raise Unsupported(f"longer than {MAX_CHARACTERS} characters")
-    reader = _PatternReader(pattern)
+    reader = _PatternReader(pattern, writable_only=writable_only)
     variants = reader.alternatives()
     if reader.rest:
         raise Malformed("an unbalanced `)`")
@@ -70,8 +73,8 @@ class _Variant:
 class _PatternReader(ClassReader):
     """Recursive descent over the pattern; its depth is bounded."""
 
-    def __init__(self, pattern: str) -> None:
-        super().__init__(pattern)
+    def __init__(self, pattern: str, *, writable_only: bool) -> None:
+        super().__init__(pattern, writable_only=writable_only)
         self._depth = 0
 
     def alternatives(self) -> list[_Variant]:
@@ -93,11 +96,11 @@ class _PatternReader(ClassReader):
         ends = False
         parts: list[list[_Variant]] = []
         while self.rest and self.rest[0] not in "|)":
-            if self.take("^"):
+            if self.take("^", r"\A"):
                 if any(not _is_empty(part) for part in parts):
                     self.cannot_hold("`^` inside the pattern")
                 starts = True
-            elif self.take("$"):
+            elif self.take("$", r"\z", r"\Z"):
                 ends = True
             else:
                 part = self._repeat(self._atom())
@@ -114,7 +117,7 @@ class _PatternReader(ClassReader):
         if self.take("["):
             return [_Variant(self.character_class())]
         if self.take("."):
-            return [_Variant(rf"[^\n{CONTROLS}]")]
+            return [_Variant(rf"[^\n{CONTROLS}]" if self.writable_only else ".")]
         if self.take("\\"):
             return [_Variant(self.alone(self.escape(in_class=False)))]
         character = self.rest[0]

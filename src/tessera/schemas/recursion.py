@@ -31,7 +31,7 @@ def circular(schema: AnySchema, resolver: Resolver) -> str | None:
     todo = [""]
     while todo:
         if (pointer := todo.pop()) not in leads:
-            below = as_schema(at_pointer(schema, pointer))
+            below = _without_definitions(as_schema(at_pointer(schema, pointer)))
             todo += (to for at, node in walk(below, pointer) for to in _references(node, at, resolver))
             leads[pointer] = set(_in_place(below, pointer, resolver))
     try:
@@ -39,6 +39,13 @@ def circular(schema: AnySchema, resolver: Resolver) -> str | None:
     except CycleError as error:
         return str(error.args[1][0])
     return None
+
+
+def _without_definitions(schema: AnySchema) -> AnySchema:
+    """The schema without definitions, which only count where something refers to them."""
+    if isinstance(schema, bool):
+        return schema
+    return {name: value for name, value in schema.items() if name not in ("$defs", "definitions")}
 
 
 def _references(node: JsonObject, at: str, resolver: Resolver) -> Iterator[str]:

@@ -6,7 +6,6 @@ of the client. Any part of it can therefore be used alone, together with the def
 Constants, defaults and examples are data: what looks like a reference in them is none.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -123,16 +122,17 @@ def targets(schema: AnySchema) -> set[str]:
 
 def in_place(schema: Json, target: Callable[[JsonObject], Json], *unions: str) -> Iterator[JsonObject]:
     """The schemas that hold for a value if `schema` does, by `allOf` and by `$ref`, whose `target` is given;
-    and the branches of `unions`, which may hold.
+    and those under the keywords `unions`, which may hold. Each comes with all within it before the next one.
     """
     seen: set[int] = set()
-    todo = deque([schema])
+    todo = [schema]
     while todo:
-        part = todo.popleft()
+        part = todo.pop()
         if isinstance(part, Mapping) and id(part) not in seen:
             seen.add(id(part))
             yield part
-            todo += (each for keyword in ("allOf", *unions) for each in as_list(part.get(keyword)))
+            inner = [each for keyword in ("allOf", *unions) for _, each in held(keyword, part.get(keyword))]
+            todo += reversed(inner)
             if isinstance(part.get("$ref"), str):
                 todo.append(target(part))
 

@@ -72,10 +72,11 @@ class ShortCheck:
     def _verdicts(self, schema: JsonObject, value: Json) -> Iterator[Verdict]:
         """One verdict for each keyword."""
         yield not types_named(schema).isdisjoint(types_of(value))
-        for keyword, constants in (("const", [schema.get("const")]), ("enum", as_list(schema.get("enum")))):
-            if keyword in schema:
-                self.step(sum(map(_weight, constants)))
-                yield any(equal(constant, value) for constant in constants)
+        constants = [[schema["const"]]] if "const" in schema else []
+        constants += [schema["enum"]] if isinstance(schema.get("enum"), list) else []
+        for listed in constants:
+            self.step(sum(map(_weight, listed)))
+            yield any(equal(constant, value) for constant in listed)
         if is_number(value):
             yield from _within(schema, value)
         elif isinstance(value, str | list | Mapping):
@@ -99,10 +100,10 @@ class ShortCheck:
             yield _not(_all(_not(self.holds(branch, value)) for branch in branches))
         if branches := as_list(schema.get("oneOf")):
             yield _one([self.holds(branch, value) for branch in branches])
-        if "not" in schema:
-            yield _not(self.holds(schema["not"], value))
-        if "if" in schema:
-            condition = self.holds(schema["if"], value)
+        if (excluded := schema.get("not")) is not None:
+            yield _not(self.holds(excluded, value))
+        if (asked := schema.get("if")) is not None:
+            condition = self.holds(asked, value)
             if condition is None:
                 yield None
             else:

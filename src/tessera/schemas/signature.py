@@ -24,6 +24,7 @@ from tessera.schemas.short_check import referred_to
 from tessera.schemas.types import TYPES, equal, types_named, types_of
 
 _UNIONS = ("anyOf", "oneOf")
+_CONDITIONAL = ("then", "else", "dependentSchemas", "dependencies")
 _ANY_TYPE = frozenset(TYPES)
 _TEXT_ONLY = frozenset(("string",))
 # Deeper than any schema people write; beyond it everything is allowed.
@@ -35,8 +36,9 @@ _NOTHING: JsonObject = {}
 
 
 class Signature:
-    """The parameters of one function. `names` are those that the schema lists. With `is_union`, the values
-    that one may have depend on others. There must be at least `least` parameters.
+    """The parameters of one function. `names` are those that the schema lists, also those that it lists on a
+    condition. With a `union` (its keyword), the values that one may have depend on others. There must be at
+    least `least` parameters.
 
     This runs in the event loop, on schemas that clients send: the types of each part are found once, and a
     bounded number of parts is visited for each value.
@@ -45,11 +47,12 @@ class Signature:
     def __init__(self, schema: JsonObject) -> None:
         self._root = schema
         holding = [*in_place(schema, self._target)]
-        possible = in_place(schema, self._target, *_UNIONS)
+        possible = in_place(schema, self._target, *_UNIONS, *_CONDITIONAL)
         self._properties = {**joined("anyOf", possible), **joined("allOf", holding)}
         self._unlisted: Json = {"allOf": [_unlisted(part) for part in holding]}
         self._types: dict[int, frozenset[str]] = {}
-        self.is_union = any(as_list(part.get(keyword)) for part in holding for keyword in _UNIONS)
+        unions = (keyword for part in holding for keyword in _UNIONS if as_list(part.get(keyword)))
+        self.union = next(unions, None)
         counts = [part.get("minProperties") for part in holding]
         self.least = max((int(count) for count in counts if isinstance(count, int | float)), default=0)
         self.names = tuple(self._properties)
@@ -57,6 +60,11 @@ class Signature:
     def only_text(self, name: str) -> bool:
         """Whether the value can only be a string."""
         return self._types_of(self._schema(name)) == _TEXT_ONLY
+
+    def conditional(self) -> list[str]:
+        """The names that the schema lists on a condition only."""
+        others = joined("anyOf", in_place(self._root, self._target, *_UNIONS))
+        return [name for name in self.names if name not in others]
 
     def fits(self, name: str, value: Json) -> bool:
         """Whether `value` is valid for the parameter, as far as it does not depend on other parameters."""

@@ -13,6 +13,7 @@ they are narrower:
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from tessera.core.chat import JsonObject
 from tessera.schemas.pattern_classes import CONTROLS
 
 _LEAP_YEAR = "(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)"
@@ -172,3 +173,10 @@ FORMATS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 VALIDATED = frozenset({"idn-hostname", "regex"})
 """Formats that the final validation knows and the grammar does not; any other means nothing."""
+
+
+def is_asserted(name: str, schema: JsonObject) -> bool:
+    """Whether texts of `schema` must be of the format `name`. Beside the format `time`, zod writes a pattern
+    that excludes the time zone, which the format demands: then the pattern alone counts.
+    """
+    return name != "time" or not isinstance(schema.get("pattern"), str)

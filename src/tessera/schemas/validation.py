@@ -6,6 +6,7 @@ not match. Nothing is ever fetched.
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, NoReturn
@@ -17,6 +18,7 @@ from tessera.schemas.bounds import SchemaProblem
 from tessera.schemas.drafts import dialect, draft_of, modern
 from tessera.schemas.patterns import Malformed, Unsupported, full_match
 from tessera.schemas.references import AnySchema, escaped, with_schemas
+from tessera.schemas.string_formats import is_asserted
 
 _PATTERNS = jsonschema_rs.FancyRegexOptions(backtrack_limit=100_000, size_limit=2**24)
 _CLASSES: Mapping[int, Any] = {
@@ -26,6 +28,7 @@ _CLASSES: Mapping[int, Any] = {
     2019: jsonschema_rs.Draft201909Validator,
     2020: jsonschema_rs.Draft202012Validator,
 }
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _ADDRESSES = jsonschema_rs.EmailOptions(allow_display_text=False)
 _LATER_FORMATS = (
     "duration", "idn-hostname", "iri", "iri-reference", "json-pointer", "relative-json-pointer",
@@ -55,9 +58,10 @@ def _build(schema: AnySchema) -> jsonschema_rs.Validator:
     """The validator of the draft that the schema names, or of 2020-12. What clients send and that validator
     cannot read is rewritten: older forms, an unknown `$schema`, and lenient spellings of patterns.
     """
+    schema = _respelled(schema, _without_word_boundaries)
     ways: list[tuple[int, Callable[[], Any]]] = [
         (2020, lambda: modern(schema)),
-        (2020, lambda: _readable(modern(schema))),
+        (2020, lambda: _respelled(modern(schema), _readable_pattern)),
         (7, lambda: schema),
         (4, lambda: schema),
     ]
@@ -85,21 +89,29 @@ def _plain(schema: Any) -> Any:  # noqa: ANN401 - JSON, as the library has it
     return schema if isinstance(schema, bool) else dict(schema)
 
 
-def _readable(schema: Json) -> Any:  # noqa: ANN401 - JSON, as the library has it
+def _respelled(schema: Any, spell: Callable[[str], str]) -> Any:  # noqa: ANN401 - JSON, as the library has it
+    """The schema with patterns in another spelling, without unknown drafts and formats that do not count."""
     if not isinstance(schema, Mapping):
         return schema
-    readable: dict[str, Any] = {}
+    respelled: dict[str, Any] = {}
     for name, value in schema.items():
         match name, value:
             case "$schema", _ if dialect(value) is None:
                 pass
+            case "format", str() if not is_asserted(value, schema):
+                pass
             case "pattern", str():
-                readable[name] = _readable_pattern(value)
+                respelled[name] = spell(value)
             case "patternProperties", Mapping():
-                readable[name] = {_readable_pattern(each): _readable(inner) for each, inner in value.items()}
+                respelled[name] = {spell(each): _respelled(inner, spell) for each, inner in value.items()}
             case _:
-                readable[name] = with_schemas(name, value, lambda each, _: _readable(each))
-    return readable
+                respelled[name] = with_schemas(name, value, lambda each, _: _respelled(each, spell))
+    return respelled
+
+
+def _without_word_boundaries(pattern: str) -> str:
+    r"""The pattern without escapes of angle brackets: only the library takes `\<` and `\>` for boundaries."""
+    return _ESCAPED.sub(lambda found: found[1] if found[1] in "<>" else found[0], pattern)
 
 
 def _readable_pattern(pattern: str) -> str:
@@ -109,7 +121,7 @@ def _readable_pattern(pattern: str) -> str:
     if _is_read(pattern):
         return pattern
     try:
-        spelled = f"^{full_match(pattern)}$"
+        spelled = f"^{full_match(pattern, writable_only=False)}$"
     except Malformed:
         return pattern
     except Unsupported:
@@ -143,6 +155,11 @@ class Validator:
             return None
         where = "".join(f"/{step}" for step in error.instance_path)
         return f"at #{where}: breaks `{error.kind.name}`"
+
+    def may_hold(self, name: str, value: Json) -> bool:
+        """Whether the member `name` of an object may have that value, whatever the other members are."""
+        errors = self._validator.iter_errors({name: value})
+        return not any(error.instance_path[:1] == [name] for error in errors)
 
 
 def _refuse_constant(name: str) -> NoReturn:

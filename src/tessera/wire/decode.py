@@ -1,5 +1,6 @@
 """Decodes the body of a chat request, and checks every field as far as no model is needed for it."""
 
+from codecs import BOM_UTF8
 from dataclasses import dataclass, fields, replace
 
 import msgspec
@@ -80,6 +81,7 @@ class ReplyOptions:
 
 def decode_request(body: bytes) -> tuple[ChatRequest, ReplyOptions]:
     """Raises `RequestError`. What depends on the model is checked later."""
+    body = body.removeprefix(BOM_UTF8)  # Windows writes it at the beginning of files, which clients then send
     ignored = _ignored(body)
     # The whole body is counted: of a name that is sent many times, every value is decoded.
     if has_more_values(body, MAX_VALUES):
@@ -88,7 +90,6 @@ def decode_request(body: bytes) -> tuple[ChatRequest, ReplyOptions]:
     tools = read_tools(sent.tools or [])
     kwargs = sent.chat_template_kwargs or wire.TemplateKwargs()
     thinks = sent.enable_thinking if kwargs.enable_thinking is None else kwargs.enable_thinking
-    budget = sent.thinking_budget if sent.thinking_token_budget is None else sent.thinking_token_budget
     answer_format = read_format(sent.response_format)
     stop = _stop(sent)
     if stop and not isinstance(answer_format, FreeText):
@@ -104,7 +105,7 @@ def decode_request(body: bytes) -> tuple[ChatRequest, ReplyOptions]:
         answer_format=answer_format,
         sampling=_sampling(sent),
         max_output_tokens=_max_output_tokens(sent),
-        thinking_budget_tokens=_whole(budget),
+        thinking_budget_tokens=_limit(sent.thinking_token_budget, sent.thinking_budget),
         stop=stop,
         n=_whole(sent.n) or 1,
         top_logprobs=_top_logprobs(sent),
@@ -164,12 +165,15 @@ def _stop(sent: wire.Request) -> tuple[str, ...]:
 
 
 def _max_output_tokens(sent: wire.Request) -> int | None:
-    limits = {field: _whole(getattr(sent, field)) for field in ("max_completion_tokens", "max_tokens")}
-    for field, limit in limits.items():
-        if limit == 0:
+    for field in ("max_completion_tokens", "max_tokens"):
+        if getattr(sent, field) == 0:
             raise RequestError(f"Invalid '{field}': expected `int` >= 1.", param=field)
-    # -1 is what some clients send for no limit
-    return next((limit for limit in limits.values() if limit not in (None, -1)), None)
+    return _limit(sent.max_completion_tokens, sent.max_tokens)
+
+
+def _limit(*sent: float | None) -> int | None:
+    """The first that is a limit: some clients send -1 for none."""
+    return next((_whole(each) for each in sent if each not in (None, -1)), None)
 
 
 def _sampling(sent: wire.Request) -> SamplingOptions:

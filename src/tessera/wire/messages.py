@@ -11,7 +11,7 @@ from tessera.wire import request as wire
 from tessera.wire.reading import check_depth, missing, quoted
 
 _TEXT_PARTS = ("text", "input_text", "output_text", None)  # OpenAI's three names, and no name
-_REASONING_PARTS = ("thinking", "reasoning")
+_REASONING_PARTS = ("thinking", "reasoning", "redacted_thinking")  # the last one is encrypted, and dropped
 
 
 def read_messages(sent: list[wire.Message]) -> tuple[Message, ...]:
@@ -47,7 +47,7 @@ def _assistant(message: wire.Assistant, param: str) -> AssistantMessage:
         thoughts = [part for part in content if _is_reasoning(part)]
         content = [part for part in content if not _is_reasoning(part)]
         if thoughts and reasoning is None:
-            reasoning = "".join(_thought(part) for part in thoughts)
+            reasoning = "".join(_thought(part) for part in thoughts) or None
     return AssistantMessage(_text(content, param), reasoning, calls)
 
 

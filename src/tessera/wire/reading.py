@@ -28,6 +28,7 @@ HINTS = {
     "messages.content": 'Send a string, or parts {"type": "text", "text": …}.',
     "messages.function_call": "Send 'tool_calls', and the result with the role tool.",
     "messages.audio": "This service reads text only: send what was said as text in 'content'.",
+    "messages.tool_call_id": "Send the `id` of the call that this message answers.",
     "messages.tool_calls.type": 'Send {"type": "function", "id": …, "function": {…}}.',
     "messages.tool_calls.function.arguments": "Send the JSON text of an object.",
     "tool_choice": "Send none, auto, required, a function by its name, or allowed_tools.",

@@ -21,9 +21,6 @@ Penalty: TypeAlias = Annotated[float, Meta(ge=-2, le=2)]
 # A whole number may be sent with a decimal point. It is then a float until it is read.
 _LARGEST = 2**63 - 1
 _LARGEST_FLOAT = 2**63 - 2**10  # the next one is 2**63
-Index: TypeAlias = (
-    Annotated[int, Meta(ge=0, le=_LARGEST)] | Annotated[float, Meta(ge=0, le=_LARGEST_FLOAT, multiple_of=1)]
-)
 IndexOrOff: TypeAlias = (
     Annotated[int, Meta(ge=-1, le=_LARGEST)] | Annotated[float, Meta(ge=-1, le=_LARGEST_FLOAT, multiple_of=1)]
 )
@@ -237,6 +234,6 @@ class Request(Struct, kw_only=True):
     response_format: Format | None = None
     chat_template_kwargs: TemplateKwargs | None = None
     enable_thinking: bool | None = None
-    thinking_token_budget: Index | None = None
-    thinking_budget: Index | None = None
+    thinking_token_budget: IndexOrOff | None = None
+    thinking_budget: IndexOrOff | None = None
     modalities: list[Literal["text"]] | None = None

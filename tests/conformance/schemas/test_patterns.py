@@ -78,6 +78,45 @@ def test_nor_in_a_name(pattern: str, admits: Follow) -> None:
     check({"type": "object", **schema}, lambda text: {text: None}, admits)
 
 
+# What only a lenient ECMAScript knows, or what Rust takes for something else: a text that matches, one not.
+ODDLY_SPELLED = {
+    r"\A[a-z]+\Z": ("ab", "Ab"),
+    r"\Aa\z|b": ("xb", "xa"),
+    r"^[\s-_]+$": (" _-", "a"),
+    r"^[a\s-.]$": (" ", "]"),
+    r"^[\S-.]+$": ("a", " "),
+    r"^[^\s-.]$": ("a", "-"),
+    r"^[\W-b]$": ("b", "a"),
+    r"^[\d-\s]$": ("-", "a"),
+    r"^[\p{L}-.]$": ("a", "5"),
+    r"^.{,3}\e[^]$": (":{,3}eb", "ea"),
+    r"^\h$": ("h", "a"),
+    r"^\<a\>$": ("<a>", "a"),
+    r"^[\<\>]$": ("<", "a"),
+    r"^[a&&b]$": ("&", "c"),
+    r"^[a-z&&[^b]]$": ("b]", "b"),
+    r"^[+--]$": (",", "b"),
+    r"^[a~~b]$": ("~", "c"),
+    r"^[[ab]$": ("[", "c"),
+    r"^[[ab]c]$": ("ac]", "a"),
+    r"^[[:a-z:]]$": ("a]", "a"),
+    r"^\Qa\E$": ("QaE", "a"),
+    r"^\y\a\l$": ("yal", "al"),
+}
+
+
+@pytest.mark.parametrize(("pattern", "texts"), ODDLY_SPELLED.items())
+def test_odd_spellings_mean_the_same_to_the_grammar_and_the_validator(
+    pattern: str, texts: tuple[str, str], admits: Follow
+) -> None:
+    schema = {"type": "string", "pattern": pattern}
+    assert [*map(admits(schema), texts)] == [True, False]
+    validator, of_names = Validator(schema), Validator({"patternProperties": {pattern: False}})
+    assert [validator.validate(json.dumps(text)) is None for text in texts] == [True, False]
+    assert [of_names.validate(json.dumps({text: 1})) is None for text in texts] == [False, True]
+    check(schema, lambda text: text, admits)
+
+
 def agree(pattern: str, admits: Follow) -> None:
     schema = {"type": "string", "pattern": pattern}
     try:

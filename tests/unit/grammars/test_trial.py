@@ -14,7 +14,7 @@ def test_problems() -> None:
     assert trial.problem('start: %json {"type": "string", "minLength": 3, "maxLength": 2}') == (
         "Unsatisfiable schema: minLength (3) is greater than maxLength (2)"
     )
-    assert trial.problem("start: X\nX: /a+/ & /b+/")
+    assert trial.problem("start: X\nX: /a+/ & /b+/") == "nothing can be written that fits"
     assert trial.problem("start: (") is not None
 
 

@@ -236,7 +236,7 @@ def test_parameters_of_all_parts_of_a_schema() -> None:
         "$defs": {"base": base},
     }
     tools = (Tool("f", schema, {}, strict=True),)
-    assert accepts(xml("f", b="null", a="1"), tools=tools)
+    assert accepts(xml("f", a="1", b="null"), tools=tools)
     assert not accepts(xml("f", b="null"), tools=tools)
 
 
@@ -244,6 +244,7 @@ def test_parameters_of_all_parts_of_a_schema() -> None:
     ("schema", "message"),
     [
         ({"anyOf": [{"required": ["a"]}, {"required": ["b"]}]}, "`anyOf`"),
+        ({"oneOf": [{"required": ["a"]}, {"properties": {"a": False}}]}, "`oneOf`"),
         ({"properties": {"a>b": {}}}, "`properties`"),
         ({"type": "object", "enum": [{"a": 1}]}, "`enum`"),
     ],

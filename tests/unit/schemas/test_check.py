@@ -43,6 +43,12 @@ def test_what_is_relaxed_is_left_out_and_the_rest_kept() -> None:
     assert document.root == {"type": "array", "items": {"type": "integer", "minimum": 1}}
 
 
+def test_constants_that_cannot_be_written_leave_the_others_enforced() -> None:
+    assert check_schema({"enum": [",", "\x01", ["\x1b"]]}, strict=False, param="p").root == {"enum": [","]}
+    assert check_schema({"enum": ["\x01"]}, strict=False, param="p").root == {}
+    assert check_schema({"const": "\x01"}, strict=False, param="p").root == {}
+
+
 def tagged(tag: Any, **others: Any) -> dict[str, Any]:
     return {"type": "object", "properties": {"kind": tag, **others}, "required": ["kind"]}
 
@@ -212,6 +218,58 @@ def test_the_forms_of_older_drafts_are_read(schema: Any, meant: Any) -> None:
     document = check_schema(schema, strict=True, param="p")
     root = document.standing_alone(document.root)
     assert {name: value for name, value in root.items() if name != "$defs"} == meant
+
+
+# What serializers and tools send although no draft from 4 on allows it.
+CERTAIN_IN_MEANING: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    (
+        {"type": "object", "required": None, "properties": {"a": {"enum": None, "description": None}}},
+        {"type": "object", "properties": {"a": {}}},
+    ),
+    ({"properties": None, "additionalProperties": None, "items": None, "not": None, "$ref": None}, {}),
+    ({"items": [{"type": "null"}], "additionalItems": None}, {"prefixItems": [{"type": "null"}]}),
+    ({"const": None}, {"const": None}),
+    ({"enum": [None]}, {"enum": [None]}),
+    ({"type": ["null", "null"], "required": ["a", "b", "a"]}, {"type": ["null"], "required": ["a", "b"]}),
+    (
+        {"properties": {"a": {"type": "null", "required": True}, "b": {"required": False}}},
+        {"properties": {"a": {"type": "null"}, "b": {}}, "required": ["a"]},
+    ),
+    (
+        {"properties": {"a": {"required": True}, "required": {"required": ["x"]}}, "required": ["b", "a"]},
+        {"properties": {"a": {}, "required": {"required": ["x"]}}, "required": ["b", "a"]},
+    ),
+]
+
+
+@pytest.mark.parametrize("draft", [None, "http://json-schema.org/draft-07/schema#"])
+@pytest.mark.parametrize(("schema", "meant"), CERTAIN_IN_MEANING, ids=str)
+def test_what_is_certain_in_meaning_is_taken(schema: Any, meant: Any, draft: str | None) -> None:
+    named = schema if draft is None else {**schema, "$schema": draft}
+    assert check_schema(named, strict=True, param="p").root == meant
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {"a": None}},
+        {"required": "a"},
+        {"required": [1, 1]},
+        {"type": None, "enum": 1},
+        {"anyOf": [None]},
+    ],
+    ids=str,
+)
+def test_what_is_uncertain_in_meaning_is_refused(schema: Any) -> None:
+    with pytest.raises(InvalidSchema):
+        check_schema(schema, strict=False, param="p")
+
+
+def test_a_circular_definition_counts_only_where_something_refers_to_it() -> None:
+    definitions = {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"anyOf": [{"$ref": "#/$defs/a"}]}}}
+    assert check_schema({"type": "null", **definitions}, strict=True, param="p").root == {"type": "null"}
+    with pytest.raises(InvalidSchema, match="refers to itself"):
+        check_schema({"properties": {"x": {"$ref": "#/$defs/a"}}, **definitions}, strict=False, param="p")
 
 
 BY_NAME: list[dict[str, Any]] = [

@@ -39,6 +39,11 @@ CASES = (
         {'["a"]': ["a"], '[ "a"]': ["a"], "[1]": "[1]", "{}": "{}"},
     ),
     Case("JSON that fits no better stays JSON", {"type": ["integer", "string"], "not": {}}, {"5": 5}),
+    Case(
+        "null for absent keywords",
+        {"type": ["string", "integer"], "maximum": 3, "enum": None, "not": None, "if": None, "items": None},
+        {"3": 3, "5": "5"},
+    ),
     Case("any", {}, {"3": 3, "x": "x", "[1]": [1], '{"a": 1}': {"a": 1}, "": "", '"x"': '"x"'}),
     Case("anything", True, {"3": 3}),
     Case("object", {"type": "object"}, {'{"a": "1"}': {"a": "1"}, "[1]": "[1]", "{": "{"}),

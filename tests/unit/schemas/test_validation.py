@@ -75,6 +75,14 @@ WITHOUT_A_DRAFT = [
     ({"minimum": 3, "exclusiveMinimum": True, "const": 4}, [4], [3, 5]),
     ({"prefixItems": [{"type": "null"}], "items": False}, [[None]], [[1], [None, None]]),
     ({"$schema": "https://example.com/ours", "type": "integer"}, [1], ["a"]),
+    (
+        {"properties": {"a": {"$schema": DRAFTS["2019-09"], "items": [{"type": "null"}]}}},
+        [{"a": [None]}],
+        [{"a": [1]}],
+    ),
+    ({"required": None, "properties": {"a": {"enum": None, "type": "null"}}}, [{}, {"a": None}], [{"a": 1}]),
+    ({"required": ["a", "a"], "$schema": DRAFTS["draft-07"]}, [{"a": 1}], [{}]),
+    ({"properties": {"a": {"required": True}, "b": {"required": False}}}, [{"a": 1}], [{"b": 1}]),
 ]
 
 

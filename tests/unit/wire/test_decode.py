@@ -79,8 +79,8 @@ RANGES = [
     Range("n", (1, 8, None), (0, 9, -1, 10**9, 1.5, *WRONG_TYPES)),
     Range("max_tokens", (1, 2**31, -1, None), (0, -2, 1.5, 10**400, *WRONG_TYPES)),
     Range("max_completion_tokens", (1, 2**31, -1, None), (0, -2, 1.5, *WRONG_TYPES)),
-    Range("thinking_token_budget", (0, 1, 2**31, None), (-1, 1.5, *WRONG_TYPES)),
-    Range("thinking_budget", (0, 1, 2**31, None), (-1, 1.5, *WRONG_TYPES)),
+    Range("thinking_token_budget", (0, 1, 2**31, -1, None), (-2, 1.5, *WRONG_TYPES)),
+    Range("thinking_budget", (0, 1, 2**31, -1, None), (-2, 1.5, *WRONG_TYPES)),
     Range("enable_thinking", (True, False, None), (1, "false", "true", [], {})),
     Range("model", ("a", "a" * 256, None), ("a" * 257, 1, True, [])),
     Range("stream", (True, False, None), (1, "true", [])),
@@ -468,6 +468,13 @@ class TestMessages:
                     ],
                 },
                 AssistantMessage("a", "r"),
+            ),
+            (
+                {
+                    "role": "assistant",
+                    "content": [{"type": "redacted_thinking", "data": "x"}, {"type": "text", "text": "a"}],
+                },
+                AssistantMessage("a"),
             ),
             (
                 {"role": "assistant", "content": [{"type": "reasoning", "text": "r"}], "reasoning": "s"},
@@ -887,6 +894,8 @@ def test_minus_one_is_no_limit_of_its_own() -> None:
     assert request(max_completion_tokens=-1.0).max_output_tokens is None
     assert refusal(max_completion_tokens=0, max_tokens=5).param == "max_completion_tokens"
     assert refusal(max_completion_tokens=7, max_tokens=0).param == "max_tokens"
+    assert request(thinking_token_budget=-1).thinking_budget_tokens is None
+    assert request(thinking_token_budget=-1, thinking_budget=0).thinking_budget_tokens == 0
 
 
 def test_thinking_in_the_words_of_dashscope() -> None:
@@ -939,6 +948,12 @@ def test_what_is_ignored_inside_of_a_field_is_strict_json(value: bytes) -> None:
 def test_a_refused_field_that_asks_for_nothing_is_taken(field: str, value: Any) -> None:
     decoded, options = decode_request(body(**{field: value}))
     assert (decoded, options.ignored) == (request(), ())
+
+
+def test_a_byte_order_mark_is_no_part_of_the_body() -> None:
+    assert decode_request(b"\xef\xbb\xbf" + body())[0] == request()
+    with pytest.raises(RequestError, match="not valid JSON"):
+        decode_request(b"\xef\xbb\xbf" * 2 + body())
 
 
 def test_messages_say_what_to_send() -> None:
