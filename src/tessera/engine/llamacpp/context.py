@@ -18,6 +18,16 @@ from tessera.models.layers import KvType
 
 _logger = logging.getLogger(__name__)
 
+_CODES = {
+    1: "it found no cells for the tokens",
+    2: "it was aborted",
+    -1: "it refused the positions or the tokens",
+    -2: "it could not allocate memory",
+    -3: "the computation failed",
+}
+# After these, cells are as they were before.
+_UNCHANGED = (1, -1)
+
 _TYPES: dict[KvType, int] = {"f16": 1, "q8_0": 8}
 _ON = 1
 
@@ -42,6 +52,10 @@ _WHAT_WORKS = (
     "The library reads the architectures and quantisations that its version knows: a newer one may know more "
     "(tessera engines install llamacpp). llama, qwen3, qwen35 and qwen35moe were tried."
 )
+
+
+class PassRefused(RuntimeError):
+    """llama.cpp computed nothing of a pass, and changed nothing."""
 
 
 class LlamaModel:
@@ -149,15 +163,20 @@ class Context:
         self._tokens = _TokenArrays(params.n_tokens)
 
     def run(self, spans: Sequence[Span]) -> NDArray[np.float32]:
-        """Computes a pass: [sampled tokens, vocabulary], a view that is valid until the next one."""
+        """Computes a pass: [sampled tokens, vocabulary], a view that is valid until the next one.
+
+        Raises `PassRefused`, or `RuntimeError` if it is not known what was computed.
+        """
         n_sampled = sum(span.n_sampled for span in spans)
         n_tokens = sum(len(span.token_ids) for span in spans)
         assert n_tokens <= self.params.n_tokens, "llama.cpp would end the process"
         code = self._api.llama_decode(self._handle, self._tokens.fill(spans))
         if code:
+            reason = f"llama_decode returned {code}: {_CODES.get(code, 'an unknown code')}"
             # The log of an exception has no message; this one has nothing of a client's.
-            _logger.error("llama_decode returned %d: %s", code, _complaint(self._api))
-            raise RuntimeError(f"llama_decode returned {code}")
+            sizes = ", ".join(f"{len(span.token_ids)} after {span.n_past}" for span in spans)
+            _logger.error("%s, in a pass of %s tokens; %s", reason, sizes, _complaint(self._api))
+            raise (PassRefused if code in _UNCHANGED else RuntimeError)(reason)
         width = self.model.vocabulary_size
         if not n_sampled:
             return np.empty((0, width), np.float32)

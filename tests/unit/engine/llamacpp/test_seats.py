@@ -186,3 +186,22 @@ def test_where_all_lanes_are_taken_a_block_is_not_kept() -> None:
     found = [cached(core, forward, (i,) * 40) for i in (1, 2, 3, 1, 2, 3)]
     assert found == [0, 0, 0, BLOCK_TOKENS, BLOCK_TOKENS, 0]
     assert core.gauges()["blocks_cached"] <= 4
+
+
+@KINDS
+def test_a_prefix_that_a_seeded_sequence_publishes_again_stays_for_those_that_hold_it(
+    state_bytes: int | None,
+) -> None:
+    """A reply is computed token by token, so that its blocks are not reproducible. Those that the sequence with
+    a seed computes replace them, while the other sequence holds them and has not taken their cells over yet.
+    """
+    core, forward = made(state_bytes=state_bytes, step_tokens=32)
+    first = ask(core, (1,), replace(GREEDY, max_tokens=130))
+    prompt = (1, *said(run(core, forward)[first]))
+    requests = {
+        ask(core, prompt + (5,), replace(GREEDY, seed=1)): prompt + (5,),
+        ask(core, prompt + (6,)): prompt + (6,),
+    }
+    chunks = run(core, forward)
+    for request, asked in requests.items():
+        assert said(chunks[request]) == following(asked, 20)
