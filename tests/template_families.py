@@ -50,7 +50,11 @@ _KIMI = (
     *(f"<|tool_calls_section_{name}|>" for name in ("begin", "end")),
 )
 GEMMA4_TAGS = (
-    *(f"{begin}{name}{end}" for name in ("tool_call", "channel") for begin, end in (("<|", ">"), ("<", "|>"))),
+    *(
+        f"{begin}{name}{end}"
+        for name in ("tool_call", "channel")
+        for begin, end in (("<|", ">"), ("<", "|>"))
+    ),
     '<|"|>',
 )
 _GEMMA4 = (

@@ -25,12 +25,12 @@ _DIGITS = string.digits + string.ascii_letters
 
 @dataclass(frozen=True, slots=True)
 class TemplateFamily:
-    """The families' syntax, whose `ends` are control tokens that end a turn, besides the one that the model's
+    """A family's syntax, whose `ends` are control tokens that end a turn, besides the one that the model's
     files name. Whether it has reasoning, and in which tags, is a matter of the template.
 
-    `opening` is what opens the reasoning, around its tag. `arguments` is the form in which templates take the
-    arguments of a call: as an object that they print as JSON, as the raw text of each parameter, or as values.
-    `result` is what precedes the result of a function, where templates differ in where they look for results.
+    `opening` is what opens the reasoning, around its tag. `arguments` tells how templates take those of a call:
+    as an object that they print as JSON, as the raw text of each parameter, or as values. `result` is what
+    stands before the result of a function, if templates differ in where they look for results.
     `rearranged` makes a conversation acceptable to the family's templates.
     """
 
@@ -182,9 +182,7 @@ def _kimi() -> TemplateFamily:
         id="[0-9]{1,4}",
         after_id=middle,
     )
-    return _json_family(
-        calls, form, ends=("<|im_end|>",), around_reasoning="", rearranged=numbered_ids
-    )
+    return _json_family(calls, form, ends=("<|im_end|>",), around_reasoning="", rearranged=numbered_ids)
 
 
 def _gemma4() -> TemplateFamily:

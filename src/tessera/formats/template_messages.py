@@ -68,14 +68,14 @@ def results_in_calls(messages: Iterable[MessageObject]) -> list[MessageObject]:
     function.
     """
     written: list[MessageObject] = []
-    names: dict[Json, Json] = {}
+    names: dict[str, str] = {}
     responses: list[Json] | None = None
     for message in messages:
         match message:
-            case {"role": "tool", "content": content, "tool_call_id": id} if responses is not None:
+            case {"role": "tool", "content": content, "tool_call_id": str(id)} if responses is not None:
                 responses.append({"name": names.get(id, "unknown"), "response": content})
             case {"tool_calls": [*calls]}:
-                names |= {each["id"]: each["function"]["name"] for each in calls}
+                names |= dict(map(_call_name, calls))
                 responses = []
                 written.append({**message, "tool_responses": responses})
             case _:
@@ -106,6 +106,15 @@ def calls_as_text(messages: Iterable[MessageObject], family: TemplateFamily) -> 
             written.append(turn)
         after_result = message["role"] == "tool"
     return written
+
+
+def _call_name(call: Json) -> tuple[str, str]:
+    """The identifier of a call, and the name of its function."""
+    match call:
+        case {"id": str(id), "function": {"name": str(name)}}:
+            return id, name
+        case _:
+            raise TypeError("a call has no identifier or no name")
 
 
 def _call_text(call: Json, family: TemplateFamily) -> str:

@@ -1,4 +1,4 @@
-"""Calls as the models of a family write them, as text: to recognise a template by, and to show a model how."""
+"""Calls as the models of a family write them: to recognise templates, and to show a model how."""
 
 import json
 

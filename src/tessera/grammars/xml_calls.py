@@ -53,11 +53,7 @@ class XmlCall:
         listed = [*self._parameters.named.items()]
         if tags.by_name:
             listed.sort(key=lambda parameter: parameter[0].lower())
-        named = [
-            (rule, name in required)
-            for name, schema in listed
-            if (rule := self._named(name, schema))
-        ]
+        named = [(rule, name in required) for name, schema in listed if (rule := self._named(name, schema))]
         others = self._others()
         if not named and not any(others) and not self._may_be_empty():
             self._relax("`properties`: this model's calls hold what it names, and nothing that fits is named")
@@ -144,7 +140,12 @@ class XmlCall:
         return " ".join([*(rule if required else f"{rule}?" for rule, required in named), other])
 
     def _separated(
-        self, named: Sequence[tuple[str, bool]], other: str, bounds: tuple[int, int | None], *, needs_one: bool
+        self,
+        named: Sequence[tuple[str, bool]],
+        other: str,
+        bounds: tuple[int, int | None],
+        *,
+        needs_one: bool,
     ) -> str:
         """The parameters with separators between them: `first` are the ways to write some of them where none
         precedes, `rest` is what follows one.
@@ -156,7 +157,9 @@ class XmlCall:
         if other:
             rest = f"({separator} {other}){_count(least, most)}"
             more = None if most is None else most - 1
-            first = [other if more == 0 else f"{other} ({separator} {other}){_count(max(least - 1, 0), more)}"]
+            first = [
+                other if more == 0 else f"{other} ({separator} {other}){_count(max(least - 1, 0), more)}"
+            ]
         for rule, is_required in reversed(named):
             after = self._rules.add("rest", rest) if rest else ""
             first = [f"{rule} {after}", *([] if is_required else first)]

@@ -15,9 +15,9 @@ class XmlTags:
 
     `line` is what separates these parts. With `value_lines`, a value stands on lines of its own.
 
-    With a `quote`, strings stand between quotes of the family's own, and every other value is JSON; else values
-    are raw text. A `separator` stands between parameters. No name has a character of `not_in_names`. With
-    `by_name`, parameters come in the order of their names, as the family's templates write them.
+    With a `quote`, strings stand between quotes of the family's own, and every other value is JSON; else all
+    values are raw text. A `separator` stands between parameters. No name has a character of `not_in_names`.
+    With `by_name`, parameters come in the order of their names, as the family's templates write them.
     """
 
     parameter: str

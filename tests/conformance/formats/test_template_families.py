@@ -267,7 +267,7 @@ def written_call(file: str, arguments: str) -> str:
 @pytest.mark.parametrize(
     ("arguments", "written"),
     [
-        ('{"a": 1e5, "b": [1.50], "c": "x\\ny"}', "{a:100000.0,b:[1.5],c:<|\"|>x\ny<|\"|>}<tool_call|>"),
+        ('{"a": 1e5, "b": [1.50], "c": "x\\ny"}', '{a:100000.0,b:[1.5],c:<|"|>x\ny<|"|>}<tool_call|>'),
         ('{"b": {"d": null, "c": true}, "a": "Le', '{a:<|"|>Le<|"|>,b:{c:true,d:None}}<tool_call|>'),
         ("no object", '{arguments:<|"|>no object<|"|>}<tool_call|>'),
         ("{}", "{}<tool_call|>"),
@@ -282,7 +282,7 @@ def test_gemma_4_gets_the_arguments_of_a_call_as_values(arguments: str, written:
     [
         (
             '{"a": 1e5, "b": {"x":[1.50]}, "c": "x\\ny"}',
-            "<parameter=a>\n1e5\n</parameter>\n<parameter=b>\n{\"x\": [1.50]}\n</parameter>\n"
+            '<parameter=a>\n1e5\n</parameter>\n<parameter=b>\n{"x": [1.50]}\n</parameter>\n'
             "<parameter=c>\nx\ny\n</parameter>\n</function>",
         ),
         ('{"a": "Le', "<parameter=a>\nLe\n</parameter>\n</function>"),

@@ -1,4 +1,4 @@
-"""Templates of known families in the variants that are in use: what decides is how they write turns and calls.
+"""Templates of known families in variants that are in use: what decides is how they write turns and calls.
 
 Each case has one difference that was found between the official template of a family and those that come
 with conversions of its models, or between templates of its releases.
@@ -151,7 +151,9 @@ VARIANTS = (
     ),
     Variant(
         "gpt-oss, another identity",
-        changed(source("gpt-oss"), ("You are ChatGPT, a large language model trained by OpenAI.", "You are Oss.")),
+        changed(
+            source("gpt-oss"), ("You are ChatGPT, a large language model trained by OpenAI.", "You are Oss.")
+        ),
         tuple(GPT_OSS_TOKENS),
         "gpt-oss",
         eos="<|return|>",
@@ -194,7 +196,9 @@ def test_the_prompt_of_a_variant_opens_the_reasoning_or_does_not(variant: Varian
     tags = chosen.syntax.reasoning
     for mode in variant.modes:
         prompt = text_of(chosen.render(ChatRequest(LOOP.messages, mode=mode)))
-        opened = tags is not None and prompt.rpartition(tags.open)[2].find(tags.close) < 0 and tags.open in prompt
+        opened = (
+            tags is not None and prompt.rpartition(tags.open)[2].find(tags.close) < 0 and tags.open in prompt
+        )
         assert opened is (mode is Mode.THINKING and tags is not None), prompt[-80:]
 
 
@@ -228,7 +232,9 @@ OTHERS = (
         "template",
         eos="<|endoftext|>",
     ),
-    Other("tokens of gpt-oss, other messages", OTHER_HARMONY, tuple(GPT_OSS_TOKENS), "template", eos="<|end|>"),
+    Other(
+        "tokens of gpt-oss, other messages", OTHER_HARMONY, tuple(GPT_OSS_TOKENS), "template", eos="<|end|>"
+    ),
     Other(
         "tags of Gemma 4 around JSON",
         json_calls(GEMMA4.source),

@@ -57,7 +57,9 @@ def markup(syntax: Syntax) -> Sequence[str]:
 
 
 every_family = pytest.mark.parametrize(
-    "family", [*GLM_FAMILIES, *HARMONY_FAMILIES, *FRAMED_FAMILIES, *GEMMA4_FAMILIES], ids=lambda family: family.id
+    "family",
+    [*GLM_FAMILIES, *HARMONY_FAMILIES, *FRAMED_FAMILIES, *GEMMA4_FAMILIES],
+    ids=lambda family: family.id,
 )
 every_request = pytest.mark.parametrize("asked", REQUESTS.values(), ids=REQUESTS)
 
@@ -210,7 +212,23 @@ ORDER = ("<|tool_call>", "call:order{")
     ("arguments", "allowed"),
     [
         (["free:", TEXT, '{"a": 1}, "b"', TEXT, ",n:40,unlisted:1}"], True),
-        (["free:", TEXT, TEXT, ",kind:", TEXT, "b c", TEXT, ",maybe:null,n:1,unlisted:", TEXT, "x", TEXT, "}"], True),
+        (
+            [
+                "free:",
+                TEXT,
+                TEXT,
+                ",kind:",
+                TEXT,
+                "b c",
+                TEXT,
+                ",maybe:null,n:1,unlisted:",
+                TEXT,
+                "x",
+                TEXT,
+                "}",
+            ],
+            True,
+        ),
         (["any:[1, true],free:", TEXT, "x", TEXT, ',items:["ab", "c"],n:7,unlisted:{"a": null}}'], True),
         (["free:", TEXT, "x", TEXT, ",n:41,unlisted:1}"], False),
         (["free:", TEXT, "x", TEXT, ',n:"4",unlisted:1}'], False),

@@ -91,7 +91,9 @@ def test_a_tag_outside_of_strings_ends_the_call(family: Family) -> None:
 
 
 @every_family
-@pytest.mark.parametrize("text", [f"{OPEN}call:unknown{{}}{CLOSE}", f"{OPEN}get_time{{}}{CLOSE}", "call:get_time{}"])
+@pytest.mark.parametrize(
+    "text", [f"{OPEN}call:unknown{{}}{CLOSE}", f"{OPEN}get_time{{}}{CLOSE}", "call:get_time{}"]
+)
 def test_what_is_no_call_is_text(family: Family, text: str) -> None:
     choice = family.read(parts(family, text), ASKED, "stop")
     assert (choice.text, choice.tool_calls) == (text, ())
@@ -114,9 +116,7 @@ names = st.text("abcXYZ_09-.", min_size=1, max_size=5)
 finishes: st.SearchStrategy[EngineFinish] = st.sampled_from(["stop", "length"])
 
 
-@given(
-    st.dictionaries(names, values, max_size=4), st.integers(1, 9), st.sampled_from(GEMMA4_FAMILIES)
-)
+@given(st.dictionaries(names, values, max_size=4), st.integers(1, 9), st.sampled_from(GEMMA4_FAMILIES))
 def test_any_arguments_are_read_as_they_were_written(
     arguments: dict[str, Json], longest: int, family: Family
 ) -> None:
@@ -131,12 +131,16 @@ def test_any_arguments_are_read_as_they_were_written(
 
 
 @given(
-    st.lists(st.sampled_from([OPEN, CLOSE, QUOTE, "call:get_time{", "{", "}", "[", "]", ",", ":", '"', "\\", "a"])),
+    st.lists(
+        st.sampled_from([OPEN, CLOSE, QUOTE, "call:get_time{", "{", "}", "[", "]", ",", ":", '"', "\\", "a"])
+    ),
     finishes,
     st.sampled_from(GEMMA4_FAMILIES),
 )
 def test_any_output_is_read(written: list[str], finish: EngineFinish, family: Family) -> None:
     text = "".join(written)
     choice = family.read(parts(family, text), ASKED, finish)
-    again = family.read_pieces([[each] for each in recut(family.pieces(parts(family, text)), 1)], ASKED, finish)
+    again = family.read_pieces(
+        [[each] for each in recut(family.pieces(parts(family, text)), 1)], ASKED, finish
+    )
     assert choice == again

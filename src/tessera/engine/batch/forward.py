@@ -54,8 +54,8 @@ class Forward(Protocol):
 
         The keys and values go into the blocks of the sequence. Returns a row of logits for each token from
         which another is sampled: the last one of a sequence that has no more pending tokens, and each of its
-        draft. They stay valid until the next call. Raises `SequencesFailed`; any other exception is the end of
-        the engine.
+        draft. They stay valid until the next call. Raises `SequencesFailed`; any other exception ends the
+        engine.
         """
         ...
 

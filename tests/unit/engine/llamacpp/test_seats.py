@@ -192,16 +192,14 @@ def test_where_all_lanes_are_taken_a_block_is_not_kept() -> None:
 def test_a_prefix_that_a_seeded_sequence_publishes_again_stays_for_those_that_hold_it(
     state_bytes: int | None,
 ) -> None:
-    """A reply is computed token by token, so that its blocks are not reproducible. Those that the sequence with
-    a seed computes replace them, while the other sequence holds them and has not taken their cells over yet.
+    """A reply is computed token by token, so that its blocks are not reproducible. Those that the sequence
+    with a seed computes replace them, while the other one holds them and has not taken their cells over yet.
     """
     core, forward = made(state_bytes=state_bytes, step_tokens=32)
     first = ask(core, (1,), replace(GREEDY, max_tokens=130))
     prompt = (1, *said(run(core, forward)[first]))
-    requests = {
-        ask(core, prompt + (5,), replace(GREEDY, seed=1)): prompt + (5,),
-        ask(core, prompt + (6,)): prompt + (6,),
-    }
+    seeded, other = (*prompt, 5), (*prompt, 6)
+    requests = {ask(core, seeded, replace(GREEDY, seed=1)): seeded, ask(core, other): other}
     chunks = run(core, forward)
     for request, asked in requests.items():
         assert said(chunks[request]) == following(asked, 20)
