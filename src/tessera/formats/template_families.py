@@ -28,7 +28,7 @@ class TemplateFamily:
     """A family's syntax, whose `ends` are control tokens that end a turn, besides the one that the model's
     files name. Whether it has reasoning, and in which tags, is a matter of the template.
 
-    `opening` is what opens the reasoning, around its tag. `arguments` tells how templates take those of a call:
+    `opening` is what opens the reasoning, around its tag. `arguments` is how templates take those of calls:
     as an object that they print as JSON, as the raw text of each parameter, or as values. `result` is what
     stands before the result of a function, if templates differ in where they look for results.
     `rearranged` makes a conversation acceptable to the family's templates.
