@@ -39,7 +39,8 @@ from tessera.parsing.syntax import Tags
 
 _BLOCKS = Tags("[THINK]", "[/THINK]")
 """The tags of templates that get reasoning as a block of the content."""
-_REASONING = (Tags("<think>", "</think>"), _BLOCKS, Tags("<|channel>", "<channel|>"))
+_CHANNEL = Tags("<|channel>", "<channel|>")
+_REASONING = (Tags("<think>", "</think>"), _BLOCKS, _CHANNEL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,11 @@ class TemplateSource:
         return next((tags for tags in _REASONING if tags.close in self.source), None)
 
     @property
+    def reasons_like(self) -> TemplateFamily:
+        """The family whose models reason as this template's do; it may write calls like no family."""
+        return TEMPLATE_FAMILIES["gemma4"] if self.reasoning == _CHANNEL else self.family
+
+    @property
     def modes(self) -> tuple[Mode, ...]:
         return (Mode.DIRECT, Mode.THINKING) if self.reasoning else (Mode.DIRECT,)
 
@@ -86,8 +92,14 @@ class TemplateSource:
         self, defaults: SamplingDefaults, render: Callable[[ChatRequest], tuple[Segment, ...]]
     ) -> ChatFormat:
         """A format with this template's syntax, which renders by `render`."""
-        syntax = self.family.syntax
-        syntax = replace(syntax, ends=(self.eos, *syntax.ends), reasoning=self.reasoning)
+        like = self.reasons_like.syntax
+        syntax = replace(
+            self.family.syntax,
+            ends=(self.eos, *self.family.syntax.ends),
+            reasoning=self.reasoning,
+            before_close=like.before_close,
+            after_close=like.after_close,
+        )
         sampling = dict.fromkeys(self.modes, defaults)
         return ChatFormat(self.dialect.family, render, syntax=syntax, sampling=sampling, tools=True)
 
@@ -147,7 +159,7 @@ class TemplateSource:
         """The output of the template, which may have opened the reasoning itself or not, with what it takes
         for the model to reason, or not to.
         """
-        tags, family = self.reasoning, self.family
+        tags, family = self.reasoning, self.reasons_like
         if tags is None:
             return written
         opening = family.opening.format(tags.open)

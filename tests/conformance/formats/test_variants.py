@@ -4,7 +4,7 @@ Each case has one difference that was found between the official template of a f
 with conversions of its models, or between templates of its releases.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from tests.conformance.formats.test_official_templates import source
@@ -170,6 +170,15 @@ VARIANTS = (
     ),
     gemma4("Gemma 4", GEMMA_CALL + GEMMA_RESULT, source=GEMMA4.source),
     gemma4("Gemma 4, results as part of calls", GEMMA_CALL + GEMMA_RESULT, source=RESULTS_IN_CALLS),
+    replace(
+        gemma4(
+            "Gemma 4, without calls",
+            '<tool_call>\n{"name": "get_weather"',
+            source="<|turn>user\n{{ messages[0].content }}{{ messages[1].content }}<turn|>\n<|turn>model\n"
+            "{{ '' if enable_thinking else '<|channel>thought\n<channel|>' }}",
+        ),
+        family="template",
+    ),
     gemma4(
         "Gemma 4, small sizes",
         GEMMA_CALL + GEMMA_RESULT,
@@ -200,6 +209,12 @@ def test_the_prompt_of_a_variant_opens_the_reasoning_or_does_not(variant: Varian
             tags is not None and prompt.rpartition(tags.open)[2].find(tags.close) < 0 and tags.open in prompt
         )
         assert opened is (mode is Mode.THINKING and tags is not None), prompt[-80:]
+
+
+def test_a_template_without_calls_reasons_as_its_tags_say() -> None:
+    chosen = next(each for each in VARIANTS if each.id == "Gemma 4, without calls").format
+    assert text_of(chosen.render(replace(LOOP, mode=Mode.THINKING))).endswith("<|channel>thought\n")
+    assert (chosen.syntax.before_close, chosen.syntax.after_close) == ("\n", ())
 
 
 OTHER_HARMONY = (
