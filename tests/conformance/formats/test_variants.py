@@ -174,7 +174,8 @@ VARIANTS = (
         gemma4(
             "Gemma 4, without calls",
             '<tool_call>\n{"name": "get_weather"',
-            source="{% for m in messages %}{{ '<|turn>' + m.role + '\n' + m.content + '<turn|>\n' }}{% endfor %}"
+            source="{% for m in messages %}"
+            "{{ '<|turn>' + m.role + '\n' + m.content + '<turn|>\n' }}{% endfor %}"
             "{{ '<|turn>model\n' }}{{ '' if enable_thinking else '<|channel>thought\n<channel|>' }}",
         ),
         family="template",

@@ -12,21 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tessera.engine.llamacpp.api import PARTIAL_ONLY, LlamaApi
+from tessera.engine.llamacpp.complaints import complaint, failed_pass
 from tessera.engine.llamacpp.layouts import Batch
 from tessera.errors import StartupError
 from tessera.models.layers import KvType
 
 _logger = logging.getLogger(__name__)
-
-_CODES = {
-    1: "it found no cells for the tokens",
-    2: "it was aborted",
-    -1: "it refused the positions or the tokens",
-    -2: "it could not allocate memory",
-    -3: "the computation failed",
-}
-# After these, cells are as they were before.
-_UNCHANGED = (1, -1)
 
 _TYPES: dict[KvType, int] = {"f16": 1, "q8_0": 8}
 _ON = 1
@@ -54,10 +45,6 @@ _WHAT_WORKS = (
 )
 
 
-class PassRefused(RuntimeError):
-    """llama.cpp computed nothing of a pass, and changed nothing."""
-
-
 class LlamaModel:
     """The weights, loaded; all their memory is shared by the contexts."""
 
@@ -68,9 +55,10 @@ class LlamaModel:
         for name, value in params.items():
             setattr(wanted, name, value)
         texts = (c.c_char_p * len(paths))(*(str(path).encode() for path in paths))
+        api.complaints = []
         self.handle = api.llama_model_load_from_splits(texts, len(paths), wanted)
         if not self.handle:
-            raise StartupError(f"llama.cpp cannot load {paths[0]}: {_complaint(api)} {_WHAT_WORKS}")
+            raise StartupError(f"llama.cpp cannot load {paths[0]}: {complaint(api)} {_WHAT_WORKS}")
         if api.llama_model_has_encoder(self.handle):
             raise StartupError(f"{paths[0]} is a model with an encoder, which cannot be served.")
         self.has_states: bool = api.llama_model_is_hybrid(self.handle) or api.llama_model_is_recurrent(
@@ -147,10 +135,11 @@ class Context:
         }
         for name, value in fields.items():
             setattr(wanted, name, value)
+        api.complaints = []
         self._handle = api.llama_init_from_model(model.handle, wanted)
         if not self._handle:
             raise StartupError(
-                f"llama.cpp cannot make a context of {params.n_cells} tokens: {_complaint(api)}"
+                f"llama.cpp cannot make a context of {params.n_cells} tokens: {complaint(api)}"
             )
         each = params.n_cells // params.n_ids if params.exact else params.n_cells
         if (given := api.llama_n_ctx_seq(self._handle)) != each:
@@ -170,13 +159,14 @@ class Context:
         n_sampled = sum(span.n_sampled for span in spans)
         n_tokens = sum(len(span.token_ids) for span in spans)
         assert n_tokens <= self.params.n_tokens, "llama.cpp would end the process"
+        self._api.complaints = []
         code = self._api.llama_decode(self._handle, self._tokens.fill(spans))
         if code:
-            reason = f"llama_decode returned {code}: {_CODES.get(code, 'an unknown code')}"
+            error = failed_pass(code)
             # The log of an exception has no message; this one has nothing of a client's.
             sizes = ", ".join(f"{len(span.token_ids)} after {span.n_past}" for span in spans)
-            _logger.error("%s, in a pass of %s tokens; %s", reason, sizes, _complaint(self._api))
-            raise (PassRefused if code in _UNCHANGED else RuntimeError)(reason)
+            _logger.error("%s, in a pass of %s tokens; %s", error, sizes, complaint(self._api))
+            raise error
         width = self.model.vocabulary_size
         if not n_sampled:
             return np.empty((0, width), np.float32)
@@ -246,7 +236,3 @@ class _TokenArrays:
             begin = end
         self._batch.n_tokens = begin
         return self._batch
-
-
-def _complaint(api: LlamaApi) -> str:
-    return api.complaints[-1] if api.complaints else "it does not say why."

@@ -19,8 +19,9 @@ from tessera.engine.batch.memory import Memory
 from tessera.engine.batch.sequence import TokenSequence
 from tessera.engine.batch.siblings import share_blocks
 from tessera.engine.llamacpp.checkpoints import Checkpoints
+from tessera.engine.llamacpp.complaints import PassRefused
 from tessera.engine.llamacpp.config import LlamaOptions
-from tessera.engine.llamacpp.context import Context, PassRefused, Span
+from tessera.engine.llamacpp.context import Context, Span
 from tessera.engine.llamacpp.exact import run_exactly
 from tessera.engine.llamacpp.lanes import Lanes
 from tessera.engine.llamacpp.library import open_library
