@@ -79,6 +79,7 @@ class LlamaForward:
         self.draft_cost = math.inf if model.has_states or options.exact else self._time_draft()
 
     def compute(self, planned: Planned, memory: Memory) -> NDArray[np.float32]:
+        self._seats.trim()
         spans = [self._span(sequence, n_tokens) for sequence, n_tokens in planned]
         try:
             logits = self._run(spans)

@@ -203,3 +203,15 @@ def test_a_prefix_that_a_seeded_sequence_publishes_again_stays_for_those_that_ho
     chunks = run(core, forward)
     for request, asked in requests.items():
         assert said(chunks[request]) == following(asked, 20)
+
+
+def test_what_was_wrong_of_a_draft_is_removed_before_the_next_pass() -> None:
+    core, forward = made()
+    ask(core, PROMPTS[1])
+    core.step()
+    (sequence,) = forward.seats._seats
+    seat = forward.seats.enter(sequence)
+    forward.cells.write(seat, [8, 9], sequence.n_computed)
+    forward.seats.computed(sequence, 2)
+    forward.seats.trim()
+    assert forward.cells.held[seat] == dict(enumerate(sequence.tokens[: sequence.n_computed]))
