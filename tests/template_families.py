@@ -49,6 +49,25 @@ _KIMI = (
     *(f"<|tool_call_{name}|>" for name in ("begin", "argument_begin", "end")),
     *(f"<|tool_calls_section_{name}|>" for name in ("begin", "end")),
 )
+GEMMA4_TAGS = (
+    *(
+        f"{begin}{name}{end}"
+        for name in ("tool_call", "channel")
+        for begin, end in (("<|", ">"), ("<", "|>"))
+    ),
+    '<|"|>',
+)
+_GEMMA4 = (
+    "<bos>",
+    "<|turn>",
+    "<|think|>",
+    "<|tool>",
+    "<tool|>",
+    "<|tool_response>",
+    "<tool_response|>",
+    *GEMMA4_TAGS,
+)
+_CHATML = ("<|im_start|>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
 
 
 @dataclass(frozen=True)
@@ -81,6 +100,8 @@ TEMPLATED = (
     Templated("deepseek-v3", "deepseek-r1", _DEEPSEEK, *_DEEPSEEK_ENDS),
     Templated("deepseek-v3.1", "deepseek-v3.1", _DEEPSEEK, *_DEEPSEEK_ENDS),
     Templated("kimi-k2", "kimi-k2", _KIMI, "<|im_end|>"),
+    Templated("gemma4", "gemma4", _GEMMA4, "<turn|>", "<bos>"),
+    Templated("tagged-xml", "qwen3-coder", _CHATML, "<|im_end|>"),
 )
 _REASONING = {"[TOOL_CALLS]": Tags("[THINK]", "[/THINK]")}
 
@@ -89,19 +110,16 @@ def _families() -> list[Family]:
     """Each family with a form of calls, its tags as control tokens and as text."""
     found: list[Family] = []
     for name, family in TEMPLATE_FAMILIES.items():
-        if family.form is None:
+        syntax = family.syntax
+        if syntax.form is None or syntax.call is None:
             continue
         written = next(each for each in TEMPLATED if each.family.split("-")[0] == name.split("-")[0])
         made = written.format()
-        syntax = replace(
-            made.syntax,
-            call=family.call,
-            form=family.form,
-            after_close=(family.around_reasoning,) if family.around_reasoning else (),
-            reasoning=_REASONING.get(family.call.open, Tags("<think>", "</think>")),
+        reasoning = _REASONING.get(syntax.call.open, Tags("<think>", "</think>"))
+        chat_format = replace(
+            made, name=name, syntax=replace(syntax, ends=made.syntax.ends, reasoning=reasoning)
         )
-        chat_format = replace(made, name=name, syntax=syntax)
-        tags = {*family.form.tags, family.call.open, family.call.close, *_reasoning_tags(chat_format)} - {""}
+        tags = {*syntax.form.tags, syntax.call.open, syntax.call.close, *_reasoning_tags(chat_format)} - {""}
         found += [
             Family(name, chat_format, frozenset({*tags, written.eos})),
             Family(f"{name}-text", chat_format, frozenset({written.eos})),
@@ -116,3 +134,8 @@ def _reasoning_tags(chat_format: ChatFormat) -> tuple[str, ...]:
 
 FRAMED_FAMILIES = tuple(_families())
 """The families whose calls are JSON between fixed texts."""
+
+_GEMMA4_FORMAT = next(each for each in TEMPLATED if each.family == "gemma4").format()
+GEMMA4_TOKENS = Family("gemma4", _GEMMA4_FORMAT, frozenset({*GEMMA4_TAGS, "<turn|>"}))
+GEMMA4_TEXT = Family("gemma4-text", _GEMMA4_FORMAT, frozenset({"<turn|>"}))
+GEMMA4_FAMILIES = (GEMMA4_TOKENS, GEMMA4_TEXT)

@@ -336,7 +336,7 @@ async def run_all(base_url: str, requests: list[Asked]) -> Counter[str]:
             found[f"{kind}, {'cut' if said.finish == 'length' else 'finished'}"] += 1
             found["calls"] += len(said.calls)
 
-    async with openai.AsyncOpenAI(api_key=KEY, base_url=base_url, max_retries=0, timeout=120) as client:
+    async with openai.AsyncOpenAI(api_key=KEY, base_url=base_url, max_retries=0, timeout=600) as client:
         # The first of each set of tools computes the beginning of the prompt that the others share.
         await asyncio.gather(*map(one, requests[: len(TOOL_SETS)]))
         await asyncio.gather(*map(one, requests[len(TOOL_SETS) :]))

@@ -26,7 +26,7 @@ from tessera.engine.llamacpp.context import Context, ContextParams, LlamaModel, 
 from tessera.engine.llamacpp.exact import run_exactly
 from tessera.engine.llamacpp.forward import LlamaForward
 from tessera.engine.llamacpp.library import open_library
-from tessera.errors import StartupError
+from tessera.errors import GenerationFailed, StartupError, TesseraError
 
 pytestmark = pytest.mark.live
 
@@ -273,3 +273,30 @@ def library() -> None:
         open_library(None)
     except StartupError as error:
         pytest.skip(str(error))
+
+
+def test_a_pass_that_llama_cpp_refuses_ends_only_the_request_that_it_refuses(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    core = llama_core_of(tiny_llama_start(tmp_path, "gpt-oss"))
+    broken, other = ask(core, prompts(3)[0]), ask(core, prompts(3)[1])
+    outputs: dict[int, list[TokenChunk | TesseraError]] = {broken: [], other: []}
+    for step in range(200):
+        for request, output in core.step():
+            outputs[request].append(output)
+        if step == 3:
+            (sequence,) = core._requests[broken]
+            forward = core._forward
+            assert isinstance(forward, LlamaForward)
+            # As if cells had been lost: the positions that follow have none before them.
+            forward.context.remove(forward._seats.enter(sequence), 0)
+            forward.context.run([Span(forward._seats.enter(sequence), 0, [5], 0)])
+    failure = outputs[broken][-1]
+    assert isinstance(failure, GenerationFailed)
+    assert "llama_decode returned -1: it refused the positions or the tokens" in failure.message
+    assert "llama_decode returned -1" in caplog.text
+    assert (
+        len([token for each in outputs[other] if isinstance(each, TokenChunk) for token in each.token_ids])
+        == N_OUTPUT
+    )
+    assert core.gauges()["blocks_used"] == 0

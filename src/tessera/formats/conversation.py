@@ -6,7 +6,7 @@ become plain text again.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
@@ -23,37 +23,39 @@ from tessera.core.chat import (
     last_user_turn,
 )
 from tessera.core.generation import SamplingDefaults
-from tessera.formats.arguments import as_mapping, respelled
+from tessera.formats.arguments import as_mapping, as_text, members, respelled
 from tessera.formats.base import ChatFormat, Control, Plain, Segment
+from tessera.formats.placeholders import Placeholders, masked
 from tessera.formats.template_families import TEMPLATE_FAMILIES, UNKNOWN, TemplateFamily
 from tessera.formats.template_messages import (
     MessageObject,
     as_object,
     calls_as_text,
+    results_in_calls,
     thinking_blocks,
     with_tools,
 )
-from tessera.parsing.syntax import Syntax, Tags
+from tessera.parsing.syntax import Tags
 
-_FIRST_PLACEHOLDER = 0xF0000  # the private-use planes
-_LAST_PLACEHOLDER = 0x10FFFD
-_OBJECT = re.compile(rf'\{{"([{chr(_FIRST_PLACEHOLDER)}-{chr(_LAST_PLACEHOLDER)}])": null\}}')
 _BLOCKS = Tags("[THINK]", "[/THINK]")
 """The tags of templates that get reasoning as a block of the content."""
-_REASONING = (Tags("<think>", "</think>"), _BLOCKS)
+_CHANNEL = Tags("<|channel>", "<channel|>")
+_REASONING = (Tags("<think>", "</think>"), _BLOCKS, _CHANNEL)
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """How a template wants a conversation: the name of its family, whether it writes calls and their results,
-    with arguments as an object or as text, the content of a message that only calls, whether it prints the
-    definitions of tools, and whether it takes a system message.
+    with arguments as an object or as text, the content of a message that only calls, whether results are part
+    of the message that called, whether it prints the definitions of tools, and whether it takes a system
+    message.
     """
 
     family: str = UNKNOWN
     writes_calls: bool = True
     text_arguments: bool = False
     empty_text: str | None = None
+    results_in_calls: bool = False
     prints_tools: bool = True
     instructed: bool = True
 
@@ -78,6 +80,11 @@ class TemplateSource:
         return next((tags for tags in _REASONING if tags.close in self.source), None)
 
     @property
+    def reasons_like(self) -> TemplateFamily:
+        """The family whose models reason as this template's do; it may write calls like no family."""
+        return TEMPLATE_FAMILIES["gemma4"] if self.reasoning == _CHANNEL else self.family
+
+    @property
     def modes(self) -> tuple[Mode, ...]:
         return (Mode.DIRECT, Mode.THINKING) if self.reasoning else (Mode.DIRECT,)
 
@@ -85,15 +92,13 @@ class TemplateSource:
         self, defaults: SamplingDefaults, render: Callable[[ChatRequest], tuple[Segment, ...]]
     ) -> ChatFormat:
         """A format with this template's syntax, which renders by `render`."""
-        family = self.family
-        syntax = Syntax(
-            ends=(self.eos, *family.ends),
+        like = self.reasons_like.syntax
+        syntax = replace(
+            self.family.syntax,
+            ends=(self.eos, *self.family.syntax.ends),
             reasoning=self.reasoning,
-            call=family.call,
-            calls="framed" if family.form else "json",
-            form=family.form,
-            before_close=family.around_reasoning[:1],
-            after_close=(family.around_reasoning,) if family.around_reasoning else (),
+            before_close=like.before_close,
+            after_close=like.after_close,
         )
         sampling = dict.fromkeys(self.modes, defaults)
         return ChatFormat(self.dialect.family, render, syntax=syntax, sampling=sampling)
@@ -117,7 +122,7 @@ class TemplateSource:
         }
         return TemplateInput(variables, markup, placeholders, partial(self._completed, mode=request.mode))
 
-    def _messages(self, request: ChatRequest, placeholders: "Placeholders") -> list[MessageObject]:
+    def _messages(self, request: ChatRequest, placeholders: Placeholders) -> list[MessageObject]:
         dialect, family, mask = self.dialect, self.family, placeholders.mask
         arguments = partial(self._arguments, placeholders=placeholders)
         messages = [*family.rearranged(request.messages)]
@@ -131,31 +136,40 @@ class TemplateSource:
             objects.append(written)
         if not dialect.writes_calls:
             objects = calls_as_text(objects, family)
+        if dialect.results_in_calls:
+            objects = results_in_calls(objects)
         if request.tools and objects and not dialect.prints_tools:
             objects = with_tools(objects, request.tools, family, mask, instructed=dialect.instructed)
         return objects
 
-    def _arguments(self, text: str, placeholders: "Placeholders") -> Json:
+    def _arguments(self, text: str, placeholders: Placeholders) -> Json:
         if self.dialect.text_arguments or not self.dialect.writes_calls:
             return placeholders.mask(respelled(text))
-        if self.dialect.family == UNKNOWN:
-            return masked(as_mapping(text), placeholders.mask)
-        return placeholders.as_json(respelled(text))
+        match self.family.arguments:
+            case "json":
+                return placeholders.as_json(respelled(text))
+            case "texts":
+                texts = members(text)
+                given = {"arguments": text} if texts is None else {n: as_text(v) for n, v in texts.items()}
+                return masked(given, placeholders.mask)
+            case "values":
+                return masked(as_mapping(text), placeholders.mask)
 
     def _completed(self, written: str, mode: Mode) -> str:
         """The output of the template, which may have opened the reasoning itself or not, with what it takes
         for the model to reason, or not to.
         """
-        tags, separator = self.reasoning, self.family.around_reasoning
+        tags, family = self.reasoning, self.reasons_like
         if tags is None:
             return written
-        opened = written.rstrip().endswith(tags.open)
-        newline = separator[:1]
+        opening = family.opening.format(tags.open)
+        opened = written.rstrip().endswith(opening.strip())
         match mode:
             case Mode.THINKING if not opened:
-                return f"{written}{tags.open}{newline}"
+                return f"{written}{opening}"
             case Mode.DIRECT if opened:
-                return f"{written}{newline}{tags.close}{separator}"
+                syntax = family.syntax
+                return f"{written}{syntax.before_close}{tags.close}{''.join(syntax.after_close)}"
             case _:
                 return written
 
@@ -174,7 +188,7 @@ class TemplateInput(NamedTuple):
 
     variables: dict[str, Json]
     markup: re.Pattern[str]
-    placeholders: "Placeholders"
+    placeholders: Placeholders
     completed: Callable[[str], str]
 
     def segments(self, written: str) -> tuple[Segment, ...]:
@@ -194,52 +208,3 @@ def with_user_turn(request: ChatRequest) -> ChatRequest | None:
         return None
     n_leading = int(isinstance(messages[0], SystemMessage)) if messages else 0
     return replace(request, messages=(*messages[:n_leading], UserMessage(""), *messages[n_leading:]))
-
-
-class Placeholders:
-    """Private-use characters in place of the control tokens that a conversation spells. A private-use
-    character in the conversation gets one too, so that `restore` cannot mistake it for a placeholder.
-    """
-
-    def __init__(self, markup: re.Pattern[str]) -> None:
-        self._special = re.compile(f"{markup.pattern}|[{chr(_FIRST_PLACEHOLDER)}-{chr(_LAST_PLACEHOLDER)}]")
-        self._of: dict[str, str] = {}
-        self._json: dict[str, str] = {}
-
-    def mask(self, text: str) -> str:
-        """The text with placeholders in place of control tokens."""
-        return self._special.sub(lambda found: self._stand_in(found[0]), text)
-
-    def _stand_in(self, special: str) -> str:
-        return self._of.setdefault(special, chr(_FIRST_PLACEHOLDER + len(self._of)))
-
-    def as_json(self, text: str) -> Json:
-        """An object in place of JSON text, for templates that print it as JSON: the text then keeps its
-        spelling, and need not be whole. An empty object stands for itself, since templates may look for one.
-        """
-        if text == "{}":
-            return {}
-        stand_in = self._stand_in(text)
-        self._json[stand_in] = self.mask(text)
-        return {stand_in: None}
-
-    def with_json(self, text: str) -> str:
-        """The text with the JSON that objects stand for, masked."""
-        return _OBJECT.sub(lambda found: self._json.get(found[1], found[0]), text) if self._json else text
-
-    def restore(self, text: str) -> str:
-        """The text with what the placeholders stand for."""
-        return text.translate({ord(stand_in): special for special, stand_in in self._of.items()})
-
-
-def masked(value: Json, mask: Callable[[str], str]) -> Json:
-    """The value with all of its strings masked."""
-    match value:
-        case str():
-            return mask(value)
-        case Mapping():
-            return {mask(key): masked(item, mask) for key, item in value.items()}
-        case bool() | int() | float() | None:
-            return value
-        case _:
-            return [masked(item, mask) for item in value]

@@ -19,11 +19,21 @@ from tessera.formats.base import Control
 from tessera.formats.conversation import Dialect, TemplateSource
 from tessera.formats.template import Template
 from tessera.formats.template_families import TEMPLATE_FAMILIES, UNKNOWN
+from tessera.formats.written_calls import call_text
 
 _NAME = "greet"
 _ARGUMENTS = '{"name": "Ana", "times": 2}'
 _DESCRIPTION = "Says hello to a person."
-_FUNCTION: Json = {"name": _NAME, "description": _DESCRIPTION, "parameters": {"type": "object"}}
+# Templates that print parameters one by one fail without their types and descriptions.
+_PARAMETERS: Json = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "description": "Whom to greet."},
+        "times": {"type": "integer", "description": "How often."},
+    },
+    "required": ["name"],
+}
+_FUNCTION: Json = {"name": _NAME, "description": _DESCRIPTION, "parameters": _PARAMETERS}
 _CALL = ChatRequest(
     messages=(
         UserMessage("Hello"),
@@ -49,13 +59,17 @@ def find_dialect(source: TemplateSource) -> Dialect:
 
     for dialect in _dialects():
         text = written(_CALL, dialect)
-        if TEMPLATE_FAMILIES[dialect.family].call_text(_NAME, _ARGUMENTS) in text:
+        family = TEMPLATE_FAMILIES[dialect.family]
+        if call_text(family.syntax, _NAME, _ARGUMENTS) in text and family.result.format(_NAME) in text:
             return replace(dialect, prints_tools=_DESCRIPTION in text)
     instructed = bool(written(_INSTRUCTED, Dialect()))
     return Dialect(writes_calls=False, prints_tools=False, instructed=instructed)
 
 
 def _dialects() -> Iterator[Dialect]:
-    known = (name for name in TEMPLATE_FAMILIES if name != UNKNOWN)
-    for family, text_arguments, empty_text in product(known, (False, True), (None, "")):
-        yield Dialect(family, text_arguments=text_arguments, empty_text=empty_text)
+    known = ((name, each) for name, each in TEMPLATE_FAMILIES.items() if name != UNKNOWN)
+    for (name, family), text_arguments, empty_text in product(known, (False, True), (None, "")):
+        for in_calls in (False, True) if family.result else (False,):
+            yield Dialect(
+                name, text_arguments=text_arguments, empty_text=empty_text, results_in_calls=in_calls
+            )

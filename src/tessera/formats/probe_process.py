@@ -19,7 +19,7 @@ from tessera.core.chat import (
 from tessera.core.generation import SamplingDefaults
 from tessera.errors import RequestError, StartupError
 from tessera.formats.base import ChatFormat, Control, Plain
-from tessera.formats.conversation import TemplateSource
+from tessera.formats.conversation import Dialect, TemplateSource
 from tessera.formats.dialects import find_dialect
 from tessera.formats.gemma3 import GEMMA3_TOKENS
 from tessera.formats.glm import GLM_TOKENS
@@ -27,6 +27,7 @@ from tessera.formats.gpt_oss import GPT_OSS_TOKENS
 from tessera.formats.qwen3 import QWEN3_TOKENS
 from tessera.formats.registry import ProbeResult
 from tessera.formats.template import template_format
+from tessera.formats.template_families import UNKNOWN
 from tessera.processes import answering
 
 _MEMORY_BYTES = 2**30
@@ -51,36 +52,47 @@ _CALL_WITH_TEXT = replace(
     _CALL,
     messages=tuple(replace(m, text="Hi.") if isinstance(m, AssistantMessage) else m for m in _CALL.messages),
 )
-_ADDED = {"gpt-oss": "<|channel|>analysis<|message|><|end|><|start|>assistant"}
-"""What the format of a family adds to the prompt of the template, without reasoning."""
+_BOS = "<bos>"
+"""The renderer of Gemma 3 writes it. Some templates do not, since llama.cpp would write it twice."""
+_JSON_CALLS = (UNKNOWN, "tagged-json")
 
 
 def probe(template: TemplateSource) -> ProbeResult:
-    """The known family that renders the same text as a model's own template. Raises `StartupError`."""
+    """The known family that renders the same text as a model's own template, else the family that writes
+    calls as the template does. Raises `StartupError`.
+    """
     own, control_tokens = template_format(template, SamplingDefaults()), template.control_tokens
-    for candidate, probes in _candidates(own, control_tokens):
+    if GPT_OSS_TOKENS.issubset(control_tokens) and _writes_harmony(own):
+        return ProbeResult("gpt-oss")
+    dialect = find_dialect(template)
+    for candidate, probes in _candidates(own, control_tokens, dialect):
         known = candidate.known_format(SamplingDefaults())
-        added = _ADDED.get(candidate.family or "", "")
-        if known and all(_text(known, asked) == _text(own, asked, added) for asked in probes):
+        bos = _BOS if candidate.family == "gemma3" else ""
+        if known and all(_text(known, asked, bos) == _text(own, asked, bos) for asked in probes):
             return candidate
-    return ProbeResult(dialect=find_dialect(template))
+    return ProbeResult(dialect=dialect)
+
+
+def _writes_harmony(own: ChatFormat) -> bool:
+    """Messages in the harmony format are like no other's. What templates in use write around them differs:
+    the identity, the date, results, whether the prompt opens the analysis.
+    """
+    *messages, opened = (_text(own, _GREETING) or "").split("<|end|>")
+    return "<|start|>user<|message|>Hello" in messages and opened.startswith("<|start|>assistant")
 
 
 def _candidates(
-    own: ChatFormat, control_tokens: Collection[str]
+    own: ChatFormat, control_tokens: Collection[str], dialect: Dialect
 ) -> Iterator[tuple[ProbeResult, tuple[ChatRequest, ...]]]:
     """The families that could use these control tokens, with the conversations that must render alike."""
     if QWEN3_TOKENS.issubset(control_tokens):
         yield ProbeResult("qwen3"), (*_PROBES, _CALL)
-    if GPT_OSS_TOKENS.issubset(control_tokens):
-        # Its messages are like no other's, and templates in use differ in how they write results.
-        yield ProbeResult("gpt-oss"), (_GREETING,)
     if GEMMA3_TOKENS.issubset(control_tokens):
         yield ProbeResult("gemma3"), _PROBES
     if GLM_TOKENS.issubset(control_tokens):
         for family in ("glm", "glm-4.7"):
             yield ProbeResult(family), (*_PROBES, _CALL_WITH_TEXT)
-    if {"<|im_start|>", "<|im_end|>"}.issubset(control_tokens):
+    if {"<|im_start|>", "<|im_end|>"}.issubset(control_tokens) and dialect.family in _JSON_CALLS:
         system = _default_system(own)
         for closes_thinking in (False, True):
             yield ProbeResult("hermes", system, closes_thinking), _PROBES
@@ -99,13 +111,14 @@ def _default_system(own: ChatFormat) -> str | None:
             return None
 
 
-def _text(chat_format: ChatFormat, request: ChatRequest, added: str = "") -> str | None:
+def _text(chat_format: ChatFormat, request: ChatRequest, bos: str = "") -> str | None:
+    """The prompt, without `bos` before it."""
     try:
         segments = chat_format.render(request)
     except RequestError:
         return None
     texts = (segment.token if isinstance(segment, Control) else segment.text for segment in segments)
-    return "".join(texts) + added
+    return "".join(texts).removeprefix(bos)
 
 
 def _prepare(setup: bytes) -> answering.Answerer:

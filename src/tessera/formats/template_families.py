@@ -11,9 +11,13 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import count
 from types import MappingProxyType
+from typing import Literal
 
 from tessera.core.chat import AssistantMessage, Message, ToolMessage
-from tessera.parsing.syntax import CallForm, Tags
+from tessera.formats.base import ChatFormat
+from tessera.formats.glm import GLM, GLM_4_7
+from tessera.formats.qwen3 import QWEN3
+from tessera.parsing.syntax import CallForm, Syntax, Tags
 
 _SHORT_ID = 9
 _DIGITS = string.digits + string.ascii_letters
@@ -21,33 +25,47 @@ _DIGITS = string.digits + string.ascii_letters
 
 @dataclass(frozen=True, slots=True)
 class TemplateFamily:
-    """How the models of a family write calls: in a `form`, or as Hermes models do.
+    """A family's syntax, whose `ends` are control tokens that end a turn, besides the one that the model's
+    files name. Whether it has reasoning, and in which tags, is a matter of the template.
 
-    `ends` are control tokens that end a turn, besides the one that the model's files name. `around_reasoning`
-    stands between the reasoning and the answer, and its first character at both ends of the reasoning.
+    `opening` is what opens the reasoning, around its tag. `arguments` is how templates take those of calls:
+    as an object that they print as JSON, as the raw text of each parameter, or as values. `result` is what
+    stands before the result of a function, if templates differ in where they look for results.
     `rearranged` makes a conversation acceptable to the family's templates.
     """
 
-    call: Tags
-    form: CallForm | None = None
-    ends: tuple[str, ...] = ()
-    around_reasoning: str = "\n\n"
+    syntax: Syntax
+    opening: str = "{}\n"
+    arguments: Literal["json", "texts", "values"] = "json"
+    result: str = ""
     rearranged: Callable[[Sequence[Message]], Iterable[Message]] = tuple
 
-    def call_text(self, name: str, arguments: str) -> str:
-        """A call, or its beginning up to where its identifier or the next call would stand."""
-        if self.form is None:
-            return f'{self.call.open}\n{{"name": "{name}", "arguments": {arguments}}}\n{self.call.close}'
-        opening = "" if self.form.bare else self.call.open
-        return f"{opening}{self.form.first}{name}{self.form.between}{'' if self.form.id else arguments}"
 
-    @property
-    def example(self) -> str:
-        """A call of a function NAME with ARGUMENTS."""
-        call = self.call_text("NAME", "ARGUMENTS")
-        if self.form is None:
-            return call
-        return f"{call}{f'0{self.form.after_id}ARGUMENTS' if self.form.id else ''}{self.form.last}"
+def _json_family(
+    call: Tags,
+    form: CallForm | None = None,
+    *,
+    ends: tuple[str, ...] = (),
+    around_reasoning: str = "\n\n",
+    rearranged: Callable[[Sequence[Message]], Iterable[Message]] = tuple,
+) -> TemplateFamily:
+    """A family whose calls are JSON, in a `form` or as Hermes models write them. `around_reasoning` stands
+    between the reasoning and the answer, and its first character at both ends of the reasoning.
+    """
+    syntax = Syntax(
+        ends,
+        call=call,
+        calls="framed" if form else "json",
+        form=form,
+        before_close=around_reasoning[:1],
+        after_close=(around_reasoning,) if around_reasoning else (),
+    )
+    return TemplateFamily(syntax, "{}" + around_reasoning[:1], rearranged=rearranged)
+
+
+def _by_parameter(known: ChatFormat, opening: str) -> TemplateFamily:
+    """The templates that write calls like a family with a renderer of its own, but other prompts."""
+    return TemplateFamily(replace(known.syntax, ends=()), opening, arguments="texts")
 
 
 def one_call_a_turn(messages: Sequence[Message]) -> Iterator[Message]:
@@ -123,18 +141,18 @@ def _llama3() -> TemplateFamily:
         bare=True,
     )
     ends = ("<|eot_id|>", "<|eom_id|>", "<|end_of_text|>")
-    return TemplateFamily(Tags("<|python_tag|>", ""), form, ends, rearranged=one_call_a_turn)
+    return _json_family(Tags("<|python_tag|>", ""), form, ends=ends, rearranged=one_call_a_turn)
 
 
 def _mistral_list(first: str) -> TemplateFamily:
     form = CallForm(first, '", "arguments": ', next='}, {"name": "', last="}]")
-    return TemplateFamily(Tags("[TOOL_CALLS]", ""), form, around_reasoning="", rearranged=short_ids)
+    return _json_family(Tags("[TOOL_CALLS]", ""), form, around_reasoning="", rearranged=short_ids)
 
 
 def _mistral_named(between: str, *, id: str = "", after_id: str = "") -> TemplateFamily:
     tags = ("[TOOL_CALLS]", "[CALL_ID]", "[ARGS]")
     form = CallForm("", between, next=tags[0], last="", tags=tags, id=id, after_id=after_id)
-    return TemplateFamily(Tags(tags[0], ""), form, around_reasoning="", rearranged=short_ids)
+    return _json_family(Tags(tags[0], ""), form, around_reasoning="", rearranged=short_ids)
 
 
 def _deepseek(
@@ -149,7 +167,7 @@ def _deepseek(
         last=after + end + calls.close,
         tags=(begin, end, separation, calls.open, calls.close),
     )
-    return TemplateFamily(calls, form, around_reasoning=around_reasoning)
+    return _json_family(calls, form, around_reasoning=around_reasoning)
 
 
 def _kimi() -> TemplateFamily:
@@ -164,7 +182,20 @@ def _kimi() -> TemplateFamily:
         id="[0-9]{1,4}",
         after_id=middle,
     )
-    return TemplateFamily(calls, form, ("<|im_end|>",), around_reasoning="", rearranged=numbered_ids)
+    return _json_family(calls, form, ends=("<|im_end|>",), around_reasoning="", rearranged=numbered_ids)
+
+
+def _gemma4() -> TemplateFamily:
+    """Calls are followed by their results within the turn, so the tag of results ends what the model says."""
+    syntax = Syntax(
+        ends=("<turn|>", "<|tool_response>", "<eos>"),
+        call=Tags("<|tool_call>", "<tool_call|>"),
+        calls="gemma4",
+        after_close=(),
+        line="",
+        call_line="",
+    )
+    return TemplateFamily(syntax, "{}thought\n", arguments="values", result="response:{}{{")
 
 
 UNKNOWN = "template"
@@ -183,7 +214,11 @@ TEMPLATE_FAMILIES: Mapping[str, TemplateFamily] = MappingProxyType(
         ),
         "deepseek-v3.1": _deepseek("", "<｜tool▁sep｜>", "", separator="", around_reasoning=""),
         "kimi-k2": _kimi(),
-        "tagged-json": TemplateFamily(Tags("<tool_call>", "</tool_call>")),
-        UNKNOWN: TemplateFamily(Tags("<tool_call>", "</tool_call>")),
+        "gemma4": _gemma4(),
+        "tagged-xml": _by_parameter(QWEN3, "{}\n"),
+        "tagged-glm": _by_parameter(GLM, "\n{}"),
+        "tagged-glm-4.7": _by_parameter(GLM_4_7, "{}"),
+        "tagged-json": _json_family(Tags("<tool_call>", "</tool_call>")),
+        UNKNOWN: replace(_json_family(Tags("<tool_call>", "</tool_call>")), arguments="values"),
     }
 )

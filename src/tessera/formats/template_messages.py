@@ -9,6 +9,7 @@ from typing import assert_never
 from tessera.core.chat import AssistantMessage, Json, Message, SystemMessage, Tool, ToolMessage, UserMessage
 from tessera.formats.chatml import json_text
 from tessera.formats.template_families import TemplateFamily
+from tessera.formats.written_calls import call_text, example_call
 
 MessageObject = dict[str, Json]
 
@@ -62,6 +63,27 @@ def thinking_blocks(message: MessageObject) -> MessageObject:
     return {**message, "content": [*blocks, *([{"type": "text", "text": text}] if text else [])]}
 
 
+def results_in_calls(messages: Iterable[MessageObject]) -> list[MessageObject]:
+    """The messages with the results of calls as part of the message that called, each with the name of its
+    function.
+    """
+    written: list[MessageObject] = []
+    names: dict[str, str] = {}
+    responses: list[Json] | None = None
+    for message in messages:
+        match message:
+            case {"role": "tool", "content": content, "tool_call_id": str(id)} if responses is not None:
+                responses.append({"name": names.get(id, "unknown"), "response": content})
+            case {"tool_calls": [*calls]}:
+                names |= dict(map(_call_name, calls))
+                responses = []
+                written.append({**message, "tool_responses": responses})
+            case _:
+                responses = None
+                written.append(message)
+    return written
+
+
 def calls_as_text(messages: Iterable[MessageObject], family: TemplateFamily) -> list[MessageObject]:
     """The messages with calls and their results as text; consecutive results, and what the user says after
     them, are one turn. The arguments of the calls must be text.
@@ -86,10 +108,19 @@ def calls_as_text(messages: Iterable[MessageObject], family: TemplateFamily) -> 
     return written
 
 
+def _call_name(call: Json) -> tuple[str, str]:
+    """The identifier of a call, and the name of its function."""
+    match call:
+        case {"id": str(id), "function": {"name": str(name)}}:
+            return id, name
+        case _:
+            raise TypeError("a call has no identifier or no name")
+
+
 def _call_text(call: Json, family: TemplateFamily) -> str:
     match call:
         case {"function": {"name": str(name), "arguments": str(arguments)}}:
-            return family.call_text(name, arguments)
+            return call_text(family.syntax, name, arguments)
         case _:
             raise TypeError("the arguments of a call are not text")
 
@@ -106,7 +137,7 @@ def with_tools(
     none, before the first text of the user. `mask` defuses the client's text.
     """
     definitions = "\n".join(mask(json_text(tool.definition)) for tool in tools)
-    text = _TOOLS.format(definitions, family.example)
+    text = _TOOLS.format(definitions, example_call(family.syntax))
     if instructed and messages[0]["role"] != "system":
         return [{"role": "system", "content": text}, *messages]
     at = 0 if instructed else next((i for i, each in enumerate(messages) if each["role"] == "user"), 0)

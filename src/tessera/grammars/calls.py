@@ -39,7 +39,7 @@ def call_body(
     match style:
         case "json":
             return _json_call(rules, tool, document)
-        case "xml" | "glm" | "glm-4.7":
+        case "xml" | "glm" | "glm-4.7" | "gemma4":
             spelling = ParameterMarkup(XML_TAGS[style], close, control_tokens)
             return XmlCall(rules, tool, document, param=param, markup=spelling).rule()
         case "none" | "harmony" | "framed":

@@ -8,6 +8,8 @@ another that is invalid. Two rules are added here:
 - Where the value may be JSON that is restricted by its schema, a string must not begin as that JSON does,
   such as with `{"`: the lexer follows the longest text that may continue, and would never choose the JSON.
 - Raw text may contain any markup that does not end it for the parser.
+
+Where strings stand in quotes of the family's own, a value is a string or JSON, and neither rule is needed.
 """
 
 import json
@@ -22,6 +24,7 @@ from tessera.grammars.lark import (
     expression,
     json_value,
     literal,
+    markup,
     quoted,
     whole_match,
     without,
@@ -64,6 +67,8 @@ class ParameterValues:
         """
         text = self._text(schema)
         kinds = set[str]() if only_text else self._kinds.open_kinds(schema)
+        if self._markup.tags.quote:
+            return self._string_or_json(schema, fits, kinds, text, only_text=only_text)
         if text == "":
             kinds = {kind for kind in kinds if self._kinds.has_rules(schema, kind)}
             if not kinds:
@@ -80,6 +85,36 @@ class ParameterValues:
         if not kinds or not isinstance(schema, Mapping):
             return raw
         return self._once("value", f"{raw} | {self._json(schema, kinds)}")
+
+    def _string_or_json(
+        self,
+        schema: AnySchema,
+        fits: Callable[[Json], bool],
+        kinds: set[str],
+        text: str | None,
+        *,
+        only_text: bool,
+    ) -> str | None:
+        """The rule for a value that is a string in quotes, or else JSON."""
+        constants = self._constants(schema, fits)
+        strings = [literal(value) for value in constants if isinstance(value, str)]
+        strings += [] if text is None else [text or ANY_TEXT]
+        others = [value for value in constants if not isinstance(value, str) and not only_text]
+        options = [self._in_quotes(strings)] if strings else []
+        options += [literal(_replayed(value)) for value in others if not kinds & types_of(value)]
+        options += [self._json(schema, kinds)] if kinds else []
+        return self._once("value", " | ".join(options)) if options else None
+
+    def _in_quotes(self, strings: list[str]) -> str:
+        terminal = self._once("SAFE", without(*self._endings))
+        if strings != [ANY_TEXT]:
+            terminal = self._once("VALUE", f"{either(strings)} & {terminal}")
+        quote = self._markup.tags.quote
+        if not self._markup.is_spelled:
+            tag = markup(quote, self._markup.control_tokens)
+            return self._once("quoted", f"{tag} {terminal} {tag}")
+        rest = self._once("raw", terminal, options=f"suffix={literal(quote)}")
+        return self._once("quoted", f"{literal(quote)} {rest}")
 
     def _json(self, schema: AnySchema, kinds: set[str]) -> str:
         """The rule for JSON of these types, or of any if there are none. Parameters may share a schema."""

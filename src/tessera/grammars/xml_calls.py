@@ -5,6 +5,7 @@ With `strict`, a schema that cannot be enforced in this way is refused. Without,
 left out; the final validation has the last word.
 """
 
+import re
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -25,12 +26,8 @@ _MOST_CONDITIONAL = 64
 """No grammar can know which of them a call needs: any of these may come, and no more."""
 _NOT_ONE_BY_ONE = ("patternProperties", "enum", "const")
 _ONE_BY_ONE = "this model writes parameters one by one"
-# A name stands on one line. The parser drops blanks around it.
-_EDGE = r"[^<>\s\x00-\x1f]"
-_INNER = r"[^<>\n\x00-\x1f]"
 # No parameter can have this name, since the parser drops blanks.
 _UNLISTED = "\n"
-_NAME = expression(f"{_EDGE}(?:{_INNER}*{_EDGE})?")
 
 
 class XmlCall:
@@ -57,19 +54,18 @@ class XmlCall:
         for keyword in _NOT_ONE_BY_ONE:
             if keyword in self._parameters.keywords:
                 self._relax(f"`{keyword}`: {_ONE_BY_ONE}")
+        tags = self._markup.tags
         required = self._parameters.required
-        named = [
-            (rule, name in required)
-            for name, schema in self._parameters.named.items()
-            if (rule := self._named(name, schema))
-        ]
+        listed = [*self._parameters.named.items()]
+        if tags.by_name:
+            listed.sort(key=lambda parameter: parameter[0].lower())
+        named = [(rule, name in required) for name, schema in listed if (rule := self._named(name, schema))]
         others = self._others()
         if not any(others) and not self._parameters.closed:
             named += [(rule, False) for name in self._conditional() if (rule := self._named(name, True))]
         if not named and not any(others) and not self._may_be_empty():
             self._relax("`properties`: this model's calls hold what it names, and nothing that fits is named")
             others = [] if self._parameters.closed or required else [self._other("", True)]
-        tags = self._markup.tags
         begin = literal(f"{tags.function}{self._tool.name}{tags.name_end}{tags.line}")
         end = literal(f"{tags.function_end}{tags.line}") if tags.function_end else ""
         parameters = self._sequence(named, " | ".join(filter(None, others)))
@@ -98,7 +94,7 @@ class XmlCall:
 
     def _named(self, name: str, schema: AnySchema) -> str | None:
         """The rule for a parameter; None if no value can be written."""
-        if not name or any(c in name for c in "<>\n") or name != name.strip():
+        if not name or any(c in name for c in self._markup.tags.not_in_names) or name != name.strip():
             self._relax(
                 f"`properties`: a parameter named {name[:50]!r} cannot be written in this model's calls"
             )
@@ -137,13 +133,19 @@ class XmlCall:
         value = self._values.rule(schema, lambda _: True, only_text=self._signature.only_text(_UNLISTED))
         if value is None:
             return None
-        name = [_NAME, *([whole_match(pattern)] if pattern else [])]
+        name = [self._name(), *([whole_match(pattern)] if pattern else [])]
         if listed := "|".join(map(quoted, self._parameters.named)):
             name.append(f"~{expression(f'(?:{listed})')}")
         if len(self._parameters.others) <= _MOST_PATTERNS:
             name += [f"~{whole_match(each)}" for each in self._parameters.others if each not in ("", pattern)]
         opening = self._markup.opening_of_any(f"({' & '.join(name)})", self._rules)
         return self._rules.add("parameter", f"{opening} {value}")
+
+    def _name(self) -> str:
+        """The terminal for names. A name stands on one line. The parser drops blanks around it."""
+        excluded = re.escape(self._markup.tags.not_in_names)
+        edge, inner = rf"[^{excluded}\s\x00-\x1f]", rf"[^{excluded}\x00-\x1f]"
+        return expression(f"{edge}(?:{inner}*{edge})?")
 
     def _sequence(self, named: Sequence[tuple[str, bool]], other: str) -> str:
         """The named parameters in their order, then any number of `other` within the bounds."""
@@ -157,11 +159,43 @@ class XmlCall:
             self._relax("`maxProperties`: only with every property required")
         if other := "" if most is not None and most <= n_required else other:
             other = self._rules.add("other", other)
-        if least and n_optional and not n_required:
+        bounds = 0 if n_optional else least, None if most is None else most - n_required
+        needs_one = bool(least and n_optional and not n_required)
+        if self._markup.tags.separator:
+            return self._separated(named, other, bounds, needs_one=needs_one)
+        if needs_one:
             return self._one_at_least([rule for rule, _ in named], other)
         if other:
-            other += _count(0 if n_optional else least, None if most is None else most - n_required)
+            other += _count(*bounds)
         return " ".join([*(rule if required else f"{rule}?" for rule, required in named), other])
+
+    def _separated(
+        self,
+        named: Sequence[tuple[str, bool]],
+        other: str,
+        bounds: tuple[int, int | None],
+        *,
+        needs_one: bool,
+    ) -> str:
+        """The parameters with separators between them: `first` are the ways to write some of them where none
+        precedes, `rest` is what follows one.
+        """
+        separator = literal(self._markup.tags.separator)
+        least, most = bounds
+        may_be_empty = not (needs_one or least)
+        first, rest = list[str](), ""
+        if other:
+            rest = f"({separator} {other}){_count(least, most)}"
+            more = None if most is None else most - 1
+            first = [
+                other if more == 0 else f"{other} ({separator} {other}){_count(max(least - 1, 0), more)}"
+            ]
+        for rule, is_required in reversed(named):
+            after = self._rules.add("rest", rest) if rest else ""
+            first = [f"{rule} {after}", *([] if is_required else first)]
+            rest = f"{separator} {rule} {after}" if is_required else f"({separator} {rule})? {after}"
+            may_be_empty = may_be_empty and not is_required
+        return f"({' | '.join(first)}){'?' if may_be_empty else ''}" if first else ""
 
     def _one_at_least(self, optional: Sequence[str], other: str) -> str:
         """Optional parameters in their order. At least one of them must come."""

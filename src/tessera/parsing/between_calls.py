@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from tessera.core.chat import Mode
 from tessera.core.generation import EngineFinish
-from tessera.parsing import calls_framed, calls_json, calls_xml
+from tessera.parsing import calls_framed, calls_gemma, calls_json, calls_xml
 from tessera.parsing.matcher import FoundTag
 from tessera.parsing.opening import Head, OpeningReader
 from tessera.parsing.states import Event, PieceReader, State, Turn
@@ -43,6 +43,10 @@ _STYLES: dict[CallStyle, _Style] = {
     "json": _Style(
         lambda turn: calls_json.head(turn.tools),
         lambda turn, then, _: calls_json.JsonCallReader(turn, then),
+    ),
+    "gemma4": _Style(
+        lambda turn: calls_gemma.head(turn.tools),
+        lambda turn, then, _: calls_gemma.GemmaCallReader(turn, then),
     ),
     "framed": _Style(
         calls_framed.head,

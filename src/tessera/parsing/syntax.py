@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-CallStyle: TypeAlias = Literal["none", "json", "xml", "glm", "glm-4.7", "harmony", "framed"]
+CallStyle: TypeAlias = Literal["none", "json", "xml", "glm", "glm-4.7", "harmony", "framed", "gemma4"]
+
+QUOTE = '<|"|>'
+"""What stands around a string in the calls of Gemma 4."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +48,8 @@ class Syntax:
 
     `calls` is the form between the call tags: "json" is Hermes' `{"name": …, "arguments": {…}}`, "xml" is
     Qwen3.5's `<function=…><parameter=…>`, and "glm" and "glm-4.7" vary it (`xml_tags`). "framed" is
-    that of `form`. "harmony" has no call tags: a call is a message to a function. `ends` are the control
-    tokens that end a turn.
+    that of `form`, and "gemma4" that of Gemma 4 (`calls_gemma`). "harmony" has no call tags: a call is a
+    message to a function. `ends` are the control tokens that end a turn.
 
     `before_close` is the text before the tag that closes the reasoning; `after_close` are the tags and texts
     after it. With `begins_answer`, the model writes these also before an answer without reasoning. `line`

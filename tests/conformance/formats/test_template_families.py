@@ -30,6 +30,7 @@ from tessera.core.chat import (
 )
 from tessera.errors import RequestError
 from tessera.formats.base import ChatFormat, Control, Plain
+from tessera.formats.template_families import TEMPLATE_FAMILIES
 
 every_template = pytest.mark.parametrize("templated", TEMPLATED, ids=lambda each: each.file)
 DEFINITION = {
@@ -111,7 +112,7 @@ def reference(templated: Templated, messages: tuple[Message, ...], **variables: 
         add_generation_prompt=True,
         bos_token=templated.bos,
         eos_token=templated.eos,
-        **variables,
+        **{"enable_thinking": False, **variables},
     )
 
 
@@ -161,7 +162,9 @@ def test_the_prompt_is_the_templates_own(templated: Templated, name: str) -> Non
 @given(data=st.data())
 def test_any_texts_are_written_as_the_template_writes_them(templated: Templated, data: st.DataObject) -> None:
     """Texts may spell control tokens, but those of reasoning, which templates look for in earlier replies."""
-    spelled = [token for token in (*templated.control, templated.eos) if "think" not in token.lower()]
+    reasoning = ("think", "channel")
+    tokens = (*templated.control, templated.eos)
+    spelled = [token for token in tokens if all(each not in token.lower() for each in reasoning)]
     texts = st.lists(st.sampled_from([*spelled, "\n", " "]) | st.text(max_size=6), max_size=3).map("".join)
     said = data.draw(st.lists(texts, min_size=1, max_size=5))
     turns = [(UserMessage, AssistantMessage)[i % 2](text) for i, text in enumerate(said)]
@@ -201,8 +204,9 @@ def test_both_modes_begin_as_the_mode_demands(templated: Templated, name: str) -
     asked = ChatRequest(CONVERSATIONS[name])
     direct = chosen.render(asked)
     thinking = chosen.render(replace(asked, mode=Mode.THINKING))
-    last = [segment for segment in thinking if segment != Plain("\n")][-1]
-    assert last == Control(tags.open)
+    opening = TEMPLATE_FAMILIES[chosen.name].opening
+    assert text_of(thinking).rstrip().endswith(opening.format(tags.open).strip())
+    assert Control(tags.open) in thinking[-2:]
     assert direct[-2:] != thinking[-2:]
     if templated.family == "deepseek-v3.1" and name != "a result":
         assert direct[-1] == Control(tags.close)
@@ -226,7 +230,7 @@ def test_no_client_writes_control_tokens(templated: Templated) -> None:
     render = templated.format().render
     written = render(ChatRequest(messages, tools=(tool,)))
     harmless = tuple(
-        replace(each, tool_calls=(ToolCall("call00001", "get_weather", "{}"),))
+        replace(each, tool_calls=(ToolCall("call00001", "get_weather", '{"city": "x"}'),))
         if isinstance(each, AssistantMessage)
         else replace(each, text="x")
         for each in messages
@@ -237,7 +241,11 @@ def test_no_client_writes_control_tokens(templated: Templated) -> None:
     assert sum(spelled in each.text for each in written if isinstance(each, Plain)) >= 2
 
 
-@every_template
+@pytest.mark.parametrize(
+    "templated",
+    [each for each in TEMPLATED if TEMPLATE_FAMILIES[each.family].arguments == "json"],
+    ids=lambda each: each.file,
+)
 @pytest.mark.parametrize(
     "spelled", ['{"n": 1e5, "x": [1.50, -0.0], "big": 12345678901234567890123}', '{"city": "Le']
 )
@@ -245,6 +253,43 @@ def test_the_arguments_of_a_call_keep_their_spelling(templated: Templated, spell
     """Also of one that the token limit cut."""
     call = AssistantMessage(tool_calls=(ToolCall("call00001", "get_weather", spelled),))
     assert spelled in text_of(templated.format().render(ChatRequest((HELLO, call, RESULT))))
+
+
+def written_call(file: str, arguments: str) -> str:
+    """What a template writes of a call, and what follows."""
+    templated = next(each for each in TEMPLATED if each.file == file)
+    call = AssistantMessage(tool_calls=(ToolCall("call00001", "get_weather", arguments),))
+    written = text_of(templated.format().render(ChatRequest((HELLO, call, RESULT))))
+    return written.partition("get_weather")[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "written"),
+    [
+        ('{"a": 1e5, "b": [1.50], "c": "x\\ny"}', '{a:100000.0,b:[1.5],c:<|"|>x\ny<|"|>}<tool_call|>'),
+        ('{"b": {"d": null, "c": true}, "a": "Le', '{a:<|"|>Le<|"|>,b:{c:true,d:None}}<tool_call|>'),
+        ("no object", '{arguments:<|"|>no object<|"|>}<tool_call|>'),
+        ("{}", "{}<tool_call|>"),
+    ],
+)
+def test_gemma_4_gets_the_arguments_of_a_call_as_values(arguments: str, written: str) -> None:
+    assert written_call("gemma4", arguments).startswith(written)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "written"),
+    [
+        (
+            '{"a": 1e5, "b": {"x":[1.50]}, "c": "x\\ny"}',
+            '<parameter=a>\n1e5\n</parameter>\n<parameter=b>\n{"x": [1.50]}\n</parameter>\n'
+            "<parameter=c>\nx\ny\n</parameter>\n</function>",
+        ),
+        ('{"a": "Le', "<parameter=a>\nLe\n</parameter>\n</function>"),
+        ("{}", "</function>"),
+    ],
+)
+def test_a_template_that_writes_parameters_gets_their_raw_text(arguments: str, written: str) -> None:
+    assert written_call("qwen3-coder", arguments).removeprefix(">\n").startswith(written)
 
 
 def test_an_identifier_that_a_template_refuses_is_replaced() -> None:

@@ -1,4 +1,6 @@
-"""Whatever the grammars of GLM, gpt-oss and framed calls allow, the parser reads and the schemas accept."""
+"""Whatever the grammars of GLM, gpt-oss, Gemma 4 and framed calls allow, the parser reads and the schemas
+accept.
+"""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -8,7 +10,7 @@ import pytest
 from tests.conformance.schemas.conftest import Vocabulary
 from tests.conformance.schemas.test_walks import REQUESTS, TOOLS, check_reply, read, without_half
 from tests.families import GLM_4_7_TOKENS, GLM_FAMILIES, GLM_TOKENS, HARMONY, HARMONY_FAMILIES, Family
-from tests.template_families import FRAMED_FAMILIES
+from tests.template_families import FRAMED_FAMILIES, GEMMA4_FAMILIES, GEMMA4_TOKENS
 
 from tessera.core.chat import ChatRequest, FreeText, Mode, ToolChoice
 from tessera.grammars.bytewise import ByteTokenizer
@@ -28,6 +30,7 @@ MARKUP: Mapping[CallStyle, Sequence[str]] = {
     "harmony": ("<|end|>", "<|end|>", "<|start|>assistant", "<|channel|>final<|message|>", '{"n": 1'),
     "glm": GLM_MARKUP,
     "glm-4.7": GLM_MARKUP,
+    "gemma4": ("<channel|>", "<|tool_call>", "call:order{", '<|"|>', '<|"|>,', "}", "<tool_call|>", '"n": 1'),
 }
 
 
@@ -54,7 +57,9 @@ def markup(syntax: Syntax) -> Sequence[str]:
 
 
 every_family = pytest.mark.parametrize(
-    "family", [*GLM_FAMILIES, *HARMONY_FAMILIES, *FRAMED_FAMILIES], ids=lambda family: family.id
+    "family",
+    [*GLM_FAMILIES, *HARMONY_FAMILIES, *FRAMED_FAMILIES, *GEMMA4_FAMILIES],
+    ids=lambda family: family.id,
 )
 every_request = pytest.mark.parametrize("asked", REQUESTS.values(), ids=REQUESTS)
 
@@ -197,3 +202,49 @@ def test_thinking_is_closed_before_an_answer_of_glm() -> None:
     assert accepts(GLM_TOKENS, ["Hm.", "</think>", "\nHi."], **chat)
     assert not accepts(GLM_TOKENS, ["Hm."], **chat)
     assert accepts(GLM_4_7_TOKENS, ["Hm.", "</think>", "Hi."], **chat)
+
+
+TEXT = '<|"|>'
+ORDER = ("<|tool_call>", "call:order{")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "allowed"),
+    [
+        (["free:", TEXT, '{"a": 1}, "b"', TEXT, ",n:40,unlisted:1}"], True),
+        (
+            [
+                "free:",
+                TEXT,
+                TEXT,
+                ",kind:",
+                TEXT,
+                "b c",
+                TEXT,
+                ",maybe:null,n:1,unlisted:",
+                TEXT,
+                "x",
+                TEXT,
+                "}",
+            ],
+            True,
+        ),
+        (["any:[1, true],free:", TEXT, "x", TEXT, ',items:["ab", "c"],n:7,unlisted:{"a": null}}'], True),
+        (["free:", TEXT, "x", TEXT, ",n:41,unlisted:1}"], False),
+        (["free:", TEXT, "x", TEXT, ',n:"4",unlisted:1}'], False),
+        (["free:x,n:4,unlisted:1}"], False),
+        (["n:4,unlisted:1}"], False),
+        (["n:4,free:", TEXT, "x", TEXT, ",unlisted:1}"], False),
+        ([",free:", TEXT, "x", TEXT, ",n:4,unlisted:1}"], False),
+    ],
+)
+def test_the_calls_that_gemma_4_may_write(arguments: list[str], allowed: bool) -> None:
+    """Parameters in the order of their names; strings in quotes of their own, other values as JSON."""
+    assert accepts(GEMMA4_TOKENS, [*ORDER, *arguments, "<tool_call|>"]) is allowed
+
+
+def test_calls_of_gemma_4_follow_each_other_and_may_be_empty() -> None:
+    now = ["<|tool_call>", "call:now{}", "<tool_call|>"]
+    assert accepts(GEMMA4_TOKENS, [*now, *now])
+    assert not accepts(GEMMA4_TOKENS, [*now, "x"])
+    assert accepts(GEMMA4_TOKENS, ["Hm.", "\n", "<channel|>", *now], **THINKING)

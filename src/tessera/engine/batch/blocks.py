@@ -97,6 +97,7 @@ class BlockPool:
             if self._holders[block]:
                 continue
             if self._keys[block] is None:
+                self.placement.drop(block)
                 self._free.append(block)
             else:
                 self._kept.setdefault(self._owners[block], OrderedDict())[block] = None
@@ -118,15 +119,17 @@ class BlockPool:
         return block
 
     def forget(self, block: int) -> None:
-        """Makes a block with a key unfindable; it is free if no sequence holds it."""
+        """Makes a block with a key unfindable; it is free once no sequence holds it. A holder may not have
+        taken over yet what the block holds, so that it is dropped no earlier.
+        """
         key = self._keys[block]
         assert key is not None
         del self._by_key[key]
         self._keys[block] = None
         self._reproducible[block] = False
-        self.placement.drop(block)
         if not self._holders[block]:
             self._unkeep(block)
+            self.placement.drop(block)
             self._free.append(block)
 
     def _take_one(self) -> int:

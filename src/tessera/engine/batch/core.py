@@ -16,7 +16,7 @@ from tessera.core.generation import EngineFinish, EngineInfo, Prompt, Sampling, 
 from tessera.engine.batch.blocks import BLOCK_TOKENS
 from tessera.engine.batch.constraint import GrammarCompiler
 from tessera.engine.batch.following import GrammarFollower
-from tessera.engine.batch.forward import Forward, Planned
+from tessera.engine.batch.forward import Forward, Planned, SequencesFailed
 from tessera.engine.batch.growth import grow
 from tessera.engine.batch.masks import Clock, Compute, Masks, compute_mask
 from tessera.engine.batch.memory import Measure, Memory, heap_bytes
@@ -158,7 +158,12 @@ class BatchCore:
 
     def _compute(self, planned: Planned) -> None:
         """Runs the model, and samples where the grammar is ready."""
-        logits = self._forward.compute(planned, self._memory)
+        failure: SequencesFailed | None = None
+        try:
+            logits = self._forward.compute(planned, self._memory)
+        except SequencesFailed as error:
+            failure, logits = error, error.logits
+            planned = [each for each in planned if each[0] not in error.failed]
         for sequence, n_tokens in planned:
             sequence.advance(n_tokens, self._pool)
         sampled = [sequence for sequence, _ in planned if not sequence.n_pending]
@@ -170,6 +175,9 @@ class BatchCore:
                 self._extend(sequence, rows)
             else:
                 sequence.held = rows[0].copy()
+        for sequence in failure.failed if failure else ():
+            if failure and sequence.request in self._requests:
+                self._fail(sequence.request, GenerationFailed(f"The engine failed: {failure.reason}"))
 
     def _queue(self, sequence: TokenSequence) -> None:
         """Queues a sequence, with what its grammar or its budget forces at the beginning."""

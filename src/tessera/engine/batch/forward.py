@@ -1,5 +1,6 @@
 """What a concrete engine adds to `BatchCore`."""
 
+from collections.abc import Sequence
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -11,6 +12,16 @@ from tessera.engine.batch.sequence import TokenSequence
 
 Planned: TypeAlias = list[tuple[TokenSequence, int]]
 """The sequences of a pass, and how many of their pending tokens it computes."""
+
+
+class SequencesFailed(Exception):
+    """A pass could not compute some of its sequences, of which it changed nothing. `logits` are those of all
+    others, which it has computed.
+    """
+
+    def __init__(self, failed: Sequence[TokenSequence], logits: NDArray[np.float32], reason: str) -> None:
+        super().__init__(reason)
+        self.failed, self.logits, self.reason = failed, logits, reason
 
 
 class Forward(Protocol):
@@ -43,7 +54,8 @@ class Forward(Protocol):
 
         The keys and values go into the blocks of the sequence. Returns a row of logits for each token from
         which another is sampled: the last one of a sequence that has no more pending tokens, and each of its
-        draft. They stay valid until the next call.
+        draft. They stay valid until the next call. Raises `SequencesFailed`; any other exception ends the
+        engine.
         """
         ...
 

@@ -27,7 +27,7 @@ class Placement(Protocol):
         ...
 
     def drop(self, block: int) -> None:
-        """The block, which was kept, is not found any more."""
+        """The block, which may have been kept, is not found any more, and no sequence holds it."""
         ...
 
     def leave(self, sequence: "TokenSequence") -> None:

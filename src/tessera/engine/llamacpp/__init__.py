@@ -7,6 +7,6 @@ Its memory is *cells*, each the keys and values of a token in all layers. A cell
 their ids, and is free when none is left. A running sequence has an id of its own, its *seat*. The ids above
 are *lanes*: they never run, and what is published for reuse belongs to them.
 
-Reading order: `config`, `row`, `library`, `api`, `layouts`, `loading`, `offload`, `sizes`, `context`,
-`exact`, `seats`, `lanes`, `checkpoints`, `forward`, `core`.
+Reading order: `config`, `row`, `library`, `api`, `layouts`, `loading`, `offload`, `sizes`, `complaints`,
+`context`, `exact`, `seats`, `lanes`, `checkpoints`, `forward`, `core`.
 """

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tessera.engine.llamacpp.api import PARTIAL_ONLY, LlamaApi
+from tessera.engine.llamacpp.complaints import complaint, failed_pass
 from tessera.engine.llamacpp.layouts import Batch
 from tessera.errors import StartupError
 from tessera.models.layers import KvType
@@ -54,9 +55,10 @@ class LlamaModel:
         for name, value in params.items():
             setattr(wanted, name, value)
         texts = (c.c_char_p * len(paths))(*(str(path).encode() for path in paths))
+        api.complaints = []
         self.handle = api.llama_model_load_from_splits(texts, len(paths), wanted)
         if not self.handle:
-            raise StartupError(f"llama.cpp cannot load {paths[0]}: {_complaint(api)} {_WHAT_WORKS}")
+            raise StartupError(f"llama.cpp cannot load {paths[0]}: {complaint(api)} {_WHAT_WORKS}")
         if api.llama_model_has_encoder(self.handle):
             raise StartupError(f"{paths[0]} is a model with an encoder, which cannot be served.")
         self.has_states: bool = api.llama_model_is_hybrid(self.handle) or api.llama_model_is_recurrent(
@@ -133,10 +135,11 @@ class Context:
         }
         for name, value in fields.items():
             setattr(wanted, name, value)
+        api.complaints = []
         self._handle = api.llama_init_from_model(model.handle, wanted)
         if not self._handle:
             raise StartupError(
-                f"llama.cpp cannot make a context of {params.n_cells} tokens: {_complaint(api)}"
+                f"llama.cpp cannot make a context of {params.n_cells} tokens: {complaint(api)}"
             )
         each = params.n_cells // params.n_ids if params.exact else params.n_cells
         if (given := api.llama_n_ctx_seq(self._handle)) != each:
@@ -149,15 +152,21 @@ class Context:
         self._tokens = _TokenArrays(params.n_tokens)
 
     def run(self, spans: Sequence[Span]) -> NDArray[np.float32]:
-        """Computes a pass: [sampled tokens, vocabulary], a view that is valid until the next one."""
+        """Computes a pass: [sampled tokens, vocabulary], a view that is valid until the next one.
+
+        Raises `PassRefused`, or `RuntimeError` if it is not known what was computed.
+        """
         n_sampled = sum(span.n_sampled for span in spans)
         n_tokens = sum(len(span.token_ids) for span in spans)
         assert n_tokens <= self.params.n_tokens, "llama.cpp would end the process"
+        self._api.complaints = []
         code = self._api.llama_decode(self._handle, self._tokens.fill(spans))
         if code:
+            error = failed_pass(code)
             # The log of an exception has no message; this one has nothing of a client's.
-            _logger.error("llama_decode returned %d: %s", code, _complaint(self._api))
-            raise RuntimeError(f"llama_decode returned {code}")
+            sizes = ", ".join(f"{len(span.token_ids)} after {span.n_past}" for span in spans)
+            _logger.error("%s, in a pass of %s tokens; %s", error, sizes, complaint(self._api))
+            raise error
         width = self.model.vocabulary_size
         if not n_sampled:
             return np.empty((0, width), np.float32)
@@ -227,7 +236,3 @@ class _TokenArrays:
             begin = end
         self._batch.n_tokens = begin
         return self._batch
-
-
-def _complaint(api: LlamaApi) -> str:
-    return api.complaints[-1] if api.complaints else "it does not say why."

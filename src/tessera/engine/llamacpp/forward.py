@@ -5,6 +5,7 @@ import math
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,12 @@ from numpy.typing import NDArray
 from tessera.core.generation import EngineInfo
 from tessera.engine.batch.blocks import BLOCK_TOKENS, BlockPool
 from tessera.engine.batch.drafts import DRAFT_TOKENS
-from tessera.engine.batch.forward import Planned
+from tessera.engine.batch.forward import Planned, SequencesFailed
 from tessera.engine.batch.memory import Memory
 from tessera.engine.batch.sequence import TokenSequence
 from tessera.engine.batch.siblings import share_blocks
 from tessera.engine.llamacpp.checkpoints import Checkpoints
+from tessera.engine.llamacpp.complaints import PassRefused
 from tessera.engine.llamacpp.config import LlamaOptions
 from tessera.engine.llamacpp.context import Context, Span
 from tessera.engine.llamacpp.exact import run_exactly
@@ -77,10 +79,39 @@ class LlamaForward:
         self.draft_cost = math.inf if model.has_states or options.exact else self._time_draft()
 
     def compute(self, planned: Planned, memory: Memory) -> NDArray[np.float32]:
-        logits = self._run([self._span(sequence, n_tokens) for sequence, n_tokens in planned])
-        for sequence, n_tokens in planned:
-            self._seats.computed(sequence, n_tokens + len(sequence.draft))
+        self._seats.trim()
+        spans = [self._span(sequence, n_tokens) for sequence, n_tokens in planned]
+        try:
+            logits = self._run(spans)
+        except PassRefused as refusal:
+            if self._spare is not None or self._checkpoints:
+                raise  # these compute a pass in parts, of which some are done
+            logits, failed = self._run_apart([each for each, _ in planned], spans)
+            self._note([each for each in planned if each[0] not in failed])
+            if len(failed) == len(planned) > 1:
+                raise
+            raise SequencesFailed(failed, logits, str(refusal)) from refusal
+        self._note(planned)
         return logits
+
+    def _note(self, computed: Planned) -> None:
+        for sequence, n_tokens in computed:
+            self._seats.computed(sequence, n_tokens + len(sequence.draft))
+
+    def _run_apart(
+        self, sequences: Sequence[TokenSequence], spans: Sequence[Span]
+    ) -> tuple[NDArray[np.float32], list[TokenSequence]]:
+        """Computes each sequence in a pass of its own; returns those that are refused, and the logits of all
+        others.
+        """
+        rows = [np.empty((0, self.vocabulary_size), np.float32)]
+        failed: list[TokenSequence] = []
+        for sequence, span in zip(sequences, spans, strict=True):
+            try:
+                rows.append(self.context.run([span]).copy())
+            except PassRefused:
+                failed.append(sequence)
+        return np.concatenate(rows), failed
 
     def _run(self, spans: list[Span]) -> NDArray[np.float32]:
         if self._spare is None:

@@ -45,10 +45,17 @@ class Seats:
             self._lanes.fetch(seat.id, sequence.blocks[first : n_computed // BLOCK_TOKENS], first)
             if self._checkpoints:
                 self._checkpoints.restore(sequence, seat.id)
-        elif n_present > n_computed:  # of a draft, what was wrong
-            self._cells.remove(seat.id, n_computed)
         seat.n_present = n_computed
         return seat.id
+
+    def trim(self) -> None:
+        """Removes what was wrong of drafts, also of sequences that sit out the next pass: by how far these
+        reach, llama.cpp lets others overwrite cells outside of a window.
+        """
+        for sequence, seat in self._seats.items():
+            if seat.n_present > sequence.n_computed:
+                self._cells.remove(seat.id, sequence.n_computed)
+                seat.n_present = sequence.n_computed
 
     def copy_state(self, sequence: TokenSequence, n_tokens: int) -> None:
         """Copies the recurrent state of the sequence, which is the one after so many of its tokens."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tessera.core.generation import EngineInfo, Prompt, Sampling, TokenChunk
 from tessera.engine.batch.blocks import BLOCK_TOKENS, BlockPool
 from tessera.engine.batch.core import BatchCore
-from tessera.engine.batch.forward import Planned
+from tessera.engine.batch.forward import Planned, SequencesFailed
 from tessera.engine.batch.memory import Memory
 from tessera.engine.batch.sequence import TokenSequence
 from tessera.engine.batch.siblings import share_blocks
@@ -132,3 +132,38 @@ def test_a_prompt_without_room_is_refused_for_good() -> None:
         made.submit(0, Prompt(tuple(range(64))), Sampling(1))
     assert isinstance(refused.value, ContextLengthExceeded)
     assert not refused.value.retryable
+
+
+class Refusing(Hashing):
+    """Refuses the sequences of some requests."""
+
+    refused: frozenset[int] = frozenset()
+
+    def compute(self, planned: Planned, memory: Memory) -> NDArray[np.float32]:
+        failed = [sequence for sequence, _ in planned if sequence.request in self.refused]
+        logits = super().compute([each for each in planned if each[0] not in failed], memory)
+        if failed:
+            raise SequencesFailed(failed, logits, "no room")
+        return logits
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_a_sequence_that_a_pass_refuses_ends_its_request_alone(n: int) -> None:
+    forward = Refusing(60)
+    served = EngineInfo("refusing", 256, VOCABULARY, frozenset({299}), max_sequences=4)
+    core = BatchCore(served, forward, ScriptedTokenizer(), step_tokens=48, step_gap_s=60, grammar_bytes=2**24)
+    for request, prompt in enumerate(WORDS[:3]):
+        core.submit(request, Prompt(prompt), Sampling(8, temperature=0, n=n if request == 1 else 1))
+    said: dict[int, list[int]] = {}
+    failures: dict[int, TesseraError] = {}
+    for step in range(200):
+        forward.refused = frozenset({1}) if step > 2 else frozenset()
+        for request, output in core.step():
+            if isinstance(output, TokenChunk):
+                said.setdefault(request, []).extend(output.token_ids)
+            else:
+                failures[request] = output
+    assert [*failures] == [1]
+    assert "no room" in failures[1].message
+    assert (said[0], said[2]) == (expected(WORDS[0], 8), expected(WORDS[2], 8))
+    assert core.gauges()["blocks_used"] == 0

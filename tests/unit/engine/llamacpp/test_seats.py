@@ -186,3 +186,32 @@ def test_where_all_lanes_are_taken_a_block_is_not_kept() -> None:
     found = [cached(core, forward, (i,) * 40) for i in (1, 2, 3, 1, 2, 3)]
     assert found == [0, 0, 0, BLOCK_TOKENS, BLOCK_TOKENS, 0]
     assert core.gauges()["blocks_cached"] <= 4
+
+
+@KINDS
+def test_a_prefix_that_a_seeded_sequence_publishes_again_stays_for_those_that_hold_it(
+    state_bytes: int | None,
+) -> None:
+    """A reply is computed token by token, so that its blocks are not reproducible. Those that the sequence
+    with a seed computes replace them, while the other one holds them and has not taken their cells over yet.
+    """
+    core, forward = made(state_bytes=state_bytes, step_tokens=32)
+    first = ask(core, (1,), replace(GREEDY, max_tokens=130))
+    prompt = (1, *said(run(core, forward)[first]))
+    seeded, other = (*prompt, 5), (*prompt, 6)
+    requests = {ask(core, seeded, replace(GREEDY, seed=1)): seeded, ask(core, other): other}
+    chunks = run(core, forward)
+    for request, asked in requests.items():
+        assert said(chunks[request]) == following(asked, 20)
+
+
+def test_what_was_wrong_of_a_draft_is_removed_before_the_next_pass() -> None:
+    core, forward = made()
+    ask(core, PROMPTS[1])
+    core.step()
+    (sequence,) = forward.seats._seats
+    seat = forward.seats.enter(sequence)
+    forward.cells.write(seat, [8, 9], sequence.n_computed)
+    forward.seats.computed(sequence, 2)
+    forward.seats.trim()
+    assert forward.cells.held[seat] == dict(enumerate(sequence.tokens[: sequence.n_computed]))
