@@ -1,8 +1,10 @@
 """vLLM's engine: what the contract does not say, and what happens when its processes die or stop."""
 
 import asyncio
+import json
 import os
 import random
+import shutil
 import signal
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -233,12 +235,39 @@ async def test_an_engine_core_that_stops_is_replaced(vllm_qwen_start: Start) -> 
         await engine.aclose()
 
 
-async def test_an_argument_that_vllm_does_not_know_stops_the_start(
-    vllm_qwen_start: Start, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            {"tensor_paralel_size": 1},
+            "tensor_paralel_size, which vLLM does not know (did you mean tensor_parallel_size?)",
+        ),
+        ({"dtype": "float31"}, "vLLM refuses these settings: ValidationError: dtype"),
+    ],
+    ids=["name", "value"],
+)
+async def test_an_argument_that_vllm_does_not_take_stops_the_start(
+    vllm_qwen_start: Start, arguments: dict[str, object], said: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    engine = private(changed(vllm_qwen_start, arguments={"tensor_paralel_size": 1}))
+    log = await failed_start(changed(vllm_qwen_start, arguments=arguments), capfd)
+    assert said in log
+    assert "Traceback" not in log
+
+
+async def test_weights_that_do_not_fit_their_configuration_stop_the_start_with_the_reason(
+    vllm_llama_start: Start, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """They fail in EngineCore's own process, whose log says why."""
+    folder = shutil.copytree(str(vllm_llama_start.options["folder"]), tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}))
+    log = await failed_start(changed(vllm_llama_start, folder=str(folder)), capfd)
+    assert "The engine cannot start: vLLM could not load the model: ValueError: " in log
+    assert "not initialized from checkpoint" in log.splitlines()[-1]
+
+
+async def failed_start(start: Start, capfd: pytest.CaptureFixture[str]) -> str:
+    """What the engine's process wrote before it ended."""
     with pytest.raises(EngineUnavailable, match="did not start"):
-        await engine.start()
-    said = capfd.readouterr().err
-    assert "tensor_paralel_size, which vLLM does not know (did you mean tensor_parallel_size?)" in said
-    assert "Traceback" not in said
+        await private(start).start()
+    return capfd.readouterr().err.strip()

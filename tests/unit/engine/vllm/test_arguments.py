@@ -61,6 +61,13 @@ def test_drafts_exclude_the_prefix_cache() -> None:
     assert not made["enable_prefix_caching"]
 
 
+def test_the_operators_drafts_exclude_the_prefix_cache_too() -> None:
+    drafting = {"speculative_config": {"method": "mtp", "num_speculative_tokens": 1}}
+    made = engine_arguments(replace(OPTIONS, arguments=drafting), SERVED, HOPPER, KNOWN)
+    assert made["speculative_config"] == drafting["speculative_config"]
+    assert not made["enable_prefix_caching"]
+
+
 def test_the_operators_arguments_win() -> None:
     options = replace(OPTIONS, arguments={"kv_cache_dtype": "auto", "tensor_parallel_size": 2})
     made = engine_arguments(options, SERVED, HOPPER, KNOWN)
@@ -74,6 +81,9 @@ def test_the_operators_arguments_win() -> None:
         ("xyz", "which vLLM does not know"),
         ("structured_outputs_config", "which Tessera sets itself"),
         ("trust_remote_code", "which Tessera sets itself"),
+        ("reasoning_parser", "which Tessera sets itself"),
+        ("log_level", "which Tessera sets itself"),
+        ("tokenizer", "which Tessera sets itself"),
     ],
 )
 def test_an_argument_that_cannot_be_set_is_named(name: str, said: str) -> None:

@@ -52,6 +52,7 @@ class Output:
 class Outputs:
     outputs: list[Output]
     scheduler_stats: Stats | None = field(default_factory=Stats)
+    engine_index: int = 0
 
 
 class FakeClient:
@@ -75,8 +76,8 @@ class FakeClient:
             raise got
         return got
 
-    def make(self, *outputs: Output, stats: Stats | None = None) -> None:
-        self.tell(Outputs([*outputs], stats or Stats()))
+    def make(self, *outputs: Output, stats: Stats | None = None, replica: int = 0) -> None:
+        self.tell(Outputs([*outputs], stats or Stats(), replica))
 
     def tell(self, what: Outputs | BaseException) -> None:
         self.loop.call_soon_threadsafe(self._outputs.put_nowait, what)
@@ -218,6 +219,15 @@ def test_gauges_are_vllms(core: VllmCore, client: FakeClient) -> None:
     assert core.gauges() == {"running": 1, "waiting": 2, "blocks_used": 3, "blocks_total": 10}
 
 
+def test_gauges_of_replicas_are_added(core: VllmCore, client: FakeClient) -> None:
+    for request in range(4):
+        core.submit(request, PROMPT, Sampling(max_tokens=9))
+    client.make(stats=Stats(num_waiting_reqs=1, kv_cache_usage=0.2), replica=0)
+    client.make(stats=Stats(num_waiting_reqs=2, kv_cache_usage=0.6), replica=1)
+    wait_for(lambda: bool(core.step()) or core.gauges()["waiting"] == 3)
+    assert core.gauges() == {"running": 1, "waiting": 3, "blocks_used": 4, "blocks_total": 10}
+
+
 def test_a_prompt_that_fills_the_context_is_refused(core: VllmCore, client: FakeClient) -> None:
     with pytest.raises(ContextLengthExceeded):
         core.submit(1, Prompt((1,) * 64), Sampling(max_tokens=1))
@@ -299,5 +309,16 @@ def test_a_model_that_cannot_be_loaded_is_reported_with_the_first_cause() -> Non
         except MemoryError as error:
             raise RuntimeError("Engine core initialization failed") from error
 
-    with pytest.raises(StartupError, match="MemoryError: no room"):
+    with pytest.raises(StartupError, match="could not load the model: MemoryError: no room"):
         EngineCores(fails)
+    with pytest.raises(StartupError, match="could not load the model: OutOfMemoryError: all full"):
+        EngineCores(fails, lambda: "OutOfMemoryError: all full")
+
+
+def test_a_death_is_reported_with_what_vllm_has_logged() -> None:
+    cores = EngineCores(FakeClient, lambda: "OutOfMemoryError: all full")
+    cores.client.tell(RuntimeError("see above"))
+    core = core_of(cores)
+    wait(core)
+    with pytest.raises(RuntimeError, match="EngineCore has died: OutOfMemoryError: all full"):
+        core.step()
