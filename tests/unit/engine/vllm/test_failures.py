@@ -1,5 +1,6 @@
 import json
 import logging
+import re
 from logging.config import dictConfig
 from pathlib import Path
 
@@ -7,6 +8,12 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from tessera.engine.vllm.failures import FailureLog, describe
+
+
+ROOT = Path(__file__).parents[4]
+PAGE = (ROOT / "docs/en/gpu.md").read_text().split("## When it does not start")[1].split("\n## ")[0]
+CELLS = [line.split("|")[1] for line in PAGE.splitlines() if line.startswith("| `")]
+MESSAGES = sorted({each for text in [*CELLS, PAGE.split("While the server runs")[1]] for each in re.findall(r"`([^`]+)`", text)})
 
 
 class Sizes(BaseModel):
@@ -75,3 +82,11 @@ def test_two_models_have_two_logs(tmp_path: Path) -> None:
     one, two = FailureLog(tmp_path, "one"), FailureLog(tmp_path, "two")
     assert one.configuration != two.configuration
     assert len([*tmp_path.iterdir()]) == 4
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_the_messages_that_the_page_explains_are_still_written(message: str) -> None:
+    packages = (ROOT / "src/tessera" / name for name in ("engine", "models"))
+    sources = "".join(path.read_text() for each in packages for path in each.rglob("*.py"))
+    said = re.sub(r'"\s+f?"', "", sources).replace("{START_S:g}", "900")
+    assert message in said
