@@ -61,10 +61,15 @@ _DRAFTING = ("speculative_config", "spec_method", "spec_model")
 def engine_arguments(
     options: VllmOptions, served: EngineInfo, gpus: Accelerators | None, known: frozenset[str]
 ) -> dict[str, object]:
-    """What vLLM's engine is made with; raises `StartupError` for arguments that are not among `known`, or not
-    the operator's to set.
+    """What vLLM's engine is made with; raises `StartupError` for arguments that are not among `known`, not the
+    operator's to set, or unsafe together.
     """
     check_names(options.arguments, known)
+    if drafts(options) and options.arguments.get("enable_prefix_caching"):
+        raise StartupError(
+            "engine_options contains enable_prefix_caching = true, which cannot be combined with speculative "
+            "decoding: together they are reported to give wrong tokens."
+        )
     mtp = options.speculative == "mtp"
     ours: dict[str, object] = {
         "model": options.folder,

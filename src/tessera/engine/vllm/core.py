@@ -196,8 +196,7 @@ def open_core(served: EngineInfo, options: Mapping[str, object]) -> VllmCore:
     arguments = engine_arguments(config, served, gpus, api.argument_names())
     check_fits(footprint(Path(config.folder)), config, served, arguments, gpus)
     configuration = api.configuration(arguments)
-    cores = EngineCores(lambda: api.open_client(configuration), failures.first)
-    failures.clear()
+    cores = EngineCores(lambda: api.open_client(configuration), failures)
     actual = replace(
         served,
         context_tokens=min(served.context_tokens, int(configuration.model_config.max_model_len)),

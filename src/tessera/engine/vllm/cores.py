@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 
 from tessera.engine.vllm.api import Foreign
-from tessera.engine.vllm.failures import describe
+from tessera.engine.vllm.failures import FailureLog, describe
 from tessera.errors import StartupError
 
 OpenClient = Callable[[], Foreign]
@@ -23,11 +23,11 @@ OpenClient = Callable[[], Foreign]
 class EngineCores:
     """Sends requests to an EngineCore, and collects what its steps have made."""
 
-    def __init__(self, open_client: OpenClient, logged: Callable[[], str | None] = lambda: None) -> None:
-        """Returns when the model is loaded; raises `StartupError`. `logged` returns what vLLM's processes have
-        logged as their failure.
+    def __init__(self, open_client: OpenClient, failures: FailureLog) -> None:
+        """Returns when the model is loaded; raises `StartupError`. `failures` is where vLLM's processes log
+        theirs.
         """
-        self._logged = logged
+        self._failures = failures
         self._readable, self._writable = os.pipe()
         os.set_blocking(self._readable, False)
         os.set_blocking(self._writable, False)
@@ -43,8 +43,9 @@ class EngineCores:
         try:
             self._loop, self.client = ready.result()
         except Exception as error:
-            reason = logged() or describe(error)
+            reason = failures.first() or describe(error)
             raise StartupError(f"vLLM could not load the model: {reason}") from error
+        failures.clear()
 
     def fileno(self) -> int:
         """Readable while something has been collected, or once EngineCore has died."""
@@ -82,12 +83,10 @@ class EngineCores:
             os.read(self._readable, 2**16)
         with self._lock:
             taken, self._collected = self._collected, []
-        if self.is_dead:
+        if self._death is not None:
             if not taken:
-                reason = self._logged()
-                raise RuntimeError(
-                    f"vLLM's EngineCore has died{f': {reason}' if reason else ''}"
-                ) from self._death
+                reason = self._failures.last() or describe(self._death)
+                raise RuntimeError(f"vLLM's EngineCore has died: {reason}") from self._death
             self._wake()  # what told of the death may have been read just now
         return taken
 

@@ -22,6 +22,7 @@ class FailureLog:
         """Makes both files in `home`, which exists, for the model in `folder`."""
         name = hashlib.sha256(folder.encode()).hexdigest()[:12]
         self._file = home / f"failures-{name}.txt"
+        self._file.touch(mode=0o600)
         self.configuration = home / f"logging-{name}.json"
         self.clear()
         self.configuration.write_bytes(msgspec.json.encode(_logging(self._file)))
@@ -31,9 +32,15 @@ class FailureLog:
         self._file.write_bytes(b"")
 
     def first(self) -> str | None:
-        """The first failure, which is the cause of the others; None if nothing was written."""
-        lines = self._file.read_text(errors="replace").splitlines()
-        return next((line for line in lines if line), None)
+        """The first failure, which is the cause of the others if a start fails; None if nothing was written."""
+        return next(iter(self._lines()), None)
+
+    def last(self) -> str | None:
+        """The last failure: earlier ones may have been of single requests. None if nothing was written."""
+        return next(reversed(self._lines()), None)
+
+    def _lines(self) -> list[str]:
+        return [line for line in self._file.read_text(errors="replace").splitlines() if line]
 
 
 class _Detail(msgspec.Struct):
@@ -70,8 +77,8 @@ def _details(error: BaseException) -> str:
 
 
 def _logging(failures: Path) -> Mapping[str, object]:
-    """For `logging.config.dictConfig`. Warnings about grammars quote them, and so does the list of all requests
-    that is logged when an EngineCore fails.
+    """For `logging.config.dictConfig`. Nothing of a request may be logged: warnings about grammars quote them, the
+    scheduler logs tokens that a grammar has rejected, and an EngineCore that fails logs all its requests.
     """
     return {
         "version": 1,
@@ -84,6 +91,7 @@ def _logging(failures: Path) -> Mapping[str, object]:
         "loggers": {
             "vllm": {"level": "ERROR", "handlers": ["stderr", "failures"], "propagate": False},
             "vllm.logging_utils.dump_input": {"level": "CRITICAL"},
+            "vllm.v1.core.sched.scheduler": {"level": "CRITICAL"},
             "vllm.v1.structured_output": {"level": "CRITICAL"},
         },
     }

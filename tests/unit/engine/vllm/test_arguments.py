@@ -68,6 +68,18 @@ def test_the_operators_drafts_exclude_the_prefix_cache_too() -> None:
     assert not made["enable_prefix_caching"]
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        replace(OPTIONS, speculative="mtp", arguments={"enable_prefix_caching": True}),
+        replace(OPTIONS, arguments={"speculative_config": {"method": "mtp"}, "enable_prefix_caching": True}),
+    ],
+)
+def test_drafts_with_the_prefix_cache_are_refused(asked: VllmOptions) -> None:
+    with pytest.raises(StartupError, match="enable_prefix_caching = true, which cannot be combined"):
+        engine_arguments(asked, SERVED, HOPPER, KNOWN)
+
+
 def test_the_operators_arguments_win() -> None:
     options = replace(OPTIONS, arguments={"kv_cache_dtype": "auto", "tensor_parallel_size": 2})
     made = engine_arguments(options, SERVED, HOPPER, KNOWN)

@@ -1,8 +1,11 @@
 """The core against an EngineCore that does what the test says; vLLM itself is not needed."""
 
 import asyncio
+import json
+import logging
 import select
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +17,7 @@ from tessera.engine.host.core import SteppedElsewhere
 from tessera.engine.vllm import api
 from tessera.engine.vllm.core import VllmCore
 from tessera.engine.vllm.cores import EngineCores
+from tessera.engine.vllm.failures import FailureLog, OneLine
 from tessera.errors import (
     ContextLengthExceeded,
     GenerationFailed,
@@ -90,8 +94,13 @@ def build(id: str, token_ids: Any, fields: Any, **others: Any) -> dict[str, Any]
 
 
 @pytest.fixture
-def cores() -> EngineCores:
-    return EngineCores(FakeClient)
+def failures(tmp_path: Path) -> FailureLog:
+    return FailureLog(tmp_path, "model")
+
+
+@pytest.fixture
+def cores(failures: FailureLog) -> EngineCores:
+    return EngineCores(FakeClient, failures)
 
 
 @pytest.fixture
@@ -302,7 +311,14 @@ def test_steps_that_do_not_come_end_the_core_while_it_has_requests(cores: Engine
         core.step()
 
 
-def test_a_model_that_cannot_be_loaded_is_reported_with_the_first_cause() -> None:
+def log_failure(failures: FailureLog, error: Exception) -> None:
+    """As vLLM's processes do."""
+    handlers = json.loads(failures.configuration.read_bytes())["handlers"]
+    with Path(handlers["failures"]["filename"]).open("a") as file:
+        file.write(OneLine().format(logging.makeLogRecord({"exc_info": (type(error), error, None)})) + "\n")
+
+
+def test_a_model_that_cannot_be_loaded_is_reported_with_the_first_cause(failures: FailureLog) -> None:
     def fails() -> Any:
         try:
             raise MemoryError("no room")
@@ -310,15 +326,22 @@ def test_a_model_that_cannot_be_loaded_is_reported_with_the_first_cause() -> Non
             raise RuntimeError("Engine core initialization failed") from error
 
     with pytest.raises(StartupError, match="could not load the model: MemoryError: no room"):
-        EngineCores(fails)
-    with pytest.raises(StartupError, match="could not load the model: OutOfMemoryError: all full"):
-        EngineCores(fails, lambda: "OutOfMemoryError: all full")
+        EngineCores(fails, failures)
+    log_failure(failures, OSError("all full"))
+    log_failure(failures, RuntimeError("a worker has failed"))
+    with pytest.raises(StartupError, match="could not load the model: OSError: all full"):
+        EngineCores(fails, failures)
 
 
-def test_a_death_is_reported_with_what_vllm_has_logged() -> None:
-    cores = EngineCores(FakeClient, lambda: "OutOfMemoryError: all full")
-    cores.client.tell(RuntimeError("see above"))
-    core = core_of(cores)
-    wait(core)
-    with pytest.raises(RuntimeError, match="EngineCore has died: OutOfMemoryError: all full"):
-        core.step()
+def test_a_death_is_reported_with_the_last_failure_since_the_model_was_loaded(failures: FailureLog) -> None:
+    log_failure(failures, ValueError("of an earlier start"))
+    for error, said in ((None, "RuntimeError: see above"), (OSError("all full"), "OSError: all full")):
+        cores = EngineCores(FakeClient, failures)
+        if error:
+            log_failure(failures, KeyError("of one request"))
+            log_failure(failures, error)
+        cores.client.tell(RuntimeError("see above"))
+        core = core_of(cores)
+        wait(core)
+        with pytest.raises(RuntimeError, match=f"EngineCore has died: {said}"):
+            core.step()

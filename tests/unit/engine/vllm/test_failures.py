@@ -66,6 +66,9 @@ def test_the_first_failure_that_vllm_logs_is_found_and_messages_are_not_kept(tmp
         for error in (MemoryError("no room"), RuntimeError("a worker has failed")):
             logger.error("private words", exc_info=error)
         assert failures.first() == "MemoryError: no room"
+        assert failures.last() == "RuntimeError: a worker has failed"
+        logging.getLogger("vllm.v1.core.sched.scheduler").error("rejected tokens", exc_info=KeyError("1 2 3"))
+        assert failures.last() == "RuntimeError: a worker has failed"
         assert not any("private" in path.read_text() for path in tmp_path.iterdir())
         failures.clear()
         assert failures.first() is None
