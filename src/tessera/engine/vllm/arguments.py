@@ -101,6 +101,18 @@ def engine_arguments(
     return {name: value for name, value in ours.items() if name in known} | options.arguments
 
 
+def check_exact(options: VllmOptions, *, on_processor: bool, recurrent: bool) -> None:
+    """Raises `StartupError` if an exact engine is asked for, and vLLM cannot be one with this model."""
+    if options.exact and on_processor:
+        raise StartupError(
+            "vLLM for processors has no exact mode. With precision f32, tokens do not depend on what else runs."
+        )
+    if options.exact and recurrent:
+        raise StartupError(
+            "vLLM has no exact mode for models with recurrent layers, such as Qwen3.6: leave out exact."
+        )
+
+
 def drafts(options: VllmOptions) -> bool:
     """Whether tokens are drafted, by our setting or by an argument of the operator's."""
     return options.speculative == "mtp" or any(name in options.arguments for name in _DRAFTING)

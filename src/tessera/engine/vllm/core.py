@@ -16,7 +16,7 @@ import msgspec
 from tessera.core.generation import EngineInfo, Grammar, Prompt, Sampling, TokenChunk
 from tessera.engine.host.frames import Gauges
 from tessera.engine.vllm import api
-from tessera.engine.vllm.arguments import engine_arguments, environment
+from tessera.engine.vllm.arguments import check_exact, engine_arguments, environment
 from tessera.engine.vllm.config import VllmOptions
 from tessera.engine.vllm.cores import EngineCores
 from tessera.engine.vllm.failures import FailureLog
@@ -194,7 +194,9 @@ def open_core(served: EngineInfo, options: Mapping[str, object]) -> VllmCore:
     os.environ["VLLM_LOGGING_CONFIG_PATH"] = str(failures.configuration)
     gpus = None if on_processor else api.accelerators()
     arguments = engine_arguments(config, served, gpus, api.argument_names())
-    check_fits(footprint(Path(config.folder)), config, served, arguments, gpus)
+    model = footprint(Path(config.folder))
+    check_exact(config, on_processor=on_processor, recurrent=model.state_bytes > 0)
+    check_fits(model, config, served, arguments, gpus)
     configuration = api.configuration(arguments)
     cores = EngineCores(lambda: api.open_client(configuration), failures)
     actual = replace(

@@ -11,6 +11,7 @@ import venv
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from subprocess import CalledProcessError
 
 import tessera
 from tessera.engine.packages import (
@@ -21,7 +22,7 @@ from tessera.engine.packages import (
     work_folder,
 )
 from tessera.engine.vllm.api import TESTED
-from tessera.errors import StartupError
+from tessera.errors import CommandError, StartupError
 from tessera.models.progress import Progress
 from tessera.processes import children
 
@@ -71,7 +72,7 @@ def install(progress: Progress, *, for_processors: bool) -> VllmInstallation:
     wanted = FOR_PROCESSORS if for_processors else FOR_GPUS
     work = work_folder(_NAME)
     with progress.stage("Making a virtual environment"):
-        venv.create(work, with_pip=True)
+        _make_environment(work)
     with progress.stage(_ABOUT.format(" and ".join(wanted))):
         pip_install(wanted[0], (*wanted, *_ALSO), python=str(work / "bin/python"), variables={})
     packages = _site_packages(work)
@@ -85,13 +86,25 @@ def install(progress: Progress, *, for_processors: bool) -> VllmInstallation:
     return replace(made, python=install_folder() / "bin" / "python")
 
 
+def _make_environment(folder: Path) -> None:
+    try:
+        venv.create(folder, with_pip=True)
+    except (OSError, CalledProcessError) as error:
+        raise CommandError(
+            f"No virtual environment can be made in {folder.parent}: {error}. Debian and Ubuntu have what is "
+            "needed in the package python3-venv."
+        ) from error
+
+
 def describe(python: Path | None) -> VllmInstallation:
     """What vLLM is in the environment of that interpreter; raises `StartupError`."""
     if python is None:
         raise StartupError("Get vLLM with: tessera engines install vllm.")
-    done = children.run(
-        children.command("tessera.engine.vllm.probe", python=str(python)), {"VLLM_LOGGING_LEVEL": "ERROR"}
-    )
+    command = children.command("tessera.engine.vllm.probe", python=str(python))
+    try:
+        done = children.run(command, {"VLLM_LOGGING_LEVEL": "ERROR"})
+    except OSError as error:
+        raise StartupError(f"{python} cannot be run: {error.strerror}.") from error
     return read_description(done, VllmInstallation, f"{python} could not be run.")
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from tessera.core.generation import EngineInfo
 from tessera.engine.vllm.api import Accelerators
-from tessera.engine.vllm.arguments import engine_arguments, environment
+from tessera.engine.vllm.arguments import check_exact, engine_arguments, environment
 from tessera.engine.vllm.config import VllmOptions
 from tessera.errors import StartupError
 
@@ -107,6 +107,20 @@ def test_an_argument_of_ours_that_this_vllm_does_not_have_is_left_out() -> None:
     assert "language_model_only" not in engine_arguments(
         OPTIONS, SERVED, HOPPER, KNOWN - {"language_model_only"}
     )
+
+
+@pytest.mark.parametrize(
+    ("on_processor", "recurrent", "said"),
+    [(True, False, "With precision f32"), (True, True, "With precision f32"), (False, True, "such as Qwen3.6")],
+)
+def test_an_exact_engine_is_refused_where_vllm_has_none(on_processor: bool, recurrent: bool, said: str) -> None:
+    check_exact(OPTIONS, on_processor=on_processor, recurrent=recurrent)
+    with pytest.raises(StartupError, match=said):
+        check_exact(replace(OPTIONS, exact=True), on_processor=on_processor, recurrent=recurrent)
+
+
+def test_an_exact_engine_is_accepted_on_gpus_for_attention_alone() -> None:
+    check_exact(replace(OPTIONS, exact=True), on_processor=False, recurrent=False)
 
 
 def test_two_starts_have_two_seeds() -> None:
