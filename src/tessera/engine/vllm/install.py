@@ -46,11 +46,14 @@ class VllmDevice:
 
 @dataclass(frozen=True, slots=True)
 class VllmInstallation:
-    """An environment with vLLM; without `devices` it computes on the processor."""
+    """An environment with vLLM, and the GPUs that it finds here, without which only one `for_processors` can
+    compute.
+    """
 
     package: str
     version: str
     python: Path
+    for_processors: bool
     devices: tuple[VllmDevice, ...]
 
 
