@@ -1,7 +1,7 @@
 """`make test-vllm`: the tests of the vLLM engine, in the environment that VLLM_PYTHON names.
 
-Without the variable, vLLM for processors is installed into `.vllm`, once. Arguments are those of pytest; without
-any, all but the full counts are run.
+Without the variable, vLLM for processors is installed into `.vllm`, once. Arguments are those of pytest;
+without any, all but the full counts are run.
 """
 
 import os

@@ -25,7 +25,11 @@ SCHEMA = {
     "additionalProperties": False,
 }
 QUESTION = [{"role": "user", "content": "What is the capital of Germany?"}]
-STORY = {"messages": [{"role": "user", "content": "Tell me a long story."}], "max_tokens": 400, "stream": True}
+STORY = {
+    "messages": [{"role": "user", "content": "Tell me a long story."}],
+    "max_tokens": 400,
+    "stream": True,
+}
 LOADS_S = 900.0
 
 

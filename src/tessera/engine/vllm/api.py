@@ -137,6 +137,6 @@ def _of(module: str, name: str) -> Foreign:
     except (ImportError, AttributeError, OSError) as error:
         package, number = installed_version()
         raise StartupError(
-            f"{package} {number} cannot be used: {describe(error)}. Install {package} {TESTED[package]} with: "
-            "tessera engines install vllm."
+            f"{package} {number} cannot be used: {describe(error)}. Install {package} {TESTED[package]} "
+            "with: tessera engines install vllm."
         ) from error

@@ -28,8 +28,8 @@ GPU_MEMORY_SHARE = 0.92
 _N_DRAFTED = 2
 _LEAST_BATCH_TOKENS = 2048
 
-# The guarantees of the chat layer rest on these: which model and tokenizer it is, that every token follows the
-# grammar, and that nothing that quotes a request is logged.
+# The guarantees of the chat layer rest on these: which model and tokenizer it is, that every token follows
+# the grammar, and that nothing that quotes a request is logged.
 _OURS = frozenset(
     {
         "model",
@@ -61,8 +61,8 @@ _DRAFTING = ("speculative_config", "spec_method", "spec_model")
 def engine_arguments(
     options: VllmOptions, served: EngineInfo, gpus: Accelerators | None, known: frozenset[str]
 ) -> dict[str, object]:
-    """What vLLM's engine is made with; raises `StartupError` for arguments that are not among `known`, not the
-    operator's to set, or unsafe together.
+    """What vLLM's engine is made with; raises `StartupError` for arguments that are not among `known`, not
+    the operator's to set, or unsafe together.
     """
     check_names(options.arguments, known)
     if drafts(options) and options.arguments.get("enable_prefix_caching"):
@@ -105,7 +105,8 @@ def check_exact(options: VllmOptions, *, on_processor: bool, recurrent: bool) ->
     """Raises `StartupError` if an exact engine is asked for, and vLLM cannot be one with this model."""
     if options.exact and on_processor:
         raise StartupError(
-            "vLLM for processors has no exact mode. With precision f32, tokens do not depend on what else runs."
+            "vLLM for processors has no exact mode. With precision f32, tokens do not depend on what else "
+            "runs."
         )
     if options.exact and recurrent:
         raise StartupError(

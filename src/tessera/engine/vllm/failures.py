@@ -32,11 +32,11 @@ class FailureLog:
         self._file.write_bytes(b"")
 
     def first(self) -> str | None:
-        """The first failure, which is the cause of the others if a start fails; None if nothing was written."""
+        """The first failure, which is the cause of the others if a start fails; None without any."""
         return next(iter(self._lines()), None)
 
     def last(self) -> str | None:
-        """The last failure: earlier ones may have been of single requests. None if nothing was written."""
+        """The last failure: earlier ones may have been of single requests. None without any."""
         return next(reversed(self._lines()), None)
 
     def _lines(self) -> list[str]:
@@ -77,8 +77,8 @@ def _details(error: BaseException) -> str:
 
 
 def _logging(failures: Path) -> Mapping[str, object]:
-    """For `logging.config.dictConfig`. Nothing of a request may be logged: warnings about grammars quote them, the
-    scheduler logs tokens that a grammar has rejected, and an EngineCore that fails logs all its requests.
+    """For `logging.config.dictConfig`. Nothing of a request may be logged: warnings about grammars quote them,
+    the scheduler logs tokens that a grammar has rejected, and an EngineCore that fails logs all requests.
     """
     return {
         "version": 1,

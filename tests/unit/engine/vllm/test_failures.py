@@ -9,11 +9,16 @@ from pydantic import BaseModel, ValidationError
 
 from tessera.engine.vllm.failures import FailureLog, describe
 
-
 ROOT = Path(__file__).parents[4]
 PAGE = (ROOT / "docs/en/gpu.md").read_text().split("## When it does not start")[1].split("\n## ")[0]
 CELLS = [line.split("|")[1] for line in PAGE.splitlines() if line.startswith("| `")]
-MESSAGES = sorted({each for text in [*CELLS, PAGE.split("While the server runs")[1]] for each in re.findall(r"`([^`]+)`", text)})
+MESSAGES = sorted(
+    {
+        each
+        for text in [*CELLS, PAGE.split("While the server runs")[1]]
+        for each in re.findall(r"`([^`]+)`", text)
+    }
+)
 
 
 class Sizes(BaseModel):

@@ -72,8 +72,12 @@ def test_a_file_that_the_index_names_must_be_there(tmp_path: Path) -> None:
     index = tmp_path / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"lm_head": "model-1.safetensors"}}))
     assert footprint(tmp_path).weights_bytes == 10
-    index.write_text(json.dumps({"weight_map": {"lm_head": "model-1.safetensors", "x": "model-2.safetensors"}}))
-    with pytest.raises(ModelError, match=r"lacks model-2\.safetensors, which model\.safetensors\.index\.json"):
+    index.write_text(
+        json.dumps({"weight_map": {"lm_head": "model-1.safetensors", "x": "model-2.safetensors"}})
+    )
+    with pytest.raises(
+        ModelError, match=r"lacks model-2\.safetensors, which model\.safetensors\.index\.json"
+    ):
         footprint(tmp_path)
     index.write_text("nothing")
     with pytest.raises(ModelError, match=r"index\.json cannot be read"):
