@@ -77,7 +77,7 @@ def _details(error: BaseException) -> str:
 
 
 def _logging(failures: Path) -> Mapping[str, object]:
-    """For `logging.config.dictConfig`. Nothing of a request may be logged: warnings about grammars quote them,
+    """For `logging.config.dictConfig`. Nothing of a request may be logged: warnings quote grammars,
     the scheduler logs tokens that a grammar has rejected, and an EngineCore that fails logs all requests.
     """
     return {

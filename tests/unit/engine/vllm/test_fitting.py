@@ -93,7 +93,7 @@ def test_more_gpus_than_there_are_are_refused() -> None:
         ("data_parallel_size", 0),
     ],
 )
-def test_a_number_that_cannot_be_is_refused(name: str, value: object) -> None:
+def test_a_number_that_cannot_be_is_refused(name: str, value: Any) -> None:
     with pytest.raises(StartupError, match=f"{name} in engine_options is {value!r}: a .*number"):
         check(FP8, gpus(8), **{name: value})
 
