@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from tests.hosted import ROOT, vllm_python
+from tests.hosted import vllm_python, vllm_variables
 from tests.serving import Server, Start, announced, ask, command, environment, start
 from tests.waiting import wait_for
 
@@ -45,7 +45,7 @@ def server(start: Start, vllm_embedded_start: Frame) -> Server:
         "--port": 0,
     }
     arguments = [each for pair in options.items() for each in pair]
-    process = start("serve", "--offline", *arguments, TESSERA_API_KEY=KEY, PYTHONPATH=str(ROOT / "src"))
+    process = start("serve", "--offline", *arguments, TESSERA_API_KEY=KEY, **vllm_variables())
     return announced(process, KEY)
 
 
