@@ -21,7 +21,7 @@ from tests.live.test_guarantee import Asked, ask, ask_for_calls, ask_for_json, c
 
 _VERDICTS = ("valid", "cut", "invalid", "refused", "lost")
 _AT_ONCE = 8
-_REPLY_S = 300
+_REPLY_S = 600
 _REASON_CHARACTERS = 120
 
 
