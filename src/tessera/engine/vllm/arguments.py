@@ -65,11 +65,7 @@ def engine_arguments(
     the operator's to set, or unsafe together.
     """
     check_names(options.arguments, known)
-    if drafts(options) and options.arguments.get("enable_prefix_caching"):
-        raise StartupError(
-            "engine_options contains enable_prefix_caching = true, which cannot be combined with speculative "
-            "decoding: together they are reported to give wrong tokens."
-        )
+    _check_drafts(options)
     mtp = options.speculative == "mtp"
     ours: dict[str, object] = {
         "model": options.folder,
@@ -117,6 +113,14 @@ def check_exact(options: VllmOptions, *, on_processor: bool, recurrent: bool) ->
 def drafts(options: VllmOptions) -> bool:
     """Whether tokens are drafted, by our setting or by an argument of the operator's."""
     return options.speculative == "mtp" or any(name in options.arguments for name in _DRAFTING)
+
+
+def _check_drafts(options: VllmOptions) -> None:
+    if drafts(options) and options.arguments.get("enable_prefix_caching"):
+        raise StartupError(
+            "engine_options contains enable_prefix_caching = true, which cannot be combined with speculative "
+            "decoding: together they are reported to give wrong tokens."
+        )
 
 
 def check_names(arguments: Mapping[str, object], known: frozenset[str]) -> None:
