@@ -73,8 +73,8 @@ class VllmServed:
 
     @property
     def on_processor(self) -> bool:
-        """Whether there is no GPU."""
-        return not describe(self.python).devices
+        """Whether vLLM computes there, and not on GPUs."""
+        return describe(self.python).for_processors
 
 
 @contextmanager

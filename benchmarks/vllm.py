@@ -1,8 +1,8 @@
 """Tokens per second and first tokens: Tessera on vLLM, and vLLM's own server, with the same weights.
 
 Both run on this machine and only one is busy at a time; they take turns, round by round, as in `streams`.
-With `--cases`, both get the same requests with tools and schemas, and what they return is judged by the same
-rules.
+With `--cases`, both first get the same requests with tools and schemas, and what they return is judged by the
+same rules; with `--rounds 0` nothing is measured after that.
 """
 
 import argparse
@@ -43,14 +43,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--python", type=Path, required=True, help="of an environment with vLLM")
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 8, 16], metavar="N")
     parser.add_argument("--shapes", nargs="+", default=["chat", "tools", "schema"], choices=[*SHAPES])
-    parser.add_argument("--rounds", type=int, default=5, choices=range(1, 11), metavar="N")
+    parser.add_argument("--rounds", type=int, default=5, choices=range(11), metavar="N")
     parser.add_argument("--requests", type=int, default=1, choices=range(1, 33), metavar="N")
     parser.add_argument("--max-tokens", type=int, metavar="N", help="without it the shape's own")
     parser.add_argument("--context-tokens", type=int, default=4096, metavar="N")
     parser.add_argument("--tool-parser", default="hermes", help="of vLLM's server; qwen3_coder for Qwen3.6")
     parser.add_argument("--gpu-share", type=float, default=0.45, help="of each server in a GPU's memory")
     parser.add_argument("--precision", default="auto", choices=["auto", "f32"])
-    parser.add_argument("--cases", type=int, default=0, metavar="N", help="judge so many requests, and stop")
+    parser.add_argument("--cases", type=int, default=0, metavar="N", help="first judge so many requests")
     parser.add_argument("--json", type=Path, default=Path("benchmarks/vllm.json"), help="where to write")
     parser.add_argument("--svg", type=Path, default=Path("benchmarks/vllm.svg"), help="where to plot")
     return parser.parse_args()
@@ -79,8 +79,10 @@ def main() -> None:
     ):
         if chosen.cases:
             runner.run(vllm_cases.judge({"tessera": ours, "vllm": theirs}, chosen.cases))
-            return
-        runner.run(compare(plan, ours, theirs, findings))
+        if chosen.rounds:
+            runner.run(compare(plan, ours, theirs, findings))
+    if not chosen.rounds:
+        return
     installed = describe(chosen.python)
     setting = Setting(
         command=shlex.join(["python", "-m", "benchmarks.vllm", *sys.argv[1:]]),

@@ -24,7 +24,7 @@ from tessera.engine.openvino.config import OpenVinoOptions
 from tessera.engine.openvino.core import open_core
 from tessera.engine.openvino.row import FACTORY, FEATURES
 from tessera.engine.vllm import row as vllm
-from tessera.models.cache import Cache
+from tessera.models.cache import Cache, default_root
 from tessera.models.progress import Quiet
 from tessera.models.resolve import resolve
 from tessera.models.source import ModelSource
@@ -99,7 +99,7 @@ def private(start: Start, *, hang_s: float = 600.0, command: Sequence[str] | Non
     environment: dict[str, str] = {}
     if start.factory == vllm.FACTORY:
         command = worker_command(str(vllm_python()))
-        environment = {"PYTHONPATH": str(ROOT / "src")}
+        environment = vllm_variables()
     return PrivateEngine(EngineProcess(start, environment=environment, hang_s=hang_s, command=command))
 
 
@@ -109,6 +109,11 @@ def vllm_python() -> Path:
     if not named:
         pytest.skip(f"{VLLM_PYTHON} names no interpreter of an environment with vLLM: see make test-vllm")
     return Path(named).absolute()
+
+
+def vllm_variables() -> dict[str, str]:
+    """What its process needs: this code, and a cache that spares vLLM an import in each run of the tests."""
+    return {"PYTHONPATH": str(ROOT / "src"), "VLLM_CACHE_ROOT": str(default_root() / "vllm-tests")}
 
 
 # What makes the same tokens come whatever else runs, by the fixture of the engine.

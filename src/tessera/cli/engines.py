@@ -113,7 +113,7 @@ def _show_vllm(found: vllm.VllmInstallation) -> None:
     for device in found.devices:
         click.echo(f"\tgpu {device.name}, {show_gib(device.total_bytes)}")
     if not found.devices:
-        click.echo("\tcpu")
+        click.echo("\tcpu" if found.for_processors else "\tno GPU is found here, and it needs one")
 
 
 def _describe(device: Device) -> str:

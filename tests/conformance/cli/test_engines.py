@@ -116,6 +116,9 @@ def test_an_interpreter_without_vllm_is_found_out(tessera: Tessera) -> None:
     code, listed, _ = tessera("engines", "list", "--engine-python", sys.executable)
     assert code == 0
     assert "This environment has no vLLM" in listed
+    code, listed, _ = tessera("engines", "list", "--engine-python", "/nothing/python")
+    assert code == 0
+    assert "vllm\tmissing\t/nothing/python cannot be run: No such file or directory." in listed
 
 
 @pytest.mark.vllm

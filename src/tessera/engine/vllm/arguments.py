@@ -28,31 +28,45 @@ GPU_MEMORY_SHARE = 0.92
 _N_DRAFTED = 2
 _LEAST_BATCH_TOKENS = 2048
 
-# The guarantees of the chat layer rest on these.
+# The guarantees of the chat layer rest on these: which model and tokenizer it is, that every token follows
+# the grammar, and that nothing that quotes a request is logged.
 _OURS = frozenset(
     {
         "model",
+        "tokenizer",
+        "tokenizer_revision",
+        "skip_tokenizer_init",
+        "trust_remote_code",
         "max_model_len",
         "max_num_seqs",
         "scheduling_policy",
         "structured_outputs_config",
+        "reasoning_parser",
+        "reasoning_parser_plugin",
+        "reasoning_config",
+        "logits_processors",
         "generation_config",
-        "disable_log_stats",
         "max_logprobs",
-        "skip_tokenizer_init",
-        "trust_remote_code",
+        "logprobs_mode",
+        "disable_log_stats",
+        "logging_config",
+        "log_level",
+        "log_config_file",
     }
 )
+
+_DRAFTING = ("speculative_config", "spec_method", "spec_model")
 
 
 def engine_arguments(
     options: VllmOptions, served: EngineInfo, gpus: Accelerators | None, known: frozenset[str]
 ) -> dict[str, object]:
-    """What vLLM's engine is made with; raises `StartupError` for arguments that are not among `known`, or not
-    the operator's to set.
+    """What vLLM's engine is made with; raises `StartupError` for arguments that are not among `known`, not
+    the operator's to set, or unsafe together.
     """
     check_names(options.arguments, known)
-    drafts = options.speculative == "mtp"
+    _check_drafts(options)
+    mtp = options.speculative == "mtp"
     ours: dict[str, object] = {
         "model": options.folder,
         "max_model_len": served.context_tokens,
@@ -65,10 +79,10 @@ def engine_arguments(
         "generation_config": "vllm",
         "max_logprobs": MOST_LOGPROBS,
         "disable_log_stats": False,
-        "enable_prefix_caching": not drafts,
+        "enable_prefix_caching": not drafts(options),
         "enable_chunked_prefill": True,
     }
-    if drafts:
+    if mtp:
         ours["speculative_config"] = {"method": "mtp", "num_speculative_tokens": _N_DRAFTED}
     if gpus is None:
         ours |= {
@@ -83,6 +97,32 @@ def engine_arguments(
     return {name: value for name, value in ours.items() if name in known} | options.arguments
 
 
+def check_exact(options: VllmOptions, *, on_processor: bool, recurrent: bool) -> None:
+    """Raises `StartupError` if an exact engine is asked for, and vLLM cannot be one with this model."""
+    if options.exact and on_processor:
+        raise StartupError(
+            "vLLM for processors has no exact mode. With precision f32, tokens do not depend on what else "
+            "runs."
+        )
+    if options.exact and recurrent:
+        raise StartupError(
+            "vLLM has no exact mode for models with recurrent layers, such as Qwen3.6: leave out exact."
+        )
+
+
+def drafts(options: VllmOptions) -> bool:
+    """Whether tokens are drafted, by our setting or by an argument of the operator's."""
+    return options.speculative == "mtp" or any(name in options.arguments for name in _DRAFTING)
+
+
+def _check_drafts(options: VllmOptions) -> None:
+    if drafts(options) and options.arguments.get("enable_prefix_caching"):
+        raise StartupError(
+            "engine_options contains enable_prefix_caching = true, which cannot be combined with speculative "
+            "decoding: together they are reported to give wrong tokens."
+        )
+
+
 def check_names(arguments: Mapping[str, object], known: frozenset[str]) -> None:
     """Raises `StartupError` for the first argument that cannot be set."""
     for name in arguments:
@@ -92,21 +132,6 @@ def check_names(arguments: Mapping[str, object], known: frozenset[str]) -> None:
             close = difflib.get_close_matches(name, sorted(known), n=1)
             hint = f" (did you mean {close[0]}?)" if close else ""
             raise StartupError(f"engine_options contains {name}, which vLLM does not know{hint}.")
-
-
-LOGGING: Mapping[str, object] = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "handlers": {"stderr": {"class": "logging.StreamHandler"}},
-    "loggers": {
-        "vllm": {"level": "ERROR", "handlers": ["stderr"], "propagate": False},
-        "vllm.logging_utils.dump_input": {"level": "CRITICAL"},
-        "vllm.v1.structured_output": {"level": "CRITICAL"},
-    },
-}
-"""How vLLM's processes log. Warnings about grammars quote them, and so does the list of all requests that is
-logged when an EngineCore fails.
-"""
 
 
 def environment(options: VllmOptions, *, on_processor: bool, n_cores: int) -> dict[str, str]:

@@ -2,11 +2,11 @@
 chunks.
 """
 
+import logging
 import math
 import os
-import time
+import select
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -16,17 +16,24 @@ import msgspec
 from tessera.core.generation import EngineInfo, Grammar, Prompt, Sampling, TokenChunk
 from tessera.engine.host.frames import Gauges
 from tessera.engine.vllm import api
-from tessera.engine.vllm.arguments import LOGGING, engine_arguments, environment
+from tessera.engine.vllm.arguments import check_exact, engine_arguments, environment
 from tessera.engine.vllm.config import VllmOptions
 from tessera.engine.vllm.cores import EngineCores
+from tessera.engine.vllm.failures import FailureLog
 from tessera.engine.vllm.fitting import check_fits
 from tessera.engine.vllm.footprint import footprint
 from tessera.engine.vllm.outputs import cached_tokens, finish_of, logprobs_of
 from tessera.engine.vllm.sampling import sampling_fields
 from tessera.engine.vllm.thinking import with_budget
-from tessera.errors import ContextLengthExceeded, GenerationFailed, TesseraError, UnsupportedParameter
+from tessera.errors import (
+    ContextLengthExceeded,
+    GenerationFailed,
+    StartupError,
+    TesseraError,
+    UnsupportedParameter,
+)
 
-_LOGGING = "logging.json"
+_logger = logging.getLogger(__name__)
 
 BuildRequest: TypeAlias = Callable[..., object]
 """Has the arguments of `api.build_request`."""
@@ -68,8 +75,7 @@ class VllmCore:
         self.stall_s = stall_s
         self._running: dict[str, _VllmSequence] = {}
         self._requests: dict[int, set[str]] = {}
-        self._n_waiting = 0
-        self._cache_usage = 0.0
+        self._loads: dict[int, tuple[int, float]] = {}
 
     def fileno(self) -> int:
         return self._cores.fileno()
@@ -113,9 +119,8 @@ class VllmCore:
         if self._is_stalled and not self._cores.has_news:
             raise RuntimeError(f"vLLM has made no step for {self.stall_s:g} s")
         for outputs in self._cores.take():
-            if outputs.scheduler_stats is not None:
-                self._n_waiting = int(outputs.scheduler_stats.num_waiting_reqs)
-                self._cache_usage = float(outputs.scheduler_stats.kv_cache_usage)
+            if (stats := outputs.scheduler_stats) is not None:
+                self._loads[outputs.engine_index] = (int(stats.num_waiting_reqs), float(stats.kv_cache_usage))
             for output in outputs.outputs:
                 # An aborted sequence may have been in the step that was under way.
                 if running := self._running.get(output.request_id):
@@ -123,9 +128,11 @@ class VllmCore:
         return news
 
     def gauges(self) -> Gauges:
+        """With `data_parallel_size`, sums over the replicas, which have as many blocks each."""
         n_running = len(self._running)
-        n_waiting = min(self._n_waiting, n_running)
-        n_used = round(self._cache_usage * self._n_blocks) if n_running else 0
+        n_waiting = min(sum(n for n, _ in self._loads.values()), n_running)
+        usage = sum(share for _, share in self._loads.values()) / max(1, len(self._loads))
+        n_used = round(usage * self._n_blocks) if n_running else 0
         return {
             "running": n_running - n_waiting,
             "waiting": n_waiting,
@@ -176,19 +183,22 @@ class VllmCore:
 
 
 def open_core(served: EngineInfo, options: Mapping[str, object]) -> VllmCore:
-    """A `CoreFactory`; `options` are the fields of `VllmOptions`. Raises `StartupError`."""
+    """A `CoreFactory`; `options` are the fields of `VllmOptions`. Raises `StartupError` and `ModelError`."""
     config = msgspec.convert(options, VllmOptions)
+    _warn_if_untested()
     on_processor = api.is_for_processors()
     os.environ.update(environment(config, on_processor=on_processor, n_cores=os.cpu_count() or 1))
     home = Path(config.home)
     home.mkdir(parents=True, exist_ok=True)
-    (home / _LOGGING).write_bytes(msgspec.json.encode(LOGGING))
-    os.environ["VLLM_LOGGING_CONFIG_PATH"] = str(home / _LOGGING)
+    failures = FailureLog(home, config.folder)
+    os.environ["VLLM_LOGGING_CONFIG_PATH"] = str(failures.configuration)
     gpus = None if on_processor else api.accelerators()
     arguments = engine_arguments(config, served, gpus, api.argument_names())
-    check_fits(footprint(Path(config.folder)), config, served, arguments, gpus)
+    model = footprint(Path(config.folder))
+    check_exact(config, on_processor=on_processor, recurrent=model.state_bytes > 0)
+    check_fits(model, config, served, arguments, gpus)
     configuration = api.configuration(arguments)
-    cores = EngineCores(lambda: api.open_client(configuration))
+    cores = EngineCores(lambda: api.open_client(configuration), failures)
     actual = replace(
         served,
         context_tokens=min(served.context_tokens, int(configuration.model_config.max_model_len)),
@@ -198,12 +208,18 @@ def open_core(served: EngineInfo, options: Mapping[str, object]) -> VllmCore:
         actual,
         cores,
         n_blocks=int(configuration.cache_config.num_gpu_blocks or 1),
-        drafts=config.speculative != "none",
+        drafts=configuration.speculative_config is not None,
         stall_s=math.inf,  # what is compiled at its first use may take longer than any later step
     )
     _warm(core)
     core.stall_s = config.stall_s
     return core
+
+
+def _warn_if_untested() -> None:
+    package, number = api.installed_version()
+    if number != (tested := api.TESTED[package]):
+        _logger.warning("%s %s was not tested with this Tessera; %s was", package, number, tested)
 
 
 def _warm(core: VllmCore) -> None:
@@ -214,9 +230,12 @@ def _warm(core: VllmCore) -> None:
     core.submit(-1, Prompt((1, 2, 3, 4), grammar), sampling)
     finished = False
     while not finished:
-        with suppress(InterruptedError):
-            time.sleep(0.01)
-        for _, outcome in core.step():
+        select.select([core], [], [])
+        try:
+            news = core.step()
+        except RuntimeError as error:
+            raise StartupError(f"vLLM could not generate its first tokens: {error}") from error
+        for _, outcome in news:
             if isinstance(outcome, TesseraError):
                 raise outcome
             finished = outcome.finish is not None

@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 
 from tessera.engine.vllm.api import Foreign
+from tessera.engine.vllm.failures import FailureLog, describe
 from tessera.errors import StartupError
 
 OpenClient = Callable[[], Foreign]
@@ -22,8 +23,11 @@ OpenClient = Callable[[], Foreign]
 class EngineCores:
     """Sends requests to an EngineCore, and collects what its steps have made."""
 
-    def __init__(self, open_client: OpenClient) -> None:
-        """Returns when the model is loaded; raises `StartupError`."""
+    def __init__(self, open_client: OpenClient, failures: FailureLog) -> None:
+        """Returns when the model is loaded; raises `StartupError`. `failures` is where vLLM's processes log
+        theirs.
+        """
+        self._failures = failures
         self._readable, self._writable = os.pipe()
         os.set_blocking(self._readable, False)
         os.set_blocking(self._writable, False)
@@ -39,7 +43,9 @@ class EngineCores:
         try:
             self._loop, self.client = ready.result()
         except Exception as error:
-            raise StartupError(f"vLLM could not load the model: {_reason(error)}") from error
+            reason = failures.first() or describe(error)
+            raise StartupError(f"vLLM could not load the model: {reason}") from error
+        failures.clear()
 
     def fileno(self) -> int:
         """Readable while something has been collected, or once EngineCore has died."""
@@ -77,9 +83,10 @@ class EngineCores:
             os.read(self._readable, 2**16)
         with self._lock:
             taken, self._collected = self._collected, []
-        if self.is_dead:
+        if self._death is not None:
             if not taken:
-                raise RuntimeError("vLLM's EngineCore has died") from self._death
+                reason = self._failures.last() or describe(self._death)
+                raise RuntimeError(f"vLLM's EngineCore has died: {reason}") from self._death
             self._wake()  # what told of the death may have been read just now
         return taken
 
@@ -113,10 +120,3 @@ async def _ignoring_death(sending: Foreign) -> None:
     """What is sent to an EngineCore that has died is lost; `take` reports the death."""
     with suppress(Exception):
         await sending
-
-
-def _reason(error: BaseException) -> str:
-    """The end of the chain of causes: vLLM's own last word is that its processes failed."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return f"{type(error).__name__}: {error}"

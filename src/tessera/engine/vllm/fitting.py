@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from tessera.core.generation import EngineInfo
 from tessera.engine.vllm.api import Accelerators
-from tessera.engine.vllm.arguments import GPU_MEMORY_SHARE
+from tessera.engine.vllm.arguments import GPU_MEMORY_SHARE, drafts
 from tessera.engine.vllm.config import VllmOptions
 from tessera.engine.vllm.footprint import HfFootprint
 from tessera.errors import StartupError
@@ -81,21 +81,24 @@ def check_fits(
 
 def needs_of(model: HfFootprint, options: VllmOptions, arguments: Mapping[str, object], n_gpus: int) -> Needs:
     """What the model takes of `n_gpus`."""
-    drafts = options.speculative != "none"
     n_states = 2 if arguments.get("enable_prefix_caching", True) else 1
     value_bytes = 1 if arguments.get("kv_cache_dtype") in _FP8 else 4 if options.precision == "f32" else 2
     copies = max(1, n_gpus // model.kv_heads)
     return Needs(
-        weights=_weights(model, options) + (model.draft_bytes if drafts else 0),
+        weights=_weights(model, options) + (model.draft_bytes if drafts(options) else 0),
         state=n_states * model.state_bytes,
         token=copies * model.kv_values * value_bytes,
     )
 
 
 def room_of(gpus: Accelerators, arguments: Mapping[str, object], n_gpus: int) -> int:
-    """The bytes of `n_gpus` that a model may take."""
+    """The bytes of `n_gpus` that a model may take; raises `StartupError`."""
     share = arguments.get("gpu_memory_utilization", GPU_MEMORY_SHARE)
-    return n_gpus * max(0, int(float(str(share)) * gpus.total_bytes) - WORK_BYTES)
+    if not isinstance(share, int | float) or not 0 < share <= 1:
+        raise StartupError(
+            f"gpu_memory_utilization in engine_options is {share!r}: a number above 0 and up to 1 is needed."
+        )
+    return n_gpus * max(0, int(share * gpus.total_bytes) - WORK_BYTES)
 
 
 def _instead(
@@ -140,4 +143,6 @@ def _weights(model: HfFootprint, options: VllmOptions) -> int:
 
 def _number(arguments: Mapping[str, object], name: str) -> int:
     found = arguments.get(name, 1)
-    return found if isinstance(found, int) and found > 0 else 1
+    if not isinstance(found, int) or found < 1:
+        raise StartupError(f"{name} in engine_options is {found!r}: a whole number from 1 is needed.")
+    return found

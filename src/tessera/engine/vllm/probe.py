@@ -11,14 +11,28 @@ from tessera.errors import StartupError
 def main() -> None:
     """Imports vLLM, which takes some seconds, so that an environment that is broken is found out."""
     try:
-        package, number = api.installed_version()
+        package, version = api.installed_version()
+        for_processors = api.is_for_processors()
         api.argument_names()
-        gpus = None if api.is_for_processors() else api.accelerators()
     except (StartupError, ImportError, OSError, RuntimeError) as error:
         sys.exit(f"{sys.prefix}: {error}")
-    devices = [{"name": gpus.name, "total_bytes": gpus.total_bytes}] * gpus.n if gpus else []
-    described = {"package": package, "version": number, "python": sys.executable, "devices": devices}
+    described = {
+        "package": package,
+        "version": version,
+        "python": sys.executable,
+        "for_processors": for_processors,
+        "devices": [] if for_processors else _gpus(),
+    }
     print(msgspec.json.encode(described).decode())
+
+
+def _gpus() -> list[dict[str, object]]:
+    """None are found where the environment is made for another machine, such as in an image."""
+    try:
+        gpus = api.accelerators()
+    except StartupError:
+        return []
+    return [{"name": gpus.name, "total_bytes": gpus.total_bytes}] * gpus.n
 
 
 if __name__ == "__main__":

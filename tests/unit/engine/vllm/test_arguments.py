@@ -4,7 +4,7 @@ import pytest
 
 from tessera.core.generation import EngineInfo
 from tessera.engine.vllm.api import Accelerators
-from tessera.engine.vllm.arguments import engine_arguments, environment
+from tessera.engine.vllm.arguments import check_exact, engine_arguments, environment
 from tessera.engine.vllm.config import VllmOptions
 from tessera.errors import StartupError
 
@@ -61,6 +61,25 @@ def test_drafts_exclude_the_prefix_cache() -> None:
     assert not made["enable_prefix_caching"]
 
 
+def test_the_operators_drafts_exclude_the_prefix_cache_too() -> None:
+    drafting = {"speculative_config": {"method": "mtp", "num_speculative_tokens": 1}}
+    made = engine_arguments(replace(OPTIONS, arguments=drafting), SERVED, HOPPER, KNOWN)
+    assert made["speculative_config"] == drafting["speculative_config"]
+    assert not made["enable_prefix_caching"]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        replace(OPTIONS, speculative="mtp", arguments={"enable_prefix_caching": True}),
+        replace(OPTIONS, arguments={"speculative_config": {"method": "mtp"}, "enable_prefix_caching": True}),
+    ],
+)
+def test_drafts_with_the_prefix_cache_are_refused(asked: VllmOptions) -> None:
+    with pytest.raises(StartupError, match="enable_prefix_caching = true, which cannot be combined"):
+        engine_arguments(asked, SERVED, HOPPER, KNOWN)
+
+
 def test_the_operators_arguments_win() -> None:
     options = replace(OPTIONS, arguments={"kv_cache_dtype": "auto", "tensor_parallel_size": 2})
     made = engine_arguments(options, SERVED, HOPPER, KNOWN)
@@ -74,6 +93,9 @@ def test_the_operators_arguments_win() -> None:
         ("xyz", "which vLLM does not know"),
         ("structured_outputs_config", "which Tessera sets itself"),
         ("trust_remote_code", "which Tessera sets itself"),
+        ("reasoning_parser", "which Tessera sets itself"),
+        ("log_level", "which Tessera sets itself"),
+        ("tokenizer", "which Tessera sets itself"),
     ],
 )
 def test_an_argument_that_cannot_be_set_is_named(name: str, said: str) -> None:
@@ -85,6 +107,26 @@ def test_an_argument_of_ours_that_this_vllm_does_not_have_is_left_out() -> None:
     assert "language_model_only" not in engine_arguments(
         OPTIONS, SERVED, HOPPER, KNOWN - {"language_model_only"}
     )
+
+
+@pytest.mark.parametrize(
+    ("on_processor", "recurrent", "said"),
+    [
+        (True, False, "With precision f32"),
+        (True, True, "With precision f32"),
+        (False, True, "such as Qwen3.6"),
+    ],
+)
+def test_an_exact_engine_is_refused_where_vllm_has_none(
+    on_processor: bool, recurrent: bool, said: str
+) -> None:
+    check_exact(OPTIONS, on_processor=on_processor, recurrent=recurrent)
+    with pytest.raises(StartupError, match=said):
+        check_exact(replace(OPTIONS, exact=True), on_processor=on_processor, recurrent=recurrent)
+
+
+def test_an_exact_engine_is_accepted_on_gpus_for_attention_alone() -> None:
+    check_exact(replace(OPTIONS, exact=True), on_processor=False, recurrent=False)
 
 
 def test_two_starts_have_two_seeds() -> None:

@@ -1,8 +1,11 @@
 """The core against an EngineCore that does what the test says; vLLM itself is not needed."""
 
 import asyncio
+import json
+import logging
 import select
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +17,7 @@ from tessera.engine.host.core import SteppedElsewhere
 from tessera.engine.vllm import api
 from tessera.engine.vllm.core import VllmCore
 from tessera.engine.vllm.cores import EngineCores
+from tessera.engine.vllm.failures import FailureLog, OneLine
 from tessera.errors import (
     ContextLengthExceeded,
     GenerationFailed,
@@ -52,6 +56,7 @@ class Output:
 class Outputs:
     outputs: list[Output]
     scheduler_stats: Stats | None = field(default_factory=Stats)
+    engine_index: int = 0
 
 
 class FakeClient:
@@ -75,8 +80,8 @@ class FakeClient:
             raise got
         return got
 
-    def make(self, *outputs: Output, stats: Stats | None = None) -> None:
-        self.tell(Outputs([*outputs], stats or Stats()))
+    def make(self, *outputs: Output, stats: Stats | None = None, replica: int = 0) -> None:
+        self.tell(Outputs([*outputs], stats or Stats(), replica))
 
     def tell(self, what: Outputs | BaseException) -> None:
         self.loop.call_soon_threadsafe(self._outputs.put_nowait, what)
@@ -89,8 +94,13 @@ def build(id: str, token_ids: Any, fields: Any, **others: Any) -> dict[str, Any]
 
 
 @pytest.fixture
-def cores() -> EngineCores:
-    return EngineCores(FakeClient)
+def failures(tmp_path: Path) -> FailureLog:
+    return FailureLog(tmp_path, "model")
+
+
+@pytest.fixture
+def cores(failures: FailureLog) -> EngineCores:
+    return EngineCores(FakeClient, failures)
 
 
 @pytest.fixture
@@ -218,6 +228,15 @@ def test_gauges_are_vllms(core: VllmCore, client: FakeClient) -> None:
     assert core.gauges() == {"running": 1, "waiting": 2, "blocks_used": 3, "blocks_total": 10}
 
 
+def test_gauges_of_replicas_are_added(core: VllmCore, client: FakeClient) -> None:
+    for request in range(4):
+        core.submit(request, PROMPT, Sampling(max_tokens=9))
+    client.make(stats=Stats(num_waiting_reqs=1, kv_cache_usage=0.2), replica=0)
+    client.make(stats=Stats(num_waiting_reqs=2, kv_cache_usage=0.6), replica=1)
+    wait_for(lambda: bool(core.step()) or core.gauges()["waiting"] == 3)
+    assert core.gauges() == {"running": 1, "waiting": 3, "blocks_used": 4, "blocks_total": 10}
+
+
 def test_a_prompt_that_fills_the_context_is_refused(core: VllmCore, client: FakeClient) -> None:
     with pytest.raises(ContextLengthExceeded):
         core.submit(1, Prompt((1,) * 64), Sampling(max_tokens=1))
@@ -292,12 +311,37 @@ def test_steps_that_do_not_come_end_the_core_while_it_has_requests(cores: Engine
         core.step()
 
 
-def test_a_model_that_cannot_be_loaded_is_reported_with_the_first_cause() -> None:
+def log_failure(failures: FailureLog, error: Exception) -> None:
+    """As vLLM's processes do."""
+    handlers = json.loads(failures.configuration.read_bytes())["handlers"]
+    with Path(handlers["failures"]["filename"]).open("a") as file:
+        file.write(OneLine().format(logging.makeLogRecord({"exc_info": (type(error), error, None)})) + "\n")
+
+
+def test_a_model_that_cannot_be_loaded_is_reported_with_the_first_cause(failures: FailureLog) -> None:
     def fails() -> Any:
         try:
             raise MemoryError("no room")
         except MemoryError as error:
             raise RuntimeError("Engine core initialization failed") from error
 
-    with pytest.raises(StartupError, match="MemoryError: no room"):
-        EngineCores(fails)
+    with pytest.raises(StartupError, match="could not load the model: MemoryError: no room"):
+        EngineCores(fails, failures)
+    log_failure(failures, OSError("all full"))
+    log_failure(failures, RuntimeError("a worker has failed"))
+    with pytest.raises(StartupError, match="could not load the model: OSError: all full"):
+        EngineCores(fails, failures)
+
+
+def test_a_death_is_reported_with_the_last_failure_since_the_model_was_loaded(failures: FailureLog) -> None:
+    log_failure(failures, ValueError("of an earlier start"))
+    for error, said in ((None, "RuntimeError: see above"), (OSError("all full"), "OSError: all full")):
+        cores = EngineCores(FakeClient, failures)
+        if error:
+            log_failure(failures, KeyError("of one request"))
+            log_failure(failures, error)
+        cores.client.tell(RuntimeError("see above"))
+        core = core_of(cores)
+        wait(core)
+        with pytest.raises(RuntimeError, match=f"EngineCore has died: {said}"):
+            core.step()

@@ -83,6 +83,29 @@ def test_more_gpus_than_there_are_are_refused() -> None:
         check(FP8, gpus(2), tensor_parallel_size=2, data_parallel_size=2)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("gpu_memory_utilization", "much"),
+        ("gpu_memory_utilization", 0),
+        ("gpu_memory_utilization", 92),
+        ("tensor_parallel_size", "2"),
+        ("data_parallel_size", 0),
+    ],
+)
+def test_a_number_that_cannot_be_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(StartupError, match=f"{name} in engine_options is {value!r}: a .*number"):
+        check(FP8, gpus(8), **{name: value})
+
+
+def test_the_layers_that_draft_count_however_drafts_are_asked_for() -> None:
+    for options in (
+        dataclasses.replace(OPTIONS, speculative="mtp"),
+        dataclasses.replace(OPTIONS, arguments={"speculative_config": {"method": "mtp"}}),
+    ):
+        assert needs_of(FP8, options, {}, 1).weights == FP8.weights_bytes + FP8.draft_bytes
+
+
 def test_more_gpus_than_heads_hold_copies_of_keys_and_values() -> None:
     arguments = {"kv_cache_dtype": "fp8"}
     assert needs_of(FP8, OPTIONS, arguments, 2).token == 10_240

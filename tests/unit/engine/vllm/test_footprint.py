@@ -57,3 +57,28 @@ def test_a_broken_file_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "model-2.safetensors").write_bytes(content)
     with pytest.raises(ModelError, match=r"model-2\.safetensors"):
         footprint(tmp_path)
+
+
+def test_a_file_that_is_cut_short_is_named(tmp_path: Path) -> None:
+    write(tmp_path, QWEN36, lm_head=5)
+    path = tmp_path / "model-1.safetensors"
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(ModelError, match=r"model-1\.safetensors is cut short: its last 3 bytes are missing"):
+        footprint(tmp_path)
+
+
+def test_a_file_that_the_index_names_must_be_there(tmp_path: Path) -> None:
+    write(tmp_path, QWEN36, lm_head=5)
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"lm_head": "model-1.safetensors"}}))
+    assert footprint(tmp_path).weights_bytes == 10
+    index.write_text(
+        json.dumps({"weight_map": {"lm_head": "model-1.safetensors", "x": "model-2.safetensors"}})
+    )
+    with pytest.raises(
+        ModelError, match=r"lacks model-2\.safetensors, which model\.safetensors\.index\.json"
+    ):
+        footprint(tmp_path)
+    index.write_text("nothing")
+    with pytest.raises(ModelError, match=r"index\.json cannot be read"):
+        footprint(tmp_path)
