@@ -11,7 +11,7 @@ from pathlib import Path
 import platformdirs
 
 from tessera.access.keys import KeyHasher
-from tessera.access.pepper import find_former, find_pepper, pepper_path
+from tessera.access.pepper import find_former, find_pepper, has_pepper_file, pepper_path
 from tessera.errors import StoreUnavailable
 from tessera.settings import Settings
 from tessera.store import peppers
@@ -58,7 +58,7 @@ def pepper(settings: Settings) -> bytes:
     """
     path = sqlite_path(database_url(settings))
     stored = None
-    if path is None or path.is_file():
+    if path is None or os.access(path, os.F_OK):  # no error where the folder cannot be read
         with suppress(StoreUnavailable), opened(settings) as store, transaction(store) as connection:
             stored = peppers.current(connection)
     found = find_pepper(settings.pepper, path, may_create=stored is None)
@@ -101,7 +101,7 @@ def pepper_state(settings: Settings, store: Transaction) -> str:
     path = sqlite_path(database_url(settings))
     if stored is None or (settings.pepper is None and path is None):
         return "unknown"
-    if settings.pepper is None and path and not pepper_path(path).exists():
+    if settings.pepper is None and path and not has_pepper_file(path):
         return "missing"
     found = find_pepper(settings.pepper, path, may_create=False)
     return "right" if stored in _check_values(found, former_pepper(settings)) else "wrong"

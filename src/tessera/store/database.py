@@ -1,7 +1,8 @@
 """The database: SQLite with one file, or PostgreSQL. How it is opened, and its transactions."""
 
+import os
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from sqlite3 import SQLITE_BUSY
 from sqlite3 import Connection as SqliteConnection
@@ -19,6 +20,7 @@ from sqlalchemy.pool import PoolProxiedConnection
 
 from tessera.errors import CommandError, StartupError
 from tessera.store.failures import SECRETS, translated_errors
+from tessera.store.files import create_private
 
 T = TypeVar("T", bound=tuple[Any, ...])
 
@@ -201,9 +203,12 @@ def _sqlite(url: sqlalchemy.URL, synchronous: str) -> Database:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            path.touch(mode=0o600)
+            with suppress(FileExistsError):  # another process was quicker
+                os.close(create_private(path))
     except OSError as error:
-        raise StartupError(f"The store {url.database} cannot be created: {error.strerror}.") from error
+        raise StartupError(
+            f"The store {url.database} cannot be opened or created: {error.strerror}."
+        ) from error
 
     @event.listens_for(engine, "connect")
     def prepare(connection: SqliteConnection, record: object) -> None:  # pyright: ignore[reportUnusedFunction]
