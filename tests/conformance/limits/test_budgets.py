@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from random import Random
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from tessera.access.redis_limits import RedisLimiter
 from tessera.access.spending import FRESH_S, ReadSpent
 from tessera.access.tiers import DEFAULTS
 from tessera.access.window import Rate
-from tessera.core.budgets import BUDGETS, Spent, TokenBudget
+from tessera.core.budgets import BUDGETS, PERIODS, Period, Spent, TokenBudget
 from tessera.core.usage import DAY_S, Usage, day_of
 from tessera.errors import StoreUnavailable
 from tessera.observe.metrics import Metrics
@@ -275,6 +276,160 @@ def test_while_the_ledger_is_away_it_counts_by_itself_and_reads_it_again_later(r
         await limiter.aclose()
 
     run(check)
+
+
+def test_what_ends_during_the_first_reading_is_counted(run: Run) -> None:
+    """The ledger was read before it had ended."""
+
+    async def check(make: Make, clock: Clock, books: Books) -> None:
+        account = f"acc_{secrets.token_hex(6)}"
+        begun, goes_on = asyncio.Event(), asyncio.Event()
+
+        async def read(account_id: str) -> Mapping[str, Spent]:
+            spent = await books.read(account_id)
+            begun.set()
+            await goes_on.wait()
+            return spent
+
+        limiter = make(clock, read)
+        running = await admitted(limiter, allowance(account=account))
+        who = allowance(TokenBudget("total_tokens_per_day", 50), account=account)
+        asking = asyncio.create_task(limiter.admit(who, thinks=False))
+        await begun.wait()
+        await ends(books, running, "key_a", day_of(clock()), Usage(20, 0, 30, 0))
+        goes_on.set()
+        assert isinstance(await asking, LimitRefusal)
+        await limiter.aclose()
+
+    run(check)
+
+
+@pytest.mark.parametrize("name", ["total_tokens_per_day", "total_tokens_per_month"])
+def test_a_day_that_begins_during_the_first_reading_is_read(run: Run, name: str) -> None:
+    async def check(make: Make, clock: Clock, books: Books) -> None:
+        clock.now_s = datetime(2028, 2, 29, 23, 59, 59, tzinfo=UTC).timestamp()
+
+        async def read(account_id: str) -> Mapping[str, Spent]:
+            spent = await books.read(account_id)
+            if not books.ended:
+                clock.now_s += 1
+                books.ended.append(("key_b", "2028-03-01", Usage(60, 0, 0, 0)))  # of another process
+            return spent
+
+        limiter = make(clock, read)
+        refusal = await refused(limiter, allowance(TokenBudget(name, 60)))
+        assert refusal.limit == "budget"
+        await limiter.aclose()
+
+    run(check)
+
+
+@pytest.mark.parametrize("period", PERIODS)
+def test_a_budget_that_is_lowered_below_what_was_used_refuses_at_once(run: Run, period: Period) -> None:
+    async def check(make: Make, clock: Clock, books: Books) -> None:
+        limiter, account = make(clock, books.read), f"acc_{secrets.token_hex(6)}"
+
+        def of(tokens: int) -> Allowance:
+            return allowance(TokenBudget(f"total_tokens_per_{period}", tokens), account=account)
+
+        await ends(books, await admitted(limiter, of(100)), "key_a", day_of(clock()), Usage(40, 0, 10, 0))
+        for tokens in (50, 49, 0):
+            refusal = await refused(limiter, of(tokens))
+            assert refusal.budget is not None
+            assert refusal.budget.limit_tokens == tokens
+        await (await admitted(limiter, of(51))).release()
+        await limiter.aclose()
+
+    run(check)
+
+
+def test_a_request_that_is_withdrawn_or_failed_uses_only_what_it_says(run: Run) -> None:
+    async def check(make: Make, clock: Clock, books: Books) -> None:
+        limiter, who = make(clock, books.read), allowance(TokenBudget("total_tokens_per_day", 10))
+        for _ in range(3):
+            await (await admitted(limiter, who)).withdraw()
+            await (await admitted(limiter, who)).release()
+        await ends(books, await admitted(limiter, who), "key_a", day_of(clock()), Usage(9, 0, 0, 0))
+        await ends(books, await admitted(limiter, who), "key_a", day_of(clock()), Usage(1, 0, 0, 0))
+        await refused(limiter, who)
+        await limiter.aclose()
+
+    run(check)
+
+
+CONCURRENT = st.lists(
+    st.tuples(
+        st.sampled_from([0, 0, 0, 1, 61, DAY_S]),
+        st.integers(0, 2),  # the process
+        st.integers(1, 4),  # requests at once
+        st.integers(0, 3),  # that end meanwhile
+        st.integers(0, 15),  # tokens of each
+    ),
+    max_size=15,
+)
+
+
+@settings(max_examples=60)
+@given(CONCURRENT, st.sampled_from(sorted(BUDGETS)), st.integers(0, 60), st.randoms(use_true_random=False))
+def test_processes_with_redis_never_grant_what_was_used_up_before(
+    redis_server: RedisServer, steps: list[Any], name: str, limit: int, chance: Random
+) -> None:
+    """Readings of the ledger take any time, and requests end before, during and after them."""
+
+    async def check() -> None:
+        clock = Clock()
+        books = Books(clock)
+
+        async def read(account_id: str) -> Mapping[str, Spent]:
+            spent = await books.read(account_id)
+            for _ in range(chance.randrange(8)):
+                await asyncio.sleep(chance.choice([0, 0.001]))
+            return spent
+
+        processes = [
+            RedisLimiter(
+                redis_server.url,
+                3,
+                Metrics(),
+                answer_s=60,
+                clock=lambda: round(clock() * 1e6),
+                read_spent=read,
+            )
+            for _ in range(3)
+        ]
+        budget = TokenBudget(name, limit)
+        who = allowance(budget)
+        running: list[tuple[Lease, str]] = []
+
+        async def one(process: RedisLimiter) -> None:
+            was_used_up = books.used(budget) >= limit
+            decided = await process.admit(who, thinks=True)
+            if isinstance(decided, LimitRefusal):
+                assert decided.limit == "budget"
+            else:
+                assert not was_used_up
+                running.append((decided, day_of(clock())))
+
+        async def end(used: Usage) -> None:
+            await asyncio.sleep(chance.choice([0, 0, 0.001]))
+            if running:
+                lease, day = running.pop(chance.randrange(len(running)))
+                await ends(books, lease, "key_a", day, used)
+
+        for gap, first, n_asking, n_ending, n_tokens in steps:
+            clock.now_s += gap
+            used = Usage(n_tokens, 0, n_tokens, n_tokens)
+            asking = [one(processes[(first + i) % 3]) for i in range(n_asking)]
+            await asyncio.gather(*asking, *(end(used) for _ in range(n_ending)))
+        clock.now_s += FRESH_S
+        is_used_up = books.used(budget) >= limit
+        async with asyncio.timeout(60):  # it is read in the background
+            while isinstance(await processes[0].admit(who, thinks=True), LimitRefusal) != is_used_up:
+                await asyncio.sleep(0.01)
+        for process in processes:
+            await process.aclose()
+
+    asyncio.run(check())
 
 
 def test_it_is_read_once_a_minute_however_many_ask(run: Run) -> None:
