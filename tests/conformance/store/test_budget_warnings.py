@@ -1,5 +1,6 @@
 """Warnings of budgets, and what is spent of them, on every store."""
 
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -173,6 +174,55 @@ def test_a_message_that_was_being_sent_when_its_server_died_is_sent_by_the_next(
             assert claim_due(store, instances.clock_s(store), lambda _: 0.0) is not None
         run(second, receiver)
     assert len(receiver.messages) == 4
+
+
+@pytest.mark.parametrize("n_refusals", [0, 1, 2, 3])
+@pytest.mark.parametrize("crossings", [(80, 20), (100,), (79, 1, 20, 50)])
+def test_messages_of_an_account_are_sent_in_the_order_of_its_warnings(
+    opened: Database, capped: tuple[str, str], crossings: Sequence[int], n_refusals: int
+) -> None:
+    """Also when the first ones are refused, and when several servers send them."""
+    account, key = capped
+    with watching(opened, n=2, n_refusals=n_refusals) as (receiver, servers):
+        for number, n_tokens in enumerate(crossings):
+            use(opened, account, key, n_tokens, number)
+            for watch in servers:
+                watch.check()
+            run(servers[number % 2], receiver)
+        run(servers[0], receiver)
+    assert [each["threshold_percent"] for each in receiver.messages] == [80, 80, 100, 100]
+    assert [each["threshold_percent"] for each in receiver.refused] == [80] * n_refusals
+
+
+def test_a_message_of_another_account_does_not_wait(opened: Database, capped: tuple[str, str]) -> None:
+    account, key = capped
+    with transaction(opened) as store:
+        form = NewAccount(name="globex", tier="lite", limits={"total_tokens_per_month": 10})
+        other = str(actions.create_account(store, form, Tiers(), by="test")["id"])
+    with watching(opened, pauses_s=[86_400.0], n_refusals=2) as (receiver, (watch,)):
+        use(opened, account, key, 80, 0)
+        run(watch, receiver)
+        use(opened, other, "key_x", 8, 1)
+        use(opened, account, key, 20, 2)
+        run(watch, receiver)
+        assert [each["account"] for each in receiver.messages] == ["globex"]
+
+
+@pytest.mark.parametrize("said", [b"", b"nonsense\r\n\r\n", b"HTTP/1.1 x\r\n\r\n", b"HTTP/1.1 200"])
+def test_a_receiver_that_speaks_no_http_is_a_failure(said: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65_536)
+                connection.sendall(said)
+
+        with ThreadPoolExecutor(1) as thread:
+            answering = thread.submit(answer)
+            with pytest.raises(WebhookFailed):
+                Webhook(f"http://127.0.0.1:{listener.getsockname()[1]}/", SECRET).send("id", {})
+            answering.result()
 
 
 @pytest.mark.parametrize("status", [302, 404, 500])
