@@ -155,15 +155,8 @@ class MemoryLimiter:
             return refused_by(used_up, verdict.standing, self._calendar())
         account.n_running += n_choices
         standing = account.window.accept(who.rate)
-        return MemoryLease(
-            self,
-            account,
-            who,
-            standing,
-            n_choices,
-            accepted_s=account.window.latest_s,
-            begun_s=self._calendar(),
-        )
+        accepted_s = account.window.latest_s
+        return MemoryLease(self, account, who, standing, n_choices, accepted_s, self._calendar())
 
     async def standing(self, who: Allowance) -> Standing:
         who, account = self._look_up(who)
@@ -175,7 +168,7 @@ class MemoryLimiter:
     def leave(self, lease: "MemoryLease", account: _Account, used: Usage) -> None:
         """A lease of the account has ended."""
         account.n_running -= lease.n_choices
-        self._spend(account, lease.who, lease.begun_s, used)
+        self.spend(lease.who, lease.begun_s, used)
 
     def withdraw(self, lease: "MemoryLease", account: _Account) -> Standing:
         """A lease of the account has ended, and its request is not counted any more."""
@@ -183,10 +176,8 @@ class MemoryLimiter:
         return account.window.withdraw(lease.accepted_s, self._clock(), lease.who.rate)
 
     def spend(self, who: Allowance, begun_s: float, used: Usage) -> None:
-        """Counts what a request has used that began at that Unix time, and held no lease here."""
-        self._spend(self._accounts.setdefault(who.account_id, _Account()), who, begun_s, used)
-
-    def _spend(self, account: _Account, who: Allowance, begun_s: float, used: Usage) -> None:
+        """Counts what a request has used that began at that Unix time."""
+        account = self._accounts.setdefault(who.account_id, _Account())
         account.thinking_tokens = self._thought(account) + used.reasoning_tokens
         if spending := self._spendings.accounts.get(who.account_id):
             spending.count(who.key_id, day_of(begun_s), used)

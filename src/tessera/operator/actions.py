@@ -85,7 +85,7 @@ def create_key(store: Transaction, form: NewKey, hasher: KeyHasher, *, by: str) 
     is not that of the store.
     """
     owner = accounts.find(store, form.account)
-    peppers.adopt(store, hasher.check_value, hasher.former_check_value, by=by, is_needed=True)
+    peppers.adopt(store, hasher.check_value, hasher.former_check_value, by=by, makes_key=True)
     terms, secret = form.applied_to(Terms(form.name)), generate_key()
     key = keys.create(
         store,

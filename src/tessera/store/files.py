@@ -1,8 +1,13 @@
-"""How files of the store are created."""
+"""How files of the store are created and copied."""
 
 import os
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
+
+from sqlalchemy import Engine
+
+from tessera.errors import CommandError
+from tessera.store.failures import translated_errors
 
 
 def create_private(path: Path) -> int:
@@ -17,3 +22,21 @@ def create_private(path: Path) -> int:
         with suppress(PermissionError):  # a root without CAP_CHOWN
             os.fchown(fd, folder.st_uid, folder.st_gid)
     return fd
+
+
+def copy_to(database: Engine, target: Path) -> None:
+    """Copies an SQLite database into a new file, consistent although others write. Raises `CommandError`."""
+    if database.dialect.name != "sqlite":
+        raise CommandError("This copies SQLite. For PostgreSQL use its own pg_dump.")
+    try:
+        target.touch(mode=0o600, exist_ok=False)
+    except FileExistsError as error:
+        raise CommandError(f"{target} exists already. Name a new file.") from error
+    except OSError as error:
+        raise CommandError(f"{target} cannot be written: {error.strerror}.") from error
+    try:
+        with translated_errors(database.url), closing(database.raw_connection()) as connection:
+            connection.cursor().execute("VACUUM INTO ?", (str(target),))
+    except BaseException:
+        target.unlink(missing_ok=True)  # half a copy would pass for one
+        raise
