@@ -107,7 +107,7 @@ class BudgetWatch:
             _id_of(standing, percent): (standing, percent)
             for standing in found
             for percent in PERCENTS
-            if standing.percent >= percent
+            if standing.percent >= percent and standing.budget.limit_tokens  # 0 is a ban: nobody is warned
         }
         new = crossed.keys() - self._recorded
         self._recorded = set(crossed)

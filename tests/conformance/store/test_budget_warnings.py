@@ -15,7 +15,7 @@ from sqlalchemy import delete
 from tests.webhook_receiver import SECRET, Receiver, receiving
 
 from tessera.access.keys import KeyHasher
-from tessera.access.tiers import Tiers
+from tessera.access.tiers import Tiers, configured
 from tessera.core.budgets import Spent
 from tessera.core.usage import OPEN, LedgerEntry, Usage, day_of
 from tessera.observe.exposition import ParentMetrics, exposition
@@ -192,6 +192,42 @@ def test_messages_of_an_account_are_sent_in_the_order_of_its_warnings(
         run(servers[0], receiver)
     assert [each["threshold_percent"] for each in receiver.messages] == [80, 80, 100, 100]
     assert [each["threshold_percent"] for each in receiver.refused] == [80] * n_refusals
+
+
+def test_a_budget_of_nothing_is_a_ban_and_no_warning(opened: Database) -> None:
+    with transaction(opened) as store:
+        form = NewAccount(name="acme", tier="lite", limits={"reasoning_tokens_per_day": 0})
+        account = str(actions.create_account(store, form, Tiers(), by="test")["id"])
+        (row,) = list_budgets(store, Tiers(), None)
+    assert (row["limit_tokens"], row["percent"]) == (0, 100)
+    with watching(opened) as (receiver, (watch,)):
+        use(opened, account, "key_x", 5, 0)
+        run(watch, receiver)
+    assert receiver.messages == []
+
+
+def test_all_budgets_are_those_of_tiers_of_accounts_and_of_keys(opened: Database) -> None:
+    tiers = configured({"pro": {"total_tokens_per_day": 7}, "operator": {"prompt_tokens_per_month": 9}})
+    with transaction(opened) as store:
+        for name, tier, limits in (
+            ("a", "lite", {}),
+            ("b", "pro", {}),
+            ("c", "lite", {"concurrency": 1}),
+            ("d", "lite", {"total_tokens_per_day": 8}),
+            ("e", "pro", {"total_tokens_per_day": "unlimited"}),
+            ("f", "lite", {}),
+        ):
+            actions.create_account(store, NewAccount(name=name, tier=tier, limits=limits), tiers, by="test")
+        for name, budgets in (("a", {}), ("f", {"completion_tokens_per_day": 5})):
+            form = NewKey(account=name, name="k", budgets=budgets)
+            actions.create_key(store, form, KeyHasher(b"p" * 32), by="test")
+        every = [(row["account"], row["limit_tokens"]) for row in list_budgets(store, tiers, None)]
+        of_each = [
+            (row["account"], row["limit_tokens"])
+            for name in ("operator", "a", "b", "c", "d", "e", "f")
+            for row in list_budgets(store, tiers, name)
+        ]
+    assert every == of_each == [("operator", 9), ("b", 7), ("d", 8), ("f", 5)]
 
 
 def test_a_message_of_another_account_does_not_wait(opened: Database, capped: tuple[str, str]) -> None:
