@@ -99,7 +99,9 @@ def test_the_day(
         assert result("requests", "list", **admin) == []
         with ThreadPoolExecutor(1) as thread:
             long = thread.submit(asked, server, other, N_TOKENS_LONG)
-            wait_for(lambda: [each["step"] for each in result("requests", "list", **admin)] == ["first_token"])
+            wait_for(
+                lambda: [each["step"] for each in result("requests", "list", **admin)] == ["first_token"]
+            )
             (running,) = result("requests", "list", **admin)
             assert (running["account"], running["client"]) == (globex["id"], "127.0.0.1")
             (ended,) = result("requests", "cancel", running["id"], **admin)

@@ -85,7 +85,9 @@ def chat(
     }
     given = {name: value for name, value in options.items() if value is not None}
     timeout = httpx2.Timeout(10.0, read=None)  # the first token of a long prompt takes its time
-    with httpx2.Client(base_url=with_path(url, "/v1"), headers=authorization(api_key), timeout=timeout) as client:
+    with httpx2.Client(
+        base_url=with_path(url, "/v1"), headers=authorization(api_key), timeout=timeout
+    ) as client:
         conversation = ChatSession(client, given, system)
         if message:
             conversation.say(" ".join(message))

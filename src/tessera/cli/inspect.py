@@ -33,7 +33,11 @@ from tessera.wire.decode import decode_request
     is_flag=True,
     help="Answer the request, and show the functions that run for it, with times.",
 )
-@click.option("--output", type=click.File(encoding="utf-8"), help="Show the events that the text of this file would produce.")
+@click.option(
+    "--output",
+    type=click.File(encoding="utf-8"),
+    help="Show the events that the text of this file would produce.",
+)
 @with_settings("model", "engine", "cache_dir", "offline", "context_tokens")
 def inspect(
     settings: Settings, request_file: BinaryIO, start: bool, trace: bool, output: TextIO | None

@@ -63,7 +63,9 @@ class Commands(click.Group):
         except OSError as error:
             if error.errno == errno.EPIPE:  # nobody reads the output any more: click ends the command
                 raise
-            raise Unusable(f"{error.filename or 'A file'} cannot be used: {error.strerror or error}.") from error
+            raise Unusable(
+                f"{error.filename or 'A file'} cannot be used: {error.strerror or error}."
+            ) from error
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

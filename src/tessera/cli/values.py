@@ -16,7 +16,7 @@ _SENDABLE = re.compile(r"[\x21-\x7e]+")
 class FiniteRange(click.FloatRange):
     """A number within bounds, which "nan" and "inf" are not."""
 
-    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(self, value: float, param: click.Parameter | None, ctx: click.Context | None) -> float:
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a number.", param, ctx)

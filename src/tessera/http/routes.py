@@ -1,12 +1,14 @@
 """The endpoints besides chat, all of them GET: models, the caller's usage, and the state of the service."""
 
 import time
+from collections.abc import Mapping
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from tessera.catalog import Catalog
+from tessera.core.budgets import Spent
 from tessera.errors import EngineUnavailable
 from tessera.http.context import context_of
 from tessera.http.errors import error_response
@@ -45,7 +47,9 @@ def usage_route(ledger: Ledger) -> Route:
         identity = context_of(request.scope).required_permit.identity
         question = read_question(request.query_params, identity.account)
         sums = await ledger.add_up(question)
-        spent = await ledger.spent(identity.account) if identity.budgets else {}
+        spent: Mapping[str, Spent] = {}
+        if identity.budgets:
+            spent = await ledger.spent(identity.account)
         body = encode_usage(question, sums, budget_rows(identity.budgets, spent, time.time()))
         return Response(body, media_type="application/json")
 

@@ -1,9 +1,9 @@
 """Which pepper the stored digests were derived with. The store never holds a pepper, only a check value that
 tells peppers apart.
 
-A check value is recorded by the first server, so that no command makes keys with another pepper, and holds once
-there are keys. A rotation adds another one: a key moves to the new pepper when it is used, because only then
-is its secret at hand.
+A check value is recorded by the first server, so that no command makes keys with another pepper, and it holds
+once there are keys. A rotation adds another one: a key moves to the new pepper when it is used, because only
+then is its secret at hand.
 """
 
 import time

@@ -71,9 +71,7 @@ def read_day(asked: str, param: str) -> str:
         raise RequestError(f"{param} is {asked[:50]!r}: send one such as 2026-01-31.", param=param) from None
 
 
-def budget_rows(
-    budgets: Iterable[TokenBudget], by_key: Mapping[str, Spent], now_s: float
-) -> list[BudgetRow]:
+def budget_rows(budgets: Iterable[TokenBudget], by_key: Mapping[str, Spent], now_s: float) -> list[BudgetRow]:
     """The rows of budgets at that Unix time; `by_key` is what the account has spent."""
     return [
         BudgetRow(
@@ -88,9 +86,7 @@ def budget_rows(
     ]
 
 
-def encode_usage(
-    question: UsageQuestion, sums: Sequence[UsageSum], budgets: list[BudgetRow]
-) -> bytes:
+def encode_usage(question: UsageQuestion, sums: Sequence[UsageSum], budgets: list[BudgetRow]) -> bytes:
     """The body of GET /v1/usage."""
     rows = [
         UsageRow(*counts(each), **dict(zip(question.by, each.groups, strict=True)))  # pyright: ignore[reportArgumentType] day or model

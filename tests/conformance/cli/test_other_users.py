@@ -102,7 +102,12 @@ def test_a_pepper_of_another_user_is_named(run: Run, folder: Path) -> None:
         assert run(*words.split()).returncode == 0
     pepper = folder / "tessera.db.pepper"
     os.chown(pepper, 0, 0)
-    for words in ("keys list", "keys create acme --name k2", "store check", "serve --engine scripted --port 0"):
+    for words in (
+        "keys list",
+        "keys create acme --name k2",
+        "store check",
+        "serve --engine scripted --port 0",
+    ):
         ran = run(*words.split(), user=SERVICE)
         assert ran.returncode == 2, words
         assert f"{pepper} cannot be read" in ran.stderr

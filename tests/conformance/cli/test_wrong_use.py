@@ -287,8 +287,6 @@ ANSWERS: dict[str, tuple[int, bytes]] = {
 
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS.keys())
 @pytest.mark.parametrize("line", ["chat hello", "requests list", "requests cancel x"])
-def test_another_program_at_the_address_is_no_server(
-    line: str, answer: tuple[int, bytes], use: Use
-) -> None:
+def test_another_program_at_the_address_is_no_server(line: str, answer: tuple[int, bytes], use: Use) -> None:
     with answering(*answer) as url:
         is_told(use([*line.split(), "--url", url], TESSERA_ADMIN_KEY="admin-" + "k" * 40))

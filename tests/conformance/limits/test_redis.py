@@ -288,7 +288,7 @@ def test_what_was_spent_while_redis_was_away_is_known_when_it_is_back(redis_serv
         await end(before, 20)
         await asyncio.to_thread(redis_server.start)
         async with asyncio.timeout(60):
-            while not isinstance(await limiter.admit(who, thinks=False), RedisLease):
+            while not isinstance(await limiter.admit(who, thinks=False), RedisLease):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         await end(during, 40)
         refused = await limiter.admit(who, thinks=False)

@@ -377,9 +377,9 @@ async def test_use_is_noted_together_and_a_failure_hurts_nobody(shelf: Shelf) ->
 async def test_a_store_that_hangs_is_not_waited_for(
     keys: StoredKeys, shelf: Shelf, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stored_keys, "ANSWER_S", 0.05)
     used, unused = shelf.put(), shelf.put()
     await keys.identify(header(used))
+    monkeypatch.setattr(stored_keys, "ANSWER_S", 0.05)  # from now on nothing is answered
     shelf.opened.clear()
     clock.now_s += FRESH_S
     async with asyncio.timeout(60):
@@ -388,6 +388,7 @@ async def test_a_store_that_hangs_is_not_waited_for(
         for _ in range(8):
             with pytest.raises(StoreUnavailable):
                 await keys.identify(header(unused))
+    monkeypatch.undo()
     shelf.opened.set()
     clock.now_s += 2 * stored_keys.PAUSE_S
     assert (await keys.identify(header(unused))).key_id == "key_1"

@@ -44,9 +44,7 @@ MOMENTS = st.integers(0, 60 * 366).flatmap(
 
 
 @given(MOMENTS, st.sampled_from(PERIODS))
-def test_a_period_ends_at_the_first_moment_that_belongs_to_the_next_one(
-    now_s: float, period: Period
-) -> None:
+def test_a_period_ends_at_the_first_moment_that_belongs_to_the_next_one(now_s: float, period: Period) -> None:
     ends_s = resets_s(period, now_s)
     assert now_s < ends_s <= now_s + (1 if period == "day" else 31) * DAY_S
     this = period_of(period, day_of(now_s))
