@@ -139,7 +139,7 @@ class ChatSession:
         try:
             with self._client.stream("POST", "/chat/completions", json=body) as response:
                 if response.status_code != 200:
-                    raise ChatFailed(_reason(response))
+                    raise ChatFailed(_reason(response) or self._stranger())
                 for line in response.iter_lines():
                     if not line.startswith("data:") or "{" not in line:
                         continue
@@ -159,12 +159,12 @@ class ChatSession:
         return f"What answers at {self._client.base_url} does not speak OpenAI's API. Check --url."
 
 
-def _reason(response: httpx2.Response) -> str:
+def _reason(response: httpx2.Response) -> str | None:
+    """None if another program answered."""
     problem = None
-    with suppress(msgspec.DecodeError):  # another program answered: its status is all there is
+    with suppress(msgspec.DecodeError):
         problem = msgspec.json.decode(response.read(), type=_ReplyChunk).error
-    problem = problem or _ReplyError()
-    return f"The server answered {response.status_code}: {problem.message}"
+    return problem and f"The server answered {response.status_code}: {problem.message}"
 
 
 def _converse(conversation: ChatSession) -> None:

@@ -25,13 +25,13 @@ _URL = click.option(
 )
 
 
-class _AnswerError(msgspec.Struct):
+class _AdminError(msgspec.Struct):
     message: str
 
 
-class _Answer(msgspec.Struct):
+class _AdminAnswer(msgspec.Struct):
     requests: list[dict[str, Any]] | None = None
-    error: _AnswerError | None = None
+    error: _AdminError | None = None
 
 
 @click.group()
@@ -68,9 +68,9 @@ def _ask(settings: Settings, url: str | None, method: str, path: str) -> Sequenc
         reply = httpx2.request(method, whole, headers=authorization(settings.admin_key), timeout=30)
     except httpx2.HTTPError as error:
         raise CommandError(f"No admin API answers at {whole}: {plain(error)}.") from error
-    answer = _Answer()
+    answer = _AdminAnswer()
     with suppress(msgspec.DecodeError):  # another program answered
-        answer = msgspec.json.decode(reply.content, type=_Answer)
+        answer = msgspec.json.decode(reply.content, type=_AdminAnswer)
     if answer.error:
         raise CommandError(f"The server answered {reply.status_code}: {answer.error.message}")
     if answer.requests is None:

@@ -1,7 +1,7 @@
 """How files of the store are created and copied."""
 
 import os
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -35,8 +35,9 @@ def copy_to(database: Engine, target: Path) -> None:
     except OSError as error:
         raise CommandError(f"{target} cannot be written: {error.strerror}.") from error
     try:
-        with translated_errors(database.url), closing(database.raw_connection()) as connection:
-            connection.cursor().execute("VACUUM INTO ?", (str(target),))
+        with translated_errors(database.url), database.connect() as connection:
+            alone = connection.execution_options(isolation_level="AUTOCOMMIT")
+            alone.exec_driver_sql("VACUUM INTO :target", {"target": str(target)})
     except BaseException:
         target.unlink(missing_ok=True)  # half a copy would pass for one
         raise

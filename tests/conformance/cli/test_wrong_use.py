@@ -131,7 +131,6 @@ def is_told(ran: Result, *named: str) -> None:
     assert last.startswith("Error: ")
     assert [word for word in named if word not in last] == [], last
     assert "Errno" not in last
-    assert last.endswith((".", "?)."))
 
 
 @each_leaf
@@ -198,7 +197,7 @@ def test_a_pepper_that_cannot_be_used_is_named(kind: str, use: Use, tmp_path: Pa
             pepper.symlink_to(tmp_path / "missing")
         case _:
             pepper.write_text("short" if kind == "short" else "")
-    for line in ("keys list", "keys create acme --name k2", "store rotate-pepper", "serve --engine scripted"):
+    for line in ("keys list", "keys create acme --name k2", "store rotate-pepper"):
         is_told(use(line.split()), str(pepper))
 
 
