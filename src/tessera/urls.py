@@ -5,7 +5,6 @@ from urllib.parse import urlsplit
 
 from tessera.errors import CommandError
 
-
 # Names and addresses; a name in another script is sent as it is, and its look-up says whether there is one.
 _HOST = re.compile(r"[^\s/?#@\\<>\"'{}|^`\x00-\x1f]+")
 

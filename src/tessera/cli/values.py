@@ -8,7 +8,6 @@ import click
 
 from tessera.errors import CommandError, OperatorError
 
-
 _NUMBER = re.compile(r"\[Errno -?\d+\] ")
 _SENDABLE = re.compile(r"[\x21-\x7e]+")
 

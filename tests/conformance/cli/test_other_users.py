@@ -3,9 +3,10 @@
 import json
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from click.testing import CliRunner
@@ -29,14 +30,26 @@ Run = Callable[..., Ran]
 
 
 @pytest.fixture
-def run(environment: dict[str, str]) -> Run:
+def place() -> Iterator[Path]:
+    """A folder that everybody may enter, unlike those of pytest."""
+    with TemporaryDirectory(prefix="tessera-users-") as path:
+        Path(path).chmod(0o711)
+        yield Path(path)
+
+
+@pytest.fixture
+def run(environment: dict[str, str], place: Path) -> Run:
     """A command in a child of this process, which has what it needs in memory: the interpreter's own files
     may be root's alone.
     """
 
+    folders = {f"XDG_{name}_HOME": str(place / name.lower()) for name in ("DATA", "CONFIG", "CACHE")}
+    store = {"TESSERA_DATABASE_URL": f"sqlite:///{place}/store/tessera.db"}
+    variables = {**environment, **folders, **store}
+
     def one(words: str, user: int = ROOT) -> Ran:
         if user == ROOT:
-            return ran(words, environment)
+            return ran(words, variables)
         reading, writing = os.pipe()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # newer interpreters warn of threads
@@ -46,7 +59,7 @@ def run(environment: dict[str, str]) -> Run:
                 os.setgroups([])
                 os.setgid(user)
                 os.setuid(user)
-                found = ran(words, environment)
+                found = ran(words, variables)
                 os.write(writing, json.dumps([found.code, found.output, found.said, found.raised]).encode())
             finally:
                 os._exit(0)
@@ -68,14 +81,11 @@ def ran(words: str, environment: dict[str, str]) -> Ran:
 
 
 @pytest.fixture
-def folder(environment: dict[str, str]) -> Path:
+def folder(place: Path) -> Path:
     """That of the service's store, as systemd makes it."""
-    path = Path(environment["TESSERA_DATABASE_URL"].removeprefix("sqlite:///")).parent
+    path = place / "store"
     path.mkdir(mode=0o700)
     os.chown(path, SERVICE, SERVICE)
-    for parent in path.parents:  # pytest's own, which nobody else may enter
-        if parent.stat().st_mode & 0o777 == 0o700:
-            parent.chmod(0o711)
     return path
 
 
