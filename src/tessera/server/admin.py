@@ -48,20 +48,19 @@ async def serving_admin(
 
 
 @asynccontextmanager
-async def using_store(
-    settings: Settings, hasher: KeyHasher, metrics: ParentMetrics, requests: RequestsInFlight
+async def admin_api(
+    settings: Settings, hasher: KeyHasher, metrics: ParentMetrics, requests: RequestsInFlight, *, stores: bool
 ) -> AsyncGenerator[list[Route]]:
-    """Migrates the store and watches its budgets; yields the routes of the admin API."""
+    """Yields the routes of the admin API. If the server `stores`, migrates the store and watches its budgets;
+    if not, says so, and yields the routes that need no store.
+    """
+    if not stores:
+        log(_logger, "warning", "no store: usage is not recorded, and the only key is that of the operator")
+        yield request_routes(requests)
+        return
     async with prepared(settings) as store, watching_budgets(settings, store, metrics):
         routes = admin_routes(store, tiers(settings), hasher)
         yield [*routes, *request_routes(requests, partial(_record_cancellations, store))]
-
-
-@asynccontextmanager
-async def without_store(requests: RequestsInFlight) -> AsyncGenerator[list[Route]]:
-    """Says that there is no store; yields the routes that need none."""
-    log(_logger, "warning", "no store: usage is not recorded, and the only key is that of the operator")
-    yield request_routes(requests)
 
 
 def _record_cancellations(store: Database, ended: Sequence[Shown], by: str) -> None:

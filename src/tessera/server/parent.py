@@ -32,7 +32,7 @@ from tessera.http.web.site import CONSOLE, Site
 from tessera.models.progress import Progress
 from tessera.observe.exposition import ParentMetrics, exposition
 from tessera.observe.logs import configure, log
-from tessera.server.admin import serving_admin, using_store, without_store
+from tessera.server.admin import admin_api, serving_admin
 from tessera.server.api import Api, ApiPlan, uvicorn_options
 from tessera.server.budget_watch import check_webhook
 from tessera.server.models import ModelPlan, catalog_of, prepare_models, read_blueprint
@@ -127,11 +127,8 @@ async def _serve(
         _obey_signals(front)
         new_key = None if given.api_key else settings.api_key
         announce = partial(_announce, settings.workers, catalog, address(listener), new_key)
-        if stores:
-            admin_api = using_store(settings, KeyHasher(secret, former), own, front.requests)
-        else:
-            admin_api = without_store(front.requests)
-        async with admin_api as of_admin:
+        hasher = KeyHasher(secret, former)
+        async with admin_api(settings, hasher, own, front.requests, stores=stores) as of_admin:
             routes = [*of_admin, *debug_routes(answers_requests=settings.workers == 1)]
             site = Site(CONSOLE) if settings.web and given.admin_key else None
             app = admin_app(shown, given.admin_key, routes, site)
