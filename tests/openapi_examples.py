@@ -66,7 +66,21 @@ _COUNTS: Json = {
     "completion_tokens": 12,
     "reasoning_tokens": 0,
 }
-USAGE: Json = {"object": "usage", "rows": [{"day": "2026-01-31", **_COUNTS}], "totals": _COUNTS}
+USAGE: Json = {
+    "object": "usage",
+    "rows": [{"day": "2026-01-31", **_COUNTS}],
+    "totals": _COUNTS,
+    "budgets": [
+        {
+            "budget": "total_tokens_per_month",
+            "key_id": None,
+            "period": "2026-01",
+            "limit_tokens": 5000000,
+            "used_tokens": 42,
+            "resets_s": 1769904000.0,
+        }
+    ],
+}
 
 ACCOUNT: Json = {
     "id": "acc_0123456789abcdef0123",

@@ -213,7 +213,16 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
     "UsageReport": {
         "rows": "One row for each day or model.",
         "totals": "All rows together.",
+        "budgets": "The budgets of the account and of the key.",
         "object": "Always `usage`.",
+    },
+    "BudgetRow": {
+        "budget": "Its name, such as `total_tokens_per_month`.",
+        "key_id": "The key whose budget it is; null for one of the account.",
+        "period": "The current day or month in UTC.",
+        "limit_tokens": "The tokens of the budget.",
+        "used_tokens": "What requests that have ended used of them.",
+        "resets_s": "Unix time at which the next period begins.",
     },
     "UsageRow": {"day": "The day in UTC.", "model": "The model.", **_COUNTS},
     "UsageTotals": _COUNTS,

@@ -86,7 +86,7 @@ def _read_models(values: Mapping[str, object], problems: list[str]) -> ModelTabl
 
 def _read_toml(path: Path) -> dict[str, object]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
 
@@ -96,7 +96,14 @@ def _unreadable(path: Path, error: Exception) -> StartupError:
     instead = ""
     if isinstance(error, PermissionError):
         instead = " Run the command as the user of the service, or name another file with TESSERA_CONFIG."
-    return StartupError(f"The settings file {path} cannot be read: {error}.{instead}")
+    match error:
+        case OSError():
+            reason = error.strerror
+        case UnicodeDecodeError():
+            reason = "it is not a text in UTF-8"
+        case _:
+            reason = f"it is no TOML: {error}"
+    return StartupError(f"The settings file {path} cannot be read: {reason}.{instead}")
 
 
 def _accept(

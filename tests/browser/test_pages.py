@@ -247,6 +247,50 @@ def test_usage_is_shown_and_saved(open_console: OpenConsole, store: Database, tm
     assert {row["key"] for row in rows} == {line.split(",")[0] for line in lines[1:]}
 
 
+def test_budgets_are_shown_with_the_usage(open_console: OpenConsole, store: Database) -> None:
+    put(store, 3)
+    with transaction(store) as connection:
+        limits = {"completion_tokens_per_month": 8, "prompt_tokens_per_day": 100}
+        accounts.set_limits(connection, "acme", limits, by="test")
+    console = open_console()
+    console.get_by_role("tab", name="Usage").click()
+    rows = console.get_by_role("group", name="Budgets, in tokens").locator("tbody tr")
+    rows.first.wait_for()
+    shown = [row.locator("td").all_inner_texts()[:6] for row in rows.all()]
+    assert shown == [
+        ["acme", "completion_tokens_per_month", "all", "6", "8", "75 %"],
+        ["acme", "prompt_tokens_per_day", "all", "3", "100", "3 %"],
+    ]
+    # A deleted account has usage, but no budgets.
+    with transaction(store) as connection:
+        gone = accounts.delete(connection, "acme", erases_usage=False, by="test")
+    console.get_by_label("account", exact=True).fill(gone.id)
+    button(console, "Show").click()
+    console.locator("tfoot", has_text="3").wait_for()
+    assert console.get_by_role("group", name="Budgets, in tokens").count() == 0
+
+
+def test_the_holder_of_a_key_sees_its_budgets(open_page: Open, scripted: Scripted) -> None:
+    counts = ("requests", "failed", "prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
+    budget = {"budget": "total_tokens_per_day", "period": "2026-01-31", "resets_s": 1769904000.0}
+    budgets = [
+        {**budget, "key_id": None, "limit_tokens": 1000, "used_tokens": 999},
+        {**budget, "key_id": "key_1", "limit_tokens": 0, "used_tokens": 0},
+    ]
+    report = {"rows": [], "totals": dict.fromkeys(counts, 0), "budgets": budgets}
+    page = open_page("/docs/en/")
+    page.route("**/v1/usage?*", lambda route: route.fulfill(json=report))
+    page.goto(f"{scripted.url}/usage")
+    page.locator("input[type=password]").fill("sk-x")
+    button(page, "Show").click()
+    rows = page.get_by_role("group", name="Budgets, in tokens").locator("tbody tr")
+    rows.nth(1).wait_for()
+    assert [row.locator("td").all_inner_texts() for row in rows.all()] == [
+        ["total_tokens_per_day", "key_1", "0", "0", "100 %", "2026-02-01 00:00"],
+        ["total_tokens_per_day", "all", "999", "1,000", "99 %", "2026-02-01 00:00"],
+    ]
+
+
 def test_the_longest_requests_are_cancelled(open_console: OpenConsole) -> None:
     running = Running(
         [

@@ -519,7 +519,11 @@ def test_hostile_models_errors_and_usage_run_nothing(open_page: Open, scripted: 
     models = [{"id": text, "object": "model", "context_length": 100} for text in HOSTILE]
     counts = ("requests", "failed", "prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
     rows = [{"model": text, "day": text, **dict.fromkeys(counts, 1)} for text in HOSTILE]
-    report = {"rows": rows, "totals": dict.fromkeys(counts, 200)}
+    budgets = [
+        {"budget": text, "key_id": text, "period": text, "limit_tokens": 9, "used_tokens": 1, "resets_s": 1.0}
+        for text in HOSTILE
+    ]
+    report = {"rows": rows, "totals": dict.fromkeys(counts, 200), "budgets": budgets}
     page.route("**/v1/models", lambda route: route.fulfill(json={"data": models}))
     page.route("**/v1/usage?*", lambda route: route.fulfill(json=report))
     page.locator("input[type=password]").fill("sk-x")

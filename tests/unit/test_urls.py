@@ -45,7 +45,24 @@ def test_examples(url: str, path: str, whole: str) -> None:
     assert with_path(url, path) == whole
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8000", "http://", "ftp://host", "", "http://[::1"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "127.0.0.1:8000",
+        "http://",
+        "ftp://host",
+        "",
+        "http://[::1",
+        "http://host:port",
+        "http://host:99999",
+        "http://host:0",
+        "http://:8000",
+        "http://my host",
+        "http:///v1",
+        "http://user@/v1",
+        "//host/v1",
+    ],
+)
 def test_what_is_no_url_is_named(url: str) -> None:
     with pytest.raises(CommandError) as caught:
         with_path(url, "/v1")

@@ -118,14 +118,18 @@ class MemoryLimiter:
         clock: Callable[[], float] = time.monotonic,
         calendar: Callable[[], float] = time.time,
         read_spent: ReadSpent = nothing_spent,
+        spends: Callable[[str], None] = lambda account_id: None,
     ) -> None:
-        """`clock` returns monotonic seconds, `calendar` Unix time."""
+        """`clock` returns monotonic seconds, `calendar` Unix time. `spends` is called for each account with
+        budgets when one of its requests has ended.
+        """
         self._n = n
         self._clock = clock
         self._calendar = calendar
         self._accounts: dict[str, _Account] = {}
         self._swept_s = -math.inf
         self._spendings = Spendings(read_spent, clock, calendar)
+        self._spends = spends
 
     async def admit(
         self, who: Allowance, *, thinks: bool, n_choices: int = 1
@@ -151,15 +155,8 @@ class MemoryLimiter:
             return refused_by(used_up, verdict.standing, self._calendar())
         account.n_running += n_choices
         standing = account.window.accept(who.rate)
-        return MemoryLease(
-            self,
-            account,
-            who,
-            standing,
-            n_choices,
-            accepted_s=account.window.latest_s,
-            begun_s=self._calendar(),
-        )
+        accepted_s = account.window.latest_s
+        return MemoryLease(self, account, who, standing, n_choices, accepted_s, self._calendar())
 
     async def standing(self, who: Allowance) -> Standing:
         who, account = self._look_up(who)
@@ -178,6 +175,8 @@ class MemoryLimiter:
         account.thinking_tokens = self._thought(account) + used.reasoning_tokens
         if spending := self._spendings.accounts.get(who.account_id):
             spending.count(who.key_id, day_of(begun_s), used)
+        if who.budgets:
+            self._spends(who.account_id)
 
     @property
     def n_running(self) -> int:

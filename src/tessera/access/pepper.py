@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tessera.errors import StartupError
 from tessera.store import peppers
+from tessera.store.files import create_private
 
 MIN_CHARACTERS = 32
 
@@ -25,13 +26,13 @@ def find_pepper(given: str | None, database: Path | None, *, may_create: bool = 
             "same for every server and for the commands that make keys."
         )
     path = pepper_path(database)
-    try:
-        if not path.exists():
-            if not may_create:
-                raise peppers.missing(path)
+    if not _exists(path):
+        if not may_create:
+            raise peppers.missing(path)
+        try:
             _make(path)
-    except OSError as error:
-        raise _unusable(path, error) from error
+        except OSError as error:
+            raise _unusable(path, error) from error
     return _read(path)
 
 
@@ -39,8 +40,10 @@ def find_former(given: str | None, database: Path | None) -> bytes | None:
     """The pepper before a rotation: the one that is `given`, else that of the file that it left."""
     if given is not None:
         return given.encode()
-    path = None if database is None else former_path(database)
-    return _read(path) if path and path.exists() else None
+    if database is None:
+        return None
+    path = former_path(database)
+    return _read(path) if _exists(path) else None
 
 
 def pepper_path(database: Path) -> Path:
@@ -53,18 +56,33 @@ def former_path(database: Path) -> Path:
     return database.with_name(database.name + ".pepper.previous")
 
 
+def has_pepper_file(database: Path) -> bool:
+    """Whether there is a pepper beside an SQLite database. Raises `StartupError`."""
+    return _exists(pepper_path(database))
+
+
 def rotate_file(database: Path) -> None:
     """Makes a new pepper; the one before it is kept in a file of its own. Raises `StartupError`."""
     path, former = pepper_path(database), former_path(database)
-    if former.exists():
+    if _exists(former):
         raise StartupError(
             f"A rotation has begun already: {former} has the pepper before it. Delete that file when no key "
             "needs it any more: see `tessera store check`."
         )
     try:
         draft = _draft(path)
-        path.rename(former)
-        draft.rename(path)
+        try:
+            os.link(path, former)  # at no time is there no pepper
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+    except OSError as error:
+        raise _unusable(path, error) from error
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
     except OSError as error:
         raise _unusable(path, error) from error
 
@@ -87,10 +105,14 @@ def _draft(path: Path) -> Path:
     """A file with a new pepper, under another name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(secrets.token_urlsafe(48))
-        file.flush()
-        os.fsync(file.fileno())
+    with os.fdopen(create_private(draft), "w") as file:
+        try:
+            file.write(secrets.token_urlsafe(48))
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError:  # as on a full disk
+            draft.unlink()
+            raise
     return draft
 
 

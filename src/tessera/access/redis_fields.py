@@ -10,14 +10,20 @@ from tessera.access.spending import FRESH_S
 from tessera.core.budgets import PERIODS, Counted, Spent, TokenBudget
 from tessera.core.usage import Usage
 
+PATIENCE_S = 10.0
+"""A process that has not read an account's usage by then has died."""
+
 _KEPT: tuple[Counted, ...] = ("prompt", "completion", "reasoning")
 _PARTS: Mapping[Counted, tuple[Counted, ...]] = {"total": ("prompt", "completion")}
 
 
-def budgets_asked(budgets: Iterable[TokenBudget], day: str) -> str:
-    """The budgets that a request has to keep to; '' if there are none."""
+def budgets_asked(budgets: Iterable[TokenBudget], day: str, *, again: bool) -> str:
+    """The budgets that a request has to keep to; '' if there are none. `again` says that what was spent must
+    be read before.
+    """
     asked = [{"fields": _fields_of(budget), "limit": budget.limit_tokens} for budget in budgets]
-    return json.dumps({"day": day, "fresh_us": round(FRESH_S * 1e6), "budgets": asked}) if asked else ""
+    times = {"fresh_us": round(FRESH_S * 1e6), "patience_us": round(PATIENCE_S * 1e6)}
+    return json.dumps({"day": day, "again": again, **times, "budgets": asked}) if asked else ""
 
 
 def usage_spent(key_id: str, day: str, used: Usage) -> str:

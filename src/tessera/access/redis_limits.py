@@ -3,7 +3,8 @@
 Each choice of a request holds a lease. Leases expire if they are not renewed: those of a process that was
 killed are free again after `LEASE_S`. What an account has spent of its budgets is read from the ledger once a
 minute by one of the processes, and counted in Redis between these readings. While Redis does not answer in
-time, each process counts for itself and grants its share of each limit.
+time, each process counts for itself and grants its share of each limit. What an account used meanwhile is
+read from the ledger when Redis is back, before anything more is granted of its budgets.
 """
 
 import asyncio
@@ -77,7 +78,8 @@ class RedisLimiter:
         self._renewing: asyncio.Task[None] | None = None
         self._is_closing = False
         self._ending: set[asyncio.Task[Any]] = set()
-        self._local = MemoryLimiter(n, read_spent=read_spent)
+        self._unknown: set[str] = set()  # accounts of which Redis does not know all that was spent
+        self._local = MemoryLimiter(n, read_spent=read_spent, spends=self._unknown.add)
 
     async def admit(
         self, who: Allowance, *, thinks: bool, n_choices: int = 1
@@ -86,8 +88,11 @@ class RedisLimiter:
         leases = (lease, *(f"{lease}:{i}" for i in range(1, n_choices)))
         budgets = tuple(each for each in who.budgets if thinks or each.counted != "reasoning")
         try:
-            reply = await self._judge(who, leases, thinks=thinks, budgets=budgets)
-            if reply and reply[0] == _MUST_READ:
+            again = who.account_id in self._unknown
+            reply = await self._judge(who, leases, thinks=thinks, budgets=budgets, again=again)
+            for _ in range(2):  # once more if the day changes meanwhile
+                if not reply or reply[0] != _MUST_READ:
+                    break
                 await self._read_spent(who.account_id, is_first=True)
                 reply = await self._judge(who, leases, thinks=thinks, budgets=budgets)
         except asyncio.CancelledError:
@@ -155,9 +160,11 @@ class RedisLimiter:
         as what was counted so far if this is not the first reading of the day.
         """
         day = day_of(self._now_s())
+        self._unknown.discard(account_id)
         read = await spent_or_none(self._read, account_id)
         if read is not None:
-            await self._calls.ask(self._spent, account_id, day, 0, 0, *fields_read(read))
+            if await self._calls.ask(self._spent, account_id, day, 0, 0, *fields_read(read)) is None:
+                self._unknown.add(account_id)
         elif is_first:
             late_us = round((FRESH_S - RETRY_S) * 1e6)
             await self._calls.ask(self._spent, account_id, day, late_us, 1)
@@ -173,12 +180,13 @@ class RedisLimiter:
         *,
         thinks: bool,
         budgets: Sequence[TokenBudget] = (),
+        again: bool = False,
         without: Sequence[str] = ("",),
     ) -> list[int] | None:
         quota = who.tier.thinking_tokens_per_day if thinks else None
         rate = (who.rate.sustained, who.rate.burst, who.rate.burst_seconds)
         beside = (who.tier.concurrency, "" if quota is None else quota, self._lease_us)
-        asked = budgets_asked(budgets, day_of(self._now_s()))
+        asked = budgets_asked(budgets, day_of(self._now_s()), again=again)
         more = (without[0], asked, *leases[1:], *without[1:])
         reply = await self._calls.ask(self._admit, who.account_id, leases[0], *rate, *beside, *more)
         return cast("list[int] | None", reply)

@@ -7,7 +7,7 @@ shares. Times are whole microseconds.
 # KEYS: accepted, bursts, leases, day, spent, since. `seen` is the latest time: a clock that goes back stands
 # still. By more than a minute, it was wrong before: what it counted then would otherwise hold until that time
 # comes. `spent` is what was read from the ledger and counted since; `since` what was counted since the
-# reading that goes on began, so that its result does not hide it.
+# reading that goes on began, so that its result does not hide it. Each has the day that it is for.
 _CLOCK = """
 local now = tonumber(ARGV[1])
 if not now then
@@ -93,13 +93,21 @@ if quota and thought() >= quota then
 end
 if ARGV[10] ~= '' then
   local asked = cjson.decode(ARGV[10])
-  if redis.call('HGET', KEYS[5], 'day') ~= asked.day then
+  local function begin_reading()
     redis.call('DEL', KEYS[6])
+    redis.call('HSET', KEYS[6], 'day', asked.day, 'begun', now)
+    redis.call('EXPIRE', KEYS[6], 172800)
+  end
+  if asked.again or redis.call('HGET', KEYS[5], 'day') ~= asked.day then
+    local begun = redis.call('HGET', KEYS[6], 'begun')
+    -- Another process may be reading already: then what was counted since it began is needed.
+    local is_reading = begun and now - begun < asked.patience_us
+    if not is_reading or redis.call('HGET', KEYS[6], 'day') ~= asked.day then begin_reading() end
     return reply(5, 0)
   end
   if now - tonumber(redis.call('HGET', KEYS[5], 'read')) >= asked.fresh_us then
     redis.call('HSET', KEYS[5], 'read', now)
-    redis.call('DEL', KEYS[6])
+    begin_reading()
     is_old = 1
   end
   for i, budget in ipairs(asked.budgets) do
@@ -125,7 +133,8 @@ return reply(0, 0)
 )
 
 # ARGV: now, thinking tokens, then, as JSON, what else was spent, or nothing; then leases: to be renewed for
-# ARGV[3] microseconds, or, if that is 0, ended. Where nothing was read, the account has no budgets.
+# ARGV[3] microseconds, or, if that is 0, ended. Where nothing was read nor is being read, the account has no
+# budgets.
 SETTLE = (
     _CLOCK
     + """
@@ -134,17 +143,16 @@ if tonumber(ARGV[2]) > 0 then
   redis.call('HINCRBY', KEYS[4], 'thought', ARGV[2])
 end
 local length = tonumber(ARGV[3])
-local known = ARGV[4] ~= '' and redis.call('HGET', KEYS[5], 'day')
-if known then
+if ARGV[4] ~= '' then
   local spent = cjson.decode(ARGV[4])
-  local function count(fields)
-    for field, tokens in pairs(fields) do
-      for _, key in ipairs({KEYS[5], KEYS[6]}) do redis.call('HINCRBY', key, field, tokens) end
-    end
-    redis.call('EXPIRE', KEYS[6], 172800)
+  local function count(key, fields)
+    for field, tokens in pairs(fields) do redis.call('HINCRBY', key, field, tokens) end
   end
-  if string.sub(known, 1, 7) == string.sub(spent.day, 1, 7) then count(spent.month) end
-  if known == spent.day then count(spent.today) end
+  for _, key in ipairs({KEYS[5], KEYS[6]}) do
+    local day = redis.call('HGET', key, 'day')
+    if day and string.sub(day, 1, 7) == string.sub(spent.day, 1, 7) then count(key, spent.month) end
+    if day == spent.day then count(key, spent.today) end
+  end
 end
 for i = 5, #ARGV do
   if length > 0 then
@@ -168,8 +176,13 @@ if ARGV[4] == '1' and redis.call('HGET', KEYS[5], 'day') == ARGV[2] then return 
 redis.call('DEL', KEYS[5])
 redis.call('HSET', KEYS[5], 'day', ARGV[2], 'read', now - tonumber(ARGV[3]))
 for i = 5, #ARGV, 2 do redis.call('HSET', KEYS[5], ARGV[i], ARGV[i + 1]) end
-local since = redis.call('HGETALL', KEYS[6])
-for i = 1, #since, 2 do redis.call('HINCRBY', KEYS[5], since[i], since[i + 1]) end
+if redis.call('HGET', KEYS[6], 'day') == ARGV[2] then
+  redis.call('HDEL', KEYS[6], 'begun')
+  local since = redis.call('HGETALL', KEYS[6])
+  for i = 1, #since, 2 do
+    if since[i] ~= 'day' then redis.call('HINCRBY', KEYS[5], since[i], since[i + 1]) end
+  end
+end
 redis.call('EXPIRE', KEYS[5], 172800)
 return 0
 """

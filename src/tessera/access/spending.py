@@ -105,15 +105,17 @@ class Spendings:
 
     async def of(self, account_id: str) -> Spending:
         """Waits only for the first reading of a day; later ones go on in the background."""
-        day = day_of(self._calendar())
-        spending = self.accounts.setdefault(account_id, Spending(day))
-        spending.move_to(day)
-        if self._clock() - spending.read_s >= FRESH_S:
+        spending = self.accounts.setdefault(account_id, Spending(day_of(self._calendar())))
+        while True:  # once more if the day changes during the first reading
+            day = day_of(self._calendar())
+            spending.move_to(day)
+            if self._clock() - spending.read_s < FRESH_S:
+                return spending
             if spending.reading is None or spending.reading.done():
                 spending.reading = asyncio.create_task(self._read_again(account_id, spending, day))
-            if spending.read_s == -math.inf:
-                await asyncio.shield(spending.reading)
-        return spending
+            if spending.read_s != -math.inf:
+                return spending
+            await asyncio.shield(spending.reading)
 
     def forget_old(self) -> None:
         """Drops accounts without requests: they are read again when one comes."""

@@ -20,6 +20,8 @@ from tessera.bench.rounds import Limits
 from tessera.bench.server import Server, find
 from tessera.bench.shapes import SHAPES, Shape
 from tessera.cli.figures import RoundsProgress, publish
+from tessera.cli.values import FiniteRange, authorization
+from tessera.errors import CommandError
 
 _MOST_STREAMS = 2048
 
@@ -96,7 +98,7 @@ def _peers(context: click.Context, parameter: click.Parameter, values: Sequence[
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(0.1, 600),
+    type=FiniteRange(0.1, 600),
     help="Instead of --requests: seconds for which streams send requests.",
 )
 @click.option(
@@ -120,7 +122,7 @@ def _peers(context: click.Context, parameter: click.Parameter, values: Sequence[
 )
 @click.option(
     "--deadline",
-    type=click.FloatRange(0.1, 3600),
+    type=FiniteRange(0.1, 3600),
     default=300,
     show_default=True,
     help="Seconds that a request may take.",
@@ -166,6 +168,9 @@ def bench(
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     began = datetime.now(UTC).isoformat(timespec="seconds")
     api_key = os.environ.get("TESSERA_API_KEY", "").strip() or None
+    authorization(api_key)  # raises for one that cannot be sent
+    for file in filter(None, (json_file, svg_file)):  # before minutes are spent
+        _require_folder(file)
     findings, interrupted = Findings(), False
     if name in peers:
         raise click.UsageError(f"--peer: {name} is already the name of the server itself; see --name.")
@@ -183,6 +188,11 @@ def bench(
         context.exit(130)
     if not any(figure.server == name and figure.measures.n_replies for figure in findings.figures):
         raise click.ClickException(f"No reply of {name} ended well.")
+
+
+def _require_folder(file: Path) -> None:
+    if not os.access(file.parent, os.W_OK):
+        raise CommandError(f"{file} cannot be written: there is no such folder, or it is read-only.")
 
 
 async def _find(urls: Mapping[str, str], api_key: str | None, model: str | None) -> list[Server]:

@@ -9,6 +9,7 @@ import httpx2
 import msgspec
 from rich.console import Console
 
+from tessera.cli.values import FiniteRange, authorization, plain
 from tessera.errors import TesseraError
 from tessera.urls import with_path
 
@@ -53,7 +54,7 @@ class ChatFailed(TesseraError):
 @click.option("--api-key", envvar="TESSERA_API_KEY", show_envvar=True, help="The key that `serve` printed.")
 @click.option("--model", help="Model of the server; without it, the server's default.")
 @click.option("--system", help="System message for the whole conversation.")
-@click.option("--temperature", type=click.FloatRange(0, 2), help="0 always selects the most likely token.")
+@click.option("--temperature", type=FiniteRange(0, 2), help="0 always selects the most likely token.")
 @click.option(
     "--max-tokens",
     type=click.IntRange(1),
@@ -83,9 +84,10 @@ def chat(
         "chat_template_kwargs": {"enable_thinking": True} if thinking else None,
     }
     given = {name: value for name, value in options.items() if value is not None}
-    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     timeout = httpx2.Timeout(10.0, read=None)  # the first token of a long prompt takes its time
-    with httpx2.Client(base_url=with_path(url, "/v1"), headers=headers, timeout=timeout) as client:
+    with httpx2.Client(
+        base_url=with_path(url, "/v1"), headers=authorization(api_key), timeout=timeout
+    ) as client:
         conversation = ChatSession(client, given, system)
         if message:
             conversation.say(" ".join(message))
@@ -123,34 +125,46 @@ class ChatSession:
                 is_cut = choice.finish_reason == "length"
         except KeyboardInterrupt:
             self._console.print(" [stopped]", end="", style="dim", markup=False)
+            reply.append("")  # the line has something
         finally:
-            self._console.print()
+            if reply:
+                self._console.print()
         if is_cut:
             click.secho(_CUT, dim=True, err=True)
         self._said += [question, {"role": "assistant", "content": "".join(reply)}]
 
     def _stream(self, messages: list[dict[str, str]]) -> Iterator[_ReplyChoice]:
         body = {"messages": messages, "stream": True, **self._options}
+        n_chunks = 0
         try:
             with self._client.stream("POST", "/chat/completions", json=body) as response:
                 if response.status_code != 200:
-                    raise ChatFailed(_reason(response))
+                    raise ChatFailed(_reason(response) or self._stranger())
                 for line in response.iter_lines():
-                    if line.startswith("data: {"):
-                        chunk = msgspec.json.decode(line.removeprefix("data: "), type=_ReplyChunk)
-                        if chunk.error:
-                            raise ChatFailed(f"The reply broke off: {chunk.error.message}")
-                        yield from chunk.choices
+                    if not line.startswith("data:") or "{" not in line:
+                        continue
+                    chunk = msgspec.json.decode(line.removeprefix("data:"), type=_ReplyChunk)
+                    if chunk.error:
+                        raise ChatFailed(f"The reply broke off: {chunk.error.message}")
+                    n_chunks += 1
+                    yield from chunk.choices
         except httpx2.HTTPError as error:
-            raise ChatFailed(f"No server answers at {self._client.base_url}: {error}") from error
+            raise ChatFailed(f"No server answers at {self._client.base_url}: {plain(error)}.") from error
+        except msgspec.DecodeError as error:
+            raise ChatFailed(self._stranger()) from error
+        if not n_chunks:
+            raise ChatFailed(self._stranger())
+
+    def _stranger(self) -> str:
+        return f"What answers at {self._client.base_url} does not speak OpenAI's API. Check --url."
 
 
-def _reason(response: httpx2.Response) -> str:
+def _reason(response: httpx2.Response) -> str | None:
+    """None if another program answered."""
     problem = None
-    with suppress(msgspec.DecodeError):  # another program answered: its status is all there is
+    with suppress(msgspec.DecodeError):
         problem = msgspec.json.decode(response.read(), type=_ReplyChunk).error
-    problem = problem or _ReplyError()
-    return f"The server answered {response.status_code}: {problem.message}"
+    return problem and f"The server answered {response.status_code}: {problem.message}"
 
 
 def _converse(conversation: ChatSession) -> None:

@@ -17,6 +17,7 @@ from tessera.cli.walk import CallTrace, walk
 from tessera.core.chat import Caller, ChatRequest
 from tessera.core.record import Tally
 from tessera.engine.scripted.engine import ScriptedEngine, saying
+from tessera.errors import CommandError
 from tessera.pipeline import run
 from tessera.prompt.compile import compile_prompt
 from tessera.server.models import private_model
@@ -32,7 +33,11 @@ from tessera.wire.decode import decode_request
     is_flag=True,
     help="Answer the request, and show the functions that run for it, with times.",
 )
-@click.option("--output", type=click.File(), help="Show the events that the text of this file would produce.")
+@click.option(
+    "--output",
+    type=click.File(encoding="utf-8"),
+    help="Show the events that the text of this file would produce.",
+)
 @with_settings("model", "engine", "cache_dir", "offline", "context_tokens")
 def inspect(
     settings: Settings, request_file: BinaryIO, start: bool, trace: bool, output: TextIO | None
@@ -49,8 +54,16 @@ def inspect(
         show_walk(*asyncio.run(walk(settings, body)))
         return
     request, _ = decode_request(body)
+    text = _read_text(output) if output else None
     model = private_model(settings, TerminalProgress())
-    asyncio.run(_inspect(request, model, output.read() if output else None, start=start))
+    asyncio.run(_inspect(request, model, text, start=start))
+
+
+def _read_text(file: TextIO) -> str:
+    try:
+        return file.read()
+    except UnicodeDecodeError as error:
+        raise CommandError(f"--output: {file.name} is not a text in UTF-8.") from error
 
 
 async def _inspect(request: ChatRequest, model: Model, output: str | None, *, start: bool) -> None:

@@ -77,7 +77,7 @@ def keys() -> None:
 def create(settings: Settings, account: str, as_json: bool, **terms: Option) -> None:
     """Create a key for an account. Its secret is shown only now and is not stored."""
     form = NewKey(account=account, **_sent(terms))
-    hasher = KeyHasher(pepper(settings), former_pepper(settings))
+    hasher = KeyHasher(pepper(settings, makes_key=True), former_pepper(settings))
     with changing(settings) as store:
         row = actions.create_key(store, form, hasher, by=actor())
     name_store(settings)

@@ -1,5 +1,6 @@
 """`tessera`: the table of commands, and how their errors are shown. A command is imported when it is used."""
 
+import errno
 import importlib
 import sys
 from collections.abc import Mapping
@@ -59,6 +60,12 @@ class Commands(click.Group):
             raise Unusable(error.message) from error
         except TesseraError as error:
             raise click.ClickException(error.message) from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # nobody reads the output any more: click ends the command
+                raise
+            raise Unusable(
+                f"{error.filename or 'A file'} cannot be used: {error.strerror or error}."
+            ) from error
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -7,6 +7,7 @@ import click
 
 from tessera.cli.options import with_settings
 from tessera.cli.progress import TerminalProgress
+from tessera.cli.values import FiniteRange
 from tessera.errors import CommandError
 from tessera.models.gguf import header_of, parts_of
 from tessera.models.header import GgufHeader
@@ -16,16 +17,18 @@ from tessera.models.machine import Machine, measure_bandwidth, memory_bytes, tok
 from tessera.models.memory import ModelNeeds, measure_needs, show_gib
 from tessera.settings import Settings
 
+_SIZE = FiniteRange(0, 2**20)
+_PACE = FiniteRange(0, 2**20, min_open=True)
 _PASTS = (0, 4096, 32_768, 131_072, 262_144)
 _KV_TYPES: tuple[KvType, ...] = ("f16", "q8_0")
 
 
 @click.command()
 @click.argument("model")
-@click.option("--memory-gb", type=float, help="Memory of the machine in GiB; without it, that of this one.")
-@click.option("--bandwidth-gb-s", type=float, help="GB/s that its memory gives; without it, measured here.")
-@click.option("--gpu-memory-gb", type=float, default=0.0, help="Memory of its GPU in GiB.")
-@click.option("--gpu-bandwidth-gb-s", type=float, default=0.0, help="GB/s that the GPU's memory gives.")
+@click.option("--memory-gb", type=_SIZE, help="Memory of the machine in GiB; without it, that of this one.")
+@click.option("--bandwidth-gb-s", type=_PACE, help="GB/s that its memory gives; without it, measured here.")
+@click.option("--gpu-memory-gb", type=_SIZE, default=0.0, help="Memory of its GPU in GiB.")
+@click.option("--gpu-bandwidth-gb-s", type=_PACE, help="GB/s that the GPU's memory gives.")
 @with_settings("kv_cache_bytes", "state_bytes", "kv_type")
 def plan(
     settings: Settings,
@@ -33,7 +36,7 @@ def plan(
     memory_gb: float | None,
     bandwidth_gb_s: float | None,
     gpu_memory_gb: float,
-    gpu_bandwidth_gb_s: float,
+    gpu_bandwidth_gb_s: float | None,
 ) -> None:
     """Show what memory MODEL needs and the most tokens per second that one reply can get.
 
@@ -48,7 +51,7 @@ def plan(
         memory_bytes=memory_bytes() if memory_gb is None else int(memory_gb * 2**30),
         bandwidth=measure_bandwidth() if bandwidth_gb_s is None else bandwidth_gb_s * 1e9,
         gpu_memory_bytes=int(gpu_memory_gb * 2**30),
-        gpu_bandwidth=gpu_bandwidth_gb_s * 1e9,
+        gpu_bandwidth=(gpu_bandwidth_gb_s or 0.0) * 1e9,
     )
     for line in _memory(needs, settings, machine) + _pace(needs, settings.kv_type, machine):
         click.echo(line)

@@ -1,14 +1,17 @@
 """`tessera requests`: the chat requests that a running server is answering, and how one of them is ended."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
 import click
 import httpx2
+import msgspec
 
 from tessera.cli.options import with_settings
 from tessera.cli.rows import AS_JSON, show
+from tessera.cli.values import authorization, plain
 from tessera.errors import CommandError
 from tessera.operator.rows import Row
 from tessera.settings import Settings
@@ -20,6 +23,15 @@ _URL = click.option(
     help="URL of the admin listener, with or without /admin; without it, the one of the settings, on this "
     "machine.",
 )
+
+
+class _AdminError(msgspec.Struct):
+    message: str
+
+
+class _AdminAnswer(msgspec.Struct):
+    requests: list[dict[str, Any]] | None = None
+    error: _AdminError | None = None
 
 
 @click.group()
@@ -52,15 +64,20 @@ def _ask(settings: Settings, url: str | None, method: str, path: str) -> Sequenc
     if settings.admin_key is None:
         raise CommandError("The admin API needs its key: set TESSERA_ADMIN_KEY, or admin_key in the file.")
     whole = with_path(url or _own_url(settings), "/admin") + path
-    headers = {"Authorization": f"Bearer {settings.admin_key}"}
     try:
-        reply = httpx2.request(method, whole, headers=headers, timeout=30)
-        answer: Any = reply.json()
-    except (httpx2.HTTPError, ValueError) as error:
-        raise CommandError(f"No admin API answers at {whole}: {error}") from error
-    if reply.is_error:
-        raise CommandError(f"The server answered {reply.status_code}: {answer['error']['message']}")
-    return answer["requests"]
+        reply = httpx2.request(method, whole, headers=authorization(settings.admin_key), timeout=30)
+    except httpx2.HTTPError as error:
+        raise CommandError(f"No admin API answers at {whole}: {plain(error)}.") from error
+    answer = _AdminAnswer()
+    with suppress(msgspec.DecodeError):  # another program answered
+        answer = msgspec.json.decode(reply.content, type=_AdminAnswer)
+    if answer.error:
+        raise CommandError(f"The server answered {reply.status_code}: {answer.error.message}")
+    if answer.requests is None:
+        raise CommandError(
+            f"What answers at {whole} is not the admin API: its status is {reply.status_code}. Check --url."
+        )
+    return answer.requests
 
 
 def _own_url(settings: Settings) -> str:

@@ -12,7 +12,8 @@ from tessera.server.pepper_rotation import rotate
 from tessera.server.storage import database_url, opened, pepper_state
 from tessera.settings import Settings
 from tessera.store import migration, peppers
-from tessera.store.database import Database, copy_to, transaction, without_passwords
+from tessera.store.database import Database, transaction, without_passwords
+from tessera.store.files import copy_to
 
 _OPENED = with_settings("database_url")
 

@@ -29,7 +29,14 @@ from tessera.wire.usage import read_day
     show_default=True,
     help="Group rows by day, account, key or model, or by several of them.",
 )
-@click.option("--format", "form", type=click.Choice(["table", *get_args(Format)]), default="table")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", *get_args(Format)]),
+    default="table",
+    show_default=True,
+    help="How the report is written.",
+)
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file.")
 @with_settings("database_url")

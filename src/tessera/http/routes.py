@@ -1,17 +1,21 @@
 """The endpoints besides chat, all of them GET: models, the caller's usage, and the state of the service."""
 
+import time
+from collections.abc import Mapping
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from tessera.catalog import Catalog
+from tessera.core.budgets import Spent
 from tessera.errors import EngineUnavailable
 from tessera.http.context import context_of
 from tessera.http.errors import error_response
 from tessera.http.inflight import InFlight
 from tessera.usage.base import Ledger
 from tessera.wire.cards import encode_card, encode_cards
-from tessera.wire.usage import encode_usage, read_question
+from tessera.wire.usage import budget_rows, encode_usage, read_question
 
 
 def model_routes(catalog: Catalog) -> list[Route]:
@@ -42,7 +46,11 @@ def usage_route(ledger: Ledger) -> Route:
     async def own_usage(request: Request) -> Response:
         identity = context_of(request.scope).required_permit.identity
         question = read_question(request.query_params, identity.account)
-        body = encode_usage(question, await ledger.add_up(question))
+        sums = await ledger.add_up(question)
+        spent: Mapping[str, Spent] = {}
+        if identity.budgets:
+            spent = await ledger.spent(identity.account)
+        body = encode_usage(question, sums, budget_rows(identity.budgets, spent, time.time()))
         return Response(body, media_type="application/json")
 
     return Route("/v1/usage", own_usage)

@@ -111,9 +111,9 @@ class Cache:
             raise ModelError(f"The model cache cannot be used: {where}: {error.strerror or error}") from error
 
     def remove(self, name: str, progress: Progress) -> None:
-        """Deletes a model. A process that serves it goes on: it holds the files open."""
+        """Deletes a model. A process that serves it goes on: it holds the files open. Raises `OSError`."""
         with self._lock(name, progress):
-            shutil.rmtree(self._models / name, ignore_errors=True)
+            shutil.rmtree(self._models / name)
             shutil.rmtree(self._partial(name), ignore_errors=True)
 
     def _partial(self, name: str) -> Path:

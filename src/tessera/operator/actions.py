@@ -4,6 +4,7 @@ Each function works within the caller's transaction. `by` is the operator's name
 raise `OperatorError` or a subclass of it.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 from msgspec import UNSET
@@ -84,7 +85,7 @@ def create_key(store: Transaction, form: NewKey, hasher: KeyHasher, *, by: str) 
     is not that of the store.
     """
     owner = accounts.find(store, form.account)
-    peppers.adopt(store, hasher.check_value, hasher.former_check_value, by=by, is_needed=True)
+    peppers.adopt(store, hasher.check_value, hasher.former_check_value, by=by, makes_key=True)
     terms, secret = form.applied_to(Terms(form.name)), generate_key()
     key = keys.create(
         store,
@@ -138,8 +139,19 @@ def add_up(store: Transaction, query: UsageQuery) -> Report:
     return usage_report(question.by, sums, everything)
 
 
+def record_cancellations(store: Transaction, ended: Sequence[Row], *, by: str) -> None:
+    """Requests were cancelled. Each is a row of the audit of its account, without its request id, which its
+    client may have chosen.
+    """
+    for row in ended:
+        detail = {name: row[name] for name in ("id", "key_id", "model")}
+        audit.record(store, by, "request.cancel", str(row["account"] or "unknown"), detail)
+
+
 def show_audit(store: Transaction, query: AuditQuery) -> list[Row]:
-    """Changes of accounts and keys, the latest first. Those of a deleted account are found by its id."""
+    """Changes of accounts and keys, and cancelled requests, the latest first. Those of a deleted account are
+    found by its id.
+    """
     changes = audit.search(
         store,
         account_id=None if query.account is None else _account_id(store, query.account),
@@ -152,6 +164,8 @@ def show_audit(store: Transaction, query: AuditQuery) -> list[Row]:
 
 
 def _account_id(store: Transaction, name_or_id: str) -> str:
+    if name_or_id in accounts.RESERVED:
+        return name_or_id
     try:
         return accounts.find(store, name_or_id).id
     except NotThere:

@@ -3,23 +3,27 @@
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import uvicorn
 from starlette.routing import Route
 
 from tessera.access.keys import KeyHasher
+from tessera.http.admin.requests import RequestsInFlight, Shown, request_routes
 from tessera.http.admin.routes import admin_routes
 from tessera.observe.exposition import ParentMetrics
 from tessera.observe.logs import log
+from tessera.operator import actions
 from tessera.server.budget_watch import watching_budgets
 from tessera.server.draining import SignalFreeServer
 from tessera.server.http1.protocol import GuardedProtocol
 from tessera.server.migrating import prepared
 from tessera.server.wiring import tiers
 from tessera.settings import Settings
+from tessera.store.database import Database, transaction
 
 _logger = logging.getLogger(__name__)
 
@@ -44,16 +48,21 @@ async def serving_admin(
 
 
 @asynccontextmanager
-async def using_store(
-    settings: Settings, hasher: KeyHasher, metrics: ParentMetrics
+async def admin_api(
+    settings: Settings, hasher: KeyHasher, metrics: ParentMetrics, requests: RequestsInFlight, *, stores: bool
 ) -> AsyncGenerator[list[Route]]:
-    """Migrates the store and watches its budgets; yields the routes of the admin API that need it."""
+    """Yields the routes of the admin API. If the server `stores`, migrates the store and watches its budgets;
+    if not, says so, and yields the routes that need no store.
+    """
+    if not stores:
+        log(_logger, "warning", "no store: usage is not recorded, and the only key is that of the operator")
+        yield request_routes(requests)
+        return
     async with prepared(settings) as store, watching_budgets(settings, store, metrics):
-        yield admin_routes(store, tiers(settings), hasher)
+        routes = admin_routes(store, tiers(settings), hasher)
+        yield [*routes, *request_routes(requests, partial(_record_cancellations, store))]
 
 
-@asynccontextmanager
-async def without_store() -> AsyncGenerator[list[Route]]:
-    """Says that there is no store, so that no route needs one."""
-    log(_logger, "warning", "no store: usage is not recorded, and the only key is that of the operator")
-    yield []
+def _record_cancellations(store: Database, ended: Sequence[Shown], by: str) -> None:
+    with transaction(store) as connection:
+        actions.record_cancellations(connection, ended, by=by)

@@ -107,12 +107,13 @@ class BudgetWatch:
             _id_of(standing, percent): (standing, percent)
             for standing in found
             for percent in PERCENTS
-            if standing.percent >= percent
+            if standing.percent >= percent and standing.budget.limit_tokens  # 0 is a ban: nobody is warned
         }
         new = crossed.keys() - self._recorded
         self._recorded = set(crossed)
         if new:
-            self._record({id: crossed[id] for id in sorted(new)})
+            # Always in the same order: two servers that record the same would otherwise deadlock.
+            self._record({id: crossed[id] for id in sorted(new, key=lambda id: _order(id, crossed[id]))})
 
     def deliver(self, webhook: Webhook) -> None:
         """Sends the messages that are due. Raises `StoreUnavailable`."""
@@ -168,6 +169,11 @@ class BudgetWatch:
         is_last = self._pause_s(due.n_attempts) is None
         event = "budget webhook given up" if is_last else "budget webhook failed"
         log(_logger, "warning", event, id=due.id, n_attempts=due.n_attempts, reason=str(error))
+
+
+def _order(id: str, crossing: tuple[BudgetStanding, int]) -> tuple[str, int]:
+    """80 percent come before 100."""
+    return id.rpartition(":")[0], crossing[1]
 
 
 def _id_of(standing: BudgetStanding, percent: int) -> str:

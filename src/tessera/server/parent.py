@@ -27,12 +27,12 @@ from tessera.engine.registry import check_engine
 from tessera.errors import EngineError, StartupError
 from tessera.http.admin.app import admin_app
 from tessera.http.admin.debug import debug_routes
-from tessera.http.admin.requests import RequestsInFlight, request_routes
+from tessera.http.admin.requests import RequestsInFlight
 from tessera.http.web.site import CONSOLE, Site
 from tessera.models.progress import Progress
 from tessera.observe.exposition import ParentMetrics, exposition
 from tessera.observe.logs import configure, log
-from tessera.server.admin import serving_admin, using_store, without_store
+from tessera.server.admin import admin_api, serving_admin
 from tessera.server.api import Api, ApiPlan, uvicorn_options
 from tessera.server.budget_watch import check_webhook
 from tessera.server.models import ModelPlan, catalog_of, prepare_models, read_blueprint
@@ -127,10 +127,9 @@ async def _serve(
         _obey_signals(front)
         new_key = None if given.api_key else settings.api_key
         announce = partial(_announce, settings.workers, catalog, address(listener), new_key)
-        store = using_store(settings, KeyHasher(secret, former), own) if stores else without_store()
-        async with store as of_store:
-            of_requests = request_routes(front.requests)
-            routes = [*of_store, *of_requests, *debug_routes(answers_requests=settings.workers == 1)]
+        hasher = KeyHasher(secret, former)
+        async with admin_api(settings, hasher, own, front.requests, stores=stores) as of_admin:
+            routes = [*of_admin, *debug_routes(answers_requests=settings.workers == 1)]
             site = Site(CONSOLE) if settings.web and given.admin_key else None
             app = admin_app(shown, given.admin_key, routes, site)
             async with serving_admin(app, admin, uvicorn_options(settings)):

@@ -1,7 +1,7 @@
 """Begins with a new pepper: by a rotation, which keeps the keys, or after a loss, which ends them."""
 
 from tessera.access.keys import KeyHasher
-from tessera.access.pepper import find_pepper, pepper_path, rotate_file
+from tessera.access.pepper import find_pepper, has_pepper_file, rotate_file
 from tessera.errors import StartupError
 from tessera.server.storage import actor, database_url, former_pepper, require_pepper
 from tessera.settings import Settings
@@ -18,7 +18,7 @@ def rotate(settings: Settings, store: Transaction, *, lost: bool) -> int:
         hasher = KeyHasher(find_pepper(settings.pepper, path))
         return peppers.replace_lost(store, hasher.check_value, by=actor())
     require_pepper(settings, store)
-    if settings.pepper is None and path is not None and pepper_path(path).exists():
+    if settings.pepper is None and path is not None and has_pepper_file(path):
         rotate_file(path)
     former = former_pepper(settings)
     if former is None:

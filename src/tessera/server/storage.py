@@ -11,7 +11,7 @@ from pathlib import Path
 import platformdirs
 
 from tessera.access.keys import KeyHasher
-from tessera.access.pepper import find_former, find_pepper, pepper_path
+from tessera.access.pepper import find_former, find_pepper, has_pepper_file, pepper_path
 from tessera.errors import StoreUnavailable
 from tessera.settings import Settings
 from tessera.store import peppers
@@ -25,6 +25,7 @@ from tessera.store.database import (
     open_database,
     sqlite_path,
     transaction,
+    with_path,
     without_passwords,
 )
 
@@ -33,8 +34,10 @@ _MAX_USER_NAME = 90
 
 
 def database_url(settings: Settings) -> str:
-    """The URL of the store."""
-    return settings.database_url or default_url()
+    """The URL of the store. The path of an SQLite file is absolute, so that it says where the file is."""
+    url = settings.database_url or default_url()
+    path = sqlite_path(url)
+    return url if path is None or path.is_absolute() else with_path(url, path.absolute())
 
 
 def has_store(settings: Settings) -> bool:
@@ -52,15 +55,17 @@ def has_store(settings: Settings) -> bool:
     return folder is not None and os.access(folder, os.W_OK | os.X_OK)
 
 
-def pepper(settings: Settings) -> bytes:
+def pepper(settings: Settings, *, makes_key: bool = False) -> bytes:
     """The secret that the digests of stored keys are derived from. Raises `StartupError`, also for one that
-    is not that of the store. A store that cannot be asked now is checked before keys are used.
+    is not that of the store. A store that cannot be asked now is checked before keys are used. A command that
+    `makes_key` needs the pepper of the servers, even if there are no keys yet.
     """
+    recorded = peppers.current if makes_key else peppers.current_of_keys
     path = sqlite_path(database_url(settings))
     stored = None
-    if path is None or path.is_file():
+    if path is None or os.access(path, os.F_OK):  # no error where the folder cannot be read
         with suppress(StoreUnavailable), opened(settings) as store, transaction(store) as connection:
-            stored = peppers.current(connection)
+            stored = recorded(connection)
     found = find_pepper(settings.pepper, path, may_create=stored is None)
     former = former_pepper(settings)
     if stored is not None and stored not in _check_values(found, former):
@@ -101,7 +106,7 @@ def pepper_state(settings: Settings, store: Transaction) -> str:
     path = sqlite_path(database_url(settings))
     if stored is None or (settings.pepper is None and path is None):
         return "unknown"
-    if settings.pepper is None and path and not pepper_path(path).exists():
+    if settings.pepper is None and path and not has_pepper_file(path):
         return "missing"
     found = find_pepper(settings.pepper, path, may_create=False)
     return "right" if stored in _check_values(found, former_pepper(settings)) else "wrong"

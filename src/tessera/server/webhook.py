@@ -7,6 +7,7 @@ import time
 import urllib.request
 from collections.abc import Mapping
 from email.message import Message
+from http.client import HTTPException
 from typing import IO
 from urllib.error import URLError
 
@@ -41,7 +42,7 @@ class Webhook:
         try:
             with self._opener.open(request, timeout=ANSWER_S):
                 return
-        except (URLError, OSError, ValueError) as error:
+        except (URLError, OSError, ValueError, HTTPException) as error:
             reason = getattr(error, "code", None) or getattr(error, "reason", None)
             raise WebhookFailed(str(reason or type(error).__name__)) from error
 

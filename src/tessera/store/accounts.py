@@ -2,12 +2,12 @@
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, insert, null, or_, select, update
 from sqlalchemy import delete as delete_rows
 from sqlalchemy.exc import IntegrityError
 
@@ -77,6 +77,15 @@ def page(connection: Connection, question: PageQuestion) -> Page[Account]:
         connection, select(ACCOUNTS), question, id=ACCOUNTS.c.id, columns=SORTED_BY, searched=_SEARCHED
     )
     return Page([account_of(row) for row in found.rows], found.n_found, found.last)
+
+
+def that_may_have_budgets(connection: Connection, tiers: Sequence[str]) -> list[Account]:
+    """Those of these tiers, those with limits of their own, and those whose keys have budgets, by name."""
+    of_keys = select(KEYS.c.account_id).where(KEYS.c.budgets.is_not(null()))
+    query = select(ACCOUNTS).where(
+        or_(ACCOUNTS.c.tier.in_(tiers), ACCOUNTS.c.limits.is_not(null()), ACCOUNTS.c.id.in_(of_keys))
+    )
+    return [account_of(row) for row in connection.execute(query.order_by(ACCOUNTS.c.name)).mappings()]
 
 
 def set_tier(connection: Connection, name_or_id: str, tier: str, *, by: str) -> Account:

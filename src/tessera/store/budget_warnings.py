@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, or_, select, update
 
 from tessera.store.database import insert_into, locked
 from tessera.store.tables import BUDGET_WARNINGS
@@ -45,9 +46,27 @@ def claim_due(
 ) -> DueMessage | None:
     """A message that is due, if there is one. No other server sends it before `pause_s` of its number of
     attempts has passed; then it is due again, unless it was delivered. None makes this attempt the last one.
+
+    The messages of an account are sent in their order: one waits while an earlier one is not delivered.
     """
     is_due = BUDGET_WARNINGS.c.next_attempt_s <= now_s
-    oldest = select(BUDGET_WARNINGS).where(is_due).order_by(BUDGET_WARNINGS.c.next_attempt_s).limit(1)
+    earlier = BUDGET_WARNINGS.alias("earlier")
+    is_before = or_(
+        earlier.c.crossed_s < BUDGET_WARNINGS.c.crossed_s,
+        and_(
+            earlier.c.crossed_s == BUDGET_WARNINGS.c.crossed_s,
+            _percent_of(earlier.c.message) < _percent_of(BUDGET_WARNINGS.c.message),
+        ),
+    )
+    waits_for = exists().where(
+        earlier.c.account_id == BUDGET_WARNINGS.c.account_id, earlier.c.next_attempt_s.is_not(None), is_before
+    )
+    oldest = (
+        select(BUDGET_WARNINGS)
+        .where(is_due, ~waits_for)
+        .order_by(BUDGET_WARNINGS.c.crossed_s, BUDGET_WARNINGS.c.id)
+        .limit(1)
+    )
     row = connection.execute(locked(connection, oldest)).mappings().first()
     if row is None:
         return None
@@ -57,6 +76,10 @@ def claim_due(
     next_s = None if wait_s is None else now_s + wait_s
     connection.execute(changed.values(n_attempts=n_attempts, next_attempt_s=next_s))
     return DueMessage(row["id"], row["message"], n_attempts)
+
+
+def _percent_of(message: ColumnElement[Any]) -> ColumnElement[int]:
+    return message["threshold_percent"].as_integer()
 
 
 def set_delivered(connection: Connection, id: str) -> None:

@@ -1,7 +1,8 @@
 """The database: SQLite with one file, or PostgreSQL. How it is opened, and its transactions."""
 
+import os
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from sqlite3 import SQLITE_BUSY
 from sqlite3 import Connection as SqliteConnection
@@ -17,8 +18,9 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import PoolProxiedConnection
 
-from tessera.errors import CommandError, StartupError
+from tessera.errors import StartupError
 from tessera.store.failures import SECRETS, translated_errors
+from tessera.store.files import create_private
 
 T = TypeVar("T", bound=tuple[Any, ...])
 
@@ -60,6 +62,11 @@ def sqlite_path(url: str) -> Path | None:
     return Path(parsed.database or "") if parsed.drivername == "sqlite" else None
 
 
+def with_path(url: str, path: Path) -> str:
+    """The URL of an SQLite database with another file."""
+    return _parse(url).set(database=str(path)).render_as_string(hide_password=False)
+
+
 def without_passwords(url: str) -> str:
     """The URL without its passwords; raises `StartupError`."""
     return _parse(url).difference_update_query(SECRETS).render_as_string(hide_password=True)
@@ -90,20 +97,6 @@ def open_database(url: str, *, survives_power_cut: bool = True) -> Database:
         raise StartupError("PostgreSQL needs its driver: pip install 'tessera-serve[postgres]'.") from error
     except _UNREADABLE:
         raise _unreadable() from None
-
-
-def copy_to(database: Database, target: Path) -> None:
-    """Copies an SQLite database into a new file, consistent although others write. Raises `CommandError`."""
-    if database.dialect.name != "sqlite":
-        raise CommandError("This copies SQLite. For PostgreSQL use its own pg_dump.")
-    if target.exists():
-        raise CommandError(f"{target} exists already. Name a new file.")
-    try:
-        target.touch(mode=0o600)
-    except OSError as error:
-        raise CommandError(f"{target} cannot be written: {error.strerror}.") from error
-    with translated_errors(database.url), closing(database.raw_connection()) as connection:
-        connection.cursor().execute("VACUUM INTO ?", (str(target),))
 
 
 @contextmanager
@@ -204,9 +197,12 @@ def _sqlite(url: sqlalchemy.URL, synchronous: str) -> Database:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            path.touch(mode=0o600)
+            with suppress(FileExistsError):  # another process was quicker
+                os.close(create_private(path))
     except OSError as error:
-        raise StartupError(f"The store {url.database} cannot be created: {error.strerror}.") from error
+        raise StartupError(
+            f"The store {url.database} cannot be opened or created: {error.strerror}."
+        ) from error
 
     @event.listens_for(engine, "connect")
     def prepare(connection: SqliteConnection, record: object) -> None:  # pyright: ignore[reportUnusedFunction]

@@ -1,8 +1,9 @@
 """Which pepper the stored digests were derived with. The store never holds a pepper, only a check value that
 tells peppers apart.
 
-A check value is recorded with the first key. A rotation adds another one: a key moves to the new pepper when
-it is used, because only then is its secret at hand.
+A check value is recorded by the first server, so that no command makes keys with another pepper, and it holds
+once there are keys. A rotation adds another one: a key moves to the new pepper when it is used, because only
+then is its secret at hand.
 """
 
 import time
@@ -32,10 +33,15 @@ def current_id(connection: Connection) -> str | None:
 
 
 def current(connection: Connection) -> bytes | None:
-    """The check value of the pepper that digests are derived with; None if no key was ever made, or the store
-    is of a version that kept none.
+    """The check value of the pepper that digests are derived with; None if there is none yet, or the store is
+    of a version that kept none.
     """
     return latest(connection) if inspect(connection).has_table(PEPPERS.name) else None
+
+
+def current_of_keys(connection: Connection) -> bytes | None:
+    """As `current`; None if there are no keys, so that another pepper would be as good."""
+    return current(connection) if inspect(connection).has_table(KEYS.name) and _has_keys(connection) else None
 
 
 def latest(connection: Connection) -> bytes | None:
@@ -62,24 +68,28 @@ def mismatch() -> StartupError:
 
 
 def missing(path: object) -> StartupError:
-    """The error for a pepper whose file is gone."""
-    return StartupError(f"The pepper {path} is missing, and the store has keys. Put it back. {_LOST}")
+    """The error for a pepper whose file is gone, or is that of a variable which a command does not have."""
+    return StartupError(
+        f"The pepper {path} is missing, and the store has one. Put the file back, or give the TESSERA_PEPPER "
+        f"of the servers. {_LOST}"
+    )
 
 
 def adopt(
-    connection: Connection, check_value: bytes, former: bytes | None, *, by: str, is_needed: bool = False
+    connection: Connection, check_value: bytes, former: bytes | None, *, by: str, makes_key: bool = False
 ) -> None:
-    """Records the pepper: the first one as soon as there are keys, or if it `is_needed` for one; and the
-    successor of `former`. Raises `StartupError` as `require` does.
+    """Records the pepper of a server, or of a command that `makes_key`: the first one, the successor of
+    `former`, or, of a server, any while there are no keys. Raises `StartupError` as `require` does.
     """
     if latest(connection) == check_value:
         return
     _lock(connection)
+    if not makes_key and not _has_keys(connection):
+        _record(connection, check_value)
+        return
     require(connection, check_value, former)
     before = latest(connection)
     if before is None:
-        if not is_needed and not connection.scalar(select(func.count()).select_from(KEYS)):
-            return
         _record(connection, former or check_value)
         made_with = id_of(former or check_value)
         connection.execute(update(KEYS).where(KEYS.c.pepper.is_(None)).values(pepper=made_with))
@@ -106,6 +116,10 @@ def keys_of_former(connection: Connection) -> int:
         return 0
     is_left = KEYS.c.revoked_s.is_(None), KEYS.c.pepper != id_of(used)
     return connection.scalar(select(func.count()).select_from(KEYS).where(*is_left)) or 0
+
+
+def _has_keys(connection: Connection) -> bool:
+    return connection.scalar(select(KEYS.c.id).limit(1)) is not None
 
 
 def _lock(connection: Connection) -> None:

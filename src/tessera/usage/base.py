@@ -1,11 +1,12 @@
 """How usage is recorded: the protocol of a ledger, a ledger that keeps nothing, and a request's entry."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import Protocol, Self, TypeAlias
 
+from tessera.core.budgets import Spent
 from tessera.core.record import RequestRecord, RequestStep
 from tessera.core.usage import LedgerEntry, UsageQuestion, UsageSum
 from tessera.errors import StoreUnavailable
@@ -32,6 +33,12 @@ class Ledger(Protocol):
         """Adds up what was recorded; raises `StoreUnavailable`."""
         ...
 
+    async def spent(self, account_id: str) -> Mapping[str, Spent]:
+        """What the account has spent today and this month, by the ids of its keys; raises
+        `StoreUnavailable`.
+        """
+        ...
+
     def unready(self) -> str | None:
         """None while usage can be recorded, else a reason such as `store_unavailable`."""
         ...
@@ -56,6 +63,9 @@ class Unrecorded:
 
     async def add_up(self, question: UsageQuestion) -> list[UsageSum]:
         return []
+
+    async def spent(self, account_id: str) -> Mapping[str, Spent]:
+        return {}
 
     def unready(self) -> str | None:
         return None

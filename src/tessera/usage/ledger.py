@@ -105,7 +105,6 @@ class SqlLedger:
         return await self._reader.add_up(question)
 
     async def spent(self, account_id: str) -> Mapping[str, Spent]:
-        """What the account has spent of its budgets, by the ids of its keys; raises `StoreUnavailable`."""
         return await self._reader.spent(account_id)
 
     def unready(self) -> str | None:

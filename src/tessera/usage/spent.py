@@ -21,8 +21,8 @@ class SpentReader:
     """Reads the store in threads; remembers what accounts had spent in a month before yesterday."""
 
     def __init__(self) -> None:
-        self._until = ""
-        self._earlier: dict[str, Mapping[str, Usage]] = {}
+        # Until which day, and what. Replaced together: two threads may see different days at midnight.
+        self._remembered: tuple[str, dict[str, Mapping[str, Usage]]] = ("", {})
 
     def read(
         self, connection: Transaction, accounts: Collection[str], now_s: float
@@ -50,9 +50,10 @@ class SpentReader:
     def _read_earlier(
         self, connection: Transaction, accounts: Collection[str], first: str, until: str
     ) -> OfAccounts:
-        if self._until != until or len(self._earlier) > _MAX_ACCOUNTS:
-            self._until, self._earlier = until, {}
-        earlier = self._earlier
+        remembered_until, earlier = self._remembered
+        if remembered_until != until or len(earlier) > _MAX_ACCOUNTS:
+            earlier = {}
+            self._remembered = until, earlier
         if until > first and (unread := [each for each in accounts if each not in earlier]):
             read = _sums(connection, unread, first, until)
             earlier |= {account: read.get(account, {}) for account in unread}

@@ -7,7 +7,8 @@ from typing import Literal, get_args
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from tessera.core.usage import UsageQuestion, UsageSum
+from tessera.core.budgets import Spent, TokenBudget, all_spent, period_of, resets_s
+from tessera.core.usage import UsageQuestion, UsageSum, day_of
 from tessera.errors import RequestError
 
 OwnBy = Literal["day", "model"]
@@ -31,11 +32,25 @@ class UsageRow(UsageTotals, kw_only=True):
     model: str | UnsetType = UNSET
 
 
+class BudgetRow(Struct):
+    """How much of a budget is used in its period, such as 2026-01-31 or 2026-01, until `resets_s`, a Unix
+    time. Without a `key_id` it is the budget of the whole account.
+    """
+
+    budget: str
+    key_id: str | None
+    period: str
+    limit_tokens: int
+    used_tokens: int
+    resets_s: float
+
+
 class UsageReport(Struct):
     """The body of GET /v1/usage."""
 
     rows: list[UsageRow]
     totals: UsageTotals
+    budgets: list[BudgetRow]
     object: Literal["usage"] = "usage"
 
 
@@ -56,13 +71,28 @@ def read_day(asked: str, param: str) -> str:
         raise RequestError(f"{param} is {asked[:50]!r}: send one such as 2026-01-31.", param=param) from None
 
 
-def encode_usage(question: UsageQuestion, sums: Sequence[UsageSum]) -> bytes:
+def budget_rows(budgets: Iterable[TokenBudget], by_key: Mapping[str, Spent], now_s: float) -> list[BudgetRow]:
+    """The rows of budgets at that Unix time; `by_key` is what the account has spent."""
+    return [
+        BudgetRow(
+            budget.name,
+            budget.key_id,
+            period_of(budget.period, day_of(now_s)),
+            budget.limit_tokens,
+            all_spent(by_key, budget).tokens(budget),
+            resets_s(budget.period, now_s),
+        )
+        for budget in budgets
+    ]
+
+
+def encode_usage(question: UsageQuestion, sums: Sequence[UsageSum], budgets: list[BudgetRow]) -> bytes:
     """The body of GET /v1/usage."""
     rows = [
         UsageRow(*counts(each), **dict(zip(question.by, each.groups, strict=True)))  # pyright: ignore[reportArgumentType] day or model
         for each in sums
     ]
-    return msgspec.json.encode(UsageReport(rows, UsageTotals(*total(sums))))
+    return msgspec.json.encode(UsageReport(rows, UsageTotals(*total(sums)), budgets))
 
 
 def counts(each: UsageSum) -> tuple[int, ...]:

@@ -43,13 +43,22 @@ def test_processes_keep_to_a_budget_together_and_after_a_restart(
         assert seen[(200, None)] == 20
     else:
         assert 5 <= seen[(200, None)] <= 20
-    used = result("accounts", "budgets", "acme")[0]["used_tokens"]
+    (budget,) = result("accounts", "budgets", "acme")
+    used = budget["used_tokens"]
     assert used == 5 * seen[(200, None)]
+    (shown,) = own_budgets(server, secret)
+    assert shown == {name: budget[name] for name in shown}
     assert server.stop()[0] == 0
     again = service("--workers", 4, *QUICK, **variables)
     more = ended(again, secret, 60)
     assert more[(200, None)] * 5 + used <= 100
     assert more[EXHAUSTED] > 0
+
+
+def own_budgets(server: Server, secret: str) -> list[dict[str, Any]]:
+    headers = {"Authorization": f"Bearer {secret}"}
+    reply = httpx2.get(f"{server.url}/v1/usage", headers=headers, timeout=60)
+    return reply.raise_for_status().json()["budgets"]
 
 
 def test_what_a_key_may_spend_is_less_than_its_account(service: Serve, result: Result) -> None:
@@ -60,6 +69,12 @@ def test_what_a_key_may_spend_is_less_than_its_account(service: Serve, result: R
     other = result("keys", "create", "acme", "--name", "other")["secret"]
     assert [status(server, small["secret"]) for _ in range(3)] == [(200, None), (200, None), EXHAUSTED]
     assert status(server, other) == (200, None)
+    # The holder of the key sees its budgets, and those of the account alone with another key.
+    shown = {each["budget"]: each for each in own_budgets(server, small["secret"])}
+    month = shown["completion_tokens_per_month"]
+    assert (month["used_tokens"], month["limit_tokens"], month["key_id"]) == (10, 10, small["id"])
+    assert shown["prompt_tokens_per_day"]["limit_tokens"] == 1_000_000
+    assert own_budgets(server, other) == []
     changed = result("keys", "update", small["id"], "--budget", "completion_tokens_per_month=none")
     assert changed["budgets"] == {"prompt_tokens_per_day": 1000000}
     wait_for(lambda: status(server, small["secret"]) == (200, None))

@@ -65,6 +65,29 @@ def test_a_pepper_that_is_not_the_store_s_is_refused(
     assert result("accounts", "list")[0]["name"] == "acme"
 
 
+def test_a_command_without_the_variable_of_the_servers_makes_no_key(
+    result: Result, run: Run, service: Serve, pepper: Path
+) -> None:
+    """Its key would be refused by every server, and no server would start any more."""
+    result("accounts", "create", "acme", "--tier", "lite")
+    server = service(TESSERA_PEPPER=OLD)
+    for variables in ({}, {"TESSERA_PEPPER": NEW}):
+        code, _, said = run("keys", "create", "acme", "--name", "k", **variables)
+        assert (code, "TESSERA_PEPPER" in said) == (2, True), said
+    assert not pepper.exists()
+    secret = result("keys", "create", "acme", "--name", "k", TESSERA_PEPPER=OLD)["secret"]
+    assert status(server, secret) == OK
+    assert server.stop()[0] == 0
+
+
+def test_before_the_first_key_a_server_may_have_another_pepper(service: Serve, result: Result) -> None:
+    for variables in ({"TESSERA_PEPPER": OLD}, {}, {"TESSERA_PEPPER": NEW}):
+        assert service(**variables).stop()[0] == 0
+    result("accounts", "create", "acme", "--tier", "lite")
+    assert result("store", "check", TESSERA_PEPPER=NEW)["pepper"] == "right"
+    assert result("store", "check")["pepper"] == "wrong"
+
+
 def test_a_rotation_loses_no_key_that_is_used(
     secret: str, pepper: Path, result: Result, run: Run, service: Serve
 ) -> None:

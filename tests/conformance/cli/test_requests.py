@@ -79,6 +79,13 @@ def test_a_running_request_is_listed_and_cancelled_and_its_usage_is_on_record_on
         ran = operator.run("cancel", id, "--json", "--url", f"{operator.url}/admin/")
         assert ran.exit_code == 0, ran.stderr
         assert len(json.loads(ran.stdout)) == 1
+    audited = CliRunner(env=environment).invoke(main, ["audit", "--account", "operator", "--json"])
+    changes = json.loads(audited.stdout)
+    assert {(each["action"], each["subject"], each["actor"]) for each in changes} == {
+        ("request.cancel", "operator", "admin:127.0.0.1")
+    }
+    assert sorted(each["detail"]["id"] for each in changes) == sorted(row["id"] for row in rows)
+    assert {each["detail"]["model"] for each in changes} == {"tessera/scripted"}
     assert {each.error()["code"] for each in sent} == {"request_cancelled"}
     assert {each.status for each in sent} == {200 if stream else 403}
     wait_for(lambda: operator.rows() == [])

@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from random import Random
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from tessera.access.redis_limits import RedisLimiter
 from tessera.access.spending import FRESH_S, ReadSpent
 from tessera.access.tiers import DEFAULTS
 from tessera.access.window import Rate
-from tessera.core.budgets import BUDGETS, Spent, TokenBudget
+from tessera.core.budgets import BUDGETS, PERIODS, Period, Spent, TokenBudget
 from tessera.core.usage import DAY_S, Usage, day_of
 from tessera.errors import StoreUnavailable
 from tessera.observe.metrics import Metrics
@@ -275,6 +276,176 @@ def test_while_the_ledger_is_away_it_counts_by_itself_and_reads_it_again_later(r
         await limiter.aclose()
 
     run(check)
+
+
+def test_what_ends_during_the_first_reading_is_counted(run: Run) -> None:
+    """The ledger was read before it had ended."""
+
+    async def check(make: Make, clock: Clock, books: Books) -> None:
+        account = f"acc_{secrets.token_hex(6)}"
+        begun, goes_on = asyncio.Event(), asyncio.Event()
+
+        async def read(account_id: str) -> Mapping[str, Spent]:
+            spent = await books.read(account_id)
+            begun.set()
+            await goes_on.wait()
+            return spent
+
+        limiter = make(clock, read)
+        running = await admitted(limiter, allowance(account=account))
+        who = allowance(TokenBudget("total_tokens_per_day", 50), account=account)
+        asking = asyncio.create_task(limiter.admit(who, thinks=False))
+        await begun.wait()
+        await ends(books, running, "key_a", day_of(clock()), Usage(20, 0, 30, 0))
+        goes_on.set()
+        assert isinstance(await asking, LimitRefusal)
+        await limiter.aclose()
+
+    run(check)
+
+
+@pytest.mark.parametrize("name", ["total_tokens_per_day", "total_tokens_per_month"])
+def test_a_day_that_begins_during_the_first_reading_is_read(run: Run, name: str) -> None:
+    async def check(make: Make, clock: Clock, books: Books) -> None:
+        clock.now_s = datetime(2028, 2, 29, 23, 59, 59, tzinfo=UTC).timestamp()
+
+        async def read(account_id: str) -> Mapping[str, Spent]:
+            spent = await books.read(account_id)
+            if not books.ended:
+                clock.now_s += 1
+                books.ended.append(("key_b", "2028-03-01", Usage(60, 0, 0, 0)))  # of another process
+            return spent
+
+        limiter = make(clock, read)
+        refusal = await refused(limiter, allowance(TokenBudget(name, 60)))
+        assert refusal.limit == "budget"
+        await limiter.aclose()
+
+    run(check)
+
+
+@pytest.mark.parametrize("period", PERIODS)
+def test_a_budget_that_is_lowered_below_what_was_used_refuses_at_once(run: Run, period: Period) -> None:
+    async def check(make: Make, clock: Clock, books: Books) -> None:
+        limiter, account = make(clock, books.read), f"acc_{secrets.token_hex(6)}"
+
+        def of(tokens: int) -> Allowance:
+            return allowance(TokenBudget(f"total_tokens_per_{period}", tokens), account=account)
+
+        await ends(books, await admitted(limiter, of(100)), "key_a", day_of(clock()), Usage(40, 0, 10, 0))
+        for tokens in (50, 49, 0):
+            refusal = await refused(limiter, of(tokens))
+            assert refusal.budget is not None
+            assert refusal.budget.limit_tokens == tokens
+        await (await admitted(limiter, of(51))).release()
+        await limiter.aclose()
+
+    run(check)
+
+
+def test_a_request_that_is_withdrawn_or_failed_uses_only_what_it_says(run: Run) -> None:
+    async def check(make: Make, clock: Clock, books: Books) -> None:
+        limiter, who = make(clock, books.read), allowance(TokenBudget("total_tokens_per_day", 10))
+        for _ in range(3):
+            await (await admitted(limiter, who)).withdraw()
+            await (await admitted(limiter, who)).release()
+        await ends(books, await admitted(limiter, who), "key_a", day_of(clock()), Usage(9, 0, 0, 0))
+        await ends(books, await admitted(limiter, who), "key_a", day_of(clock()), Usage(1, 0, 0, 0))
+        await refused(limiter, who)
+        await limiter.aclose()
+
+    run(check)
+
+
+CONCURRENT = st.lists(
+    st.tuples(
+        st.sampled_from([0, 0, 0, 1, 61, DAY_S]),
+        st.integers(0, 2),  # the process
+        st.integers(1, 4),  # requests at once
+        st.integers(0, 3),  # that end meanwhile
+        st.integers(0, 15),  # tokens of each
+    ),
+    max_size=15,
+)
+
+
+class Cluster:
+    """Processes that count in one Redis, and requests of an account with one budget. Readings of the ledger
+    take any time, and requests end before, during and after them.
+    """
+
+    def __init__(self, url: str, budget: TokenBudget, chance: Random) -> None:
+        self.clock = Clock()
+        self.books = Books(self.clock)
+        self.budget = budget
+        self.who = allowance(budget)
+        self._chance = chance
+        self._running: list[tuple[Lease, str]] = []
+        micros = lambda: round(self.clock() * 1e6)  # noqa: E731
+        self.processes = [
+            RedisLimiter(url, 3, Metrics(), answer_s=60, clock=micros, read_spent=self._read)
+            for _ in range(3)
+        ]
+
+    async def ask(self, process: int) -> None:
+        """A request is never granted what was used up before."""
+        was_used_up = self.is_used_up()
+        decided = await self.processes[process % 3].admit(self.who, thinks=True)
+        if isinstance(decided, LimitRefusal):
+            assert decided.limit == "budget"
+        else:
+            assert not was_used_up
+            self._running.append((decided, day_of(self.clock())))
+
+    async def end(self, used: Usage) -> None:
+        await asyncio.sleep(self._chance.choice([0, 0, 0.001]))
+        if self._running:
+            lease, day = self._running.pop(self._chance.randrange(len(self._running)))
+            await ends(self.books, lease, "key_a", day, used)
+
+    def is_used_up(self) -> bool:
+        return self.books.used(self.budget) >= self.budget.limit_tokens
+
+    async def is_refused(self) -> bool:
+        return isinstance(await self.processes[0].admit(self.who, thinks=True), LimitRefusal)
+
+    async def aclose(self) -> None:
+        await asyncio.gather(*(process.aclose() for process in self.processes))
+
+    async def _read(self, account_id: str) -> Mapping[str, Spent]:
+        spent = await self.books.read(account_id)
+        for _ in range(self._chance.randrange(8)):
+            await asyncio.sleep(self._chance.choice([0, 0.001]))
+        return spent
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@given(CONCURRENT, st.sampled_from(sorted(BUDGETS)), st.integers(0, 60), st.randoms(use_true_random=False))
+def test_processes_with_redis_never_grant_what_was_used_up_before(
+    redis_server: RedisServer, steps: list[Any], name: str, limit: int, chance: Random
+) -> None:
+    async def check(cluster: Cluster) -> None:
+        for gap, first, n_asking, n_ending, n_tokens in steps:
+            cluster.clock.now_s += gap
+            used = Usage(n_tokens, 0, n_tokens, n_tokens)
+            asking = [cluster.ask(first + i) for i in range(n_asking)]
+            await asyncio.gather(*asking, *(cluster.end(used) for _ in range(n_ending)))
+        # In the end, when the ledger was read again in the background, nothing is refused in vain.
+        cluster.clock.now_s += FRESH_S
+        for _ in range(6000):
+            if await cluster.is_refused() == cluster.is_used_up():
+                return
+            await asyncio.sleep(0.01)
+        pytest.fail("what is refused is not what is used up")
+
+    async def closing() -> None:
+        cluster = Cluster(redis_server.url, TokenBudget(name, limit), chance)
+        try:
+            await check(cluster)
+        finally:
+            await cluster.aclose()
+
+    asyncio.run(closing())
 
 
 def test_it_is_read_once_a_minute_however_many_ask(run: Run) -> None:

@@ -21,6 +21,8 @@ from tessera.access.limits import Allowance, LimitRefusal, MemoryLease
 from tessera.access.redis_limits import RedisLease, RedisLimiter
 from tessera.access.tiers import DEFAULTS
 from tessera.access.window import Rate
+from tessera.core.budgets import Spent, TokenBudget
+from tessera.core.usage import Usage
 from tessera.observe.metrics import Metrics
 
 HOLD = Path(__file__).with_name("hold.py")
@@ -254,6 +256,47 @@ def test_without_redis_each_process_gives_its_share_and_with_it_again_the_whole(
     asyncio.run(check())
     said = [record.getMessage() for record in caplog.records if "redis" in record.getMessage()]
     assert len(said) == 2
+
+
+def test_what_was_spent_while_redis_was_away_is_known_when_it_is_back(redis_server: RedisServer) -> None:
+    ended: list[Usage] = []
+    metrics = Metrics()
+
+    async def read(account_id: str) -> dict[str, Spent]:
+        used = sum(ended, Usage())
+        return {"key": Spent(used, used)}
+
+    async def check() -> None:
+        limiter = RedisLimiter(redis_server.url, 1, metrics, answer_s=600, read_spent=read)
+        budget = TokenBudget("total_tokens_per_day", 100)
+        who = Allowance(new_account(), TIER, TIER.rate, "key", (budget,))
+
+        async def begin() -> RedisLease | MemoryLease:
+            decided = await limiter.admit(who, thinks=False)
+            assert not isinstance(decided, LimitRefusal)
+            return decided
+
+        async def end(lease: RedisLease | MemoryLease, n_tokens: int) -> None:
+            ended.append(Usage(n_tokens))
+            await lease.release(Usage(n_tokens))
+
+        await end(await begin(), 10)
+        before = await begin()
+        redis_server.stop()
+        await end(await begin(), 30)
+        during = await begin()
+        await end(before, 20)
+        await asyncio.to_thread(redis_server.start)
+        async with asyncio.timeout(60):
+            while not isinstance(await limiter.admit(who, thinks=False), RedisLease):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        await end(during, 40)
+        refused = await limiter.admit(who, thinks=False)
+        assert isinstance(refused, LimitRefusal)
+        assert refused.budget == budget
+        await limiter.aclose()
+
+    asyncio.run(check())
 
 
 def test_a_busy_event_loop_is_not_taken_for_a_redis_that_is_away(redis_server: RedisServer) -> None:

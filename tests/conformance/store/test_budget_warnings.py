@@ -1,5 +1,6 @@
 """Warnings of budgets, and what is spent of them, on every store."""
 
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from sqlalchemy import delete
 from tests.webhook_receiver import SECRET, Receiver, receiving
 
 from tessera.access.keys import KeyHasher
-from tessera.access.tiers import Tiers
+from tessera.access.tiers import Tiers, configured
 from tessera.core.budgets import Spent
 from tessera.core.usage import OPEN, LedgerEntry, Usage, day_of
 from tessera.observe.exposition import ParentMetrics, exposition
@@ -173,6 +174,91 @@ def test_a_message_that_was_being_sent_when_its_server_died_is_sent_by_the_next(
             assert claim_due(store, instances.clock_s(store), lambda _: 0.0) is not None
         run(second, receiver)
     assert len(receiver.messages) == 4
+
+
+@pytest.mark.parametrize("n_refusals", [0, 1, 2, 3])
+@pytest.mark.parametrize("crossings", [(80, 20), (100,), (79, 1, 20, 50)])
+def test_messages_of_an_account_are_sent_in_the_order_of_its_warnings(
+    opened: Database, capped: tuple[str, str], crossings: Sequence[int], n_refusals: int
+) -> None:
+    """Also when the first ones are refused, and when several servers send them."""
+    account, key = capped
+    with watching(opened, n=2, n_refusals=n_refusals) as (receiver, servers):
+        for number, n_tokens in enumerate(crossings):
+            use(opened, account, key, n_tokens, number)
+            for watch in servers:
+                watch.check()
+            run(servers[number % 2], receiver)
+        run(servers[0], receiver)
+    assert [each["threshold_percent"] for each in receiver.messages] == [80, 80, 100, 100]
+    assert [each["threshold_percent"] for each in receiver.refused] == [80] * n_refusals
+
+
+def test_a_budget_of_nothing_is_a_ban_and_no_warning(opened: Database) -> None:
+    with transaction(opened) as store:
+        form = NewAccount(name="acme", tier="lite", limits={"reasoning_tokens_per_day": 0})
+        account = str(actions.create_account(store, form, Tiers(), by="test")["id"])
+        (row,) = list_budgets(store, Tiers(), None)
+    assert (row["limit_tokens"], row["percent"]) == (0, 100)
+    with watching(opened) as (receiver, (watch,)):
+        use(opened, account, "key_x", 5, 0)
+        run(watch, receiver)
+    assert receiver.messages == []
+
+
+def test_all_budgets_are_those_of_tiers_of_accounts_and_of_keys(opened: Database) -> None:
+    tiers = configured({"pro": {"total_tokens_per_day": 7}, "operator": {"prompt_tokens_per_month": 9}})
+    with transaction(opened) as store:
+        for name, tier, limits in (
+            ("a", "lite", {}),
+            ("b", "pro", {}),
+            ("c", "lite", {"concurrency": 1}),
+            ("d", "lite", {"total_tokens_per_day": 8}),
+            ("e", "pro", {"total_tokens_per_day": "unlimited"}),
+            ("f", "lite", {}),
+        ):
+            actions.create_account(store, NewAccount(name=name, tier=tier, limits=limits), tiers, by="test")
+        for name, budgets in (("a", {}), ("f", {"completion_tokens_per_day": 5})):
+            form = NewKey(account=name, name="k", budgets=budgets)
+            actions.create_key(store, form, KeyHasher(b"p" * 32), by="test")
+        every = [(row["account"], row["limit_tokens"]) for row in list_budgets(store, tiers, None)]
+        of_each = [
+            (row["account"], row["limit_tokens"])
+            for name in ("operator", "a", "b", "c", "d", "e", "f")
+            for row in list_budgets(store, tiers, name)
+        ]
+    assert every == of_each == [("operator", 9), ("b", 7), ("d", 8), ("f", 5)]
+
+
+def test_a_message_of_another_account_does_not_wait(opened: Database, capped: tuple[str, str]) -> None:
+    account, key = capped
+    with transaction(opened) as store:
+        form = NewAccount(name="globex", tier="lite", limits={"total_tokens_per_month": 10})
+        other = str(actions.create_account(store, form, Tiers(), by="test")["id"])
+    with watching(opened, pauses_s=[86_400.0], n_refusals=2) as (receiver, (watch,)):
+        use(opened, account, key, 80, 0)
+        run(watch, receiver)
+        use(opened, other, "key_x", 8, 1)
+        use(opened, account, key, 20, 2)
+        run(watch, receiver)
+        assert [each["account"] for each in receiver.messages] == ["globex"]
+
+
+@pytest.mark.parametrize("said", [b"", b"nonsense\r\n\r\n", b"HTTP/1.1 x\r\n\r\n", b"HTTP/1.1"])
+def test_a_receiver_that_speaks_no_http_is_a_failure(said: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65_536)
+                connection.sendall(said)
+
+        with ThreadPoolExecutor(1) as thread:
+            answering = thread.submit(answer)
+            with pytest.raises(WebhookFailed):
+                Webhook(f"http://127.0.0.1:{listener.getsockname()[1]}/", SECRET).send("id", {})
+            answering.result()
 
 
 @pytest.mark.parametrize("status", [302, 404, 500])

@@ -28,11 +28,17 @@ def make_key(store: Database, hasher: KeyHasher) -> str:
         return str(actions.create_key(changes, NewKey(account="acme", name="k"), hasher, by="test")["secret"])
 
 
-def test_the_first_key_decides_which_pepper_it_is(opened: Database) -> None:
-    with transaction(opened) as changes:
-        peppers.adopt(changes, check(OLD), None, by="serve")
-        assert peppers.current(changes) is None
+def test_before_the_first_key_the_last_server_decides_which_pepper_it_is(opened: Database) -> None:
+    for secret in (NEW, OLD, NEW):
+        with transaction(opened) as changes:
+            peppers.adopt(changes, check(secret), None, by="serve")
+            assert peppers.current(changes) == check(secret)
+            assert peppers.current_of_keys(changes) is None
+    with pytest.raises(StartupError, match="not the one"):
+        make_key(opened, KeyHasher(OLD))
     make_key(opened, KeyHasher(NEW))
+    with transaction(opened) as changes:
+        assert peppers.current_of_keys(changes) == check(NEW)
     for other in (OLD, b"x" * 32):
         with pytest.raises(StartupError, match="not the one"), transaction(opened) as changes:
             peppers.adopt(changes, check(other), None, by="serve")

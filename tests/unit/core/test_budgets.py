@@ -1,9 +1,21 @@
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tessera.core.budgets import BUDGETS, Spent, TokenBudget, all_spent, budgets_of, resets_s
-from tessera.core.usage import Usage
+from tessera.core.budgets import (
+    BUDGETS,
+    PERIODS,
+    Period,
+    Spent,
+    TokenBudget,
+    all_spent,
+    budgets_of,
+    period_of,
+    resets_s,
+)
+from tessera.core.usage import DAY_S, Usage, day_of
 
 
 def at(*date: int) -> float:
@@ -22,6 +34,22 @@ def at(*date: int) -> float:
 def test_a_period_ends_at_midnight_utc(now_s: float, next_day_s: float, next_month_s: float) -> None:
     assert resets_s("day", now_s) == next_day_s
     assert resets_s("month", now_s) == next_month_s
+
+
+MOMENTS = st.integers(0, 60 * 366).flatmap(
+    lambda day: st.sampled_from([0.0, 1e-3, 0.5 * DAY_S, DAY_S - 1.0, DAY_S - 1e-3]).map(
+        lambda second: day * DAY_S + second
+    )
+)
+
+
+@given(MOMENTS, st.sampled_from(PERIODS))
+def test_a_period_ends_at_the_first_moment_that_belongs_to_the_next_one(now_s: float, period: Period) -> None:
+    ends_s = resets_s(period, now_s)
+    assert now_s < ends_s <= now_s + (1 if period == "day" else 31) * DAY_S
+    this = period_of(period, day_of(now_s))
+    assert period_of(period, day_of(ends_s - 1e-3)) == this
+    assert period_of(period, day_of(ends_s)) > this
 
 
 def test_each_budget_counts_what_its_name_says() -> None:

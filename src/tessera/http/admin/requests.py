@@ -1,8 +1,9 @@
 """The requests in flight, of all API processes: which there are, and how one of them is cancelled."""
 
+import asyncio
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 import msgspec
@@ -11,14 +12,18 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tessera.core.record import RequestRecord, RequestStep
-from tessera.errors import NotThere
+from tessera.errors import NotThere, StoreUnavailable
 from tessera.http.context import client_address
 from tessera.http.inflight import InFlight
 from tessera.observe.logs import log
+from tessera.store.failures import reason_of
 
 _logger = logging.getLogger(__name__)
 
 Shown: TypeAlias = Mapping[str, str | int | float | None]
+
+Record: TypeAlias = Callable[[Sequence[Shown], str], None]
+"""Records which requests were cancelled, and by whom. Blocks; raises `StoreUnavailable`."""
 
 
 class RequestsInFlight(Protocol):
@@ -46,8 +51,8 @@ class OwnRequests:
         return [_row(record) for record in self._in_flight.cancel(id)]
 
 
-def request_routes(requests: RequestsInFlight) -> list[Route]:
-    """The routes of the admin API that show and cancel requests."""
+def request_routes(requests: RequestsInFlight, record: Record | None = None) -> list[Route]:
+    """The routes of the admin API that show and cancel requests. Without a store there is no `record`."""
 
     async def show(request: Request) -> Response:
         return _answer(await requests.show())
@@ -60,6 +65,8 @@ def request_routes(requests: RequestsInFlight) -> list[Route]:
         by = f"admin:{client_address(request.scope)}"
         for row in ended:
             log(_logger, "info", "request cancelled", trace_id=row["request_id"], id=row["id"], by=by)
+        if record:
+            await _recorded(record, ended, by)
         return _answer(ended)
 
     return [
@@ -67,6 +74,13 @@ def request_routes(requests: RequestsInFlight) -> list[Route]:
         Route("/admin/requests/{id}/cancel", cancel, methods=["POST"]),
         Route("/admin/debug/requests", show),  # its first name
     ]
+
+
+async def _recorded(record: Record, ended: Sequence[Shown], by: str) -> None:
+    try:
+        await asyncio.to_thread(record, ended, by)
+    except StoreUnavailable as error:  # the requests have ended all the same
+        log(_logger, "error", "cancellation not recorded in the audit", by=by, reason=reason_of(error))
 
 
 def _answer(rows: list[Shown]) -> Response:

@@ -1,7 +1,7 @@
-// The console's reports: usage by day, account, key and model, and the audit.
+// The console's reports: usage by day, account, key and model, budgets, and the audit.
 import { ask, attempt, button, field, read, select, table, utcDay, utcTime } from "./admin.js";
 import { el, saveFile } from "./dom.js";
-import { csv, report } from "./report.js";
+import { budgets, csv, report } from "./report.js";
 import { t } from "./strings.js";
 
 const MOST = 200;
@@ -18,7 +18,12 @@ export async function usage(panel) {
   const show = () => attempt(async () => {
     const { rows, totals } = await read(`/admin/usage?${query(asked.by !== "day" && { top: MOST })}`);
     const most = rows.length === MOST && asked.by !== "day" ? [el("p", {}, t("only_top", { n: MOST }))] : [];
-    place.replaceChildren(...most, ...(rows.length ? report(rows, totals, asked.by, files) : [el("p", {}, t("no_usage"))]));
+    const ofBudgets = await read(`/admin/budgets?${new URLSearchParams(asked.account && { account: asked.account })}`).catch(error => {
+      if (error.status !== 404) throw error;
+      return []; // a deleted account has usage, but no budgets
+    });
+    const shown = rows.length ? report(rows, totals, asked.by, files) : [el("p", {}, t("no_usage"))];
+    place.replaceChildren(...most, ...shown, ...budgets(ofBudgets));
   });
   const input = (name, type) => el("input", { type, value: asked[name], oninput: event => (asked[name] = event.target.value.trim()) });
   const by = select(["day", "account", "key", "model"], asked.by, event => (asked.by = event.target.value));

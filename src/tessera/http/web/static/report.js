@@ -1,4 +1,4 @@
-// Usage as a chart, the same as a table, and as CSV. Days are those of UTC and stay texts.
+// Usage as a chart, the same as a table, and as CSV; and budgets. Days are those of UTC and stay texts.
 import { el, saveFile } from "./dom.js";
 import { number, t } from "./strings.js";
 
@@ -48,5 +48,27 @@ export function report(rows, totals, by, files = null) {
   return [
     el("p", {}, `${t("chart")} · ${t("utc")}`), chart(rows, by), table(rows, totals, by),
     el("div", { class: "buttons" }, files ?? el("button", { type: "button", onclick: save }, t("csv"))),
+  ];
+}
+
+const MOST_BUDGETS = 200;
+const percent = row => (row.limit_tokens ? Math.floor((100 * row.used_tokens) / row.limit_tokens) : 100);
+const utc = seconds => new Date(seconds * 1000).toISOString().slice(0, 16).replace("T", " ");
+
+// How much of each budget is used, the fullest first. Rows of several accounts have their names.
+export function budgets(rows = []) {
+  if (!rows.length) return [];
+  const named = rows.some(row => row.account !== undefined);
+  const heads = [...(named ? ["account"] : []), "budget_name", "key_id", "used_tokens", "limit_tokens", "percent", "resets_s"];
+  const cells = row => [
+    ...(named ? [row.account] : []), el("code", {}, row.budget), row.key_id ?? t("all_keys"),
+    number(row.used_tokens), number(row.limit_tokens), `${number(percent(row))} %`, utc(row.resets_s),
+  ];
+  const fullest = rows.toSorted((a, b) => percent(b) - percent(a)).slice(0, MOST_BUDGETS);
+  return [
+    el("h2", {}, t("budgets_used")),
+    el("div", { class: "table", tabIndex: 0, role: "group", "aria-label": t("budgets_used") }, el("table", {},
+      el("thead", {}, el("tr", {}, heads.map(name => el("th", { scope: "col" }, t(name))))),
+      el("tbody", {}, fullest.map(row => el("tr", {}, cells(row).map(cell => el("td", {}, cell))))))),
   ];
 }

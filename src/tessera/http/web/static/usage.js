@@ -1,7 +1,7 @@
 // What the account of a key has used: a table, the same as a chart, and as CSV. Days are those of UTC and stay texts.
 import { byId, el, themeButton } from "./dom.js";
 import { keepLanguage } from "./language.js";
-import { report } from "./report.js";
+import { budgets, report } from "./report.js";
 import { failure } from "./stream.js";
 import { number, t } from "./strings.js";
 
@@ -18,10 +18,11 @@ function field(label, input) {
 
 function show() {
   if (!state.shown) return place.replaceChildren();
-  const { rows, totals, limits } = state.shown;
+  const { rows, totals, limits, budgets: ofBudgets } = state.shown;
   place.replaceChildren(
     el("h2", {}, t("limits")),
     el("p", {}, `${number(limits.limit)} ${t("limit")} · ${t("left")} ${number(limits.left)} · ${number(limits.reset)} ${t("reset")}`),
+    ...budgets(ofBudgets),
     el("h2", {}, t("usage")),
     ...(rows.length
       ? report(rows, totals, state.by)
