@@ -32,6 +32,7 @@ from tessera.store import usage
 from tessera.store.database import open_database, transaction
 from tessera.store.migration import upgrade
 from tessera.store.tables import USAGE
+from tessera.store.top_keys import UNCOUNTED
 
 KEY = "benchmark-" + "k" * 40
 PORT = 8499
@@ -99,9 +100,9 @@ def count_all(path: Path) -> float:
     store = open_database(f"sqlite:///{path}", survives_power_cut=False)
     begun_s, n_rows = time.perf_counter(), 0
     with transaction(store) as connection:
-        days = connection.scalars(select(USAGE.c.day).where(usage._UNCOUNTED).distinct()).all()
+        days = connection.scalars(select(USAGE.c.day).where(UNCOUNTED).distinct()).all()
     for day in days:
-        of_day = and_(USAGE.c.day == day, usage._UNCOUNTED)
+        of_day = and_(USAGE.c.day == day, UNCOUNTED)
         with transaction(store) as connection:
             usage._add_to_sums(connection, of_day)
             n_rows += connection.execute(update(USAGE).where(of_day).values(counted=True)).rowcount
