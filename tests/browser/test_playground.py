@@ -272,6 +272,42 @@ def test_a_comparison_that_is_stopped_keeps_both_parts(open_page: Open, scripted
     assert page.locator(".lanes .card").count() == 2
 
 
+def test_a_token_shows_what_else_it_could_have_been(open_page: Open, scripted: Scripted) -> None:
+    page = open_page()
+    tokens = [("Mad", -0.1, "Bar"), ("rid", -3.0, "eira"), ("\n", -0.5, "."), ("!", -1.2, "?")]
+    content = [
+        {"token": token, "logprob": logprob, "top_logprobs": [{"token": other, "logprob": -2.5}]}
+        for token, logprob, other in tokens
+    ]
+    text = "".join(token for token, _, _ in tokens)
+    choice = {"index": 0, "delta": {"content": text}, "finish_reason": "stop", "logprobs": {"content": content}}
+    body = f"data: {json.dumps({'choices': [choice]})}\n\ndata: [DONE]\n\n"
+    page.route(
+        "**/v1/chat/completions",
+        lambda route: route.fulfill(status=200, content_type="text/event-stream", body=body),
+    )
+    send(page, "Hi")
+    is_done(page)
+    shown = page.get_by_role("group", name="Alternatives")
+    spans = page.locator(".tokens > span")
+    assert [span.replace("⏎", "") for span in spans.all_text_contents()] == [token for token, _, _ in tokens]
+    spans.nth(1).hover()
+    assert re.findall(r'"\w+"', shown.inner_text()) == ['"rid"', '"eira"']
+    assert re.findall(r"[\d.]+ %", shown.inner_text()) == ["5.0 %", "8.2 %"]
+    page.mouse.move(0, 0)
+    page.get_by_role("listbox", name="Log probabilities").focus()
+    for key, chosen in (("Home", '"Mad"'), ("ArrowRight", '"rid"'), ("End", '"!"'), ("ArrowLeft", '"\\n"')):
+        page.keyboard.press(key)
+        assert shown.locator("tbody code").first.inner_text() == chosen
+        marked = page.locator(".tokens > [aria-selected=true]")
+        assert marked.count() == 1
+        label = str(marked.get_attribute("aria-label"))
+        assert label.startswith(chosen)
+        assert label.count("%") == 2
+        active = page.locator(".tokens").get_attribute("aria-activedescendant")
+        assert active == marked.get_attribute("id")
+
+
 SCRIPTS = {
     'return { sky: "clear", city: args.city };': '{"sky":"clear","city":"León"}',
     "return name;": "get_weather",
