@@ -1,11 +1,12 @@
 // The playground: one state, three views of it (form, conversation, wire), and what the buttons do.
+import { advice } from "./advice.js";
 import { Conversation } from "./conversation.js";
 import { byId, el, saveFile, themeButton } from "./dom.js";
 import { STARTS } from "./examples.js";
 import { Form } from "./form.js";
 import { keepLanguage } from "./language.js";
 import { buildRequest, DEFAULTS, readRequest, variants } from "./request.js";
-import { ApiError, failure } from "./stream.js";
+import { failure } from "./stream.js";
 import { currentLanguage, t } from "./strings.js";
 import { Thread } from "./thread.js";
 import { runScript } from "./tools.js";
@@ -34,12 +35,8 @@ function say(text) {
 
 // The error and what to do about it.
 function showError(error) {
-  const status = error instanceof ApiError ? error.status : 0;
-  const known = { 400: "e400", 401: "e401", 403: "e403", 404: "e404", 413: "e413", 422: "e422", 429: "e429" };
-  const advice = error instanceof ApiError ? t(known[status] ?? (error.code === "invalid_api_key" ? "e401" : "e5xx")) : t("elost");
-  const wait = status === 429 && error.retryAfter ? ` ${t("e429_wait", { s: error.retryAfter })}` : "";
-  const code = [status >= 400 && status, error.code, error.param].filter(Boolean).join(" · ");
-  notice.replaceChildren(el("p", {}, el("strong", {}, advice + wait)), el("p", {}, code && el("code", {}, code), " ", error.message));
+  const code = [error.status >= 400 && error.status, error.code, error.param].filter(Boolean).join(" · ");
+  notice.replaceChildren(el("p", {}, el("strong", {}, advice(error))), el("p", {}, code && el("code", {}, code), " ", error.message));
   notice.hidden = false;
   say("");
 }

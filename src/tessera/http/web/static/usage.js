@@ -1,4 +1,5 @@
 // What the account of a key has used: a table, the same as a chart, and as CSV. Days are those of UTC and stay texts.
+import { advice } from "./advice.js";
 import { byId, el, themeButton } from "./dom.js";
 import { keepLanguage } from "./language.js";
 import { report } from "./report.js";
@@ -44,8 +45,7 @@ async function load() {
     state.shown = { ...(await answer.json()), limits };
     show();
   } catch (error) {
-    const advice = error.status === 401 ? t("e401") : error.status ? "" : t("elost");
-    notice.replaceChildren(el("p", {}, el("strong", {}, advice), " ", error.message));
+    notice.replaceChildren(el("p", {}, el("strong", {}, advice(error)), " ", error.message));
     notice.hidden = false;
   }
 }
