@@ -2,14 +2,18 @@
 
 import itertools
 import json
+import os
 import re
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from tests.browser.conftest import Open, Page, Scripted
 from tests.browser.hostile import HOSTILE
+from tests.conftest import KEY
 from tests.waiting import wait_for
 
 CALL = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "León"}}\n</tool_call>'
@@ -270,6 +274,57 @@ def test_a_comparison_that_is_stopped_keeps_both_parts(open_page: Open, scripted
     button(page, "Stop").click()
     page.get_by_role("status").filter(has_text="Stopped.").wait_for()
     assert page.locator(".lanes .card").count() == 2
+
+
+def test_the_code_of_a_call_makes_the_same_call(open_page: Open, scripted: Scripted, tmp_path: Path) -> None:
+    scripted.say(CALL)
+    page = open_page()
+    button(page, "A tool call").click()
+    button(page, "Send").click()
+    is_done(page)
+    page.get_by_role("tab", name="Code").click()
+    page.get_by_role("tab", name="Python").click()
+    program = page.locator("#code-panel code").inner_text()
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "TESSERA_API_KEY": KEY},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.stdout.strip() == 'get_weather{"city": "León"}', done.stderr
+
+
+Refusal: TypeAlias = tuple[int, str, dict[str, str], tuple[str, ...]]
+REFUSALS: list[Refusal] = [
+    (401, "invalid_api_key", {}, ("Enter another one.",)),
+    (429, "quota_exceeded", {"retry-after": "43000"}, ("Wait until it starts anew", "Try again in 12 hours.")),
+    (429, "thinking_quota_exceeded", {"retry-after": "90000"}, ("Choose the mode Direct", "in 25 hours.")),
+    (429, "rate_limit_exceeded", {"retry-after": "7"}, ("Too many requests", "Try again in 7 seconds.")),
+    (503, "draining", {}, ("The server is shutting down.",)),
+    (503, "store_unavailable", {}, ("The server cannot reach its database.",)),
+    (503, "engine_unavailable", {}, ("The model cannot answer now.",)),
+    (413, "context_length_exceeded", {}, ("remove messages",)),
+]
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal[1])
+def test_each_refusal_says_what_to_do(open_page: Open, refusal: Refusal) -> None:
+    status, code, headers, advice = refusal
+    page = open_page()
+    error = {"error": {"message": "Because.", "code": code, "type": "x", "param": None}}
+    page.route(
+        "**/v1/chat/completions",
+        lambda route: route.fulfill(
+            status=status, headers={"content-type": "application/json", **headers}, body=json.dumps(error)
+        ),
+    )
+    send(page, "Hi")
+    page.get_by_role("alert").filter(has_text="Because.").wait_for()
+    shown = page.get_by_role("alert").inner_text()
+    assert [text for text in (*advice, str(status), code) if text not in shown] == []
 
 
 def test_a_token_shows_what_else_it_could_have_been(open_page: Open, scripted: Scripted) -> None:

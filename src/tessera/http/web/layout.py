@@ -111,15 +111,21 @@ class Layout:
         code = other(self.language)
         return f'<a id="language" href="{twin}" hreflang="{code}" lang="{code}">{LANGUAGES[code]}</a>'
 
+    def _parts(self, top: Entry, here: str) -> str:
+        """The pages below a page: folded, unless one of them or that page itself is shown."""
+        parts = [entry for entry in self.entries if entry.href.rpartition("/")[0] == top.href]
+        if not parts:
+            return ""
+        is_open = " open" if here == top.href or here.startswith(f"{top.href}/") else ""
+        links = "".join(f"<li>{_link(part, here)}</li>" for part in parts)
+        count = f"{len(parts)} {WORDS[self.language]['n_pages']}"
+        return f"<details{is_open}><summary>{count}</summary><ul>{links}</ul></details>"
+
     def _pages(self, here: str) -> str:
         words = WORDS[self.language]
-        current = {here: ' aria-current="page"'}
-        part_of = dict.fromkeys((entry.href for entry in self.entries), ' class="part"')
-        links = "".join(
-            f"<li{part_of.get(entry.href.rpartition('/')[0], '')}>"
-            f'<a href="{entry.href}"{current.get(entry.href, "")}>{escape(entry.title)}</a></li>'
-            for entry in self.entries
-        )
+        known = {entry.href for entry in self.entries}
+        tops = [entry for entry in self.entries if entry.href.rpartition("/")[0] not in known]
+        links = "".join(f"<li>{_link(top, here)}{self._parts(top, here)}</li>" for top in tops)
         texts = "".join(
             f' data-{name.replace("_", "-")}="{escape(words[name])}"'
             for name in ("copy", "copied", "no_results", "results", "table", "fill_key")
@@ -131,3 +137,8 @@ class Layout:
             '<p id="found" role="status"></p><ol id="results"></ol></div>'
             f'<nav aria-label="{words["contents"]}"><ul>{links}</ul></nav></aside>'
         )
+
+
+def _link(entry: Entry, here: str) -> str:
+    current = ' aria-current="page"' if entry.href == here else ""
+    return f'<a href="{entry.href}"{current}>{escape(entry.title)}</a>'

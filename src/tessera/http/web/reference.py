@@ -12,18 +12,19 @@ from tessera.http.web.words import WORDS, Language
 Json: TypeAlias = Mapping[str, Any]
 
 _METHODS = ("get", "post", "put", "patch", "delete")
+# The word before the bound, if it needs one, and its sign.
 _BOUNDS = {
-    "minimum": "≥ {}",
-    "exclusiveMinimum": "> {}",
-    "maximum": "≤ {}",
-    "exclusiveMaximum": "< {}",
-    "minLength": "length ≥ {}",
-    "maxLength": "length ≤ {}",
-    "minItems": "items ≥ {}",
-    "maxItems": "items ≤ {}",
-    "maxProperties": "properties ≤ {}",
-    "pattern": "pattern {}",
-    "format": "{}",
+    "minimum": ("", "≥"),
+    "exclusiveMinimum": ("", ">"),
+    "maximum": ("", "≤"),
+    "exclusiveMaximum": ("", "<"),
+    "minLength": ("length", "≥"),
+    "maxLength": ("length", "≤"),
+    "minItems": ("items", "≥"),
+    "maxItems": ("items", "≤"),
+    "maxProperties": ("properties", "≤"),
+    "pattern": ("pattern", ""),
+    "format": ("", ""),
 }
 
 
@@ -47,6 +48,7 @@ def read_reference(document: str, language: Language) -> Article:
         summary=str(written.document.get("info", {}).get("description", "")),
         html=(
             f'<h1 id="reference">{words["reference"]}</h1>'
+            f'<p>{words["about_reference"]} <a href="/docs/{language}/api">API</a></p>'
             f'<h2 id="endpoints" data-twin="endpoints">{words["endpoints"]}</h2>'
             f"{''.join(written.endpoints())}"
             f'<h2 id="schemas" data-twin="schemas">{words["schemas"]}</h2>'
@@ -81,7 +83,8 @@ class Writer:
             name = anchor(method + path)
             title = f"<code>{method.upper()} {escape(path)}</code>"
             yield f'<h3 id="{name}" data-twin="{name}">{title}</h3>'
-            yield f"<p>{escape(operation.get('description') or operation.get('summary', ''))}</p>"
+            about = operation.get("description") or operation.get("summary", "")
+            yield f'<p lang="en">{escape(about)}</p>'
             if parameters := operation.get("parameters"):
                 rows = [(each["name"], each.get("schema", {}), each) for each in parameters]
                 yield f"<h4>{self._words['parameters']}</h4>{self._table(name, rows)}"
@@ -90,7 +93,8 @@ class Writer:
             yield f"<h4>{self._words['responses']}</h4><ul>"
             for status, response in operation.get("responses", {}).items():
                 about = escape(response.get("description", ""))
-                yield f"<li><code>{escape(status)}</code> {about} {' '.join(self._contents(response))}</li>"
+                contents = " ".join(self._contents(response))
+                yield f'<li><code>{escape(status)}</code> <span lang="en">{about}</span> {contents}</li>'
             yield "</ul>"
 
     def objects(self) -> Iterator[str]:
@@ -98,7 +102,7 @@ class Writer:
         for name, schema in self.schemas.items():
             yield f'<h3 id="{name}" data-twin="{name}"><code>{escape(name)}</code></h3>'
             if about := schema.get("description"):
-                yield f"<p>{escape(about)}</p>"
+                yield f'<p lang="en">{escape(about)}</p>'
             if properties := schema.get("properties"):
                 required = schema.get("required", ())
                 rows = [(field, kind, {"required": field in required}) for field, kind in properties.items()]
@@ -126,7 +130,7 @@ class Writer:
             f'<tr id="{owner}.{anchor(name)}"><td><code>{escape(name)}</code>'
             f"{' <em>' + self._words['required'] + '</em>' if about.get('required') else ''}</td>"
             f"<td>{self._type(kind)}</td>"
-            f"<td>{escape(kind.get('description') or about.get('description') or '')}</td></tr>"
+            f'<td lang="en">{escape(kind.get("description") or about.get("description") or "")}</td></tr>'
             for name, kind, about in rows
         )
         table = f"<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
@@ -144,9 +148,13 @@ class Writer:
             return f"<code>{escape(json.dumps(schema['const'], ensure_ascii=False))}</code>"
         if "enum" in schema:
             return " | ".join(f"<code>{escape(json.dumps(each))}</code>" for each in schema["enum"])
-        kinds = schema.get("type", "any")
+        kinds = schema.get("type", self._words["any"])
         shown = escape(kinds if isinstance(kinds, str) else " | ".join(kinds))
         if "items" in schema:
-            shown += f" of {self._type(schema['items'])}"
-        bounds = (text.format(schema[name]) for name, text in _BOUNDS.items() if name in schema)
-        return ", ".join([shown, *(escape(bound) for bound in bounds)])
+            shown = f"{self._words['list_of']} {self._type(schema['items'])}"
+        bounds = (
+            " ".join(filter(None, (self._words.get(word, ""), sign, escape(str(schema[name])))))
+            for name, (word, sign) in _BOUNDS.items()
+            if name in schema
+        )
+        return ", ".join([shown, *bounds])

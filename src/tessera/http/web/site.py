@@ -16,7 +16,7 @@ from tessera.http.web.layout import Entry, Layout
 from tessera.http.web.markup import Article
 from tessera.http.web.reference import read_reference
 from tessera.http.web.sources import Folders, Sources
-from tessera.http.web.words import LANGUAGES, WORDS, Language
+from tessera.http.web.words import LANGUAGES, REASONS_IN_SPANISH, WORDS, Language
 from tessera.schemas.keywords import KEYWORDS
 
 HTML = "text/html; charset=utf-8"
@@ -196,5 +196,8 @@ def asset(text: str, media_type: str, status: int = 200) -> Asset:
 
 def _keywords() -> str:
     """What becomes of each keyword of JSON Schema, for the playground."""
-    shown: Mapping[str, list[str]] = {name: [each.treatment, each.why] for name, each in KEYWORDS.items()}
+    shown = {
+        name: {"treatment": each.treatment, "why": {"en": each.why, "es": REASONS_IN_SPANISH[each.why]}}
+        for name, each in KEYWORDS.items()
+    }
     return json.dumps(shown)

@@ -16,8 +16,11 @@ WORDS: Mapping[Language, Mapping[str, str]] = MappingProxyType(
             "usage": "Usage",
             "console": "Console",
             "reference": "API reference",
+            "about_reference": "Every endpoint and field, from the OpenAPI document of this server. "
+            "The pages of the API explain them.",
             "about": "Everything about this server, in the version that is running.",
             "contents": "Pages",
+            "n_pages": "pages",
             "on_this_page": "On this page",
             "main": "Main navigation",
             "skip": "Skip to the content",
@@ -45,6 +48,12 @@ WORDS: Mapping[Language, Mapping[str, str]] = MappingProxyType(
             "type": "Type",
             "description": "Description",
             "required": "required",
+            "length": "length",
+            "items": "items",
+            "properties": "properties",
+            "pattern": "pattern",
+            "list_of": "list of",
+            "any": "any",
             "try_it": "Try it in the playground",
             "fill_key": "Put my key and this address into the examples",
         },
@@ -54,8 +63,11 @@ WORDS: Mapping[Language, Mapping[str, str]] = MappingProxyType(
             "usage": "Uso",
             "console": "Consola",
             "reference": "Referencia de la API",
+            "about_reference": "Todos los endpoints y campos, tomados del documento OpenAPI de este servidor, cuyas "
+            "descripciones están en inglés. Las páginas de la API los explican en español.",
             "about": "Todo sobre este servidor, en la versión que está en marcha.",
             "contents": "Páginas",
+            "n_pages": "páginas",
             "on_this_page": "En esta página",
             "main": "Navegación principal",
             "skip": "Saltar al contenido",
@@ -83,11 +95,54 @@ WORDS: Mapping[Language, Mapping[str, str]] = MappingProxyType(
             "type": "Tipo",
             "description": "Descripción",
             "required": "obligatorio",
+            "length": "longitud",
+            "items": "elementos",
+            "properties": "propiedades",
+            "pattern": "patrón",
+            "list_of": "lista de",
+            "any": "cualquiera",
             "try_it": "Probarlo en el playground",
             "fill_key": "Poner mi clave y esta dirección en los ejemplos",
         },
     }
 )
+
+
+REASONS_IN_SPANISH: Mapping[str, str] = MappingProxyType(
+    {
+        "within the schema; a cycle must pass through a property or an item": (
+            "dentro del esquema; un ciclo tiene que pasar por una propiedad o por un elemento de lista"
+        ),
+        "when no value can fit two branches; else relaxed": (
+            "si ningún valor puede cumplir dos ramas; si no, se relaja"
+        ),
+        "in this order": "en este orden",
+        "when the patterns exclude each other": "si los patrones se excluyen entre sí",
+        "0, 1 or what `required` implies; else relaxed": (
+            "si es 0, 1 o lo que implica `required`; si no, se relaja"
+        ),
+        "when every property is required; else relaxed": (
+            "si todas las propiedades son obligatorias; si no, se relaja"
+        ),
+        "of objects without `properties`: strings with rules; else relaxed": (
+            "en objetos sin `properties`: cadenas con reglas; si no, se relaja"
+        ),
+        "what a linear automaton can follow; else relaxed": (
+            "lo que puede seguir un autómata lineal; si no, se relaja"
+        ),
+        "the formats of the table; a few are relaxed, unknown ones are annotations": (
+            "los formatos de la tabla; algunos se relajan y los desconocidos son anotaciones"
+        ),
+        "a grammar cannot remember the items": "una gramática no puede recordar los elementos",
+        "a grammar goes from left to right and cannot know what comes later": (
+            "una gramática avanza de izquierda a derecha y no puede saber qué vendrá después"
+        ),
+        "what it means depends on who refers": "lo que significa depende de quién hace la referencia",
+        "what $ref finds there is kept": "lo que señala un $ref sí se aplica",
+        "": "",
+    }
+)
+"""What `schemas.keywords` says of the treatment of a keyword."""
 
 
 def other(language: Language) -> Language:

@@ -13,7 +13,8 @@ import pytest
 from typing_extensions import override
 
 from tessera.http.web.site import CONSOLE, HTML, PUBLIC, Asset, Moved, Site
-from tessera.http.web.words import LANGUAGES, WORDS, Language, preferred
+from tessera.http.web.words import LANGUAGES, REASONS_IN_SPANISH, WORDS, Language, preferred
+from tessera.schemas.keywords import KEYWORDS
 
 SITE = Site()
 STATIC = Path(__file__).parents[4] / "src/tessera/http/web/static"
@@ -53,6 +54,29 @@ def elements(path: str, language: Language = "en") -> Elements:
 
 def html_pages() -> list[tuple[str, Language]]:
     return [(path, language) for path, language in PAGES if asset(path, language).media_type == HTML]
+
+
+def test_the_reason_of_each_keyword_is_in_both_languages() -> None:
+    assert {each.why for each in KEYWORDS.values()} | {""} == set(REASONS_IN_SPANISH)
+    shown = json.loads(asset("/web/keywords.json").body)
+    assert shown["uniqueItems"] == {
+        "treatment": "relaxed",
+        "why": {
+            "en": "a grammar cannot remember the items",
+            "es": "una gramática no puede recordar los elementos",
+        },
+    }
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_pages_below_another_are_folded_unless_one_of_them_is_shown(language: Language) -> None:
+    def opened(name: str) -> list[str | None]:
+        found = elements(f"/docs/{language}/{name}").elements
+        return [attributes.get("open", "no") for tag, attributes in found if tag == "details"]
+
+    assert opened("quickstart") == ["no", "no", "no"]
+    assert [each != "no" for each in opened("clients/aider")] == [True, False, False]
+    assert [each != "no" for each in opened("operations")] == [False, False, True]
 
 
 @pytest.mark.parametrize(("path", "language"), PAGES)

@@ -3,7 +3,7 @@ import { el } from "./dom.js";
 import { SCHEMAS, SCRIPT, TOOLS } from "./examples.js";
 import { parsed, SAMPLING } from "./request.js";
 import { keywordsOf } from "./schema.js";
-import { t } from "./strings.js";
+import { currentLanguage, t } from "./strings.js";
 
 const RANGES = {
   temperature: [0, 2, 0.1], top_p: [0, 1, 0.05], top_k: [-1, null, 1], min_p: [0, 1, 0.05], presence_penalty: [-2, 2, 0.1],
@@ -115,8 +115,8 @@ export class Form {
         this.#example(TOOLS, text => this.#fill({ tools: text })),
         this.#text("tools", t("tools_label"), { rows: 10, class: "mono" }, "textarea"),
         this.mend.tools, this.treatment.tools, this.#labelled(t("tool_choice"), this.choice), this.#check("parallel", t("parallel")),
-        this.#example({ results: SCRIPT }, text => this.#fill({ script: text })),
-        this.#text("script", t("script"), { rows: 6, class: "mono" }, "textarea"), el("small", {}, t("script_hint"))),
+        this.#text("script", t("script"), { rows: 6, class: "mono" }, "textarea"), el("small", {}, t("script_hint")),
+        el("button", { type: "button", onclick: () => this.#fill({ script: SCRIPT }) }, t("script_example"))),
       this.#group(t("format"), form.format !== "text", this.#labelled(t("format_label"), format), this.schema));
     this.refresh();
     return root;
@@ -155,15 +155,15 @@ export class Form {
     const found = new Map();
     for (const [schema, strict] of schemas)
       for (const [name, paths] of keywordsOf(schema)) {
-        const [treatment, why] = table[name] ?? ["unknown", ""];
+        const { treatment, why } = table[name] ?? { treatment: "unknown", why: {} };
         const shown = treatment === "relaxed" && strict ? "refused" : treatment;
-        const row = found.get(`${shown} ${name}`) ?? { name, shown, why, paths: [] };
+        const row = found.get(`${shown} ${name}`) ?? { name, shown, why: why[currentLanguage()], paths: [] };
         row.paths.push(...paths);
         found.set(`${shown} ${name}`, row);
       }
     if (!found.size) return this.treatment[place].replaceChildren();
     const rows = [...found.values()].map(({ name, shown, why, paths }) =>
-      el("tr", { class: shown }, el("th", { scope: "row" }, el("code", {}, name)), el("td", {}, t(shown), why && el("small", { lang: "en" }, why), el("small", { class: "paths" }, paths.slice(0, 3).join(", ")))));
+      el("tr", { class: shown }, el("th", { scope: "row" }, el("code", {}, name)), el("td", {}, t(shown), why && el("small", {}, why), el("small", { class: "paths" }, paths.slice(0, 3).join(", ")))));
     const open = place === "schema" || this.treatment.tools.firstChild?.open;
     this.treatment[place].replaceChildren(el("details", { class: "treatment", open }, el("summary", {}, t("treatment")), el("table", {}, el("tbody", {}, rows))));
   }
