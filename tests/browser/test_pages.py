@@ -342,16 +342,6 @@ def test_hostile_names_run_nothing_in_the_console(open_console: OpenConsole) -> 
     assert console.evaluate("window.ran") is None
 
 
-def test_both_languages_have_the_same_strings(open_page: Open) -> None:
-    strings = open_page("/docs/en/").evaluate('import("/web/strings.js").then(({ STRINGS }) => STRINGS)')
-    places = [
-        {name: set(re.findall(r"\{\w+\}", text)) for name, text in strings[language].items()}
-        for language in ("en", "es")
-    ]
-    assert len(places[0]) > 150
-    assert places[0] == places[1]
-
-
 def axe_faults(page: Page) -> list[str]:
     try:
         package = importlib.import_module("axe_playwright_python")
