@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 from tests.browser.conftest import Open, Page, Scripted
 from tests.browser.hostile import HOSTILE
 from tests.browser.test_playground import CALL, button, is_done
+from tests.conftest import KEY
 
 from tessera.access.keys import KeyHasher
 from tessera.access.tiers import Tiers
@@ -60,6 +61,27 @@ def test_one_choice_of_code_holds_everywhere(open_page: Open, scripted: Scripted
     page.get_by_role("tab", name="Python").focus()
     page.keyboard.press("ArrowRight")
     assert "import OpenAI from" in page.locator(".tab:visible code").inner_text()
+
+
+def test_examples_are_filled_in_with_the_readers_key_and_model(open_page: Open, scripted: Scripted) -> None:
+    page = open_page("/docs/en/quickstart")
+    code = page.locator(".tab:visible code")
+    assert "Bearer $TESSERA_API_KEY" in code.inner_text()
+    assert "Qwen/Qwen3.6-35B-A3B" in code.inner_text()
+    page.get_by_text("Put my key into the examples").click()
+    field = page.get_by_label("API key")
+    field.fill("sk-wrong-key-of-nobody")
+    field.press("Enter")
+    page.get_by_role("status").filter(has_text="The server does not accept this key.").wait_for()
+    field.fill(KEY)
+    field.press("Enter")
+    page.locator(".tab:visible code", has_text=f'"model": "{scripted.engine.info.model_id}"').wait_for()
+    assert f"Bearer {KEY}" in code.inner_text()
+    assert f"export TESSERA_API_KEY={KEY}" in page.locator("article").inner_text()
+    assert page.evaluate("[sessionStorage.length, localStorage.length]") == [0, 0]
+    field.fill("")
+    field.press("Tab")
+    assert "Bearer $TESSERA_API_KEY" in code.inner_text()
 
 
 def test_the_theme_is_chosen_and_kept(open_page: Open, scripted: Scripted) -> None:

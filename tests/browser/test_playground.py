@@ -300,7 +300,12 @@ def test_the_code_of_a_call_makes_the_same_call(open_page: Open, scripted: Scrip
 Refusal: TypeAlias = tuple[int, str, dict[str, str], tuple[str, ...]]
 REFUSALS: list[Refusal] = [
     (401, "invalid_api_key", {}, ("Enter another one.",)),
-    (429, "quota_exceeded", {"retry-after": "43000"}, ("Wait until it starts anew", "Try again in 12 hours.")),
+    (
+        429,
+        "quota_exceeded",
+        {"retry-after": "43000"},
+        ("Wait until it starts anew", "Try again in 12 hours."),
+    ),
     (429, "thinking_quota_exceeded", {"retry-after": "90000"}, ("Choose the mode Direct", "in 25 hours.")),
     (429, "rate_limit_exceeded", {"retry-after": "7"}, ("Too many requests", "Try again in 7 seconds.")),
     (503, "draining", {}, ("The server is shutting down.",)),
@@ -335,7 +340,12 @@ def test_a_token_shows_what_else_it_could_have_been(open_page: Open, scripted: S
         for token, logprob, other in tokens
     ]
     text = "".join(token for token, _, _ in tokens)
-    choice = {"index": 0, "delta": {"content": text}, "finish_reason": "stop", "logprobs": {"content": content}}
+    choice = {
+        "index": 0,
+        "delta": {"content": text},
+        "finish_reason": "stop",
+        "logprobs": {"content": content},
+    }
     body = f"data: {json.dumps({'choices': [choice]})}\n\ndata: [DONE]\n\n"
     page.route(
         "**/v1/chat/completions",

@@ -30,11 +30,11 @@ SHELL = [block for block in blocks("sh") if any(left_out(each) is None for each 
 OF_POSTGRES = [block for block in SHELL if "pg_" in block.code or SHOWN_DATABASE in block.code]
 # These need clients that are not here: `make clients-full` runs them (tests/clients/documented.py).
 OF_CLIENTS = {
-    f"docs/en/{client.page}" for client in CLIENTS if client.name not in ("openai", "openai-1.40", "openai-node")
+    f"docs/en/{client.page}"
+    for client in CLIENTS
+    if client.name not in ("openai", "openai-1.40", "openai-node")
 }
-PYTHON = [
-    block for block in blocks("python") if "OpenAI(" in block.code and block.page not in OF_CLIENTS
-]
+PYTHON = [block for block in blocks("python") if "OpenAI(" in block.code and block.page not in OF_CLIENTS]
 JAVASCRIPT = [block for block in blocks("js") if block.page not in OF_CLIENTS]
 
 

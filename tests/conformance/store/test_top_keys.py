@@ -209,7 +209,9 @@ def test_the_migration_changes_the_index_and_nothing_else(opened: Database) -> N
     upgrade(opened)
     assert differences(opened) == []
     with transaction(opened) as connection:
-        assert usage.add_up(connection, UsageQuestion(("key",), top=1)) == before == [
-            UsageSum(("key_1",), 1, 0, Usage(7))
-        ]
+        assert (
+            usage.add_up(connection, UsageQuestion(("key",), top=1))
+            == before
+            == [UsageSum(("key_1",), 1, 0, Usage(7))]
+        )
         assert connection.scalar(text("SELECT count(*) FROM usage_daily")) == 1

@@ -128,7 +128,17 @@ class Layout:
         links = "".join(f"<li>{_link(top, here)}{self._parts(top, here)}</li>" for top in tops)
         texts = "".join(
             f' data-{name.replace("_", "-")}="{escape(words[name])}"'
-            for name in ("copy", "copied", "no_results", "results", "table", "fill_key")
+            for name in (
+                "copy",
+                "copied",
+                "no_results",
+                "results",
+                "table",
+                "fill_key",
+                "key",
+                "key_hint",
+                "key_refused",
+            )
         )
         return (
             f'<aside class="side"{texts}><div role="search" hidden>'

@@ -55,7 +55,10 @@ WORDS: Mapping[Language, Mapping[str, str]] = MappingProxyType(
             "list_of": "list of",
             "any": "any",
             "try_it": "Try it in the playground",
-            "fill_key": "Put my key and this address into the examples",
+            "fill_key": "Put my key into the examples",
+            "key": "API key",
+            "key_hint": "It stays in this page.",
+            "key_refused": "The server does not accept this key.",
         },
         "es": {
             "docs": "Documentación",
@@ -102,7 +105,10 @@ WORDS: Mapping[Language, Mapping[str, str]] = MappingProxyType(
             "list_of": "lista de",
             "any": "cualquiera",
             "try_it": "Probarlo en el playground",
-            "fill_key": "Poner mi clave y esta dirección en los ejemplos",
+            "fill_key": "Poner mi clave en los ejemplos",
+            "key": "Clave de API",
+            "key_hint": "No sale de esta página.",
+            "key_refused": "El servidor no acepta esta clave.",
         },
     }
 )

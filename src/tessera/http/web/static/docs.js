@@ -4,7 +4,9 @@ import { byId, copyButton, el, tabList, themeButton } from "./dom.js";
 const side = document.querySelector(".side");
 const words = side.dataset;
 const ADDRESS = "http://127.0.0.1:8000";
+const MODEL = "Qwen/Qwen3.6-35B-A3B";
 const KEY = /\$\{?TESSERA_API_KEY\}?/g;
+const ANNOUNCED = /sk-tessera-…/g;
 
 function showTabs() {
   const groups = [...document.querySelectorAll(".tabs")].map((group, n) => {
@@ -42,18 +44,53 @@ function offerCopies() {
     block.append(copyButton(words.copy, words.copied, () => block.querySelector("code").textContent));
 }
 
-// The server's address is the one that the page came from; the key only if the reader keeps one for this tab.
-function fillExamples() {
-  const key = sessionStorage.getItem("key");
-  for (const code of document.querySelectorAll(".code code")) {
+// The text nodes of all examples, as they are printed.
+function printed() {
+  return [...document.querySelectorAll(".code code")].flatMap(code => {
     const walker = document.createTreeWalker(code, NodeFilter.SHOW_TEXT);
-    while (walker.nextNode()) {
-      const node = walker.currentNode;
-      let text = node.data.replaceAll(ADDRESS, location.origin);
-      if (key && /^[\w.-]+$/.test(key)) text = text.replace(KEY, key);
-      if (text !== node.data) node.data = text;
+    const found = [];
+    while (walker.nextNode()) found.push([walker.currentNode, walker.currentNode.data]);
+    return found;
+  });
+}
+
+// The model to name in examples: the printed one, if this server has it for this key.
+async function modelOf(key) {
+  const answer = await fetch("/v1/models", { headers: { Authorization: `Bearer ${key}` } });
+  if (!answer.ok) throw new Error(words.keyRefused);
+  const names = (await answer.json()).data.map(model => model.id);
+  return names.includes(MODEL) ? MODEL : names[0] ?? MODEL;
+}
+
+// The server's address is the one that the page came from; the key and the model are filled in if the reader types a key.
+function fillExamples() {
+  const nodes = printed();
+  const status = el("p", { role: "status" });
+  const fill = (key, model) => nodes.forEach(([node, text]) => {
+    const named = text.replaceAll(ADDRESS, location.origin).replaceAll(MODEL, () => model);
+    const filled = key ? named.replace(KEY, key).replace(ANNOUNCED, key) : named;
+    if (filled !== node.data) node.data = filled;
+  });
+  let asked = 0;
+  const use = async typed => {
+    const turn = ++asked;
+    const key = /^[\w.-]+$/.test(typed) ? typed : "";
+    status.textContent = "";
+    fill(key, MODEL);
+    if (!key) return;
+    try {
+      const model = await modelOf(key);
+      if (turn === asked) fill(key, model);
+    } catch (error) {
+      if (turn === asked) status.textContent = error.message;
     }
-  }
+  };
+  const kept = sessionStorage.getItem("key") ?? "";
+  use(kept);
+  if (!nodes.some(([, text]) => text.search(KEY) >= 0 || text.includes(MODEL))) return;
+  const input = el("input", { id: "own-key", type: "password", value: kept, autocomplete: "off", spellcheck: false, onchange: () => use(input.value.trim()) });
+  side.querySelector("[role=search]").after(el("details", { class: "own" }, el("summary", {}, words.fillKey),
+    el("label", { htmlFor: "own-key" }, words.key), input, el("small", {}, words.keyHint), status));
 }
 
 const fold = text => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
