@@ -45,7 +45,7 @@ def test_a_reply_is_shown_with_its_numbers(open_page: Open, scripted: Scripted) 
     assert card.locator("td").all_inner_texts() == ["1", "2"]
     stats = card.locator(".stats").inner_text()
     assert re.search(
-        r"stop first token [\d,]+ ms · in all .+ s · .+ tokens/s · prompt \d+ \(cached 0\)", stats
+        r"stop first token [\d,]+ ms · total .+ s · .+ tokens/s · prompt \d+ \(cached 0\)", stats
     )
 
 
@@ -68,7 +68,7 @@ def test_a_tool_call_is_a_card_and_its_result_is_sent(open_page: Open, scripted:
     button(page, "A tool call").click()
     button(page, "Send").click()
     is_done(page)
-    call = page.get_by_role("region", name="Call get_weather").or_(page.locator("section.call"))
+    call = page.get_by_role("region", name="Call to get_weather").or_(page.locator("section.call"))
     assert '"city": "León"' in call.locator("pre").inner_text()
     assert "✓" in call.inner_text()
     scripted.say("It is sunny.")

@@ -1,8 +1,8 @@
 """Which keys may be among those with the most tokens, found without adding up all columns of all keys.
 
 `GROUP BY key_id` would sort every sum of every day of the period. The index `ix_usage_daily_key` has the sums
-of each key together and in the order of their days, and it contains the counts that decide. So it is read key
-by key: one search for the next key, and one for its days of the period. What other periods hold costs nothing.
+of each key together, in the order of their days, and it contains the counts that decide. So it is read key by
+key: one search for the next key, and one for its days of the period. The days of other periods cost nothing.
 """
 
 from collections.abc import Iterator

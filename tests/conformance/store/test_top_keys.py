@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -185,9 +186,9 @@ def test_the_top_costs_a_fraction_of_the_whole(filled: Database) -> None:
 def test_the_most_used_keys_are_found_in_the_index_alone(filled: Database) -> None:
     plans: list[str] = []
 
-    def explain(connection: Transaction, cursor: object, statement: str, values: object, *_: object) -> None:
+    def explain(connection: Transaction, cursor: object, statement: str, values: Any, *_: object) -> None:
         if "keys_of_sums" in statement and not statement.startswith("EXPLAIN"):
-            rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)  # pyright: ignore
+            rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
             plans.extend(row.detail for row in rows)
 
     event.listen(filled, "before_cursor_execute", explain)

@@ -22,7 +22,7 @@ function show() {
   const { rows, totals, limits } = state.shown;
   place.replaceChildren(
     el("h2", {}, t("limits")),
-    el("p", {}, `${number(limits.limit)} ${t("limit")} · ${t("left")} ${number(limits.left)} · ${number(limits.reset)} ${t("reset")}`),
+    el("p", {}, t("limits_now", Object.fromEntries(Object.entries(limits).map(([name, value]) => [name, number(value)])))),
     el("h2", {}, t("usage")),
     ...(rows.length
       ? report(rows, totals, state.by)
