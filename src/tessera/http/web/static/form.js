@@ -62,7 +62,8 @@ export class Form {
     return this.#labelled(t("example"), select);
   }
 
-  #access() {
+  // What is needed before anything can be sent.
+  access() {
     const { state, actions } = { state: this.#state, actions: this.#actions };
     const key = el("input", { type: "password", value: state.key, autocomplete: "off", spellcheck: false });
     key.addEventListener("input", () => (state.key = key.value.trim()));
@@ -72,13 +73,11 @@ export class Form {
     this.models = el("select", { onchange: event => this.#set("model", event.target.value) });
     this.versus = el("select", { onchange: event => this.#set("versus", event.target.value) });
     this.showModels();
-    return [
+    return el("div", { class: "form" },
       this.#labelled(t("key"), key, t("key_hint")),
       el("label", { class: "check" }, keep, t("remember")),
       this.#labelled(t("model"), this.models),
-      el("button", { type: "button", onclick: () => actions.connect() }, t("connect")),
-      this.#labelled(t("versus"), this.versus),
-    ];
+      el("button", { type: "button", onclick: () => actions.connect() }, t("connect")));
   }
 
   showModels() {
@@ -104,7 +103,7 @@ export class Form {
       this.#text("schema", t("schema"), { rows: 12, class: "mono" }, "textarea"),
       this.mend.schema, this.#check("strict", t("strict")), this.treatment.schema);
     const root = el("div", { class: "form" },
-      this.#access(),
+      this.#labelled(t("versus"), this.versus),
       this.#text("system", t("system"), { rows: 3 }, "textarea"),
       mode, this.budget,
       this.#group(t("sampling"), false,

@@ -249,7 +249,7 @@ function build() {
     el("div", { class: "buttons" }, Object.keys(STARTS).map(name => el("button", { type: "button", onclick: () => start(name) }, t(name)))));
   const wide = matchMedia("(min-width: 62rem)").matches;
   main.replaceChildren(el("h1", { class: "offscreen" }, "Tessera Playground"), el("div", { class: "playground" },
-    el("details", { class: "panel", open: wide || !state.key }, el("summary", {}, el("h2", {}, t("settings"))), form.build()),
+    el("div", { class: "panel" }, form.access(), el("details", { open: wide }, el("summary", {}, el("h2", {}, t("settings"))), form.build())),
     el("section", { class: "talk", "aria-label": t("conversation") }, starts, thread.list, notice, status, thread.end, composer()),
     el("details", { class: "panel", open: wide }, el("summary", {}, el("h2", {}, t("wire"))), wire.build())));
   thread.show();
