@@ -33,6 +33,7 @@ from tessera.store import accounts, keys, usage
 from tessera.store.database import Database, open_database, transaction
 from tessera.store.keys import Terms
 from tessera.store.migration import upgrade
+from tessera.store.pages import PageQuestion
 
 ADMIN_KEY = "admin-" + "k" * 40
 
@@ -200,6 +201,46 @@ def test_the_console_shows_load_and_makes_accounts_and_keys(console: Page) -> No
     console.locator("td", has_text="key.revoke").wait_for()
     assert secret.count() == 0
     assert console.evaluate("[sessionStorage.length, localStorage.length]") == [0, 0]
+
+
+def test_the_console_changes_keys_and_the_limits_of_accounts(console: Page, store: Database) -> None:
+    console.get_by_role("tab", name="Accounts").click()
+    console.get_by_label("account", exact=True).fill("acme")
+    button(console, "Create").click()
+    console.locator("td", has_text="acme").wait_for()
+    button(console, "Limits").click()
+    form = console.get_by_role("group", name="Limits of the account acme")
+    form.get_by_label("replies at once").fill("3")
+    form.get_by_label("total_tokens_per_month").fill("1000")
+    button(console, "Save").click()
+    form.wait_for(state="detached")
+    button(console, "Limits").click()
+    assert form.get_by_label("replies at once").input_value() == "3"
+    form.get_by_label("replies at once").fill("many")
+    button(console, "Save").click()
+    console.get_by_role("alert").filter(has_text="concurrency is 'many'").wait_for()
+    form.get_by_label("replies at once").fill("")
+    button(console, "Save").click()
+    form.wait_for(state="detached")
+    with transaction(store) as connection:
+        account = accounts.find(connection, "acme")
+    assert account.limits == {"total_tokens_per_month": 1000}
+    console.get_by_role("tab", name="Keys").click()
+    console.get_by_label("account", exact=True).fill("acme")
+    console.get_by_label("name", exact=True).fill("dev")
+    button(console, "Create").click()
+    button(console, "Edit").click()
+    form = console.get_by_role("group", name="Change the key dev")
+    form.get_by_label("expires (UTC)").fill("2099-01-31")
+    form.get_by_label("models").fill("m, n")
+    form.get_by_label("reasoning_tokens_per_day").fill("50")
+    button(console, "Save").click()
+    console.locator("td", has_text="2099-01-31 00:00").wait_for()
+    with transaction(store) as connection:
+        (changed,) = [key for key, _ in keys.page(connection, PageQuestion("name"), account.id).rows]
+    assert changed.terms == Terms(
+        "dev", expires_s=4_073_500_800, models=("m", "n"), budgets={"reasoning_tokens_per_day": 50}
+    )
 
 
 def put(store: Database, n: int) -> None:

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urljoin
 import pytest
 from typing_extensions import override
 
+from tessera.access.tiers import FIELDS
 from tessera.http.web.site import CONSOLE, HTML, PUBLIC, Asset, Moved, Site
 from tessera.http.web.words import LANGUAGES, REASONS_IN_SPANISH, WORDS, Language, preferred
 from tessera.schemas.keywords import KEYWORDS
@@ -280,6 +281,17 @@ def test_the_console_is_where_the_playground_is_on_the_other_listener() -> None:
     assert missing.status == 404
     assert not site.owns("/usage")
     assert not any(site.owns(path) for path in ("/admin/keys", "/metrics", "/healthz"))
+
+
+def test_the_console_has_a_field_for_each_limit_of_an_account() -> None:
+    text = (STATIC / "console_edit.js").read_text()
+    limits, periods, counted = (
+        re.findall(r'"(\w+)"', list_of)
+        for list_of in re.findall(r'\[((?:"\w+",? ?)+)\]', text.partition("const LIMITS")[2])[:1]
+        + re.findall(r'\[((?:"\w+",? ?)+)\]', text.partition("const LIMITS")[0])[-2:]
+    )
+    budgets = [f"{each}_tokens_per_{period}" for period in periods for each in counted]
+    assert [*limits, *budgets] == list(FIELDS)
 
 
 def strings(language: str) -> dict[str, set[str]]:
