@@ -145,7 +145,8 @@ class Layout:
             f'<label for="search">{words["search"]}</label>'
             '<input id="search" type="search" autocomplete="off" spellcheck="false">'
             '<p id="found" role="status"></p><ol id="results"></ol></div>'
-            f'<nav aria-label="{words["contents"]}"><ul>{links}</ul></nav></aside>'
+            f'<details class="contents" open><summary>{words["contents"]}</summary>'
+            f'<nav aria-label="{words["contents"]}"><ul>{links}</ul></nav></details></aside>'
         )
 
 

@@ -161,7 +161,13 @@ function nameTables() {
   }
 }
 
+// On a small screen the list of pages would stand before each page.
+function foldContents() {
+  if (matchMedia("(max-width: 48rem)").matches) document.querySelector(".contents").open = false;
+}
+
 themeButton();
+foldContents();
 fillExamples();
 showTabs();
 offerCopies();
