@@ -81,8 +81,8 @@ class Layout:
         """The list of all pages."""
         words = WORDS[self.language]
         cards = "".join(
-            f'<li><a href="{entry.href}">{escape(entry.title)}</a><p>{escape(entry.summary)}</p></li>'
-            for entry in self.entries
+            f"<li>{_link(top)}<p>{escape(top.summary)}</p>{_links(self._below(top))}</li>"
+            for top in self._tops()
         )
         return self._plain(words["docs"], f'<p>{words["about"]}</p><ul class="cards">{cards}</ul>')
 
@@ -113,19 +113,23 @@ class Layout:
 
     def _parts(self, top: Entry, here: str) -> str:
         """The pages below a page: folded, unless one of them or that page itself is shown."""
-        parts = [entry for entry in self.entries if entry.href.rpartition("/")[0] == top.href]
+        parts = self._below(top)
         if not parts:
             return ""
         is_open = " open" if here == top.href or here.startswith(f"{top.href}/") else ""
-        links = "".join(f"<li>{_link(part, here)}</li>" for part in parts)
         count = f"{len(parts)} {WORDS[self.language]['n_pages']}"
-        return f"<details{is_open}><summary>{count}</summary><ul>{links}</ul></details>"
+        return f"<details{is_open}><summary>{count}</summary>{_links(parts, here)}</details>"
+
+    def _tops(self) -> list[Entry]:
+        known = {entry.href for entry in self.entries}
+        return [entry for entry in self.entries if entry.href.rpartition("/")[0] not in known]
+
+    def _below(self, top: Entry) -> list[Entry]:
+        return [entry for entry in self.entries if entry.href.rpartition("/")[0] == top.href]
 
     def _pages(self, here: str) -> str:
         words = WORDS[self.language]
-        known = {entry.href for entry in self.entries}
-        tops = [entry for entry in self.entries if entry.href.rpartition("/")[0] not in known]
-        links = "".join(f"<li>{_link(top, here)}{self._parts(top, here)}</li>" for top in tops)
+        links = "".join(f"<li>{_link(top, here)}{self._parts(top, here)}</li>" for top in self._tops())
         texts = "".join(
             f' data-{name.replace("_", "-")}="{escape(words[name])}"'
             for name in (
@@ -150,6 +154,10 @@ class Layout:
         )
 
 
-def _link(entry: Entry, here: str) -> str:
+def _links(entries: Sequence[Entry], here: str = "") -> str:
+    return f"<ul>{''.join(f'<li>{_link(entry, here)}</li>' for entry in entries)}</ul>" if entries else ""
+
+
+def _link(entry: Entry, here: str = "") -> str:
     current = ' aria-current="page"' if entry.href == here else ""
     return f'<a href="{entry.href}"{current}>{escape(entry.title)}</a>'
