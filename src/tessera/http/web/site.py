@@ -149,7 +149,8 @@ class Site:
 
     def _read(self, language: Language, name: str) -> Article:
         if name == "reference":
-            return read_reference(self._sources.openapi, language)
+            translations = self._sources.translations.get(language, {})
+            return read_reference(self._sources.openapi, language, translations)
         return self._sources.article(language, name)
 
     def _layout(self, language: Language) -> Layout:

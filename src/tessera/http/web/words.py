@@ -66,8 +66,8 @@ WORDS: Mapping[Language, Mapping[str, str]] = MappingProxyType(
             "usage": "Uso",
             "console": "Consola",
             "reference": "Referencia de la API",
-            "about_reference": "Todos los endpoints y campos, tomados del documento OpenAPI de este servidor, cuyas "
-            "descripciones están en inglés. Las páginas de la API los explican en español.",
+            "about_reference": "Todos los endpoints y campos, tomados del documento OpenAPI de este servidor. "
+            "Las páginas de la API los explican.",
             "about": "Todo sobre este servidor, en la versión que está en marcha.",
             "contents": "Páginas",
             "n_pages": "páginas",
