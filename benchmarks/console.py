@@ -45,7 +45,7 @@ INTO = "INSERT INTO {} VALUES ({})"
 def accounts(n: int) -> Iterator[tuple[Any, ...]]:
     for number in range(n):
         name, tier = f"account {number:06}", ("lite", "pro", "scale")[number % 3]
-        yield f"acc_{number:020}", name, tier, 1.7e9 + number, None
+        yield f"acc_{number:020}", name, tier, 1.7e9 + number, None, None
 
 
 def keys(n: int, n_accounts: int) -> Iterator[tuple[Any, ...]]:
@@ -56,7 +56,7 @@ def keys(n: int, n_accounts: int) -> Iterator[tuple[Any, ...]]:
         digest = number.to_bytes(32, "big")
         owner = f"acc_{number % n_accounts:020}"
         created_s = 1.7e9 + chance.random() * 9e7
-        terms = (f"{chance.randrange(16**4):04x}", created_s, used_s, expires_s, None, None, None, None)
+        terms = (f"{chance.randrange(16**4):04x}", created_s, used_s, expires_s, *[None] * 6)
         yield f"key_{number:020}", owner, f"key {number:06}", digest, *terms
 
 

@@ -149,7 +149,7 @@ class Site:
 
     def _read(self, language: Language, name: str) -> Article:
         if name == "reference":
-            translations = self._sources.translations.get(language, {})
+            translations = self._sources.translations[language]
             return read_reference(self._sources.openapi, language, translations)
         return self._sources.article(language, name)
 

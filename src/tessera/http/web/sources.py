@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
 
 from tessera.http.web.markup import Article, Link, anchors, read_article
 from tessera.http.web.words import LANGUAGES, Language, other
@@ -76,7 +75,7 @@ class Sources:
 
     pages: Mapping[Language, Mapping[str, str]]
     openapi: str
-    translations: Mapping[Language, Mapping[str, str]] = MappingProxyType({})
+    translations: Mapping[Language, Mapping[str, str]]
 
     def names(self, language: Language) -> list[str]:
         """The names of the pages in the order in which lists show them."""
