@@ -56,6 +56,7 @@ async function connect() {
     clearError();
     form.showModels();
     wire.show();
+    say(t("connected", { n: state.models.length }));
   } catch (error) {
     showError(error);
   }

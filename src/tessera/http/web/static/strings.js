@@ -1,7 +1,7 @@
 // What the playground and the usage page say, in both languages.
 
 const EN = {
-  playground: "Playground", docs: "Documentation", key: "API key", key_hint: "Only kept in memory, unless you choose otherwise.", remember: "Keep until this tab is closed",
+  playground: "Playground", docs: "Documentation", key: "API key", key_hint: "The server prints a key when it starts. Here it is only kept in memory, unless you choose otherwise.", connected: "The key works. Models: {n}.", remember: "Keep until this tab is closed",
   model: "Model", connect: "Load models", no_key: "Enter an API key first. The server prints one when it starts.",
   system: "System message", mode: "Mode", direct: "Direct", thinking: "Thinking", budget: "Thinking budget, in tokens",
   sampling: "Sampling", unset: "model's own", tools: "Tools", tools_label: "Functions, as a JSON array", tool_choice: "tool_choice",
@@ -58,7 +58,7 @@ const EN = {
 };
 
 const ES = {
-  playground: "Playground", docs: "Documentación", key: "Clave de API", key_hint: "Solo se guarda en memoria, salvo que elijas otra cosa.", remember: "Conservarla hasta cerrar esta pestaña",
+  playground: "Playground", docs: "Documentación", key: "Clave de API", key_hint: "El servidor muestra una clave al arrancar. Aquí solo se guarda en memoria, salvo que elijas otra cosa.", connected: "La clave funciona. Modelos: {n}.", remember: "Conservarla hasta cerrar esta pestaña",
   model: "Modelo", connect: "Cargar modelos", no_key: "Escribe primero una clave de API. El servidor muestra una al arrancar.",
   system: "Mensaje de sistema", mode: "Modo", direct: "Directo", thinking: "Con razonamiento", budget: "Tope de tokens de razonamiento",
   sampling: "Muestreo", unset: "el del modelo", tools: "Herramientas", tools_label: "Funciones, como lista JSON", tool_choice: "tool_choice",
