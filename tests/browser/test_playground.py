@@ -503,6 +503,20 @@ def test_no_page_is_wider_than_the_screen(open_page: Open, path: str, width: int
     assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
+@pytest.mark.parametrize("width", [360, 1440])
+def test_long_lines_of_a_reply_widen_nothing(open_page: Open, scripted: Scripted, width: int) -> None:
+    long = "x" * 400
+    scripted.say(f"{long}\n\n```\n{long}\n```\n\n| {long} | b |\n|-|-|\n| `{long}` | {long} |\n")
+    page = open_page(width=width)
+    send(page, long)
+    is_done(page)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    talk, card = (page.locator(name).first.bounding_box() for name in (".talk", ".card.assistant"))
+    assert talk
+    assert card
+    assert card["width"] <= talk["width"]
+
+
 def test_usage_is_shown_to_the_holder_of_a_key(open_page: Open, scripted: Scripted) -> None:
     page = open_page("/usage")
     page.locator("input[type=password]").fill("sk-wrong-key-of-nobody")
