@@ -160,6 +160,11 @@ def test_a_dead_engine_says_what_to_do(open_page: Open, scripted: Scripted) -> N
     scripted.engine.reason = "engine_died"
     send(page, "Hi")
     page.get_by_role("alert").filter(has_text="The model cannot answer now").wait_for()
+    scripted.engine.reason = None
+    page.get_by_role("alert").get_by_role("button", name="Try again").click()
+    is_done(page)
+    assert page.locator(".card").count() == 2
+    assert page.get_by_role("alert").count() == 0
 
 
 def test_a_lost_connection_keeps_what_came_and_says_what_to_do(open_page: Open, scripted: Scripted) -> None:

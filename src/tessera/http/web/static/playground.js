@@ -33,10 +33,11 @@ function say(text) {
   if (status.textContent !== text) status.textContent = text;
 }
 
-// The error and what to do about it.
-function showError(error) {
+// The error and what to do about it; `again` offers to send the conversation once more.
+function showError(error, again = false) {
   const code = [error.status >= 400 && error.status, error.code, error.param].filter(Boolean).join(" · ");
   notice.replaceChildren(el("p", {}, el("strong", {}, advice(error))), el("p", {}, code && el("code", {}, code), " ", error.message));
+  if (again) notice.append(el("p", {}, el("button", { type: "button", onclick: () => run() }, t("retry"))));
   notice.hidden = false;
   say("");
 }
@@ -72,8 +73,9 @@ function warn(text) {
   notice.hidden = false;
 }
 
-// Sends the conversation as it is shown. Returns whether there is a reply, or a part of one.
-async function run() {
+// Sends the conversation as it is shown. Returns whether there is a reply, or a part of one; without one, `again` has the
+// error offer to send it once more.
+async function run(again = true) {
   if (!state.key) return warn(t("no_key"));
   const requests = variants(state.form).map(values => ({
     title: `${values.model} · ${t(values.mode)}`, ...buildRequest(values, state.conversation.messages()),
@@ -94,7 +96,7 @@ async function run() {
   thread.scroll(true);
   const stopped = failed?.name === "AbortError";
   busy(false);
-  if (failed && !stopped) showError(failed);
+  if (failed && !stopped) showError(failed, again && !came);
   else say(stopped ? t("stopped") : t("done"));
   wire.show();
   return came;
@@ -157,7 +159,7 @@ const actions = {
     if (state.running) return;
     const undo = state.conversation.cut(node);
     thread.show();
-    if (await run()) return;
+    if (await run(false)) return;
     undo();
     thread.show();
   },
