@@ -52,7 +52,7 @@ def read_reference(document: str, language: Language, translations: Mapping[str,
         summary=str(written.document.get("info", {}).get("description", "")),
         html=(
             f'<h1 id="reference">{words["reference"]}</h1>'
-            f'<p>{words["about_reference"]} <a href="/docs/{language}/api">API</a></p>'
+            f"<p>{words['about_reference']}</p>"
             f'<h2 id="endpoints" data-twin="endpoints">{words["endpoints"]}</h2>'
             f"{''.join(written.endpoints())}"
             f'<h2 id="schemas" data-twin="schemas">{words["schemas"]}</h2>'

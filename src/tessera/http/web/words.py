@@ -17,7 +17,7 @@ WORDS: Mapping[Language, Mapping[str, str]] = MappingProxyType(
             "console": "Console",
             "reference": "API reference",
             "about_reference": "Every endpoint and field, from the OpenAPI document of this server. "
-            "The pages of the API explain them.",
+            'The <a href="/docs/en/api">pages of the API</a> explain them.',
             "about": "Everything about this server, in the version that is running.",
             "contents": "Pages",
             "n_pages": "pages",
@@ -67,7 +67,7 @@ WORDS: Mapping[Language, Mapping[str, str]] = MappingProxyType(
             "console": "Consola",
             "reference": "Referencia de la API",
             "about_reference": "Todos los endpoints y campos, tomados del documento OpenAPI de este servidor. "
-            "Las páginas de la API los explican.",
+            'Las <a href="/docs/es/api">páginas de la API</a> los explican.',
             "about": "Todo sobre este servidor, en la versión que está en marcha.",
             "contents": "Páginas",
             "n_pages": "páginas",

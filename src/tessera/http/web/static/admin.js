@@ -39,7 +39,8 @@ export function field(label, input) {
   return el("div", { class: "field" }, el("label", { htmlFor: input.id }, label), input);
 }
 export const button = (text, onclick, properties = {}) => el("button", { type: "button", onclick, ...properties }, text);
-export const select = (values, chosen, onchange) => el("select", { onchange }, values.map(value => el("option", { value, selected: value === chosen }, value)));
+export const select = (values, chosen, onchange, name = value => value) =>
+  el("select", { onchange }, values.map(value => el("option", { value, selected: value === chosen }, name(value))));
 
 export function table(label, heads, rows) {
   return el("div", { class: "table", tabIndex: 0, role: "group", "aria-label": label }, el("table", {},

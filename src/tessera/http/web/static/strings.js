@@ -52,7 +52,7 @@ const EN = {
   tiers: "Tiers", tiers_set: "Tiers are set in the configuration of the server.", unlimited: "unlimited", sustained_rpm: "requests a minute", burst_rpm: "in bursts",
   context_tokens: "context, in tokens", thinking_tokens_per_day: "reasoning tokens a day", concurrency: "replies at once", priority: "priority",
   budgets: "budgets, in tokens", default_output_tokens: "tokens of a reply without a limit", of_model: "set by the model",
-  client: "client", step: "step", disabled_s: "state", expired: "expired", revoked: "revoked", cancelled: "Cancelled", per_account: "Running requests by account and model", restarts: "engine restarts",
+  client: "client", step: "step", seconds: "seconds", error_code: "code", disabled_s: "state", expired: "expired", revoked: "revoked", cancelled: "Cancelled", per_account: "Running requests by account and model", restarts: "engine restarts",
   parquet: "Download as Parquet", only_top: "The {n} with the most tokens; the files have all of them.",
   when: "when (UTC)", who: "who", what: "what", subject: "subject", detail: "details",
 };
@@ -109,7 +109,7 @@ const ES = {
   tiers: "Niveles", tiers_set: "Los niveles se definen en la configuración del servidor.", unlimited: "sin límite", sustained_rpm: "peticiones por minuto", burst_rpm: "en ráfagas",
   context_tokens: "contexto, en tokens", thinking_tokens_per_day: "tokens de razonamiento al día", concurrency: "respuestas a la vez", priority: "prioridad",
   budgets: "presupuestos, en tokens", default_output_tokens: "tokens de una respuesta sin límite", of_model: "según el modelo",
-  client: "cliente", step: "paso", disabled_s: "estado", expired: "caducada", revoked: "revocada", cancelled: "Cancelada", per_account: "Peticiones en curso por cuenta y modelo", restarts: "reinicios del motor",
+  client: "cliente", step: "paso", seconds: "segundos", error_code: "código", disabled_s: "estado", expired: "caducada", revoked: "revocada", cancelled: "Cancelada", per_account: "Peticiones en curso por cuenta y modelo", restarts: "reinicios del motor",
   parquet: "Descargar en Parquet", only_top: "Las {n} filas con más tokens; los ficheros las tienen todas.",
   when: "cuándo (UTC)", who: "quién", what: "qué", subject: "sobre qué", detail: "detalles",
 };

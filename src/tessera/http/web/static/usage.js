@@ -2,7 +2,7 @@
 import { advice } from "./advice.js";
 import { byId, el, themeButton } from "./dom.js";
 import { keepLanguage } from "./language.js";
-import { report } from "./report.js";
+import { groupName, report } from "./report.js";
 import { failure } from "./stream.js";
 import { number, t } from "./strings.js";
 
@@ -55,7 +55,7 @@ function build() {
   place = el("div", {});
   const input = (name, properties) => el("input", { value: state[name], oninput: event => (state[name] = event.target.value.trim()), autocomplete: "off", ...properties });
   const by = el("select", { onchange: event => (state.by = event.target.value, state.shown = null, load()) },
-    ["day", "model"].map(name => el("option", { value: name, selected: state.by === name }, t(name))));
+    ["day", "model"].map(name => el("option", { value: name, selected: state.by === name }, groupName(name))));
   main.replaceChildren(el("div", { class: "usage" },
     el("h1", {}, t("usage")),
     el("div", { class: "row" },
