@@ -120,7 +120,7 @@ def write(connection: Transaction, rows: list[tuple[str, str, int]]) -> None:
     usage.write(connection, "i", entries)
 
 
-N_KEYS, N_DAYS = 300, 4
+N_KEYS, N_DAYS = 300, 20
 
 
 @pytest.fixture
@@ -175,12 +175,13 @@ def steps(store: Database, question: UsageQuestion) -> int:
 
 def test_the_sums_of_other_days_cost_nothing(filled: Database) -> None:
     before = steps(filled, QUESTION)
-    add_days(filled, N_DAYS, 5 * N_DAYS)
+    add_days(filled, N_DAYS, 2 * N_DAYS)
     assert steps(filled, QUESTION) < 1.1 * before
 
 
 def test_the_top_costs_a_fraction_of_the_whole(filled: Database) -> None:
-    assert steps(filled, QUESTION) < steps(filled, replace(QUESTION, top=None)) / 3
+    # Not counted as steps: what it costs to sort all sums, which is most of the time.
+    assert steps(filled, QUESTION) < steps(filled, replace(QUESTION, top=None)) / 2
 
 
 def test_the_most_used_keys_are_found_in_the_index_alone(filled: Database) -> None:
