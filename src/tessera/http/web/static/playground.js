@@ -36,7 +36,9 @@ function say(text) {
 // The error and what to do about it; `again` offers to send the conversation once more.
 function showError(error, again = false) {
   const code = [error.status >= 400 && error.status, error.code, error.param].filter(Boolean).join(" · ");
-  notice.replaceChildren(el("p", {}, el("strong", {}, advice(error))), el("p", {}, code && el("code", {}, code), " ", error.message));
+  // What the browser says of a lost connection adds nothing.
+  const message = error instanceof TypeError ? null : el("p", {}, code && el("code", {}, code), " ", error.message);
+  notice.replaceChildren(...[el("p", {}, el("strong", {}, advice(error))), message].filter(Boolean));
   if (again) notice.append(el("p", {}, el("button", { type: "button", onclick: () => run() }, t("retry"))));
   notice.hidden = false;
   say("");

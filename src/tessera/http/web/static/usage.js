@@ -45,7 +45,7 @@ async function load() {
     state.shown = { ...(await answer.json()), limits };
     show();
   } catch (error) {
-    notice.replaceChildren(el("p", {}, el("strong", {}, advice(error)), " ", error.message));
+    notice.replaceChildren(el("p", {}, el("strong", {}, advice(error)), " ", error instanceof TypeError ? "" : error.message));
     notice.hidden = false;
   }
 }
