@@ -110,8 +110,9 @@ function search() {
     return index;
   }
   function excerpt(row, first) {
-    const at = Math.max(0, row.folded.indexOf(first) - 40);
-    return row.text.slice(at, at + 120);
+    const near = Math.max(0, row.folded.indexOf(first) - 40);
+    const at = near && row.text.indexOf(" ", near) + 1;
+    return (at ? "…" : "") + row.text.slice(at, at + 120);
   }
   field.addEventListener("focus", load);
   field.addEventListener("input", async () => {
@@ -122,12 +123,13 @@ function search() {
       return;
     }
     const rows = await load();
+    const occurrences = row => wanted.reduce((n, word) => n + row.folded.split(word).length, 0);
     const hits = rows
       .filter(row => wanted.every(word => row.head.includes(word) || row.folded.includes(word)))
-      .map(row => [wanted.filter(word => row.head.includes(word)).length, row])
-      .sort((a, b) => b[0] - a[0]);
+      .map(row => [wanted.filter(word => row.head.includes(word)).length, occurrences(row), row])
+      .sort((a, b) => b[0] - a[0] || b[1] - a[1]);
     found.textContent = hits.length ? `${hits.length} ${words.results}` : words.noResults;
-    results.replaceChildren(...hits.slice(0, 20).map(([, row]) =>
+    results.replaceChildren(...hits.slice(0, 20).map(([, , row]) =>
       el("li", {}, el("a", { href: row.href }, row.title === row.page ? row.page : `${row.page} › ${row.title}`), el("p", {}, excerpt(row, wanted[0])))));
   });
   addEventListener("keydown", event => {
