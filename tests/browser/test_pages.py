@@ -494,7 +494,9 @@ def reasoning(page: Page, scripted: Scripted) -> None:
 
 def probabilities(page: Page, scripted: Scripted) -> None:
     others = [{"token": "!", "logprob": -2.5}]
-    content = [{"token": token, "logprob": -0.5, "top_logprobs": others} for token in ("Mad", "rid", "\n", " ")]
+    content = [
+        {"token": token, "logprob": -0.5, "top_logprobs": others} for token in ("Mad", "rid", "\n", " ")
+    ]
     choice = {"index": 0, "delta": {"content": "Madrid"}, "finish_reason": "stop"}
     chunk = {"choices": [{**choice, "logprobs": {"content": content}}]}
     body = f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n"

@@ -37,7 +37,8 @@ WORDS: Mapping[Language, Mapping[str, str]] = MappingProxyType(
             "version": "Version",
             "no_script": "This page needs JavaScript.",
             "not_found": "There is no such page",
-            "not_found_text": "The page may have another name in this version. The index has all of them.",
+            "not_found_text": "The page may have another name in this version. "
+            'The <a href="/docs/en/">index</a> lists all pages.',
             "concepts": "Concepts",
             "endpoints": "Endpoints",
             "schemas": "Objects",
@@ -87,7 +88,8 @@ WORDS: Mapping[Language, Mapping[str, str]] = MappingProxyType(
             "version": "Versión",
             "no_script": "Esta página necesita JavaScript.",
             "not_found": "Esa página no existe",
-            "not_found_text": "Puede que en esta versión se llame de otra manera. El índice las tiene todas.",
+            "not_found_text": "Puede que en esta versión se llame de otra manera. "
+            'El <a href="/docs/es/">índice</a> las tiene todas.',
             "concepts": "Conceptos",
             "endpoints": "Endpoints",
             "schemas": "Objetos",

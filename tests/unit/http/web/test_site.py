@@ -285,7 +285,7 @@ def test_the_console_is_where_the_playground_is_on_the_other_listener() -> None:
 
 def test_the_console_has_a_field_for_each_limit_of_an_account() -> None:
     text = (STATIC / "console_edit.js").read_text()
-    lists = r'const BUDGETS = \[(.*?)\]\.flatMap\(.*?\[(.*?)\].*?const LIMITS = \[(.*?)\]'
+    lists = r"const BUDGETS = \[(.*?)\]\.flatMap\(.*?\[(.*?)\].*?const LIMITS = \[(.*?)\]"
     found = re.search(lists, text, re.DOTALL)
     assert found
     periods, counted, limits = (re.findall(r'"(\w+)"', each) for each in found.groups())

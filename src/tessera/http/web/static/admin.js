@@ -19,7 +19,7 @@ export const read = async (...request) => (await ask(...request)).json();
 
 export function complain(error) {
   const advice = error.status === 401 ? t("admin_401") : error.status ? "" : t("elost");
-  admin.notice.replaceChildren(el("p", {}, el("strong", {}, advice), " ", error instanceof TypeError ? "" : error.message));
+  admin.notice.replaceChildren(el("p", {}, el("strong", {}, advice), " ", advice ? "" : error.message));
   admin.notice.hidden = false;
 }
 

@@ -36,7 +36,7 @@ export function tokenView(logprobs) {
   const id = `tokens-${++made}`;
   const panel = el("div", { class: "candidates table", tabIndex: 0, role: "group", "aria-label": t("alternatives") });
   const options = shown.map((each, n) =>
-    el("span", { role: "option", id: `${id}-${n}`, class: `level${level(each.logprob)}`, "aria-selected": "false" }, visible(each.token)));
+    el("span", { role: "option", id: `${id}-${n}`, class: `level${level(each.logprob)}`, "aria-selected": "false", "aria-label": quoted(each.token) }, visible(each.token)));
   const list = el("div", { class: "tokens", role: "listbox", tabIndex: 0, "aria-label": t("logprobs") }, options);
   let chosen = -1;
 
