@@ -67,7 +67,7 @@ WORDS: Mapping[Language, Mapping[str, str]] = MappingProxyType(
             "usage": "Uso",
             "console": "Consola",
             "reference": "Referencia de la API",
-            "about_reference": "Todos los endpoints y campos, tomados del documento OpenAPI de este servidor. "
+            "about_reference": "Todos los endpoints y campos, según el documento OpenAPI de este servidor. "
             'Las <a href="/docs/es/api">páginas de la API</a> los explican.',
             "about": "Todo sobre este servidor, en la versión que está en marcha.",
             "contents": "Páginas",
