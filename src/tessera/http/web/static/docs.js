@@ -123,13 +123,14 @@ function search() {
       return;
     }
     const rows = await load();
-    const occurrences = row => wanted.reduce((n, word) => n + row.folded.split(word).length, 0);
+    // A section of that name comes first, then those that have the words in their names, then those that say them most.
+    const rank = row => (fold(row.title) === wanted.join(" ") ? 1e6 : 0) + wanted.reduce((n, word) => n + (row.head.includes(word) ? 1e3 : 0) + row.folded.split(word).length, 0);
     const hits = rows
       .filter(row => wanted.every(word => row.head.includes(word) || row.folded.includes(word)))
-      .map(row => [wanted.filter(word => row.head.includes(word)).length, occurrences(row), row])
-      .sort((a, b) => b[0] - a[0] || b[1] - a[1]);
+      .map(row => [rank(row), row])
+      .sort((a, b) => b[0] - a[0]);
     found.textContent = hits.length ? `${hits.length} ${words.results}` : words.noResults;
-    results.replaceChildren(...hits.slice(0, 20).map(([, , row]) =>
+    results.replaceChildren(...hits.slice(0, 20).map(([, row]) =>
       el("li", {}, el("a", { href: row.href }, row.title === row.page ? row.page : `${row.page} › ${row.title}`), el("p", {}, excerpt(row, wanted[0])))));
   });
   addEventListener("keydown", event => {
