@@ -161,6 +161,7 @@ def open_console(
             own = f"http://127.0.0.1:{stack.enter_context(run_app(without_lifespan))}"
             scripted.also.append(own)
             page = open_page("/docs/en/", language=language, **options)
+            stack.callback(page.context.close)  # or it would ask a server that has stopped
             page.goto(own)
             page.locator("input[type=password]").fill(ADMIN_KEY)
             page.keyboard.press("Enter")
