@@ -123,7 +123,9 @@ def _add_to_sums(connection: Connection, these: ColumnElement[bool]) -> None:
 
 
 def add_up(connection: Connection, question: UsageQuestion) -> list[UsageSum]:
-    """The sums, in the order of their groups; with `top`, those with the most tokens first."""
+    """The sums, in the order of their groups; with `top`, those with the most tokens first. A question that
+    groups by nothing has one sum, or none if there is no usage.
+    """
     of_keys = "key" in question.by or question.key is not None
     kept = USAGE_DAILY if of_keys else USAGE_DAILY_BY_ACCOUNT
     shown_keys = candidates(connection, question)
@@ -151,6 +153,7 @@ def add_up(connection: Connection, question: UsageQuestion) -> list[UsageSum]:
             Usage(*(int(getattr(row, name)) for name in _TOKENS)),
         )
         for row in connection.execute(rows.order_by(*shown))
+        if row.n_requests is not None
     ]
 
 

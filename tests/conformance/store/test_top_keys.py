@@ -132,6 +132,16 @@ def write(connection: Transaction, rows: list[tuple[str, str, int]]) -> None:
     usage.write(connection, "i", entries)
 
 
+def test_everything_together_is_one_sum_or_none(opened: Database) -> None:
+    with transaction(opened) as connection:
+        assert usage.add_up(connection, UsageQuestion(())) == []
+        write(connection, [("key_1", DAYS[0], 7), ("key_2", DAYS[1], 5), ("key_2", DAYS[2], 1)])
+        usage.count_ended(connection, 2)
+        assert usage.add_up(connection, UsageQuestion(())) == [UsageSum((), 3, 0, Usage(13))]
+        assert usage.add_up(connection, UsageQuestion((), since=DAYS[1])) == [UsageSum((), 2, 0, Usage(6))]
+        assert usage.add_up(connection, UsageQuestion((), since=DAYS[4])) == []
+
+
 N_KEYS, N_DAYS = 300, 20
 
 
