@@ -32,6 +32,7 @@ from tessera.store import usage
 from tessera.store.database import open_database, transaction
 from tessera.store.migration import upgrade
 from tessera.store.tables import USAGE
+from tessera.store.top_keys import UNCOUNTED
 
 KEY = "benchmark-" + "k" * 40
 PORT = 8499
@@ -44,7 +45,7 @@ INTO = "INSERT INTO {} VALUES ({})"
 def accounts(n: int) -> Iterator[tuple[Any, ...]]:
     for number in range(n):
         name, tier = f"account {number:06}", ("lite", "pro", "scale")[number % 3]
-        yield f"acc_{number:020}", name, tier, 1.7e9 + number, None
+        yield f"acc_{number:020}", name, tier, 1.7e9 + number, None, None
 
 
 def keys(n: int, n_accounts: int) -> Iterator[tuple[Any, ...]]:
@@ -55,7 +56,7 @@ def keys(n: int, n_accounts: int) -> Iterator[tuple[Any, ...]]:
         digest = number.to_bytes(32, "big")
         owner = f"acc_{number % n_accounts:020}"
         created_s = 1.7e9 + chance.random() * 9e7
-        terms = (f"{chance.randrange(16**4):04x}", created_s, used_s, expires_s, None, None, None, None)
+        terms = (f"{chance.randrange(16**4):04x}", created_s, used_s, expires_s, *[None] * 6)
         yield f"key_{number:020}", owner, f"key {number:06}", digest, *terms
 
 
@@ -99,9 +100,9 @@ def count_all(path: Path) -> float:
     store = open_database(f"sqlite:///{path}", survives_power_cut=False)
     begun_s, n_rows = time.perf_counter(), 0
     with transaction(store) as connection:
-        days = connection.scalars(select(USAGE.c.day).where(usage._UNCOUNTED).distinct()).all()
+        days = connection.scalars(select(USAGE.c.day).where(UNCOUNTED).distinct()).all()
     for day in days:
-        of_day = and_(USAGE.c.day == day, usage._UNCOUNTED)
+        of_day = and_(USAGE.c.day == day, UNCOUNTED)
         with transaction(store) as connection:
             usage._add_to_sums(connection, of_day)
             n_rows += connection.execute(update(USAGE).where(of_day).values(counted=True)).rowcount

@@ -1,6 +1,7 @@
 """The documentation, the page of usage and the console, in a real browser."""
 
 import importlib
+import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +17,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 from tests.browser.conftest import Open, Page, Scripted
 from tests.browser.hostile import HOSTILE
-from tests.browser.test_playground import CALL, button, is_done
+from tests.browser.test_playground import CALL, ORDER, button, is_done, send
+from tests.conftest import KEY
 
 from tessera.access.keys import KeyHasher
 from tessera.access.tiers import Tiers
@@ -31,6 +33,7 @@ from tessera.store import accounts, keys, usage
 from tessera.store.database import Database, open_database, transaction
 from tessera.store.keys import Terms
 from tessera.store.migration import upgrade
+from tessera.store.pages import PageQuestion
 
 ADMIN_KEY = "admin-" + "k" * 40
 
@@ -60,6 +63,27 @@ def test_one_choice_of_code_holds_everywhere(open_page: Open, scripted: Scripted
     page.get_by_role("tab", name="Python").focus()
     page.keyboard.press("ArrowRight")
     assert "import OpenAI from" in page.locator(".tab:visible code").inner_text()
+
+
+def test_examples_are_filled_in_with_the_readers_key_and_model(open_page: Open, scripted: Scripted) -> None:
+    page = open_page("/docs/en/quickstart")
+    code = page.locator(".tab:visible code")
+    assert "Bearer $TESSERA_API_KEY" in code.inner_text()
+    assert "Qwen/Qwen3.6-35B-A3B" in code.inner_text()
+    page.get_by_text("Put my key into the examples").click()
+    field = page.get_by_label("API key")
+    field.fill("sk-wrong-key-of-nobody")
+    field.press("Enter")
+    page.get_by_role("status").filter(has_text="The server does not accept this key.").wait_for()
+    field.fill(KEY)
+    field.press("Enter")
+    page.locator(".tab:visible code", has_text=f'"model": "{scripted.engine.info.model_id}"').wait_for()
+    assert f"Bearer {KEY}" in code.inner_text()
+    assert f"export TESSERA_API_KEY={KEY}" in page.locator("article").inner_text()
+    assert page.evaluate("[sessionStorage.length, localStorage.length]") == [0, 0]
+    field.fill("")
+    field.press("Tab")
+    assert "Bearer $TESSERA_API_KEY" in code.inner_text()
 
 
 def test_the_theme_is_chosen_and_kept(open_page: Open, scripted: Scripted) -> None:
@@ -137,6 +161,7 @@ def open_console(
             own = f"http://127.0.0.1:{stack.enter_context(run_app(without_lifespan))}"
             scripted.also.append(own)
             page = open_page("/docs/en/", language=language, **options)
+            stack.callback(page.context.close)  # or it would ask a server that has stopped
             page.goto(own)
             page.locator("input[type=password]").fill(ADMIN_KEY)
             page.keyboard.press("Enter")
@@ -177,6 +202,46 @@ def test_the_console_shows_load_and_makes_accounts_and_keys(console: Page) -> No
     console.locator("td", has_text="key.revoke").wait_for()
     assert secret.count() == 0
     assert console.evaluate("[sessionStorage.length, localStorage.length]") == [0, 0]
+
+
+def test_the_console_changes_keys_and_the_limits_of_accounts(console: Page, store: Database) -> None:
+    console.get_by_role("tab", name="Accounts").click()
+    console.get_by_label("account", exact=True).fill("acme")
+    button(console, "Create").click()
+    console.locator("td", has_text="acme").wait_for()
+    button(console, "Limits").click()
+    form = console.get_by_role("group", name="Limits of the account acme")
+    form.get_by_label("replies at once").fill("3")
+    form.get_by_label("total_tokens_per_month").fill("1000")
+    button(console, "Save").click()
+    form.wait_for(state="detached")
+    button(console, "Limits").click()
+    assert form.get_by_label("replies at once").input_value() == "3"
+    form.get_by_label("replies at once").fill("many")
+    button(console, "Save").click()
+    console.get_by_role("alert").filter(has_text="concurrency is 'many'").wait_for()
+    form.get_by_label("replies at once").fill("")
+    button(console, "Save").click()
+    form.wait_for(state="detached")
+    with transaction(store) as connection:
+        account = accounts.find(connection, "acme")
+    assert account.limits == {"total_tokens_per_month": 1000}
+    console.get_by_role("tab", name="Keys").click()
+    console.get_by_label("account", exact=True).fill("acme")
+    console.get_by_label("name", exact=True).fill("dev")
+    button(console, "Create").click()
+    button(console, "Edit").click()
+    form = console.get_by_role("group", name="Change the key dev")
+    form.get_by_label("expires (UTC)").fill("2099-01-31")
+    form.get_by_label("models").fill("m, n")
+    form.get_by_label("reasoning_tokens_per_day").fill("50")
+    button(console, "Save").click()
+    console.locator("td", has_text="2099-01-31 00:00").wait_for()
+    with transaction(store) as connection:
+        (changed,) = [key for key, _ in keys.page(connection, PageQuestion("name"), account.id).rows]
+    assert changed.terms == Terms(
+        "dev", expires_s=4_073_500_800, models=("m", "n"), budgets={"reasoning_tokens_per_day": 50}
+    )
 
 
 def put(store: Database, n: int) -> None:
@@ -443,6 +508,107 @@ def test_axe_finds_no_fault_in_a_conversation(open_page: Open, scripted: Scripte
     for tab in ("Events", "Headers", "Code", "Request"):
         page.get_by_role("tab", name=tab).click()
         assert axe_faults(page) == [], tab
+
+
+def a_refusal(page: Page, scripted: Scripted) -> None:
+    scripted.engine.reason = "engine_died"
+    send(page, "Hi")
+    page.get_by_role("alert").filter(has_text="The model cannot answer now").wait_for()
+
+
+def a_lost_connection(page: Page, scripted: Scripted) -> None:
+    page.route("**/v1/chat/completions", lambda route: route.abort())
+    send(page, "Hi")
+    page.get_by_role("alert").filter(has_text="The connection was lost").wait_for()
+
+
+def an_order(page: Page, scripted: Scripted) -> None:
+    scripted.say(ORDER)
+    button(page, "An order as JSON").click()
+    page.locator(".treatment tr.enforced").first.wait_for(state="attached")
+    button(page, "Send").click()
+    is_done(page)
+
+
+def reasoning(page: Page, scripted: Scripted) -> None:
+    scripted.say("Because.\n</think>\n\nFifty-one.")
+    button(page, "Thinking with a budget").click()
+    button(page, "Send").click()
+    is_done(page)
+
+
+def probabilities(page: Page, scripted: Scripted) -> None:
+    others = [{"token": "!", "logprob": -2.5}]
+    content = [
+        {"token": token, "logprob": -0.5, "top_logprobs": others} for token in ("Mad", "rid", "\n", " ")
+    ]
+    choice = {"index": 0, "delta": {"content": "Madrid"}, "finish_reason": "stop"}
+    chunk = {"choices": [{**choice, "logprobs": {"content": content}}]}
+    body = f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n"
+    page.route(
+        "**/v1/chat/completions",
+        lambda route: route.fulfill(status=200, content_type="text/event-stream", body=body),
+    )
+    send(page, "Hi")
+    is_done(page)
+    page.get_by_role("listbox").focus()
+
+
+def an_edit(page: Page, scripted: Scripted) -> None:
+    send(page, "Hi")
+    is_done(page)
+    button(page, "Edit").click()
+
+
+STATES = (a_refusal, a_lost_connection, an_order, reasoning, probabilities, an_edit)
+
+
+@pytest.mark.parametrize("width", [360, 1440])
+@pytest.mark.parametrize("state", STATES, ids=lambda state: state.__name__)
+def test_axe_finds_no_fault_in_a_state(
+    open_page: Open, scripted: Scripted, state: Callable[[Page, Scripted], None], width: int
+) -> None:
+    page = open_page(width=width, bypass_csp=True, tolerated="net::ERR_FAILED")
+    state(page, scripted)
+    assert axe_faults(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+@pytest.mark.parametrize("width", [360, 1440])
+def test_axe_finds_no_fault_in_a_report_of_usage(open_page: Open, width: int) -> None:
+    page = open_page("/usage", width=width, bypass_csp=True)
+    names = ("requests", "failed", "prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
+    rows = [{"day": f"2026-01-{day:02}", **dict.fromkeys(names, day)} for day in range(1, 29)]
+    report = {"rows": rows, "totals": dict.fromkeys(names, 406)}
+    limits = {f"x-ratelimit-{name}-requests": "60" for name in ("limit", "remaining", "reset")}
+    page.route("**/v1/usage?*", lambda route: route.fulfill(json=report, headers=limits))
+    page.locator("input[type=password]").fill(KEY)
+    button(page, "Show").click()
+    page.locator("tfoot", has_text="406").wait_for()
+    page.get_by_text("60 requests a minute; 60 left now").wait_for()
+    assert axe_faults(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+@pytest.mark.parametrize("width", [360, 1440])
+def test_axe_finds_no_fault_while_searching_and_with_a_key(open_page: Open, width: int) -> None:
+    page = open_page("/docs/en/quickstart", width=width, bypass_csp=True)
+    page.get_by_text("Put my key into the examples").click()
+    page.get_by_label("Search the documentation").fill("token")
+    page.locator("#results a").first.wait_for()
+    assert axe_faults(page) == []
+
+
+def test_the_console_says_what_to_do_when_the_server_is_gone_and_when_it_is_back(
+    open_console: OpenConsole,
+) -> None:
+    console = open_console(tolerated="net::ERR_FAILED", bypass_csp=True)
+    console.route("**/metrics", lambda route: route.abort())
+    alert = console.get_by_role("alert").filter(has_text="check that the server is running")
+    alert.wait_for()
+    assert axe_faults(console) == []
+    console.unroute("**/metrics")
+    alert.wait_for(state="hidden")
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

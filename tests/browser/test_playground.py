@@ -2,14 +2,18 @@
 
 import itertools
 import json
+import os
 import re
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from tests.browser.conftest import Open, Page, Scripted
 from tests.browser.hostile import HOSTILE
+from tests.conftest import KEY
 from tests.waiting import wait_for
 
 CALL = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "León"}}\n</tool_call>'
@@ -41,7 +45,7 @@ def test_a_reply_is_shown_with_its_numbers(open_page: Open, scripted: Scripted) 
     assert card.locator("td").all_inner_texts() == ["1", "2"]
     stats = card.locator(".stats").inner_text()
     assert re.search(
-        r"stop first token [\d,]+ ms · in all .+ s · .+ tokens/s · prompt \d+ \(cached 0\)", stats
+        r"stop first token [\d,]+ ms · total .+ s · .+ tokens/s · prompt \d+ \(cached 0\)", stats
     )
 
 
@@ -64,7 +68,7 @@ def test_a_tool_call_is_a_card_and_its_result_is_sent(open_page: Open, scripted:
     button(page, "A tool call").click()
     button(page, "Send").click()
     is_done(page)
-    call = page.get_by_role("region", name="Call get_weather").or_(page.locator("section.call"))
+    call = page.get_by_role("region", name="Call to get_weather").or_(page.locator("section.call"))
     assert '"city": "León"' in call.locator("pre").inner_text()
     assert "✓" in call.inner_text()
     scripted.say("It is sunny.")
@@ -156,6 +160,11 @@ def test_a_dead_engine_says_what_to_do(open_page: Open, scripted: Scripted) -> N
     scripted.engine.reason = "engine_died"
     send(page, "Hi")
     page.get_by_role("alert").filter(has_text="The model cannot answer now").wait_for()
+    scripted.engine.reason = None
+    page.get_by_role("alert").get_by_role("button", name="Try again").click()
+    is_done(page)
+    assert page.locator(".card").count() == 2
+    assert page.get_by_role("alert").count() == 0
 
 
 def test_a_lost_connection_keeps_what_came_and_says_what_to_do(open_page: Open, scripted: Scripted) -> None:
@@ -270,6 +279,103 @@ def test_a_comparison_that_is_stopped_keeps_both_parts(open_page: Open, scripted
     button(page, "Stop").click()
     page.get_by_role("status").filter(has_text="Stopped.").wait_for()
     assert page.locator(".lanes .card").count() == 2
+
+
+def test_the_code_of_a_call_makes_the_same_call(open_page: Open, scripted: Scripted, tmp_path: Path) -> None:
+    scripted.say(CALL)
+    page = open_page()
+    button(page, "A tool call").click()
+    button(page, "Send").click()
+    is_done(page)
+    page.get_by_role("tab", name="Code").click()
+    page.get_by_role("tab", name="Python").click()
+    program = page.locator("#code-panel code").inner_text()
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "TESSERA_API_KEY": KEY},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.stdout.strip() == 'get_weather{"city": "León"}', done.stderr
+
+
+Refusal: TypeAlias = tuple[int, str, dict[str, str], tuple[str, ...]]
+REFUSALS: list[Refusal] = [
+    (401, "invalid_api_key", {}, ("Enter another one.",)),
+    (
+        429,
+        "quota_exceeded",
+        {"retry-after": "43000"},
+        ("Wait until it starts anew", "Try again in 12 hours."),
+    ),
+    (429, "thinking_quota_exceeded", {"retry-after": "90000"}, ("Choose the mode Direct", "in 25 hours.")),
+    (429, "rate_limit_exceeded", {"retry-after": "7"}, ("Too many requests", "Try again in 7 seconds.")),
+    (503, "draining", {}, ("The server is shutting down.",)),
+    (503, "store_unavailable", {}, ("The server cannot reach its database.",)),
+    (503, "engine_unavailable", {}, ("The model cannot answer now.",)),
+    (413, "context_length_exceeded", {}, ("remove messages",)),
+]
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal[1])
+def test_each_refusal_says_what_to_do(open_page: Open, refusal: Refusal) -> None:
+    status, code, headers, advice = refusal
+    page = open_page()
+    error = {"error": {"message": "Because.", "code": code, "type": "x", "param": None}}
+    page.route(
+        "**/v1/chat/completions",
+        lambda route: route.fulfill(
+            status=status, headers={"content-type": "application/json", **headers}, body=json.dumps(error)
+        ),
+    )
+    send(page, "Hi")
+    page.get_by_role("alert").filter(has_text="Because.").wait_for()
+    shown = page.get_by_role("alert").inner_text()
+    assert [text for text in (*advice, str(status), code) if text not in shown] == []
+
+
+def test_a_token_shows_what_else_it_could_have_been(open_page: Open, scripted: Scripted) -> None:
+    page = open_page()
+    tokens = [("Mad", -0.1, "Bar"), ("rid", -3.0, "eira"), ("\n", -0.5, "."), ("!", -1.2, "?")]
+    content = [
+        {"token": token, "logprob": logprob, "top_logprobs": [{"token": other, "logprob": -2.5}]}
+        for token, logprob, other in tokens
+    ]
+    text = "".join(token for token, _, _ in tokens)
+    choice = {
+        "index": 0,
+        "delta": {"content": text},
+        "finish_reason": "stop",
+        "logprobs": {"content": content},
+    }
+    body = f"data: {json.dumps({'choices': [choice]})}\n\ndata: [DONE]\n\n"
+    page.route(
+        "**/v1/chat/completions",
+        lambda route: route.fulfill(status=200, content_type="text/event-stream", body=body),
+    )
+    send(page, "Hi")
+    is_done(page)
+    shown = page.get_by_role("group", name="Alternatives")
+    spans = page.locator(".tokens > span")
+    assert [span.replace("⏎", "") for span in spans.all_text_contents()] == [token for token, _, _ in tokens]
+    spans.nth(1).hover()
+    assert re.findall(r'"\w+"', shown.inner_text()) == ['"rid"', '"eira"']
+    assert re.findall(r"[\d.]+ %", shown.inner_text()) == ["5.0 %", "8.2 %"]
+    page.mouse.move(0, 0)
+    page.get_by_role("listbox", name="Log probabilities").focus()
+    for key, chosen in (("Home", '"Mad"'), ("ArrowRight", '"rid"'), ("End", '"!"'), ("ArrowLeft", '"\\n"')):
+        page.keyboard.press(key)
+        assert shown.locator("tbody code").first.inner_text() == chosen
+        marked = page.locator(".tokens > [aria-selected=true]")
+        assert marked.count() == 1
+        label = str(marked.get_attribute("aria-label"))
+        assert label.startswith(chosen)
+        assert label.count("%") == 2
+        active = page.locator(".tokens").get_attribute("aria-activedescendant")
+        assert active == marked.get_attribute("id")
 
 
 SCRIPTS = {
@@ -400,6 +506,20 @@ def test_the_key_is_kept_only_if_it_is_asked_for(open_page: Open, scripted: Scri
 def test_no_page_is_wider_than_the_screen(open_page: Open, path: str, width: int) -> None:
     page = open_page(path, width=width, key="")
     assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+@pytest.mark.parametrize("width", [360, 1440])
+def test_long_lines_of_a_reply_widen_nothing(open_page: Open, scripted: Scripted, width: int) -> None:
+    long = "x" * 400
+    scripted.say(f"{long}\n\n```\n{long}\n```\n\n| {long} | b |\n|-|-|\n| `{long}` | {long} |\n")
+    page = open_page(width=width)
+    send(page, long)
+    is_done(page)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    talk, card = (page.locator(name).first.bounding_box() for name in (".talk", ".card.assistant"))
+    assert talk
+    assert card
+    assert card["width"] <= talk["width"]
 
 
 def test_usage_is_shown_to_the_holder_of_a_key(open_page: Open, scripted: Scripted) -> None:

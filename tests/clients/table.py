@@ -1,4 +1,4 @@
-"""The clients that are tried: to add one, add a line here, a probe, and a row in docs/*/clients.md."""
+"""The clients that are tried: to add one, add a line here, a probe, a row in docs/*/clients.md and a page."""
 
 import re
 from dataclasses import dataclass
@@ -16,7 +16,9 @@ ERRORS = ("400", "401", "404", "413", "429")
 
 @dataclass(frozen=True)
 class Client:
-    """`packages` are installed from `source` in an environment of their own; the first has the version."""
+    """`packages` are installed from `source` in an environment of their own; the first has the version.
+    `of` is the client whose page it shares.
+    """
 
     name: str
     title: str
@@ -24,6 +26,12 @@ class Client:
     packages: tuple[str, ...]
     probe: str
     limit_s: int = 150
+    of: str | None = None
+
+    @property
+    def page(self) -> str:
+        """Its page, below docs/en and docs/es."""
+        return f"clients/{self.of or self.name}.md"
 
     @property
     def pins(self) -> Path:
@@ -43,7 +51,14 @@ class Client:
 CLIENTS = (
     Client("openai", "openai (Python)", "PyPI", ("openai",), "with_openai.py"),
     # Of its time: with a newer httpx it does not start.
-    Client("openai-1.40", "openai 1.40 (Python)", "PyPI", ("openai==1.40.0", "httpx<0.28"), "with_openai.py"),
+    Client(
+        "openai-1.40",
+        "openai 1.40 (Python)",
+        "PyPI",
+        ("openai==1.40.0", "httpx<0.28"),
+        "with_openai.py",
+        of="openai",
+    ),
     Client("openai-node", "openai (Node)", "npm", ("openai@7.59.0", "zod@4.6.7"), "with_openai.mjs"),
     Client("langchain", "LangChain", "PyPI", ("langchain-openai", "langchain-tests"), "with_langchain.py"),
     Client(

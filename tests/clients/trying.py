@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
+from tests.clients.documented import failures as failures_of_page
 from tests.clients.installing import NODE
 from tests.clients.server import EXPECTED, MODEL, Exchange, Scripted, as_other_family
 from tests.clients.table import Client
@@ -74,6 +75,7 @@ def attempt(
     if real and client.probe != "with_agents.py":
         of_real = {"PROBE_REAL": "1", "PROBE_SERVER": real[0], "PROBE_KEY": real[1]}
         problems.append(_run(client, folder, variables | of_real))
+        problems += failures_of_page(client, folder, *real)
     lines = map(json.loads, results.read_text().splitlines())
     checks = [Check(line["check"], line["ok"], line["shown"]) for line in lines]
     if not checks:

@@ -32,6 +32,7 @@ NOT_RUN: Mapping[str, str] = {
     "ln -s /opt/": "writes into the system's folders",
     "make": "serves or tests everything; test_readme serves",
     "nginx": "needs nginx; test_proxies tries it",
+    "npm": "installs from an index",
     "pip": "installs from an index",
     "promtool": "needs Prometheus; test_alerts tries it",
     "python3 -m venv": "belongs to an installation",

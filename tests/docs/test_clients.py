@@ -1,11 +1,12 @@
-"""The page on clients has all of the table of clients, in both languages."""
+"""The pages on clients have all of the table of clients, in both languages."""
 
 import re
 from pathlib import Path
 
 import pytest
+from tests.clients.documented import programs
 from tests.clients.page import BEGIN, DROPPED, END, HEADS, NO, NOT_TRIED, YES
-from tests.clients.table import CHECKS, CLIENTS, ERRORS
+from tests.clients.table import CHECKS, CLIENTS, ERRORS, Client
 
 DOCS = Path(__file__).parents[2] / "docs"
 LANGUAGES = pytest.mark.parametrize("language", ["en", "es"])
@@ -28,8 +29,27 @@ def parts(language: str) -> tuple[str, str]:
 @LANGUAGES
 def test_every_client_has_a_row_of_what_to_set(language: str) -> None:
     _, *shown = rows(parts(language)[0])
-    assert [title for title, _, _ in shown] == [client.title for client in CLIENTS]
-    assert all(setting and note for _, setting, note in shown)
+    assert [cell for cell, _ in shown] == [f"[{client.title}]({client.page})" for client in CLIENTS]
+    assert all(setting for _, setting in shown)
+
+
+@LANGUAGES
+def test_every_client_has_a_page_and_every_page_a_client(language: str) -> None:
+    pages = {f"clients/{path.name}" for path in (DOCS / language / "clients").glob("*.md")}
+    assert pages == {client.page for client in CLIENTS}
+
+
+@pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)
+def test_the_page_of_a_client_has_what_to_run(client: Client) -> None:
+    """A program, which the matrix runs, or commands that configure an agent."""
+    has_program = client.probe != "with_agents.py"
+    assert len(programs(client)) == has_program
+    text = (DOCS / "en" / client.page).read_text()
+    assert "http://127.0.0.1:8000/v1" in text
+    assert "TESSERA_API_KEY" in text
+    name, at, _ = client.packages[0].rpartition("@")
+    package = name if client.source == "npm" and at else re.split("[=<]", client.packages[0])[0]
+    assert package in text
 
 
 @LANGUAGES

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.openapi_admin import operator_routes
 from tests.openapi_examples import CHUNKS
 from tests.openapi_fields import FIELDS as FIELD_DESCRIPTIONS
 
+from tessera.http.web.reference import read_reference
 from tessera.store.database import open_database
 from tessera.wire.decode import REFUSED, WITHOUT_EFFECT
 from tessera.wire.request import Request
@@ -32,6 +34,15 @@ def validator(name: str) -> jsonschema_rs.Validator:
 
 def test_the_file_is_what_the_code_makes() -> None:
     assert FILE.read_text() == openapi.text(), "run: python -m tests.openapi > docs/openapi.json"
+
+
+def test_the_reference_has_every_description_in_spanish() -> None:
+    path = FILE.parent / "es" / "reference.json"
+    translations: dict[str, str] = json.loads(path.read_text())
+    html = read_reference(FILE.read_text(), "es", translations).html
+    assert re.findall(r'<span lang="en">.*?</span>', html) == [], f"translate them in {path.name}"
+    shown = re.sub(r"</?code>", "`", unescape(html))
+    assert [english for english, spanish in translations.items() if spanish not in shown] == []
 
 
 def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:

@@ -132,10 +132,8 @@ def add_up(store: Transaction, query: UsageQuery) -> Report:
     sums = usage.add_up(store, question)
     if not sums and query.account not in (None, *accounts.RESERVED):
         accounts.find(store, query.account)
-    # Models are few: their sums are the quickest way to the totals of groups that are not all here.
-    everything = (
-        sums if question.top is None else usage.add_up(store, replace(question, by=("model",), top=None))
-    )
+    # Without groups there is nothing to sort, so this is quick.
+    everything = sums if question.top is None else usage.add_up(store, replace(question, by=(), top=None))
     return usage_report(question.by, sums, everything)
 
 

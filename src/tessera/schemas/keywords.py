@@ -57,7 +57,7 @@ KEYWORDS: Mapping[str, Keyword] = MappingProxyType(
         "additionalItems": Keyword("enforced", holds="schema"),
         "pattern": Keyword("enforced", "what a linear automaton can follow; else relaxed"),
         "format": Keyword(
-            "enforced", "those of schemas/string_formats.py; others relaxed, unknown ones annotations"
+            "enforced", "the formats of the table; a few are relaxed, unknown ones are annotations"
         ),
         **dict.fromkeys(LIMITS, _ENFORCED),
         "uniqueItems": Keyword("relaxed", "a grammar cannot remember the items"),

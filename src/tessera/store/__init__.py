@@ -4,5 +4,5 @@ The only package that knows SQL. Every change of an account or a key is written 
 in one transaction.
 
 Reading order: `tables`, `database`, `pages`, `accounts`, `keys`, `peppers`, `audit`, `instances`,
-`usage`, `budget_warnings`, `migration`, `threads`.
+`usage`, `top_keys`, `budget_warnings`, `migration`, `threads`.
 """

@@ -38,6 +38,7 @@ from tessera.core.usage import (
 )
 from tessera.store.database import WriteConnection, insert_into
 from tessera.store.tables import ACCOUNTS, INSTANCES, USAGE, USAGE_DAILY, USAGE_DAILY_BY_ACCOUNT
+from tessera.store.top_keys import UNCOUNTED, candidates, of_days
 
 _MAX_NAMED = 1000
 _TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
@@ -49,8 +50,6 @@ _SUMS_BY: Mapping[Table, tuple[str, ...]] = MappingProxyType(
 _GROUPS: Mapping[GroupBy, str] = MappingProxyType(
     {"day": "day", "account": "account_id", "key": "key_id", "model": "model"}
 )
-# As the partial index has it, so that SQLite uses that.
-_UNCOUNTED = text("NOT usage.counted")
 _AT_END = ("finish", "waited_s", "first_token_s", "whole_s")
 _OF_ENTRY = ("id", "key_id", "model", "mode", "streamed", "begun_s", *_AT_END)
 _CHANGING = (*_TOKENS, *_AT_END)
@@ -86,11 +85,11 @@ def count_ended(connection: Connection, at_most: int) -> int:
     An interrupted one waits for `roll_up`: its server may still write how it ended.
     """
     has_ended = USAGE.c.finish.not_in((OPEN, INTERRUPTED))
-    first = select(USAGE.c.id).where(_UNCOUNTED, has_ended).order_by(USAGE.c.day).limit(at_most)
+    first = select(USAGE.c.id).where(UNCOUNTED, has_ended).order_by(USAGE.c.day).limit(at_most)
     # Locked, so that no other server counts them too. SQLite has only one writer anyway.
     ids = connection.scalars(first.with_for_update(skip_locked=True)).all()
     if ids:
-        counted = and_(USAGE.c.id.in_(ids), _UNCOUNTED)
+        counted = and_(USAGE.c.id.in_(ids), UNCOUNTED)
         _add_to_sums(connection, counted)
         connection.execute(update(USAGE).where(counted).values(counted=True))
     return len(ids)
@@ -106,7 +105,7 @@ def roll_up(connection: Connection, before_day: str, at_most: int) -> int:
     ids = connection.scalars(oldest.with_for_update(skip_locked=True)).all()
     if ids:
         old = and_(USAGE.c.id.in_(ids), USAGE.c.finish != OPEN)
-        _add_to_sums(connection, and_(old, _UNCOUNTED))
+        _add_to_sums(connection, and_(old, UNCOUNTED))
         connection.execute(delete(USAGE).where(old))
     return len(ids)
 
@@ -124,11 +123,14 @@ def _add_to_sums(connection: Connection, these: ColumnElement[bool]) -> None:
 
 
 def add_up(connection: Connection, question: UsageQuestion) -> list[UsageSum]:
-    """The sums, in the order of their groups; with `top`, those with the most tokens first."""
+    """The sums, in the order of their groups; with `top`, those with the most tokens first. A question that
+    groups by nothing has one sum, or none if there is no usage.
+    """
     of_keys = "key" in question.by or question.key is not None
     kept = USAGE_DAILY if of_keys else USAGE_DAILY_BY_ACCOUNT
-    requests = _rows().where(_UNCOUNTED).where(*_asked(USAGE, question)).subquery()
-    days = select(kept).where(*_asked(kept, question)).subquery()
+    shown_keys = candidates(connection, question)
+    requests = _rows().where(UNCOUNTED).where(*_asked(USAGE, question, shown_keys)).subquery()
+    days = select(kept).where(*_asked(kept, question, shown_keys)).subquery()
     # Each is added up by itself: what is kept comes in the order of an index.
     parts = [_summed(each, *(_group(each, by) for by in question.by)) for each in (requests, days)]
     both = union_all(*parts).subquery()
@@ -151,6 +153,7 @@ def add_up(connection: Connection, question: UsageQuestion) -> list[UsageSum]:
             Usage(*(int(getattr(row, name)) for name in _TOKENS)),
         )
         for row in connection.execute(rows.order_by(*shown))
+        if row.n_requests is not None
     ]
 
 
@@ -160,7 +163,7 @@ def spent(
     """What requests that have ended used from day to day, the last one excluded, by account and key: at least
     of these accounts.
     """
-    requests = _rows().where(_UNCOUNTED, USAGE.c.finish != OPEN)
+    requests = _rows().where(UNCOUNTED, USAGE.c.finish != OPEN)
     kept = select(*(USAGE_DAILY.c[name] for name in (*_OF_A_DAY, *_SUMMED)))
     rows = union_all(requests, kept).subquery()
     sums = _summed(rows, rows.c.account_id, rows.c.key_id)
@@ -180,12 +183,13 @@ def _group(rows: Subquery, by: GroupBy) -> ColumnElement[str]:
     return grouped.label(f"by_{by}")
 
 
-def _asked(table: Table, question: UsageQuestion) -> Iterator[ColumnElement[bool]]:
-    """The conditions of a question for the rows of a table."""
-    if question.since is not None:
-        yield table.c.day >= question.since
-    if question.until is not None:
-        yield table.c.day <= question.until
+def _asked(
+    table: Table, question: UsageQuestion, keys: Collection[str] | None
+) -> Iterator[ColumnElement[bool]]:
+    """The conditions of a question for the rows of a table, all of them or those of some keys."""
+    yield from of_days(table, question)
+    if keys is not None:
+        yield table.c.key_id.in_(keys)
     if question.account is not None:
         yield table.c.account_id == question.account
     if question.named is not None:

@@ -81,8 +81,8 @@ class Layout:
         """The list of all pages."""
         words = WORDS[self.language]
         cards = "".join(
-            f'<li><a href="{entry.href}">{escape(entry.title)}</a><p>{escape(entry.summary)}</p></li>'
-            for entry in self.entries
+            f"<li>{_link(top)}<p>{escape(top.summary)}</p>{_links(self._below(top))}</li>"
+            for top in self._tops()
         )
         return self._plain(words["docs"], f'<p>{words["about"]}</p><ul class="cards">{cards}</ul>')
 
@@ -111,23 +111,53 @@ class Layout:
         code = other(self.language)
         return f'<a id="language" href="{twin}" hreflang="{code}" lang="{code}">{LANGUAGES[code]}</a>'
 
+    def _parts(self, top: Entry, here: str) -> str:
+        """The pages below a page: folded, unless one of them or that page itself is shown."""
+        parts = self._below(top)
+        if not parts:
+            return ""
+        is_open = " open" if here == top.href or here.startswith(f"{top.href}/") else ""
+        count = f"{len(parts)} {WORDS[self.language]['n_pages']}"
+        return f"<details{is_open}><summary>{count}</summary>{_links(parts, here)}</details>"
+
+    def _tops(self) -> list[Entry]:
+        known = {entry.href for entry in self.entries}
+        return [entry for entry in self.entries if entry.href.rpartition("/")[0] not in known]
+
+    def _below(self, top: Entry) -> list[Entry]:
+        return [entry for entry in self.entries if entry.href.rpartition("/")[0] == top.href]
+
     def _pages(self, here: str) -> str:
         words = WORDS[self.language]
-        current = {here: ' aria-current="page"'}
-        part_of = dict.fromkeys((entry.href for entry in self.entries), ' class="part"')
-        links = "".join(
-            f"<li{part_of.get(entry.href.rpartition('/')[0], '')}>"
-            f'<a href="{entry.href}"{current.get(entry.href, "")}>{escape(entry.title)}</a></li>'
-            for entry in self.entries
-        )
+        links = "".join(f"<li>{_link(top, here)}{self._parts(top, here)}</li>" for top in self._tops())
         texts = "".join(
             f' data-{name.replace("_", "-")}="{escape(words[name])}"'
-            for name in ("copy", "copied", "no_results", "results", "table", "fill_key")
+            for name in (
+                "copy",
+                "copied",
+                "no_results",
+                "results",
+                "table",
+                "fill_key",
+                "key",
+                "key_hint",
+                "key_refused",
+            )
         )
         return (
             f'<aside class="side"{texts}><div role="search" hidden>'
             f'<label for="search">{words["search"]}</label>'
             '<input id="search" type="search" autocomplete="off" spellcheck="false">'
             '<p id="found" role="status"></p><ol id="results"></ol></div>'
-            f'<nav aria-label="{words["contents"]}"><ul>{links}</ul></nav></aside>'
+            f'<details class="contents" open><summary>{words["contents"]}</summary>'
+            f'<nav aria-label="{words["contents"]}"><ul>{links}</ul></nav></details></aside>'
         )
+
+
+def _links(entries: Sequence[Entry], here: str = "") -> str:
+    return f"<ul>{''.join(f'<li>{_link(entry, here)}</li>' for entry in entries)}</ul>" if entries else ""
+
+
+def _link(entry: Entry, here: str = "") -> str:
+    current = ' aria-current="page"' if entry.href == here else ""
+    return f'<a href="{entry.href}"{current}>{escape(entry.title)}</a>'

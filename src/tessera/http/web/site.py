@@ -16,7 +16,7 @@ from tessera.http.web.layout import Entry, Layout
 from tessera.http.web.markup import Article
 from tessera.http.web.reference import read_reference
 from tessera.http.web.sources import Folders, Sources
-from tessera.http.web.words import LANGUAGES, WORDS, Language
+from tessera.http.web.words import LANGUAGES, REASONS_IN_SPANISH, WORDS, Language
 from tessera.schemas.keywords import KEYWORDS
 
 HTML = "text/html; charset=utf-8"
@@ -149,7 +149,8 @@ class Site:
 
     def _read(self, language: Language, name: str) -> Article:
         if name == "reference":
-            return read_reference(self._sources.openapi, language)
+            translations = self._sources.translations[language]
+            return read_reference(self._sources.openapi, language, translations)
         return self._sources.article(language, name)
 
     def _layout(self, language: Language) -> Layout:
@@ -196,5 +197,8 @@ def asset(text: str, media_type: str, status: int = 200) -> Asset:
 
 def _keywords() -> str:
     """What becomes of each keyword of JSON Schema, for the playground."""
-    shown: Mapping[str, list[str]] = {name: [each.treatment, each.why] for name, each in KEYWORDS.items()}
+    shown = {
+        name: {"treatment": each.treatment, "why": {"en": each.why, "es": REASONS_IN_SPANISH[each.why]}}
+        for name, each in KEYWORDS.items()
+    }
     return json.dumps(shown)

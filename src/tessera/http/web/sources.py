@@ -1,5 +1,6 @@
 """The documentation as it was written: Markdown in each language, and the OpenAPI document."""
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +13,22 @@ ORDER = (
     "quickstart",
     "install",
     "clients",
+    "clients/openai",
+    "clients/openai-node",
+    "clients/langchain",
+    "clients/langchain-qwq",
+    "clients/pydantic-ai",
+    "clients/openai-agents",
+    "clients/instructor",
+    "clients/litellm",
+    "clients/smolagents",
+    "clients/haystack",
+    "clients/llama-index",
+    "clients/ai-sdk",
+    "clients/qwen-code",
+    "clients/opencode",
+    "clients/cline",
+    "clients/aider",
     "openai",
     "concepts/direct-vs-thinking",
     "concepts/tools-function-calling",
@@ -52,10 +69,13 @@ ORDER = (
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """`pages` has the Markdown of each page, by language and name, such as `concepts/streaming`."""
+    """`pages` has the Markdown of each page, by language and name, such as `concepts/streaming`;
+    `translations` has descriptions of the OpenAPI document, which is in English.
+    """
 
     pages: Mapping[Language, Mapping[str, str]]
     openapi: str
+    translations: Mapping[Language, Mapping[str, str]]
 
     def names(self, language: Language) -> list[str]:
         """The names of the pages in the order in which lists show them."""
@@ -108,10 +128,10 @@ class Folders:
 
     def read(self) -> Sources:
         """All pages; there are none where the documentation was left out of an installation."""
-        openapi = self.docs / "openapi.json"
         return Sources(
             {language: dict(_pages(self.docs / language)) for language in LANGUAGES},
-            openapi.read_text(encoding="utf-8") if openapi.is_file() else "{}",
+            _json(self.docs / "openapi.json"),
+            {language: json.loads(_json(self.docs / language / "reference.json")) for language in LANGUAGES},
         )
 
     def static(self) -> Mapping[str, Path]:
@@ -123,3 +143,7 @@ class Folders:
 def _pages(folder: Path) -> Iterator[tuple[str, str]]:
     for path in sorted(folder.rglob("*.md")):
         yield path.relative_to(folder).with_suffix("").as_posix(), path.read_text(encoding="utf-8")
+
+
+def _json(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else "{}"

@@ -141,7 +141,7 @@ class Faults(HTMLParser):
 
 @pytest.mark.parametrize("source", HOSTILE)
 def test_hostile_markdown_becomes_harmless_html(source: str) -> None:
-    sources = Sources({"en": {"x": source}, "es": {"x": source}}, "{}")
+    sources = Sources({"en": {"x": source}, "es": {"x": source}}, "{}", {"en": {}, "es": {}})
     article = sources.article("en", "x")
     assert Faults(article.html).found == []
 

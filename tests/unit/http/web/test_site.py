@@ -13,8 +13,10 @@ from urllib.parse import unquote, urljoin
 import pytest
 from typing_extensions import override
 
+from tessera.access.tiers import FIELDS
 from tessera.http.web.site import CONSOLE, HTML, PUBLIC, Asset, Moved, Site
-from tessera.http.web.words import LANGUAGES, WORDS, Language, preferred
+from tessera.http.web.words import LANGUAGES, REASONS_IN_SPANISH, WORDS, Language, preferred
+from tessera.schemas.keywords import KEYWORDS
 
 SITE = Site()
 STATIC = Path(__file__).parents[4] / "src/tessera/http/web/static"
@@ -55,6 +57,29 @@ def elements(path: str, language: Language = "en") -> Elements:
 
 def html_pages() -> list[tuple[str, Language]]:
     return [(path, language) for path, language in PAGES if asset(path, language).media_type == HTML]
+
+
+def test_the_reason_of_each_keyword_is_in_both_languages() -> None:
+    assert {each.why for each in KEYWORDS.values()} | {""} == set(REASONS_IN_SPANISH)
+    shown = json.loads(asset("/web/keywords.json").body)
+    assert shown["uniqueItems"] == {
+        "treatment": "relaxed",
+        "why": {
+            "en": "a grammar cannot remember the items",
+            "es": "una gramática no puede recordar los elementos",
+        },
+    }
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_pages_below_another_are_folded_unless_one_of_them_is_shown(language: Language) -> None:
+    def opened(name: str) -> list[str | None]:
+        found = elements(f"/docs/{language}/{name}").elements
+        return [each.get("open", "no") for tag, each in found if tag == "details" and not each.get("class")]
+
+    assert opened("quickstart") == ["no", "no", "no"]
+    assert [each != "no" for each in opened("clients/aider")] == [True, False, False]
+    assert [each != "no" for each in opened("operations")] == [False, False, True]
 
 
 @pytest.mark.parametrize(("path", "language"), PAGES)
@@ -260,10 +285,22 @@ def test_the_console_is_where_the_playground_is_on_the_other_listener() -> None:
     assert not any(site.owns(path) for path in ("/admin/keys", "/metrics", "/healthz"))
 
 
-def strings(language: str) -> set[str]:
+def test_the_console_has_a_field_for_each_limit_of_an_account() -> None:
+    text = (STATIC / "console_edit.js").read_text()
+    lists = r"const BUDGETS = \[(.*?)\]\.flatMap\(.*?\[(.*?)\].*?const LIMITS = \[(.*?)\]"
+    found = re.search(lists, text, re.DOTALL)
+    assert found
+    periods, counted, limits = (re.findall(r'"(\w+)"', each) for each in found.groups())
+    budgets = [f"{each}_tokens_per_{period}" for period in periods for each in counted]
+    assert [*limits, *budgets] == list(FIELDS)
+
+
+def strings(language: str) -> dict[str, set[str]]:
+    """The names, each with what is filled in."""
     text = (STATIC / "strings.js").read_text()
     table = text.partition(f"const {language.upper()} = {{")[2].partition("\n};")[0]
-    return set(re.findall(r'(?:^|, )\s*(\w+): "', table, re.MULTILINE))
+    found: list[tuple[str, str]] = re.findall(r'(?:^|, )\s*(\w+): "([^"]*)"', table, re.MULTILINE)
+    return {name: set(re.findall(r"\{\w+\}", said)) for name, said in found}
 
 
 def test_scripts_have_their_words_in_both_languages() -> None:
@@ -272,4 +309,4 @@ def test_scripts_have_their_words_in_both_languages() -> None:
     }
     assert len(used) > 80
     assert strings("en") == strings("es")
-    assert used - strings("en") == set()
+    assert used - strings("en").keys() == set()

@@ -19,7 +19,7 @@ export const read = async (...request) => (await ask(...request)).json();
 
 export function complain(error) {
   const advice = error.status === 401 ? t("admin_401") : error.status ? "" : t("elost");
-  admin.notice.replaceChildren(el("p", {}, el("strong", {}, advice), " ", error.message));
+  admin.notice.replaceChildren(el("p", {}, el("strong", {}, advice), " ", advice ? "" : error.message));
   admin.notice.hidden = false;
 }
 
@@ -39,7 +39,8 @@ export function field(label, input) {
   return el("div", { class: "field" }, el("label", { htmlFor: input.id }, label), input);
 }
 export const button = (text, onclick, properties = {}) => el("button", { type: "button", onclick, ...properties }, text);
-export const select = (values, chosen, onchange) => el("select", { onchange }, values.map(value => el("option", { value, selected: value === chosen }, value)));
+export const select = (values, chosen, onchange, name = value => value) =>
+  el("select", { onchange }, values.map(value => el("option", { value, selected: value === chosen }, name(value))));
 
 export function table(label, heads, rows) {
   return el("div", { class: "table", tabIndex: 0, role: "group", "aria-label": label }, el("table", {},

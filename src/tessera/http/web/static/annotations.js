@@ -1,9 +1,7 @@
-// What is said about a reply: its numbers, whether it keeps to its schema, and how probable its tokens were.
+// What is said about a reply: its numbers, and whether it keeps to its schema.
 import { el } from "./dom.js";
 import { validate } from "./schema.js";
 import { number, t } from "./strings.js";
-
-const MAX_TOKENS_SHOWN = 300;
 
 export function statistics(stats, contextLength) {
   const { usage, firstMs, totalMs } = stats;
@@ -34,13 +32,4 @@ export function verdict(text, schema) {
   const problems = schema ? validate(schema, value) : [];
   if (!problems.length) return el("p", { class: "good" }, `✓ ${t("valid")}`);
   return el("div", { class: "bad" }, el("p", {}, `✗ ${t("invalid")}`), el("ul", {}, problems.slice(0, 10).map(each => el("li", {}, el("code", {}, each.path), `: ${each.keyword}`))));
-}
-
-export function probabilities(logprobs) {
-  const percent = logprob => `${number(100 * Math.exp(logprob), 1)} %`;
-  const rows = logprobs.slice(0, MAX_TOKENS_SHOWN).map(each =>
-    el("tr", {}, el("td", {}, el("code", {}, JSON.stringify(each.token))), el("td", {}, percent(each.logprob)),
-      el("td", {}, (each.top_logprobs ?? []).map(other => [el("code", {}, JSON.stringify(other.token)), ` ${percent(other.logprob)} `]))));
-  return el("details", {}, el("summary", {}, t("logprobs")), el("div", { class: "table", tabIndex: 0 }, el("table", {},
-    el("thead", {}, el("tr", {}, ["token", "probability", "alternatives"].map(name => el("th", { scope: "col" }, t(name))))), el("tbody", {}, rows))));
 }

@@ -23,7 +23,20 @@ function open(name) {
   panel.replaceChildren(place);
   const show = () => TABS[name](place, () => place.isConnected);
   attempt(show);
-  if (name === "live") state.timer = setInterval(() => document.hidden || show().catch(complain), EVERY_MS);
+  if (name === "live") state.timer = setInterval(() => document.hidden || again(show), EVERY_MS);
+}
+
+// What was wrong is shown until it works again.
+let failed = false;
+async function again(show) {
+  try {
+    await show();
+    if (failed) admin.notice.hidden = true;
+    failed = false;
+  } catch (error) {
+    complain(error);
+    failed = true;
+  }
 }
 
 function signIn() {

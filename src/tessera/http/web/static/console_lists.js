@@ -1,5 +1,6 @@
 // The console's lists of accounts, keys and tiers.
 import { ask, attempt, button, confirmed, field, PagedList, read, select, table, utcTime } from "./admin.js";
+import { editKey, editLimits, midnight, names as namesIn } from "./console_edit.js";
 import { copyButton, el } from "./dom.js";
 import { number, t } from "./strings.js";
 
@@ -9,12 +10,14 @@ export async function accounts(panel) {
   const names = (await read("/admin/tiers")).map(tier => tier.name);
   const name = el("input", { autocomplete: "off" });
   const tier = select(names, names[0]);
+  const editor = el("div", {});
   const list = new PagedList({ path: "/admin/accounts", label: t("accounts"), columns: ["name", "tier", "disabled_s", "created_s"], sort: "name", cells: row => {
     const tiers = select([...new Set([row.tier, ...names])], row.tier, event => change(row, { tier: event.target.value }));
     tiers.setAttribute("aria-label", `${t("tier")}: ${row.name}`);
     const off = row.disabled_s !== null;
     return [row.name, tiers, off ? t("disabled") : t("active"), utcTime(row.created_s),
-      off ? button(t("enable"), () => change(row, { disabled: false })) : confirmed(t("disable"), () => change(row, { disabled: true }))];
+      el("div", { class: "buttons" }, button(t("limits_of"), () => editLimits(editor, row, list.load)),
+        off ? button(t("enable"), () => change(row, { disabled: false })) : confirmed(t("disable"), () => change(row, { disabled: true })))];
   } });
   const create = () => attempt(async () => {
     await ask("/admin/accounts", "POST", { name: name.value, tier: tier.value });
@@ -26,23 +29,23 @@ export async function accounts(panel) {
   });
   panel.replaceChildren(
     el("div", { class: "row" }, field(t("account"), name), field(t("tier"), tier), button(t("create"), create, { class: "primary" })),
-    ...list.build(), el("p", {}, t("utc")));
+    editor, ...list.build(), el("p", {}, t("utc")));
   await list.load();
 }
 
 export async function keys(panel) {
   const secret = el("div", { role: "status" });
+  const editor = el("div", {});
   const [account, name, expires, models] = ["text", "text", "date", "text"].map(type => el("input", { type, autocomplete: "off" }));
   const columns = ["account", "name", "state", "last4", ...TIMES];
   const list = new PagedList({ path: "/admin/keys", label: t("keys"), columns, sort: "-created_s", cells: row => [
     ...columns.map(column => (TIMES.includes(column) ? utcTime(row[column]) : column === "state" ? t(row.state) : row[column])),
-    row.state === "revoked" ? "" : confirmed(t("revoke"), () => revoke(row)),
+    row.state === "revoked" ? "" : el("div", { class: "buttons" }, button(t("edit"), () => editKey(editor, row, list.load)), confirmed(t("revoke"), () => revoke(row))),
   ] });
   const create = () => attempt(async () => {
     const body = { account: account.value, name: name.value };
-    if (expires.value) body.expires_s = Date.parse(`${expires.value}T00:00:00Z`) / 1000;
-    const named = models.value.split(",").map(each => each.trim()).filter(Boolean);
-    if (named.length) body.models = named;
+    if (expires.value) body.expires_s = midnight(expires.value);
+    if (namesIn(models.value).length) body.models = namesIn(models.value);
     const key = await read("/admin/keys", "POST", body);
     secret.replaceChildren(el("p", {}, t("once"), " ", el("code", {}, key.secret), " ", copyButton(t("copy"), t("copied"), () => key.secret)));
     await list.load();
@@ -53,7 +56,7 @@ export async function keys(panel) {
   });
   panel.replaceChildren(
     el("div", { class: "row" }, field(t("account"), account), field(t("name"), name), field(t("expires"), expires), field(t("models"), models), button(t("create"), create, { class: "primary" })),
-    secret, ...list.build(), el("p", {}, t("utc")));
+    secret, editor, ...list.build(), el("p", {}, t("utc")));
   await list.load();
 }
 

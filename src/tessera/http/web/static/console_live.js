@@ -2,6 +2,7 @@
 import { ask, attempt, confirmed, read, table } from "./admin.js";
 import { el } from "./dom.js";
 import { byLabel, mean, parseMetrics, rate, sum } from "./metrics.js";
+import { groupName } from "./report.js";
 import { number, t } from "./strings.js";
 
 const MOST = 30;
@@ -76,9 +77,9 @@ function running(rows) {
   const longest = rows.toSorted((a, b) => b.seconds - a.seconds).slice(0, MOST);
   const cells = row => [el("code", {}, row.id), row.account, row.model, row.client, row.step, number(row.seconds, 1), number(row.tokens), canceller(row.id)];
   return [
-    table(t("longest"), ["id", t("account"), t("model"), t("client"), t("step"), "s", "tokens", ""], longest.map(cells)),
+    table(t("longest"), ["id", t("account"), groupName("model"), t("client"), t("step"), t("seconds"), "tokens", ""], longest.map(cells)),
     el("h2", {}, t("per_account")),
-    table(t("per_account"), [t("account"), t("model"), t("requests")], counted(rows)),
+    table(t("per_account"), [t("account"), groupName("model"), t("requests")], counted(rows)),
   ];
 }
 
@@ -103,5 +104,5 @@ function counted(rows) {
 function errors(samples) {
   const codes = byLabel(samples, "tessera_request_failure_total", "code");
   if (!codes.length) return el("p", {}, "—");
-  return table(t("errors"), ["code", t("requests")], codes.map(([code, n]) => [el("code", {}, code), number(n)]));
+  return table(t("errors"), [t("error_code"), t("requests")], codes.map(([code, n]) => [el("code", {}, code), number(n)]));
 }

@@ -1,7 +1,7 @@
 // The console's reports: usage by day, account, key and model, budgets, and the audit.
 import { ask, attempt, button, field, read, select, table, utcDay, utcTime } from "./admin.js";
 import { el, saveFile } from "./dom.js";
-import { budgets, csv, report } from "./report.js";
+import { budgets, csv, groupName, report } from "./report.js";
 import { t } from "./strings.js";
 
 const MOST = 200;
@@ -26,7 +26,7 @@ export async function usage(panel) {
     place.replaceChildren(...most, ...shown, ...budgets(ofBudgets));
   });
   const input = (name, type) => el("input", { type, value: asked[name], oninput: event => (asked[name] = event.target.value.trim()) });
-  const by = select(["day", "account", "key", "model"], asked.by, event => (asked.by = event.target.value));
+  const by = select(["day", "account", "key", "model"], asked.by, event => (asked.by = event.target.value), groupName);
   panel.replaceChildren(
     el("div", { class: "row" }, field(t("since"), input("since", "date")), field(t("until"), input("until", "date")), field(t("by"), by), field(t("account"), input("account", "text")), button(t("show"), show, { class: "primary" })), place);
   await show();

@@ -4,7 +4,9 @@ import { byId, copyButton, el, tabList, themeButton } from "./dom.js";
 const side = document.querySelector(".side");
 const words = side.dataset;
 const ADDRESS = "http://127.0.0.1:8000";
+const MODEL = "Qwen/Qwen3.6-35B-A3B";
 const KEY = /\$\{?TESSERA_API_KEY\}?/g;
+const ANNOUNCED = /sk-tessera-…/g;
 
 function showTabs() {
   const groups = [...document.querySelectorAll(".tabs")].map((group, n) => {
@@ -42,18 +44,53 @@ function offerCopies() {
     block.append(copyButton(words.copy, words.copied, () => block.querySelector("code").textContent));
 }
 
-// The server's address is the one that the page came from; the key only if the reader keeps one for this tab.
-function fillExamples() {
-  const key = sessionStorage.getItem("key");
-  for (const code of document.querySelectorAll(".code code")) {
+// The text nodes of all examples, as they are printed.
+function printed() {
+  return [...document.querySelectorAll(".code code")].flatMap(code => {
     const walker = document.createTreeWalker(code, NodeFilter.SHOW_TEXT);
-    while (walker.nextNode()) {
-      const node = walker.currentNode;
-      let text = node.data.replaceAll(ADDRESS, location.origin);
-      if (key && /^[\w.-]+$/.test(key)) text = text.replace(KEY, key);
-      if (text !== node.data) node.data = text;
+    const found = [];
+    while (walker.nextNode()) found.push([walker.currentNode, walker.currentNode.data]);
+    return found;
+  });
+}
+
+// The model to name in examples: the printed one, if this server has it for this key.
+async function modelOf(key) {
+  const answer = await fetch("/v1/models", { headers: { Authorization: `Bearer ${key}` } });
+  if (!answer.ok) throw new Error(words.keyRefused);
+  const names = (await answer.json()).data.map(model => model.id);
+  return names.includes(MODEL) ? MODEL : names[0] ?? MODEL;
+}
+
+// The server's address is the one that the page came from; the key and the model are filled in if the reader types a key.
+function fillExamples() {
+  const nodes = printed();
+  const status = el("p", { role: "status" });
+  const fill = (key, model) => nodes.forEach(([node, text]) => {
+    const named = text.replaceAll(ADDRESS, location.origin).replaceAll(MODEL, () => model);
+    const filled = key ? named.replace(KEY, key).replace(ANNOUNCED, key) : named;
+    if (filled !== node.data) node.data = filled;
+  });
+  let asked = 0;
+  const use = async typed => {
+    const turn = ++asked;
+    const key = /^[\w.-]+$/.test(typed) ? typed : "";
+    status.textContent = "";
+    fill(key, MODEL);
+    if (!key) return;
+    try {
+      const model = await modelOf(key);
+      if (turn === asked) fill(key, model);
+    } catch (error) {
+      if (turn === asked) status.textContent = error.message;
     }
-  }
+  };
+  const kept = sessionStorage.getItem("key") ?? "";
+  use(kept);
+  if (!nodes.some(([, text]) => text.search(KEY) >= 0 || text.includes(MODEL))) return;
+  const input = el("input", { id: "own-key", type: "password", value: kept, autocomplete: "off", spellcheck: false, onchange: () => use(input.value.trim()) });
+  side.querySelector("[role=search]").after(el("details", { class: "own" }, el("summary", {}, words.fillKey),
+    el("label", { htmlFor: "own-key" }, words.key), input, el("small", {}, words.keyHint), status));
 }
 
 const fold = text => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
@@ -73,8 +110,9 @@ function search() {
     return index;
   }
   function excerpt(row, first) {
-    const at = Math.max(0, row.folded.indexOf(first) - 40);
-    return row.text.slice(at, at + 120);
+    const near = Math.max(0, row.folded.indexOf(first) - 40);
+    const at = near && row.text.indexOf(" ", near) + 1;
+    return (at ? "…" : "") + row.text.slice(at, at + 120);
   }
   field.addEventListener("focus", load);
   field.addEventListener("input", async () => {
@@ -85,9 +123,11 @@ function search() {
       return;
     }
     const rows = await load();
+    // A section of that name comes first, then those that have the words in their names, then those that say them most.
+    const rank = row => (fold(row.title) === wanted.join(" ") ? 1e6 : 0) + wanted.reduce((n, word) => n + (row.head.includes(word) ? 1e3 : 0) + row.folded.split(word).length, 0);
     const hits = rows
       .filter(row => wanted.every(word => row.head.includes(word) || row.folded.includes(word)))
-      .map(row => [wanted.filter(word => row.head.includes(word)).length, row])
+      .map(row => [rank(row), row])
       .sort((a, b) => b[0] - a[0]);
     found.textContent = hits.length ? `${hits.length} ${words.results}` : words.noResults;
     results.replaceChildren(...hits.slice(0, 20).map(([, row]) =>
@@ -124,7 +164,13 @@ function nameTables() {
   }
 }
 
+// On a small screen the list of pages would stand before each page.
+function foldContents() {
+  if (matchMedia("(max-width: 48rem)").matches) document.querySelector(".contents").open = false;
+}
+
 themeButton();
+foldContents();
 fillExamples();
 showTabs();
 offerCopies();

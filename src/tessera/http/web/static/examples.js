@@ -74,7 +74,7 @@ throw new Error(\`There is no function \${name}.\`);
 // Each changes the form and gives the first message.
 export const STARTS = {
   ex_chat: { form: {}, text: { en: "What is the capital of Spain?", es: "¿Cuál es la capital de España?" } },
-  ex_tool: { form: { tools: WEATHER, tool_choice: "required", parallel: false }, text: { en: "What is the weather in León?", es: "¿Qué tiempo hace en León?" } },
+  ex_tool: { form: { tools: WEATHER, tool_choice: "required", parallel: false, script: SCRIPT }, text: { en: "What is the weather in León?", es: "¿Qué tiempo hace en León?" } },
   ex_schema: { form: { format: "json_schema", schema: ORDER, schema_name: "order", max_tokens: "400" }, text: { en: "Ana wants two lamps and a rug, by tomorrow.", es: "Ana quiere dos lámparas y una alfombra para mañana." } },
   ex_think: { form: { mode: "thinking", budget: "200" }, text: { en: "What is seventeen times three?", es: "¿Cuánto es diecisiete por tres?" } },
 };

@@ -3,7 +3,7 @@ import { el } from "./dom.js";
 import { SCHEMAS, SCRIPT, TOOLS } from "./examples.js";
 import { parsed, SAMPLING } from "./request.js";
 import { keywordsOf } from "./schema.js";
-import { t } from "./strings.js";
+import { currentLanguage, t } from "./strings.js";
 
 const RANGES = {
   temperature: [0, 2, 0.1], top_p: [0, 1, 0.05], top_k: [-1, null, 1], min_p: [0, 1, 0.05], presence_penalty: [-2, 2, 0.1],
@@ -62,7 +62,8 @@ export class Form {
     return this.#labelled(t("example"), select);
   }
 
-  #access() {
+  // What is needed before anything can be sent.
+  access() {
     const { state, actions } = { state: this.#state, actions: this.#actions };
     const key = el("input", { type: "password", value: state.key, autocomplete: "off", spellcheck: false });
     key.addEventListener("input", () => (state.key = key.value.trim()));
@@ -72,13 +73,11 @@ export class Form {
     this.models = el("select", { onchange: event => this.#set("model", event.target.value) });
     this.versus = el("select", { onchange: event => this.#set("versus", event.target.value) });
     this.showModels();
-    return [
+    return el("div", { class: "form" },
       this.#labelled(t("key"), key, t("key_hint")),
       el("label", { class: "check" }, keep, t("remember")),
       this.#labelled(t("model"), this.models),
-      el("button", { type: "button", onclick: () => actions.connect() }, t("connect")),
-      this.#labelled(t("versus"), this.versus),
-    ];
+      el("button", { type: "button", onclick: () => actions.connect() }, t("connect")));
   }
 
   showModels() {
@@ -104,7 +103,7 @@ export class Form {
       this.#text("schema", t("schema"), { rows: 12, class: "mono" }, "textarea"),
       this.mend.schema, this.#check("strict", t("strict")), this.treatment.schema);
     const root = el("div", { class: "form" },
-      this.#access(),
+      this.#labelled(t("versus"), this.versus),
       this.#text("system", t("system"), { rows: 3 }, "textarea"),
       mode, this.budget,
       this.#group(t("sampling"), false,
@@ -115,8 +114,8 @@ export class Form {
         this.#example(TOOLS, text => this.#fill({ tools: text })),
         this.#text("tools", t("tools_label"), { rows: 10, class: "mono" }, "textarea"),
         this.mend.tools, this.treatment.tools, this.#labelled(t("tool_choice"), this.choice), this.#check("parallel", t("parallel")),
-        this.#example({ results: SCRIPT }, text => this.#fill({ script: text })),
-        this.#text("script", t("script"), { rows: 6, class: "mono" }, "textarea"), el("small", {}, t("script_hint"))),
+        this.#text("script", t("script"), { rows: 6, class: "mono" }, "textarea"), el("small", {}, t("script_hint")),
+        el("button", { type: "button", onclick: () => this.#fill({ script: SCRIPT }) }, t("script_example"))),
       this.#group(t("format"), form.format !== "text", this.#labelled(t("format_label"), format), this.schema));
     this.refresh();
     return root;
@@ -155,15 +154,15 @@ export class Form {
     const found = new Map();
     for (const [schema, strict] of schemas)
       for (const [name, paths] of keywordsOf(schema)) {
-        const [treatment, why] = table[name] ?? ["unknown", ""];
+        const { treatment, why } = table[name] ?? { treatment: "unknown", why: {} };
         const shown = treatment === "relaxed" && strict ? "refused" : treatment;
-        const row = found.get(`${shown} ${name}`) ?? { name, shown, why, paths: [] };
+        const row = found.get(`${shown} ${name}`) ?? { name, shown, why: why[currentLanguage()], paths: [] };
         row.paths.push(...paths);
         found.set(`${shown} ${name}`, row);
       }
     if (!found.size) return this.treatment[place].replaceChildren();
     const rows = [...found.values()].map(({ name, shown, why, paths }) =>
-      el("tr", { class: shown }, el("th", { scope: "row" }, el("code", {}, name)), el("td", {}, t(shown), why && el("small", { lang: "en" }, why), el("small", { class: "paths" }, paths.slice(0, 3).join(", ")))));
+      el("tr", { class: shown }, el("th", { scope: "row" }, el("code", {}, name)), el("td", {}, t(shown), why && el("small", {}, why), el("small", { class: "paths" }, paths.slice(0, 3).join(", ")))));
     const open = place === "schema" || this.treatment.tools.firstChild?.open;
     this.treatment[place].replaceChildren(el("details", { class: "treatment", open }, el("summary", {}, t("treatment")), el("table", {}, el("tbody", {}, rows))));
   }

@@ -1,11 +1,12 @@
 // The playground: one state, three views of it (form, conversation, wire), and what the buttons do.
+import { advice } from "./advice.js";
 import { Conversation } from "./conversation.js";
 import { byId, el, saveFile, themeButton } from "./dom.js";
 import { STARTS } from "./examples.js";
 import { Form } from "./form.js";
 import { keepLanguage } from "./language.js";
 import { buildRequest, DEFAULTS, readRequest, variants } from "./request.js";
-import { ApiError, failure } from "./stream.js";
+import { failure } from "./stream.js";
 import { currentLanguage, t } from "./strings.js";
 import { Thread } from "./thread.js";
 import { runScript } from "./tools.js";
@@ -32,14 +33,13 @@ function say(text) {
   if (status.textContent !== text) status.textContent = text;
 }
 
-// The error and what to do about it.
-function showError(error) {
-  const status = error instanceof ApiError ? error.status : 0;
-  const known = { 400: "e400", 401: "e401", 403: "e403", 404: "e404", 413: "e413", 422: "e422", 429: "e429" };
-  const advice = error instanceof ApiError ? t(known[status] ?? (error.code === "invalid_api_key" ? "e401" : "e5xx")) : t("elost");
-  const wait = status === 429 && error.retryAfter ? ` ${t("e429_wait", { s: error.retryAfter })}` : "";
-  const code = [status >= 400 && status, error.code, error.param].filter(Boolean).join(" · ");
-  notice.replaceChildren(el("p", {}, el("strong", {}, advice + wait)), el("p", {}, code && el("code", {}, code), " ", error.message));
+// The error and what to do about it; `again` offers to send the conversation once more.
+function showError(error, again = false) {
+  const code = [error.status >= 400 && error.status, error.code, error.param].filter(Boolean).join(" · ");
+  // What the browser says of a lost connection adds nothing.
+  const message = error instanceof TypeError ? null : el("p", {}, code && el("code", {}, code), " ", error.message);
+  notice.replaceChildren(...[el("p", {}, el("strong", {}, advice(error))), message].filter(Boolean));
+  if (again) notice.append(el("p", {}, el("button", { type: "button", onclick: () => run() }, t("retry"))));
   notice.hidden = false;
   say("");
 }
@@ -59,6 +59,7 @@ async function connect() {
     clearError();
     form.showModels();
     wire.show();
+    say(t("connected", { n: state.models.length }));
   } catch (error) {
     showError(error);
   }
@@ -74,8 +75,9 @@ function warn(text) {
   notice.hidden = false;
 }
 
-// Sends the conversation as it is shown. Returns whether there is a reply, or a part of one.
-async function run() {
+// Sends the conversation as it is shown. Returns whether there is a reply, or a part of one; without one, `again` has the
+// error offer to send it once more.
+async function run(again = true) {
   if (!state.key) return warn(t("no_key"));
   const requests = variants(state.form).map(values => ({
     title: `${values.model} · ${t(values.mode)}`, ...buildRequest(values, state.conversation.messages()),
@@ -96,7 +98,7 @@ async function run() {
   thread.scroll(true);
   const stopped = failed?.name === "AbortError";
   busy(false);
-  if (failed && !stopped) showError(failed);
+  if (failed && !stopped) showError(failed, again && !came);
   else say(stopped ? t("stopped") : t("done"));
   wire.show();
   return came;
@@ -159,7 +161,7 @@ const actions = {
     if (state.running) return;
     const undo = state.conversation.cut(node);
     thread.show();
-    if (await run()) return;
+    if (await run(false)) return;
     undo();
     thread.show();
   },
@@ -252,7 +254,7 @@ function build() {
     el("div", { class: "buttons" }, Object.keys(STARTS).map(name => el("button", { type: "button", onclick: () => start(name) }, t(name)))));
   const wide = matchMedia("(min-width: 62rem)").matches;
   main.replaceChildren(el("h1", { class: "offscreen" }, "Tessera Playground"), el("div", { class: "playground" },
-    el("details", { class: "panel", open: wide || !state.key }, el("summary", {}, el("h2", {}, t("settings"))), form.build()),
+    el("div", { class: "panel" }, form.access(), el("details", { open: wide }, el("summary", {}, el("h2", {}, t("settings"))), form.build())),
     el("section", { class: "talk", "aria-label": t("conversation") }, starts, thread.list, notice, status, thread.end, composer()),
     el("details", { class: "panel", open: wide }, el("summary", {}, el("h2", {}, t("wire"))), wire.build())));
   thread.show();

@@ -5,6 +5,9 @@ import { number, t } from "./strings.js";
 const COUNTS = ["requests", "failed", "prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens"];
 const SVG = "http://www.w3.org/2000/svg";
 
+// What rows are grouped by, as the head of a column.
+export const groupName = by => (by === "model" ? t("model").toLowerCase() : t(by));
+
 function svg(tag, attributes) {
   const node = document.createElementNS(SVG, tag);
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, String(value));
@@ -26,7 +29,7 @@ function chart(rows, by) {
 function table(rows, totals, by) {
   const line = (head, counts, tag) => el("tr", {}, el("th", { scope: "row" }, head), COUNTS.map(name => el(tag, {}, number(counts[name]))));
   return el("div", { class: "table", tabIndex: 0, role: "group", "aria-label": t("usage") }, el("table", {},
-    el("thead", {}, el("tr", {}, [by, ...COUNTS].map(name => el("th", { scope: "col" }, t(name))))),
+    el("thead", {}, el("tr", {}, [groupName(by), ...COUNTS.map(name => t(name))].map(name => el("th", { scope: "col" }, name)))),
     el("tbody", {}, rows.map(row => line(row[by], row, "td"))),
     el("tfoot", {}, line(t("totals"), totals, "th"))));
 }

@@ -153,6 +153,19 @@ export function asCurl(body, origin) {
   ].join("\n");
 }
 
+// A call comes in parts: its name, then its arguments.
+const PYTHON_CALLS = [
+  "        for call in choice.delta.tool_calls or []:",
+  '            print(call.function.name or "", call.function.arguments or "", sep="", end="", flush=True)',
+];
+const NODE_CALLS = [
+  "  {",
+  '    process.stdout.write(choice.delta.content ?? "");',
+  "    for (const { function: call } of choice.delta.tool_calls ?? [])",
+  '      process.stdout.write((call.name ?? "") + (call.arguments ?? ""));',
+  "  }",
+];
+
 export function asPython(body, origin) {
   const known = Object.entries(body).filter(([name]) => OPENAI.has(name));
   const extra = Object.fromEntries(Object.entries(body).filter(([name]) => !OPENAI.has(name)));
@@ -162,12 +175,14 @@ export function asPython(body, origin) {
     ? [
         "for chunk in completion:",
         "    for choice in chunk.choices:",
-        body.n > 1 ? "        print(choice.index, choice.delta)" : '        print(choice.delta.content or "", end="", flush=True)',
+        ...(body.n > 1
+          ? ["        print(choice.index, choice.delta)"]
+          : ['        print(choice.delta.content or "", end="", flush=True)', ...(body.tools ? PYTHON_CALLS : [])]),
         "print()",
       ]
     : ["for choice in completion.choices:", "    print(choice.message)"];
   return [
-    "import os", "", "from openai import OpenAI", "",
+    "# pip install openai", "import os", "", "from openai import OpenAI", "",
     `client = OpenAI(base_url="${origin}/v1", api_key=os.environ["TESSERA_API_KEY"])`,
     `completion = client.chat.completions.create(\n${fields.join("")})`,
     ...read, "",
@@ -179,12 +194,14 @@ export function asNode(body, origin) {
     ? [
         "for await (const chunk of completion)",
         "  for (const choice of chunk.choices)",
-        body.n > 1 ? "    console.log(choice.index, choice.delta);" : '    process.stdout.write(choice.delta.content ?? "");',
+        ...(body.n > 1
+          ? ["    console.log(choice.index, choice.delta);"]
+          : body.tools ? NODE_CALLS : ['    process.stdout.write(choice.delta.content ?? "");']),
         "console.log();",
       ]
     : ["for (const choice of completion.choices) console.log(choice.message);"];
   return [
-    'import OpenAI from "openai";', "",
+    "// npm install openai", 'import OpenAI from "openai";', "",
     `const client = new OpenAI({ baseURL: "${origin}/v1", apiKey: process.env.TESSERA_API_KEY });`,
     `const completion = await client.chat.completions.create(${JSON.stringify(body, null, 2)});`,
     ...read, "",

@@ -1,8 +1,9 @@
 // The conversation: a card for each message of the branch that is shown, and the replies that are being written.
-import { probabilities, statistics, verdict } from "./annotations.js";
+import { statistics, verdict } from "./annotations.js";
 import { copyButton, el } from "./dom.js";
 import { drawMarkdown, MarkdownStream } from "./markdown.js";
 import { t } from "./strings.js";
+import { tokenView } from "./tokens.js";
 
 const SCROLL_MS = 150;
 const pretty = text => {
@@ -131,7 +132,7 @@ export class Thread {
     card.root.classList.toggle("chosen", this.#state.conversation.turn(node).length > 1 && node.parent.children[node.parent.chosen] === node);
     const checked = message.format === "text" || !message.format || !message.content ? null : verdict(message.content, message.schema);
     card.foot.replaceChildren(...[
-      checked, message.logprobs?.length && probabilities(message.logprobs),
+      checked, message.logprobs?.length && tokenView(message.logprobs),
       message.stats && el("p", { class: "stats" }, el("code", {}, message.finish ?? t("cut")), " ", statistics(message.stats, message.contextLength)),
       el("div", { class: "buttons" }, this.#buttons(node, null)),
     ].filter(Boolean));

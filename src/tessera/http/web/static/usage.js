@@ -1,7 +1,8 @@
 // What the account of a key has used: a table, the same as a chart, and as CSV. Days are those of UTC and stay texts.
+import { advice } from "./advice.js";
 import { byId, el, themeButton } from "./dom.js";
 import { keepLanguage } from "./language.js";
-import { budgets, report } from "./report.js";
+import { budgets, groupName, report } from "./report.js";
 import { failure } from "./stream.js";
 import { number, t } from "./strings.js";
 
@@ -21,7 +22,7 @@ function show() {
   const { rows, totals, limits, budgets: ofBudgets } = state.shown;
   place.replaceChildren(
     el("h2", {}, t("limits")),
-    el("p", {}, `${number(limits.limit)} ${t("limit")} · ${t("left")} ${number(limits.left)} · ${number(limits.reset)} ${t("reset")}`),
+    el("p", {}, t("limits_now", Object.fromEntries(Object.entries(limits).map(([name, value]) => [name, number(value)])))),
     ...budgets(ofBudgets),
     el("h2", {}, t("usage")),
     ...(rows.length
@@ -45,8 +46,7 @@ async function load() {
     state.shown = { ...(await answer.json()), limits };
     show();
   } catch (error) {
-    const advice = error.status === 401 ? t("e401") : error.status ? "" : t("elost");
-    notice.replaceChildren(el("p", {}, el("strong", {}, advice), " ", error.message));
+    notice.replaceChildren(el("p", {}, el("strong", {}, advice(error)), " ", error instanceof TypeError ? "" : error.message));
     notice.hidden = false;
   }
 }
@@ -56,7 +56,7 @@ function build() {
   place = el("div", {});
   const input = (name, properties) => el("input", { value: state[name], oninput: event => (state[name] = event.target.value.trim()), autocomplete: "off", ...properties });
   const by = el("select", { onchange: event => (state.by = event.target.value, state.shown = null, load()) },
-    ["day", "model"].map(name => el("option", { value: name, selected: state.by === name }, t(name))));
+    ["day", "model"].map(name => el("option", { value: name, selected: state.by === name }, groupName(name))));
   main.replaceChildren(el("div", { class: "usage" },
     el("h1", {}, t("usage")),
     el("div", { class: "row" },
