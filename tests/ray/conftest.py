@@ -1,16 +1,17 @@
 """The service on a Ray cluster of this machine: started once, on a real PostgreSQL and a real Redis."""
 
+import importlib.util
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import openai
 import pytest
 from tests.postgres import Postgres
@@ -18,31 +19,19 @@ from tests.redis_server import RedisServer
 from tests.redis_server import redis_server as redis_server
 from tests.serving import TESSERA, children, command, free_port, launching
 
-pytest.importorskip("ray", reason="Ray is not installed: make test-ray")
-
 N_REPLICAS = 3
 KEY = "sk-tessera-" + "r" * 40
-PEPPER = "p" * 32
+PEPPER = "secret-of-digests-" + "p" * 32
 TIERS = "{lite = {sustained_rpm = 30, burst_rpm = 40}}"
 FLAGS = ("--engine", "scripted", "--model-name", "mine", "--replica-cpus", "0.1", "--tiers", TIERS)
 
 
 @dataclass(frozen=True)
-class Cluster:
-    """A service that `tessera deploy --local` has started, and what its commands need."""
+class Home:
+    """An environment with a home of its own, in which Ray keeps its token, and without settings."""
 
-    process: "subprocess.Popen[str]"
+    folder: Path
     environment: dict[str, str]
-    address: str
-    port: int
-    log: Path
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def client(self, key: str = KEY) -> openai.OpenAI:
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=300)
 
     def run(self, *arguments: object, **variables: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
@@ -59,12 +48,44 @@ class Cluster:
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
+    @contextmanager
+    def cluster(self, *flags: object, **variables: str) -> "Generator[Cluster]":
+        """A service on a cluster of its own, which ends with the context."""
+        environment = {**self.environment, **variables}
+        log = self.folder / "stderr"
+        redirected = ("sh", "-c", f'exec "$0" "$@" 2>{log}', TESSERA)
+        with launching(environment, *redirected) as start:
+            process = start("deploy", "--local", *flags)
+            assert process.stdout is not None
+            first, second = process.stdout.readline(), process.stdout.readline()
+            assert second.startswith("Serving"), log.read_text()[-3000:]
+            url = second.split()[-1].removesuffix("/v1")
+            yield Cluster(self.folder, environment, process, url, first.split()[-1].removesuffix("."), log)
+            process.terminate()
+            assert process.wait(300) == 0
+
+
+@dataclass(frozen=True)
+class Cluster(Home):
+    """A service that `tessera deploy --local` has started; its commands have its environment."""
+
+    process: "subprocess.Popen[str]"
+    url: str
+    address: str
+    log: Path
+
+    def client(self, key: str = KEY) -> openai.OpenAI:
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=300)
+
+    def update(self, *flags: object) -> "subprocess.CompletedProcess[str]":
+        return self.run("deploy", "--address", self.address, "--min-replicas", N_REPLICAS, *FLAGS, *flags)
+
     def replicas(self) -> list[int]:
         """The ids of the processes of replicas."""
-        return [id for id in _descendants(self.process.pid) if "ServeReplica" in command(id)]
+        return [id for id in descendants(self.process.pid) if "ServeReplica" in command(id)]
 
     def wait_for_replicas(self, n: int) -> None:
-        """Until so many run, and all of them answer."""
+        """Until so many run, and none is starting or ending."""
         until = time.monotonic() + 300
         while True:
             (row,) = self.told("deploy", "status", "--address", self.address)
@@ -73,14 +94,22 @@ class Cluster:
             assert time.monotonic() < until, row
 
 
-def _descendants(id: int) -> Iterator[int]:
+def descendants(id: int) -> Iterator[int]:
+    """The ids of the processes that it has started, and of theirs."""
     try:
         found = children(id)
     except OSError:  # it has ended meanwhile
         return
     for child in found:
         yield child
-        yield from _descendants(child)
+        yield from descendants(child)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def with_ray() -> None:
+    """Skips where Ray is not installed."""
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("Ray is not installed: make test-ray")
 
 
 @pytest.fixture(scope="session")
@@ -94,43 +123,22 @@ def stores(postgres: Postgres, redis_server: RedisServer) -> dict[str, str]:
     }
 
 
-@pytest.fixture(scope="session")
-def home(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """An environment with a home of its own, in which Ray keeps its token, and without settings."""
-    folder = tmp_path_factory.mktemp("home")
-    kept = {
-        name: value for name, value in os.environ.items() if not name.startswith(("TESSERA_", "RAY_", "HF_"))
-    }
-    return {**kept, "HOME": str(folder), "XDG_DATA_HOME": str(folder / "data"), "PATH": _path()}
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return _home(tmp_path)
 
 
-def _path() -> str:
-    return os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
+def _home(folder: Path) -> Home:
+    foreign = ("TESSERA_", "RAY_", "HF_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
+    return Home(folder, {**kept, "HOME": str(folder), "XDG_DATA_HOME": str(folder / "data"), "PATH": path})
 
 
 @pytest.fixture(scope="session")
-def cluster(
-    home: dict[str, str], stores: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Cluster]:
-    """A cluster with `N_REPLICAS` replicas; no process listens but on loopback for HTTP."""
-    port = free_port()
-    environment = {**home, **stores}
-    log = tmp_path_factory.mktemp("log") / "stderr"
-    with launching(environment, "sh", "-c", f'exec "$0" "$@" 2>{log}', TESSERA) as start:
-        process = start("deploy", "--local", "--port", port, "--min-replicas", N_REPLICAS, *FLAGS)
-        assert process.stdout is not None
-        lines = [process.stdout.readline(), process.stdout.readline()]
-        assert lines[-1].startswith("Serving"), log.read_text()[-3000:]
-        address = lines[0].split()[-1].removesuffix(".")
-        yield Cluster(process, environment, address, port, log)
-        process.terminate()
-        assert process.wait(300) == 0
-        assert httpx2_refuses(port)
-
-
-def httpx2_refuses(port: int) -> bool:
-    try:
-        httpx2.get(f"http://127.0.0.1:{port}/healthz", timeout=10)
-    except httpx2.TransportError:
-        return True
-    return False
+def cluster(stores: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """`N_REPLICAS` replicas on shared stores."""
+    home = _home(tmp_path_factory.mktemp("home"))
+    flags = ("--port", free_port(), "--min-replicas", N_REPLICAS, *FLAGS)
+    with home.cluster(*flags, **stores) as running:
+        yield running
