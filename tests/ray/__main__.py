@@ -28,4 +28,4 @@ def run(*command: object) -> None:
 
 if __name__ == "__main__":
     interpreter = str(install())
-    os.execv(interpreter, [interpreter, "-m", "pytest", "tests/ray", *sys.argv[1:]])  # noqa: S606
+    os.execv(interpreter, [interpreter, "-m", "pytest", "tests/ray", *sys.argv[1:]])

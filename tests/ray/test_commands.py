@@ -31,7 +31,7 @@ def test_one_replica_needs_no_stores_and_is_shown_and_ended(home: Home) -> None:
     with home.cluster(*flags, RAY_AUTH_MODE="disabled") as cluster:
         assert len(cluster.replicas()) == 1
         at = ("--address", cluster.address)
-        refused = home.run("deploy", "status", *at)
+        refused = home.run("deploy", "status", *at, RAY_AUTH_TOKEN="t" * 64)
         assert refused.returncode == 2
         assert "answers without a token" in refused.stderr
         home.environment["RAY_AUTH_MODE"] = "disabled"

@@ -35,7 +35,7 @@ _names = itertools.count()
 
 def test_the_official_client_gets_whole_and_streamed_replies_with_usage(cluster: Cluster) -> None:
     client = cluster.client()
-    assert [model.id for model in client.models.list()][0] == "mine"
+    assert next(model.id for model in client.models.list()) == "mine"
     whole = client.chat.completions.create(model="mine", messages=HELLO, max_completion_tokens=7)
     stream = client.chat.completions.create(
         model="mine",

@@ -62,8 +62,8 @@ class Replica:
         return Routed(app)
 
     async def check_health(self) -> None:
-        """Raises `EngineUnavailable` while an engine cannot answer. Ray Serve replaces a replica for which this
-        fails several times in a row.
+        """Raises `EngineUnavailable` while an engine cannot answer; after several times in a row, Ray Serve
+        replaces the replica.
         """
         for model in self._models:
             if reason := model.engine.unready():
