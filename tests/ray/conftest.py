@@ -19,10 +19,18 @@ from tests.redis_server import RedisServer
 from tests.redis_server import redis_server as redis_server
 from tests.serving import TESSERA, children, command, free_port, launching
 
-N_REPLICAS = 3
+N_REPLICAS = 2
 KEY = "sk-tessera-" + "r" * 40
 PEPPER = "secret-of-digests-" + "p" * 32
 TIERS = "{lite = {sustained_rpm = 30, burst_rpm = 40}}"
+# So that a busy machine is not taken for a broken one.
+PATIENCE = {
+    "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "300",
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "300",
+    "RAY_health_check_failure_threshold": "100",
+    "RAY_worker_register_timeout_seconds": "600",
+}
+N_ATTEMPTS = 5
 FLAGS = ("--engine", "scripted", "--model-name", "mine", "--replica-cpus", "0.1", "--tiers", TIERS)
 
 
@@ -55,12 +63,16 @@ class Home:
         log = self.folder / "stderr"
         redirected = ("sh", "-c", f'exec "$0" "$@" 2>{log}', TESSERA)
         with launching(environment, *redirected) as start:
-            process = start("deploy", "--local", *flags)
-            assert process.stdout is not None
-            first, second = process.stdout.readline(), process.stdout.readline()
+            for _ in range(N_ATTEMPTS):
+                process = start("deploy", "--local", *flags)
+                assert process.stdout is not None
+                first, second = process.stdout.readline(), process.stdout.readline()
+                # Ray waits half a minute for its own processes, whatever else the machine does.
+                if second or "timed out during startup" not in log.read_text():
+                    break
             assert second.startswith("Serving"), log.read_text()[-3000:]
-            url = second.split()[-1].removesuffix("/v1")
-            yield Cluster(self.folder, environment, process, url, first.split()[-1].removesuffix("."), log)
+            address, url = first.split()[-1].removesuffix("."), second.split()[-1].removesuffix("/v1")
+            yield Cluster(self.folder, environment, process, url, address, log)
             process.terminate()
             assert process.wait(300) == 0
 
@@ -132,7 +144,8 @@ def _home(folder: Path) -> Home:
     foreign = ("TESSERA_", "RAY_", "HF_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
-    return Home(folder, {**kept, "HOME": str(folder), "XDG_DATA_HOME": str(folder / "data"), "PATH": path})
+    own = {"HOME": str(folder), "XDG_DATA_HOME": str(folder / "data"), "PATH": path}
+    return Home(folder, {**kept, **own, **PATIENCE})
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,8 @@ def connected(address: str, *, insecure: bool) -> Generator[str]:
     new = {"object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False} if address == LOCAL else {}
     try:
         ray.init(address=address, logging_level="warning", **new)
-    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+    except Exception as error:  # of any class, also of none but `Exception`
+        ray.shutdown()
         raise CommandError(f"The Ray cluster {address} cannot be used: {_first_line(error)}") from error
     try:
         head: str = ray.get_runtime_context().gcs_address
