@@ -1,8 +1,10 @@
 """What clients meet on a cluster of several replicas: the API, the limits, and a replica that dies."""
 
 import itertools
+import math
 import os
 import signal
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -88,10 +90,13 @@ def test_all_replicas_together_give_the_tier_and_no_more(cluster: Cluster) -> No
         with httpx2.Client(headers=headers, timeout=300) as http:
             return http.post(url, json=ask(max_tokens=1)).status_code
 
+    begun_s = time.monotonic()
     with ThreadPoolExecutor(4) as pool:
-        seen = Counter(pool.map(status, range(120)))
-    assert seen == {200: 40, 429: 80}
-    assert cluster.told("usage", "--account", account)["totals"]["requests"] == 40
+        seen = Counter(pool.map(status, range(80)))
+    n_windows = math.ceil((time.monotonic() - begun_s) / 60)
+    assert seen.keys() == {200, 429}
+    assert 40 <= seen[200] <= 40 * n_windows
+    assert cluster.told("usage", "--account", account)["totals"]["requests"] == seen[200]
 
 
 def test_a_replica_that_is_killed_costs_no_more_than_its_running_replies(cluster: Cluster) -> None:
