@@ -17,7 +17,7 @@ import pytest
 from tests.postgres import Postgres
 from tests.redis_server import RedisServer
 from tests.redis_server import redis_server as redis_server
-from tests.serving import TESSERA, children, command, free_port, launching
+from tests.serving import TESSERA, Start, children, command, free_port, launching
 
 N_REPLICAS = 2
 KEY = "sk-tessera-" + "r" * 40
@@ -63,13 +63,7 @@ class Home:
         log = self.folder / "stderr"
         redirected = ("sh", "-c", f'exec "$0" "$@" 2>{log}', TESSERA)
         with launching(environment, *redirected) as start:
-            for _ in range(N_ATTEMPTS):
-                process = start("deploy", "--local", *flags)
-                assert process.stdout is not None
-                first, second = process.stdout.readline(), process.stdout.readline()
-                # Ray waits half a minute for its own processes, whatever else the machine does.
-                if second or "timed out during startup" not in log.read_text():
-                    break
+            process, first, second = _started(start, log, *flags)
             assert second.startswith("Serving"), log.read_text()[-3000:]
             address, url = first.split()[-1].removesuffix("."), second.split()[-1].removesuffix("/v1")
             yield Cluster(self.folder, environment, process, url, address, log)
@@ -104,6 +98,19 @@ class Cluster(Home):
             if row["status"] == "RUNNING" and row["replicas"] == {"RUNNING": n}:
                 return
             assert time.monotonic() < until, row
+
+
+def _started(start: Start, log: Path, *flags: object) -> "tuple[subprocess.Popen[str], str, str]":
+    """The process of a service and its two lines. Ray waits half a minute for its own processes, whatever
+    else the machine does; then it is started again.
+    """
+    for n_left in reversed(range(N_ATTEMPTS)):
+        process = start("deploy", "--local", *flags)
+        assert process.stdout is not None
+        first, second = process.stdout.readline(), process.stdout.readline()
+        if second or not n_left or "timed out during startup" not in log.read_text():
+            return process, first, second
+    raise AssertionError
 
 
 def descendants(id: int) -> Iterator[int]:

@@ -1,6 +1,8 @@
 """The applications of a service on a connected cluster: deploy, show and end them."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from typing import Any
 
 from tessera.cluster.library import ray, serve
@@ -50,18 +52,22 @@ def describe(name: str) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for application in applications(name):
         overview = status.applications[application]
-        replicas: dict[str, int] = {}
+        replicas = Counter[str]()
         for deployment in overview.deployments.values():
-            for state, n in deployment.replica_states.items():
-                replicas[str(state.value)] = replicas.get(str(state.value), 0) + n
+            replicas.update({_word(state): n for state, n in deployment.replica_states.items()})
         rows.append(
             {
                 "application": application,
-                "status": str(overview.status.value),
+                "status": _word(overview.status),
                 "deployed_s": overview.last_deployed_time_s,
-                "replicas": replicas,
+                "replicas": dict(replicas),
                 "nodes": n_nodes,
                 "message": overview.message,
             }
         )
     return rows
+
+
+def _word(state: object) -> str:
+    """Ray gives some states as members of an enumeration and others as their values."""
+    return str(state.value if isinstance(state, Enum) else state)
