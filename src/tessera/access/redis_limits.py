@@ -111,6 +111,15 @@ class RedisLimiter:
     async def standing(self, who: Allowance) -> Standing:
         return await self._stand(who) or await self._local.standing(who)
 
+    async def answers(self) -> bool:
+        """Whether Redis can be used now, which a command asks before it starts servers."""
+        try:
+            async with asyncio.timeout(self._answer_s):
+                await self._redis.time()  # pyright: ignore[reportUnknownMemberType]
+        except Exception:  # of any class; its message may hold parts of a password
+            return False
+        return True
+
     async def release(self, lease: "RedisLease", leases: Sequence[str], used: Usage) -> None:
         """Ends the request's leases, in Redis too, even if the calling task is cancelled. If Redis cannot be
         reached, they expire there.
