@@ -246,6 +246,10 @@ class Settings:
     replica_memory_bytes: int | None = setting(
         None, size(2**20), "Main memory that a cluster gives a replica; without it, it is not counted."
     )
+    front_replicas: int = setting(
+        1, integer(1, 1000), "Fronts of a cluster, which find the model and the replica of each request."
+    )
+    front_cpus: float = setting(1.0, number(0, 4096), "Processor cores that a cluster gives a front.")
     engine_hang_s: float = setting(
         30.0, number(0.5, 3600), "Seconds without a heartbeat after which the engine is restarted."
     )

@@ -84,9 +84,12 @@ class Lease(Protocol):
 class Limiter(Protocol):
     """Admits requests. Its methods never raise."""
 
-    async def admit(self, who: Allowance, *, thinks: bool, n_choices: int = 1) -> Lease | LimitRefusal:
+    async def admit(
+        self, who: Allowance, *, thinks: bool, n_choices: int = 1, lease: str | None = None
+    ) -> Lease | LimitRefusal:
         """Checks the rate, then the choices that run at once, then, if the request `thinks`, the tokens of
-        reasoning of today (UTC), then the budgets. Counts the request if no limit refuses it.
+        reasoning of today (UTC), then the budgets. Counts the request if no limit refuses it. `lease` names
+        what the request holds: one that another process holds under that name is taken over, uncounted.
         """
         ...
 
@@ -128,7 +131,7 @@ class MemoryLimiter:
         self._spendings = Spendings(read_spent, clock, calendar)
 
     async def admit(
-        self, who: Allowance, *, thinks: bool, n_choices: int = 1
+        self, who: Allowance, *, thinks: bool, n_choices: int = 1, lease: str | None = None
     ) -> "MemoryLease | LimitRefusal":
         most = who.tier.concurrency
         # Before anything is looked up: this may wait.

@@ -1,8 +1,9 @@
 """`tessera deploy`: the service on a cluster of Ray."""
 
+import asyncio
 import signal
-import threading
 from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import click
@@ -10,7 +11,7 @@ import click
 from tessera.cli.options import with_settings
 from tessera.cli.rows import AS_JSON, show
 from tessera.cluster.connection import LOCAL, connected
-from tessera.cluster.plan import DeployedModel, plan_models
+from tessera.cluster.plan import plan_service
 from tessera.cluster.requirements import check_stores, may_be_alone
 from tessera.errors import CommandError, StartupError
 from tessera.settings import Settings
@@ -30,7 +31,7 @@ class Target:
 
 
 @click.command()
-@click.argument("action", type=click.Choice(["run", "status", "end", "manifest"]), default="run")
+@click.argument("action", type=click.Choice(["run", "status", "replicas", "admin", "end", "manifest"]), default="run")
 @click.option(
     "--address", metavar="HOST:PORT", help="A running Ray cluster, of which this machine is a node."
 )
@@ -62,9 +63,10 @@ def deploy(
 ) -> None:
     """Run the service on a Ray cluster, with the settings of `tessera serve`.
 
-    `run`, which is the default, deploys or updates it; `status` shows it; `end` ends it when its replies are
-    finished; `manifest` prints a RayService for KubeRay. Settings that are secret are read by the replicas
-    from the environment of their nodes.
+    `run`, which is the default, deploys or updates it; `status` shows its applications and `replicas` their
+    replicas; `admin` serves the console, the admin API and the metrics of all replicas; `end` ends it when its
+    replies are finished; `manifest` prints a RayService for KubeRay. Settings that are secret are read by the
+    replicas from the environment of their nodes.
     """
     if local and address:
         raise CommandError("Give either --local or --address.")
@@ -75,37 +77,43 @@ def deploy(
 
 
 def _run(settings: Settings, target: Target) -> None:
-    models = plan_models(settings, target.name, target.surge_percent)
+    applications = plan_service(settings, target.name, target.surge_percent)
     if not settings.port:
         raise StartupError("port is 0, and all nodes of a cluster listen on the same port: give one.")
     alone = target.address == LOCAL and may_be_alone(settings)
     check_stores(settings, alone=alone)
     with connected(_address(target), insecure=target.insecure) as head:
-        from tessera.cluster.applications import deploy, describe
+        from tessera.cluster.applications import deploy, describe, end
 
-        deploy(models, target.name, host=settings.host, port=settings.port, alone=alone)
+        deploy(applications, target.name, host=settings.host, port=settings.port, alone=alone)
         if target.address != LOCAL:
             show(describe(target.name), target.as_json)
             return
         click.echo(f"Ray's address is {head}.")
-        for model in models:
-            url = f"http://{settings.host}:{settings.port}{model.route.rstrip('/')}/v1"
-            click.echo(f"Serving {model.application} at {url}")
-        _wait_for_end(target.name)
+        click.echo(f"Serving {target.name} at http://{settings.host}:{settings.port}/v1")
+        asyncio.run(_until_signal(settings, target.name))
+        end(target.name)
 
 
-def _wait_for_end(name: str) -> None:
-    from tessera.cluster.applications import end
+async def _until_signal(settings: Settings, name: str) -> None:
+    """Serves the admin listener, if the settings have one, until SIGINT or SIGTERM."""
+    from tessera.cluster.admin import serving
 
-    told = threading.Event()
-
-    def tell(number: int, frame: object) -> None:
-        told.set()
-
+    told = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, tell)
-    told.wait()
-    end(name)
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    async with AsyncExitStack() as stack:
+        if settings.admin_port is not None:
+            url = await stack.enter_async_context(serving(settings, name))
+            click.echo(f"Serving the metrics of all replicas at {url}/metrics")
+        await told.wait()
+
+
+def _admin(settings: Settings, target: Target) -> None:
+    if settings.admin_port is None:
+        raise StartupError("admin_port is not set: give --admin-port.")
+    with connected(_address(target), insecure=target.insecure):
+        asyncio.run(_until_signal(settings, target.name))
 
 
 def _status(settings: Settings, target: Target) -> None:
@@ -113,6 +121,13 @@ def _status(settings: Settings, target: Target) -> None:
         from tessera.cluster.applications import describe
 
         show(describe(target.name), target.as_json, f"The cluster has no service called {target.name}.")
+
+
+def _replicas(settings: Settings, target: Target) -> None:
+    with connected(_address(target), insecure=target.insecure):
+        from tessera.cluster.applications import describe_replicas
+
+        show(describe_replicas(target.name), target.as_json, f"{target.name} has no running replica.")
 
 
 def _end(settings: Settings, target: Target) -> None:
@@ -130,8 +145,8 @@ def _manifest(settings: Settings, target: Target) -> None:
 
     if target.image is None:
         raise CommandError("Give --image: an image with Ray and this version of Tessera.")
-    models: tuple[DeployedModel, ...] = plan_models(settings, target.name, target.surge_percent)
-    manifest = ray_service(settings, models, name=target.name, image=target.image, secret=target.secret)
+    applications = plan_service(settings, target.name, target.surge_percent)
+    manifest = ray_service(settings, applications, name=target.name, image=target.image, secret=target.secret)
     click.echo(manifest, nl=False)
 
 
@@ -144,6 +159,8 @@ def _address(target: Target) -> str:
 _ACTIONS: Mapping[str, Callable[[Settings, Target], None]] = {
     "run": _run,
     "status": _status,
+    "replicas": _replicas,
+    "admin": _admin,
     "end": _end,
     "manifest": _manifest,
 }

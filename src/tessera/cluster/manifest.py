@@ -7,13 +7,16 @@ from typing import Any
 import yaml
 
 from tessera import __version__
-from tessera.cluster.plan import SECRETS, DeployedModel, arguments_of, n_replicas
+from tessera.cluster.plan import SECRETS, Deployed, arguments_of, n_replicas
 from tessera.settings import Settings, model_settings
 
 RAY_VERSION = "2.60.0"
 HTTP_PORT = 8000
 _HEAD_LIMITS = {"cpu": "2", "memory": "4Gi"}
-_BUILDER = "tessera.cluster.replica:build_application"
+_BUILDERS = {
+    True: "tessera.cluster.fronts:build_application",
+    False: "tessera.cluster.replica:build_application",
+}
 _NEEDED = ("TESSERA_DATABASE_URL", "TESSERA_REDIS_URL", "TESSERA_PEPPER")
 _UNUSED = ("TESSERA_ADMIN_KEY",)
 
@@ -31,12 +34,12 @@ _Dumper.add_representer(str, _represent_text)
 
 
 def ray_service(
-    settings: Settings, models: Sequence[DeployedModel], *, name: str, image: str, secret: str
+    settings: Settings, applications: Sequence[Deployed], *, name: str, image: str, secret: str
 ) -> str:
-    """The manifest of the models. The secret settings of replicas are the keys of the Secret `secret`."""
-    groups = [
-        _worker_group(number, each, image, secret) for number, each in enumerate(model_settings(settings))
-    ]
+    """The manifest of the applications. The secret settings of replicas are the keys of the Secret `secret`."""
+    models = model_settings(settings)
+    groups = [_worker_group(number, each, image, secret) for number, each in enumerate(models)]
+    groups.append(_front_group(settings, image, secret))
     scales = any(group["minReplicas"] != group["maxReplicas"] for group in groups)
     cluster: dict[str, object] = {
         "rayVersion": RAY_VERSION,
@@ -54,24 +57,24 @@ def ray_service(
             "apiVersion": "ray.io/v1",
             "kind": "RayService",
             "metadata": {"name": name, "labels": {"app.kubernetes.io/version": __version__}},
-            "spec": {"serveConfigV2": _yaml(serve_config(models)), "rayClusterConfig": cluster},
+            "spec": {"serveConfigV2": _yaml(serve_config(applications)), "rayClusterConfig": cluster},
         }
     )
 
 
-def serve_config(models: Sequence[DeployedModel]) -> dict[str, object]:
+def serve_config(applications: Sequence[Deployed]) -> dict[str, object]:
     """The applications as Ray Serve's own configuration file has them."""
     return {
         "proxy_location": "EveryNode",
         "http_options": {"host": "0.0.0.0", "port": HTTP_PORT},
         "applications": [
             {
-                "name": model.application,
-                "route_prefix": model.route,
-                "import_path": _BUILDER,
-                "args": arguments_of(model),
+                "name": each.application,
+                "route_prefix": each.route,
+                "import_path": _BUILDERS[bool(each.models)],
+                "args": arguments_of(each),
             }
-            for model in models
+            for each in applications
         ],
     }
 
@@ -84,13 +87,24 @@ def _worker_group(number: int, settings: Settings, image: str, secret: str) -> d
         limits["memory"] = str(settings.replica_memory_bytes)
     if settings.replica_gpus:
         limits["nvidia.com/gpu"] = str(math.ceil(settings.replica_gpus))
+    return _group(f"model-{number}", least, most, _pod("ray-worker", image, secret, limits))
+
+
+def _front_group(settings: Settings, image: str, secret: str) -> dict[str, Any]:
+    """Pods for the fronts, which have the addresses that clients reach."""
+    limits = {"cpu": str(max(1, math.ceil(settings.front_cpus)))}
+    n = settings.front_replicas
+    return _group("front", n, n, _pod("ray-worker", image, secret, limits))
+
+
+def _group(name: str, least: int, most: int, template: dict[str, object]) -> dict[str, Any]:
     return {
-        "groupName": f"model-{number}",
+        "groupName": name,
         "replicas": least,
         "minReplicas": least,
         "maxReplicas": most,
         "rayStartParams": {},
-        "template": _pod("ray-worker", image, secret, limits),
+        "template": template,
     }
 
 

@@ -1,4 +1,4 @@
-"""What Ray Serve is told of a service: one `DeployedModel` for each model, made of plain settings.
+"""What Ray Serve is told of a service: a `Deployed` for each model, and one for the front, of plain settings.
 
 Settings that are secret never enter a plan, since Ray stores it and shows it to everyone who may use the
 cluster. A replica reads them from the environment of its node.
@@ -24,50 +24,73 @@ SECRETS: Mapping[str, str] = {row.variable: row.name for row in ROWS if row.secr
 SLACK_S = 30.0
 """Seconds that a replica has, beyond the longest reply, to write its usage and to end its engine."""
 
+FRONT_REQUESTS = 10_000
+"""What a front relays at the same time; replicas have their own limits."""
+
+ONLY_MODEL = "model"
+"""What the application of a service's only model is called."""
+
 DOWNSCALE_DELAY_S = 600.0
 """Loading a model takes minutes, so a replica is not given up for a short pause."""
 
 
 @dataclass(frozen=True, slots=True)
-class DeployedModel:
-    """One model as an application of Ray Serve.
+class ServedModel:
+    """A model as fronts know it. One that `may_sleep` may be without replicas until it is asked for."""
+
+    application: str
+    names: tuple[str, ...]
+    may_sleep: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """One application of Ray Serve: a model or, with `models`, the front of these.
 
     `settings` are those that are not secret and differ from their defaults; `options` are the arguments of
     `serve.deployment`.
     """
 
     application: str
-    route: str
     settings: Mapping[str, object]
     options: Mapping[str, Any]
+    models: tuple[ServedModel, ...] = ()
+
+    @property
+    def route(self) -> str | None:
+        """The path under which Ray's proxies know it: only the front can be reached from outside."""
+        return "/" if self.models else None
 
 
-def plan_models(settings: Settings, name: str, surge_percent: int) -> tuple[DeployedModel, ...]:
-    """The models of the settings as applications called `name`, or `name.MODEL` if there are several.
+def plan_service(settings: Settings, name: str, surge_percent: int) -> tuple[Deployed, ...]:
+    """The applications of the service: `name.MODEL` for each model, then the front, which is called `name`.
 
     Raises `StartupError` if two models would get the same application.
     """
-    if settings.models is None:
-        return (_plan_model(settings, name, "/", surge_percent),)
-    planned: dict[str, DeployedModel] = {}
+    planned: dict[str, Deployed] = {}
+    served: list[ServedModel] = []
     for each in model_settings(settings):
-        assert each.model_name is not None
-        segment = re.sub(r"[^A-Za-z0-9._-]", "-", each.model_name)
+        # A single model may have no name here; its replicas know it.
+        names = () if each.model_name is None else (each.model_name, *(each.aliases or ()))
+        segment = re.sub(r"[^A-Za-z0-9._-]", "-", each.model_name) if settings.models else ONLY_MODEL
         if segment in planned:
-            raise StartupError(f"models has two names that become /{segment}: change one of them.")
-        # The pages are made for the root of a server.
-        one = replace(each, web=False)
-        planned[segment] = _plan_model(one, f"{name}.{segment}", f"/{segment}", surge_percent)
-    return tuple(planned.values())
+            raise StartupError(f"models has two names that become {name}.{segment}: change one of them.")
+        application = f"{name}.{segment}"
+        planned[segment] = Deployed(application, _plain(each), _options(each, surge_percent))
+        served.append(ServedModel(application, names, n_replicas(each)[0] == 0))
+    front = Deployed(name, _plain(settings), _front_options(settings, surge_percent), tuple(served))
+    return (*planned.values(), front)
 
 
-def arguments_of(model: DeployedModel, *, alone: bool = False) -> dict[str, Any]:
-    """What `replica.build_application` takes: plain data. `alone` means one replica without shared stores."""
+def arguments_of(deployed: Deployed, *, alone: bool = False) -> dict[str, Any]:
+    """What the builder of the application takes: plain data. `alone` means one replica without shared stores."""
+    models = [[each.application, list(each.names), each.may_sleep] for each in deployed.models]
     return {
-        "settings": dict(model.settings),
-        "options": dict(model.options),
+        "settings": dict(deployed.settings),
+        "options": dict(deployed.options),
         "version": __version__,
         "alone": alone,
+        **({"models": models} if models else {}),
     }
 
 
@@ -91,14 +114,21 @@ def n_replicas(settings: Settings) -> tuple[int, int]:
     return least, most
 
 
-def _plan_model(settings: Settings, application: str, route: str, surge_percent: int) -> DeployedModel:
-    return DeployedModel(application, route, _plain(settings), _options(settings, surge_percent))
-
-
 def _plain(settings: Settings) -> dict[str, object]:
     values: dict[str, object] = msgspec.to_builtins(settings, enc_hook=str)
     rows = [row for row in ROWS if not row.secret and getattr(settings, row.name) != row.default]
     return {row.name: values[row.name] for row in rows}
+
+
+def _front_options(settings: Settings, surge_percent: int) -> dict[str, Any]:
+    return {
+        "num_replicas": settings.front_replicas,
+        "max_ongoing_requests": FRONT_REQUESTS,
+        "graceful_shutdown_wait_loop_s": 1.0,
+        "graceful_shutdown_timeout_s": settings.deadline_s + SLACK_S,
+        "max_surge_percent": surge_percent,
+        "ray_actor_options": {"num_cpus": settings.front_cpus},
+    }
 
 
 def _options(settings: Settings, surge_percent: int) -> dict[str, Any]:

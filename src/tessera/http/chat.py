@@ -16,7 +16,7 @@ from tessera.errors import EngineUnavailable, RequestError, StoreUnavailable
 from tessera.http.answers import Exchange, send_reply, stream_reply
 from tessera.http.bodies import RequestBody
 from tessera.http.body import read_body
-from tessera.http.context import RequestContext, context_of
+from tessera.http.context import NamedReply, RequestContext, context_of
 from tessera.http.delivery import while_present
 from tessera.http.peer import client_address
 from tessera.http.service import Service
@@ -102,8 +102,7 @@ class ChatCompletions:
         body.n_received = len(sent)
         request, options = await service.bodies.decoding.decode(record.account, sent, decode_request)
         model = service.catalog.find(request.model, context.required_permit.identity.models)
-        now_s = time.time()
-        header = Header(new_id(now_s), int(now_s), model.id)
+        header = _header(context.reply, model)
         record.ask(request, reply_id=header.id, model=model.id, streamed=options.stream)
         _require_ready(model)
         check_length(request, model, caller)
@@ -130,7 +129,8 @@ class ChatCompletions:
         request that is refused later is not counted.
         """
         names = self._service.catalog.names_of(to.model)
-        await to.permit.admit(names, to.request.mode, to.request.n)
+        named = to.context.reply
+        await to.permit.admit(names, to.request.mode, to.request.n, named.id if named else None)
         to.record.reach(RequestStep.ADMITTED)
         try:
             with self._service.watch.over(to.permit.authorization, names, to.deadline.end):
@@ -155,6 +155,13 @@ class ChatCompletions:
             yield
         finally:
             queue.leave(place)
+
+
+def _header(named: NamedReply | None, model: Model) -> Header:
+    if named:
+        return Header(named.id, named.created_s, model.id)
+    now_s = time.time()
+    return Header(new_id(now_s), int(now_s), model.id)
 
 
 async def _wait(to: Exchange, queue: EngineQueue, place: Places) -> None:

@@ -7,7 +7,7 @@ Each layer sets its part: the server's protocol class the connection, `Envelope`
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from starlette.types import Scope
 
@@ -22,9 +22,22 @@ WriteNow: TypeAlias = Callable[[bytes], bool]
 _KEY = "tessera.context"
 
 
+class NamedReply(NamedTuple):
+    """The id of a reply and its Unix time, where a front in front of the servers has chosen them.
+
+    A front that asks a second server for a reply, since the first one was lost, gives the same id: the ledger
+    then has one row, and the limits count one request.
+    """
+
+    id: str
+    created_s: int
+
+
 @dataclass(slots=True)
 class RequestContext:
-    """`abort` and `write_now` are None where the server does not offer them. `received_s` is monotonic."""
+    """`abort` and `write_now` are None where the server does not offer them. `received_s` is monotonic.
+    Without a `reply` the server names its replies itself.
+    """
 
     abort: Abort | None = None
     write_now: WriteNow | None = None
@@ -32,6 +45,7 @@ class RequestContext:
     received_s: float = field(default_factory=time.monotonic)
     cors_headers: list[tuple[bytes, bytes]] = field(default_factory=list[tuple[bytes, bytes]])
     permit: Permit | None = None
+    reply: NamedReply | None = None
 
     @property
     def required_permit(self) -> Permit:

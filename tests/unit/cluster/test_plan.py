@@ -3,7 +3,7 @@ import dataclasses
 import msgspec
 import pytest
 
-from tessera.cluster.plan import SECRETS, arguments_of, plan_models, replica_settings
+from tessera.cluster.plan import SECRETS, ServedModel, arguments_of, plan_service, replica_settings
 from tessera.cluster.requirements import may_be_alone, require_stores
 from tessera.configuration import load
 from tessera.errors import StartupError
@@ -27,9 +27,10 @@ FLAGS = {
 
 def test_a_replica_gets_the_settings_again_with_the_secrets_of_its_environment() -> None:
     settings = load(FLAGS, STORES)
-    (model,) = plan_models(settings, "tessera", 25)
+    model, front = plan_service(settings, "tessera", 25)
     # Ray keeps arguments as JSON where they come from a manifest.
     plain = msgspec.json.decode(msgspec.json.encode(arguments_of(model)))["settings"]
+    assert replica_settings(arguments_of(front)["settings"], STORES) == settings
     assert replica_settings(plain, STORES) == settings
     others = {**STORES, "TESSERA_PEPPER": "q" * 32, "TESSERA_PORT": "9", "PATH": "/bin"}
     assert replica_settings(plain, others) == dataclasses.replace(settings, pepper="q" * 32)
@@ -37,7 +38,7 @@ def test_a_replica_gets_the_settings_again_with_the_secrets_of_its_environment()
 
 def test_a_plan_holds_no_secret() -> None:
     settings = load(FLAGS, {**STORES, "TESSERA_ADMIN_KEY": "a" * 40})
-    written = repr([arguments_of(model) for model in plan_models(settings, "tessera", 25)])
+    written = repr([arguments_of(model) for model in plan_service(settings, "tessera", 25)])
     assert [value for value in (KEY, "hidden", "p" * 32, "a" * 40) if value in written] == []
     assert set(SECRETS.values()) == {row.name for row in ROWS if row.secret}
 
@@ -49,34 +50,43 @@ def test_a_wrong_secret_is_named_and_not_shown() -> None:
     assert "short" not in refused.value.message
 
 
-def test_several_models_have_a_path_and_a_scale_each() -> None:
-    models = '{"Qwen/Qwen3" = {min_replicas = 2, replica_gpus = 1.0}, small = {max_replicas = 4}}'
+def test_several_models_have_a_scale_each_and_one_address() -> None:
+    large_table = 'aliases = ["big"], min_replicas = 2, replica_gpus = 1.0'
+    models = f'{{"Qwen/Qwen3" = {{{large_table}}}, small = {{min_replicas = 0, max_replicas = 4}}}}'
     settings = load({"models": models, "max_sequences": "8", "deadline_s": "100"}, {})
-    large, small = plan_models(settings, "chat", 10)
-    assert (large.application, large.route) == ("chat.Qwen-Qwen3", "/Qwen-Qwen3")
+    large, small, front = plan_service(settings, "chat", 10)
+    assert (large.application, small.application, front.application) == (
+        "chat.Qwen-Qwen3",
+        "chat.small",
+        "chat",
+    )
+    assert (large.route, small.route, front.route) == (None, None, "/")
+    assert front.models == (
+        ServedModel("chat.Qwen-Qwen3", ("Qwen/Qwen3", "big"), may_sleep=False),
+        ServedModel("chat.small", ("small",), may_sleep=True),
+    )
     assert large.options["num_replicas"] == 2
     assert large.options["ray_actor_options"] == {"num_cpus": 1.0, "num_gpus": 1.0}
     assert large.settings["model_name"] == "Qwen/Qwen3"
     assert large.options["graceful_shutdown_timeout_s"] > 100
-    assert (small.application, small.route) == ("chat.small", "/small")
     assert "num_replicas" not in small.options
     scale = small.options["autoscaling_config"]
-    assert (scale["min_replicas"], scale["max_replicas"], scale["target_ongoing_requests"]) == (1, 4, 8)
+    assert (scale["min_replicas"], scale["max_replicas"], scale["target_ongoing_requests"]) == (0, 4, 8)
 
 
 def test_a_replica_accepts_what_its_own_queue_can_hold() -> None:
-    (model,) = plan_models(Settings(max_running=10, max_queued=7), "tessera", 25)
+    model, _ = plan_service(Settings(max_running=10, max_queued=7), "tessera", 25)
     assert model.options["max_ongoing_requests"] == 17
 
 
-def test_models_whose_paths_are_the_same_are_refused() -> None:
-    with pytest.raises(StartupError, match="/a-b"):
-        plan_models(load({"models": '{"a/b" = {}, "a-b" = {}}'}, {}), "tessera", 25)
+def test_models_whose_applications_are_the_same_are_refused() -> None:
+    with pytest.raises(StartupError, match="tessera.a-b"):
+        plan_service(load({"models": '{"a/b" = {}, "a-b" = {}}'}, {}), "tessera", 25)
 
 
 def test_fewer_replicas_at_most_than_at_least_are_refused() -> None:
     with pytest.raises(StartupError, match="max_replicas is 1, less than min_replicas, which is 2"):
-        plan_models(Settings(min_replicas=2, max_replicas=1), "tessera", 25)
+        plan_service(Settings(min_replicas=2, max_replicas=1), "tessera", 25)
 
 
 @pytest.mark.parametrize("variable", ["TESSERA_DATABASE_URL", "TESSERA_PEPPER", "TESSERA_REDIS_URL"])
