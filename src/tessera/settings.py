@@ -241,6 +241,9 @@ class Settings:
         integer(1, 2**20),
         "Running requests per replica that a cluster aims at; without it, max_sequences.",
     )
+    replica_idle_s: float = setting(
+        600.0, number(0, 86_400), "Seconds of less load after which a cluster ends a replica."
+    )
     replica_cpus: float = setting(1.0, number(0, 4096), "Processor cores that a cluster gives a replica.")
     replica_gpus: float = setting(0.0, number(0, 64), "GPUs that a cluster gives a replica.")
     replica_memory_bytes: int | None = setting(
@@ -322,6 +325,7 @@ MODEL_SETTINGS = (
     "min_replicas",
     "max_replicas",
     "requests_per_replica",
+    "replica_idle_s",
     "replica_cpus",
     "replica_gpus",
     "replica_memory_bytes",

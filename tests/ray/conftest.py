@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +19,41 @@ from tests.redis_server import RedisServer
 from tests.redis_server import redis_server as redis_server
 from tests.serving import TESSERA, Start, children, command, free_port, launching
 
-N_REPLICAS = 2
+from tessera.models.cache import default_root
+
+N_REPLICAS = 4
+TOKENS_PER_S = 200
 KEY = "sk-tessera-" + "r" * 40
 PEPPER = "secret-of-digests-" + "p" * 32
-TIERS = "{lite = {sustained_rpm = 30, burst_rpm = 40}}"
+ADMIN_KEY = "sk-tessera-" + "a" * 40
+TIERS = "{lite = {sustained_rpm = 300, burst_rpm = 400}}"
 # So that a busy machine is not taken for a broken one.
 PATIENCE = {
     "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "300",
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "300",
     "RAY_health_check_failure_threshold": "100",
     "RAY_worker_register_timeout_seconds": "600",
+    # So that a model is ended soon after its last request.
+    "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",
+    "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",
 }
 N_ATTEMPTS = 5
-FLAGS = ("--engine", "scripted", "--model-name", "mine", "--replica-cpus", "0.1", "--tiers", TIERS)
+FRONT = "tessera"
+MINE = "tessera.mine"
+SIZES = ("--replica-cpus", "0.1", "--front-cpus", "0.1")
+FLAGS = ("--engine", "scripted", "--model-name", "mine", *SIZES)
+
+
+def models_of(*aliases: str) -> tuple[str, ...]:
+    """The flags of three models: one with several replicas, and two that are without any until they are asked."""
+    mine = f"min_replicas = {N_REPLICAS}, aliases = {json.dumps(aliases)}"
+    scripted = f'engine = "scripted", scripted_tokens_per_s = {TOKENS_PER_S}'
+    asleep = "min_replicas = 0, max_replicas = 1"
+    models = (
+        f"{{mine = {{{mine}, {scripted}}}, asleep = {{{asleep}, replica_idle_s = 1, {scripted}}}, "
+        f"embedded = {{{asleep}, threads = 1}}}}"
+    )
+    return ("--models", models, "--cache-dir", str(default_root()), "--tiers", TIERS, *SIZES)
 
 
 @dataclass(frozen=True)
@@ -79,23 +101,26 @@ class Cluster(Home):
     url: str
     address: str
     log: Path
+    admin_url: str = ""
 
     def client(self, key: str = KEY) -> openai.OpenAI:
         return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=300)
 
     def update(self, *flags: object) -> "subprocess.CompletedProcess[str]":
-        return self.run("deploy", "--address", self.address, "--min-replicas", N_REPLICAS, *FLAGS, *flags)
+        return self.run("deploy", "--address", self.address, *flags)
 
-    def replicas(self) -> list[int]:
-        """The ids of the processes of replicas."""
-        return [id for id in descendants(self.process.pid) if "ServeReplica" in command(id)]
+    def replicas(self, application: str = MINE) -> list[int]:
+        """The ids of the processes of an application's replicas."""
+        name = f"ServeReplica:{application}:"
+        return [id for id in descendants(self.process.pid) if name in command(id)]
 
-    def wait_for_replicas(self, n: int) -> None:
+    def wait_for_replicas(self, n: int, application: str = MINE) -> None:
         """Until so many run, and none is starting or ending."""
         until = time.monotonic() + 300
         while True:
-            (row,) = self.told("deploy", "status", "--address", self.address)
-            if row["status"] == "RUNNING" and row["replicas"] == {"RUNNING": n}:
+            rows = {row["application"]: row for row in self.told("deploy", "status", "--address", self.address)}
+            row = rows[application]
+            if row["status"] == "RUNNING" and row["replicas"] == ({"RUNNING": n} if n else {}):
                 return
             assert time.monotonic() < until, row
 
@@ -157,8 +182,9 @@ def _home(folder: Path) -> Home:
 
 @pytest.fixture(scope="session")
 def cluster(stores: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """`N_REPLICAS` replicas on shared stores."""
+    """Three models on shared stores, one of them with `N_REPLICAS` replicas."""
     home = _home(tmp_path_factory.mktemp("home"))
-    flags = ("--port", free_port(), "--min-replicas", N_REPLICAS, *FLAGS)
-    with home.cluster(*flags, **stores) as running:
-        yield running
+    admin_port = free_port()
+    flags = ("--port", free_port(), "--admin-port", admin_port, *models_of())
+    with home.cluster(*flags, **stores, TESSERA_ADMIN_KEY=ADMIN_KEY) as running:
+        yield replace(running, admin_url=f"http://127.0.0.1:{admin_port}")

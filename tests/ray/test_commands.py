@@ -29,15 +29,18 @@ def test_a_cluster_without_authentication_is_refused(home: Home) -> None:
 def test_one_replica_needs_no_stores_and_is_shown_and_ended(home: Home) -> None:
     flags = (*FLAGS, "--port", free_port(), "--insecure-cluster")
     with home.cluster(*flags, RAY_AUTH_MODE="disabled") as cluster:
-        assert len(cluster.replicas()) == 1
+        assert len(cluster.replicas("tessera.model")) == 1
         at = ("--address", cluster.address)
         refused = home.run("deploy", "status", *at, RAY_AUTH_TOKEN="t" * 64)
         assert refused.returncode == 2
         assert "answers without a token" in refused.stderr
         home.environment["RAY_AUTH_MODE"] = "disabled"
-        (row,) = home.told("deploy", "status", *at, "--insecure-cluster")
-        assert (row["application"], row["status"], row["replicas"]) == ("tessera", "RUNNING", {"RUNNING": 1})
+        rows = home.told("deploy", "status", *at, "--insecure-cluster")
+        assert [(row["application"], row["status"], row["replicas"]) for row in rows] == [
+            ("tessera", "RUNNING", {"RUNNING": 1}),
+            ("tessera.model", "RUNNING", {"RUNNING": 1}),
+        ]
         ended = home.run("deploy", "end", *at, "--insecure-cluster")
-        assert (ended.returncode, ended.stdout) == (0, "Ended tessera.\n")
+        assert (ended.returncode, ended.stdout) == (0, "Ended tessera.\nEnded tessera.model.\n")
         assert home.told("deploy", "status", *at, "--insecure-cluster") == []
-        assert cluster.replicas() == []
+        assert cluster.replicas("tessera.model") == []

@@ -30,8 +30,8 @@ FRONT_REQUESTS = 10_000
 ONLY_MODEL = "model"
 """What the application of a service's only model is called."""
 
-DOWNSCALE_DELAY_S = 600.0
-"""Loading a model takes minutes, so a replica is not given up for a short pause."""
+LOOK_BACK_S = 30.0
+"""The longest time of which the mean load decides about replicas."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +164,8 @@ def _scale(settings: Settings) -> dict[str, Any]:
             "min_replicas": least,
             "max_replicas": most,
             "target_ongoing_requests": settings.requests_per_replica or settings.max_sequences,
-            "downscale_delay_s": DOWNSCALE_DELAY_S,
+            "downscale_delay_s": settings.replica_idle_s,
+            # The mean of what was running: of a longer time than the delay, it would end replicas late.
+            "look_back_period_s": min(LOOK_BACK_S, max(1.0, settings.replica_idle_s)),
         }
     }

@@ -44,6 +44,7 @@ ORDER = (
     "operations/proxies",
     "operations/containers",
     "operations/processes",
+    "operations/cluster",
     "operations/benchmarking",
     "operations/troubleshooting",
 )
