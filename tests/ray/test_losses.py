@@ -12,9 +12,12 @@ from tests.ray.conftest import FRONT, KEY, MINE, N_REPLICAS, Cluster
 from tests.ray.test_service import instances
 from tests.waiting import wait_for
 
+from tessera.core.record import CLIENT_GONE
+from tessera.core.usage import INTERRUPTED, OPEN
+
 N_TOKENS = 500
 ROUNDS = int(os.environ.get("RAY_ROUNDS", "2"))
-ENDS = frozenset({"length", "stop", "tool_calls", "interrupted", "cancelled", "error"})
+ENDS = frozenset({"length", "stop", INTERRUPTED, CLIENT_GONE})
 
 
 class Stream:
@@ -97,6 +100,6 @@ def test_every_whole_reply_is_on_record_once_after_kills(cluster: Cluster) -> No
         told |= clients.told
         cluster.wait_for_replicas(N_REPLICAS)
     # A row without an end is closed as interrupted a minute after its replica has died.
-    wait_for(lambda: None not in {end for *_, end in recorded(database).values()}, 300)
+    wait_for(lambda: OPEN not in {end for *_, end in recorded(database).values()}, 300)
     require_recorded(told, database, ends=ENDS)
     assert told.keys() <= recorded(database).keys()

@@ -94,6 +94,7 @@ class Replica:
         return {
             "replica": self._context.replica_id.unique_id,
             "node": ray.util.get_node_ip_address(),
+            "address": self._address,
             "process": os.getpid(),
             "version": __version__,
             "engines": states,
