@@ -3,8 +3,8 @@
     /path/of/.venv-ray/bin/python -m benchmarks.ray
 
 Scale: the scripted engine at the pace of a real one, with few places each; 1, 2 and 4 replicas get the same
-streams, more than four can take. Ingress: one replica without a pace; the same streams go through Ray's proxy and
-the front, and to the replica's own listener, in turns. Needs the environment of `make test-ray`.
+streams, more than four can take. Ingress: one replica without a pace; the same streams go through Ray's proxy
+and the front, and to the replica's own listener, in turns. Needs the environment of `make test-ray`.
 """
 
 import argparse

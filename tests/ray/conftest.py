@@ -45,7 +45,7 @@ FLAGS = ("--engine", "scripted", "--model-name", "mine", *SIZES)
 
 
 def models_of(*aliases: str) -> tuple[str, ...]:
-    """The flags of three models: one with several replicas, and two that are without any until they are asked."""
+    """The flags of three models: one has several replicas, the others have none until they are asked."""
     mine = f"min_replicas = {N_REPLICAS}, aliases = {json.dumps(aliases)}"
     scripted = f'engine = "scripted", scripted_tokens_per_s = {TOKENS_PER_S}'
     asleep = "min_replicas = 0, max_replicas = 1"
@@ -118,7 +118,9 @@ class Cluster(Home):
         """Until so many run, and none is starting or ending."""
         until = time.monotonic() + 300
         while True:
-            rows = {row["application"]: row for row in self.told("deploy", "status", "--address", self.address)}
+            rows = {
+                row["application"]: row for row in self.told("deploy", "status", "--address", self.address)
+            }
             row = rows[application]
             if row["status"] == "RUNNING" and row["replicas"] == ({"RUNNING": n} if n else {}):
                 return

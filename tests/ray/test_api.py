@@ -76,7 +76,10 @@ def test_a_tool_call(cluster: Cluster, model: str, stream: bool) -> None:
         assert chunks[-1].choices[0].finish_reason == "tool_calls"
     else:
         (choice,) = create(cluster, model, **asked).choices
-        name, arguments = choice.message.tool_calls[0].function.name, choice.message.tool_calls[0].function.arguments
+        name, arguments = (
+            choice.message.tool_calls[0].function.name,
+            choice.message.tool_calls[0].function.arguments,
+        )
         assert choice.finish_reason == "tool_calls"
     assert name == "weather"
     assert json.loads(arguments)["city"] in CITIES

@@ -30,7 +30,11 @@ class Stream:
         self.error: str | None = None
 
     def read(self, cluster: Cluster, **fields: Any) -> "Stream":
-        asked: dict[str, Any] = {"model": "mine", "max_tokens": N_TOKENS, "stream_options": {"include_usage": True}}
+        asked: dict[str, Any] = {
+            "model": "mine",
+            "max_tokens": N_TOKENS,
+            "stream_options": {"include_usage": True},
+        }
         try:
             for chunk in cluster.client().chat.completions.create(stream=True, **asked, **fields):
                 self.id = chunk.id

@@ -42,7 +42,9 @@ def test_all_models_are_at_one_address(cluster: Cluster) -> None:
     assert "<html" in httpx2.get(f"{cluster.url}/docs/en/", timeout=60, follow_redirects=True).text
 
 
-def test_a_model_without_replicas_answers_a_request_that_waits_and_goes_to_sleep_again(cluster: Cluster) -> None:
+def test_a_model_without_replicas_answers_a_request_that_waits_and_goes_to_sleep_again(
+    cluster: Cluster,
+) -> None:
     for _ in range(2):
         cluster.wait_for_replicas(0, "tessera.asleep")
         reply = cluster.client().chat.completions.create(model="asleep", messages=HELLO, max_tokens=3)
@@ -53,7 +55,10 @@ def test_second_turns_go_where_the_first_was_computed_and_replicas_share_the_loa
     client = cluster.client()
 
     def converse(number: int) -> list[str]:
-        messages: list[Any] = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": f"{number}"}]
+        messages: list[Any] = [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": f"{number}"},
+        ]
         ids: list[str] = []
         for _ in range(2):
             reply = client.chat.completions.create(model="mine", messages=messages, max_tokens=20)
@@ -92,7 +97,9 @@ def test_all_replicas_are_shown_in_one_place(cluster: Cluster) -> None:
     with load(cluster.url, key=KEY, n=4) as clients:
         wait_for(lambda: clients.n_told > 4)
         headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
-        shown = httpx2.get(f"{cluster.admin_url}/admin/requests", headers=headers, timeout=60).json()["requests"]
+        shown = httpx2.get(f"{cluster.admin_url}/admin/requests", headers=headers, timeout=60).json()[
+            "requests"
+        ]
     assert shown
     assert {row["model"] for row in shown} <= {"mine", None}
     assert "console" in httpx2.get(f"{cluster.admin_url}/", timeout=60).text

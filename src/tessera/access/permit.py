@@ -42,11 +42,9 @@ class Permit:
         self._lease: Lease | None = None
         self._refusal: LimitRefusal | None = None
 
-    async def admit(
-        self, names: Set[str], mode: Mode, n_choices: int = 1, lease: str | None = None
-    ) -> None:
-        """Admits the request to the model of these names; then it must `leave`. A request whose `lease` another
-        server has taken, and not given back, is not counted again.
+    async def admit(self, names: Set[str], mode: Mode, n_choices: int = 1, lease: str | None = None) -> None:
+        """Admits the request to the model of these names; then it must `leave`. A request whose `lease`
+        another server has taken, and not given back, is not counted again.
 
         Raises `PermissionDenied`, `RateLimited`, `TooManyConcurrent`, `QuotaExhausted` or `BudgetExhausted`.
         """

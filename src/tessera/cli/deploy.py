@@ -31,7 +31,9 @@ class Target:
 
 
 @click.command()
-@click.argument("action", type=click.Choice(["run", "status", "replicas", "admin", "end", "manifest"]), default="run")
+@click.argument(
+    "action", type=click.Choice(["run", "status", "replicas", "admin", "end", "manifest"]), default="run"
+)
 @click.option(
     "--address", metavar="HOST:PORT", help="A running Ray cluster, of which this machine is a node."
 )
@@ -64,9 +66,9 @@ def deploy(
     """Run the service on a Ray cluster, with the settings of `tessera serve`.
 
     `run`, which is the default, deploys or updates it; `status` shows its applications and `replicas` their
-    replicas; `admin` serves the console, the admin API and the metrics of all replicas; `end` ends it when its
-    replies are finished; `manifest` prints a RayService for KubeRay. Settings that are secret are read by the
-    replicas from the environment of their nodes.
+    replicas; `admin` serves the console, the admin API and the metrics of all replicas; `end` ends it when
+    its replies are finished; `manifest` prints a RayService for KubeRay. Settings that are secret are read by
+    the replicas from the environment of their nodes.
     """
     if local and address:
         raise CommandError("Give either --local or --address.")

@@ -1,4 +1,6 @@
-"""The admin listener of a cluster, in the process of the command: metrics, console and admin API of all replicas."""
+"""The admin listener of a cluster, in the process of the command: metrics, console and admin API of all
+replicas.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -37,7 +39,7 @@ class RequestsOfReplicas:
 
 @asynccontextmanager
 async def serving(settings: Settings, name: str) -> AsyncGenerator[str]:
-    """Serves on the admin address of the settings, which have a port; yields the URL. Raises `StartupError`."""
+    """Serves on the admin address of the settings; yields the URL. Raises `StartupError`."""
     assert settings.admin_port is not None
     check_admin_key(settings)
 

@@ -16,7 +16,7 @@ MOST_BEGINNINGS = 200_000
 """Beginnings that a front remembers for a model: some 40 MB."""
 
 MOST_REPLICAS = 16
-"""Replicas that are remembered for a beginning. Instructions that many conversations share are on all soon."""
+"""Replicas that are remembered for a beginning: instructions that all conversations share are soon on all."""
 
 MOST_MESSAGES = 64
 """Beginnings of one conversation: of a longer one, those of its last messages."""
@@ -61,7 +61,7 @@ class Affinity:
         return ranked
 
     def remember(self, hashes: Sequence[bytes], replica: str) -> None:
-        """The replica computes this conversation. The beginnings that were used least recently are forgotten."""
+        """The replica computes this conversation. What was used least recently is forgotten."""
         for each in hashes:
             others = (other for other in self._replicas_of.get(each, ()) if other != replica)
             self._replicas_of[each] = (replica, *others)[:MOST_REPLICAS]

@@ -93,8 +93,7 @@ def _running_models(name: str) -> Iterator[str]:
     status = serve.status()
     for application in names(name):
         found = status.applications[application].deployments.get(replica.DEPLOYMENT)
-        states = Counter({_word(state): n for state, n in found.replica_states.items()}) if found else Counter()
-        if states["RUNNING"]:
+        if found and any(n for state, n in found.replica_states.items() if _word(state) == "RUNNING"):
             yield application
 
 

@@ -1,9 +1,9 @@
-"""How a front asks a replica: it announces the request through Ray Serve, which chooses the replica, and sends it
-to that replica's HTTP listener.
+"""How a front asks a replica: it announces the request through Ray Serve, which chooses the replica, and
+sends it to that replica's HTTP listener.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -38,7 +38,7 @@ class Outgoing:
     hashes: Sequence[bytes] = ()
 
 
-class Answer:
+class ReplicaAnswer:
     """The answer of a replica whose body is still to come."""
 
     def __init__(self, response: Any) -> None:  # noqa: ANN401 - of aiohttp, which is untyped here
@@ -86,7 +86,7 @@ class Replicas:
         await self._session.close()
 
     @asynccontextmanager
-    async def asked(self, application: str, outgoing: Outgoing) -> AsyncGenerator[Answer]:
+    async def asked(self, application: str, outgoing: Outgoing) -> AsyncGenerator[ReplicaAnswer]:
         """The answer of a replica of the application; waits while it has none.
 
         Raises `ReplicaLost`, `EngineTimeout`, `EngineOverloaded` and `EngineUnavailable`.
@@ -111,7 +111,7 @@ class Replicas:
             raise ReplicaLost from error
         following.add_done_callback(partial(_close_if_lost, response))
         try:
-            yield Answer(response)
+            yield ReplicaAnswer(response)
         finally:
             if response.content.at_eof():
                 response.release()  # the connection can be used again
@@ -157,7 +157,7 @@ async def _follow(call: Any) -> bool:  # noqa: ANN401
 
 
 def _close_if_lost(response: Any, following: "asyncio.Task[bool]") -> None:  # noqa: ANN401
-    """A node that vanished closes no connection. What a replica sent before it died may still be on its way."""
+    """A node that vanished closes no connection. The last bytes of a replica may still be on their way."""
     if not following.cancelled() and following.result():
         asyncio.get_running_loop().call_later(LAST_BYTES_S, response.close)
 

@@ -21,11 +21,18 @@ class FrontReplica:
     """The class that Ray Serve makes an actor of."""
 
     def __init__(
-        self, plain: Mapping[str, object], version: str, models: Sequence[tuple[str, list[str], bool]], *, alone: bool
+        self,
+        plain: Mapping[str, object],
+        version: str,
+        models: Sequence[tuple[str, list[str], bool]],
+        *,
+        alone: bool,
     ) -> None:
         """`plain` are the settings of a plan; `models` are `ServedModel`s as plain data."""
         self._settings = settings_here(plain, version, alone=alone)
-        self._models = [ServedModel(application, tuple(names), sleeps) for application, names, sleeps in models]
+        self._models = [
+            ServedModel(application, tuple(names), sleeps) for application, names, sleeps in models
+        ]
 
     async def __serve_build_asgi_app__(self) -> ASGIApp:
         settings = self._settings

@@ -36,7 +36,7 @@ _Dumper.add_representer(str, _represent_text)
 def ray_service(
     settings: Settings, applications: Sequence[Deployed], *, name: str, image: str, secret: str
 ) -> str:
-    """The manifest of the applications. The secret settings of replicas are the keys of the Secret `secret`."""
+    """The manifest of the applications. Secret settings are the keys of the Secret `secret`."""
     models = model_settings(settings)
     groups = [_worker_group(number, each, image, secret) for number, each in enumerate(models)]
     groups.append(_front_group(settings, image, secret))

@@ -65,16 +65,20 @@ class Deployed:
 def plan_service(settings: Settings, name: str, surge_percent: int) -> tuple[Deployed, ...]:
     """The applications of the service: `name.MODEL` for each model, then the front, which is called `name`.
 
-    Raises `StartupError` if two models would get the same application.
+    Raises `StartupError` if two models have the same name, or would get the same application.
     """
     planned: dict[str, Deployed] = {}
     served: list[ServedModel] = []
+    known: set[str] = set()
     for each in model_settings(settings):
         # A single model may have no name here; its replicas know it.
         names = () if each.model_name is None else (each.model_name, *(each.aliases or ()))
-        segment = re.sub(r"[^A-Za-z0-9._-]", "-", each.model_name) if settings.models else ONLY_MODEL
+        segment = re.sub(r"[^A-Za-z0-9._-]", "-", each.model_name or "") if settings.models else ONLY_MODEL
         if segment in planned:
             raise StartupError(f"models has two names that become {name}.{segment}: change one of them.")
+        if taken := known.intersection(names):
+            raise StartupError(f"Two models have the name {min(taken)}: give one another name.")
+        known.update(names)
         application = f"{name}.{segment}"
         planned[segment] = Deployed(application, _plain(each), _options(each, surge_percent))
         served.append(ServedModel(application, names, n_replicas(each)[0] == 0))
@@ -83,7 +87,7 @@ def plan_service(settings: Settings, name: str, surge_percent: int) -> tuple[Dep
 
 
 def arguments_of(deployed: Deployed, *, alone: bool = False) -> dict[str, Any]:
-    """What the builder of the application takes: plain data. `alone` means one replica without shared stores."""
+    """What the application's builder takes: plain data. `alone` means one replica without shared stores."""
     models = [[each.application, list(each.names), each.may_sleep] for each in deployed.models]
     return {
         "settings": dict(deployed.settings),

@@ -1,8 +1,8 @@
 """What a front says of a request to the replica that it relays it to, in a signed header.
 
-The front chooses the id of the reply. If it has to ask another replica, since the first one was lost, it gives
-the same id, so that the request is one row of the ledger and counts once in the limits. The key is derived from
-the pepper, which clients do not know: what they send under this name is ignored.
+The front chooses the id of the reply. If it has to ask another replica, since the first one was lost, it
+gives the same id, so that the request is one row of the ledger and counts once in the limits. The key is
+derived from the pepper, which clients do not know: what they send under this name is ignored.
 """
 
 import hashlib

@@ -1,7 +1,8 @@
 """A replica: our ASGI application and the engines of one model, in a process of Ray Serve.
 
-It answers HTTP on a listener of its own, at a port that the kernel chooses. Fronts announce each request through
-Ray Serve (`hold`), and then send it there: no byte of a request or a reply passes through an actor of Ray.
+It answers HTTP on a listener of its own, at a port that the kernel chooses. Fronts announce each request
+through Ray Serve (`hold`), and then send it there: no byte of a request or a reply passes through an actor of
+Ray.
 """
 
 import os
@@ -81,8 +82,8 @@ class Replica:
         await self._ending.aclose()
 
     async def hold(self, hashes: Sequence[bytes]) -> AsyncGenerator[tuple[str, str]]:
-        """Announces a request: yields the address to send it to, and the id of its hold. Ends when the request
-        has ended. The router of Ray Serve reads the `hashes` of its conversation.
+        """Announces a request: yields the address to send it to, and the id of its hold. Ends when the
+        request has ended. The router of Ray Serve reads the `hashes` of its conversation.
         """
         with self._holds.announced() as hold:
             yield self._address, hold.id
@@ -120,7 +121,9 @@ class Replica:
 
     def _counts(self) -> Mapping[str, Mapping[str, int]]:
         hosted = {
-            model.id: model.engine.process for model in self._models if isinstance(model.engine, PrivateEngine)
+            model.id: model.engine.process
+            for model in self._models
+            if isinstance(model.engine, PrivateEngine)
         }
         return {
             id: {**process.gauges, "up": int(process.is_ready), "n_restarts": process.n_restarts}

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from tessera.access.spending import nothing_spent
 from tessera.cluster.plan import n_replicas
 from tessera.errors import StartupError
 from tessera.observe.metrics import Metrics
@@ -47,7 +48,7 @@ def check_stores(settings: Settings, *, alone: bool) -> None:
 
 
 async def _check_redis(settings: Settings) -> None:
-    found = limiter(settings, Metrics())
+    found = limiter(settings, Metrics(), nothing_spent)
     from tessera.access.redis_limits import RedisLimiter  # the library is there, or `limiter` had raised
 
     assert isinstance(found, RedisLimiter)

@@ -22,7 +22,9 @@ class PrefixRouter(RequestRouter):
         self._running: defaultdict[str, set[str]] = defaultdict(set)
 
     async def choose_replicas(
-        self, candidate_replicas: Sequence[Any], pending_request: Any = None  # noqa: ANN401 - Ray's
+        self,
+        candidate_replicas: Sequence[Any],
+        pending_request: Any = None,  # noqa: ANN401 - Ray's
     ) -> list[list[Any]]:
         """Ranks of one replica each, the best first."""
         by_id = {each.replica_id.unique_id: each for each in candidate_replicas}

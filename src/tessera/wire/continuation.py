@@ -5,7 +5,7 @@ those of each choice, its reasoning and each of its calls. Ids of calls differ; 
 """
 
 from collections import defaultdict
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -15,6 +15,7 @@ _BOUNDARY = b"\n\n"
 _COMMENT = b":"
 _TEXTS = ("content", "reasoning_content", "reasoning")
 
+_Json: TypeAlias = dict[str, Any]
 Field: TypeAlias = tuple[int, str]
 """A choice, and the name of a text in it."""
 
@@ -25,7 +26,7 @@ class Diverged(Exception):
     """The second stream is not the first one again."""
 
 
-class FrameSplitter:
+class EventSplitter:
     """Holds back the part of a stream that is not yet a whole frame. A comment is whole with its line."""
 
     def __init__(self) -> None:
@@ -76,10 +77,10 @@ class Continuation:
     def note(self, frames: bytes) -> None:
         """The client has got these frames."""
         for payload in filter(lambda each: each != DONE, _payloads(frames)):
-            frame: dict[str, Any] = msgspec.json.decode(payload)
+            frame: _Json = msgspec.json.decode(payload)
             if frame.get("usage"):
                 self._marks.add(_USAGE)
-            for choice in frame.get("choices") or []:
+            for choice in _list(frame, "choices"):
                 index: int = choice["index"]
                 for name, text in _texts(choice):
                     self._sent[index, name] += text
@@ -99,17 +100,17 @@ class Continuation:
         if payload == DONE:
             self._require_caught_up()
             return payload
-        frame: dict[str, Any] = msgspec.json.decode(payload)
-        choices: list[dict[str, Any]] = frame.get("choices") or []
+        frame: _Json = msgspec.json.decode(payload)
+        choices = _list(frame, "choices")
         if not choices:  # the usage, or an error
             return None if frame.get("usage") and _USAGE in self._marks else payload
         frame["choices"] = [choice for choice in choices if self._strip(choice)]
         return msgspec.json.encode(frame) if frame["choices"] else None
 
-    def _strip(self, choice: dict[str, Any]) -> bool:
+    def _strip(self, choice: _Json) -> bool:
         """Takes off the choice what was sent of it. Returns whether anything is left."""
         index: int = choice["index"]
-        delta: dict[str, Any] = choice["delta"]
+        delta: _Json = choice["delta"]
         if "role" in delta and (index, "role") in self._marks:
             del delta["role"]
         for name in _TEXTS:
@@ -117,7 +118,7 @@ class Continuation:
                 delta[name] = self._unsent((index, name), text)
             if not delta.get(name) and "role" not in delta:
                 delta.pop(name, None)
-        calls: list[dict[str, Any]] = delta.get("tool_calls") or []
+        calls = _list(delta, "tool_calls")
         if kept := [call for call in calls if self._strip_call(index, call)]:
             delta["tool_calls"] = kept
         else:
@@ -126,9 +127,9 @@ class Continuation:
             choice["finish_reason"] = None
         return bool(delta) or bool(choice.get("finish_reason"))
 
-    def _strip_call(self, index: int, call: dict[str, Any]) -> bool:
+    def _strip_call(self, index: int, call: _Json) -> bool:
         name = f"call {call['index']}"
-        function: dict[str, Any] = call["function"]
+        function: _Json = call["function"]
         rest = self._unsent((index, name), function.get("arguments", ""))
         function["arguments"] = rest
         if "id" not in call:
@@ -159,16 +160,20 @@ def _payloads(frames: bytes) -> list[bytes]:
     return [line[len(_DATA) :] for line in frames.split(b"\n") if line.startswith(_DATA)]
 
 
-def _texts(choice: dict[str, Any]) -> list[tuple[str, str]]:
+def _list(parent: _Json, name: str) -> list[_Json]:
+    return parent.get(name) or []
+
+
+def _texts(choice: _Json) -> list[tuple[str, str]]:
     delta = choice["delta"]
     texts = [(name, text) for name in _TEXTS if isinstance(text := delta.get(name), str)]
-    calls = cast("list[dict[str, Any]]", delta.get("tool_calls") or [])
+    calls = _list(delta, "tool_calls")
     return texts + [(f"call {call['index']}", call["function"].get("arguments", "")) for call in calls]
 
 
-def _marks(choice: dict[str, Any]) -> list[str]:
+def _marks(choice: _Json) -> list[str]:
     """What a client gets once: the role, the beginning of each call, the reason of the end."""
     delta = choice["delta"]
-    calls = [f"call {call['index']}" for call in delta.get("tool_calls") or [] if "id" in call]
+    calls = [f"call {call['index']}" for call in _list(delta, "tool_calls") if "id" in call]
     role = ["role"] if "role" in delta else []
     return role + calls + (["finish"] if choice.get("finish_reason") else [])

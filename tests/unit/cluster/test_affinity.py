@@ -8,7 +8,7 @@ from tests.strategies import examples
 from tessera.cluster.affinity import SLACK, Affinity, beginnings
 
 REPLICAS = ("a", "b", "c", "d")
-IDLE = dict.fromkeys(REPLICAS, 0)
+IDLE: dict[str, int] = dict.fromkeys(REPLICAS, 0)
 
 
 def turns(*messages: str, salt: bytes = b"key") -> list[bytes]:
@@ -77,7 +77,7 @@ def test_what_was_used_least_recently_is_forgotten() -> None:
 
 
 def test_conversations_keep_their_replica_and_spread_evenly() -> None:
-    """Requests that run for a while, at random: 9 of 10 later turns hit, and no replica has 1.3 times the mean."""
+    """9 of 10 later turns hit, and no replica has 1.3 times the mean."""
     chance = random.Random(7)
     affinity = Affinity()
     running: list[str] = []

@@ -1,8 +1,11 @@
 import asyncio
 
+import pytest
 from tests.waiting import until
 
 from tessera.cluster.holds import Holds
+
+pytestmark = pytest.mark.anyio
 
 
 async def test_a_hold_lasts_as_long_as_its_request() -> None:

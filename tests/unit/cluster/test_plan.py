@@ -80,8 +80,13 @@ def test_a_replica_accepts_what_its_own_queue_can_hold() -> None:
 
 
 def test_models_whose_applications_are_the_same_are_refused() -> None:
-    with pytest.raises(StartupError, match="tessera.a-b"):
+    with pytest.raises(StartupError, match=r"tessera\.a-b"):
         plan_service(load({"models": '{"a/b" = {}, "a-b" = {}}'}, {}), "tessera", 25)
+
+
+def test_models_with_a_name_in_common_are_refused() -> None:
+    with pytest.raises(StartupError, match="Two models have the name b"):
+        plan_service(load({"models": '{a = {aliases = ["b"]}, b = {}}'}, {}), "tessera", 25)
 
 
 def test_fewer_replicas_at_most_than_at_least_are_refused() -> None:

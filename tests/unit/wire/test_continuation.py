@@ -1,5 +1,6 @@
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,7 +18,7 @@ from tessera.core.events import (
     ToolCallStarted,
 )
 from tessera.core.usage import Usage
-from tessera.wire.continuation import Diverged, FrameSplitter, Sent
+from tessera.wire.continuation import Diverged, EventSplitter, Sent
 from tessera.wire.reply import Header
 from tessera.wire.stream import KEEP_ALIVE, ChunkWriter
 
@@ -75,19 +76,25 @@ def folded(frames: bytes) -> object:
                 once.append(frame["usage"])
             for choice in frame["choices"]:
                 texts = choices.setdefault(choice["index"], {})
-                delta = choice["delta"]
-                for name in ("role", "content", "reasoning_content", "reasoning"):
-                    if delta.get(name):
-                        texts[name] = texts.get(name, "") + delta[name]
-                for call in delta.get("tool_calls", ()):
-                    key = f"call {call['index']}"
-                    if "id" in call:
-                        assert key not in texts
-                        once.append((choice["index"], call["index"], call["function"]["name"]))
-                    texts[key] = texts.get(key, "") + call["function"]["arguments"]
-                if choice["finish_reason"]:
-                    once.append((choice["index"], choice["finish_reason"]))
+                once += add(choice, texts)
     return choices, sorted(once, key=str)
+
+
+def add(choice: dict[str, Any], texts: dict[str, str]) -> list[object]:
+    """Adds a chunk's texts; what it has beside them."""
+    delta, once = choice["delta"], list[object]()
+    for name in ("role", "content", "reasoning_content", "reasoning"):
+        if delta.get(name):
+            texts[name] = texts.get(name, "") + delta[name]
+    for call in delta.get("tool_calls", ()):
+        key = f"call {call['index']}"
+        if "id" in call:
+            assert key not in texts
+            once.append((choice["index"], call["index"], call["function"]["name"]))
+        texts[key] = texts.get(key, "") + call["function"]["arguments"]
+    if choice["finish_reason"]:
+        once.append((choice["index"], choice["finish_reason"]))
+    return once
 
 
 sizes = st.lists(st.integers(1, 9), max_size=12)
@@ -135,7 +142,7 @@ def test_of_a_long_stream_nothing_is_kept() -> None:
 @examples(100)
 def test_only_whole_frames_and_comments_pass(lengths: list[int]) -> None:
     data = KEEP_ALIVE.join(stream([3]))
-    splitter = FrameSplitter()
+    splitter = EventSplitter()
     passed = b""
     at = 0
     for length in (*lengths, len(data)):
