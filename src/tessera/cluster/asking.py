@@ -5,15 +5,14 @@ sends it to that replica's HTTP listener.
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from tessera.cluster.library import Url, aiohttp, ray, serve
 from tessera.cluster.relayed import HEADER, Relayed, sign
 from tessera.cluster.replica import DEPLOYMENT
+from tessera.cluster.upstream import Outgoing, ReplicaLost
 from tessera.errors import EngineOverloaded, EngineTimeout, EngineUnavailable
-from tessera.http.context import NamedReply
 
 CONNECT_S = 10.0
 LAST_BYTES_S = 5.0
@@ -21,25 +20,8 @@ KEEP_ALIVE_S = 30.0
 """Shorter than a replica keeps an idle connection: it must not close one that is just used again."""
 
 
-class ReplicaLost(Exception):
-    """The replica is gone, and what it has not sent yet will not come from there."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """A request on its way to a replica. `path` has the query; `client` is the address of who sent it."""
-
-    method: str
-    path: str
-    headers: Sequence[tuple[str, str]]
-    body: bytes
-    reply: NamedReply
-    client: str
-    hashes: Sequence[bytes] = ()
-
-
-class ReplicaAnswer:
-    """The answer of a replica whose body is still to come."""
+class HttpAnswer:
+    """A `ReplicaAnswer` that comes over HTTP."""
 
     def __init__(self, response: Any) -> None:  # noqa: ANN401 - of aiohttp, which is untyped here
         self._response = response
@@ -55,13 +37,9 @@ class ReplicaAnswer:
         except (aiohttp.ClientError, OSError) as error:
             raise ReplicaLost from error
 
-    async def whole(self) -> bytes:
-        """Raises `ReplicaLost`."""
-        return b"".join([part async for part in self.parts()])
 
-
-class Replicas:
-    """The replicas of all models, as one front sees them."""
+class ServedReplicas:
+    """`Replicas` that Ray Serve runs."""
 
     def __init__(self, key: bytes, deadline_s: float) -> None:
         """`key` is that of `relayed`. A request waits for a replica for `deadline_s` at most."""
@@ -72,7 +50,6 @@ class Replicas:
         self._ending: set[asyncio.Task[bool]] = set()
 
     async def start(self) -> None:
-        """Called in the event loop of the requests."""
         self._session = aiohttp.ClientSession(
             auto_decompress=False,
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
@@ -86,11 +63,7 @@ class Replicas:
         await self._session.close()
 
     @asynccontextmanager
-    async def asked(self, application: str, outgoing: Outgoing) -> AsyncGenerator[ReplicaAnswer]:
-        """The answer of a replica of the application; waits while it has none.
-
-        Raises `ReplicaLost`, `EngineTimeout`, `EngineOverloaded` and `EngineUnavailable`.
-        """
+    async def asked(self, application: str, outgoing: Outgoing) -> AsyncGenerator[HttpAnswer]:
         call = self._handle(application).hold.remote(list(outgoing.hashes))
         url, hold = await self._announced(call)
         relayed = Relayed(hold, outgoing.reply, outgoing.client)
@@ -111,7 +84,7 @@ class Replicas:
             raise ReplicaLost from error
         following.add_done_callback(partial(_close_if_lost, response))
         try:
-            yield ReplicaAnswer(response)
+            yield HttpAnswer(response)
         finally:
             if response.content.at_eof():
                 response.release()  # the connection can be used again
@@ -160,28 +133,3 @@ def _close_if_lost(response: Any, following: "asyncio.Task[bool]") -> None:  # n
     """A node that vanished closes no connection. The last bytes of a replica may still be on their way."""
     if not following.cancelled() and following.result():
         asyncio.get_running_loop().call_later(LAST_BYTES_S, response.close)
-
-
-def passed_on(headers: Sequence[tuple[bytes, bytes]], dropped: frozenset[bytes]) -> list[tuple[bytes, bytes]]:
-    """The headers without those that belong to one connection, and without the `dropped` ones."""
-    named = {
-        name.strip().lower()
-        for key, value in headers
-        if key.lower() == b"connection"
-        for name in value.split(b",")
-    }
-    return [(key, value) for key, value in headers if key.lower() not in _HOP | dropped | named]
-
-
-_HOP: frozenset[bytes] = frozenset(
-    {
-        b"connection",
-        b"keep-alive",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-    }
-)

@@ -23,9 +23,9 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tessera.cluster.asking import ReplicaLost, Replicas
 from tessera.cluster.plan import ServedModel
 from tessera.cluster.relay import N_ATTEMPTS, Relay, header, lost, outgoing_of
+from tessera.cluster.upstream import ReplicaLost, Replicas, whole
 from tessera.errors import EngineOverloaded, ModelNotFound
 from tessera.http.body import read_body
 from tessera.http.delivery import while_present
@@ -143,7 +143,7 @@ class ModelFront:
                     model.application, outgoing_of(scope, b"", Glance(), "GET", "/v1/models")
                 )
                 async with asked as answer:
-                    return answer.status, await answer.whole()
+                    return answer.status, await whole(answer)
             except ReplicaLost:
                 continue
         raise lost()

@@ -5,7 +5,7 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from tessera.cluster.asking import Replicas
+from tessera.cluster.asking import ServedReplicas
 from tessera.cluster.front import build_front
 from tessera.cluster.library import serve
 from tessera.cluster.plan import ServedModel
@@ -36,7 +36,7 @@ class FrontReplica:
 
     async def __serve_build_asgi_app__(self) -> ASGIApp:
         settings = self._settings
-        replicas = Replicas(relay_key(pepper(settings)), settings.deadline_s)
+        replicas = ServedReplicas(relay_key(pepper(settings)), settings.deadline_s)
         return build_front(self._models, replicas, limits(settings))
 
 

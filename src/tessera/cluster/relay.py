@@ -5,8 +5,8 @@ import hashlib
 from starlette.types import Scope, Send
 
 from tessera.cluster.affinity import beginnings
-from tessera.cluster.asking import Outgoing, ReplicaAnswer, ReplicaLost, Replicas, passed_on
 from tessera.cluster.relayed import HEADER, new_reply
+from tessera.cluster.upstream import Outgoing, ReplicaAnswer, ReplicaLost, Replicas, passed_on, whole
 from tessera.errors import EngineUnavailable, TesseraError
 from tessera.http.context import context_of
 from tessera.http.peer import client_address
@@ -18,6 +18,7 @@ N_ATTEMPTS = 4
 MAX_SENT_BYTES = 2**20
 """A longer stream does not go on after the loss of its replica."""
 
+_DATA = b"data: "
 _LAST_FRAME = b"data: [DONE]\n\n"
 _ERROR_FRAME = b'data: {"error"'
 _REQUEST_ID = "x-request-id"
@@ -36,7 +37,8 @@ class Relay:
         self._outgoing = outgoing
         self._send = send
         self._sent = Sent(MAX_SENT_BYTES if repeatable else 0)
-        self._has_begun = False
+        self._has_begun = False  # the status and the headers were sent
+        self._has_said = False  # something of the reply was sent, too: not only comments
         self._has_ended = False
 
     async def run(self) -> None:
@@ -50,8 +52,8 @@ class Relay:
 
     async def _attempt(self) -> None:
         for _ in range(N_ATTEMPTS):
-            going_on = self._sent.continuation() if self._has_begun else None
-            if self._has_begun and going_on is None:
+            going_on = self._sent.continuation() if self._has_said else None
+            if self._has_said and going_on is None:
                 break
             try:
                 async with self._replicas.asked(self._application, self._outgoing) as answer:
@@ -69,7 +71,7 @@ class Relay:
         raise lost()
 
     async def _pass_whole(self, answer: ReplicaAnswer) -> None:
-        body = await answer.whole()
+        body = await whole(answer)
         await self._start(answer)
         await self._body(body, more=False)
 
@@ -84,6 +86,7 @@ class Relay:
             if not self._has_begun:
                 await self._start(answer)
             self._sent.add(frames)
+            self._has_said = self._has_said or _DATA in frames
             self._has_ended = frames.endswith(_LAST_FRAME) or _ERROR_FRAME in frames
             await self._body(frames)
         await self._body(b"", more=False)
