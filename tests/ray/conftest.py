@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import openai
 import pytest
 from tests.postgres import Postgres
@@ -22,7 +23,7 @@ from tests.serving import TESSERA, Start, children, command, free_port, launchin
 from tessera.models.cache import default_root
 
 N_REPLICAS = 4
-TOKENS_PER_S = 200
+TOKENS_PER_S = 50
 KEY = "sk-tessera-" + "r" * 40
 PEPPER = "secret-of-digests-" + "p" * 32
 ADMIN_KEY = "sk-tessera-" + "a" * 40
@@ -110,6 +111,12 @@ class Cluster(Home):
 
     def update(self, *flags: object) -> "subprocess.CompletedProcess[str]":
         return self.run("deploy", "--address", self.address, *flags)
+
+    def running_on(self) -> dict[str, str]:
+        """The replicas of the requests in flight, by the ids of their replies."""
+        headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
+        shown = httpx2.get(f"{self.admin_url}/admin/requests", headers=headers, timeout=300).json()
+        return {row["id"]: row["replica"] for row in shown["requests"]}
 
     def replicas(self, application: str = MINE) -> list[int]:
         """The ids of the processes of an application's replicas."""

@@ -9,13 +9,12 @@ from typing import Any
 import openai
 from tests.load import load, recorded, require_recorded
 from tests.ray.conftest import FRONT, KEY, MINE, N_REPLICAS, Cluster
-from tests.ray.test_service import instances
 from tests.waiting import wait_for
 
 from tessera.core.record import CLIENT_GONE
 from tessera.core.usage import INTERRUPTED, OPEN
 
-N_TOKENS = 500
+N_TOKENS = 600
 ROUNDS = int(os.environ.get("RAY_ROUNDS", "2"))
 ENDS = frozenset({"length", "stop", INTERRUPTED, CLIENT_GONE})
 
@@ -53,6 +52,8 @@ def kill(ids: list[int]) -> None:
 def test_a_seeded_stream_goes_on_elsewhere_and_others_end_with_an_error(cluster: Cluster) -> None:
     hello: list[Any] = [{"role": "user", "content": "Hello"}]
     whole = Stream().read(cluster, messages=hello, seed=1)
+    rows = cluster.told("deploy", "replicas", "--address", cluster.address)
+    process_of = {row["replica"]: row["process"] for row in rows}
     seeded, others = [Stream() for _ in range(8)], [Stream() for _ in range(8)]
 
     def read(number: int) -> None:
@@ -64,7 +65,9 @@ def test_a_seeded_stream_goes_on_elsewhere_and_others_end_with_an_error(cluster:
     with ThreadPoolExecutor(16) as pool:
         reading = [pool.submit(read, number) for number in range(16)]
         wait_for(lambda: all(each.text for each in (*seeded, *others)))
-        kill(cluster.replicas()[: N_REPLICAS // 2])
+        replica_of = cluster.running_on()
+        doomed = {replica_of[each.id] for each in seeded[:2]}
+        kill([process_of[replica] for replica in doomed])
         for each in reading:
             each.result()
     assert [(each.error, each.text) for each in seeded] == [(None, whole.text)] * 8
@@ -72,10 +75,7 @@ def test_a_seeded_stream_goes_on_elsewhere_and_others_end_with_an_error(cluster:
     lost = [each for each in others if each.error]
     assert {each.error for each in lost} == {"replica_lost"}
     assert {each.text for each in others if not each.error} <= {whole.text}
-    begun_by = instances(cluster, {each.id for each in (*seeded, *others)})
-    on_killed = {begun_by[each.id] for each in lost}
-    assert len(on_killed) == N_REPLICAS // 2
-    assert [each for each in seeded if begun_by[each.id] in on_killed]
+    assert {each.id for each in lost} == {each.id for each in others if replica_of[each.id] in doomed}
     on_record = recorded(cluster.environment["TESSERA_DATABASE_URL"])
     assert {on_record[each.id][1:] for each in seeded} == {(N_TOKENS, "length")}
     cluster.wait_for_replicas(N_REPLICAS)

@@ -76,7 +76,7 @@ def test_second_turns_go_where_the_first_was_computed_and_replicas_share_the_loa
 
 
 def instances(cluster: Cluster, ids: set[str]) -> dict[str, str]:
-    """Which server has begun each reply, from the ledger."""
+    """Which server made each reply, from the ledger."""
     store = open_database(cluster.environment["TESSERA_DATABASE_URL"])
     with transaction(store) as connection:
         rows = connection.execute(select(USAGE.c.id, USAGE.c.instance).where(USAGE.c.id.in_(ids)))

@@ -109,7 +109,8 @@ class Replica:
     async def requests(self, cancel: str | None = None) -> list[Shown]:
         """The requests in flight or, with an id, those that were cancelled now."""
         requests = self._requests
-        return await (requests.show() if cancel is None else requests.cancel(cancel))
+        rows = await (requests.show() if cancel is None else requests.cancel(cancel))
+        return [{**row, "replica": self._context.replica_id.unique_id} for row in rows]
 
     async def check_health(self) -> None:
         """Raises `EngineUnavailable` while an engine cannot answer; after several times in a row, Ray Serve
