@@ -102,7 +102,7 @@ def test_all_replicas_are_shown_in_one_place(cluster: Cluster) -> None:
         ]
     assert shown
     assert {row["model"] for row in shown} <= {"mine", None}
-    assert "console" in httpx2.get(f"{cluster.admin_url}/", timeout=60).text
+    assert "console" in httpx2.get(f"{cluster.admin_url}/", timeout=60).text.lower()
 
 
 def test_all_replicas_together_give_the_tier_and_no_more(cluster: Cluster) -> None:

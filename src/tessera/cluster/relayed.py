@@ -10,7 +10,10 @@ import hmac
 import time
 from dataclasses import dataclass
 
-from tessera.http.context import NamedReply
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tessera.cluster.holds import Holds
+from tessera.http.context import NamedReply, context_of
 from tessera.http.peer import UNKNOWN
 from tessera.wire.reply import new_id
 
@@ -50,6 +53,26 @@ def read(key: bytes, value: str) -> Relayed | None:
         return None
     hold, id, created_s, client = said.split(" ")
     return Relayed(hold, NamedReply(id, int(created_s)), client)
+
+
+class Relaying:
+    """Reads what a front says of the request, and ends the request's hold with the answer."""
+
+    def __init__(self, app: ASGIApp, key: bytes, holds: Holds) -> None:
+        self._app = app
+        self._key = key
+        self._holds = holds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        sent = next((value for name, value in scope["headers"] if name == HEADER.encode()), b"")
+        said = read(self._key, sent.decode("latin-1"))
+        if said is None:
+            await self._app(scope, receive, send)
+            return
+        scope["client"] = (said.client, 0)
+        context_of(scope).reply = said.reply
+        with self._holds.answering(said.hold):
+            await self._app(scope, receive, send)
 
 
 def _signature(key: bytes, said: str) -> str:

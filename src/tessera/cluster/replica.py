@@ -10,19 +10,18 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from tessera import __version__
-from tessera.cluster import relayed
 from tessera.cluster.holds import Holds
 from tessera.cluster.library import ray, serve
 from tessera.cluster.plan import replica_settings
+from tessera.cluster.relayed import Relaying, relay_key
 from tessera.cluster.requirements import require_stores
 from tessera.cluster.routing import CLASS as ROUTER
 from tessera.engine.host.private import PrivateEngine
 from tessera.errors import EngineUnavailable, StartupError
 from tessera.http.admin.requests import OwnRequests, Shown
-from tessera.http.context import context_of
 from tessera.http.service import Service
 from tessera.observe.exposition import exposition
 from tessera.observe.logs import configure
@@ -34,27 +33,6 @@ from tessera.server.storage import pepper
 from tessera.settings import Settings
 
 DEPLOYMENT = "replica"
-_HEADER = relayed.HEADER.encode()
-
-
-class Relaying:
-    """Reads what a front says of the request, and ends the request's hold with the answer."""
-
-    def __init__(self, app: ASGIApp, key: bytes, holds: Holds) -> None:
-        self._app = app
-        self._key = key
-        self._holds = holds
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        sent = next((value for name, value in scope["headers"] if name == _HEADER), b"")
-        said = relayed.read(self._key, sent.decode("latin-1"))
-        if said is None:
-            await self._app(scope, receive, send)
-            return
-        scope["client"] = (said.client, 0)
-        context_of(scope).reply = said.reply
-        with self._holds.answering(said.hold):
-            await self._app(scope, receive, send)
 
 
 class Replica:
@@ -74,7 +52,7 @@ class Replica:
         self._exposition = exposition(self._service.metrics, self._counts)
         self._requests = OwnRequests(self._service.in_flight)
         await self._ending.enter_async_context(app.router.lifespan_context(app))
-        relaying = Relaying(app, relayed.relay_key(pepper(settings)), self._holds)
+        relaying = Relaying(app, relay_key(pepper(settings)), self._holds)
         self._address = await self._ending.enter_async_context(_listening(relaying))
 
     async def __del__(self) -> None:
