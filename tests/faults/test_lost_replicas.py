@@ -44,6 +44,9 @@ class OneAfterTheOther:
     async def aclose(self) -> None:
         await self._client.aclose()
 
+    def _lose(self, url: str) -> None:
+        self.urls = [each for each in self.urls if each != url]
+
     @asynccontextmanager
     async def asked(self, application: str, outgoing: Outgoing) -> AsyncGenerator["HttpxAnswer"]:
         url = self.urls[0]
@@ -57,12 +60,12 @@ class OneAfterTheOther:
         try:
             response = await self._client.send(request, stream=True)
         except httpx2.TransportError as error:
-            self.urls.remove(url)
+            self._lose(url)
             raise ReplicaLost from error
         try:
             yield HttpxAnswer(response)
         except ReplicaLost:
-            self.urls.remove(url)
+            self._lose(url)
             raise
         finally:
             await response.aclose()

@@ -22,7 +22,7 @@ from tests.serving import TESSERA, Start, children, command, free_port, launchin
 
 from tessera.models.cache import default_root
 
-N_REPLICAS = 4
+N_REPLICAS = int(os.environ.get("RAY_REPLICAS", "4"))
 TOKENS_PER_S = 50
 KEY = "sk-tessera-" + "r" * 40
 PEPPER = "secret-of-digests-" + "p" * 32

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import os
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,7 @@ from tessera.store.database import open_database, transaction
 from tessera.store.tables import USAGE
 
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
-N_REQUESTS = 2000
+N_REQUESTS = int(os.environ.get("RAY_REQUESTS", "2000"))
 N_CONVERSATIONS = 60
 _names = itertools.count()
 

@@ -7,8 +7,9 @@ from starlette.types import Scope, Send
 from tessera.cluster.affinity import beginnings
 from tessera.cluster.relayed import HEADER, new_reply
 from tessera.cluster.upstream import Outgoing, ReplicaAnswer, ReplicaLost, Replicas, passed_on, whole
-from tessera.errors import EngineUnavailable, TesseraError
+from tessera.errors import EngineUnavailable
 from tessera.http.context import context_of
+from tessera.http.errors import presentable
 from tessera.http.peer import client_address
 from tessera.wire.continuation import Continuation, Diverged, EventSplitter, Sent
 from tessera.wire.glance import Glance
@@ -42,13 +43,14 @@ class Relay:
         self._has_ended = False
 
     async def run(self) -> None:
-        """Raises `TesseraError` before the first byte; later errors end the stream."""
+        """Raises errors before the first byte; later ones end the stream."""
         try:
             await self._attempt()
-        except TesseraError as error:
+        except Exception as error:
             if not self._has_begun:
                 raise
-            await self._body(error_frame(error), more=False)
+            shown = presentable(error, dict(self._outgoing.headers)[_REQUEST_ID])
+            await self._body(error_frame(shown), more=False)
 
     async def _attempt(self) -> None:
         for _ in range(N_ATTEMPTS):
