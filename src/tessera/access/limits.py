@@ -87,9 +87,8 @@ class Limiter(Protocol):
     async def admit(
         self, who: Allowance, *, thinks: bool, n_choices: int = 1, lease: str | None = None
     ) -> Lease | LimitRefusal:
-        """Checks the rate, then the choices that run at once, then, if the request `thinks`, the tokens of
-        reasoning of today (UTC), then the budgets. Counts the request if no limit refuses it. `lease` names
-        what the request holds: one that another process holds under that name is taken over, uncounted.
+        """Checks the rate, the choices at once, today's tokens of reasoning (UTC) if it `thinks`, the budgets.
+        Counts the request if none refuses it; a `lease` of another process is taken over, uncounted.
         """
         ...
 

@@ -10,8 +10,8 @@ from tessera.cluster.library import ray, serve
 from tessera.cluster.plan import Deployed, arguments_of
 from tessera.errors import CommandError
 
-ANSWER_S = 10.0
-"""A replica that answers later, because it hangs or is very busy, is left out."""
+ANSWER_S = 30.0
+"""If a replica does not answer in time, because it hangs or is very busy, its model is left out."""
 
 
 def deploy(applications: Sequence[Deployed], name: str, *, host: str, port: int, alone: bool) -> None:
@@ -100,9 +100,11 @@ def _running_models(name: str) -> Iterator[str]:
 def _answers(application: str, method: str, arguments: Sequence[object]) -> Iterator[Any]:
     handle = serve.get_deployment_handle(replica.DEPLOYMENT, application)
     try:
-        yield from handle.broadcast(method, *arguments).results(timeout_s=ANSWER_S)
-    except (TimeoutError, ray.exceptions.RayError):  # one is just ending
+        answers = handle.broadcast(method, *arguments).results(timeout_s=ANSWER_S, return_exceptions=True)
+    except TimeoutError:
         return
+    # Those that are just ending give an exception.
+    yield from (answer for answer in answers if not isinstance(answer, Exception))
 
 
 def _word(state: object) -> str:

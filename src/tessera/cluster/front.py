@@ -39,8 +39,8 @@ MAX_BODIES_BYTES = 2**29
 _Card: TypeAlias = dict[str, object]
 
 
-class _CardList(msgspec.Struct):
-    data: list[_Card]
+class _CardList(msgspec.Struct, rename={"cards": "data"}):
+    cards: list[_Card]
 
 
 _CARDS = msgspec.json.Decoder(_CardList)
@@ -67,7 +67,7 @@ class ModelFront:
             seen = glance(body)
             model = self._find(seen.model)
             if model is None:
-                await self._refuse_model(seen, scope, receive, send)
+                await self._refuse_model(seen.model or "", scope, receive, send)
                 return
             outgoing = outgoing_of(scope, body, seen)
             relay = Relay(self._replicas, model.application, outgoing, send, seen.is_repeatable)
@@ -86,7 +86,11 @@ class ModelFront:
 
     async def model(self, scope: Scope, receive: Receive, send: Send) -> None:
         """An ASGI endpoint: GET /v1/models/{id}."""
-        model = self._by_name.get(scope["path_params"]["id"], self._models[0])
+        id: str = scope["path_params"]["id"]
+        model = self._by_name.get(id)
+        if model is None:
+            await self._refuse_model(id, scope, receive, send)
+            return
         relay = Relay(self._replicas, model.application, outgoing_of(scope, b"", Glance()), send)
         await while_present(receive, relay.run())
 
@@ -133,7 +137,7 @@ class ModelFront:
             status, body = await self._ask(model, scope)
             if status != 200:
                 return Response(body, status, media_type="application/json")
-            cards += _CARDS.decode(body).data
+            cards += _CARDS.decode(body).cards
         return cards
 
     async def _ask(self, model: ServedModel, scope: Scope) -> tuple[int, bytes]:
@@ -148,15 +152,14 @@ class ModelFront:
                 continue
         raise lost()
 
-    async def _refuse_model(self, seen: Glance, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _refuse_model(self, wanted: str, scope: Scope, receive: Receive, send: Send) -> None:
         listed = await self._list(scope)
         if isinstance(listed, Response):
             await listed(scope, receive, send)
             return
         names = ", ".join(str(card["id"]) for card in listed)
         advice = f"Send one of: {names}." if names else "This key may use none that do."
-        wanted = (seen.model or "")[:200]
-        raise ModelNotFound(f"The model '{wanted}' does not exist here. {advice}", param="model")
+        raise ModelNotFound(f"The model '{wanted[:200]}' does not exist here. {advice}", param="model")
 
 
 class Unnamed:

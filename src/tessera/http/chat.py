@@ -16,7 +16,7 @@ from tessera.errors import EngineUnavailable, RequestError, StoreUnavailable
 from tessera.http.answers import Exchange, send_reply, stream_reply
 from tessera.http.bodies import RequestBody
 from tessera.http.body import read_body
-from tessera.http.context import NamedReply, RequestContext, context_of
+from tessera.http.context import RequestContext, context_of
 from tessera.http.delivery import while_present
 from tessera.http.peer import client_address
 from tessera.http.service import Service
@@ -102,7 +102,9 @@ class ChatCompletions:
         body.n_received = len(sent)
         request, options = await service.bodies.decoding.decode(record.account, sent, decode_request)
         model = service.catalog.find(request.model, context.required_permit.identity.models)
-        header = _header(context.reply, model)
+        now_s = time.time()
+        id, created_s = context.reply or (new_id(now_s), int(now_s))
+        header = Header(id, created_s, model.id)
         record.ask(request, reply_id=header.id, model=model.id, streamed=options.stream)
         _require_ready(model)
         check_length(request, model, caller)
@@ -155,13 +157,6 @@ class ChatCompletions:
             yield
         finally:
             queue.leave(place)
-
-
-def _header(named: NamedReply | None, model: Model) -> Header:
-    if named:
-        return Header(named.id, named.created_s, model.id)
-    now_s = time.time()
-    return Header(new_id(now_s), int(now_s), model.id)
 
 
 async def _wait(to: Exchange, queue: EngineQueue, place: Places) -> None:

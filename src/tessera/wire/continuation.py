@@ -32,15 +32,15 @@ class EventSplitter:
     def __init__(self) -> None:
         self._held = b""
 
-    def feed(self, data: bytes) -> bytes:
+    def feed(self, received: bytes) -> bytes:
         """The whole frames so far that were not returned yet."""
-        data = self._held + data
-        end = data.rfind(_BOUNDARY)
+        received = self._held + received
+        end = received.rfind(_BOUNDARY)
         end = 0 if end < 0 else end + len(_BOUNDARY)
-        while data.startswith(_COMMENT, end) and (line := data.find(b"\n", end)) >= 0:
+        while received.startswith(_COMMENT, end) and (line := received.find(b"\n", end)) >= 0:
             end = line + 1
-        self._held = data[end:]
-        return data[:end]
+        self._held = received[end:]
+        return received[:end]
 
 
 class Sent:

@@ -222,6 +222,16 @@ async def test_an_unknown_model_is_refused_with_the_names_that_the_key_may_use()
     assert (await send([refused], chat(model="other")))[0] == 401
 
 
+async def test_a_card_comes_from_the_model_itself() -> None:
+    status, _, replicas = await send([whole({"id": "small"})], path="/v1/models/small")
+    assert status == 200
+    assert [(name, outgoing.path) for name, outgoing in replicas.asked_for] == [
+        ("s.small", "/v1/models/small")
+    ]
+    status, body, _ = await send([whole({"data": []}), whole({"data": []})], path="/v1/models/no/such")
+    assert (status, json.loads(body)["error"]["code"]) == (404, "model_not_found")
+
+
 async def test_all_models_are_listed_and_none_is_woken() -> None:
     cards = [whole({"data": [{"id": "large"}, {"id": "big"}]}), whole({"data": [{"id": "small"}]})]
     status, body, replicas = await send(cards, path="/v1/models")
