@@ -87,7 +87,7 @@ class Limiter(Protocol):
     async def admit(
         self, who: Allowance, *, thinks: bool, n_choices: int = 1, lease: str | None = None
     ) -> Lease | LimitRefusal:
-        """Checks the rate, the choices at once, today's tokens of reasoning (UTC) if it `thinks`, the budgets.
+        """Checks the rate, the choices at once, the tokens of reasoning of today (UTC), and the budgets.
         Counts the request if none refuses it; a `lease` of another process is taken over, uncounted.
         """
         ...
