@@ -7,7 +7,7 @@ PORT ?= 8000
 FAST := -n 2 -m "not slow" --hypothesis-profile quick tests/unit tests/architecture
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-strip-extras
 
-.PHONY: help setup serve dev test test-full test-vllm unit cov check fmt clients clients-full bench profile lock clean
+.PHONY: help setup serve dev test test-full test-vllm test-ray unit cov check fmt clients clients-full bench profile lock clean
 
 help:  ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1  — /p' Makefile
@@ -31,6 +31,9 @@ dev: setup  ## serve the scripted engine with a store in .dev, and start again o
 test: setup  ## run the tests: several minutes on two cores
 	@echo "Several minutes on two quiet cores, more beside other work; each line ends with the part that is done."
 	$(BIN)/python -m pytest -m "not full" -n 2 --dist loadfile
+
+test-ray: setup  ## run the tests of `tessera deploy` on a Ray cluster of this machine, in .venv-ray
+	$(BIN)/python -m tests.ray
 
 test-full: clients  ## run all tests, in their full counts
 	$(BIN)/python -m pytest
@@ -68,10 +71,10 @@ profile: setup  ## where the scripted engine's server spends its time under `tes
 
 lock: setup  ## compile the pins anew
 	$(COMPILE) pyproject.toml requirements/dev.in -o requirements/dev.txt
-	for each in bench clients; do $(COMPILE) requirements/$$each.in -c requirements/dev.txt -o requirements/$$each.txt || exit 1; done
+	for each in bench clients ray; do $(COMPILE) requirements/$$each.in -c requirements/dev.txt -o requirements/$$each.txt || exit 1; done
 	$(BIN)/python -m tests.clients --lock
 	$(COMPILE) pyproject.toml requirements/serve.in -c requirements/dev.txt -o requirements/serve.txt
 	$(COMPILE) --all-extras pyproject.toml requirements/serve.in -c requirements/dev.txt -o requirements/image.txt
 
 clean:
-	rm -rf .venv .vllm .clients .dev .pytest_cache .ruff_cache
+	rm -rf .venv .vllm .venv-ray .clients .dev .pytest_cache .ruff_cache

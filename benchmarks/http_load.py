@@ -22,6 +22,7 @@ class Server:
     port: int
     key: str
     pid: int
+    host: str = "127.0.0.1"
 
     def cpu_s(self) -> float:
         """The seconds of processor time that the process has used."""
@@ -77,7 +78,7 @@ def _connect(stack: ExitStack, server: Server, n: int) -> list[_Stream]:
     ).encode()
     streams: list[_Stream] = []
     for _ in range(n):
-        connection = socket.create_connection(("127.0.0.1", server.port), timeout=_LIMIT_S)
+        connection = socket.create_connection((server.host, server.port), timeout=_LIMIT_S)
         stack.enter_context(connection)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.setblocking(False)

@@ -230,6 +230,29 @@ class Settings:
         "Redis or Valkey where API processes count requests together; without it, each applies its share.",
         secret=True,
     )
+    min_replicas: int = setting(
+        1, integer(0, 10_000), "Fewest replicas of a model on a cluster: see Clusters."
+    )
+    max_replicas: int | None = setting(
+        None, integer(1, 10_000), "Most replicas of a model on a cluster; without it, as many as the fewest."
+    )
+    requests_per_replica: int | None = setting(
+        None,
+        integer(1, 2**20),
+        "Running requests per replica that a cluster aims at; without it, max_sequences.",
+    )
+    replica_idle_s: float = setting(
+        600.0, number(0, 86_400), "Seconds of less load after which a cluster ends a replica."
+    )
+    replica_cpus: float = setting(1.0, number(0, 4096), "Processor cores that a cluster gives a replica.")
+    replica_gpus: float = setting(0.0, number(0, 64), "GPUs that a cluster gives a replica.")
+    replica_memory_bytes: int | None = setting(
+        None, size(2**20), "Main memory that a cluster gives a replica; without it, it is not counted."
+    )
+    front_replicas: int = setting(
+        1, integer(1, 1000), "Fronts of a cluster, which find the model and the replica of each request."
+    )
+    front_cpus: float = setting(1.0, number(0, 4096), "Processor cores that a cluster gives a front.")
     engine_hang_s: float = setting(
         30.0, number(0.5, 3600), "Seconds without a heartbeat after which the engine is restarted."
     )
@@ -299,6 +322,13 @@ MODEL_SETTINGS = (
     "engine_options",
     "scripted_tokens_per_s",
     "engine_hang_s",
+    "min_replicas",
+    "max_replicas",
+    "requests_per_replica",
+    "replica_idle_s",
+    "replica_cpus",
+    "replica_gpus",
+    "replica_memory_bytes",
 )
 """The settings that the table of a model may hold."""
 

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 # Imported where it is used only, with a message for whoever lacks it.
-OPTIONAL = {"redis", "psycopg", "opentelemetry"}
+OPTIONAL = {"redis", "psycopg", "opentelemetry", "ray", "yaml", "aiohttp", "yarl"}
 
 
 def canonical(name: str) -> str:

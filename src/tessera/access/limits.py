@@ -84,9 +84,11 @@ class Lease(Protocol):
 class Limiter(Protocol):
     """Admits requests. Its methods never raise."""
 
-    async def admit(self, who: Allowance, *, thinks: bool, n_choices: int = 1) -> Lease | LimitRefusal:
-        """Checks the rate, then the choices that run at once, then, if the request `thinks`, the tokens of
-        reasoning of today (UTC), then the budgets. Counts the request if no limit refuses it.
+    async def admit(
+        self, who: Allowance, *, thinks: bool, n_choices: int = 1, lease: str | None = None
+    ) -> Lease | LimitRefusal:
+        """Checks the rate, the choices at once, the tokens of reasoning of today (UTC), and the budgets.
+        Counts the request if none refuses it; a `lease` of another process is taken over, uncounted.
         """
         ...
 
@@ -132,7 +134,7 @@ class MemoryLimiter:
         self._spends = spends
 
     async def admit(
-        self, who: Allowance, *, thinks: bool, n_choices: int = 1
+        self, who: Allowance, *, thinks: bool, n_choices: int = 1, lease: str | None = None
     ) -> "MemoryLease | LimitRefusal":
         most = who.tier.concurrency
         # Before anything is looked up: this may wait.

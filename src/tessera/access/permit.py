@@ -42,8 +42,9 @@ class Permit:
         self._lease: Lease | None = None
         self._refusal: LimitRefusal | None = None
 
-    async def admit(self, names: Set[str], mode: Mode, n_choices: int = 1) -> None:
-        """Admits the request to the model of these names; then it must `leave`.
+    async def admit(self, names: Set[str], mode: Mode, n_choices: int = 1, lease: str | None = None) -> None:
+        """Admits the request to the model of these names; then it must `leave`. A request whose `lease`
+        another server has taken, and not given back, is not counted again.
 
         Raises `PermissionDenied`, `RateLimited`, `TooManyConcurrent`, `QuotaExhausted` or `BudgetExhausted`.
         """
@@ -52,7 +53,7 @@ class Permit:
             self._count_refusal("concurrency")
             raise TooManyChoices(f"'n' is {n_choices}, and {most} choices at once are allowed.", param="n")
         thinks = mode is Mode.THINKING
-        decided = await self._limiter.admit(self._who, thinks=thinks, n_choices=n_choices)
+        decided = await self._limiter.admit(self._who, thinks=thinks, n_choices=n_choices, lease=lease)
         if isinstance(decided, LimitRefusal):
             self._refusal = decided
             self._count_refusal(decided.limit)

@@ -62,6 +62,15 @@ class RedisCalls:
             log(_logger, "info", "redis answers again")
         return reply
 
+    async def answers(self) -> bool:
+        """Whether Redis answers now."""
+        try:
+            async with asyncio.timeout(self._answer_s):
+                await self._redis.time()  # pyright: ignore[reportUnknownMemberType]
+        except Exception:  # of any class; its message may hold parts of a password
+            return False
+        return True
+
     async def aclose(self) -> None:
         with suppress(RedisError, OSError):
             await self._redis.aclose(close_connection_pool=True)

@@ -82,9 +82,9 @@ class RedisLimiter:
         self._local = MemoryLimiter(n, read_spent=read_spent, spends=self._unknown.add)
 
     async def admit(
-        self, who: Allowance, *, thinks: bool, n_choices: int = 1
+        self, who: Allowance, *, thinks: bool, n_choices: int = 1, lease: str | None = None
     ) -> "RedisLease | MemoryLease | LimitRefusal":
-        lease = f"{self._name}-{next(self._numbers)}"
+        lease = lease or f"{self._name}-{next(self._numbers)}"
         leases = (lease, *(f"{lease}:{i}" for i in range(1, n_choices)))
         budgets = tuple(each for each in who.budgets if thinks or each.counted != "reasoning")
         try:
@@ -115,6 +115,10 @@ class RedisLimiter:
 
     async def standing(self, who: Allowance) -> Standing:
         return await self._stand(who) or await self._local.standing(who)
+
+    async def answers(self) -> bool:
+        """Whether Redis can be used now, which a command asks before it starts servers."""
+        return await self._calls.answers()
 
     async def release(self, lease: "RedisLease", leases: Sequence[str], used: Usage) -> None:
         """Ends the request's leases, in Redis too, even if the calling task is cancelled. If Redis cannot be

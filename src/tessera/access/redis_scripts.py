@@ -84,6 +84,13 @@ local function next_accepted()
 end
 
 if lease == '' then return reply(0, 0) end
+-- Another server took this lease and was lost: the request is counted already, and the lease is taken over.
+if redis.call('ZSCORE', KEYS[3], lease) then
+  redis.call('ZADD', KEYS[3], now + ARGV[8], lease)
+  for i = 11, #ARGV do redis.call('ZADD', KEYS[3], now + ARGV[8], ARGV[i]) end
+  keep_leases(ARGV[8])
+  return reply(0, 0)
+end
 if n >= sustained and (n >= burst or spent >= burst_seconds) then
   return reply(1, math.max(1, math.ceil((next_accepted() - now) / 1e6)))
 end

@@ -13,6 +13,7 @@ from tessera.errors import CommandError, ModelError, StartupError, TesseraError
 
 COMMANDS: Mapping[str, str] = {
     "serve": "Serve a model behind OpenAI's API.",
+    "deploy": "Run the service on a cluster of Ray.",
     "accounts": "Create, list and change accounts.",
     "keys": "Create, list, change and revoke API keys.",
     "store": "Upgrade the store of accounts, and check it.",

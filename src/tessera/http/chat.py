@@ -98,7 +98,8 @@ class ChatCompletions:
         request, options = await service.bodies.decoding.decode(record.account, sent, decode_request)
         model = service.catalog.find(request.model, permit.identity.models)
         now_s = time.time()
-        header = Header(new_id(now_s), int(now_s), model.id)
+        id, created_s = context.reply or (new_id(now_s), int(now_s))
+        header = Header(id, created_s, model.id)
         record.ask(request, reply_id=header.id, model=model.id, streamed=options.stream)
         _require_ready(model)
         check_length(request, model, caller)
@@ -126,7 +127,10 @@ class ChatCompletions:
         that is refused before anything was generated does not count.
         """
         names = self._service.catalog.names_of(exchange.model)
-        await exchange.permit.admit(names, exchange.request.mode, exchange.request.n)
+        named = exchange.context.reply
+        await exchange.permit.admit(
+            names, exchange.request.mode, exchange.request.n, named.id if named else None
+        )
         exchange.record.reach(RequestStep.ADMITTED)
         try:
             with self._service.watch.over(exchange.permit.authorization, names, exchange.deadline.end):

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from starlette.types import Scope
 
@@ -24,9 +24,22 @@ UNKNOWN = "unknown"
 _KEY = "tessera.context"
 
 
+class NamedReply(NamedTuple):
+    """The id of a reply and its Unix time, where a front in front of the servers has chosen them.
+
+    A front that asks a second server for a reply, since the first one was lost, gives the same id: the ledger
+    then has one row, and the limits count one request.
+    """
+
+    id: str
+    created_s: int
+
+
 @dataclass(slots=True)
 class RequestContext:
-    """`abort` and `write_now` are None where the server does not offer them. `received_s` is monotonic."""
+    """`abort` and `write_now` are None where the server does not offer them. `received_s` is monotonic.
+    Without a `reply` the server names its replies itself.
+    """
 
     abort: Abort | None = None
     write_now: WriteNow | None = None
@@ -34,6 +47,7 @@ class RequestContext:
     received_s: float = field(default_factory=time.monotonic)
     cors_headers: list[tuple[bytes, bytes]] = field(default_factory=list[tuple[bytes, bytes]])
     permit: Permit | None = None
+    reply: NamedReply | None = None
 
     @property
     def required_permit(self) -> Permit:

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TypeAlias
 
 from prometheus_client import CollectorRegistry, Counter, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import (
     MultiProcessCollector,
     mark_process_dead,  # pyright: ignore[reportUnknownVariableType]
 )
+from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from tessera.observe.metrics import Metrics
@@ -116,6 +117,28 @@ def exposition(
     if shared:
         MultiProcessCollector(registry, str(shared))
     return lambda: generate_latest(registry)
+
+
+def merged(texts: Mapping[str, bytes]) -> bytes:
+    """What several replicas expose, by their names, as one text: each sample gets the label `replica`."""
+    registry = CollectorRegistry()
+    registry.register(_Merged(texts))
+    return generate_latest(registry)
+
+
+class _Merged(Collector):
+    def __init__(self, texts: Mapping[str, bytes]) -> None:
+        self._texts = texts
+
+    def collect(self) -> Iterator[Metric]:
+        families: dict[str, Metric] = {}
+        for replica, text in sorted(self._texts.items()):
+            for found in text_string_to_metric_families(text.decode()):
+                family = families.setdefault(found.name, Metric(found.name, found.documentation, found.type))
+                for sample in found.samples:
+                    labels = {**sample.labels, "replica": replica}
+                    family.add_sample(sample.name, labels, sample.value, sample.timestamp)
+        yield from families.values()
 
 
 def forget(pid: int, shared: Path) -> None:

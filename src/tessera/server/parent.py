@@ -79,7 +79,7 @@ def run_service(settings: Settings, progress: Progress) -> None:
     tiers(settings)
     limits(settings)
     secrets_of(settings)
-    _check_admin_key(settings)
+    check_admin_key(settings)
     check_webhook(settings)
     for number in _SIGNALS:  # until the loop takes them over
         signal.signal(number, lambda number, frame: sys.exit(0))
@@ -136,7 +136,8 @@ async def _serve(
                 await run(front, engines, announce)
 
 
-def _check_admin_key(settings: Settings) -> None:
+def check_admin_key(settings: Settings) -> None:
+    """Raises `StartupError` for an admin key without a listener, or one that clients have, too."""
     if settings.admin_key is None:
         return
     if settings.admin_port is None:

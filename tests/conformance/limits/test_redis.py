@@ -93,6 +93,32 @@ def test_leases_of_a_killed_process_end_by_themselves(
     asyncio.run(check())
 
 
+@pytest.mark.parametrize("n_choices", [1, 3])
+def test_a_lease_of_a_lost_process_is_taken_over_and_counted_once(
+    redis_server: RedisServer, watch: "redis.Redis", n_choices: int
+) -> None:
+    async def check() -> None:
+        account = new_account()
+        who = Allowance(account, TIER, Rate(1, 1))
+        lost, other = (RedisLimiter(redis_server.url, 1, Metrics(), answer_s=60) for _ in range(2))
+        first = await lost.admit(who, thinks=False, n_choices=n_choices, lease="chatcmpl-1")
+        assert isinstance(first, RedisLease)
+        again = await other.admit(who, thinks=False, n_choices=n_choices, lease="chatcmpl-1")
+        assert isinstance(again, RedisLease)
+        assert leases(watch, account) == n_choices
+        refusal = await other.admit(who, thinks=False, lease="chatcmpl-2")
+        assert isinstance(refusal, LimitRefusal)
+        assert refusal.limit == "rate"
+        await again.release()
+        assert leases(watch, account) == 0
+        used = await other.admit(who, thinks=False, lease="chatcmpl-1")
+        assert isinstance(used, LimitRefusal)  # it was given back: this is another request
+        for limiter in (lost, other):
+            await limiter.aclose()
+
+    asyncio.run(check())
+
+
 def test_a_release_that_is_cancelled_is_a_release(redis_server: RedisServer, watch: "redis.Redis") -> None:
     async def check() -> None:
         limiter = RedisLimiter(redis_server.url, 1, Metrics(), answer_s=60)

@@ -61,6 +61,7 @@ ORDER = (
     "operations/proxies",
     "operations/containers",
     "operations/processes",
+    "operations/cluster",
     "operations/benchmarking",
     "operations/troubleshooting",
 )
