@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 from tessera.access.keys import KeyHasher
 from tessera.cluster.applications import broadcast
 from tessera.http.admin.app import admin_app
-from tessera.http.admin.requests import Shown, request_routes
+from tessera.http.admin.requests import Shown
 from tessera.http.web.site import CONSOLE, Site
 from tessera.observe.exposition import ParentMetrics, merged
-from tessera.server.admin import serving_admin, using_store
+from tessera.server.admin import admin_api, serving_admin
 from tessera.server.api import uvicorn_options
 from tessera.server.parent import check_admin_key
 from tessera.server.sockets import address, bind, listen
@@ -50,8 +50,8 @@ async def serving(settings: Settings, name: str) -> AsyncGenerator[str]:
     hasher = KeyHasher(pepper(settings), former_pepper(settings))
     with bind(settings.admin_host, settings.admin_port, "--admin-host and --admin-port") as listener:
         listen(listener)
-        async with using_store(settings, hasher, ParentMetrics()) as of_store:
-            routes = [*of_store, *request_routes(RequestsOfReplicas(name))]
+        requests = RequestsOfReplicas(name)
+        async with admin_api(settings, hasher, ParentMetrics(), requests, stores=True) as routes:
             site = Site(CONSOLE) if settings.web and settings.admin_key else None
             app = admin_app(metrics, settings.admin_key, routes, site)
             async with serving_admin(app, listener, uvicorn_options(settings)):

@@ -8,9 +8,8 @@ from tessera.cluster.affinity import beginnings
 from tessera.cluster.relayed import HEADER, new_reply
 from tessera.cluster.upstream import Outgoing, ReplicaAnswer, ReplicaLost, Replicas, passed_on, whole
 from tessera.errors import EngineUnavailable
-from tessera.http.context import context_of
+from tessera.http.context import client_address, context_of
 from tessera.http.errors import presentable
-from tessera.http.peer import client_address
 from tessera.wire.continuation import Continuation, Diverged, EventSplitter, Sent
 from tessera.wire.glance import Glance
 from tessera.wire.stream import error_frame

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tessera.cluster.holds import Holds
-from tessera.http.context import NamedReply, context_of
-from tessera.http.peer import UNKNOWN
+from tessera.http.context import UNKNOWN, NamedReply, context_of
 from tessera.wire.reply import new_id
 
 HEADER = "x-tessera-relayed"

@@ -12,7 +12,7 @@ from functools import partial
 from tessera.core.budgets import Spent
 from tessera.core.usage import UsageQuestion, UsageSum
 from tessera.errors import StoreUnavailable
-from tessera.processes.sharing import Shared
+from tessera.processes.sharing import FairPool
 from tessera.store import usage
 from tessera.store.database import Database, transaction
 from tessera.store.threads import call_within, shut_down
@@ -28,7 +28,7 @@ class UsageReader:
         self._store = store
         self._threads = threads
         self._thread = ThreadPoolExecutor(1, "questions")
-        self._turns = Shared([self._thread])
+        self._turns = FairPool([self._thread])
         self._spent = SpentReader()
 
     async def add_up(self, question: UsageQuestion) -> list[UsageSum]:

@@ -9,8 +9,8 @@ from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from tessera.errors import RequestError
+from tessera.http.context import client_address
 from tessera.http.middleware import new_request_id
-from tessera.http.peer import client_address
 from tessera.observe.logs import log_repeating
 from tessera.wire.reply import encode_error
 
