@@ -131,7 +131,8 @@ def in_place(schema: Json, target: Callable[[JsonObject], Json], *unions: str) -
         if isinstance(part, Mapping) and id(part) not in seen:
             seen.add(id(part))
             yield part
-            inner = [each for keyword in ("allOf", *unions) for _, each in held(keyword, part.get(keyword))]
+            keywords = [keyword for keyword in ("allOf", *unions) if keyword in part]
+            inner = [each for keyword in keywords for _, each in held(keyword, part[keyword])]
             todo += reversed(inner)
             if isinstance(part.get("$ref"), str):
                 todo.append(target(part))
