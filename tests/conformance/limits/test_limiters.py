@@ -43,7 +43,7 @@ async def opened(kind: str, url: str, clock: Clock) -> AsyncIterator[Limiter]:
     if kind == "memory":
         limiter = MemoryLimiter(clock=clock, calendar=clock)
     else:
-        limiter = RedisLimiter(url, 1, Metrics(), answer_s=5, clock=lambda: round(clock() * 1e6))
+        limiter = RedisLimiter(url, 1, Metrics(), answer_s=60, clock=lambda: round(clock() * 1e6))
     try:
         yield limiter
     finally:

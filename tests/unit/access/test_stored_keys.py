@@ -362,7 +362,7 @@ async def test_a_flood_of_unknown_keys_does_not_hide_that_one_was_revoked(
 
 async def test_use_is_noted_together_and_a_failure_hurts_nobody(shelf: Shelf) -> None:
     shelf.failure = KeyError("id")
-    keys = StoredKeys(Keys(), SEAL, shelf, Tiers(), fresh_s=FRESH_S, noting_s=0.05)
+    keys = StoredKeys(Keys(), SEAL, shelf, Tiers(), fresh_s=FRESH_S, noting_s=1.0)
     first, second = shelf.put(), shelf.put()
     for secret in (first, second, first):
         await keys.identify(header(secret))
