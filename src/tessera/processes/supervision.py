@@ -18,7 +18,7 @@ _logger = logging.getLogger(__name__)
 
 FIRST_DELAY_S = 0.5
 LAST_DELAY_S = 30.0
-# If a process has lived for so long, its start is not the cause of its death.
+# If a process has lived for so long, its start is not the cause of its exit.
 HEALTHY_S = 60.0
 MOST_RESTARTS = 5
 WITHIN_S = 600.0
@@ -40,7 +40,7 @@ class Pauses:
         return pause_s
 
 
-async def patiently(wait: Callable[[], Awaitable[T]], n_looks: int, look_s: float) -> T:
+async def wait_for_answer(wait: Callable[[], Awaitable[T]], n_looks: int, look_s: float) -> T:
     """The result of `wait`, which is called anew for each look; raises `TimeoutError` if all looks time out.
 
     Silence is counted in looks and not by the clock: a child is not late while this process itself was
@@ -53,37 +53,37 @@ async def patiently(wait: Callable[[], Awaitable[T]], n_looks: int, look_s: floa
 
 
 @dataclass(frozen=True, slots=True)
-class Death:
+class ProcessExit:
     """How an engine's process ended, and for how long it had been ready; None if it never was."""
 
     cause: str
     ready_s: float | None
 
 
-Life: TypeAlias = Callable[[Callable[[], None]], Awaitable[Death]]
+RunProcess: TypeAlias = Callable[[Callable[[], None]], Awaitable[ProcessExit]]
 """Runs an engine's process to its end; calls its argument when the engine is ready."""
 
 
 async def supervise(
-    live: Life, started: Callable[[], None], *, model: str, gives_up: bool = True
+    run_process: RunProcess, started: Callable[[], None], *, model: str, gives_up: bool = True
 ) -> NoReturn:
     """Runs the process of a model's engine again and again; calls `started` once, when it is first ready.
 
     Raises `EngineUnavailable` if the first one ends before that, because a restart would not help, and, if it
     `gives_up`, after MOST_RESTARTS restarts within WITHIN_S.
     """
-    death = await live(started)
-    if death.ready_s is None:
-        raise EngineUnavailable(f"The engine did not start: it {death.cause}.")
+    exit = await run_process(started)
+    if exit.ready_s is None:
+        raise EngineUnavailable(f"The engine did not start: it {exit.cause}.")
     restarts: deque[float] = deque(maxlen=MOST_RESTARTS)
     pauses = Pauses(LAST_DELAY_S)
     while True:
         if gives_up and len(restarts) == MOST_RESTARTS and time.monotonic() - restarts[0] < WITHIN_S:
             raise EngineUnavailable(
-                f"The engine {death.cause}, after {MOST_RESTARTS} restarts within {WITHIN_S:g} seconds."
+                f"The engine {exit.cause}, after {MOST_RESTARTS} restarts within {WITHIN_S:g} seconds."
             )
-        delay_s = pauses.after(death.ready_s or 0.0)
-        log(_logger, "error", "engine died", model=model, cause=death.cause, restart_in_s=delay_s)
+        delay_s = pauses.after(exit.ready_s or 0.0)
+        log(_logger, "error", "engine died", model=model, cause=exit.cause, restart_in_s=delay_s)
         await asyncio.sleep(delay_s)
         restarts.append(time.monotonic())
-        death = await live(lambda: log(_logger, "info", "engine restarted", model=model))
+        exit = await run_process(lambda: log(_logger, "info", "engine restarted", model=model))

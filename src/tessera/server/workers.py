@@ -18,7 +18,7 @@ from tessera.errors import StartupError
 from tessera.observe.exposition import forget
 from tessera.observe.logs import log
 from tessera.processes import children
-from tessera.processes.supervision import Pauses, patiently
+from tessera.processes.supervision import Pauses, wait_for_answer
 from tessera.server.api import BEAT_S, READY, ApiPlan, pack
 from tessera.server.control import ControlChannel, RequestsOfProcesses
 from tessera.server.sockets import listen
@@ -140,7 +140,7 @@ class Workers:
             while received:
                 if READY in received:
                     ready.set()
-                received = await patiently(read, self._n_looks, BEAT_S)
+                received = await wait_for_answer(read, self._n_looks, BEAT_S)
             return
         log(_logger, "error", "api process hangs, killed", pid=process.pid)
         with suppress(ProcessLookupError):

@@ -8,7 +8,7 @@ from tests.waiting import until
 
 from tessera.errors import EngineUnavailable
 from tessera.processes import supervision
-from tessera.processes.supervision import HEALTHY_S, MOST_RESTARTS, WITHIN_S, Death, Pauses, supervise
+from tessera.processes.supervision import HEALTHY_S, MOST_RESTARTS, WITHIN_S, Pauses, ProcessExit, supervise
 
 pytestmark = pytest.mark.anyio
 
@@ -21,14 +21,14 @@ class Mortal:
         self.pauses_s: list[float] = []
         self.now_s = 0.0
 
-    async def live(self, ready: Callable[[], None]) -> Death:
+    async def live(self, ready: Callable[[], None]) -> ProcessExit:
         if not self.lives_s:
             await asyncio.Event().wait()
         ready_s = self.lives_s.pop(0)
         if ready_s is not None:
             ready()
         self.now_s += ready_s or 0.0
-        return Death("fell", ready_s)
+        return ProcessExit("fell", ready_s)
 
     async def sleep(self, delay_s: float) -> None:
         self.pauses_s.append(delay_s)

@@ -25,7 +25,7 @@ from tessera.engine.host.frames import FromWorker, Gauges, Ping, Start, pack
 from tessera.engine.host.link import Link
 from tessera.errors import EngineUnavailable
 from tessera.processes import children
-from tessera.processes.supervision import Death, patiently, supervise
+from tessera.processes.supervision import ProcessExit, supervise, wait_for_answer
 
 LOOK_EVERY_S = 0.25
 # A worker that is still loading answers nobody; a large model on a slow disk takes minutes.
@@ -126,10 +126,10 @@ class EngineProcess:
 
     async def _run(self, started: Callable[[], None]) -> None:
         with _listening(self.path) as listener:
-            live = partial(self._live, listener)
-            await supervise(live, started, model=self.served.model_id, gives_up=self._gives_up)
+            run_process = partial(self._run_process, listener)
+            await supervise(run_process, started, model=self.served.model_id, gives_up=self._gives_up)
 
-    async def _live(self, listener: socket.socket, ready: Callable[[], None]) -> Death:
+    async def _run_process(self, listener: socket.socket, ready: Callable[[], None]) -> ProcessExit:
         """Runs one worker, from its start to its end."""
         self._ready_at = None
         self._n_lives += 1
@@ -137,7 +137,7 @@ class EngineProcess:
             cause = await self._run_worker(listener, ready)
         except OSError as error:  # no process or descriptor was free, which a retry may mend
             cause = f"could not be started as {self._command[0]}: {error}"
-        return Death(cause, None if self._ready_at is None else time.monotonic() - self._ready_at)
+        return ProcessExit(cause, None if self._ready_at is None else time.monotonic() - self._ready_at)
 
     async def _run_worker(self, listener: socket.socket, ready: Callable[[], None]) -> str:
         """Returns how the worker ended, by itself or because it hung."""
@@ -186,7 +186,7 @@ class EngineProcess:
     async def _answers_within(self, duration_s: float) -> bool:
         n_looks = math.ceil(duration_s / LOOK_EVERY_S) + 1
         with suppress(TimeoutError):
-            await patiently(self._answered.wait, n_looks, LOOK_EVERY_S)
+            await wait_for_answer(self._answered.wait, n_looks, LOOK_EVERY_S)
         return self._answered.is_set()
 
 

@@ -20,7 +20,7 @@ from uvicorn.server import ServerState
 
 from tessera.http.context import context_of
 from tessera.server.http1.closing import LINGER_S, GentlyClosing
-from tessera.server.http1.crowd import make_room, most_connections
+from tessera.server.http1.connection_limit import make_room, most_connections
 from tessera.server.http1.cycles import chunk_writer, refusal, write_unchunked
 from tessera.server.http1.framing import BodyReader, InvalidHttp
 from tessera.server.http1.half_closed import ClientProbes, ReplyCycle

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tessera.server.http1.crowd import MAX_CONNECTIONS, SHARE_CLOSED, make_room, most_connections
+from tessera.server.http1.connection_limit import MAX_CONNECTIONS, SHARE_CLOSED, make_room, most_connections
 
 
 class Wire(asyncio.Transport):
