@@ -23,9 +23,7 @@ _MAX_KEPT = 4096
 _json = msgspec.json.Encoder().encode
 
 
-# The structs describe what `ScoreWriter` writes.
-
-
+# These structs describe what `ScoreWriter` writes.
 class Alternative(Struct):
     """A token that could have been."""
 
