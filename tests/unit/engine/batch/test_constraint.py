@@ -76,7 +76,7 @@ def test_an_account_that_floods_evicts_its_own() -> None:
     grammars = GrammarCompiler(TOKENIZER, [END], SIZE, most_bytes=2**20)
     resident = grammars.constrain(numbered(0), b"resident").result().compiled
     for i in range(400):
-        grammars.constrain(numbered(i), b"flood").result()
+        grammars.constrain(numbered(i, 100), b"flood").result()
     assert grammars.kept_bytes <= 2**20
     assert grammars.n_kept < 400
     assert grammars.constrain(numbered(0), b"resident").result().compiled is resident
