@@ -191,3 +191,18 @@ async def test_no_account_learns_from_the_time_which_schemas_others_send() -> No
     for account in (b"one", b"one", b"two", b"one", b"two"):
         assert await check.grammar(request, account)
     assert pool.accounts == [b"one", b"two"]
+
+
+@pytest.mark.anyio
+async def test_an_account_that_floods_with_schemas_displaces_its_own() -> None:
+    check = GrammarCheck({}, 256, HERMES.syntax)
+    pool = check._grammars = Asked(msgspec.json.encode(GrammarAnswer(lark="x" * 100_000)))
+    for number in range(100):
+        if number % 20 == 0:
+            resident = JsonSchema("x", {"title": "resident"})
+            assert await check.grammar(ChatRequest((), answer_format=resident), b"resident")
+        flood = JsonSchema("x", {"title": f"{number}"})
+        assert await check.grammar(ChatRequest((), answer_format=flood), b"flood")
+    assert pool.accounts.count(b"resident") == 1
+    assert pool.accounts.count(b"flood") == 100
+    assert check._kept_bytes.total() <= 4 * 2**20

@@ -6,7 +6,7 @@ Validation has processes of its own, so that replies which end do not wait behin
 """
 
 import hashlib
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -68,8 +68,9 @@ class GrammarCheck:
             wait_s=deadline_s,
             deadline_s=deadline_s,
         )
-        self._kept: OrderedDict[bytes, GrammarAnswer] = OrderedDict()
-        self._kept_bytes = 0
+        # By account: one could tell from the time what another one has sent.
+        self._kept: dict[bytes, OrderedDict[bytes, GrammarAnswer]] = {}
+        self._kept_bytes: Counter[bytes] = Counter()
 
     async def start(self) -> None:
         await self._grammars.start()
@@ -80,28 +81,37 @@ class GrammarCheck:
             asked = msgspec.json.encode(question(request))
         except RecursionError:
             raise NESTED_TOO_DEEPLY.refusal(None) from None
-        # By account: an account could tell from the time what another one has sent.
-        key = hashlib.blake2b(asked, key=account or b"", digest_size=32).digest()
-        answer = self._kept.get(key)
+        key = hashlib.sha256(asked).digest()
+        kept = self._kept.get(account or b"", OrderedDict[bytes, GrammarAnswer]())
+        answer = kept.get(key)
         if answer is None:
             try:
                 answer = _ANSWERS.decode(await self._grammars.ask(asked, account))
             except TooMuch:
                 answer = GrammarAnswer(problem=SchemaProblem("", TOO_MUCH).refusal(None).message)
-            self._keep(key, answer)
+            self._keep(account or b"", key, answer)
         else:
-            self._kept.move_to_end(key)
+            kept.move_to_end(key)
         if answer.problem is not None:
             raise InvalidSchema(answer.problem, param=answer.param)
         return Grammar(answer.lark) if answer.lark is not None else None
 
-    def _keep(self, key: bytes, answer: GrammarAnswer) -> None:
-        if key in self._kept:  # a request with the same schemas was answered meanwhile
+    def _keep(self, account: bytes, key: bytes, answer: GrammarAnswer) -> None:
+        kept = self._kept.setdefault(account, OrderedDict())
+        if key in kept:  # a request with the same schemas was answered meanwhile
             return
-        self._kept[key] = answer
-        self._kept_bytes += _size(answer)
-        while self._kept_bytes > _KEPT_BYTES:
-            self._kept_bytes -= _size(self._kept.popitem(last=False)[1])
+        kept[key] = answer
+        self._kept_bytes[account] += _size(answer)
+        while self._kept_bytes.total() > _KEPT_BYTES:
+            self._drop_one()
+
+    def _drop_one(self) -> None:
+        """Drops the oldest answer of the account that has the most: a flood displaces its own."""
+        account, _ = self._kept_bytes.most_common(1)[0]
+        _, dropped = self._kept[account].popitem(last=False)
+        self._kept_bytes[account] -= _size(dropped)
+        if not self._kept[account]:
+            del self._kept[account], self._kept_bytes[account]
 
     async def validate(self, parts: Sequence[FinishedPart], account: bytes | None = None) -> None:
         checks = [Validation(msgspec.Raw(msgspec.json.encode(part.schema)), part.text) for part in parts]

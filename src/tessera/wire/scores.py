@@ -23,6 +23,7 @@ _MAX_KEPT = 4096
 _json = msgspec.json.Encoder().encode
 
 
+# These structs describe what `ScoreWriter` writes.
 class Alternative(Struct):
     """A token that could have been."""
 
@@ -41,7 +42,7 @@ class TokenScore(Struct):
 
 
 class Logprobs(Struct):
-    """Aligned with the visible content. These structs describe what `ScoreWriter` writes."""
+    """Aligned with the visible content."""
 
     content: list[TokenScore]
     refusal: None = None

@@ -5,7 +5,7 @@ vocabulary). All of its heavy calls release the interpreter's lock.
 """
 
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -150,7 +150,8 @@ class Constraint:
 
 
 class GrammarCompiler:
-    """Compiles grammars in threads and caches them; the least recently used one is evicted first.
+    """Compiles grammars in threads and caches them; of the account that has most, the least recently used one
+    is evicted first.
 
     Accounts share no compiled grammar: one could tell from the time what another one has sent, and would wait
     for its masks.
@@ -218,6 +219,10 @@ class GrammarCompiler:
     def _keep(self, key: tuple[bytes, str], compiled: CompiledGrammar) -> None:
         self._kept[key] = compiled
         self._kept.move_to_end(key)
-        total = sum(each.n_bytes for each in self._kept.values())
-        while total > self._most_bytes:
-            total -= self._kept.popitem(last=False)[1].n_bytes
+        held: Counter[bytes] = Counter()
+        for (account, _), each in self._kept.items():
+            held[account] += each.n_bytes
+        while held.total() > self._most_bytes:
+            largest, _ = held.most_common(1)[0]
+            oldest = next(each for each in self._kept if each[0] == largest)
+            held[largest] -= self._kept.pop(oldest).n_bytes

@@ -72,6 +72,16 @@ def test_accounts_share_no_compiled_grammar(grammars: GrammarCompiler) -> None:
     assert compiled[0] is not compiled[1]
 
 
+def test_an_account_that_floods_evicts_its_own() -> None:
+    grammars = GrammarCompiler(TOKENIZER, [END], SIZE, most_bytes=2**20)
+    resident = grammars.constrain(numbered(0), b"resident").result().compiled
+    for i in range(400):
+        grammars.constrain(numbered(i, 100), b"flood").result()
+    assert grammars.kept_bytes <= 2**20
+    assert grammars.n_kept < 400
+    assert grammars.constrain(numbered(0), b"resident").result().compiled is resident
+
+
 def test_dropped_grammars_are_followed_on(grammars: GrammarCompiler) -> None:
     follower = grammars.constrain(numbered(8)).result()
     grammars.drop()
