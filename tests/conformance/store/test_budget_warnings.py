@@ -209,16 +209,21 @@ def test_a_budget_of_nothing_is_a_ban_and_no_warning(opened: Database) -> None:
 def test_all_budgets_are_those_of_tiers_of_accounts_and_of_keys(opened: Database) -> None:
     tiers = configured({"pro": {"total_tokens_per_day": 7}, "operator": {"prompt_tokens_per_month": 9}})
     with transaction(opened) as store:
-        for name, tier, limits in (
+        made: list[tuple[str, str, dict[str, int | str]]] = [
             ("a", "lite", {}),
             ("b", "pro", {}),
             ("c", "lite", {"concurrency": 1}),
             ("d", "lite", {"total_tokens_per_day": 8}),
             ("e", "pro", {"total_tokens_per_day": "unlimited"}),
             ("f", "lite", {}),
-        ):
+        ]
+        for name, tier, limits in made:
             actions.create_account(store, NewAccount(name=name, tier=tier, limits=limits), tiers, by="test")
-        for name, budgets in (("a", {}), ("f", {"completion_tokens_per_day": 5})):
+        of_keys: list[tuple[str, dict[str, int | None]]] = [
+            ("a", {}),
+            ("f", {"completion_tokens_per_day": 5}),
+        ]
+        for name, budgets in of_keys:
             form = NewKey(account=name, name="k", budgets=budgets)
             actions.create_key(store, form, KeyHasher(b"p" * 32), by="test")
         every = [(row["account"], row["limit_tokens"]) for row in list_budgets(store, tiers, None)]
