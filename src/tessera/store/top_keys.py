@@ -7,7 +7,7 @@ from end to end, also the days of other periods: more than ten million sums a se
 
 from collections.abc import Iterator
 
-from sqlalchemy import ColumnElement, Connection, Table, func, select, text
+from sqlalchemy import ColumnElement, Connection, func, literal_column, select, text
 
 from tessera.core.usage import UsageQuestion
 from tessera.store.tables import USAGE, USAGE_DAILY
@@ -17,12 +17,12 @@ UNCOUNTED = text("NOT usage.counted")
 _MAX_KEYS = 2000
 
 
-def of_days(table: Table, question: UsageQuestion) -> Iterator[ColumnElement[bool]]:
+def of_days(day: ColumnElement[str], question: UsageQuestion) -> Iterator[ColumnElement[bool]]:
     """The conditions of a question's first and last day."""
     if question.since is not None:
-        yield table.c.day >= question.since
+        yield day >= question.since
     if question.until is not None:
-        yield table.c.day <= question.until
+        yield day <= question.until
 
 
 def candidates(connection: Connection, question: UsageQuestion) -> list[str] | None:
@@ -35,7 +35,7 @@ def candidates(connection: Connection, question: UsageQuestion) -> list[str] | N
     if question.by != ("key",) or question.top is None or not is_about_all:
         return None
     key = USAGE.c.key_id
-    uncounted = select(key).where(UNCOUNTED, *of_days(USAGE, question)).group_by(key).limit(_MAX_KEYS + 1)
+    uncounted = select(key).where(UNCOUNTED, *of_days(USAGE.c.day, question)).group_by(key).limit(_MAX_KEYS + 1)
     names = {*connection.scalars(uncounted)}
     if len(names) + question.top > _MAX_KEYS:
         return None
@@ -46,5 +46,7 @@ def _most_used(connection: Connection, question: UsageQuestion, n_keys: int) -> 
     """Those with the most tokens in the sums of the days."""
     key = USAGE_DAILY.c.key_id
     tokens = func.sum(USAGE_DAILY.c.prompt_tokens + USAGE_DAILY.c.completion_tokens)
-    used = select(key).where(*of_days(USAGE_DAILY, question)).group_by(key)
+    # As an expression, or SQLite would look for the days, and then sort all that it has found by key.
+    day = func.coalesce(USAGE_DAILY.c.day, literal_column("''"))
+    used = select(key).where(*of_days(day, question)).group_by(key)
     return {*connection.scalars(used.order_by(tokens.desc(), key).limit(n_keys))}
