@@ -35,7 +35,9 @@ def candidates(connection: Connection, question: UsageQuestion) -> list[str] | N
     if question.by != ("key",) or question.top is None or not is_about_all:
         return None
     key = USAGE.c.key_id
-    uncounted = select(key).where(UNCOUNTED, *of_days(USAGE.c.day, question)).group_by(key).limit(_MAX_KEYS + 1)
+    uncounted = (
+        select(key).where(UNCOUNTED, *of_days(USAGE.c.day, question)).group_by(key).limit(_MAX_KEYS + 1)
+    )
     names = {*connection.scalars(uncounted)}
     if len(names) + question.top > _MAX_KEYS:
         return None
