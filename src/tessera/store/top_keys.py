@@ -29,7 +29,8 @@ def candidates(connection: Connection, question: UsageQuestion) -> list[str] | N
     """Keys that include the `top` ones of a question about the keys of all accounts. None for any other
     question, and if they would be too many to name.
 
-    A key with requests that are in no sum yet is always among them. Any other is if its sums are.
+    A key with requests that are in no sum yet is always among them; any other is if its sums are among the
+    highest.
     """
     is_about_all = question.account is question.named is question.key is None
     if question.by != ("key",) or question.top is None or not is_about_all:
