@@ -187,7 +187,7 @@ def _asked(
     table: Table, question: UsageQuestion, keys: Collection[str] | None
 ) -> Iterator[ColumnElement[bool]]:
     """The conditions of a question for the rows of a table, all of them or those of some keys."""
-    yield from of_days(table, question)
+    yield from of_days(table.c.day, question)
     if keys is not None:
         yield table.c.key_id.in_(keys)
     if question.account is not None:
