@@ -72,11 +72,10 @@ class ShortCheck:
     def _verdicts(self, schema: JsonObject, value: Json) -> Iterator[Verdict]:
         """One verdict for each keyword."""
         yield not types_named(schema).isdisjoint(types_of(value))
-        constants = [[schema["const"]]] if "const" in schema else []
-        constants += [schema["enum"]] if isinstance(schema.get("enum"), list) else []
-        for listed in constants:
-            self.step(sum(map(_weight, listed)))
-            yield any(equal(constant, value) for constant in listed)
+        for keyword, constants in (("const", [schema.get("const")]), ("enum", as_list(schema.get("enum")))):
+            if keyword in schema and (keyword == "const" or schema[keyword] is not None):
+                self.step(sum(map(_weight, constants)))
+                yield any(equal(constant, value) for constant in constants)
         if is_number(value):
             yield from _within(schema, value)
         elif isinstance(value, str | list | Mapping):

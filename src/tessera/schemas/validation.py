@@ -89,7 +89,7 @@ def _plain(schema: Any) -> Any:  # noqa: ANN401 - JSON, as the library has it
     return schema if isinstance(schema, bool) else dict(schema)
 
 
-def _respelled(schema: Any, spell: Callable[[str], str]) -> Any:  # noqa: ANN401 - JSON, as the library has it
+def _respelled(schema: Json, spell: Callable[[str], str]) -> Any:  # noqa: ANN401 - JSON, as the library has it
     """The schema with patterns in another spelling, without unknown drafts and formats that do not count."""
     if not isinstance(schema, Mapping):
         return schema

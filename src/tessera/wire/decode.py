@@ -104,8 +104,8 @@ def decode_request(body: bytes) -> tuple[ChatRequest, ReplyOptions]:
         parallel_tool_calls=sent.parallel_tool_calls is not False,
         answer_format=answer_format,
         sampling=_sampling(sent),
-        max_output_tokens=_max_output_tokens(sent),
-        thinking_budget_tokens=_limit(sent.thinking_token_budget, sent.thinking_budget),
+        max_output_tokens=_limit(sent, "max_completion_tokens", "max_tokens", least=1),
+        thinking_budget_tokens=_limit(sent, "thinking_token_budget", "thinking_budget", least=0),
         stop=stop,
         n=_whole(sent.n) or 1,
         top_logprobs=_top_logprobs(sent),
@@ -164,16 +164,13 @@ def _stop(sent: wire.Request) -> tuple[str, ...]:
     return stop
 
 
-def _max_output_tokens(sent: wire.Request) -> int | None:
-    for field in ("max_completion_tokens", "max_tokens"):
-        if getattr(sent, field) == 0:
-            raise RequestError(f"Invalid '{field}': expected `int` >= 1.", param=field)
-    return _limit(sent.max_completion_tokens, sent.max_tokens)
-
-
-def _limit(*sent: float | None) -> int | None:
-    """The first that is a limit: some clients send -1 for none."""
-    return next((_whole(each) for each in sent if each not in (None, -1)), None)
+def _limit(sent: wire.Request, *fields: str, least: int) -> int | None:
+    """The first of the fields that sets a limit: some clients send -1 for none."""
+    limits = {field: _whole(getattr(sent, field)) for field in fields}
+    for field, limit in limits.items():
+        if limit == 0 < least:
+            raise RequestError(f"Invalid '{field}': expected `int` >= {least}.", param=field)
+    return next((limit for limit in limits.values() if limit not in (None, -1)), None)
 
 
 def _sampling(sent: wire.Request) -> SamplingOptions:
