@@ -23,8 +23,8 @@ def with_budget(grammar: Grammar | None, budget: ThinkingBudget) -> Grammar:
     """
     if not isinstance(budget.end, int):
         raise UnsupportedParameter(
-            "`thinking_token_budget` is not supported here: the model's reasoning ends with ordinary text, up "
-            "to which the engine cannot count. Leave it out."
+            "`thinking_token_budget` is not supported here: the model's reasoning ends with ordinary text, "
+            "up to which the engine cannot count. Leave it out."
         )
     lark = grammar.lark if grammar else f"start: TEXT <[{budget.end}]> TEXT\n{_ANY}\n"
     found = _START.match(lark)
