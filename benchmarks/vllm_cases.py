@@ -23,6 +23,8 @@ _VERDICTS = ("valid", "cut", "invalid", "refused", "lost")
 _AT_ONCE = 8
 _REPLY_S = 600
 _REASON_CHARACTERS = 120
+# Reasoning is left out: vLLM's server bounds it only if it was started for that.
+_DIRECT = {"extra_body": {"chat_template_kwargs": {"enable_thinking": False}}}
 
 
 _Verdicts: TypeAlias = Counter[tuple[str, str]]
@@ -56,7 +58,9 @@ async def _verdicts(target: Target, cases: list[Asked]) -> _Verdicts:
 
         async def one(asked: Asked) -> None:
             async with gate:
-                found[await _verdict(client, replace(asked, body={**asked.body, "model": model}))] += 1
+                found[
+                    await _verdict(client, replace(asked, body=asked.body | _DIRECT | {"model": model}))
+                ] += 1
 
         await asyncio.gather(*map(one, cases))
     return found

@@ -58,6 +58,14 @@ settings.register_profile("quick", deadline=None, max_examples=15)
 settings.load_profile("all")
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skips the tests of vLLM, where there is none, before their fixtures are made: all in one line of the
+    summary, which has a line for each test that a fixture skips.
+    """
+    if item.get_closest_marker("vllm"):
+        hosted.vllm_python()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_data_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No test, and nothing that one starts, writes to the user's own store."""

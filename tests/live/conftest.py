@@ -21,6 +21,8 @@ from tessera.http.app import build_app
 from tessera.http.service import Service
 from tessera.models.source import ModelSource
 
+NO_BUDGETS = "vLLM cannot count up to a closing tag that is ordinary text"
+
 
 @dataclass(frozen=True)
 class Generation:
@@ -62,11 +64,15 @@ class Recorded:
 
 @dataclass(frozen=True)
 class LiveService:
-    """The embedded model, served with all it can do."""
+    """The embedded model, served with all it can do. One without `budgets` refuses those of reasoning; unless
+    it `shares`, each prompt is computed from its beginning.
+    """
 
     model: Model
     client: openai.OpenAI
     engine: Recorded
+    budgets: bool
+    shares: bool
 
     def ask(self, text: str = "Tell me of the sea.", **fields: Any) -> Any:
         """A whole reply, or a stream; fields that the client does not know are sent all the same."""
@@ -107,4 +113,5 @@ def service(
         run_app(starting) as port,
         openai.OpenAI(api_key=key, base_url=f"http://127.0.0.1:{port}/v1", max_retries=0) as client,
     ):
-        yield LiveService(model, client, engine)
+        on_vllm = "vllm" in request.param
+        yield LiveService(model, client, engine, budgets=not on_vllm, shares=not on_vllm)

@@ -91,9 +91,11 @@ class VllmCore:
     def submit(self, request: int, prompt: Prompt, sampling: Sampling) -> None:
         if len(prompt.token_ids) >= self.info.context_tokens:
             raise ContextLengthExceeded("The prompt does not fit into the context of the engine.")
-        if self._drafts and (sampling.min_p or sampling.logit_bias):
+        # A grammar with a limit of tokens cannot take back drafts that were rejected.
+        if self._drafts and (sampling.min_p or sampling.logit_bias or sampling.thinking_budget):
             raise UnsupportedParameter(
-                "`min_p` and `logit_bias` are not supported with speculative decoding."
+                "`min_p`, `logit_bias` and `thinking_token_budget` are not supported with speculative "
+                "decoding."
             )
         grammar = prompt.grammar
         if sampling.thinking_budget is not None:

@@ -8,7 +8,7 @@ first item of `start`, a terminal before the control token that ends it.
 import re
 
 from tessera.core.generation import Grammar, ThinkingBudget
-from tessera.errors import GenerationFailed
+from tessera.errors import UnsupportedParameter
 
 _ANY = "TEXT: /(?s:.*)/"
 _START = re.compile(r"\Astart: (\w+) (?=<\[\d+\]>)")
@@ -18,10 +18,14 @@ _RULE = "budgeted_reasoning"
 def with_budget(grammar: Grammar | None, budget: ThinkingBudget) -> Grammar:
     """The grammar with at most `n_tokens` of reasoning; without a grammar, any text may follow.
 
-    Raises `GenerationFailed` where no control token ends the reasoning.
+    Raises `UnsupportedParameter` where no control token ends the reasoning: a rule with a limit cannot also
+    end at a text.
     """
     if not isinstance(budget.end, int):
-        raise GenerationFailed("The engine cannot bound reasoning that ordinary text ends.")
+        raise UnsupportedParameter(
+            "`thinking_token_budget` is not supported here: the model's reasoning ends with ordinary text, "
+            "up to which the engine cannot count. Leave it out."
+        )
     lark = grammar.lark if grammar else f"start: TEXT <[{budget.end}]> TEXT\n{_ANY}\n"
     found = _START.match(lark)
     if found is None:  # the turn has no reasoning

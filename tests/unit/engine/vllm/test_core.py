@@ -251,8 +251,15 @@ def test_what_vllm_refuses_leaves_nothing_behind(core: VllmCore, client: FakeCli
     assert core.gauges()["running"] == 0
 
 
-@pytest.mark.parametrize("sampling", [Sampling(3, min_p=0.1), Sampling(3, logit_bias={1: 2.0})])
-def test_with_drafts_two_fields_are_refused(
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        Sampling(3, min_p=0.1),
+        Sampling(3, logit_bias={1: 2.0}),
+        Sampling(3, thinking_budget=ThinkingBudget(0, close_ids=(20,), end=20)),
+    ],
+)
+def test_with_drafts_three_fields_are_refused(
     cores: EngineCores, client: FakeClient, sampling: Sampling
 ) -> None:
     with pytest.raises(UnsupportedParameter):

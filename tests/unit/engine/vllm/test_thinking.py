@@ -3,7 +3,7 @@ from llguidance import LLMatcher
 
 from tessera.core.generation import Grammar, ThinkingBudget
 from tessera.engine.vllm.thinking import with_budget
-from tessera.errors import GenerationFailed
+from tessera.errors import UnsupportedParameter
 from tessera.grammars.bytewise import ByteTokenizer
 from tessera.grammars.llg import llg_tokenizer
 
@@ -50,5 +50,5 @@ def test_a_turn_without_reasoning_keeps_its_grammar() -> None:
 
 
 def test_reasoning_that_text_ends_is_refused() -> None:
-    with pytest.raises(GenerationFailed, match="ordinary text"):
+    with pytest.raises(UnsupportedParameter, match="ordinary text"):
         with_budget(None, budget(3, end="</think>"))
