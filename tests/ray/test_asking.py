@@ -129,8 +129,8 @@ def test_a_replica_answers_and_is_lost(monkeypatch: pytest.MonkeyPatch, replica:
 
 
 def test_a_call_that_fails_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ray.exceptions import RayActorError
-    from ray.serve.exceptions import BackPressureError
+    from ray.exceptions import RayActorError  # pyright: ignore[reportMissingImports]
+    from ray.serve.exceptions import BackPressureError  # pyright: ignore[reportMissingImports]
 
     from tessera.cluster.upstream import ReplicaLost
     from tessera.errors import EngineOverloaded, EngineTimeout

@@ -45,7 +45,7 @@ REPLICAS = [Replica(Id(name)) for name in "abc"]
 
 
 def made() -> Any:
-    from ray.serve._private.common import DeploymentHandleSource, DeploymentID
+    from ray.serve._private.common import DeploymentHandleSource, DeploymentID  # pyright: ignore[reportMissingImports]
 
     from tessera.cluster.routing import PrefixRouter
 
