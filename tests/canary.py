@@ -17,7 +17,9 @@ _LETTERS = string.ascii_lowercase
 
 
 def _base64(piece: bytes) -> Iterator[bytes]:
-    """As it looks inside of a longer text, wherever that begins; the first and last characters vary."""
+    """The base64 text of a piece inside a longer text, for each alignment; the first and last characters
+    vary.
+    """
     for before in range(3):
         coded = base64.b64encode(bytes(before) + piece)
         n_whole = (before + len(piece)) // 3 * 4
@@ -25,7 +27,7 @@ def _base64(piece: bytes) -> Iterator[bytes]:
 
 
 def encodings(piece: str) -> set[bytes]:
-    """The bytes that it could have become."""
+    """The encodings in which the text could have been stored."""
     plain = piece.encode()
     return {
         plain,
@@ -47,13 +49,13 @@ def encodings(piece: str) -> set[bytes]:
 
 
 def digests(secret: str) -> set[bytes]:
-    """Without a key of ours they could be tried out."""
+    """Digests that need no secret of the server, so that anybody could test guesses with them."""
     found = [hashlib.new(name, secret.encode()).digest() for name in ("md5", "sha1", "sha256", "sha512")]
     return {form for digest in found for form in (digest, digest.hex().encode(), base64.b64encode(digest))}
 
 
 def token_lists(ids: tuple[int, ...]) -> set[bytes]:
-    """Token ids are content too."""
+    """The token ids, written as lists: they are content too."""
     spelled = {separator.join(map(str, ids)).encode() for separator in (",", ", ", " ")}
     packed = {b"".join(id.to_bytes(width, "little") for id in ids) for width in (2, 4, 8)}
     return spelled | packed
@@ -61,17 +63,17 @@ def token_lists(ids: tuple[int, ...]) -> set[bytes]:
 
 @dataclass
 class Secrets:
-    """What each of them is."""
+    """The secrets of one run, each with a description."""
 
     of: dict[str, str] = field(default_factory=dict[str, str])
     chance: random.SystemRandom = field(default_factory=random.SystemRandom)
 
     def new(self, what: str, prefix: str = "") -> str:
-        """A secret of 24 letters after the prefix, which is none."""
+        """A secret of 24 letters after the prefix; the prefix itself is not secret."""
         return prefix + self._add(what, 24)
 
     def key(self, what: str) -> str:
-        """An API key as the service makes them."""
+        """An API key of the form that the service makes."""
         return "sk-tessera-" + self._add(what, 40)
 
     def _add(self, what: str, n_letters: int) -> str:
@@ -80,12 +82,12 @@ class Secrets:
         return secret
 
     def learn(self, what: str, secret: str) -> str:
-        """One that somebody else has made."""
+        """Notes a secret that was made elsewhere."""
         self.of[secret.removeprefix("sk-tessera-")] = what
         return secret
 
     def patterns(self, token_ids: Callable[[str], tuple[int, ...]] | None = None) -> Mapping[bytes, str]:
-        """What to search for, and what it would be."""
+        """The patterns to search for, each with its description."""
         found: dict[bytes, str] = {}
         for secret, what in self.of.items():
             pieces = [secret[at : at + PIECE] for at in range(0, len(secret), PIECE)]
@@ -102,7 +104,7 @@ _ZEROS = re.compile(rb"\0{32,}")
 
 
 def search(places: Mapping[str, bytes], patterns: Mapping[bytes, str]) -> set[tuple[str, str]]:
-    """Where something was found, and what. Upper and lower case are one."""
+    """Pairs of a place and the description of what was found there. Case is ignored."""
     lowered = {pattern.lower(): what for pattern, what in patterns.items()}
     contents: dict[bytes, list[str]] = {}
     for place, content in places.items():
@@ -117,7 +119,7 @@ def search(places: Mapping[str, bytes], patterns: Mapping[bytes, str]) -> set[tu
 
 
 def assert_found(secrets: Secrets) -> None:
-    """The search is no use if it would not find one."""
+    """Checks that the search would find each secret."""
     secret = next(secret for secret, what in secrets.of.items() if what == "user")
     forms = {
         "plain": secret.encode(),

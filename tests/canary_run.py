@@ -40,7 +40,7 @@ TIERS = (
 
 
 def question(secrets: Secrets) -> dict[str, Any]:
-    """A request with something secret in every field that takes text."""
+    """A request with a secret in every field that takes text."""
     new = secrets.new
     arguments = json.dumps({new("argument's name"): new("argument")})
     call = {
@@ -70,7 +70,7 @@ def question(secrets: Secrets) -> dict[str, Any]:
 
 @dataclass
 class Run:
-    """A place to live in, what is known to it alone, and what was found there at any time."""
+    """The folder of one run, its secrets, and what was found in its files."""
 
     home: Path
     receiver: Receiver
@@ -115,7 +115,7 @@ class Run:
         return kept | homes | here | {f"TESSERA_{name}": value for name, value in own.items()}
 
     def fill_store(self) -> None:
-        """An account for each stored key."""
+        """Creates an account for each stored key."""
         store, hasher = (
             open_database(self.url),
             KeyHasher(pepper(Settings(pepper=self.pepper, database_url=self.url))),
@@ -136,7 +136,7 @@ class Run:
         store.dispose()
 
     def look(self, when: str) -> None:
-        """Keep what there is now: files, tables, Redis."""
+        """Keeps the present content of files, tables and Redis."""
         for path in self.home.rglob("*"):
             if path.is_file() and not path.is_symlink():
                 self.seen[f"{when}: {path.relative_to(self.home)}"] = path.read_bytes()
@@ -150,7 +150,7 @@ class Run:
         self.seen[f"{when}: traces"] = b"".join(self.receiver.bodies)
 
     def told_to_others(self) -> dict[str, bytes]:
-        """What leaves the server, where not even the digests of keys and names of accounts belong."""
+        """What leaves the server. Not even digests of keys or names of accounts belong there."""
         words = ("logs/", "traces", "metrics", "redis", "process")
         return {
             place: content for place, content in self.seen.items() if any(word in place for word in words)
@@ -175,7 +175,7 @@ class Server:
         return httpx2.post(self.url + CHAT, json=fields, headers=headers, timeout=60, **options)
 
     def begin(self, fields: Mapping[str, Any]) -> socket.socket:
-        """Send a request, and go on without the reply."""
+        """Sends a request without waiting for the reply."""
         connection = socket.create_connection(self.address, timeout=60)
         body = json.dumps(fields)
         head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {self.run.keys['pro']}\r\n"
@@ -184,14 +184,16 @@ class Server:
         return connection
 
     def processes(self) -> list[int]:
-        """Its own first."""
+        """The ids of the server's processes, its main process first."""
         found = [self.process.pid]
         for id in found:
             found += children(id)
         return found
 
     def look(self, when: str) -> None:
-        """Keep also what only a living server shows. Its own environment is where the key came from."""
+        """Also keeps what only a running server shows. Its own environment is left out, since the key came
+        from it.
+        """
         when = f"{self.name} {when}"
         self.run.look(when)
         seen, (_, *others) = self.run.seen, self.processes()

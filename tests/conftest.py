@@ -68,7 +68,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_data_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No test, and nothing that one starts, writes to the user's own store."""
+    """Keeps tests, and all that they start, from writing to the user's own store."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
         yield
@@ -76,7 +76,9 @@ def own_data_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
 
 @pytest.fixture(scope="session", autouse=True)
 def interruptible() -> None:
-    """A shell that starts tests in the background has them, and all that they start, ignore interrupts."""
+    """Restores the handling of interrupts, which a shell turns off for tests in the background and all that
+    they start.
+    """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -90,7 +92,7 @@ def postgres() -> Iterator[Postgres]:
 
 @pytest.fixture
 def own_postgres() -> Iterator[Postgres]:
-    """One that the test may stop and start."""
+    """A PostgreSQL that the test may stop and start."""
     with cluster() as server:
         yield server
 
@@ -100,7 +102,7 @@ _databases = itertools.count()
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty store, of both kinds."""
+    """The URL of an empty store, once of each kind."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'tessera.db'}"
     server: Postgres = request.getfixturevalue("postgres")
@@ -109,7 +111,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture(scope="session")
 def model_folder() -> ModelSource:
-    """The embedded model, in the user's cache; fetched and converted by the first test run ever."""
+    """The embedded model in the user's cache. The first test run fetches and converts it."""
     return resolve(None, Cache(default_root()), Quiet(), IR)
 
 
@@ -143,7 +145,7 @@ def vllm_qwen(vllm_home: Path) -> ModelSource:
 
 @pytest.fixture(scope="session")
 def vllm_qwen_start(vllm_qwen: ModelSource, vllm_home: Path) -> Start:
-    """vLLM on it, in bfloat16."""
+    """vLLM on the tiny Qwen3.6, in bfloat16."""
     return vllm_models.vllm_start(vllm_qwen, len(vllm_models.QWEN_WORDS.tokens), vllm_home, precision="auto")
 
 
@@ -169,7 +171,7 @@ def anyio_backend() -> str:
 
 
 class OneKey(Keys):
-    """`KEY`, for some models or all."""
+    """Accepts the one key `KEY`, for some models or all."""
 
     def __init__(self, tier: Tier, models: frozenset[str] | None) -> None:
         super().__init__()
@@ -213,7 +215,7 @@ class Served:
         return self.app.state.service.metrics
 
     def call_soon(self, call: Callable[[], None]) -> None:
-        """Call it where the server runs."""
+        """Calls the function in the server's loop."""
         self.loop.call_soon_threadsafe(call)
 
     def wait_until_idle(self) -> None:
@@ -229,7 +231,7 @@ Serve: TypeAlias = Callable[..., Served]
 
 @pytest.fixture(scope="session")
 def stopping() -> Iterator[list[threading.Thread]]:
-    """Servers take a moment to stop; they do so while the next test runs."""
+    """The threads of servers that are stopping while the next test runs."""
     threads: list[threading.Thread] = []
     yield threads
     for thread in threads:
@@ -265,7 +267,7 @@ def running(app: ASGIApp, stopping: list[threading.Thread]) -> Iterator[int]:
 
 @pytest.fixture(scope="session")
 def run_app(stopping: list[threading.Thread]) -> Callable[[ASGIApp], AbstractContextManager[int]]:
-    """Serves an application for as long as the context lasts, which gives the port."""
+    """A context that serves an application and yields its port."""
     return lambda app: running(app, stopping)
 
 

@@ -40,8 +40,8 @@ _TAG_OF_PARAMETER = re.compile(r"<parameter=([^\n>]*)>")
 
 @dataclass(frozen=True, slots=True)
 class _At:
-    """How far an account has come: in the output, in the reasoning, in the content, in the calls, and in the
-    arguments of the last one.
+    """How far the comparison has come: in the output, the reasoning, the content, the calls, and the
+    arguments of the last call.
     """
 
     where: Where
@@ -56,7 +56,7 @@ class _At:
 def is_accounted_for(
     family: Family, parts: Sequence[str], request: ChatRequest, finish: EngineFinish, choice: Choice
 ) -> bool:
-    """Whether `choice` holds all of the output that `parts` are, but for markup."""
+    """Whether `choice` holds all of the output `parts`, except markup."""
     account = _Account(family, parts, request, finish, choice)
     begin = _At("reasoning begins" if request.mode is Mode.THINKING else "content")
     seen, todo = {begin}, [begin]
@@ -171,27 +171,27 @@ class _Account:
             yield from self._quoted(at, items)
 
     def _quoted(self, at: _At, items: list[str]) -> Iterator[_At]:
-        """The arguments, or a value, in quotes that are not theirs."""
+        """Matches arguments, or a value, in quotes that do not belong to them."""
         string, end = self._match(_STRING, at.i)
         written = _dense(_decoded(string[0])) if string else ""
         if string and "".join(items[at.arguments : at.arguments + len(written)]) == written:
             yield replace(at, i=end, arguments=at.arguments + len(written))
 
     def _match(self, pattern: re.Pattern[str], i: int) -> tuple[re.Match[str] | None, int]:
-        """What the pattern finds at an item, and the item after it."""
+        """The pattern's match at an item, and the item after it."""
         found = pattern.match(self.text, self.offsets[i])
         end = self.index.get(found.end()) if found else None
         return (found, end) if end is not None else (None, 0)
 
     def _is_whole(self, at: _At) -> bool:
-        """Whether nothing of the last call's arguments is left, but what the parser closed."""
+        """Whether nothing of the last call's arguments is left, except what the parser closed."""
         if not at.calls:
             return True
         left = "".join(self.arguments[at.calls - 1][at.arguments :])
         return not left.strip('"}]') or (not at.arguments and left == "{}")
 
     def _tag(self, at: _At, tag: str) -> int:
-        """Where the tag ends that is here, or 0."""
+        """The end of the tag at this place, or 0 if there is none."""
         if self.items[at.i] == tag:
             return at.i + 1
         if tag in self.control:
@@ -233,7 +233,7 @@ def _dense(text: str | None) -> str:
 
 
 def _decoded(string: str) -> str:
-    """What a JSON string says, also of one without its end."""
+    """The value of a JSON string, which may lack its end."""
     for end in ("", '"'):
         try:
             return json.loads(string + end)

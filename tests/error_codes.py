@@ -10,7 +10,7 @@ GIVEN_CODE = re.compile(r'\bcode ?= ?"')
 
 
 def error_codes() -> list[str]:
-    """Those of the error classes, and those that are given where an error is raised."""
+    """The codes of the error classes, and those that are given where an error is raised."""
     classes = [value for value in vars(errors).values() if isinstance(value, type)]
     of_classes = {kind.default_code for kind in classes if issubclass(kind, errors.TesseraError)}
     lines = [line for path in SOURCE.rglob("*.py") for line in path.read_text().splitlines()]

@@ -39,7 +39,7 @@ class Family:
         return Parser(0, request, self.format.syntax, self.control, lambda: f"call_{next(ids)}")
 
     def pieces(self, parts: Iterable[str]) -> list[Piece]:
-        """Parts that are control tokens are read as such."""
+        """The parts as pieces; those that are control tokens become control pieces."""
         return [ControlPiece(0, part) if part in self.control else TextPiece(part) for part in parts if part]
 
     def read(
@@ -56,7 +56,7 @@ class Family:
         return fold([*events, *parser.finish(finish), Completed(Usage())]).choices[0]
 
     def work(self, parts: Iterable[str]) -> int:
-        """The number of calls of functions that reading the parts takes."""
+        """The number of function calls that reading the parts takes."""
         n_calls = 0
 
         def count_call(*_: object) -> None:
@@ -102,7 +102,7 @@ LEON_JSON = '{"name": "get_weather", "arguments": {"city": "León"}}'
 
 @dataclass(frozen=True)
 class Output:
-    """What a model has written, and the choice that it must become."""
+    """What a model wrote, and the choice that it must become."""
 
     id: str
     written: str

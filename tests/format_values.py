@@ -18,7 +18,9 @@ DRAFTS = {
 
 @dataclass(frozen=True)
 class Values:
-    """`unwritten` is valid, and beyond the regular expressions that grammars have for the format."""
+    """Values of a format. Those in `unwritten` are valid, but the format's regular expression in grammars
+    does not match them.
+    """
 
     good: tuple[str, ...]
     bad: tuple[str, ...]

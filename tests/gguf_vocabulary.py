@@ -56,7 +56,7 @@ def _metadata(model: str, tokens: list[str], **more: object) -> dict[str, Any]:
 
 
 def write(path: Path, metadata: dict[str, Any]) -> Path:
-    """A GGUF file that has a vocabulary and nothing else."""
+    """Writes a GGUF file that has only a vocabulary."""
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_context_length(512)
     add_fields(writer, metadata)
@@ -90,7 +90,7 @@ class _ModelParams(ctypes.Structure):
 
 
 class LlamaVocabulary:
-    """The tokenizer that llama.cpp makes of a file."""
+    """The tokenizer of a GGUF file, as llama.cpp reads it."""
 
     def __init__(self, library: Path, path: Path) -> None:
         self._library: Any = ctypes.CDLL(str(library))
@@ -118,7 +118,7 @@ class LlamaVocabulary:
 
 
 def learn(texts: Sequence[str], alphabet: Sequence[str], n_tokens: int) -> list[str]:
-    """Merges that reach across words."""
+    """Learns merges from the texts, which may reach across words."""
     tokenizer = Tokenizer(models.BPE())
     trainer = trainers.BpeTrainer(
         vocab_size=n_tokens, min_frequency=2, initial_alphabet=list(alphabet), show_progress=False

@@ -83,7 +83,7 @@ def tiny_llama_start(root: Path, architecture: Architecture) -> Start:
 
 
 def changed(start: Start, **fields: Any) -> Start:
-    """With other values: of what is served, of the frame, and the rest of the engine's options."""
+    """The same engine with other values: of what is served, of the frame, or else of the engine's options."""
     served = {name: fields.pop(name) for name in [*fields] if name in SERVED}
     frame = {name: fields.pop(name) for name in [*fields] if name in Start.__struct_fields__}
     return msgspec.structs.replace(
@@ -124,7 +124,7 @@ EXACT_STARTS = [*EXACT, VLLM]
 
 
 def exact(start: Start, fixture: str, **fields: Any) -> Start:
-    """The engine of that fixture, changed so that the same tokens come whatever else runs."""
+    """The engine of that fixture, changed so that its tokens do not depend on what else runs."""
     return changed(start, **EXACT.get(fixture, {}), **fields)
 
 

@@ -11,7 +11,7 @@ from tessera.schemas.validation import Validator
 
 
 class InProcess:
-    """Grammars as they come, untried, and every check of what was written."""
+    """Builds grammars and validates replies in this process. Grammars are not tried."""
 
     def __init__(self, chat_format: ChatFormat, control_tokens: Mapping[str, int]) -> None:
         self._syntax, self._control_tokens = chat_format.syntax, control_tokens

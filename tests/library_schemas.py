@@ -139,12 +139,12 @@ class Maker:
         return {"type": "string", **rule}, self.chance.choice(values)
 
     def number(self, _: int) -> Drawn:
-        """Numbers, booleans, null, constants, anything."""
+        """A number, a boolean, null, a constant, or anything."""
         rule, values = self.chance.choice(NUMBERS)
         return dict(rule), self.chance.choice(values)
 
     def nullable(self, depth: int) -> Drawn:
-        """Null or something, in one of the spellings that libraries have for it."""
+        """Null or another value, in one of the forms that libraries write."""
         schema, value = self.string(depth) if self.chance.random() < 0.7 else self.number(depth)
         value = None if self.chance.random() < 0.4 else value
         way = self.chance.randrange(4)
@@ -235,12 +235,12 @@ class Maker:
         return {word: [each for each, _ in branches], **extra}, self.chance.choice(branches)[1]
 
     def all_of(self, depth: int) -> Drawn:
-        """Pydantic's way to add a description to a reference."""
+        """A reference in an `allOf`, which is how Pydantic adds a description."""
         schema, value = self.reference(depth)
         return {"allOf": [schema], "description": "what it is for"}, value
 
     def reference(self, depth: int) -> Drawn:
-        """A definition of its own."""
+        """A reference to a definition."""
         name = f"Model{len(self.definitions)}"
         self.definitions[name] = ({}, None)  # its place, before what it refers to
         self.definitions[name] = drawn = self.object(depth - 1)
@@ -248,7 +248,7 @@ class Maker:
 
 
 def maker(seed: int) -> Maker:
-    """The same seed draws the same."""
+    """A maker that draws the same schemas for the same seed."""
     return Maker(random.Random(seed), {})
 
 
@@ -259,7 +259,7 @@ def _unless_twice(value: Any, schema: Schema) -> Any:
 
 
 def every_leaf() -> Sequence[tuple[Schema, list[Any]]]:
-    """All rows of the tables, as whole schemas."""
+    """All rows of the tables as whole schemas."""
     return [({"type": "string", **rule}, [*values]) for rule, values in STRINGS] + NUMBERS
 
 

@@ -11,5 +11,5 @@ LIMITS = wiring.limits(Settings())
 
 
 def http_limits(**changes: Any) -> HttpLimits:
-    """The default limits, but for these."""
+    """The default limits with these changes."""
     return replace(LIMITS, **changes)

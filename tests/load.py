@@ -20,8 +20,8 @@ Told: TypeAlias = dict[str, tuple[int, int]]
 
 
 class Client(threading.Thread):
-    """Asks one thing after the other. `seen` counts statuses with error codes; `cut` is what was never
-    answered.
+    """Sends one request after the other. `seen` counts statuses with error codes; `cut` are requests without
+    a whole answer.
     """
 
     def __init__(self, url: str, key: str, seed: int) -> None:
@@ -73,7 +73,7 @@ class Client(threading.Thread):
 
 
 class Load(list[Client]):
-    """Clients that work at once."""
+    """Clients that run at once."""
 
     @property
     def n_told(self) -> int:
@@ -100,7 +100,7 @@ class Load(list[Client]):
 
 @contextmanager
 def load(*urls: str, key: str, n: int = 8, seed: int = 0) -> Generator[Load]:
-    """`n` clients of each of these servers, until the end of the context."""
+    """Runs `n` clients of each of these servers until the context ends."""
     clients = Load(Client(url, key, seed + each) for each in range(n) for url in urls)
     for client in clients:
         client.start()
@@ -111,7 +111,7 @@ def load(*urls: str, key: str, n: int = 8, seed: int = 0) -> Generator[Load]:
 
 
 def recorded(database: str) -> dict[str, tuple[int, int, str]]:
-    """Prompt tokens, completion tokens and finish of all rows, by their ids."""
+    """The prompt tokens, completion tokens and finish reasons of all rows, by their ids."""
     store = open_database(database)
     columns = (USAGE.c[name] for name in ("id", "prompt_tokens", "completion_tokens", "finish"))
     with transaction(store) as connection:
@@ -124,7 +124,9 @@ def recorded(database: str) -> dict[str, tuple[int, int, str]]:
 
 
 def require_recorded(told: Told, database: str, *, ends: frozenset[str]) -> None:
-    """What was told is on record with the same counts, and everything has come to one of these ends."""
+    """Checks that all replies are on record with the counts that clients received, and that every row has one
+    of these ends.
+    """
     kept = recorded(database)
     assert {id: kept[id][:2] for id in told if id in kept} == told
     assert {kept[id][2] for id in told} <= {"length", "stop"}

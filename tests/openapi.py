@@ -89,7 +89,7 @@ _EXAMPLES: Json = {
 
 
 def document() -> Json:
-    """The whole of it."""
+    """The whole document."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -113,7 +113,7 @@ def document() -> Json:
 
 
 def statuses() -> Mapping[int, list[type[TesseraError]]]:
-    """The classes of errors by the status that they are answered with."""
+    """The classes of errors by their status."""
     found: dict[int, list[type[TesseraError]]] = {}
     for kind in vars(errors).values():
         if isinstance(kind, type) and issubclass(kind, TesseraError) and not issubclass(kind, NEVER_SENT):
@@ -268,7 +268,7 @@ def _described(schemas: Json) -> Json:
 
 
 def _complete(request: Json) -> None:
-    """What the struct leaves to the code after it."""
+    """Adds what the struct leaves to the code that decodes."""
     request["title"] = "ChatRequest"
     fields = request["properties"]
     tools = next(each for each in fields["tools"]["anyOf"] if each.get("type") == "array")
@@ -371,7 +371,7 @@ def text() -> str:
 
 
 def references(document: Json) -> set[str]:
-    """The names of the schemas that are referred to."""
+    """The names of the schemas that the document refers to."""
     return set(re.findall(PLACE + r"(\w+)", json.dumps(document)))
 
 

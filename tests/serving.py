@@ -21,7 +21,7 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """What a shell has, without settings of its owner and with an empty cache."""
+    """The variables of a shell without its owner's settings, and with an empty cache."""
     foreign = ("TESSERA_", "HF_", "TRANSFORMERS_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     store = f"sqlite:///{tmp_path / 'store/tessera.db'}"
@@ -37,14 +37,14 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def start(environment: dict[str, str]) -> Iterator[Start]:
-    """Start `tessera` with arguments and, by keyword, variables; it is ended with the test."""
+    """Starts `tessera` with arguments and, by keyword, variables; it is ended with the test."""
     with launching(environment, TESSERA) as one:
         yield one
 
 
 @contextmanager
 def launching(environment: dict[str, str], *command: object) -> Iterator[Start]:
-    """Start the command, with further arguments and variables; all that was started ends with the context."""
+    """Starts the command with further arguments and variables; all that was started ends with the context."""
     started: list[subprocess.Popen[str]] = []
 
     def one(*arguments: object, **variables: str) -> subprocess.Popen[str]:
@@ -85,7 +85,7 @@ class Server:
         self.process.send_signal(number)
 
     def stop(self, with_signal: int = signal.SIGTERM) -> tuple[int, str]:
-        """Exit code and log."""
+        """Ends the server; returns its exit code and its log."""
         self.send(with_signal)
         _, log = self.process.communicate(timeout=300)
         return self.process.returncode, log
@@ -97,7 +97,7 @@ class Server:
 
 @pytest.fixture
 def service(start: Start) -> Callable[..., Server]:
-    """Start a server and wait until it says that it serves."""
+    """Starts a server and waits until it says that it serves."""
 
     def one(*arguments: object, **variables: str) -> Server:
         return announced(starting(start, *arguments, **variables), variables.get("TESSERA_API_KEY"))
@@ -111,7 +111,7 @@ def starting(start: Start, *arguments: object, **variables: str) -> "subprocess.
 
 
 def announced(process: "subprocess.Popen[str]", api_key: str | None = None) -> Server:
-    """It, as soon as it says that it serves."""
+    """The server, as soon as it says that it serves."""
     assert process.stdout is not None
     lines = [process.stdout.readline().strip()]
     while lines[-1] and not lines[-1].startswith("Listening on "):  # a line for each model stands before it
@@ -134,12 +134,12 @@ def free_port() -> int:
 
 
 def children(id: int) -> list[int]:
-    """Of that process, now."""
+    """The ids of the process's present children."""
     return [int(child) for child in Path(f"/proc/{id}/task/{id}/children").read_text().split()]
 
 
 def command(id: int) -> str:
-    """Its command line; nothing if it is gone."""
+    """The command line of the process; empty if it has ended."""
     try:
         return Path(f"/proc/{id}/cmdline").read_text().replace("\0", " ")
     except OSError:

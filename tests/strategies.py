@@ -13,7 +13,7 @@ _T = TypeVar("_T")
 
 
 def examples(n: int) -> settings:
-    """Try `n` examples, and a part of them under a profile with fewer than usual."""
+    """Settings for `n` examples, or fewer under a profile that has fewer than usual."""
     usual = settings.default.max_examples if settings.default else 100
     return settings(max_examples=max(1, n * usual // 100))
 

@@ -107,7 +107,7 @@ _REASONING = {"[TOOL_CALLS]": Tags("[THINK]", "[/THINK]")}
 
 
 def _families() -> list[Family]:
-    """Each family with a form of calls, its tags as control tokens and as text."""
+    """Each family with a form of calls, once with its tags as control tokens and once as text."""
     found: list[Family] = []
     for name, family in TEMPLATE_FAMILIES.items():
         syntax = family.syntax

@@ -24,7 +24,7 @@ def choose_format(
     bos: str = "",
     defaults: SamplingDefaults = SamplingDefaults(),  # noqa: B008 - frozen
 ) -> ChatFormat:
-    """The format of the family that the template belongs to, or its own."""
+    """The format of the template's family, or one that renders by the template itself."""
     assert source is not None
     template = TemplateSource(source, tuple(control_tokens), eos=eos, bos=bos)
     probed = probe(template)

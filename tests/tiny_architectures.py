@@ -66,7 +66,7 @@ class _Normal:
         return (chance.standard_normal(self.shape) * self.scale + self.mean).astype(np.float32)
 
     def draw_q4_0(self, chance: np.random.Generator) -> np.ndarray:
-        """In blocks of 32 values, a scale and four bits for each, without values of 32 bits in between."""
+        """Draws blocks of 32 values, a scale and four bits for each, without an array of 32-bit values."""
         blocks = np.empty((prod(self.shape) // 32, 18), np.uint8)
         blocks[:, :2] = np.array([self.scale / 4.6], np.float16).view(np.uint8)
         blocks[:, 2:] = chance.integers(0, 256, (len(blocks), 16), dtype=np.uint8)
@@ -94,8 +94,8 @@ def write_architecture(
     template: str | None = None,
     quick: bool = False,
 ) -> None:
-    """Write the model; its weights depend on nothing but `seed`. A `quick` one has matrices of Q4_0 in place
-    of Q8_0, and takes seconds for gigabytes.
+    """Writes the model; its weights depend only on `seed`. A `quick` one has matrices of Q4_0 instead of
+    Q8_0, so that gigabytes take seconds.
     """
     writer = gguf.GGUFWriter(path, architecture)
     _add_sizes(writer, architecture, shape)
@@ -162,7 +162,7 @@ def _add_sizes(writer: gguf.GGUFWriter, architecture: Architecture, shape: Shape
 
 
 def _add_latent_sizes(writer: gguf.GGUFWriter, shape: Shape) -> None:
-    """Every layer is dense: the experts are those of other architectures."""
+    """Adds the sizes of latent attention. Every layer is dense: other architectures have experts."""
     writer.add_head_count_kv(1)
     writer.add_q_lora_rank(RANK)
     writer.add_kv_lora_rank(RANK)

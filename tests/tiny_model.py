@@ -49,7 +49,7 @@ WORDS = (
 
 @dataclass(frozen=True)
 class Words:
-    """A vocabulary: the tokens as GGUF spells them, what kind they are, and the merges."""
+    """A vocabulary: the tokens as GGUF spells them, their kinds, and the merges."""
 
     tokens: Sequence[str]
     types: Sequence[int]
@@ -59,7 +59,7 @@ class Words:
 
 
 def byte_words(*, tags_are_tokens: bool) -> Words:
-    """Bytes, some words, and the markup of ChatML; its tags are control tokens or else words."""
+    """A vocabulary of bytes, some words, and the tags of ChatML, which are control tokens or else words."""
     control = [*ENDS, *(TAGS if tags_are_tokens else ())]
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     words = [_in_alphabet(word) for word in (*WORDS, *TAGS) if word not in control and len(word) > 1]
@@ -79,7 +79,7 @@ def words_of(fields: Mapping[str, Any]) -> Words:
 
 
 def write_gguf(path: Path, words: Words, seed: int = 0, template: str | None = None) -> None:
-    """Write the model; its weights depend on nothing but `seed`."""
+    """Writes the model; its weights depend only on `seed`."""
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name("tiny")
     writer.add_block_count(LAYERS)

@@ -208,7 +208,9 @@ def _llama_tensors(reader: gguf.GGUFReader, config: Mapping[str, Any]) -> dict[s
 
 
 def _halves_together(values: NDArray[Any], n_heads: int) -> NDArray[Any]:
-    """GGUF files have the rows that are rotated together next to each other; transformers has them apart."""
+    """Reorders rows that are rotated together: they are neighbours in GGUF files, and halves apart in
+    transformers.
+    """
     pairs = values.reshape(n_heads, -1, 2, values.shape[1])
     return pairs.swapaxes(1, 2).reshape(values.shape)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 def wait_for(condition: Callable[[], bool], within_s: float = 180.0) -> None:
-    """Return when the condition holds."""
+    """Returns when the condition holds."""
     begun = time.monotonic()
     while not condition():
         assert time.monotonic() - begun < within_s, "it never came to be"
@@ -14,7 +14,7 @@ def wait_for(condition: Callable[[], bool], within_s: float = 180.0) -> None:
 
 
 async def until(condition: Callable[[], bool], within_s: float = 180.0) -> None:
-    """Return when the condition holds; other tasks of the loop run meanwhile."""
+    """Returns when the condition holds; other tasks of the loop run meanwhile."""
     async with asyncio.timeout(within_s):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.005)

@@ -15,7 +15,7 @@ SECRET = "webhook-" + "s" * 32
 
 @dataclass
 class Receiver:
-    """`messages` were taken, in their order; `refused` were answered with an error."""
+    """Receives webhooks. `messages` were accepted, in order; `refused` were answered with an error."""
 
     url: str = ""
     n_refusals: int = 0
@@ -26,7 +26,9 @@ class Receiver:
 
 @contextmanager
 def receiving(n_refusals: int = 0, status: int = 500) -> Iterator[Receiver]:
-    """Running while the context lasts. It refuses so many messages, and all that are not signed."""
+    """A receiver that runs until the context ends. It refuses the first messages, and all that are not
+    signed.
+    """
     receiver = Receiver(n_refusals=n_refusals, status=status)
 
     class Answering(BaseHTTPRequestHandler):

@@ -54,7 +54,7 @@ def missing(names: str, subject: object) -> list[str]:
 
 
 def of_self(path: Path) -> set[str]:
-    """The names that the class of that module uses of itself without having made them."""
+    """The attributes of `self` that the module's class uses but does not define."""
     (made,) = (node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef))
     ours = {node.name for node in made.body if isinstance(node, ast.FunctionDef)}
     used: set[str] = set()

@@ -46,7 +46,7 @@ def chromium() -> Iterator[Any]:
 
 @dataclass(frozen=True)
 class Scripted:
-    """A server whose model says what the test wants."""
+    """A server whose model replies with what the test sets."""
 
     url: str
     tokenizer: ScriptedTokenizer
@@ -58,7 +58,7 @@ class Scripted:
         self.engine.script = saying(self.tokenizer, text)
 
     def pace(self, seconds: float) -> None:
-        """Wait so long before each token."""
+        """Waits for so many seconds before each token."""
 
         async def timing(step: int) -> None:
             await asyncio.sleep(seconds)

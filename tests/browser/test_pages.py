@@ -173,7 +173,7 @@ def open_console(
 
 @pytest.fixture
 def console(open_console: OpenConsole) -> Page:
-    """The console with an empty store."""
+    """The console of a server whose store is empty."""
     return open_console()
 
 
@@ -245,7 +245,7 @@ def test_the_console_changes_keys_and_the_limits_of_accounts(console: Page, stor
 
 
 def put(store: Database, n: int) -> None:
-    """An account with so many keys, each of which has made a request."""
+    """Creates an account with `n` keys, each of which has made a request."""
     with transaction(store) as connection:
         account = accounts.create(connection, "acme", "lite", by="test")
         for number in range(n):

@@ -21,7 +21,7 @@ from tests.clients.trying import Result, attempt, end_with_me
 
 
 def main() -> int:
-    """The exit code: 1 if anything failed."""
+    """Returns the exit code, which is 1 if anything failed."""
     options = argparse.ArgumentParser(prog="python -m tests.clients", description=__doc__)
     known = [client.name for client in CLIENTS]
     options.add_argument("names", nargs="*", metavar="NAME", help=", ".join(known))
@@ -47,7 +47,7 @@ def main() -> int:
 
 
 def try_all(clients: Sequence[Client]) -> tuple[list[Result], list[str]]:
-    """What came of them, and why others were skipped. A row is printed as soon as it is known."""
+    """Tries the clients. Returns the results, and why others were skipped; each row is printed at once."""
     results: list[Result] = []
     skipped: list[str] = []
     end_with_me()

@@ -42,7 +42,7 @@ def obeying(tokenizer: ScriptedTokenizer, chat_format: ChatFormat, phrases: Mapp
 
 
 def chosen(prompt: str, phrases: Mapping[str, Any]) -> dict[str, Any]:
-    """The reply that the prompt's last directive has for this turn; its last one is said again."""
+    """The reply of the prompt's last directive for this turn; its last reply is repeated."""
     _, begun, rest = prompt.rpartition(BEGIN)
     directive, ended, after = rest.partition(END)
     if begun and ended:
@@ -74,7 +74,7 @@ def in_json(name: str, arguments: dict[str, Any]) -> str:
 
 
 def in_xml(name: str, arguments: dict[str, Any]) -> str:
-    """Strings are written as they are, and all else as JSON."""
+    """A call in XML: strings are written as they are, everything else as JSON."""
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in arguments.items()}
     parameters = "".join(f"<parameter={key}>\n{text}\n</parameter>\n" for key, text in texts.items())
     return f"<tool_call>\n<function={name}>\n{parameters}</function>\n</tool_call>"

@@ -36,7 +36,7 @@ def install(client: Client) -> Path:
 
 
 def commands(client: Client, folder: Path) -> list[list[str | Path]]:
-    """What makes the environment."""
+    """The commands that create the environment."""
     if client.source == "PyPI":
         python = folder / "bin" / "python"
         sync: list[str | Path] = [

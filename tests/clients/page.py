@@ -18,7 +18,7 @@ YES, NO, NOT_TRIED = "✓", "✗", "–"
 
 
 def row(result: Result, language: str) -> str:
-    """What the client could do."""
+    """The row of the table: what the client could do."""
     cells = [result.client.title, result.client.version]
     for name in CHECKS:
         check = result.checks.get(name)
@@ -32,7 +32,7 @@ def row(result: Result, language: str) -> str:
 
 
 def errors_row(result: Result) -> str:
-    """The classes of its errors."""
+    """The row of the table: the client's classes of errors."""
     return _line([result.client.title, *(_error(result.checks.get(status)) for status in ERRORS)])
 
 
@@ -45,7 +45,7 @@ def _error(check: Check | None) -> str:
 
 
 def generated(results: Iterable[Result], language: str) -> str:
-    """Both tables."""
+    """Both tables of the page."""
     results = list(results)
     heads = HEADS[language].split("|")
     tables = [

@@ -35,7 +35,7 @@ SMALL_CONTEXT_TOKENS = 512
 
 @dataclass(frozen=True)
 class Exchange:
-    """A request, and how it was answered; `reply` is kept of refusals only."""
+    """A request and its answer; `reply` is kept only of refusals."""
 
     path: str
     body: bytes
@@ -46,7 +46,7 @@ class Exchange:
 
 @dataclass
 class Recorder:
-    """Passes requests on and keeps them; also answers how many generations are running."""
+    """Passes requests on and records them. Also answers how many generations are running."""
 
     app: ASGIApp
     engines: list[ScriptedEngine]
@@ -97,7 +97,7 @@ class Recorder:
 
 @dataclass(frozen=True)
 class Scripted:
-    """The server that says what it is told to say, with its keys."""
+    """The server with scripted replies, and its keys."""
 
     url: str
     recorder: Recorder
@@ -179,6 +179,6 @@ def embedded(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def as_other_family(body: bytes) -> bytes:
-    """The request, to the model that writes calls in the other way, for a single token."""
+    """The same request to the model of the other family, for a single token."""
     fewest = {"max_tokens": 1, "max_completion_tokens": 1}
     return json.dumps({**json.loads(body), "model": OTHER_FAMILY, **fewest}).encode()

@@ -25,7 +25,7 @@ ADOPTS_ORPHANS = 36  # PR_SET_CHILD_SUBREAPER
 
 @dataclass(frozen=True)
 class Check:
-    """`shown` is how the client shows it, or why it failed."""
+    """A check. `shown` is how the client shows the result, or why the check failed."""
 
     name: str
     ok: bool
@@ -34,7 +34,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a client. `refused` are requests that the server should have taken."""
+    """The result of a client. `refused` are requests that the server should have accepted."""
 
     client: Client
     checks: dict[str, Check]
@@ -47,14 +47,14 @@ class Result:
 
 
 def end_with_me() -> None:
-    """Daemons that clients leave behind become children of this process, which `attempt` then ends."""
+    """Makes daemons that clients leave behind children of this process, so that `attempt` can end them."""
     ctypes.CDLL(None).prctl(ADOPTS_ORPHANS, 1, 0, 0, 0)
 
 
 def attempt(
     client: Client, folder: Path, server: Scripted, real: tuple[str, str] | None, work: Path
 ) -> Result:
-    """Tries the client against the scripted server and, where a real one is given, against that."""
+    """Tries the client against the scripted server and, if one is given, against a real one."""
     server.recorder.exchanges.clear()
     results = work / f"{client.name}.jsonl"
     results.touch()
@@ -117,7 +117,7 @@ def _run(client: Client, folder: Path, variables: dict[str, str]) -> str | None:
 
 
 def _end(before: set[int]) -> None:
-    """Ends the children that came since, and theirs, which come to this process as they lose their parent."""
+    """Ends the children that were started since, and their children, which this process inherits."""
     while orphans := set(children(os.getpid())) - before:
         for id in orphans:
             with suppress(ProcessLookupError):
@@ -127,14 +127,16 @@ def _end(before: set[int]) -> None:
 
 
 def refusals(exchanges: list[Exchange]) -> Iterator[str]:
-    """Requests that were refused though a client meant them."""
+    """Requests that were refused although a client meant them."""
     for each in exchanges:
         if each.status >= 400:
             yield f"{each.path} was refused, {each.status}: {each.reply} to {each.body[:2000].decode()}"
 
 
 def _refused_by_the_other_family(server: Scripted) -> Iterator[str]:
-    """Schemas are enforced in the words of the family, so each of them is tried in both."""
+    """Requests that the other family refuses: how schemas are enforced depends on the family's form
+    of calls.
+    """
     forms: dict[str, bytes] = {}
     for each in server.recorder.exchanges:
         if each.path.endswith("/chat/completions") and each.status == 200:

@@ -74,7 +74,7 @@ def blocks(*languages: str) -> list[Block]:
 
 
 def statements(code: str) -> Iterator[str]:
-    """Each command of a shell script with all its lines."""
+    """The commands of a shell script, each with all its lines."""
     lines: list[str] = []
     for line in code.splitlines():
         lines.append(line)
@@ -90,5 +90,5 @@ def statements(code: str) -> Iterator[str]:
 
 
 def left_out(statement: str) -> str | None:
-    """Why it is not run; None if it is."""
+    """Why the statement is not run; None if it is."""
     return next((why for beginning, why in NOT_RUN.items() if statement.startswith(beginning)), None)

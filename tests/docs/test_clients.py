@@ -19,7 +19,7 @@ def rows(text: str) -> list[list[str]]:
 
 
 def parts(language: str) -> tuple[str, str]:
-    """What is written by hand, and what a run wrote."""
+    """The part of the page that is written by hand, and the part that a run wrote."""
     text = (DOCS / language / "clients.md").read_text()
     before, _, rest = text.partition(BEGIN)
     made, _, after = rest.partition(END)

@@ -52,7 +52,7 @@ class Machine:
     environment: dict[str, str]
 
     def of_here(self, text: str, root: Path) -> str:
-        """The text with this machine's addresses and folders in place of the printed ones."""
+        """The text with this machine's addresses and folders instead of the printed ones."""
         places = {folder: f"{root}{folder}" for folder in FOLDERS}
         addresses = {
             "http://127.0.0.1:8000": self.server.url,

@@ -46,7 +46,7 @@ def test_the_reference_has_every_description_in_spanish() -> None:
 
 
 def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Path, method and description of each."""
+    """The path, method and description of each operation."""
     for path, found in DOCUMENT["paths"].items():
         for method in found.keys() & {"get", "post", "put", "delete", "patch"}:
             yield path, method, found[method]

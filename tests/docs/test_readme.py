@@ -35,7 +35,7 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def served() -> Generator[tuple[int, dict[str, str]]]:
-    """A running server's port, and an environment with its key in it, as a reader of the README has."""
+    """A running server's port, and an environment with its key, as a reader of the README has them."""
     port = free_port()
     command = [TESSERA, "serve", "--host", "127.0.0.1", "--port", str(port)]
     plain = {name: value for name, value in os.environ.items() if not name.startswith("TESSERA_")}
@@ -70,7 +70,7 @@ def test_the_curl_example_answers(served: tuple[int, dict[str, str]]) -> None:
 
 @pytest.fixture(scope="module")
 def printed(served: tuple[int, dict[str, str]]) -> list[str]:
-    """What each of the Python examples prints; they are one program."""
+    """The output of each of the Python examples, which together are one program."""
     port, environment = served
     program = f"\nprint('{BETWEEN}')\n".join(blocks("python")).replace("8000", str(port))
     return run([sys.executable, "-c", program], environment).split(BETWEEN)

@@ -30,7 +30,7 @@ def processor_s(server: Server) -> float:
 
 
 def check_service(server: Server) -> None:
-    """Someone of good will is answered."""
+    """Checks that an honest client is answered."""
     with server.client() as client:
         assert client.post("/v1/chat/completions", json=ask()).status_code == 200
 

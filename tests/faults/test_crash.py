@@ -20,7 +20,7 @@ ENDS = frozenset({"length", "stop", "interrupted", "client_gone"})
 
 
 def serve_on(service: Callable[..., Server], database: str, n_workers: int, tokens_per_s: int) -> Server:
-    """The same server, each time it is asked for."""
+    """Starts the same server each time."""
     pace = ("--scripted-tokens-per-s", tokens_per_s, "--workers", n_workers)
     return service(*pace, TESSERA_API_KEY=KEY, TESSERA_DATABASE_URL=database, TESSERA_PEPPER="p" * 32)
 
@@ -31,7 +31,7 @@ def kill(server: Server) -> None:
 
 
 def load_and_kill(server: Server, seed: int, more_s: float) -> Told:
-    """What clients were told."""
+    """Runs clients, then kills the server; returns what the clients were told."""
     with load(server.url, key=KEY, seed=seed) as clients:
         wait_for(lambda: clients.n_told > 10)
         time.sleep(more_s)
@@ -41,7 +41,7 @@ def load_and_kill(server: Server, seed: int, more_s: float) -> Told:
 
 
 def begin(stack: ExitStack, server: Server) -> str:
-    """A stream that goes on until the end of the context; its id, which comes first."""
+    """Starts a stream that goes on until the context ends; returns its id."""
     asked = {"messages": [{"role": "user", "content": "Hello"}], "stream": True}
     client = stack.enter_context(server.client())
     reply = stack.enter_context(client.stream("POST", "/v1/chat/completions", json=asked))

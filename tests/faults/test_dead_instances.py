@@ -26,7 +26,7 @@ TIERS = f"{{operator = {{sustained_rpm = 1000, burst_rpm = 1000, concurrency = {
 
 
 def listen(server: Server, begun: threading.Semaphore) -> None:
-    """To a stream, until it is cut."""
+    """Reads a stream until it is cut."""
     asked = ask(stream=True, max_tokens=5000)
     told = False
     with (
@@ -41,7 +41,7 @@ def listen(server: Server, begun: threading.Semaphore) -> None:
 
 
 def kill_with_streams(server: Server, when: Callable[[], bool]) -> None:
-    """All its processes, while they write."""
+    """Kills all processes of the server while they write."""
     begun = threading.Semaphore(0)
     threads = [threading.Thread(target=listen, args=(server, begun)) for _ in range(N_STREAMS)]
     for thread in threads:
@@ -85,7 +85,7 @@ def test_the_other_closes_what_a_dead_one_left(
             return [row.finish for row in connection.execute(select(USAGE.c.finish))]
 
     def are_known() -> bool:
-        """To the store; on the same machine that is not needed."""
+        """Whether the store knows the requests; on the same machine that is not needed."""
         return on_one_machine or ends() == ["open"] * N_STREAMS
 
     kill_with_streams(dying, are_known)

@@ -27,7 +27,7 @@ KEY = "sk-tessera-" + "d" * 40
 
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
-    """A file system of so many KiB; asked for again, the same one with more room."""
+    """A function that mounts a file system of so many KiB, or enlarges the one that it mounted."""
     mounted = tmp_path / "disk"
 
     def sized(n_kib: int) -> Path:
@@ -83,7 +83,7 @@ def test_a_conversion_that_does_not_fit_says_so(n_kib: int, tiny_disk: Callable[
 
 
 def used_hard(server: Server) -> None:
-    """Requests of kinds that are logged, and of kinds that are not."""
+    """Sends requests of kinds that are logged, and of kinds that are not."""
     with server.client() as client:
         for _ in range(20):
             assert client.post("/v1/chat/completions", json=ask()).status_code == 200
@@ -126,7 +126,7 @@ def test_a_server_that_cannot_write_its_log_serves_on(
 
 
 def answers(server: Server) -> tuple[int, str | None, int, str | None]:
-    """Status and code of /readyz, and of a chat request."""
+    """The status and code of /readyz, and of a chat request."""
     with server.client() as client:
         replies = client.get("/readyz"), client.post("/v1/chat/completions", json=ask())
     ready, chat = ((each.status_code, error_code(each)) for each in replies)
@@ -177,7 +177,7 @@ def test_a_server_that_cannot_record_usage_is_not_ready_and_generates_nothing(
 
 
 def all_unready(server: Server, workers: int) -> bool:
-    """So many times in a row that no process can have been left out."""
+    """Whether every process is unready: it is asked so often that none is left out."""
     replies = [httpx2.get(f"{server.url}/readyz", timeout=60) for _ in range(8 * workers)]
     return {each.status_code for each in replies} == {503}
 

@@ -22,7 +22,7 @@ TWO_FIRST = pytest.mark.parametrize("workers", [2, pytest.param(1, marks=FULL)])
 
 @asynccontextmanager
 async def clients(server: Server) -> AsyncIterator[httpx2.AsyncClient]:
-    """A client with as many connections as it likes."""
+    """A client without a limit of connections."""
     limits = httpx2.Limits(max_connections=None)
     async with httpx2.AsyncClient(
         base_url=server.url, headers=server.headers, timeout=60, limits=limits
@@ -31,7 +31,7 @@ async def clients(server: Server) -> AsyncIterator[httpx2.AsyncClient]:
 
 
 class Streams:
-    """Replies that are being read side by side."""
+    """Replies that are read concurrently."""
 
     def __init__(self, client: httpx2.AsyncClient, n: int, **fields: object) -> None:
         self._begun = 0
@@ -43,7 +43,7 @@ class Streams:
         await asyncio.wait_for(self._all_begun.wait(), 60)
 
     async def ends(self) -> list[str]:
-        """The last frame of each."""
+        """The last frame of each stream."""
         return await asyncio.gather(*self._reading)
 
     def leave(self) -> None:

@@ -44,7 +44,7 @@ RunApp: TypeAlias = Callable[[ASGIApp], AbstractContextManager[int]]
 
 @dataclass(frozen=True)
 class Subject:
-    """A service and its engine, which the test can reach into."""
+    """A service and its engine, to which the test has access."""
 
     engine: PrivateEngine
     app: Starlette
@@ -66,7 +66,7 @@ class Subject:
 
     @property
     def n_held(self) -> int:
-        """By anybody who is being answered, in the service and in the engine."""
+        """What requests hold, in the service and in the engine."""
         of_engine = sum(self.engine.gauges[name] for name in ("running", "waiting", "blocks_used"))
         return (
             self.n_in_flight
@@ -77,7 +77,7 @@ class Subject:
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A supervisor that forgets how often the engine died: here that is no reason to give up."""
+    """Makes the supervisor forget how often the engine died, so that it does not give up."""
     monkeypatch.setattr(supervision, "HEALTHY_S", 0.0)
     monkeypatch.setattr(supervision, "WITHIN_S", 0.0)
 
@@ -100,8 +100,8 @@ def serving(engine: PrivateEngine, tokenizer: Tokenizer, run_app: RunApp) -> Ite
 async def subject(
     request: pytest.FixtureRequest, run_app: RunApp, anyio_backend: str
 ) -> AsyncIterator[Subject]:
-    """The engine's process without a model, or one with the embedded model. Where it is killed it never
-    counts as hung, however busy the machine.
+    """The engine's process without a model, or one with the embedded model. It is never taken for hung,
+    however busy the machine is.
     """
     hang_s = 3600.0 if request.node.callspec.params["killed"] else 3.0
     if request.param == "process":
@@ -128,7 +128,7 @@ def body(**fields: Any) -> dict[str, Any]:
 
 
 async def stream(subject: Subject, begun: asyncio.Semaphore) -> str:
-    """What the last frame of a long reply is; `begun` is released with the first one that has text."""
+    """The last frame of a long reply. `begun` is released with the first frame that has text."""
     has_begun, last = False, ""
     request = subject.client.stream(
         "POST", "/v1/chat/completions", json=body(stream=True, max_tokens=10_000, seed=1)
@@ -147,12 +147,12 @@ async def stream(subject: Subject, begun: asyncio.Semaphore) -> str:
 
 
 def is_an_end(last: str) -> bool:
-    """Of a whole reply, or one that says that the engine is gone."""
+    """Whether it is the end of a whole reply, or an error that says that the engine is gone."""
     return last == "[DONE]" or json.loads(last)["error"]["code"] == "engine_unavailable"
 
 
 async def fail_once(subject: Subject, *, killed: bool) -> None:
-    """Take the engine away while some stream, others wait for their first token, and new ones come."""
+    """Kills the engine while some requests stream, others wait for their first token, and new ones arrive."""
     begun = asyncio.Semaphore(0)
     streams = [asyncio.create_task(stream(subject, begun)) for _ in range(N_STREAMS)]
     for _ in streams:

@@ -72,7 +72,7 @@ def run(command: str) -> None:
 
 @pytest.fixture
 def namespaces() -> Iterator[tuple[str, str]]:
-    """Two network namespaces of our own, for the server and its client, joined by a pair of interfaces."""
+    """Two network namespaces, for the server and its client, joined by a pair of interfaces."""
     if os.geteuid() != 0 or shutil.which("ip") is None:
         pytest.skip("needs root and iproute2 to make network namespaces")
     server, client = (f"tessera-{name}-{os.getpid()}" for name in ("s", "c"))
@@ -95,7 +95,7 @@ def namespaces() -> Iterator[tuple[str, str]]:
 
 
 def n_established(pid: int) -> int:
-    """Connections of the namespace that the process is in."""
+    """The number of established connections in the process's network namespace."""
     lines = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]
     return sum(line.split()[3] == "01" for line in lines)
 

@@ -18,7 +18,7 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Case:
-    """An engine, by its fixture, in a process that may have `limit` bytes; the cache takes more."""
+    """An engine, named by its fixture, in a process that may have `limit` bytes; its cache needs more."""
 
     engine: str
     limit: int

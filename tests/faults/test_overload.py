@@ -44,7 +44,7 @@ def server(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
 
 
 async def ask(port: int) -> str:
-    """Send one request; the status, or what is wrong with the reply."""
+    """Sends one request; returns the status, or what is wrong with the reply."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(REQUEST)
     said = await asyncio.wait_for(reader.read(-1), 60)
@@ -59,7 +59,7 @@ async def ask(port: int) -> str:
 
 
 async def load(port: int, n_clients: int, for_s: float) -> Counter[str]:
-    """Clients that ask again as soon as they were answered."""
+    """Runs clients that ask again as soon as they are answered; counts the outcomes."""
     outcomes: Counter[str] = Counter()
     until_s = time.monotonic() + for_s
 

@@ -28,13 +28,13 @@ COUNTS = [pytest.param(8, id="some"), pytest.param(100, id="many", marks=pytest.
 
 
 def resident_kib() -> int:
-    """Of this process, in which the server runs."""
+    """The resident memory of this process, in which the server runs."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGESIZE") // 1024
 
 
 def slow_server(serve: Serve, send_deadline_s: float = SEND_DEADLINE_S) -> Any:
-    """Makes tokens for ever, far faster than its slow clients read, and gives up on them soon."""
+    """A server that makes endless tokens, far faster than its clients read, and soon disconnects them."""
     limits = http_limits(send_deadline_s=send_deadline_s, keep_alive_s=0.2)
     return serve(limits, script=ENDLESS, context_tokens=2**30, tokens_per_chunk=64)
 

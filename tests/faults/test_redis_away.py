@@ -53,7 +53,7 @@ def test_requests_go_on_and_the_return_is_noticed(
     )
 
     def n_alone() -> float:
-        """Processes that count by themselves."""
+        """The number of processes that count by themselves."""
         lines = httpx2.get(f"http://127.0.0.1:{port}/metrics", timeout=60).text.splitlines()
         return sum(float(line.split()[1]) for line in lines if line.startswith("tessera_limiter_fallback "))
 

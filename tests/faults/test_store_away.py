@@ -32,7 +32,7 @@ OUTAGES = {"stopped": (Postgres.stop, Postgres.start), "hanging": (Postgres.paus
 
 
 def make_keys(database: str, n: int) -> list[str]:
-    """Of one account."""
+    """Creates keys of one account."""
     hasher = KeyHasher(find_pepper(PEPPER, None))
     store = open_database(database)
     upgrade(store)
@@ -48,7 +48,7 @@ def make_keys(database: str, n: int) -> list[str]:
 
 
 def answer(server: Server, key: str, path: str = "/v1/models") -> tuple[int, str | None, float]:
-    """Status, error code, and how long it took."""
+    """The status, the error's code, and the seconds until the answer."""
     begun_s = time.monotonic()
     reply = httpx2.get(server.url + path, headers={"Authorization": f"Bearer {key}"}, timeout=60)
     code = reply.json()["error"]["code"] if reply.is_error else None
@@ -56,7 +56,7 @@ def answer(server: Server, key: str, path: str = "/v1/models") -> tuple[int, str
 
 
 def probe(server: Server, unused: str, for_s: float) -> Counter[tuple[int, str | None]]:
-    """What keys that no process has seen are told meanwhile."""
+    """Counts the answers that keys get which no process has seen before."""
     until_s = time.monotonic() + for_s
     seen = Counter[tuple[int, str | None]]()
     while time.monotonic() < until_s:
@@ -73,7 +73,7 @@ def spooled(folder: Path) -> int:
 
 
 def pass_on(clients: Load, n: int) -> None:
-    """Until they have been told so much more."""
+    """Waits until the clients have received `n` more replies."""
     before = clients.n_told
     wait_for(lambda: clients.n_told >= before + n)
 

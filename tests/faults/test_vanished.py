@@ -18,7 +18,9 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="need
 
 
 def held(served: Served) -> tuple[int, int]:
-    """Descriptors of this process, in which the server runs, and tasks of the server's loop."""
+    """The open file descriptors of this process, in which the server runs, and the tasks of the server's
+    loop.
+    """
     return len(os.listdir("/proc/self/fd")), len(asyncio.all_tasks(served.loop))
 
 

@@ -19,7 +19,7 @@ with atheris.instrument_imports(include=["tessera"], enable_loader_override=Fals
 
 
 def main() -> None:
-    """Never returns: the fuzzer ends the process."""
+    """Runs the fuzzer, which never returns: it ends the process."""
     options = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     options.add_argument("target", choices=[*TARGETS, "every"])
     options.add_argument("--seconds", type=int, default=60)

@@ -127,7 +127,7 @@ _NAMES = (
 
 
 class _Literal:
-    """A piece of text that stands in the JSON as it is."""
+    """Text that is put into the JSON unchanged."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -135,8 +135,8 @@ class _Literal:
 
 @dataclass(frozen=True)
 class Message:
-    """Bytes to send. `framed`: the server can tell where the request ends, so that one answer follows on a
-    connection that may go on; otherwise the sender stops sending there.
+    """Bytes to send. If they are `framed`, the server can tell where the request ends, and the connection may
+    go on after the answer; otherwise the sender stops sending there.
     """
 
     sent: bytes
@@ -145,7 +145,7 @@ class Message:
 
 
 def make(chance: random.Random, key: str) -> Message:
-    """One request."""
+    """A random request."""
     fields = copy.deepcopy(chance.choice(SEEDS))
     for _ in range(chance.choice([0, 1, 1, 1, 2, 3, 6])):
         fields = _changed(fields, chance)
@@ -156,7 +156,7 @@ def make(chance: random.Random, key: str) -> Message:
 
 
 def _changed(value: Any, chance: random.Random) -> Any:
-    """The value with something in it changed, at any depth."""
+    """The value with something changed, at any depth."""
     inside = [*value] if isinstance(value, dict) else [*range(len(value))] if isinstance(value, list) else []
     if not inside or chance.random() < 0.1:
         return _other(value, chance)
@@ -197,7 +197,7 @@ def _other(value: Any, chance: random.Random) -> Any:
 
 
 def _dumped(value: Any, chance: random.Random) -> str:
-    """JSON in which, now and then, a member stands twice."""
+    """JSON in which a member sometimes occurs twice."""
     match value:
         case _Literal():
             return value.text

@@ -54,7 +54,7 @@ WITHIN_S = 3.0
 
 
 def decode(data: bytes) -> None:
-    """A body is a request or a refusal that says what is wrong with it."""
+    """Checks that a body is either a request, or refused with a message that says what is wrong."""
     try:
         request, _ = decode_request(data)
     except RequestError as refusal:
@@ -66,7 +66,7 @@ def decode(data: bytes) -> None:
 
 
 def check_refusal(refusal: RequestError) -> None:
-    """It is the client's fault, and says so in few words."""
+    """Checks that a refusal names the client's fault, briefly."""
     assert 400 <= refusal.status < 500
     assert 0 < len(refusal.message) < 2_000
     assert refusal.code
@@ -83,7 +83,7 @@ TEMPLATE = own_format(CHATML, control_tokens=CONTROL, eos="<|im_end|>")
 
 
 def render(data: bytes) -> None:
-    """What a conversation says never changes what is markup in its prompt."""
+    """Checks that the texts of a conversation never change the markup of its prompt."""
     source = atheris.FuzzedDataProvider(data)
     request = _conversation(source)
     neutral = replace(request, messages=tuple(map(_neutral, request.messages)))
@@ -106,7 +106,7 @@ def _markup(segments: Iterable[Segment]) -> list[Segment]:
 
 
 def _neutral(message: Message) -> Message:
-    """The same message with nothing in it that could be taken for markup."""
+    """The same message without anything that could be taken for markup."""
     match message:
         case AssistantMessage(text, reasoning, calls):
             said = tuple(ToolCall("c", "f", "{}") for _ in calls)
@@ -146,7 +146,7 @@ def _json(source: atheris.FuzzedDataProvider, depth: int = 3) -> Any:
 
 
 def _arguments(source: atheris.FuzzedDataProvider) -> str:
-    """Those of a call, which may be cut, or no JSON."""
+    """The arguments of a call, which may be cut, or not JSON at all."""
     text = json.dumps({_text(source): _json(source)}, ensure_ascii=source.ConsumeBool())
     return text[: source.ConsumeIntInRange(0, len(text))] if source.ConsumeBool() else text
 
@@ -174,7 +174,9 @@ def _conversation(source: atheris.FuzzedDataProvider) -> ChatRequest:
 
 
 def schema(data: bytes) -> None:
-    """A schema becomes a grammar and a validator, or is refused with its place and keyword, in time."""
+    """Checks that a schema becomes a grammar and a validator, or is refused with its place and keyword, in
+    bounded time.
+    """
     try:
         value = msgspec.json.decode(data) if data[:1] == b"{" else _schema(atheris.FuzzedDataProvider(data))
         check_depth(value, "x")
@@ -216,7 +218,7 @@ _PLAIN_WORDS = (
 
 
 def _schema(source: atheris.FuzzedDataProvider, depth: int = 4) -> Any:
-    """Keywords that hold what they should, more often than not."""
+    """A schema whose keywords mostly have values of the right kind."""
     made: dict[str, Any] = {}
     for _ in range(source.ConsumeIntInRange(0, 4)):
         name = source.PickValueInList([*KEYWORDS])
@@ -249,7 +251,7 @@ def _schema(source: atheris.FuzzedDataProvider, depth: int = 4) -> Any:
 
 
 def pattern(data: bytes) -> None:
-    """A regular expression is translated or refused."""
+    """Checks that a regular expression is translated or refused."""
     begun_s = time.process_time()
     with suppress(patterns.Malformed, patterns.Unsupported):
         patterns.full_match(atheris.FuzzedDataProvider(data).ConsumeUnicodeNoSurrogates(256))
@@ -274,7 +276,7 @@ _SCRAPS = [
 
 
 def parse(data: bytes) -> None:
-    """Any output is read, without loss, however it is cut."""
+    """Checks that any output is read without loss, however it is cut."""
     source = atheris.FuzzedDataProvider(data)
     family, request = source.PickValueInList([*FAMILIES]), source.PickValueInList([*_REQUESTS])
     finish = source.PickValueInList(["stop", "length"])
@@ -298,7 +300,7 @@ _WORDS = [_TOKENIZER.encode(text) for text in ("é", "😀", "STOP", LEON, LEON_
 
 
 def reply(data: bytes) -> None:
-    """Any tokens become a reply and a stream of it, and both say the same."""
+    """Checks that any tokens become a whole reply and a stream with the same content."""
     source = atheris.FuzzedDataProvider(data)
     request = replace(source.PickValueInList([*_REQUESTS]), n=source.ConsumeIntInRange(1, 2))
     chat_format = source.PickValueInList([HERMES, QWEN3])
@@ -349,7 +351,7 @@ def _tokens(source: atheris.FuzzedDataProvider) -> tuple[int, ...]:
 
 
 def _joined(frames: bytes, n: int) -> list[Any]:
-    """What a client makes of a stream."""
+    """The message that a client puts together from a stream."""
     *lines, done = [line.removeprefix(b"data: ") for line in frames.split(b"\n\n") if line]
     assert done == b"[DONE]"
     texts, thoughts, finishes = [""] * n, [""] * n, [""] * n
@@ -370,7 +372,7 @@ def _joined(frames: bytes, n: int) -> list[Any]:
 
 @dataclass(frozen=True)
 class Target:
-    """`seeds` are what the fuzzer begins with, `words` what it likes to put in."""
+    """A target. The fuzzer begins with its `seeds`, and often inserts its `words`."""
 
     run: Callable[[bytes], None]
     seeds: tuple[bytes, ...] = ()
@@ -417,7 +419,7 @@ TARGETS: Mapping[str, Target] = {
 
 
 def every(data: bytes) -> None:
-    """All of them: the first byte chooses."""
+    """Tries all targets: the first byte chooses one."""
     if data:
         [*TARGETS.values()][data[0] % len(TARGETS)].run(data[1:])
 

@@ -41,7 +41,7 @@ class Target:
 
 @pytest.fixture
 def target(run_app: Callable[[ASGIApp], AbstractContextManager[int]]) -> Iterator[Target]:
-    """A server whose engine says `{"a": 1}` whatever it is asked, and whose grammars are tried in earnest."""
+    """A server whose engine always replies `{"a": 1}`, and whose grammars are really tried."""
     tokenizer = ScriptedTokenizer()
     engine = ScriptedEngine(tokenizer, saying(tokenizer, '{"a": 1}'), features=CAN_ALL)
     grammars = GrammarCheck(
@@ -60,7 +60,7 @@ def target(run_app: Callable[[ASGIApp], AbstractContextManager[int]]) -> Iterato
 
 
 class Connection:
-    """A connection that is opened again when it has ended."""
+    """A connection that is opened again after it was closed."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -68,7 +68,7 @@ class Connection:
         self._seen = b""
 
     def exchange(self, message: Message) -> list[tuple[int, dict[str, str], bytes]]:
-        """All answers to one message; none if the server closed without a word."""
+        """All answers to one message; none if the server closed the connection without one."""
         if self._socket is None:
             self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=ANSWERED_WITHIN_S)
         try:
@@ -141,7 +141,7 @@ class Connection:
 
 
 def check(message: Message, status: int, headers: dict[str, str], body: bytes) -> None:
-    """What holds of every answer."""
+    """Checks what is true of every answer."""
     shown = (message.sent[:3000], status, headers, body[:500])
     assert "x-request-id" in headers, shown
     if status == 200:
@@ -165,7 +165,7 @@ def check(message: Message, status: int, headers: dict[str, str], body: bytes) -
 
 
 def fuzz(port: int, worker: int, n: int) -> Counter[int]:
-    """Send `n` requests, one after the other; how often each status came."""
+    """Sends `n` requests, one after the other; counts the statuses."""
     chance, seen = random.Random(worker), Counter[int]()
     with closing(Connection(port)) as connection:
         for _ in range(n):

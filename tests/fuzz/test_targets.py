@@ -15,7 +15,7 @@ MANY = 100
 
 
 def start(name: str, seconds: int) -> "subprocess.Popen[str]":
-    """The fuzzer ends its process: it gets one of its own."""
+    """Starts the fuzzer in a process of its own, since it ends its process."""
     return subprocess.Popen(
         [sys.executable, "-m", "tests.fuzz", name, "--seconds", str(seconds)],
         cwd=ROOT,

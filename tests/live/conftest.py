@@ -26,7 +26,7 @@ NO_BUDGETS = "vLLM cannot count up to a closing tag that is ordinary text"
 
 @dataclass(frozen=True)
 class Generation:
-    """What went into an engine, and what came out."""
+    """The input and the output of one generation."""
 
     prompt: Prompt
     sampling: Sampling
@@ -34,7 +34,7 @@ class Generation:
 
 
 class Recorded:
-    """An engine whose generations are kept."""
+    """An engine that records its generations."""
 
     def __init__(self, engine: PrivateEngine) -> None:
         self.engine = engine
@@ -75,7 +75,7 @@ class LiveService:
     shares: bool
 
     def ask(self, text: str = "Tell me of the sea.", **fields: Any) -> Any:
-        """A whole reply, or a stream; fields that the client does not know are sent all the same."""
+        """Asks for a whole reply or a stream. Fields that the client does not know are sent too."""
         known = inspect.signature(self.client.chat.completions.create).parameters
         extra = {name: fields.pop(name) for name in [*fields] if name not in known}
         asked = {"messages": [{"role": "user", "content": text}], **fields}
@@ -88,7 +88,7 @@ def service(
     model_folder: ModelSource,
     run_app: Callable[[ASGIApp], AbstractContextManager[int]],
 ) -> Iterator[LiveService]:
-    """Exact: a sequence must not depend on what was cached of it."""
+    """The service in its exact mode: a sequence must not depend on what was cached of it."""
     config: Start = request.getfixturevalue(request.param)
     tokenizer = tokenizer_of(model_folder)
     chat_format = choose_format(

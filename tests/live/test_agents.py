@@ -38,7 +38,7 @@ TOOLS: list[Any] = [openai.pydantic_function_tool(Weather), openai.pydantic_func
 
 
 def converse(service: LiveService, streamed: bool, **fields: Any) -> list[Any]:
-    """Two calls and the beginning of an answer; the replies."""
+    """Has a conversation of two calls and the beginning of an answer; returns the replies."""
     messages: list[Any] = [{"role": "user", "content": QUESTION}]
     asked = {"model": service.model.id, "messages": messages, "tools": TOOLS, **fields}
     calling = {**asked, "tool_choice": "required", "parallel_tool_calls": False}

@@ -160,7 +160,7 @@ def answer(client: httpx2.Client) -> str:
 
 
 def worker_of(pid: int) -> int:
-    """The engine's process; the other child tries grammars."""
+    """The id of the engine's process; the other child tries grammars."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     (worker,) = (child for child in children if b".worker" in Path(f"/proc/{child}/cmdline").read_bytes())
     return int(worker)

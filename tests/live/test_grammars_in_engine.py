@@ -90,7 +90,7 @@ def prompt(tokenizer: HfTokenizer) -> Prompt:
 
 
 class Run:
-    """What some requests gave: chunks by request and sequence, failures, and the steps it took."""
+    """The results of some requests: chunks by request and sequence, failures, and the number of steps."""
 
     def __init__(self, core: BatchCore, requests: Iterable[tuple[Prompt, Sampling]]) -> None:
         self.ids = [next(REQUESTS) for _ in requests]
@@ -238,7 +238,7 @@ answer: {json_value(ORDER)}
 
 
 def place(wanted: tuple[int, ...], tokens: list[int]) -> int:
-    """Where `wanted` comes first."""
+    """The first place of `wanted` in the tokens."""
     places = range(len(tokens) - len(wanted) + 1)
     return next(at for at in places if tuple(tokens[at : at + len(wanted)]) == wanted)
 

@@ -72,7 +72,7 @@ class Node(Closed):
 
 
 def an_object(required: int, **properties: Any) -> Parameters:
-    """Its first `required` properties must be there, and no others than those named."""
+    """A schema of an object whose first `required` properties are required, without additional properties."""
     return {
         "type": "object",
         "properties": properties,
@@ -142,7 +142,7 @@ TOOL_SETS = [
 
 @dataclass(frozen=True)
 class Asked:
-    """A request, and what its reply may hold: calls to `names`, `least` to `most` of them, or `answer`."""
+    """A request, and what its reply may have: `least` to `most` calls to `names`, or an `answer`."""
 
     body: dict[str, Any]
     stream: bool
@@ -220,7 +220,7 @@ def json_schema(schema: Parameters) -> dict[str, Any]:
 
 @dataclass
 class Said:
-    """One choice of a reply, whole, or put together from its deltas."""
+    """One choice of a reply, either whole or joined from its deltas."""
 
     content: list[str] = field(default_factory=list)
     reasoning: list[str] = field(default_factory=list)
@@ -257,7 +257,9 @@ def guaranteed(
     model_folder: ModelSource,
     run_app: Callable[[ASGIApp], AbstractContextManager[int]],
 ) -> Iterator[Guaranteed]:
-    """The service as it is run, but for the patience of the grammar check: 16 clients come at once."""
+    """The service with its usual settings, but a longer deadline for trying grammars, since 16 clients come
+    at once.
+    """
     config: Start = request.getfixturevalue(request.param)
     tokenizer = tokenizer_of(model_folder)
     control = tokenizer.control_tokens
@@ -279,7 +281,7 @@ def guaranteed(
 
 
 async def ask(client: openai.AsyncOpenAI, asked: Asked) -> tuple[list[Said], Any]:
-    """The choices and the usage."""
+    """Returns the choices and the usage of the reply."""
     choices = [Said() for _ in range(asked.body["n"])]
     if not asked.stream:
         reply: ChatCompletion = await client.chat.completions.create(**asked.body)
@@ -310,7 +312,7 @@ def check_usage(asked: Asked, usage: Any) -> None:
 
 
 def check(asked: Asked, said: Said) -> None:
-    """What is finished is valid; what its length has cut is so but for its last call."""
+    """Checks that what is finished is valid. A choice cut by its length is valid except for its last call."""
     cut = said.finish == "length"
     for name, arguments in said.calls[: -1 if cut else None]:
         assert name in asked.names

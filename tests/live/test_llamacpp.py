@@ -83,7 +83,7 @@ def paths_of(start: Start) -> list[str]:
 
 
 def prompts(n: int, seed: int = 7) -> list[tuple[int, ...]]:
-    """Of all lengths around blocks and chunks; every third starts like an earlier one."""
+    """Prompts of all lengths around blocks and chunks; every third starts like an earlier one."""
     chance = random.Random(seed)
     made: list[tuple[int, ...]] = []
     for index in range(n):
@@ -118,7 +118,7 @@ def tokens(chunks: list[TokenChunk], sequence: int = 0) -> list[int]:
 
 
 def say(core: BatchCore, asked: list[tuple[int, ...]], salt: bytes = b"") -> list[list[int]]:
-    """All at once."""
+    """Generates for all prompts at once; returns the tokens of each."""
     requests = [ask(core, prompt, salt) for prompt in asked]
     chunks = run(core)
     return [tokens(chunks[request]) for request in requests]
@@ -227,7 +227,7 @@ def test_what_is_aborted_leaves_nothing_behind(start: Start, reference: Referenc
 
 
 def wild(lookup: Lookup) -> list[int]:
-    """Always a draft; half of it is nonsense."""
+    """Makes a draft in any case; half of it is random."""
     return [*PLAIN(lookup)[:3], *range(10, 14)]
 
 

@@ -25,7 +25,7 @@ SIZE = re.compile(r"llama_(kv_cache|memory_recurrent): size = +([\d.]+) MiB")
 
 
 def allocated(path: Path, kv_type: KvType) -> dict[str, list[float]]:
-    """Bytes of all cells and of all states; llama.cpp has a cache for each kind of attention."""
+    """The bytes of all cells and of all states; llama.cpp has a cache for each kind of attention."""
     lines: list[str] = []
 
     @c.CFUNCTYPE(None, c.c_int, c.c_char_p, c.c_void_p)

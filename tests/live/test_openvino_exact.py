@@ -29,7 +29,7 @@ Reference = Callable[[int], list[tuple[int, ...]]]
 
 
 def make_prompts() -> list[tuple[int, ...]]:
-    """Ordinary token ids; every third prompt starts like an earlier one, for the prefix cache."""
+    """Prompts of ordinary token ids. Every third starts like an earlier one, for the prefix cache."""
     chance = random.Random(7)
     prompts: list[tuple[int, ...]] = []
     for index in range(N_PROMPTS):
@@ -45,7 +45,7 @@ PROMPTS = make_prompts()
 
 @pytest.fixture(scope="module")
 def reference(openvino_start: Start) -> Reference:
-    """Greedy continuations of the first prompts by the stateful model, each computed once."""
+    """Greedy continuations of the first prompts by OpenVINO's stateful model, each computed once."""
     core = ov.Core()
     properties = {**PROPERTIES["f32"], "PERFORMANCE_HINT": "LATENCY"}
     request = core.compile_model(model_xml(openvino_start), "CPU", properties).create_infer_request()
@@ -87,7 +87,7 @@ def core(openvino_start: Start) -> BatchCore:
 
 
 def generate(core: BatchCore, prompts: list[tuple[int, ...]], salt: bytes) -> dict[int, list[TokenChunk]]:
-    """All prompts at once, greedily; the chunks by the prompt's position in the list."""
+    """Generates greedily for all prompts at once; returns the chunks by the prompt's place in the list."""
     requests = {next(REQUESTS): index for index in range(len(prompts))}
     for request, index in requests.items():
         core.submit(request, Prompt(prompts[index], cache_salt=salt), Sampling(N_OUTPUT, temperature=0))
@@ -186,7 +186,7 @@ def no_draft(lookup: Lookup) -> list[int]:
 
 
 def wild_draft(lookup: Lookup) -> list[int]:
-    """Always one; and the second half of it is nonsense."""
+    """Makes a draft in any case; its second half is random."""
     return [*PLAIN_DRAFT(lookup)[:3], *range(1_000, 1_004)]
 
 
@@ -197,7 +197,9 @@ TokenRecorder = dict[tuple[int, int], tuple[list[int], list[float]]]
 
 
 def speak(core: BatchCore, n_requests: int, sampling: Sampling) -> tuple[TokenRecorder, int]:
-    """Tokens and logprobs of every sequence of all requests; how many chunks they came in."""
+    """Records the tokens and logprobs of every sequence of all requests; returns them with the number of
+    chunks.
+    """
     requests = [next(REQUESTS) for _ in range(n_requests)]
     for index, request in enumerate(requests):
         core.submit(request, Prompt(PROMPTS[index * 7 + 6][:9] * 6), sampling)

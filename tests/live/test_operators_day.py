@@ -49,7 +49,9 @@ def sustained_rpm(server: Server, secret: str) -> int:
 
 
 def move_to_last_month(path: Path) -> tuple[str, str]:
-    """Takes all usage of today to a day of the last month; the first and the last day of that month."""
+    """Moves all usage of today to a day of the last month; returns the first and the last day of
+    that month.
+    """
     last = datetime.now(UTC).replace(day=1) - timedelta(days=1)
     day = last.replace(day=15)
     with closing(sqlite3.connect(path)) as store, store:

@@ -157,7 +157,7 @@ class Shapes:
 
 
 def make_request(seed: int, bias: dict[int, float]) -> ChatRequest:
-    """One of the 200: tools, a schema, or both."""
+    """One of the 200 requests: with tools, a schema, or both."""
     chance = random.Random(seed)
     shapes = Shapes(chance)
     answer: AnswerFormat = chance.choice([FreeText(), AnyJsonObject(), JsonSchema("x", shapes.value(3))])
@@ -236,7 +236,9 @@ SETUPS = (
 async def started(
     setup: Setup, request: pytest.FixtureRequest, embedded: ModelSource, folder: Path
 ) -> AsyncIterator[Model]:
-    """A model of random weights in an engine process of its own, grammars tried before as in the service."""
+    """A model of random weights in an engine process of its own. Grammars are tried first, as in
+    the service.
+    """
     if setup.on_vllm:
         made: ModelSource = request.getfixturevalue("vllm_qwen")
         config = changed(request.getfixturevalue("vllm_qwen_start"), max_sequences=N_AT_ONCE * N_CHOICES)
@@ -333,7 +335,7 @@ def check_reply(request: ChatRequest, setup: Setup, events: list[ChatEvent], fou
 
 
 def check_calls(request: ChatRequest, choice: Choice) -> None:
-    """Every call that is whole is valid: all but the last, where the length has cut it."""
+    """Checks that every whole call is valid: all except a last one that the length has cut."""
     parameters = {tool.name: tool.parameters for tool in request.tools}
     callable = request.tool_choice.names or parameters.keys()
     cut = choice.finish_reason is FinishReason.LENGTH
@@ -359,6 +361,6 @@ def check_finished(request: ChatRequest, choice: Choice) -> None:
 
 
 def is_valid(text: str, schema: Any) -> bool:
-    """Whether a JSON text fits, for a validator of its own."""
+    """Whether a JSON text is valid, by a validator that is not the service's."""
     value = json.loads(text, parse_float=Decimal)
     return jsonschema_rs.validator_for(schema, validate_formats=True).is_valid(value)

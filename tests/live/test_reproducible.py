@@ -28,12 +28,12 @@ N_OUTPUT = 12
 
 @pytest.fixture(scope="module", params=["auto", pytest.param("f32", marks=pytest.mark.full)])
 def core(request: pytest.FixtureRequest, openvino_start: Start) -> BatchCore:
-    """One that cuts prompts, and whose cache is soon full."""
+    """A core that cuts prompts into chunks, and whose cache is soon full."""
     return core_of(changed(openvino_start, precision=request.param, max_sequences=16))
 
 
 def prompts(n: int, seed: int) -> list[tuple[int, ...]]:
-    """Of all lengths around blocks and chunks; some begin like others."""
+    """Prompts of all lengths around blocks and chunks; some begin like others."""
     chance = random.Random(seed)
     made: list[tuple[int, ...]] = []
     for index in range(n):
@@ -51,7 +51,7 @@ Reply = list[tuple[int, ...]]
 
 
 def finish(core: BatchCore, wanted: set[int]) -> dict[int, Reply]:
-    """Step until these requests have ended: the tokens of their sequences."""
+    """Steps until these requests have ended; returns the tokens of their sequences."""
     tokens: dict[int, dict[int, list[int]]] = {request: {} for request in wanted}
     while wanted & core._requests.keys():
         for request, chunk in core.step():
@@ -76,14 +76,14 @@ def alone(core: BatchCore, asked: list[tuple[int, ...]], salt: bytes, *, shared:
 
 
 def noise(core: BatchCore, chance: random.Random, salt: bytes) -> int:
-    """A request without a seed, which draws and caches as it likes; some say what the others are asked."""
+    """Submits a request without a seed; some have the prompts of the others."""
     length = chance.choice([1, 5, 40, 90, 200])
     prompt = tuple(chance.randrange(1_000, 20_000) for _ in range(length))
     return ask(core, prompt, salt, Sampling(chance.randint(1, 30), temperature=0.7, n=chance.choice([1, 2])))
 
 
 def in_batches(core: BatchCore, asked: list[tuple[int, ...]], salt: bytes, seed: int) -> list[Reply]:
-    """Together, in a random order, coming and going, beside others that come, go, and are aborted."""
+    """Generates for all in a random order, beside other requests that come, go, and are aborted."""
     chance = random.Random(seed)
     order = list(range(len(asked)))
     chance.shuffle(order)
@@ -148,7 +148,7 @@ def logits(core: BatchCore, spans: list[TokenSpan], row: int) -> NDArray[np.floa
 
 
 def ways(tokens: list[int], blocks: range, free: range) -> Iterator[list[TokenSpan]]:
-    """Passes that compute the last token, whose keys and values before it are there; it is row 0."""
+    """Passes that compute the last token as row 0, after the keys and values of the tokens before it."""
     for n_again in (1, 2, 7, 31, 40):
         n_past = len(tokens) - 1 - n_again
         mine = TokenSpan(tokens[n_past:], n_past, blocks, 1)

@@ -79,7 +79,7 @@ def live(
     model_folder: ModelSource,
     run_app: Callable[[ASGIApp], AbstractContextManager[int]],
 ) -> Iterator[Live]:
-    """Exact: what a batch holds beside a sequence must not change the sequence."""
+    """The service in its exact mode: the rest of a batch must not change a sequence."""
     config: Start = request.getfixturevalue(request.param)
     if request.param == QWEN:
         tokenizer, chat_format = tokenizer_of(request.getfixturevalue("vllm_qwen")), QWEN3
@@ -217,7 +217,7 @@ async def test_whole_reply_is_the_concatenated_stream(n_requests: int, live: Liv
 
 
 def vanish(port: int, chance: random.Random) -> None:
-    """Ask, listen for a moment that may end in any phase, and be gone without a word."""
+    """Sends a request, reads for a moment that may end in any phase, and disconnects."""
     content = "word " * chance.choice([3, 300])
     body = json.dumps(ask(content, max_tokens=200, stream=chance.random() < 0.5, seed=1)).encode()
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {KEY}\r\n"

@@ -26,7 +26,7 @@ PATIENCE_S = 60
 
 
 class Machine:
-    """Computes as many masks as it is allowed to, and each takes `mask_s` by its clock."""
+    """Computes as many masks as it may; each takes `mask_s` by its clock."""
 
     def __init__(self) -> None:
         self.mask_s = 0.0
@@ -60,7 +60,7 @@ class Runs:
             core.submit(id, *request)
 
     def step(self) -> set[int]:
-        """One step; the requests that it had something for."""
+        """Runs one step; returns the requests with output."""
         outputs = self.core.step()
         for id, output in outputs:
             if isinstance(output, TesseraError):
@@ -78,7 +78,7 @@ class Runs:
 
 @pytest.fixture(scope="module")
 def engine() -> str:
-    """One of them suffices: masks are computed beside either in the same way."""
+    """One engine suffices, since masks are computed in the same way for all."""
     return "openvino_start"
 
 

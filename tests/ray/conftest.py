@@ -77,7 +77,7 @@ class Home:
         )
 
     def told(self, *arguments: object) -> Any:
-        """What a command says as JSON."""
+        """Runs a command; returns what it prints as JSON."""
         done = self.run(*arguments, "--json")
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)

@@ -22,7 +22,7 @@ SMALL = json.dumps(ASKED).encode()
 
 
 def peak_bytes(server: Server) -> int:
-    """The most memory that the server's process has had."""
+    """The peak memory of the server's process."""
     status = Path(f"/proc/{server.process.pid}/status").read_text()
     found = re.search(r"VmHWM:\s+(\d+) kB", status)
     assert found
@@ -36,7 +36,7 @@ class Connection:
         self.status = 0
 
     async def ask(self, body: bytes, ending: asyncio.Event | None = None) -> None:
-        """Send it, but for the last byte until `ending`, and read the status."""
+        """Sends the body, whose last byte waits for `ending`, and reads the status."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         head = (
             f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {self.key}\r\n"

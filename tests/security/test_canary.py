@@ -29,7 +29,7 @@ from tessera.models.source import ModelSource
 
 
 def says(secret: str) -> dict[str, Any]:
-    """The reply can be nothing else."""
+    """Fields with which the reply can only be this secret."""
     properties = {"answer": {"const": secret}}
     schema = {
         "type": "object",
@@ -44,7 +44,7 @@ def says(secret: str) -> dict[str, Any]:
 
 
 def calls(name: str, argument: str, about: str) -> dict[str, Any]:
-    """So it is with this one."""
+    """Fields with which the reply can only be this call."""
     parameters = {"type": "object", "properties": {name: {"enum": [argument]}}, "required": [name]}
     function = {"name": name, "description": about, "parameters": parameters}
     tools = [{"type": "function", "function": function}]
@@ -65,7 +65,7 @@ def ask_well(server: Server) -> None:
 
 
 def make_it_say(server: Server) -> None:
-    """Only a model that obeys a grammar does."""
+    """Makes the model write secrets, which only a model that obeys a grammar does."""
     new = server.run.secrets.new
     for stream in (False, True):
         asked = says(spoken := new(f"output {stream}"))
@@ -78,7 +78,7 @@ def make_it_say(server: Server) -> None:
 
 
 def ask_badly(server: Server) -> None:
-    """Every refusal that may quote what it refuses, and what is ignored and listed."""
+    """Sends requests whose refusals may quote what they refuse, and fields that are ignored and listed."""
     new, run = server.run.secrets.new, server.run
     user = [{"role": "user", "content": "Hello"}]
     refused: list[tuple[int, dict[str, Any]]] = [
@@ -127,7 +127,7 @@ def ask_badly(server: Server) -> None:
 
 
 def administer(server: Server) -> None:
-    """An account and a key, as the admin API makes them; and what it refuses."""
+    """Creates an account and a key by the admin API, and sends requests that it refuses."""
     secrets, key = server.run.secrets, server.run.admin_key
     with httpx2.Client(
         base_url=server.admin, headers={"Authorization": f"Bearer {key}"}, timeout=60
@@ -145,7 +145,7 @@ def administer(server: Server) -> None:
 
 
 def leave(server: Server) -> None:
-    """Clients that go, of a stream and of a reply."""
+    """Runs clients that disconnect from a stream and from a whole reply."""
     for stream in (True, False):
         asked = server.run.question | {"max_tokens": 500, "stream": stream, "stop": []}
         connection = server.begin(asked)
@@ -155,7 +155,7 @@ def leave(server: Server) -> None:
 
 
 def fill_spool(server: Server) -> None:
-    """The store cannot be written for a while."""
+    """Makes the store unwritable for a while, so that the spool is used."""
     with sqlite3.connect(server.run.home / "store/tessera.db", isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
         assert server.post(server.run.question).status_code == 200
@@ -165,7 +165,7 @@ def fill_spool(server: Server) -> None:
 
 
 def kill_engine(server: Server) -> None:
-    """In the midst of a stream."""
+    """Kills the engine in the middle of a stream."""
     asked = server.run.question | {"max_tokens": 2000, "stream": True, "stop": []}
     connection = server.begin(asked)
     received = connection.recv(1000)
@@ -179,7 +179,7 @@ def kill_engine(server: Server) -> None:
 
 
 def kill_workers(server: Server) -> None:
-    """All of them; others follow."""
+    """Kills all API processes; others are started."""
     killed = server.processes()[1:]
     for id in killed:
         os.kill(id, signal.SIGKILL)

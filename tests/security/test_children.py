@@ -39,7 +39,9 @@ def call(schema: Any) -> dict[str, Any]:
 
 
 def fan_out(depth: int) -> dict[str, Any]:
-    """Each definition refers twice to the next: a walk that follows references takes 2 ** depth steps."""
+    """A schema whose definitions each refer twice to the next: following all references takes 2 ** depth
+    steps.
+    """
 
     def reference(i: int) -> dict[str, Any]:
         return {"$ref": f"#/$defs/d{i}"}

@@ -25,7 +25,7 @@ counts = pytest.mark.parametrize(
 
 
 def check_service(connect: Callable[..., Any], served: Served) -> None:
-    """A client of good will is answered."""
+    """Checks that an honest client is answered."""
     raw = connect(served)
     raw.ask(max_tokens=3)
     assert raw.read_response()[0] == 200
@@ -56,7 +56,7 @@ def test_slowloris_a_good_client_is_served_beside_two_hundred_that_dribble(
 
 
 def is_cut(raw: Any) -> bool:
-    """Whether the server has closed the connection, to which a byte is sent."""
+    """Sends a byte; returns whether the server has closed the connection."""
     try:
         raw.socket.sendall(b"a")
         return not raw.socket.recv(65536)

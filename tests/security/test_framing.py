@@ -48,7 +48,7 @@ class Listener:
         return self.request(b"Transfer-Encoding: chunked", body=chunk + after, keyed=keyed)
 
     def speak(self, *parts: bytes) -> bytes:
-        """What the server says until it closes or, after a first answer, is silent for a moment."""
+        """Reads until the server closes the connection or, after a first answer, is silent for a moment."""
         said = b""
         with socket.create_connection(("127.0.0.1", self.port), timeout=60) as sock, suppress(OSError):
             for part in parts:
@@ -63,7 +63,7 @@ class Listener:
 def listener(
     request: pytest.FixtureRequest, tmp_path: Path, run_app: Callable[[ASGIApp], AbstractContextManager[int]]
 ) -> Iterator[Listener]:
-    """Each with a request that changes or costs something."""
+    """A listener of the service, with a request that changes or costs something."""
     if request.param == "api":
         served = request.getfixturevalue("served")
         body = json.dumps({"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2}).encode()
@@ -79,7 +79,7 @@ def listener(
 
 
 def refused(said: bytes) -> bool:
-    """One answer, 400 in the envelope, and the end of the connection."""
+    """Whether the server sent one answer, a 400 in the envelope, and closed the connection."""
     head, _, body = said.partition(b"\r\n\r\n")
     assert said.count(b"HTTP/1.1 ") == 1, said
     assert head.startswith(b"HTTP/1.1 400 "), said
@@ -163,7 +163,7 @@ def test_what_has_no_end_is_read_up_to_a_cap(listener: Listener, name: str, keye
 
 
 def framed(listener: Listener, *fields: bytes) -> bytes:
-    """A request that would be answered if some of its fields were overlooked."""
+    """A request that would be answered if the server overlooked some of its fields."""
     named = b"\n".join(fields).lower()
     if b"transfer-encoding" in named:
         body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(listener.body), listener.body)

@@ -33,7 +33,7 @@ def functions(n: int) -> list[dict[str, Any]]:
 
 
 def deep(n: int) -> dict[str, Any]:
-    """Objects within each other, `n` in all."""
+    """`n` objects, each within the other."""
     value: dict[str, Any] = {}
     for _ in range(n - 1):
         value = {"a": value}
@@ -46,7 +46,7 @@ def allowed(n: int) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Limit:
-    """`most` is accepted and `over` is not; `param` names the field in the refusal."""
+    """A limit: `most` is accepted and `over` is not. `param` names the field in the refusal."""
 
     param: str
     most: dict[str, Any]

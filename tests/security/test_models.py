@@ -36,7 +36,7 @@ ESCAPES = [
 
 
 def folder_of(path: Path, **files: Any) -> Path:
-    """A model folder in IR form, with a graph that is never looked at."""
+    """A model folder in IR form, whose graph is never read."""
     path.mkdir()
     files = {"config.json": {"max_position_embeddings": 64}, "tokenizer.json": TOKENIZER, **files}
     for name in ("openvino_model.xml", "openvino_model.bin"):
@@ -54,7 +54,7 @@ TOKENIZER = {
 
 
 def started(model: Path, tmp_path: Path) -> tuple[int, str]:
-    """Exit code and what is said by a server that was told to serve `model`."""
+    """Starts a server with `model`; returns its exit code and its output."""
     done = subprocess.run(
         [TESSERA, "serve", "--port", "0", "--model", model, "--cache-dir", tmp_path / "cache"],
         capture_output=True,

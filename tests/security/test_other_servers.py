@@ -22,7 +22,7 @@ CHUNKS = f"{len(BODY):x}\r\n{BODY}\r\n0\r\n"
 
 
 def program(port: int) -> str:
-    """The documentation's own, on a free port."""
+    """The program of the documentation, on a free port."""
     found = re.search(r"```python\n(.*?create_app.*?)```", PAGE.read_text(), re.DOTALL)
     assert found is not None
     return found[1].replace("port=8000", f"port={port}")

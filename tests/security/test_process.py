@@ -85,7 +85,7 @@ def sockets_of(pids: set[int]) -> set[str]:
 
 
 def open_to_the_network(pids: set[int]) -> list[tuple[str, int]]:
-    """Protocol and port of every socket that waits for whoever comes, and is not on loopback only."""
+    """The protocol and port of every listening socket that is not on loopback only."""
     inodes, found = sockets_of(pids), list[tuple[str, int]]()
     for protocol in ("tcp", "tcp6", "udp", "udp6"):
         for line in Path(f"/proc/net/{protocol}").read_text().splitlines()[1:]:

@@ -177,7 +177,7 @@ def filled(item: str, n_bytes: int = 3 * 2**20) -> str:
 
 
 def with_filled(**fields: Any) -> str:
-    """A request in which one value is to be filled in."""
+    """The request with its one value filled in."""
     return json.dumps({"messages": [USER], **fields}).replace('"FILL"', "%s")
 
 

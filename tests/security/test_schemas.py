@@ -29,7 +29,7 @@ USER = {"role": "user", "content": "Hi"}
 
 @pytest.fixture(scope="module")
 def client(run_app: Callable[[ASGIApp], AbstractContextManager[int]]) -> Iterator[httpx2.Client]:
-    """A server whose engine says `{}` under any grammar; grammars are tried as they are in earnest."""
+    """A client of a server whose engine replies `{}` under any grammar; grammars are really tried."""
     tokenizer = ScriptedTokenizer()
     engine = ScriptedEngine(tokenizer, saying(tokenizer, "{}"), features=CAN_ALL)
     grammars = GrammarCheck(
@@ -159,7 +159,7 @@ def test_llama_cpp_22606_depth_of_ten_thousand(opening: bytes, client: httpx2.Cl
 
 
 def memory_bytes() -> int:
-    """What this process, in which the server runs, holds of the machine's memory."""
+    """The resident memory of this process, in which the server runs."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 

@@ -29,7 +29,9 @@ CLOSE = "Connection: close\r\n\r\n"
 
 
 def speak(served: Served, request: bytes) -> bytes:
-    """What the server says to raw bytes, until it closes or, after a first answer, is silent."""
+    """The server's answer to raw bytes, until it closes the connection or, after a first answer, is
+    silent.
+    """
     with socket.create_connection(("127.0.0.1", served.port), timeout=60) as sock:
         said = b""
         try:

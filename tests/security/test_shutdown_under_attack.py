@@ -41,7 +41,7 @@ DEAR_MASKS = {"type": "string", "pattern": "a.{20}b", "maxLength": 2000}
 
 
 class Attacker:
-    """Connections that stay open, and threads that send without an end."""
+    """Connections that stay open, and threads that send endlessly."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -68,7 +68,7 @@ class Attacker:
         return self.head(f"Content-Length: {len(body)}") + body
 
     def send(self, sent: bytes, *, n: int = 1, first: bytes = b"", receive_bytes: int | None = None) -> None:
-        """Send on `n` connections; each waits until the server has said what `first` is."""
+        """Sends on `n` connections, each of which waits until the server has sent `first`."""
         opened = [self.connect(receive_bytes) for _ in range(n)]
         for each in opened:
             each.sendall(sent)
@@ -80,7 +80,7 @@ class Attacker:
                 said += received
 
     def drip(self, sent: bytes, endless: bytes) -> None:
-        """Send, and then a little more every now and then, as long as the connection lasts."""
+        """Sends, and then a little more from time to time, as long as the connection lasts."""
         opened = self.connect()
         opened.sendall(sent)
 
@@ -122,7 +122,7 @@ def _children_of_all_threads(id: int) -> set[int]:
 
 
 def processor_s(module: str, server: Server) -> float:
-    """Processor time that the processes of a module, and their forks, have used."""
+    """The processor time that the processes of a module, and their forks, have used."""
     ticks = 0
     for id in family(server):
         if module in command(id):
@@ -232,7 +232,7 @@ ATTACKS: dict[str, Callable[[Attacker], None]] = {
 
 @dataclass(frozen=True)
 class Ending:
-    """How a server ended under an attack."""
+    """How a server ended while it was attacked."""
 
     code: int
     log: str
@@ -253,7 +253,7 @@ def attackers() -> Iterator[Callable[[Server], Attacker]]:
 
 
 def end(server: Server) -> Ending:
-    """Send SIGTERM and wait; all that descends from the server has to end with it."""
+    """Sends SIGTERM and waits; all descendants of the server have to end with it."""
     running = family(server)
     assert running
     begun = time.monotonic()

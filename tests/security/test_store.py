@@ -31,7 +31,7 @@ FRESH_S = 0.2
 
 @dataclass
 class Outlet:
-    """A server on a store with two keys, and the statements that it sends to it."""
+    """A server on a store with two keys, and the statements that it executes."""
 
     path: Path
     store: Database
@@ -40,7 +40,7 @@ class Outlet:
     statements: list[str] = field(default_factory=list)
 
     def ask(self, key: str) -> tuple[int, str | None]:
-        """Status and error code."""
+        """Sends a request; returns the status and the error's code."""
         sent = {"Authorization": f"Bearer {key}"}
         reply = httpx2.get(f"http://127.0.0.1:{self.port}/v1/models", headers=sent, timeout=60)
         return reply.status_code, reply.json().get("error", {}).get("code")

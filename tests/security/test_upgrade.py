@@ -41,7 +41,7 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 
 @pytest.fixture(scope="module")
 def port(run_app: Callable[[ASGIApp], AbstractContextManager[int]]) -> Iterator[int]:
-    """Of a server that answers with what it has understood."""
+    """The port of a server that answers with the request as it understood it."""
     with run_app(echo) as port:
         yield port
 
@@ -67,7 +67,7 @@ def said_to(port: int, parts: Sequence[bytes], pause_s: float = 0.001) -> list[A
 
 
 def request(i: int, wish: str, body: bytes, chunk_bytes: int, *, last: bool) -> tuple[bytes, list[Any]]:
-    """A request, in chunks if they have a size, and what is to be understood of it."""
+    """A request, in chunks if they have a size, and how it has to be understood."""
     lines = ["Host: x", *wish.splitlines()]
     lines.append("Transfer-Encoding: chunked" if chunk_bytes else f"Content-Length: {len(body)}")
     lines += ["Connection: close"] if last else []

@@ -68,7 +68,7 @@ TEXTS = ("5", "null", '"x"', "[[1], {}]", '{"a": {"a": [1]}}', "x y")
 
 
 class Answering(ProcessPool):
-    """A pool that has an answer."""
+    """A pool of processes that answers at once."""
 
     def __init__(self, answer: bytes) -> None:
         super().__init__("none", b"", purpose="nothing")
@@ -88,7 +88,7 @@ def model_of(chat_format: ChatFormat) -> Model:
 
 
 def call(chat_format: ChatFormat, names: Sequence[str]) -> str:
-    """A call that has texts for parameters which may be of any type."""
+    """A call with texts as arguments of parameters that may have any type."""
     if chat_format is HERMES:
         arguments = dict(zip(names, TEXTS, strict=False))
         return f"<tool_call>\n{json.dumps({'name': 'f', 'arguments': arguments})}\n</tool_call>"
@@ -99,7 +99,9 @@ def call(chat_format: ChatFormat, names: Sequence[str]) -> str:
 
 
 async def n_calls(model: Model, body: bytes, most: int) -> int:
-    """Of all threads, from a request's body to the last event of its reply; ended when they are too many."""
+    """The number of calls in all threads, from a request's body to the last event of its reply. The work ends
+    when they are too many.
+    """
     counts: dict[int, int] = {}
 
     def count(frame: object, event: str, arg: object) -> None:

@@ -76,7 +76,9 @@ def model_of(chat_format: ChatFormat, tokenizer: Tokenizer) -> Model:
 
 
 async def ask(model: Model, said: str, messages: list[Any], thinking: bool) -> tuple[Prompt, list[int], Any]:
-    """The prompt of a request, what was generated, and the message of the reply: JSON in, JSON out."""
+    """Runs a request, from JSON to JSON; returns the prompt, the generated tokens, and the message of the
+    reply.
+    """
     engine = model.engine
     assert isinstance(engine, ScriptedEngine)
     prompts: list[Prompt] = []
@@ -97,7 +99,9 @@ async def ask(model: Model, said: str, messages: list[Any], thinking: bool) -> t
 
 
 async def check_loop(model: Model, said: str, thinking: bool, n_calls: int) -> None:
-    """The next prompt begins with the same ids; where they are not known, with the same text."""
+    """Checks that the next prompt begins with the same ids, or with the same text where they are
+    not known.
+    """
     asked = [{"role": "user", "content": "¿Tiempo?"}]
     before, output, message = await ask(model, said, asked, thinking)
     assert len(message["tool_calls"]) == n_calls
@@ -130,7 +134,7 @@ turns = st.fixed_dictionaries(
 
 
 def written(turn: dict[str, Any], call: Callable[[dict[str, Any]], str], *, gap: str) -> str:
-    """A turn as models of the family write it; `gap` stands between text and calls."""
+    """A turn as models of the family write it, with `gap` between text and calls."""
     reasoning = "Let me see.\n</think>\n\n" if turn["thinking"] else ""
     return reasoning + (turn["text"] and turn["text"] + gap) + "\n".join(map(call, turn["calls"]))
 

@@ -69,7 +69,7 @@ def test_tiers_are_tables_in_the_file_and_one_elsewhere(tmp_path: Path) -> None:
 
 @dataclass(frozen=True)
 class Wrong:
-    """Something that is refused, and what the message must name."""
+    """A setting that is refused, and what the message must name."""
 
     id: str
     named: tuple[str, ...]

@@ -20,10 +20,11 @@ PROOF = 'the lamp\n<b> & "quotes" </parameter>\n'
 
 @dataclass(frozen=True)
 class Agent:
-    """How it is run. `setup` writes what it needs to the home, and may run commands. `writing` is the call
-    that writes a text to a file, and `shell` the one that runs a command; without them it edits by text.
-    `form` are options for an answer that fits a schema, which a call of `structured_output` then gives.
-    `overflow` is printed when the agent understands that the context is too small, and would compact it.
+    """How an agent is run. `setup` writes what it needs to its home, and may run commands. `writing` is the
+    call that writes a text to a file, and `shell` the one that runs a command; an agent without them edits by
+    text. `form` has the options for an answer that fits a schema, which is then given by a call of
+    `structured_output`. `overflow` is what the agent prints when it understands that the context is too
+    small.
     """
 
     command: Callable[[str], list[str | Path]]
@@ -114,7 +115,9 @@ AGENT = AGENTS[sys.argv[1]]
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
-    """Nothing of the user's own; and whatever wants to reach another machine meets a closed port."""
+    """Variables that show nothing of the user's, and that lead every request to another machine to a closed
+    port.
+    """
     nowhere = "http://127.0.0.1:9"
     return {
         "PATH": os.pathsep.join([str(Path(NODE).parent), os.environ["PATH"]]),
@@ -128,7 +131,7 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 
 
 def played(said: str, home: Path, url: str = URL, key: str = KEY, options: Sequence[str] = ()) -> str:
-    """What the agent prints for the prompt."""
+    """Runs the agent with the prompt, and returns what it prints."""
     work = home / "work"
     work.mkdir()
     AGENT.setup(home, url, key)

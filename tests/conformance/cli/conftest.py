@@ -15,7 +15,7 @@ __all__ = ["environment", "receiver", "service", "start"]
 
 @pytest.fixture
 def tessera(start: Start) -> Callable[..., tuple[int, str, str]]:
-    """Run `tessera` to its end: exit code, standard output, standard error."""
+    """Runs `tessera` to its end; returns the exit code, standard output and standard error."""
 
     def run(*arguments: object, stdin: str = "", **variables: str) -> tuple[int, str, str]:
         process = start(*arguments, **variables)
@@ -27,7 +27,7 @@ def tessera(start: Start) -> Callable[..., tuple[int, str, str]]:
 
 @pytest.fixture
 def labels(service: Callable[..., Server]) -> Labels:
-    """Every metric of a service that has answered, failed and refused; the engine's are those of any."""
+    """The labels of every metric of a service that has answered, failed and refused."""
     port = free_port()
     tiers = "{operator = {sustained_rpm = 2, burst_rpm = 2}}"  # what is refused does not count
     server = service("--admin-port", port, "--tiers", tiers, "--context-tokens", 64)

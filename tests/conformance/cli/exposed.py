@@ -10,7 +10,7 @@ Labels = Mapping[str, set[str]]
 
 
 def asked_for(expression: str) -> dict[str, set[str]]:
-    """Metrics by their names, with the labels that are asked of each."""
+    """The metrics that the expression names, each with the labels that it uses."""
     grouped = {
         label.strip() for group in re.findall(r"\bby \(([^)]*)\)", expression) for label in group.split(",")
     }
@@ -22,7 +22,7 @@ def asked_for(expression: str) -> dict[str, set[str]]:
 
 
 def missing(expression: str, labels: Labels) -> list[str]:
-    """What of it there is not."""
+    """The metrics and labels of the expression that do not exist."""
     asked = asked_for(expression)
     gone = [name for name in asked if name not in labels]
     known = {name: labels[name] | BY_PROMETHEUS for name in asked if name in labels}

@@ -26,7 +26,7 @@ QUICK = ("--scripted-tokens-per-s", 10_000)
 
 @pytest.fixture
 def run(environment: dict[str, str]) -> Run:
-    """A command in this process: exit code, standard output, standard error."""
+    """Runs a command in this process; returns the exit code, standard output and standard error."""
 
     def one(*arguments: object, **variables: str) -> tuple[int, str, str]:
         ran = CliRunner(env=environment | variables).invoke(main, [str(argument) for argument in arguments])
@@ -38,7 +38,7 @@ def run(environment: dict[str, str]) -> Run:
 
 @pytest.fixture
 def result(run: Run) -> Callable[..., Any]:
-    """What a command prints as JSON."""
+    """Runs a command; returns what it prints as JSON."""
 
     def one(*arguments: object, **variables: str) -> Any:
         code, output, said = run(*arguments, "--json", **variables)
@@ -49,7 +49,7 @@ def result(run: Run) -> Callable[..., Any]:
 
 
 def status(server: Server, secret: str) -> tuple[int, str | None]:
-    """Status and error code of a chat request."""
+    """Sends a chat request; returns the status and the error's code."""
     headers = {"Authorization": f"Bearer {secret}"}
     reply = httpx2.post(f"{server.url}/v1/chat/completions", json=ask(), headers=headers, timeout=60)
     return reply.status_code, reply.json().get("error", {}).get("code")
@@ -259,7 +259,7 @@ def test_a_server_notices_what_becomes_of_keys(
     server = service("--workers", 2, "--key-cache-s", 0.5, *QUICK, **store)
 
     def everywhere(key: Any, expected: tuple[int, str | None]) -> bool:
-        """Each request is a connection of its own, so that both processes are asked."""
+        """Whether every process answers as expected: each request has a connection of its own."""
         return all(status(server, key["secret"]) == expected for _ in range(6))
 
     ok, refused = (200, None), (401, "invalid_api_key")

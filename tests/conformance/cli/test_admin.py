@@ -33,13 +33,15 @@ class Governed:
     workers: list[int]
 
     def ask(self, secret: str) -> tuple[int, str | None]:
-        """Status, and a process's half of the account's sustained rate, or the error's code."""
+        """Returns the status with either the rate that a process (half of the account's) allows, or the
+        error's code.
+        """
         reply = self._send(secret)
         error = reply.json().get("error", {}).get("code")
         return reply.status_code, error or reply.headers["x-ratelimit-limit-requests"]
 
     def everywhere(self, secret: str, expected: tuple[int, str | None]) -> bool:
-        """Each request is a connection of its own, so that both processes are asked."""
+        """Whether every process answers as expected: each request has a connection of its own."""
         return all(self.ask(secret) == expected for _ in range(6))
 
     def _send(self, secret: str) -> httpx2.Response:

@@ -25,7 +25,9 @@ OF_MODEL = f'{WHERE}, model="m"'
 
 @dataclass(frozen=True)
 class Case:
-    """Series in promtool's notation, a sample a minute; the alert fires with `bad`, never with `good`."""
+    """Series in promtool's notation, with a sample for each minute. The alert fires with `bad`, never with
+    `good`.
+    """
 
     alert: str
     minutes: int
@@ -132,7 +134,7 @@ def promtool() -> str:
 
 
 def evaluate(promtool: str, tests: list[dict[str, Any]], folder: Path) -> subprocess.CompletedProcess[str]:
-    """JSON is YAML, so promtool reads it."""
+    """Runs promtool on the tests, which are written as JSON: that is YAML too."""
     shutil.copy(ALERTS, folder)
     asked = {"rule_files": [ALERTS.name], "evaluation_interval": "1m", "tests": tests}
     (folder / "tests.yml").write_text(json.dumps(asked))

@@ -115,7 +115,7 @@ END = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndat
 
 
 def saying(*blocks: bytes, pause_s: float = 0.0) -> Behaviour:
-    """Write the blocks, and close."""
+    """Writes the blocks, and closes the connection."""
 
     async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for block in blocks:
@@ -127,7 +127,7 @@ def saying(*blocks: bytes, pause_s: float = 0.0) -> Behaviour:
 
 
 def staying_open(*blocks: bytes) -> Behaviour:
-    """Write the blocks and leave the connection open until the client goes."""
+    """Writes the blocks, and leaves the connection open until the client closes it."""
 
     async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"".join(blocks))
@@ -156,7 +156,9 @@ Serve = Callable[[Behaviour], str]
 
 @pytest.fixture
 def misbehave() -> Iterator[Serve]:
-    """Serve one behaviour on a free port, in a thread; gives the URL. Other paths than the chat's are 404."""
+    """Serves one behaviour on a free port, in a thread, and yields the URL. Other paths than the chat's are
+    404.
+    """
     loop, listeners = asyncio.new_event_loop(), list[asyncio.Server]()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -192,7 +194,7 @@ def misbehave() -> Iterator[Serve]:
 
 
 def ask(url: str, n_requests: int = 1, **limits: Any) -> Round:
-    """One round of the chat shape."""
+    """Runs one round of the chat shape."""
 
     async def run() -> Round:
         server = await find("it", url, None)
@@ -259,7 +261,7 @@ def test_questions_are_the_same_for_all_and_never_repeated(serve: Any) -> None:
 
 
 class Silent:
-    """A `Watch` that counts."""
+    """A `Watch` that only counts its calls."""
 
     n_expected, n_over = 0, 0.0
 

@@ -24,7 +24,7 @@ EXHAUSTED = (429, "quota_exceeded")
 
 
 def ended(server: Server, secret: str, n: int) -> Counter[tuple[int, str | None]]:
-    """Of so many requests of five tokens, each on a connection of its own."""
+    """Counts the outcomes of `n` requests of five tokens, each on a connection of its own."""
     return Counter(status(server, secret) for _ in range(n))
 
 

@@ -26,7 +26,7 @@ Commands = Callable[..., Any]
 
 @pytest.fixture
 def shared(postgres: Postgres, redis_server: RedisServer) -> dict[str, str]:
-    """The settings that make servers one."""
+    """The settings with which servers share accounts and limits."""
     return {
         "TESSERA_DATABASE_URL": postgres.create("cluster"),
         "TESSERA_PEPPER": "p" * 32,
@@ -39,7 +39,7 @@ def shared(postgres: Postgres, redis_server: RedisServer) -> dict[str, str]:
 
 @pytest.fixture
 def command(environment: dict[str, str], shared: dict[str, str]) -> Commands:
-    """What a command says as JSON."""
+    """Runs a command; returns what it prints as JSON."""
 
     def run(*words: str) -> Any:
         env = {**environment, **shared}
@@ -59,7 +59,7 @@ def connecting(key: str) -> httpx2.Client:
 
 
 def everywhere(servers: list[Server], key: str, n: int = 24) -> Counter[tuple[int, str | None]]:
-    """Status and limit that many connections meet, and so, all but surely, every process."""
+    """Counts the statuses and limits that many connections get, and so, almost surely, every process."""
     met = Counter[tuple[int, str | None]]()
     with connecting(key) as http:
         for number in range(n):
@@ -69,7 +69,7 @@ def everywhere(servers: list[Server], key: str, n: int = 24) -> Counter[tuple[in
 
 
 def statuses(servers: list[Server], key: str, n: int) -> Counter[int]:
-    """Of requests that each have a connection of their own."""
+    """Counts the statuses of requests that each have a connection of their own."""
     with connecting(key) as http:
         urls = [f"{servers[number % len(servers)].url}/v1/chat/completions" for number in range(n)]
         return Counter(http.post(url, json=ask()).status_code for url in urls)

@@ -14,7 +14,7 @@ TESSERA = Path(sys.executable).with_name("tessera")
 
 
 def tessera(*arguments: str, **variables: str) -> tuple[int, str, str]:
-    """Exit code, standard output, standard error; on a wide terminal."""
+    """Runs `tessera` on a wide terminal; returns the exit code, standard output and standard error."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TESSERA_")}
     done = subprocess.run(
         [TESSERA, *arguments],

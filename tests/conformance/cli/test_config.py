@@ -19,7 +19,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @dataclass(frozen=True)
 class Command:
-    """A command of the store, with arguments that let it succeed; `{key}` is the id of a key."""
+    """A command that uses the store, with arguments that let it succeed; `{key}` is the id of a key."""
 
     words: str
     writes: bool
@@ -53,7 +53,7 @@ OF_THE_STORE = ("accounts", "keys", "store", "usage", "audit")
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """With a file of settings that names a store."""
+    """A home with a configuration file that names a store."""
     folder = tmp_path / "home/.config/tessera"
     folder.mkdir(parents=True)
     (folder / "tessera.toml").write_text(f'database_url = "sqlite:///{tmp_path / "configured.db"}"\n')
@@ -62,14 +62,14 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def bare(environment: dict[str, str]) -> dict[str, str]:
-    """Variables that say nothing about files."""
+    """The environment without variables that name files."""
     ours = ("TESSERA_", "XDG_", "HOME")
     return {name: value for name, value in environment.items() if not name.startswith(ours)}
 
 
 @pytest.fixture
 def run(bare: dict[str, str], home: Path) -> Run:
-    """Runs a command as the owner of that home."""
+    """Runs a command with this home."""
 
     def one(*words: str, **variables: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
@@ -117,7 +117,7 @@ def test_every_command_that_writes_says_to_which_store(run: Run, tmp_path: Path)
 
 @contextmanager
 def serving(*arguments: str, **environment: str) -> Iterator[Server]:
-    """A server that has these variables and no others."""
+    """Starts a server with these variables and no others."""
     command = [TESSERA, "serve", "--engine", "scripted", "--port", "0", *arguments]
     with subprocess.Popen(
         command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE

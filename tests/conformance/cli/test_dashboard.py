@@ -13,7 +13,7 @@ UNITS = {"short", "none", "s", "percentunit", "reqps", "ops", "bytes"}
 
 
 def expressions(node: Any) -> Iterator[str]:
-    """All PromQL in it."""
+    """All PromQL expressions below the node."""
     match node:
         case dict():
             for key, value in node.items():
@@ -41,7 +41,7 @@ def test_every_metric_and_label_of_the_dashboard_is_there(labels: Labels) -> Non
 
 
 def families(names: Iterable[str]) -> set[str]:
-    """The names without what tells the samples of one metric apart."""
+    """The names of the metrics, without the endings of their samples."""
     return {re.sub(r"_(total|bucket|sum|count|created)$", "", name) for name in names}
 
 

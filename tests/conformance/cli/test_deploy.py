@@ -24,12 +24,12 @@ INSTALLED = "/opt/tessera/bin/tessera"
 
 
 def unit(key: str) -> list[str]:
-    """The values of a key."""
+    """The values of a key in the systemd unit."""
     return re.findall(rf"^{key}=(.*)$", UNIT.read_text(), re.MULTILINE)
 
 
 def settings_of(arguments: list[str]) -> Settings:
-    """As the command would read them; raises for a flag that is none."""
+    """The settings that the command would read; raises for an unknown flag."""
     names = {row.flag: row.name for row in ROWS if not row.secret}
     pairs = zip(arguments[::2], arguments[1::2], strict=True)
     return load({names[flag]: value for flag, value in pairs}, {})

@@ -31,7 +31,7 @@ FILES = {
 
 @dataclass
 class Hub:
-    """One repository, `org/ir`. It can break off after so many bytes of an answer, or stall in a file."""
+    """A hub with one repository, `org/ir`. It can end an answer after so many bytes, or stall in a file."""
 
     files: dict[str, bytes] = field(default_factory=lambda: dict(FILES))
     breaks_off_at: int | None = None
@@ -61,7 +61,7 @@ def etag(content: bytes) -> str:
 
 
 class Answers(BaseHTTPRequestHandler):
-    """The few routes that a download takes."""
+    """The routes that a download uses."""
 
     protocol_version = "HTTP/1.1"
     hub: Hub
@@ -159,7 +159,7 @@ def test_an_ir_model_is_fetched_once(
 
 
 def gets(hub: Hub, name: str) -> list[str | None]:
-    """The `Range` of every request for the file's content."""
+    """The `Range` header of every request for the file's content."""
     return [after for method, path, after in hub.asked if method == "GET" and path.endswith(name)]
 
 
@@ -239,7 +239,7 @@ def test_a_model_that_wants_its_code_run_is_refused(
 
 @pytest.fixture
 def split(hub: Hub, tmp_path: Path) -> list[bytes]:
-    """Both parts of a model that is split, in the hub, beside a larger one."""
+    """Puts both parts of a split model into the hub, beside a larger model."""
     folder = tmp_path / "split"
     folder.mkdir()
     hub.files |= {path.name: path.read_bytes() for path in split_model(folder)}
@@ -248,7 +248,9 @@ def split(hub: Hub, tmp_path: Path) -> list[bytes]:
 
 
 def split_model(folder: Path) -> list[Path]:
-    """As llama.cpp splits: the first part has the key-value pairs, and each the headers of its tensors."""
+    """Splits a model as llama.cpp does: the first part has the metadata, and each part the headers of its
+    tensors.
+    """
     writer = gguf.GGUFWriter(folder / "m-Q4_0.gguf", "llama", split_max_tensors=1)
     writer.add_context_length(512)
     writer.add_block_count(1)

@@ -27,7 +27,7 @@ def pepper(environment: dict[str, str]) -> Path:
 
 @pytest.fixture
 def secret(result: Result) -> str:
-    """Of a key."""
+    """Creates a key, and returns its secret."""
     result("accounts", "create", "acme", "--tier", "lite")
     return result("keys", "create", "acme", "--name", "k")["secret"]
 

@@ -23,7 +23,7 @@ def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def plan(tessera: Tessera, *arguments: object) -> dict[str, str]:
-    """What stands behind each label."""
+    """Runs `tessera plan`; returns the value behind each label."""
     code, said, errors = tessera("plan", *arguments)
     assert code == 0, errors
     lines = (line.strip().partition("\t") for line in said.splitlines())
@@ -31,7 +31,7 @@ def plan(tessera: Tessera, *arguments: object) -> dict[str, str]:
 
 
 def sizes(gguf: Path) -> tuple[int, int, int, int, int]:
-    """Bytes of weights, of experts, of the table of embeddings, of a cell and of a state."""
+    """The bytes of the weights, the experts, the table of embeddings, a cell and a state."""
     tensors = header_of(gguf).tensors
     experts = sum(tensor.size_bytes for tensor in tensors if "_exps." in tensor.name)
     (table,) = (tensor.size_bytes for tensor in tensors if tensor.name == "token_embd.weight")
@@ -43,7 +43,7 @@ def sizes(gguf: Path) -> tuple[int, int, int, int, int]:
 
 
 def pace(line: str) -> tuple[float, float]:
-    """Tokens per second, and gigabytes for each."""
+    """The tokens per second of a line, and the gigabytes that each of them reads."""
     found = re.fullmatch(r"([\d.,]+) tokens/s \(([\d.]+) GB for each\)", line)
     assert found, line
     return float(found[1].replace(",", "")), float(found[2])

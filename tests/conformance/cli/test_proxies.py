@@ -71,7 +71,9 @@ def proxy(request: pytest.FixtureRequest) -> str:
 def proxied(
     proxy: str, server: Server, root: Path, change: Callable[[str], str] = str
 ) -> Iterator[httpx2.Client]:
-    """A client of the service behind the proxy, whose sample has been changed."""
+    """A client of the service behind the proxy, which runs with the documented sample, changed by
+    `change`.
+    """
     name, write = PROXIES[proxy]
     port = free_port()
     certificate, key = root / "certificate.pem", root / "certificate.key"

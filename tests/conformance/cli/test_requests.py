@@ -24,7 +24,7 @@ SLOW = ("--scripted-tokens-per-s", 0.5, "--deadline-s", 7200)
 
 
 class Sent:
-    """A chat request in a thread of its own, and all that was answered."""
+    """A chat request that is sent from a thread of its own, and the whole answer."""
 
     def __init__(self, server: Server, **fields: Any) -> None:
         self.status, self.text = 0, ""

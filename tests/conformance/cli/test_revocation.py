@@ -21,7 +21,7 @@ LONG = {"max_tokens": 1000}  # a minute and more
 
 @dataclass
 class Running:
-    """A request on a connection of its own, in a thread; `n` counts the lines that came."""
+    """A request on a connection of its own, in a thread; `n` counts the lines received."""
 
     server: Server
     secret: str

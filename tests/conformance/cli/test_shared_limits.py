@@ -14,7 +14,9 @@ TIERS = "{operator = {sustained_rpm = 9, burst_rpm = 12, concurrency = 512, cont
 
 
 def statuses(server: Server, n: int) -> Counter[int]:
-    """Of requests that each have a connection, and so a process, of their own."""
+    """Counts the statuses of requests that each have a connection of their own, and so reach every
+    process.
+    """
     seen = Counter[int]()
     for _ in range(n):
         reply = httpx2.post(

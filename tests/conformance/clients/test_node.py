@@ -30,7 +30,7 @@ CALL = called("weather", city="León", days=3)
 
 @pytest.fixture(scope="session")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[str]]:
-    """Node, waiting for scenarios; what they import is installed first."""
+    """A Node process that waits for scenarios; the packages that they import are installed first."""
     if not (shutil.which("node") and shutil.which("npm")):
         pytest.skip("node and npm are not installed")
     folder = tmp_path_factory.mktemp("node")
@@ -52,7 +52,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[
 
 @pytest.fixture
 def play(node: subprocess.Popen[str], served: Served) -> Callable[..., Any]:
-    """Plays a scenario against an engine that says what is given; returns what came of it."""
+    """Plays a scenario against a scripted engine; returns its result."""
 
     def run(scenario: str, script: Script | None = None) -> Any:
         served.engine.script = script or served.engine.script

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture
 def start_tiny(environment: dict[str, str]) -> Iterator[Start]:
-    """Starts `tessera serve` with one more engine; variables are given by keyword."""
+    """Starts `tessera serve` with one more engine; keywords become variables."""
     own = {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), "TESSERA_PORT": "0"}
     with launching(environment | own, sys.executable, "-m", tiny_engine.__name__) as one:
         yield one
@@ -22,7 +22,7 @@ def start_tiny(environment: dict[str, str]) -> Iterator[Start]:
 
 @pytest.fixture
 def serve_tiny(start_tiny: Start) -> Callable[..., Server]:
-    """The same, once it serves."""
+    """Starts it and waits until it serves."""
     key = "sk-tessera-" + "r" * 40
 
     def one(**variables: str) -> Server:

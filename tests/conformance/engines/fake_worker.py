@@ -40,8 +40,8 @@ class Running:
 
 
 class FakeCore:
-    """Its options: `loads_s`, how long that takes, `missing`, a file that is not there, and `helped`, which
-    starts a process of its own.
+    """A core without a model. Its options: `loads_s`, the time that loading takes; `missing`, a file that
+    does not exist; `helped`, which starts a process of its own.
     """
 
     def __init__(self, served: EngineInfo, options: Mapping[str, Any]) -> None:
@@ -122,7 +122,7 @@ class FakeCore:
 
 
 class ElsewhereCore(FakeCore):
-    """The same, but its steps are made by a thread, whether anybody waits for them or not."""
+    """The same, but a thread makes its steps, whether or not anybody waits for them."""
 
     def __init__(self, served: EngineInfo, options: Mapping[str, Any]) -> None:
         super().__init__(served, options)

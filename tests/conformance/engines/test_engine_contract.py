@@ -29,8 +29,8 @@ LONG = Sampling(max_tokens=400, seed=1)
 
 @dataclass(frozen=True)
 class Subject:
-    """An engine, and what its tests need to know of it. `held` counts what generations hold; 0 when idle. One
-    that is not `exact` gives the same tokens only while nothing else runs.
+    """An engine, and what its tests need to know of it. `held` counts what generations hold, and is 0 when
+    idle. An engine that is not `exact` gives the same tokens only while nothing else runs.
     """
 
     engine: Engine
@@ -40,7 +40,7 @@ class Subject:
 
 
 def hashed(prompt: Prompt, sequence: int) -> Iterator[int]:
-    """Endless tokens that depend on all that they may depend on."""
+    """Endless tokens, a hash of the prompt and the number of the sequence."""
     for position in itertools.count():
         yield hashlib.sha256(repr((prompt.token_ids, sequence, position)).encode()).digest()[0]
 
@@ -153,7 +153,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="module", params=ENGINES)
 def make(request: pytest.FixtureRequest) -> Callable[[], AbstractAsyncContextManager[Subject]]:
-    """For tests that leave their engine unusable."""
+    """Starts an engine for tests that leave it unusable."""
     return lambda: request.param(request)
 
 

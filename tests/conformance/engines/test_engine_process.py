@@ -39,7 +39,7 @@ def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def hang_s() -> float:
-    """Where nothing hangs, a worker on a busy machine must not seem to."""
+    """Long, so that a worker on a busy machine is not taken for one that hangs."""
     return 3600.0
 
 
@@ -63,7 +63,7 @@ async def ends_with_an_error(chunks: AsyncIterator[TokenChunk]) -> None:
 
 
 def kill(engine: PrivateEngine, signum: signal.Signals = signal.SIGKILL) -> int:
-    """The process id of the worker that got the signal."""
+    """Sends the signal to the worker, and returns its process id."""
     pid = engine.process.pid
     assert pid
     os.kill(pid, signum)
@@ -71,7 +71,7 @@ def kill(engine: PrivateEngine, signum: signal.Signals = signal.SIGKILL) -> int:
 
 
 def causes(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """What the supervisor has logged of deaths."""
+    """The causes of deaths that the supervisor has logged."""
     return [record.__dict__["fields"]["cause"] for record in caplog.records if "died" in record.getMessage()]
 
 
@@ -222,7 +222,9 @@ async def test_restarts_that_do_not_help_end_it_all(
 
 @asynccontextmanager
 async def another_process(path: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A client of its own: answers every line on its input with what came of a generation."""
+    """A client in a process of its own. It answers every line on its input with the result of a
+    generation.
+    """
     program = f"""
 import asyncio, sys
 from tests.conformance.engines.fake_worker import START

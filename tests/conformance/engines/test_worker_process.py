@@ -37,7 +37,7 @@ LONG = Sampling(max_tokens=10_000)
 
 @pytest.fixture
 def sockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the private directories of the sockets are made."""
+    """The folder in which the private directories of the sockets are made."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return tmp_path
 
@@ -51,12 +51,12 @@ async def engine(sockets: Path, anyio_backend: str) -> AsyncIterator[PrivateEngi
 
 
 def directories(sockets: Path) -> list[int]:
-    """The permissions of those that are there."""
+    """The permissions of the directories that exist."""
     return [stat.S_IMODE(directory.stat().st_mode) for directory in sockets.iterdir()]
 
 
 def runs(pid: int) -> bool:
-    """Whether there is such a process, be it a zombie."""
+    """Whether the process exists; a zombie counts."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -225,7 +225,7 @@ asyncio.run(main())
 
 
 class Client:
-    """A second client of the same worker, one that speaks the protocol badly if told to."""
+    """A second client of the same worker, which can violate the protocol."""
 
     def __init__(self, sockets: Path) -> None:
         (path,) = sockets.glob("*/engine")
@@ -236,7 +236,7 @@ class Client:
         self._frames: list[Hello | Step] = []
 
     def frame(self) -> Hello | Step | None:
-        """The next one; None at the end."""
+        """The next frame; None at the end."""
         while not self._frames:
             try:
                 received = self.socket.recv(2**18)

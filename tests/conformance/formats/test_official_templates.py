@@ -133,8 +133,8 @@ def functions(draw: st.DrawFn) -> Tool:
 
 @st.composite
 def conversations(draw: st.DrawFn, *, one_call: bool = False) -> ChatRequest:
-    """Any conversation. With `one_call`, those that the template of gpt-oss does not refuse or cut: a call is
-    the only one of its message, it has reasoning or a text, and a result follows a call.
+    """Any conversation. With `one_call`, one that the template of gpt-oss neither refuses nor cuts: a message
+    has one call at most, with reasoning or a text, and a result follows a call.
     """
     most_calls = 1 if one_call else 2
     assistants = st.builds(
@@ -207,7 +207,7 @@ def test_a_template_is_known_to_be_of_its_family(
 
 
 def rendered(*messages: Message, preserve_thinking: bool = False) -> str:
-    """The messages of a conversation with gpt-oss, without what stands before and after them."""
+    """The messages of a conversation with gpt-oss, without what the template puts before and after them."""
     text = text_of(
         GPT_OSS.render(ChatRequest((*messages, UserMessage("?")), preserve_thinking=preserve_thinking))
     )

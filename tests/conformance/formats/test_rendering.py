@@ -131,7 +131,7 @@ def test_a_models_own_template_writes_the_same(name: str, source: str, request: 
 
 
 def defused(value: object) -> object:
-    """The same, with no text that spells markup."""
+    """The same value, with markup in its texts made harmless."""
     match value:
         case str():
             return value.replace("<", "(")

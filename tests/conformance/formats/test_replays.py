@@ -50,7 +50,7 @@ quoted = string.map(lambda text: json.dumps(text, ensure_ascii=False))
 
 @st.composite
 def arguments(draw: st.DrawFn) -> str:
-    """JSON text, its numbers spelled in many ways."""
+    """JSON text with numbers in many spellings."""
     given = {
         "name": draw(quoted),
         "price": draw(number),

@@ -70,7 +70,7 @@ CONVERSATIONS: dict[str, tuple[Message, ...]] = {
 
 
 def openai(message: Message, templated: Templated) -> dict[str, Any]:
-    """The message as the family's documentation has it."""
+    """The message as a dictionary of the family's documentation."""
     deepseek = templated.family.startswith("deepseek")
     match message:
         case SystemMessage(text):
@@ -117,7 +117,7 @@ def reference(templated: Templated, messages: tuple[Message, ...], **variables: 
 
 
 def with_ids(messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    """The identifiers that Kimi's models write."""
+    """The messages with the identifiers that Kimi's models write."""
     numbers, new, given = count(), dict[str, str](), list[Message]()
     for message in messages:
         if isinstance(message, AssistantMessage):
@@ -132,7 +132,7 @@ def with_ids(messages: tuple[Message, ...]) -> tuple[Message, ...]:
 
 
 def one_by_one(messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    """Parallel calls as turns of their own, each with its result."""
+    """The messages with parallel calls as turns of their own, each with its result."""
     if CALLS not in messages:
         return messages
     i = messages.index(CALLS)

@@ -10,7 +10,7 @@ from tests.conftest import Served
 
 
 class Raw:
-    """A socket that speaks HTTP by hand, so that tests see bytes when they arrive."""
+    """A socket on which tests write HTTP by hand and see bytes as they arrive."""
 
     def __init__(self, served: Served, receive_buffer: int | None = None) -> None:
         self.key = served.key
@@ -34,7 +34,7 @@ class Raw:
         )
 
     def read_until(self, mark: bytes) -> bytes:
-        """All that was received up to and with `mark`."""
+        """Reads until `mark` has been received; returns all of it."""
         while mark not in self.seen:
             received = self.socket.recv(65536)
             assert received, f"closed after {self.seen[-200:]!r}"
@@ -54,7 +54,7 @@ class Raw:
         return int(status.split()[1]), headers, body
 
     def read_to_the_end(self) -> bytes:
-        """All there is until the server closes."""
+        """Reads until the server closes the connection."""
         while received := self.socket.recv(65536):
             self.seen += received
         return self.seen
@@ -64,7 +64,7 @@ class Raw:
 
 
 class Gate:
-    """A timing that lets `n` steps pass, and the rest when it is opened. `n_turns` counts turns of the
+    """A timing that lets `n` steps pass, and the others once it is opened. `n_turns` counts turns of the
     server's loop, about one a millisecond while a step waits.
     """
 
@@ -89,7 +89,7 @@ Connect: TypeAlias = Callable[..., Raw]
 
 @pytest.fixture
 def connect() -> Iterator[Connect]:
-    """Open raw connections; they are closed at the end."""
+    """Opens raw connections, which are closed at the end of the test."""
     opened: list[Raw] = []
 
     def open_one(served: Served, **options: Any) -> Raw:

@@ -77,7 +77,7 @@ def shown(reply: httpx2.Response) -> Any:
 
 
 def refused(reply: httpx2.Response) -> tuple[int, str, str | None]:
-    """Status, code and param of an error that is whole."""
+    """Checks the envelope of an error; returns its status, code and param."""
     error = reply.json()["error"]
     assert set(error) == {"message", "type", "code", "param"}
     assert error["message"]

@@ -40,7 +40,7 @@ def loop(*calls: Body, content: Any = "42") -> list[Body]:
 
 @dataclass(frozen=True)
 class Case:
-    """A body, but for the messages where they do not matter; `ignored` is what the response lists."""
+    """A body, without messages where they do not matter. `ignored` is what the response lists as ignored."""
 
     id: str
     body: Body
@@ -444,7 +444,7 @@ def test_each_is_answered(served: Served) -> None:
 
 
 def _suiting(case: Case) -> str:
-    """What a model says that obeys the grammar."""
+    """The reply of a model that obeys the grammar."""
     return "{}" if "json" in str(case.body.get("response_format")) else "Fine."
 
 

@@ -20,7 +20,7 @@ HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 def chat(raw: Any, **fields: Any) -> bytes:
-    """A request, not yet sent."""
+    """The bytes of a chat request."""
     body = json.dumps({"messages": [{"role": "user", "content": "Hi"}], **fields}).encode()
     return (
         f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {raw.key}\r\n"
@@ -29,7 +29,7 @@ def chat(raw: Any, **fields: Any) -> bytes:
 
 
 def behind(raw: Any, stream: bool) -> dict[str, bytes]:
-    """What can be sent behind a request."""
+    """What a client may send on the connection after its request, by a name."""
     large = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n\r\n"
     return {
         "nothing": b"",
@@ -86,7 +86,7 @@ def test_whatever_is_sent_behind_a_request_a_client_that_leaves_is_noticed(
 
 
 def said_after(raw: Any) -> bytes:
-    """All that is said until the server closes."""
+    """All that the server sends until it closes the connection."""
     raw.socket.settimeout(60)
     return raw.read_to_the_end()
 

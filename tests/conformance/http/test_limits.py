@@ -189,7 +189,7 @@ async def slow(step: int) -> None:
 
 
 def vanish(served: Served, connect: Connect, n: int) -> None:
-    """Clients that leave at moments of all kinds."""
+    """Runs clients that leave at different moments."""
     for i in range(n):
         raw = connect(served)
         if i % 4 == 0:

@@ -114,7 +114,7 @@ SMALL_LIMITS = http_limits(
 
 
 def held_back(served: Served, key: str, connect_as: Callable[[Served, str], Raw]) -> tuple[Raw, bytes]:
-    """A connection that sends all of the largest body but its last byte."""
+    """A connection that has sent the largest body without its last byte, and that byte."""
     raw = connect_as(served, key)
     empty = json.dumps({"messages": [{"role": "user", "content": ""}], "max_tokens": 2})
     pad = " " * (SMALL_LIMITS.max_body_bytes - len(empty))

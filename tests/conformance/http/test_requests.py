@@ -15,7 +15,7 @@ CHAT = "POST /v1/chat/completions"
 
 
 def error(body: bytes) -> dict[str, Any]:
-    """The envelope has one key and its error four, always."""
+    """The error of a body, after a check that the envelope has one key and the error four."""
     envelope = json.loads(body)
     assert set(envelope) == {"error"}
     assert set(envelope["error"]) == {"message", "type", "code", "param"}

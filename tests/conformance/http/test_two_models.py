@@ -33,7 +33,9 @@ def hold(gate: Callable[[int], Gate]) -> Iterator[Gate]:
 
 
 def service_of(hold: Gate | None = None, allowed: frozenset[str] | None = None) -> Service:
-    """The models `busy`, held by `hold`, and `free`, also called `alias`; each has one place."""
+    """A service with two models of one place each: `busy`, whose steps wait for `hold`, and `free`, also
+    called `alias`.
+    """
     tokenizer = ScriptedTokenizer()
     engines = [
         ScriptedEngine(tokenizer, timing=hold or at_once, model_id="busy"),

@@ -39,7 +39,7 @@ Serve = Callable[..., Any]
 
 @dataclass
 class Books:
-    """A ledger on a store of its own."""
+    """A service with a ledger on a store of its own."""
 
     path: Path
     store: Engine
@@ -79,7 +79,7 @@ def post(served: Served, **fields: Any) -> httpx2.Response:
 
 
 def usage_of(reply: httpx2.Response) -> tuple[str, dict[str, Any]]:
-    """The id and the counts that the client was told."""
+    """The reply's id and the usage that the client received."""
     if reply.headers["content-type"] == "application/json":
         told = reply.json()
     else:

@@ -32,7 +32,7 @@ KEYS = ("key_a", "key_b")
 
 @dataclass
 class Books:
-    """A ledger of requests that have ended: the key, the day on which each began, and what it used."""
+    """A ledger of ended requests: the key of each, the day on which it began, and its usage."""
 
     clock: "Clock"
     ended: list[tuple[str, str, Usage]] = field(default_factory=list)
@@ -75,7 +75,7 @@ Run = Callable[[Check], None]
 
 @pytest.fixture(params=["memory", "redis"])
 def run(request: pytest.FixtureRequest, redis_server: RedisServer) -> Run:
-    """Checks limiters that the check makes: each one is a process that starts."""
+    """Runs a check, which makes limiters; each of them stands for a process that starts."""
 
     def make(clock: Clock, read: ReadSpent) -> Limiter:
         if request.param == "memory":
@@ -107,7 +107,7 @@ async def refused(limiter: Limiter, who: Allowance, *, thinks: bool = False) -> 
 
 
 async def ends(books: Books, lease: Lease, key: str, day: str, used: Usage) -> None:
-    """As a request does: its end is in the ledger before its lease is released."""
+    """Ends a request: its end is in the ledger before its lease is released."""
     books.ended.append((key, day, used))
     await lease.release(used)
 

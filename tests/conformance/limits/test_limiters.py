@@ -67,7 +67,7 @@ def allowance(rate: Rate, tier: Tier = WIDE) -> Allowance:
 
 
 def thought(n_tokens: int) -> Usage:
-    """What a request has used that did nothing but think."""
+    """The usage of a request that only reasoned."""
     return Usage(0, 0, n_tokens, n_tokens)
 
 

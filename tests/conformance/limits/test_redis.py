@@ -329,7 +329,7 @@ def test_a_busy_event_loop_is_not_taken_for_a_redis_that_is_away(redis_server: R
     metrics, chance = Metrics(), random.Random(3)
 
     async def be_busy(asked: asyncio.Event) -> None:
-        """At random, but mostly while Redis is asked."""
+        """Blocks the loop at random moments, mostly while Redis is asked."""
         while await asked.wait():
             for _ in range(chance.randrange(4)):
                 await asyncio.sleep(0)

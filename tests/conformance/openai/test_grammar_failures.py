@@ -36,7 +36,7 @@ def create(client: openai.OpenAI, **fields: Any) -> Any:
 
 
 class Counted:
-    """Plays a script, and counts how often it was asked to."""
+    """An engine that plays a script and counts its generations."""
 
     def __init__(self, script: Any) -> None:
         self.script, self.n = script, 0

@@ -48,7 +48,7 @@ where the models of the client are laxer.
 
 @dataclass
 class Comparison:
-    """What may stand in a schema of ours and not in OpenAI's."""
+    """Finds what our schemas allow and OpenAI's do not."""
 
     theirs: Schema
     compared: set[str] = field(default_factory=set)
@@ -57,7 +57,7 @@ class Comparison:
         return [line for kind in self._kinds(ours, DOCUMENT) for line in self._best(kind, theirs, at)]
 
     def _best(self, ours: Schema, theirs: Schema, at: str) -> list[str]:
-        """With the alternative of theirs that is nearest."""
+        """The faults of `ours` compared with the nearest alternative of `theirs`."""
         return min(
             ([*self._unlike(ours, kind, at)] for kind in self._kinds(theirs, self.theirs)),
             key=lambda lines: (any("is no" in line for line in lines), len(lines)),
@@ -167,7 +167,7 @@ THINKING = {"chat_template_kwargs": {"enable_thinking": True}}
 
 @dataclass(frozen=True)
 class Case:
-    """A reply of one kind: what the model says, and what was asked for."""
+    """A reply of one kind: what the model writes, and what was requested."""
 
     id: str
     says: str = "Fine, thank you."
@@ -191,7 +191,7 @@ every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 
 
 def validate(name: str, value: Any) -> None:
-    """By our document and by the client's model, which must not have changed what it read."""
+    """Validates the value by our document and by the client's model, which must not change what it reads."""
     jsonschema_rs.validator_for({"$ref": f"#/components/schemas/{name}", **DOCUMENT}).validate(value)
     read = KINDS[name].model_validate(value, strict=True)
     assert json.loads(read.model_dump_json(exclude_unset=True)) == value

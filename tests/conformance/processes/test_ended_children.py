@@ -31,7 +31,7 @@ start = children.start
 
 
 async def start_ended(command: Any, environment: Any, **others: Any) -> asyncio.subprocess.Process:
-    """A child whose end the event loop knows of already: what a race may come to, made certain."""
+    """A child that has ended before the caller gets it: a race made certain."""
     child = await start(ENDED, environment, **others)
     await child.wait()
     assert child.stdin is not None

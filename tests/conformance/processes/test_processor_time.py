@@ -41,7 +41,7 @@ COMPUTING = b"compute()"
 
 
 def asked(setup: bytes, *questions: bytes) -> tuple[int, bytes]:
-    """The exit code of a child, and what it has said."""
+    """Runs a child; returns its exit code and its output."""
     program = PROGRAM.format(limit_s=LIMIT_S)
     sent = b"".join(map(frame, (setup, *questions)))
     done = subprocess.run([sys.executable, "-c", program], input=sent, capture_output=True, check=False)

@@ -44,12 +44,12 @@ class Vocabulary:
         return matcher
 
     def accepts(self, lark: str, ids: Sequence[int]) -> bool:
-        """Token by token, to the end."""
+        """Whether the grammar accepts the tokens, and the end after them."""
         matcher = self.follow(lark)
         return all(matcher.try_consume_tokens([id]) == 1 for id in ids) and matcher.is_accepting()
 
     def walk(self, lark: str, seed: int, steps: int = 600) -> list[int] | None:
-        """A random reply that the grammar allows, or None if it found no end in time."""
+        """A random reply that the grammar allows; None if it has no end after so many steps."""
         matcher, choose = self.follow(lark), random.Random(seed)
         ids: list[int] = []
         for _ in range(steps):
@@ -74,14 +74,14 @@ class Vocabulary:
 
 @pytest.fixture(scope="session")
 def vocabulary() -> Vocabulary:
-    """Bytes and control tokens."""
+    """A vocabulary of bytes and control tokens."""
     tokenizer = ByteTokenizer(261, CONTROL)
     return Vocabulary(tokenizer, llg_tokenizer(tokenizer, [256]), 256)
 
 
 @pytest.fixture(scope="session")
 def spelled() -> Vocabulary:
-    """Bytes, and the tags are ordinary text."""
+    """A vocabulary of bytes, in which tags are ordinary text."""
     tokenizer = ByteTokenizer(257, {"<|im_end|>": 256})
     return Vocabulary(tokenizer, llg_tokenizer(tokenizer, [256]), 256)
 

@@ -58,7 +58,7 @@ def test_what_a_branch_allows_can_be_written(
 
 
 def call(vocabulary: Vocabulary, wanted: dict[str, Any]) -> list[int]:
-    """A call as it would be replayed."""
+    """The tokens of a call, as a replayed conversation has them."""
     written = "".join(
         f"<parameter={name}>\n{value if isinstance(value, str) else json.dumps(value)}\n</parameter>\n"
         for name, value in wanted.items()

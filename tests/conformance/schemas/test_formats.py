@@ -52,7 +52,7 @@ Admits = Callable[[str], bool]
 
 @pytest.fixture(scope="module")
 def grammar_of(vocabulary: Vocabulary) -> Callable[[str, Any, bool], Admits]:
-    """Of a schema of strings in one of `PLACES`: whether the grammar admits a text."""
+    """For a schema of strings in one of `PLACES`: a function that says whether the grammar admits a text."""
 
     def follow(place: str, schema: Any, strict: bool = True) -> Admits:
         grammar = build_grammar(

@@ -158,7 +158,7 @@ async def admit(schema: Any, strict: bool, check: GrammarCheck) -> bool:
 
 
 async def keep_pace(stalls_s: list[float]) -> None:
-    """Processor time of this process between two turns of its loop."""
+    """Records the processor time of this process between two turns of its loop."""
     while True:
         begun_s = time.process_time()
         await asyncio.sleep(0.01)

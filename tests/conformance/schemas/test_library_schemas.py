@@ -30,7 +30,7 @@ def trial() -> Trial:
 
 
 def is_taken(way: str, schema: Any, values: list[Any], trial: Trial, vocabulary: Vocabulary) -> None:
-    """The grammar can be used, and admits the values."""
+    """Checks that the grammar can be used and admits the values."""
     if way == "json_schema":
         request = ChatRequest((), answer_format=JsonSchema("s", schema))
         holds = held_as_answer
@@ -55,7 +55,9 @@ def held_as_answer(_: Family, __: ChatRequest, grammar: Grammar, value: Any, voc
 def held_as_call(
     family: Family, request: ChatRequest, grammar: Grammar, value: Any, vocabulary: Vocabulary
 ) -> None:
-    """A call with these arguments can be written, is read as it was meant, and replayed as it was written."""
+    """Checks that a call with these arguments can be written, is read correctly, and is replayed as it was
+    written.
+    """
     written = replayed(family, json.dumps(value, ensure_ascii=False))
     ids = [id for part in written for id in ([CONTROL[part]] if part in CONTROL else [*part.encode()])]
     assert vocabulary.accepts(grammar.lark, ids), written

@@ -77,7 +77,7 @@ VALUES: list[Any] = [
 
 
 def lost(others: Validator, value: Any) -> bool:
-    """The strings, by kind, that cannot be told from something else that fits too."""
+    """Whether a string of the value cannot be told from another value that fits too."""
     if not isinstance(value, str):
         return False
     ends_early = (value + END).index(END) < len(value) or re.search(r"\n<parameter=|</parameter>\s*<", value)
@@ -97,7 +97,7 @@ def tool(schema: Any) -> Tool:
 
 
 class Calls:
-    """Calls of one tool: what is admitted, read and replayed."""
+    """The calls of one tool: what the grammar admits, what the parser reads, what is replayed."""
 
     def __init__(self, vocabulary: Vocabulary, called: Tool) -> None:
         self.vocabulary, self.control = vocabulary, vocabulary.tokenizer.control_tokens
@@ -108,7 +108,7 @@ class Calls:
         self.lark = grammar.lark
 
     def replayed(self, arguments: dict[str, Any]) -> str:
-        """What stands between the tags, once a client has sent the call back."""
+        """The text between the tags after a client has sent the call back."""
         sent = {"name": "f", "arguments": json.dumps(arguments)}
         turn = {"role": "assistant", "tool_calls": [{"id": "x", "type": "function", "function": sent}]}
         body = {"messages": [{"role": "user", "content": "x"}, turn]}

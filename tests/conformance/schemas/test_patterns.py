@@ -44,7 +44,7 @@ Follow = Callable[[Any], Callable[[str], bool]]
 
 @pytest.fixture(scope="module")
 def admits(vocabulary: Vocabulary, json_lark: Callable[..., str], spell: Callable[[object], str]) -> Follow:
-    """Of a schema: whether its grammar admits a value, spelled as JSON."""
+    """For a schema: a function that says whether its grammar admits a value, spelled as JSON."""
 
     def follow(schema: Any) -> Callable[[object], bool]:
         matcher = vocabulary.follow(json_lark(schema, True))
@@ -166,5 +166,5 @@ def test_constants_are_written_whole_or_refused(admits: Follow, values: list[Any
 
 
 def lossy(value: object) -> str:
-    """Its JSON without control characters."""
+    """The JSON of the value without control characters."""
     return re.sub(r"\\u00[01][0-9a-f]|\x7f", "", json.dumps(value))

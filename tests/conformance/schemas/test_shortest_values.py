@@ -30,14 +30,14 @@ def lark_of(schema: Any) -> str:
 
 
 def reply(lark: str, begun: str = "", *, whole: bool = True) -> str:
-    """What is played of `begun`, and what follows."""
+    """The part of `begun` that is played, and what follows it."""
     parts = [[id] for id in REPLIES.tokenizer.encode(begun)]
     n_fitting, rest = REPLIES.complete(lark, parts, whole=whole)
     return begun[:n_fitting] + b"".join(map(REPLIES.tokenizer.token_bytes, rest)).decode()
 
 
 def shorter(lark: str, n_bytes: int) -> list[int] | None:
-    """Any reply of fewer bytes: all that the masks allow is tried."""
+    """A reply of fewer bytes, if the grammar allows one: everything that the masks allow is tried."""
     first = LLMatcher(LLG, LLMatcher.grammar_from_lark(lark), log_level=0, limits=LIMITS)
     level: list[tuple[list[int], LLMatcher]] = [([], first)]
     for _ in range(n_bytes):
@@ -197,7 +197,7 @@ _SCHEMAS = st.recursive(
 
 
 def length(schema: Any) -> int:
-    """Of the shortest value."""
+    """The length of the shortest value."""
     if branches := schema.get("anyOf"):
         return min(map(length, branches))
     if "enum" in schema:

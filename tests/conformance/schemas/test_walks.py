@@ -225,7 +225,7 @@ def test_turns_that_the_length_cuts(
 
 
 def without_half(tag: str, text: str) -> str:
-    """The text without the beginning of the tag that it ends with."""
+    """The text without a beginning of the tag at its end."""
     return next((text[:-n] for n in range(len(tag) - 1, 0, -1) if text.endswith(tag[:n])), text)
 
 

@@ -35,7 +35,7 @@ MARKUP: Mapping[CallStyle, Sequence[str]] = {
 
 
 def vocabulary(family: Family) -> Vocabulary:
-    """Bytes and the control tokens of the family."""
+    """A vocabulary of bytes and the family's control tokens."""
     return _vocabulary(family.control, family.format.syntax)
 
 
@@ -90,7 +90,7 @@ def test_turns(family: Family, asked: dict[str, Any]) -> None:
 
 
 def check_no_markup(chat: ChatRequest, syntax: Syntax, words: Vocabulary, ids: Sequence[int]) -> None:
-    """Control tokens are in no part of the reply."""
+    """Checks that no part of the reply contains a control token."""
     choice = read(chat, syntax, words.tokenizer, ids, "stop")
     text = bytes(id for id in ids if id < 256)
     for tag in words.tokenizer.control_tokens:

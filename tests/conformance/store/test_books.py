@@ -106,7 +106,7 @@ def test_a_key_is_made_changed_and_revoked(opened: Database) -> None:
 
 
 def change_twice(opened: Database, first: Change, second: Change) -> None:
-    """The second one begins before the first one has ended."""
+    """Runs two changes; the second begins before the first has ended."""
 
     def change() -> None:
         with transaction(opened) as store:

@@ -20,14 +20,14 @@ from tessera.store.pages import PageQuestion
 
 @dataclass
 class Base:
-    """A store whose role is not its database's owner; `url` is the owner's."""
+    """A database whose owner is not the role of the store; `url` is the owner's."""
 
     url: str
     role: str
     store: Database
 
     def order(self, statement: str) -> None:
-        """What its owner does, who may do everything."""
+        """Executes a statement as the owner, who may do everything."""
         name = self.url.rpartition("/")[2].partition("?")[0]
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute(statement.format(role=self.role, name=name).encode())

@@ -247,7 +247,7 @@ def test_a_spool_that_was_damaged_or_truncated_does_not_keep_usage_waiting(
 
 
 async def next_instance(store: Database, folder: Path) -> None:
-    """It answers one request."""
+    """Starts another instance, which answers one request."""
     ledger = SqlLedger(store, folder, Metrics(), retention_days=90, heartbeat_s=60)
     await ledger.start()
     assert await ledger.settle(entry("of the next")) is None
@@ -255,7 +255,7 @@ async def next_instance(store: Database, folder: Path) -> None:
 
 
 def kept(folder: Path) -> list[tuple[str, int]]:
-    """The ids and completion tokens that the files of running requests tell of."""
+    """The ids and completion tokens in the files of running requests."""
     entries = [
         each for path in folder.glob("*.running.jsonl") for each in decode(path.read_bytes().splitlines())
     ]
@@ -263,7 +263,7 @@ def kept(folder: Path) -> list[tuple[str, int]]:
 
 
 def counts(store: Database) -> dict[str, tuple[str, int]]:
-    """Finish and completion tokens of all rows, by their ids."""
+    """The finish reasons and completion tokens of all rows, by their ids."""
     columns = select(USAGE.c.id, USAGE.c.finish, USAGE.c.completion_tokens)
     with transaction(store) as connection:
         return {id: (finish, n_tokens) for id, finish, n_tokens in connection.execute(columns)}

@@ -98,7 +98,7 @@ LOCKS = {
 
 @contextmanager
 def locked(store: Database, lock: str) -> Iterator[Callable[[], None]]:
-    """By somebody else, until the function is called that it gives."""
+    """Holds a lock on the store until the function that it yields is called."""
     ended = Event()
     with ThreadPoolExecutor(1) as thread, store.connect() as other:
         other.execute(text(lock))

@@ -15,7 +15,7 @@ NAMES = ("a", "B", "b%", "b_", "ñ", "<b>", "zz")
 
 
 def put(opened: Database, rows: list[tuple[str, float, float | None, float | None]]) -> None:
-    """Keys of two accounts: name, creation, last use, expiry; few values, so that many are equal."""
+    """Creates keys of two accounts from rows of name, creation, last use and expiry."""
     with transaction(opened) as connection:
         connection.execute(KEYS.delete())
         connection.execute(ACCOUNTS.delete())
@@ -38,7 +38,7 @@ def put(opened: Database, rows: list[tuple[str, float, float | None, float | Non
 
 
 def pages(opened: Database, question: PageQuestion) -> list[str]:
-    """The ids on all pages, in their order."""
+    """The ids on all pages, in order."""
     found: list[str] = []
     after = None
     with transaction(opened) as connection:

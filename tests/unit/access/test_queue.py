@@ -15,14 +15,14 @@ pytestmark = pytest.mark.anyio
 
 
 async def settle() -> None:
-    """Let every task that can go on do so."""
+    """Lets every task run that can."""
     for _ in range(5):
         await asyncio.sleep(0)
 
 
 class Requests:
-    """Requests that join, wait and leave as they are told, and what is known of each. Places that were
-    granted at this very moment count as running.
+    """Requests that join, wait and leave as the test decides, and the state of each. Places that were just
+    granted count as running.
     """
 
     def __init__(self, capacity: Capacity) -> None:
@@ -42,7 +42,7 @@ class Requests:
         return [name for name, place in self.places.items() if place.state == "waiting"]
 
     def held(self, *, below: float = 1000) -> int:
-        """Places of priorities below that one."""
+        """The places that priorities below that one hold."""
         return sum(self.places[name].n for name in self.running if self.places[name].priority < below)
 
     async def come(self, name: int, priority: int = 0, n: int = 1, account: str = "a") -> None:

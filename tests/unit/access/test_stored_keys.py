@@ -56,7 +56,7 @@ class Shelf:
             raise self.failure
 
     def put(self, tier: str = "lite", account: str = "acc_1", **terms: Any) -> str:
-        """A new key."""
+        """Adds a new key."""
         secret = generate_key()
         digest = SEAL.digest(secret)
         key = Key(f"key_{len(self.holders)}", account, secret[-4:], Terms("dev", **terms), 1.0)
@@ -109,7 +109,7 @@ def header(secret: str) -> str:
 
 
 async def settle(shelf: Shelf, n_asked: int) -> None:
-    """Until the store was asked so often, and what it said is known."""
+    """Waits until the store was asked so often, and its answers have arrived."""
     while len(shelf.asked) < n_asked:  # noqa: ASYNC110 asked in another thread
         await asyncio.sleep(0.001)
     await asyncio.sleep(0.02)

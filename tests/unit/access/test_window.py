@@ -10,7 +10,7 @@ from tessera.access.window import BURST_SECONDS, BURST_WINDOW_S, WINDOW_S, Rate,
 
 
 class Oracle:
-    """The rule as the contract says it."""
+    """The rule of the contract, implemented plainly."""
 
     def __init__(self, rate: Rate) -> None:
         self.rate = rate
@@ -40,7 +40,7 @@ class Oracle:
 
 
 def ask(window: Window, now_s: float, rate: Rate) -> Verdict:
-    """Judge, and count what is accepted."""
+    """Asks for a verdict, and counts what is accepted."""
     verdict = window.judge(now_s, rate)
     return verdict if verdict.retry_after_s is not None else Verdict(window.accept(rate))
 

@@ -32,7 +32,7 @@ END = event({}, "stop")
 
 @dataclass(frozen=True)
 class Case:
-    """Blocks arrive one after the other, 10 ms apart, the first 10 ms after the request."""
+    """A case. Its blocks arrive 10 ms apart, the first of them 10 ms after the request."""
 
     id: str
     blocks: list[bytes]

@@ -10,7 +10,7 @@ from tessera.settings import ROWS
 
 
 def run(*arguments: str, **variables: str | None) -> Result:
-    """On a wide terminal, with these TESSERA_… variables and no others."""
+    """Runs a command on a wide terminal, with these TESSERA_… variables and no others."""
     others = {name: None for name in os.environ if name.startswith("TESSERA_")}
     return CliRunner().invoke(
         main, arguments, env={**others, "COLUMNS": "500", **variables}, prog_name="tessera"

@@ -48,7 +48,7 @@ def test_fold_joins_each_choice() -> None:
 
 
 def split(event: ChatEvent, at: int) -> list[ChatEvent]:
-    """The event in two; the logprobs belong to the end of the text."""
+    """Splits the event in two; the logprobs stay with the end of the text."""
     match event:
         case TextDelta():
             return [

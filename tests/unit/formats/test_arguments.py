@@ -45,7 +45,7 @@ def test_another_spelling_becomes_that_of_replies(text: str, ascii: bool) -> Non
 
 
 class _Number(str):
-    """A number as it is spelled."""
+    """A number with its spelling."""
 
 
 def _stringify(value: object, *, ascii: bool) -> str:

@@ -20,7 +20,7 @@ REQUEST = ChatRequest((), answer_format=JsonSchema("x", SCHEMA))
 
 
 class Refusing:
-    """Refuses every grammar in which one of some words stands."""
+    """Refuses every grammar that contains one of some words."""
 
     def __init__(self, *words: str) -> None:
         self._words = words

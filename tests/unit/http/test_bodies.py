@@ -35,7 +35,9 @@ async def settle() -> None:
 
 
 class Client:
-    """One connection's body, of which all but the last byte has come; it counts what the server takes."""
+    """The body of one connection, of which all except the last byte has arrived. It counts what the server
+    reads.
+    """
 
     def __init__(self, n_bytes: int, *, declared: bool = True) -> None:
         self.left = n_bytes - 1
@@ -158,7 +160,7 @@ async def test_a_body_that_waits_too_long_is_refused_and_says_whose_bytes_were_m
 
 
 async def fail(server: Server, failure: BaseException) -> None:
-    """A request whose largest body was received fails in that way."""
+    """Has a request fail in that way after the largest body was received."""
     with server.bodies.of("a", 1) as body:
         await server.bodies.reserve(body, HUGE)
         raise failure

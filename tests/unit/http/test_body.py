@@ -18,7 +18,7 @@ LIMITS = BodyLimits(max_body_bytes=10, body_deadline_s=30)
 async def read(
     *pieces: bytes, headers: dict[str, str] = JSON, end: bool = True, limits: BodyLimits = LIMITS
 ) -> bytes:
-    """Read a body that arrives in pieces, and then stalls or (with `end`) is whole."""
+    """Reads a body that arrives in pieces, and then stalls or (with `end`) is complete."""
     messages = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
     if end:
         messages.append({"type": "http.request", "body": b"", "more_body": False})

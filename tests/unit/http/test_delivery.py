@@ -13,7 +13,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Client:
-    """Sends nothing and leaves when told."""
+    """A client that sends nothing and disconnects when it is told to."""
 
     def __init__(self) -> None:
         self.left = asyncio.Event()
@@ -120,7 +120,7 @@ async def test_no_task_is_left_behind() -> None:
 
 
 class Wire:
-    """Keeps what was sent; a slow one never takes a body."""
+    """Keeps what is sent. A slow one never accepts a body."""
 
     def __init__(self, slow: bool = False) -> None:
         self.sent: list[Any] = []

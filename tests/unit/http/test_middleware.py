@@ -69,7 +69,7 @@ async def test_a_request_id_is_kept_if_it_is_harmless(sent: bytes, kept: bool) -
 
 
 async def through_key(path: str, headers: list[tuple[bytes, bytes]]) -> Permit | None:
-    """The caller that the application sees."""
+    """The permit that the application gets."""
     seen: list[Permit | None] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:

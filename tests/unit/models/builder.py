@@ -35,7 +35,9 @@ def build_when_told(folder: Path) -> Origin:
 
 
 def build_by_a_child(folder: Path) -> Origin:
-    """The child says that it runs and writes when it is told to, through two pipes in the file system."""
+    """Builds in a child process, which says that it runs, and writes when it is told to, through
+    two pipes.
+    """
     pipes = folder.parents[1]
     script = f"echo > {pipes}/runs; read told < {pipes}/told; echo late > {folder}/late; rm {pipes}/runs"
     children.run(["sh", "-c", script], {})
@@ -43,7 +45,7 @@ def build_by_a_child(folder: Path) -> Origin:
 
 
 def killed_at(n: int, cache: Cache) -> bool:
-    """Whether a process got as far as its `n`-th look at or change of the file system; it got no further."""
+    """Kills a process at its `n`-th access to the file system. Returns whether it got so far."""
     child = os.fork()
     if child == 0:
         remaining = n

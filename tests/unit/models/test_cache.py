@@ -16,7 +16,7 @@ BUILDER = Path(__file__).with_name("builder.py")
 
 
 class Notes(Quiet):
-    """Remembers what is worth a line."""
+    """A progress that records its lines."""
 
     def __init__(self) -> None:
         self.said: list[str] = []

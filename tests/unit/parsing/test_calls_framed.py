@@ -38,7 +38,7 @@ def form_of(family: Family) -> CallForm:
 
 
 def written(family: Family, calls: Sequence[tuple[str, str]] = CALLS, *, tagged: bool = False) -> str:
-    """Calls as the family's models write them: the first one only, where a reply has one at most."""
+    """Calls as the family's models write them; only the first where a reply has at most one."""
     form, call = form_of(family), family.format.syntax.call
     assert call is not None
     text = "" if form.bare and not tagged else call.open
@@ -50,7 +50,7 @@ def written(family: Family, calls: Sequence[tuple[str, str]] = CALLS, *, tagged:
 
 
 def parts(family: Family, text: str) -> list[str]:
-    """The text, its tags as parts of their own where they are control tokens."""
+    """The parts of the text; tags that are control tokens are parts of their own."""
     tags = "|".join(map(re.escape, family.control))
     return [part for part in re.split(f"({tags})", text) if part]
 

@@ -19,7 +19,7 @@ OPEN, CLOSE, QUOTE = "<|tool_call>", "<tool_call|>", '<|"|>'
 
 
 def parts(family: Family, text: str) -> list[str]:
-    """The text, its tags as parts of their own where they are control tokens."""
+    """The parts of the text; tags that are control tokens are parts of their own."""
     tags = "|".join(map(re.escape, family.control))
     return [part for part in re.split(f"({tags})", text) if part]
 

@@ -89,7 +89,7 @@ OUTPUTS = {
 
 
 def parts_of(family: Family, text: str) -> Iterator[str]:
-    """The text, its tags as control tokens where the family has them."""
+    """The parts of the text, with tags as control tokens where the family has them."""
     tags = [tag for tag in family.control if tag in text]
     if not tags:
         yield text
@@ -153,7 +153,7 @@ def many(part: st.SearchStrategy[str], most: int) -> st.SearchStrategy[str]:
 
 
 def maybe(*parts: str) -> st.SearchStrategy[str]:
-    """One of the parts, the first one mostly."""
+    """One of the parts, mostly the first."""
     return st.sampled_from([parts[0]] * 3 + [*parts, ""])
 
 

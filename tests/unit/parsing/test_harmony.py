@@ -123,7 +123,7 @@ OUTPUTS = (
 
 
 def parts(written: str) -> list[str]:
-    """Control tokens are parts of their own."""
+    """The parts of the text; control tokens are parts of their own."""
     return [part for part in _TAG.split(written) if part]
 
 
@@ -220,7 +220,7 @@ def test_nothing_but_headers_and_ends_is_lost(
 
 
 def left_over(part: str, n: int, name: str) -> bool:
-    """Whether nothing of a part is left, but for what closes arguments."""
+    """Whether nothing of a part is left, except what closes arguments."""
     return not part[n:].strip('"}]{') if name == "arguments" else n == len(part)
 
 

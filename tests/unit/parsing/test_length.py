@@ -31,7 +31,7 @@ def call_of(family: Family) -> str:
 
 
 def cuts(family: Family, text: str) -> list[list[str]]:
-    """Every beginning of the text, as parts of which control tokens are whole."""
+    """Every prefix of the text, as parts in which control tokens are whole."""
     parts: list[str] = []
     while text:
         tag = next((tag for tag in TAGS if tag in family.control and text.startswith(tag)), text[0])

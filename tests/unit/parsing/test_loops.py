@@ -11,7 +11,7 @@ FEW = st.integers(0, 3)
 
 
 def noticed_after(tokens: list[int], n_tokens: int, cuts: list[int]) -> int | None:
-    """After how many of the tokens, which arrive in pieces of these sizes."""
+    """The number of tokens after which a loop is noticed, if they arrive in pieces of these sizes."""
     detector, at, sizes = LoopDetector(n_tokens), 0, iter([*cuts, len(tokens) + 1])
     while at < len(tokens):
         piece = tokens[at : at + next(sizes, len(tokens) + 1)]
@@ -23,7 +23,7 @@ def noticed_after(tokens: list[int], n_tokens: int, cuts: list[int]) -> int | No
 
 
 def is_periodic(tokens: list[int]) -> bool:
-    """By the definition, slowly."""
+    """Whether the tokens are periodic, by the definition."""
     return any(
         all(tokens[i] == tokens[i - period] for i in range(period, len(tokens)))
         for period in range(1, len(tokens) // REPETITIONS + 1)

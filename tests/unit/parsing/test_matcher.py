@@ -13,7 +13,7 @@ some_literals = st.lists(st.text("ab<", min_size=1, max_size=5), max_size=4)
 
 
 def scan_all(literals: list[str], pieces: list[str]) -> tuple[list[tuple[str, str]], str]:
-    """The literals found, each after the text before it; and the text after the last one."""
+    """The literals found, each with the text before it, and the text after the last one."""
     matcher = Matcher(Automaton(literals))
     found: list[tuple[str, str]] = []
     before = ""
@@ -30,7 +30,7 @@ def scan_all(literals: list[str], pieces: list[str]) -> tuple[list[tuple[str, st
 
 
 def reference(literals: list[str], text: str) -> tuple[list[tuple[str, str]], str]:
-    """The literal that ends first, the longest of those; then again behind it."""
+    """Finds the literal that ends first, the longest of those, and goes on after it."""
     found: list[tuple[str, str]] = []
     start = 0
     for end in range(1, len(text) + 1):

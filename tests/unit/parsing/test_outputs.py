@@ -30,7 +30,7 @@ LEON_CALL = ("get_weather", '{"city": "León"}')
 
 @dataclass(frozen=True)
 class Output:
-    """An output, and what it must become. Control tokens are parts of their own."""
+    """An output and its expected events. Control tokens are parts of their own."""
 
     id: str
     family: Family
@@ -469,7 +469,7 @@ def test_output_becomes(output: Output) -> None:
 
 
 def shown(events: Iterable[ChatEvent]) -> str:
-    """What the client sees of them."""
+    """The events as the client sees them."""
     parts: list[str] = []
     for event in events:
         match event:
@@ -484,7 +484,7 @@ def shown(events: Iterable[ChatEvent]) -> str:
 
 @dataclass(frozen=True)
 class Turn:
-    """What is to be seen after each part of an output."""
+    """The expected text after each part of an output."""
 
     id: str
     family: Family

@@ -142,7 +142,7 @@ def test_logprobs_cover_the_text_that_the_length_cuts(text: str, sizes: list[int
 
 
 class Parts:
-    """Each token spells one of the parts."""
+    """A tokenizer whose tokens each spell one of the parts."""
 
     vocabulary_size = 100
     control_tokens: Mapping[str, int] = MappingProxyType({})

@@ -64,7 +64,7 @@ def test_between_two_turns_of_an_account_all_that_wait_have_one(
 
 
 class Borrowers:
-    """Borrow, note it, and give back when they may."""
+    """Threads that borrow, note it, and give back when the test lets them."""
 
     def __init__(self, n_items: int) -> None:
         self.shared = FairPool(range(n_items))
@@ -75,7 +75,7 @@ class Borrowers:
         self.tasks: dict[str, asyncio.Task[None]] = {}
 
     async def ask(self, *names: str) -> None:
-        """The account is the first letter; the others tell its questions apart."""
+        """Asks. The account is the first letter; the other letters distinguish its questions."""
         for name in names:
             self.gates[name] = asyncio.Event()
             self.tasks[name] = asyncio.create_task(self._borrow(name))

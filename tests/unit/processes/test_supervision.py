@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Mortal:
-    """Lives as long as it is told to, in seconds of a clock of its own; None: never to be ready."""
+    """A process that lives for so many seconds of a clock of its own. With None it never becomes ready."""
 
     def __init__(self, *lives_s: float | None) -> None:
         self.lives_s = list(lives_s)
@@ -47,7 +47,7 @@ def mortal(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Mortal]:
 
 
 async def outcome(engine: Mortal) -> tuple[int, str]:
-    """How often `started` was called, and what was raised at last."""
+    """The number of calls of `started`, and the last error."""
     calls: list[None] = []
     with pytest.raises(EngineUnavailable) as given_up:
         await supervise(engine.live, lambda: calls.append(None), model="m")

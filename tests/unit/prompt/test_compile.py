@@ -185,7 +185,7 @@ async def test_clients_recognise_a_context_that_is_full(n_missing: int, n_charac
 
 
 class Untouched(ScriptedTokenizer):
-    """Counts what it is asked to encode."""
+    """A tokenizer that counts what it encodes."""
 
     n_encoded = 0
     n_characters = 0
@@ -219,7 +219,7 @@ def test_messages_that_cannot_fit_are_refused_before_they_are_rendered() -> None
 
 
 class Held(ScriptedTokenizer):
-    """Texts that begin with "held" are not encoded before the gate is open."""
+    """A tokenizer that encodes texts beginning with "held" only once the gate is open."""
 
     def __init__(self) -> None:
         super().__init__()

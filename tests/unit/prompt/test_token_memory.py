@@ -30,7 +30,7 @@ def model() -> Model:
 
 
 def speak(model: Model, prompt: Prompt, *sequences: list[int]) -> None:
-    """A reply, token by token; of several choices in turn."""
+    """Records a reply token by token; several choices take turns."""
     spoken = TokenRecorder(prompt, model)
     for i, ids in enumerate(sequences):
         for id in ids:
@@ -38,12 +38,12 @@ def speak(model: Model, prompt: Prompt, *sequences: list[int]) -> None:
 
 
 def in_bytes(text: str) -> list[int]:
-    """As the tokenizer would never cut words that it knows."""
+    """The bytes as tokens, which the tokenizer would never choose for words that it knows."""
     return [*text.encode()]
 
 
 async def prompt_of(model: Model, *turns: str, caller: Caller = ALICE) -> Prompt:
-    """The prompt after these replies, each followed by another question."""
+    """The prompt of a conversation with these replies, each followed by another question."""
     later = [message for turn in turns for message in (AssistantMessage(turn), UserMessage("And?"))]
     asked = replace(ASKED, messages=(*ASKED.messages, *later))
     return (await compile_prompt(asked, model, caller)).prompt

@@ -29,7 +29,7 @@ def parsed(expression: str) -> Any:
 
 
 def drawn(nodes: Any, choose: random.Random) -> str:
-    """A random text that the parsed expression matches; of a class, often a bound."""
+    """A random text that the parsed expression matches, often with the bounds of its classes."""
     return "".join(_drawn(str(code), value, choose) for code, value in nodes)
 
 
@@ -64,7 +64,7 @@ def _member(item: tuple[Any, Any]) -> str:
 
 @cache
 def validators(name: str) -> list[Validator]:
-    """One for each draft."""
+    """A validator for each draft."""
     schema = {"type": "string", "format": name}
     return [Validator({**schema, "$schema": draft} if draft else schema) for draft in DRAFTS.values()]
 

@@ -93,7 +93,7 @@ SQUARE: dict[str, Callable[[int], dict[str, Any]]] = {
 
 
 def n_calls(work: Callable[[], object]) -> int:
-    """How many functions are called, those of C included."""
+    """The number of function calls, including functions in C."""
     n = 0
 
     def count(frame: FrameType, event: str, arg: object) -> None:

@@ -15,7 +15,7 @@ END = 1000
 
 
 class Bytes:
-    """Id b is the byte b; ids from 2000 are the given strings of bytes."""
+    """A tokenizer: id b is the byte b, and ids from 2000 are the given strings of bytes."""
 
     vocabulary_size = 4000
     control_tokens = MappingProxyType({"<|end|>": END})

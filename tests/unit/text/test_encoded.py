@@ -9,7 +9,7 @@ from tessera.text.encoded import EncodedTexts
 
 
 class Encoder:
-    """Code points as ids; remembers what it was asked."""
+    """An encoder whose ids are code points. It records what it encodes."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []

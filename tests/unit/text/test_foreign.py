@@ -10,7 +10,7 @@ SPELLED = [bytes([byte]) for byte in range(256)] + [text.encode() for text in CO
 
 
 def eager(text: str) -> list[int]:
-    """Bytes, but the longest control token wherever one is spelled; composes é."""
+    """Encodes bytes, and the longest control token wherever one is spelled; composes é."""
     text = text.replace("e\u0301", "é")
     ids: list[int] = []
     while text:

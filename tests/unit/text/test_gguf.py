@@ -32,7 +32,7 @@ def byte_level(pre: str | None = "smollm", **changes: object) -> dict[str, objec
 
 
 def words(pre: str | None, text: str) -> list[str]:
-    """How text is cut before merging."""
+    """The words into which the text is cut before merging."""
     cut = tokenizer_from_gguf(byte_level(pre)).pre_tokenizer.pre_tokenize_str(text)
     return [text[start:end] for _, (start, end) in cut]
 

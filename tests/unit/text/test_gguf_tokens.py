@@ -52,7 +52,7 @@ def recorded(case: dict[str, Any], name: str) -> list[int]:
 
 
 def is_approached(text: str, name: str) -> bool:
-    """Whether llama.cpp may cut the text otherwise than the families of `OFFICIAL` do."""
+    """Whether llama.cpp may cut the text differently from the families in `OFFICIAL`."""
     marks = any(unicodedata.category(letter).startswith("M") for letter in text)
     capitals = any(letter.isupper() or unicodedata.category(letter) in ("Lt", "Lo") for letter in text)
     humps = name == "kimi-k2" and re.search("[a-z][A-Z]", text) is not None

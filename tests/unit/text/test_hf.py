@@ -17,7 +17,7 @@ CONTROL = ["<|im_start|>", "<|im_end|>", "<tool_call>"]
 
 
 def byte_level(*, whole_words: bool = False) -> tokenizers.Tokenizer:
-    """Control tokens are in the vocabulary, and merges lead to one of them and on from it."""
+    """A tokenizer whose vocabulary has control tokens that merges can produce and continue."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     words = ["he", "ll", "hell", "hello", "Ġhello", "<t", "<to", "ol", "ol_call>", *CONTROL, "<tool_call>Ġ"]
     merges = [("h", "e"), ("l", "l"), ("he", "ll"), ("hell", "o"), ("Ġ", "hello"), ("<", "t"), ("<t", "o")]

@@ -213,7 +213,7 @@ def replies(draw: st.DrawFn) -> list[ChatEvent]:
 
 
 def joined(sent: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
-    """What a client makes of the chunks, the plain way."""
+    """The messages that a client puts together from the chunks."""
     messages: dict[int, dict[str, Any]] = {}
     for choice in (choice for chunk in sent for choice in chunk["choices"]):
         ChatCompletionChunk.model_validate({**sent[0], "choices": [choice]})

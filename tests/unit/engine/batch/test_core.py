@@ -21,7 +21,7 @@ WORDS = [tuple((7 * i + j) % 250 for j in range(n)) for i, n in enumerate((5, 40
 
 
 class Hashing:
-    """The cache of a token is the token itself; the next one is a hash of all that is in the cache."""
+    """A `Forward` that caches a token as itself, and whose next token is a hash of all that is cached."""
 
     block_bytes = 1
     vocabulary_size = VOCABULARY
@@ -83,7 +83,7 @@ def core(n_blocks: int, step_tokens: int = 48) -> tuple[BatchCore, Hashing]:
 
 
 def run(core: BatchCore) -> dict[tuple[int, int], list[int]]:
-    """What each sequence says, by request and index."""
+    """Steps to the end; returns the tokens of each sequence, by request and index."""
     said: dict[tuple[int, int], list[int]] = {}
     while core.busy:
         for request, output in core.step():

@@ -54,7 +54,7 @@ def force(one: TokenSequence, context_tokens: int, token_id: int | None = None) 
 
 
 def grow(one: TokenSequence, token_id: int, context_tokens: int) -> EngineFinish | None:
-    """All three steps, as the engine takes them."""
+    """Does all three steps as the engine does."""
     finish = growth.grow(one, token_id, context_tokens)
     if not finish:
         force(one, context_tokens, token_id)
@@ -62,7 +62,7 @@ def grow(one: TokenSequence, token_id: int, context_tokens: int) -> EngineFinish
 
 
 def grown(sequence: TokenSequence, text: bytes | tuple[int, ...]) -> bytes:
-    """What the output is once these have been sampled."""
+    """The output after the tokens of this text have been sampled."""
     for token_id in text:
         assert grow(sequence, token_id, CONTEXT) is None
     return b"".join(map(TOKENIZER.token_bytes, sequence.tokens[sequence.n_prompt :]))

@@ -38,7 +38,7 @@ def nothing() -> Forced:
 
 
 class Gates:
-    """Computes masks, each when its gate is opened; all are open until one is closed."""
+    """Computes each mask when its gate is opened; all gates are open until one is closed."""
 
     def __init__(self) -> None:
         self.closed: dict[LLMatcher, threading.Event] = {}

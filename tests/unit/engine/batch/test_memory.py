@@ -16,7 +16,7 @@ class Following:
 
 
 class Heap:
-    """What is allocated: weights, kernels, kept grammars, and those of requests."""
+    """The allocated memory: weights, kernels, kept grammars, and those of requests."""
 
     def __init__(self) -> None:
         self.weights, self.kernels, self.kept = 50_000, 0, 0

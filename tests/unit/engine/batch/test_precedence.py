@@ -18,7 +18,7 @@ HIGH, MIDDLE, LOW = 4, 2, 0
 
 @dataclass
 class Machine:
-    """A step costs `fixed_s`, and `row_s` for each token."""
+    """A scheduler with a clock: a step takes `fixed_s`, and `row_s` for each token."""
 
     fixed_s: float
     row_s: float
@@ -55,7 +55,7 @@ class Machine:
 
 
 def beside(n_low: int, n_prompts: int, fixed_s: float, row_s: float) -> Machine:
-    """A machine whose lower priorities have been decoding for a while, and wait with long prompts."""
+    """A machine on which lower priorities have been decoding for a while, and wait with long prompts."""
     machine = Machine(fixed_s, row_s)
     for number in range(n_low):
         machine.add(1, b"low", (LOW, MIDDLE)[number % 2])

@@ -21,7 +21,7 @@ MANY_STEPS = 2_000
 
 @dataclass
 class Load:
-    """A scheduler with a small pool, and whoever asks it for something."""
+    """A scheduler with a small pool, and its requests."""
 
     scheduler: Scheduler = field(
         default_factory=lambda: Scheduler(BlockPool(N_BLOCKS), max_sequences=N_PLACES, step_tokens=48)
@@ -45,7 +45,7 @@ class Load:
         return sequence
 
     def step(self) -> list[TokenSequence]:
-        """One step; those that are done."""
+        """Runs one step; returns the sequences that are done."""
         done: list[TokenSequence] = []
         planned = self.scheduler.plan()
         assert planned or not self.alive, "work waits and nothing moves"
@@ -61,7 +61,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Asked:
-    """What an account asks for: after so many steps, so many at once."""
+    """A request of an account: the step at which it comes, and its sequences."""
 
     account: str
     wait: int

@@ -20,7 +20,7 @@ ROUNDING = 1e-5
 
 
 class Borderline(Exception):
-    """Rounding decides; either answer is right."""
+    """Raised where rounding decides, so that either answer is right."""
 
 
 def certain(clear: bool) -> None:
@@ -85,7 +85,7 @@ def distribution(scores: Sequence[float], sampling: Sampling) -> dict[int, float
 
 
 def draw(probabilities: dict[int, float], uniform: float) -> int:
-    """By the inverse of the cumulative distribution, in the order of ids."""
+    """Draws by the inverse of the cumulative distribution, in the order of ids."""
     mass = 0.0
     for id, probability in probabilities.items():
         mass += probability
@@ -97,7 +97,7 @@ def draw(probabilities: dict[int, float], uniform: float) -> int:
 
 @st.composite
 def logit_rows(draw: st.DrawFn) -> NDArray[np.float32]:
-    """Small rows, with ties, with or without a size that divides well, and large ones from a seed."""
+    """Small rows with ties and of odd and even sizes, and large rows from a seed."""
     small = st.lists(st.integers(-24, 24).map(lambda x: x / 4), min_size=1, max_size=70)
     values = draw(st.one_of(small, st.integers(0, 2**32 - 1)))
     if isinstance(values, list):

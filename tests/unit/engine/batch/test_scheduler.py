@@ -30,8 +30,8 @@ def make(
 
 @dataclass
 class Cache:
-    """What the kernels would have written: tokens (with everything before them) per slot of a block; drafts
-    too, which may be wrong and then must not count.
+    """What kernels would write: for each slot of a block, its token with all tokens before it. Drafts are
+    written too, and must not count if they are wrong.
     """
 
     slots: dict[tuple[int, int], tuple[int, ...]] = field(default_factory=dict)
@@ -49,7 +49,9 @@ class Cache:
 
 
 def extend(sequence: TokenSequence, pool: BlockPool) -> None:
-    """By what a model would say that repeats itself with a slip now and then; and by drafts that agree."""
+    """Extends by the tokens of a model that repeats itself with occasional slips, and by drafts
+    that agree.
+    """
     for guess in (*sequence.draft, None):
         length = len(sequence.tokens)
         sequence.tokens.append(length % 11 if length % 25 else 50)
@@ -60,7 +62,7 @@ def extend(sequence: TokenSequence, pool: BlockPool) -> None:
 
 
 def run_step(scheduler: Scheduler, cache: Cache) -> list[TokenSequence]:
-    """Compute one plan; returns the sequences that are done."""
+    """Computes one plan; returns the sequences that are done."""
     planned = scheduler.plan()
     prefill = sum(count for sequence, count in planned if sequence.n_pending > 1)
     assert prefill <= STEP_TOKENS

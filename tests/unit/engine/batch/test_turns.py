@@ -20,7 +20,9 @@ STEP_TOKENS, GAP_S = 128, 0.2
 
 @dataclass
 class Machine:
-    """Computes plans; a step takes `step_s` and `token_s` for each token but the first of who decodes."""
+    """Computes plans. A step takes `step_s`, and `token_s` for each token except one of each decoding
+    sequence.
+    """
 
     step_s: float
     token_s: float
@@ -46,7 +48,7 @@ class Machine:
         return sequence
 
     def step(self) -> None:
-        """One plan: checked, computed and timed."""
+        """Checks, computes and times one plan."""
         running = [*self.scheduler.running]
         decoding = [sequence for sequence in running if sequence.decodes]
         self.last = dict(self.scheduler.plan())
@@ -70,7 +72,7 @@ class Machine:
             self._advance(sequence, count)
 
     def _check_use(self, n_prompt: int) -> None:
-        """The budget is used up if there is use for it, the highest priority first."""
+        """Checks that the budget is used up, if enough waits, and by the highest priority first."""
         left = {each: each.n_pending - self.last.get(each, 0) for each in self.scheduler.running}
         lowest = max((each.rank[0] for each in self.last), default=0)
         left = {sequence: count for sequence, count in left.items() if count and sequence.rank[0] <= lowest}

@@ -5,7 +5,9 @@ from collections import defaultdict
 
 
 class NotedCells:
-    """Position p of an id holds the id that computed it; a state is its owner and how far it was."""
+    """Cells that note, for each position of an id, which id computed it. A state is its owner and its
+    position.
+    """
 
     def __init__(self) -> None:
         self.held: dict[int, dict[int, object]] = defaultdict(dict)

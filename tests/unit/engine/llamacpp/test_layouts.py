@@ -18,7 +18,7 @@ from tessera.engine.llamacpp.layouts import (
 
 
 def library(fields: Fields, defaults: Mapping[str, object]) -> Any:
-    """A function that writes the defaults as one in C does: no byte behind its own structure."""
+    """A function that writes defaults as one in C does, and no byte behind its own structure."""
     own = type("Own", (c.Structure,), {"_fields_": [*fields]})
 
     def give(*into: int) -> c.Structure | int:
@@ -63,7 +63,7 @@ SET = {
 
 
 def others(fields: Fields) -> Iterator[Fields]:
-    """The layout with a field more, or one less that the engine does not set."""
+    """The layout with one field more, or without one that the engine does not set."""
     for place in range(len(fields) + 1):
         for kind in (c.c_int32, c.c_void_p, c.c_bool):
             # A switch before this one, off as it is, shows in a context only: `Context` looks for it.

@@ -27,7 +27,7 @@ def gpu(free_gib: float) -> Device:
 
 
 def placed(model: ModelLayers, *gpus: Device, **options: int) -> tuple[int, float]:
-    """Layers on GPUs, and what is left to the processor, in GiB."""
+    """The number of layers on GPUs, and the GiB that are left to the processor."""
     chosen = replace(OPTIONS, **options)  # pyright: ignore[reportArgumentType]
     where = split(model, chosen, gpus, n_tokens=10**9, n_sequences=20 if model.state_bytes else 0)
     return where.gpu_layers, round(where.host_bytes / GIB, 2)

@@ -10,7 +10,7 @@ REPLIES = ShortestReplies(CONTROL, 258)
 
 
 def reply(lark: str, begun: str = "") -> str:
-    """What is played of `begun`, and what follows."""
+    """The part of `begun` that is played, and what follows it."""
     parts = [[id] for id in REPLIES.tokenizer.encode(begun)]
     n_fitting, rest = REPLIES.complete(lark, parts, whole=True)
     return begun[:n_fitting] + b"".join(map(REPLIES.tokenizer.token_bytes, rest)).decode()

@@ -60,7 +60,7 @@ class Outputs:
 
 
 class FakeClient:
-    """What vLLM's client of an EngineCore does, as far as it is used."""
+    """Does what vLLM's client of an EngineCore does, as far as we use it."""
 
     def __init__(self) -> None:
         self.sent: list[Any] = []
@@ -129,7 +129,7 @@ def step(core: VllmCore) -> list[tuple[int, TokenChunk | TesseraError]]:
 
 
 def sent(client: FakeClient) -> list[Any]:
-    """All that was sent so far: the loop is asked after it has done what was given to it before."""
+    """All that was sent so far. The loop is asked after it has done all that was given to it before."""
 
     async def all_sent() -> list[Any]:
         await asyncio.sleep(0)

@@ -24,7 +24,7 @@ QWEN36 = {
 
 
 def write(folder: Path, config: object, **n_values: int) -> Path:
-    """A model whose tensors, by name with __ for a dot, have so many numbers of 16 bits."""
+    """Writes a model. Its tensors, named with __ for a dot, have so many numbers of 16 bits."""
     (folder / "config.json").write_text(json.dumps(config))
     tensors = {name.replace("__", "."): np.zeros(n, np.float16) for name, n in n_values.items()}
     write_safetensors(folder / "model-1.safetensors", tensors)

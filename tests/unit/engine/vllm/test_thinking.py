@@ -19,7 +19,7 @@ def budget(n_tokens: int, end: int | str = CLOSE) -> ThinkingBudget:
 
 
 def n_allowed(grammar: Grammar) -> int:
-    """After how many tokens of text nothing but the closing token is allowed."""
+    """The number of tokens of text after which only the closing token is allowed."""
     matcher = LLMatcher(TOKENIZER, LLMatcher.grammar_from_lark(grammar.lark), log_level=0)
     assert not matcher.is_error(), matcher.get_error()
     for n in range(20):

@@ -121,7 +121,7 @@ ATTRIBUTES = {"class", "data-label", "data-language", "data-twin", "href", "id",
 
 
 class Faults(HTMLParser):
-    """The tags and attributes that no page of the documentation has."""
+    """Finds tags and attributes that no page of the documentation may have."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -14,7 +14,7 @@ SITE = Site()
 
 
 async def ask(path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
-    """Status 0 if the request was passed on."""
+    """The answer; its status is 0 if the request was passed on."""
     sent: list[Any] = []
 
     async def send(message: Any) -> None:

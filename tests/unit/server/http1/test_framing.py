@@ -18,7 +18,7 @@ PACKET_BYTES = 64 * 1024
 
 
 def read(body: ChunkedBody | SizedBody, packets: list[bytes]) -> tuple[bytes, bytes]:
-    """The data, and what is left for the next request."""
+    """The data of the body, and what is left for the next request."""
     data, unread = b"", bytearray()
     for packet in packets:
         unread += packet

@@ -16,7 +16,7 @@ GOOD = b"POST /a?b=%20 HTTP/1.1\r\nHost: x\r\nX-A:  y \r\nContent-Length: 8\r\n\
 
 
 def begun(sent: bytes) -> RequestHead:
-    """The head, if there is a whole one."""
+    """The head of the request, after a check that it is complete."""
     head, unread = RequestHead(), bytearray(sent)
     assert head.feed(unread)
     return head

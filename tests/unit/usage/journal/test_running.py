@@ -31,7 +31,7 @@ def opened(folder: Path) -> RunningRequests:
 
 
 def told(folder: Path) -> list[LedgerEntry]:
-    """By the file as it is now, in the order of ids."""
+    """The entries in the file as it is now, in the order of ids."""
     (path,) = folder.iterdir()
     return sorted(decode(path.read_bytes().splitlines()), key=lambda entry: entry.id)
 
