@@ -112,7 +112,11 @@ def test_replies_go_on_and_are_counted_once(
     replicas = OneAfterTheOther(urls)
 
     async def check(port: int) -> None:
-        client = openai.AsyncOpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key=KEY, max_retries=0)
+        url = f"http://127.0.0.1:{port}/v1"
+        async with openai.AsyncOpenAI(base_url=url, api_key=KEY, max_retries=0) as client:
+            await ask_all(client)
+
+    async def ask_all(client: openai.AsyncOpenAI) -> None:
         begun: set[int] = set()
 
         async def stream(number: int, **fields: Any) -> tuple[str, str, int]:

@@ -17,7 +17,8 @@ MANY = 100
 def start(name: str, seconds: int) -> "subprocess.Popen[str]":
     """Starts the fuzzer in a process of its own, since it ends its process."""
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.fuzz", name, "--seconds", str(seconds)],
+        # A child of `timeout`: the peak memory of a direct child would begin with that of this process.
+        ["timeout", "1000", sys.executable, "-m", "tests.fuzz", name, "--seconds", str(seconds)],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

@@ -70,7 +70,7 @@ LIMITS = [
     *numbers("seed", -INT64, -INT64 - 1, INT64 - 1, INT64),
     *numbers("max_tokens", 1, 0, INT64 - 1, INT64),
     *numbers("max_completion_tokens", 1, 0, INT64 - 1, INT64),
-    *numbers("thinking_token_budget", 0, -1, INT64 - 1, INT64),
+    *numbers("thinking_token_budget", -1, -2, INT64 - 1, INT64),
     *numbers("top_logprobs", 0, -1, 20, 21, logprobs=True),
     Limit("logit_bias", {"logit_bias": {"1": 100}}, {"logit_bias": {"1": 100.5}}),
     Limit("logit_bias", {"logit_bias": {"1": -100}}, {"logit_bias": {"1": -100.5}}),

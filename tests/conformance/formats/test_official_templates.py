@@ -192,18 +192,18 @@ def test_only_the_family_itself_writes_markup(chat_format: ChatFormat, request: 
 
 
 @pytest.mark.parametrize(
-    ("name", "tokens", "chat_format"),
+    ("name", "tokens", "chat_format", "without_tokens"),
     [
-        ("gpt-oss", GPT_OSS_TOKENS, GPT_OSS),
-        ("glm-4.6", GLM_TOKENS, GLM),
-        ("glm-4.7", GLM_TOKENS, GLM_4_7),
+        ("gpt-oss", GPT_OSS_TOKENS, GPT_OSS, "template"),
+        ("glm-4.6", GLM_TOKENS, GLM, "tagged-glm"),
+        ("glm-4.7", GLM_TOKENS, GLM_4_7, "tagged-glm-4.7"),
     ],
 )
 def test_a_template_is_known_to_be_of_its_family(
-    name: str, tokens: frozenset[str], chat_format: ChatFormat
+    name: str, tokens: frozenset[str], chat_format: ChatFormat, without_tokens: str
 ) -> None:
     assert choose_format(source(name), control_tokens=tokens, eos="<|endoftext|>") is chat_format
-    assert choose_format(source(name), control_tokens=["<|end|>"], eos="<|end|>").name == "template"
+    assert choose_format(source(name), control_tokens=["<|end|>"], eos="<|end|>").name == without_tokens
 
 
 def rendered(*messages: Message, preserve_thinking: bool = False) -> str:
