@@ -105,7 +105,7 @@ def replica_settings(plain: Mapping[str, object], environment: Mapping[str, str]
     """
     given = {variable: environment[variable] for variable in SECRETS if variable in environment}
     secret = load({}, given)
-    settings = msgspec.convert(plain, Settings, dec_hook=lambda _, text: Path(text))
+    settings = msgspec.convert(plain, Settings, dec_hook=_read_path)
     return replace(settings, **{name: getattr(secret, name) for name in SECRETS.values()})
 
 
@@ -116,6 +116,10 @@ def n_replicas(settings: Settings) -> tuple[int, int]:
     if most < least:
         raise StartupError(f"max_replicas is {most}, less than min_replicas, which is {least}.")
     return least, most
+
+
+def _read_path(kind: type, value: Any) -> Any:  # noqa: ANN401 - tables of models have values of any type
+    return Path(value) if kind is Path else value
 
 
 def _plain(settings: Settings) -> dict[str, object]:

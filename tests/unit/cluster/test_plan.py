@@ -36,6 +36,15 @@ def test_a_replica_gets_the_settings_again_with_the_secrets_of_its_environment()
     assert replica_settings(plain, others) == dataclasses.replace(settings, pepper="q" * 32)
 
 
+def test_a_front_gets_the_tables_of_all_models() -> None:
+    models = '{a = {threads = 2, aliases = ["x"], precision = "f32"}, b = {scripted_tokens_per_s = 2.5}}'
+    settings = load({"models": models}, STORES)
+    *_, front = plan_service(settings, "tessera", 25)
+    plain = msgspec.json.decode(msgspec.json.encode(arguments_of(front)))["settings"]
+    given = replica_settings(plain, STORES).models
+    assert msgspec.to_builtins(given) == msgspec.json.decode(msgspec.json.encode(settings.models))
+
+
 def test_a_plan_holds_no_secret() -> None:
     settings = load(FLAGS, {**STORES, "TESSERA_ADMIN_KEY": "a" * 40})
     written = repr([arguments_of(model) for model in plan_service(settings, "tessera", 25)])
