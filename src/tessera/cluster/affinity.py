@@ -50,14 +50,21 @@ class Affinity:
         self._replicas_of: OrderedDict[bytes, tuple[str, ...]] = OrderedDict()
 
     def choose(self, hashes: Sequence[bytes], loads: Mapping[str, int]) -> list[str]:
-        """The replicas, the best first. `loads` are the running requests of each."""
+        """The replicas, the best first. `loads` are the running requests of each.
+
+        A conversation that goes on has at least an answer and a question after its known beginning. A single
+        message after it begins another conversation with the same instructions: it goes to one of the least
+        busy replicas, so that instructions which all conversations share bind none of them.
+        """
         least = min(loads.values(), default=0)
         ranked = sorted(loads, key=lambda replica: (loads[replica], _rank(hashes, replica)))
-        known = next((found for each in reversed(hashes) if (found := self._known(each, loads))), ())
-        best = min(known, key=ranked.index, default=None)
-        if best is not None and loads[best] <= least + self._slack:
-            ranked.remove(best)
-            ranked.insert(0, best)
+        for n_after, each in enumerate(reversed(hashes)):
+            if known := self._known(each, loads):
+                best = min(known, key=ranked.index)
+                if loads[best] <= least + (0 if n_after == 1 else self._slack):
+                    ranked.remove(best)
+                    ranked.insert(0, best)
+                break
         return ranked
 
     def remember(self, hashes: Sequence[bytes], replica: str) -> None:

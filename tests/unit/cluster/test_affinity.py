@@ -52,6 +52,16 @@ def test_the_longest_beginning_decides() -> None:
     assert affinity.choose(turns("system", "Goodbye", "Yes?"), IDLE)[0] == "b"
 
 
+def test_instructions_that_all_share_bind_no_conversation() -> None:
+    affinity, loads = Affinity(), dict(IDLE)
+    for number in range(40):
+        hashes = turns("system", f"question {number}")
+        replica = affinity.choose(hashes, loads)[0]
+        affinity.remember(hashes, replica)
+        loads[replica] += 1
+    assert set(loads.values()) == {10}
+
+
 def test_a_replica_that_is_gone_is_not_chosen() -> None:
     affinity = Affinity()
     affinity.remember(turns("Hello"), "gone")
