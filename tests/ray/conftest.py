@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -92,7 +92,8 @@ class Home:
             process, first, second = _started(start, log, *flags)
             assert second.startswith("Serving"), log.read_text()[-3000:]
             address, url = first.split()[-1].removesuffix("."), second.split()[-1].removesuffix("/v1")
-            yield Cluster(self.folder, environment, process, url, address, log)
+            with ExitStack() as clients:
+                yield Cluster(self.folder, environment, process, url, address, log, clients)
             process.terminate()
             assert process.wait(300) == 0
 
@@ -105,10 +106,12 @@ class Cluster(Home):
     url: str
     address: str
     log: Path
+    clients: ExitStack
     admin_url: str = ""
 
     def client(self, key: str = KEY) -> openai.OpenAI:
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=300)
+        client = openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=300)
+        return self.clients.enter_context(client)
 
     def update(self, *flags: object) -> "subprocess.CompletedProcess[str]":
         return self.run("deploy", "--address", self.address, *flags)
