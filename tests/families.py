@@ -5,12 +5,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
+from tests.folding import fold
 from tests.strategies import tool
 
 from tessera.core.chat import ChatRequest, Mode, UserMessage
 from tessera.core.events import ChatEvent, Completed
 from tessera.core.generation import EngineFinish
-from tessera.core.result import Choice, fold
+from tessera.core.result import Choice
 from tessera.core.usage import Usage
 from tessera.formats.base import ChatFormat
 from tessera.formats.glm import GLM, GLM_4_7

@@ -14,11 +14,11 @@
         parsing.loops           ends a choice that repeats itself
     grammars.reply_check    validates what has finished, in a process (schemas.validation_process)
     ── end of this page ──
-    wire.stream, wire.reply ChatEvents → SSE frames, or one JSON body (core.result.fold)
+    wire.stream, wire.reply ChatEvents → SSE frames, or one JSON body (core.result)
 
-The engine yields what each of its steps added, and so does `run`. A whole reply is `fold` of the same events.
-The caller that iterates owns the generation: closing the iterator, in any phase, aborts it within one engine
-step.
+The engine yields what each of its steps added, and so does `run`. A whole reply is the fold of the same
+events. The caller that iterates owns the generation: closing the iterator, in any phase, aborts it within one
+engine step.
 """
 
 from collections.abc import AsyncGenerator

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import jsonschema_rs
 import pytest
+from tests.folding import fold
 from tests.hosted import changed, llama_start, openvino_start, private, tokenizer_of
 from tests.qwen_words import qwen_words
 from tests.tiny_architectures import Architecture, write_architecture
@@ -38,7 +39,7 @@ from tessera.core.chat import (
 )
 from tessera.core.events import ChatEvent, FinishReason
 from tessera.core.record import Tally
-from tessera.core.result import Choice, fold
+from tessera.core.result import Choice
 from tessera.engine.host.private import PrivateEngine
 from tessera.engine.llamacpp.files import GGUF
 from tessera.engine.openvino.convert import IR

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.folding import fold
 from tests.in_process import InProcess
 from tests.qwen import QwenTokenizer
 from tests.scripts import CAN_ALL
@@ -20,7 +21,6 @@ from tessera.catalog import Model
 from tessera.core.chat import Caller
 from tessera.core.generation import Prompt
 from tessera.core.record import Tally
-from tessera.core.result import fold
 from tessera.engine.scripted.engine import ScriptedEngine, ScriptedTokenizer, saying
 from tessera.formats.base import ChatFormat
 from tessera.formats.hermes import HERMES

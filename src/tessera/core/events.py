@@ -1,7 +1,7 @@
 """The events of a reply: what the parser makes of tokens, and what every response is made of.
 
 Per choice: any number of deltas, then one `Finished`. After the last choice, one `Completed`. Concatenated
-deltas are the whole reply (see `result.fold`); there is no other way to make one.
+deltas are the whole reply (see `result.ReplyFold`); there is no other way to make one.
 """
 
 from enum import StrEnum

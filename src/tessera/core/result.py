@@ -1,6 +1,5 @@
 """A whole reply is the fold of its events: the one path from a stream to a completion."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -89,16 +88,7 @@ class ReplyFold:
                 assert_never(event)
 
     def reply(self) -> Reply:
-        """The whole reply."""
         return Reply(tuple(self._drafts[index].choice(index) for index in sorted(self._drafts)), self._usage)
 
     def _draft(self, choice: int) -> _Draft:
         return self._drafts.setdefault(choice, _Draft())
-
-
-def fold(events: Iterable[ChatEvent]) -> Reply:
-    """The reply of all its events, in order."""
-    folding = ReplyFold()
-    for event in events:
-        folding.add(event)
-    return folding.reply()

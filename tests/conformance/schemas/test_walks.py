@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from tests.conformance.schemas.conftest import Vocabulary
+from tests.folding import fold
 
 from tessera.core.chat import AnyJsonObject, ChatRequest, FreeText, JsonSchema, Mode, Tool, ToolChoice
 from tessera.core.events import (
@@ -17,7 +18,7 @@ from tessera.core.events import (
 )
 from tessera.core.generation import EngineFinish, TokenChunk
 from tessera.core.record import Tally
-from tessera.core.result import Choice, fold
+from tessera.core.result import Choice
 from tessera.formats.hermes import HERMES
 from tessera.grammars.turn import build_grammar
 from tessera.parsing.reader import ReplyReader

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.folding import fold
 
 from tessera.core.events import (
     ChatEvent,
@@ -17,7 +18,7 @@ from tessera.core.events import (
     ToolCallStarted,
 )
 from tessera.core.generation import TokenLogprob
-from tessera.core.result import CalledTool, Choice, fold
+from tessera.core.result import CalledTool, Choice
 from tessera.core.usage import Usage
 
 A, B = TokenLogprob(1, -0.1), TokenLogprob(2, -0.2)

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 from tests.families import ASKED, FAMILIES, LEON, LEON_JSON, TAGS, WEATHER, Family
+from tests.folding import fold
 
 from tessera.core.chat import AnyJsonObject, JsonSchema, Mode, ToolChoice
 from tessera.core.events import FinishReason
 from tessera.core.generation import TokenChunk
 from tessera.core.record import Tally
-from tessera.core.result import fold
 from tessera.engine.scripted.engine import ScriptedTokenizer
 from tessera.parsing.reader import ReplyReader
 

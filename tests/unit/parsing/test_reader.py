@@ -12,13 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.families import ASKED, CITY, LEON, TAGS, WEATHER
+from tests.folding import fold
 from tests.strategies import chunkings, scraps
 
 from tessera.core.chat import ChatRequest, Mode, ToolChoice, UserMessage
 from tessera.core.events import ChatEvent, Completed, Finished, FinishReason, ReasoningDelta, TextDelta
 from tessera.core.generation import EngineFinish, TokenChunk, TokenLogprob
 from tessera.core.record import Tally
-from tessera.core.result import Reply, fold
+from tessera.core.result import Reply
 from tessera.core.usage import Usage
 from tessera.engine.scripted.engine import ScriptedTokenizer
 from tessera.formats.hermes import HERMES

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.folding import fold
 from tests.qwen import QwenTokenizer
 from tests.strategies import chunkings
 
@@ -16,7 +17,7 @@ from tessera.core.chat import ChatRequest, Mode, Tool, ToolChoice, UserMessage
 from tessera.core.events import ChatEvent, TextDelta, ToolCallStarted
 from tessera.core.generation import TokenChunk
 from tessera.core.record import Tally
-from tessera.core.result import Reply, fold
+from tessera.core.result import Reply
 from tessera.formats.qwen3 import QWEN3
 from tessera.parsing.reader import ReplyReader
 
