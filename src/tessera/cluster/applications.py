@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Any
 
 from tessera.cluster import fronts, replica
-from tessera.cluster.library import ray, serve
+from tessera.cluster.library import Foreign, ray, serve
 from tessera.cluster.plan import Deployed, arguments_of
 from tessera.errors import CommandError
 
@@ -22,7 +22,7 @@ def deploy(applications: Sequence[Deployed], name: str, *, host: str, port: int,
     """
     serve.start(proxy_location="EveryNode", http_options={"host": host, "port": port})
     for each in applications:
-        build: Callable[[Mapping[str, Any]], Any] = (
+        build: Callable[[Mapping[str, Any]], Foreign] = (
             fronts.build_application if each.models else replica.build_application
         )
         try:
@@ -48,7 +48,7 @@ def end(name: str) -> list[str]:
 
 def names(name: str) -> list[str]:
     """The applications of `name` that the cluster has."""
-    known: Mapping[str, Any] = serve.status().applications
+    known: Mapping[str, Foreign] = serve.status().applications
     return sorted(each for each in known if each == name or each.startswith(f"{name}."))
 
 

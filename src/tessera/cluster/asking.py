@@ -6,9 +6,8 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
 
-from tessera.cluster.library import Url, aiohttp, ray, serve
+from tessera.cluster.library import Foreign, Url, aiohttp, ray, serve
 from tessera.cluster.relayed import HEADER, Relayed, sign
 from tessera.cluster.replica import DEPLOYMENT
 from tessera.cluster.upstream import Outgoing, ReplicaLost
@@ -23,7 +22,7 @@ KEEP_ALIVE_S = 30.0
 class HttpAnswer:
     """A `ReplicaAnswer` that comes over HTTP."""
 
-    def __init__(self, response: Any) -> None:  # noqa: ANN401 - of aiohttp, which is untyped here
+    def __init__(self, response: Foreign) -> None:
         self._response = response
         self.status: int = response.status
         self.headers: Sequence[tuple[bytes, bytes]] = response.raw_headers
@@ -45,8 +44,8 @@ class ServedReplicas:
         """`key` is that of `relayed`. A request waits for a replica for `deadline_s` at most."""
         self._key = key
         self._deadline_s = deadline_s
-        self._handles: dict[str, Any] = {}
-        self._session: Any = None
+        self._handles: dict[str, Foreign] = {}
+        self._session: Foreign = None
         self._ending: set[asyncio.Task[bool]] = set()
 
     async def start(self) -> None:
@@ -91,7 +90,7 @@ class ServedReplicas:
             else:
                 response.close()
 
-    async def _announced(self, call: Any) -> tuple[str, str]:  # noqa: ANN401
+    async def _announced(self, call: Foreign) -> tuple[str, str]:
         try:
             async with asyncio.timeout(self._deadline_s):
                 return await anext(call)
@@ -112,14 +111,14 @@ class ServedReplicas:
         except (ray.exceptions.RayError, StopAsyncIteration) as error:
             raise ReplicaLost from error
 
-    def _handle(self, application: str) -> Any:  # noqa: ANN401
+    def _handle(self, application: str) -> Foreign:
         if application not in self._handles:
             handle = serve.get_deployment_handle(DEPLOYMENT, application)
             self._handles[application] = handle.options(stream=True)
         return self._handles[application]
 
 
-async def _follow(call: Any) -> bool:  # noqa: ANN401
+async def _follow(call: Foreign) -> bool:
     """Returns when the replica has ended the request, or whether Ray has noticed that it is lost."""
     try:
         async for _ in call:
@@ -129,7 +128,7 @@ async def _follow(call: Any) -> bool:  # noqa: ANN401
     return False
 
 
-def _close_if_lost(response: Any, following: "asyncio.Task[bool]") -> None:  # noqa: ANN401
+def _close_if_lost(response: Foreign, following: "asyncio.Task[bool]") -> None:
     """A node that vanished closes no connection. The last bytes of a replica may still be on their way."""
     if not following.cancelled() and following.result():
         asyncio.get_running_loop().call_later(LAST_BYTES_S, response.close)

@@ -36,6 +36,7 @@ from tessera.wire.glance import Glance, glance
 MAX_BODIES_BYTES = 2**29
 """Bodies that a front holds at the same time."""
 
+_NO_CHAT = Glance()
 _Card: TypeAlias = dict[str, object]
 
 
@@ -69,9 +70,7 @@ class ModelFront:
             if model is None:
                 await self._refuse_model(seen.model or "", scope, receive, send)
                 return
-            outgoing = outgoing_of(scope, body, seen)
-            relay = Relay(self._replicas, model.application, outgoing, send, seen.is_repeatable)
-            await while_present(receive, relay.run())
+            await self._relay(model, scope, receive, send, body=body, seen=seen)
         finally:
             self._n_bytes -= len(body)
 
@@ -91,13 +90,25 @@ class ModelFront:
         if model is None:
             await self._refuse_model(id, scope, receive, send)
             return
-        relay = Relay(self._replicas, model.application, outgoing_of(scope, b"", Glance()), send)
-        await while_present(receive, relay.run())
+        await self._relay(model, scope, receive, send)
 
     async def anything(self, scope: Scope, receive: Receive, send: Send) -> None:
         """An ASGI endpoint for what is the same whichever model is asked: pages, usage, refusals."""
-        outgoing = outgoing_of(scope, b"", Glance())
-        relay = Relay(self._replicas, self._models[0].application, outgoing, send)
+        await self._relay(self._models[0], scope, receive, send)
+
+    async def _relay(
+        self,
+        model: ServedModel,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        body: bytes = b"",
+        seen: Glance = _NO_CHAT,
+    ) -> None:
+        """Passes the request on to a replica of the model, until the client has the answer or is gone."""
+        outgoing = outgoing_of(scope, body, seen)
+        relay = Relay(self._replicas, model.application, outgoing, send, seen.is_repeatable)
         await while_present(receive, relay.run())
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes:
@@ -144,7 +155,7 @@ class ModelFront:
         for _ in range(N_ATTEMPTS):
             try:
                 asked = self._replicas.asked(
-                    model.application, outgoing_of(scope, b"", Glance(), "GET", "/v1/models")
+                    model.application, outgoing_of(scope, b"", _NO_CHAT, "GET", "/v1/models")
                 )
                 async with asked as answer:
                     return answer.status, await whole(answer)

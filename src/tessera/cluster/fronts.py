@@ -7,7 +7,7 @@ from starlette.types import ASGIApp
 
 from tessera.cluster.asking import ServedReplicas
 from tessera.cluster.front import build_front
-from tessera.cluster.library import serve
+from tessera.cluster.library import Foreign, serve
 from tessera.cluster.plan import ServedModel
 from tessera.cluster.relayed import relay_key
 from tessera.cluster.replica import settings_here
@@ -40,7 +40,7 @@ class FrontReplica:
         return build_front(self._models, replicas, limits(settings))
 
 
-def build_application(arguments: Mapping[str, Any]) -> Any:  # noqa: ANN401 - Ray's, which is untyped here
+def build_application(arguments: Mapping[str, Any]) -> Foreign:
     """The application of what `plan.arguments_of` returns for a front. A manifest names this function."""
     deployed = serve.deployment(serve.ingress()(FrontReplica), name=DEPLOYMENT, **arguments["options"])
     given = (arguments["settings"], arguments["version"], arguments["models"])

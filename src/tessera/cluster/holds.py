@@ -15,7 +15,7 @@ ARRIVAL_S = 30.0
 
 
 class Hold:
-    """One announced request."""
+    """A request that a front has announced. It arrives a moment later, or never if the front is lost."""
 
     def __init__(self, arrival_s: float) -> None:
         self.id = secrets.token_hex(8)
@@ -34,7 +34,7 @@ class Hold:
 
 
 class Holds:
-    """Those of one replica."""
+    """The announced requests of one replica, by the ids of their holds."""
 
     def __init__(self, arrival_s: float = ARRIVAL_S) -> None:
         self._arrival_s = arrival_s

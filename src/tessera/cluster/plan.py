@@ -1,4 +1,4 @@
-"""What Ray Serve is told of a service: a `Deployed` for each model, and one for the front, of plain settings.
+"""The plan of a service on Ray Serve: a `Deployed` for each model and one for the front, made of plain data.
 
 Settings that are secret never enter a plan, since Ray stores it and shows it to everyone who may use the
 cluster. A replica reads them from the environment of its node.
@@ -130,11 +130,9 @@ def _plain(settings: Settings) -> dict[str, object]:
 
 def _front_options(settings: Settings, surge_percent: int) -> dict[str, Any]:
     return {
+        **_replacement(settings, surge_percent),
         "num_replicas": settings.front_replicas,
         "max_ongoing_requests": FRONT_REQUESTS,
-        "graceful_shutdown_wait_loop_s": 1.0,
-        "graceful_shutdown_timeout_s": settings.deadline_s + SLACK_S,
-        "max_surge_percent": surge_percent,
         "ray_actor_options": {"num_cpus": settings.front_cpus},
     }
 
@@ -142,16 +140,23 @@ def _front_options(settings: Settings, surge_percent: int) -> dict[str, Any]:
 def _options(settings: Settings, surge_percent: int) -> dict[str, Any]:
     n_places = settings.max_running or math.ceil(1.25 * settings.max_sequences)
     return {
+        **_replacement(settings, surge_percent),
         # A replica's own queue knows priorities, so requests wait there and not in a proxy of Serve.
         "max_ongoing_requests": n_places + settings.max_queued,
         "max_queued_requests": n_places + settings.max_queued,
         "backpressure_config": {"status_code": 503, "retry_after_s": 1},
-        "graceful_shutdown_wait_loop_s": 1.0,
-        "graceful_shutdown_timeout_s": settings.deadline_s + SLACK_S,
         "max_constructor_retry_count": 3,
-        "max_surge_percent": surge_percent,
         "ray_actor_options": _resources(settings),
         **_scale(settings),
+    }
+
+
+def _replacement(settings: Settings, surge_percent: int) -> dict[str, Any]:
+    """How replicas end, and how an update replaces them."""
+    return {
+        "graceful_shutdown_wait_loop_s": 1.0,
+        "graceful_shutdown_timeout_s": settings.deadline_s + SLACK_S,
+        "max_surge_percent": surge_percent,
     }
 
 

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 from tessera import __version__
 from tessera.cluster.holds import Holds
-from tessera.cluster.library import ray, serve
+from tessera.cluster.library import Foreign, ray, serve
 from tessera.cluster.plan import replica_settings
 from tessera.cluster.relayed import Relaying, relay_key
 from tessera.cluster.requirements import require_stores
@@ -68,7 +68,7 @@ class Replica:
             await hold.until_ended()
 
     async def describe(self) -> dict[str, object]:
-        """A row for operators."""
+        """A row of `tessera deploy replicas`."""
         states = {model.id: model.engine.unready() or "ready" for model in self._models}
         return {
             "replica": self._context.replica_id.unique_id,
@@ -131,7 +131,7 @@ async def _listening(app: ASGIApp) -> AsyncGenerator[str]:
             yield address(listener)
 
 
-def build_application(arguments: Mapping[str, Any]) -> Any:  # noqa: ANN401 - Ray's, which is untyped here
+def build_application(arguments: Mapping[str, Any]) -> Foreign:
     """The application of what `plan.arguments_of` returns. A manifest names this function."""
     router = serve.config.RequestRouterConfig(request_router_class=ROUTER)
     deployed = serve.deployment(

@@ -6,10 +6,9 @@ of the replicas, and moves on to the next one if a replica rejects the request.
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
 
 from tessera.cluster.affinity import SLACK, Affinity
-from tessera.cluster.library import RequestRouter
+from tessera.cluster.library import Foreign, RequestRouter
 
 CLASS = "tessera.cluster.routing.PrefixRouter"
 
@@ -23,9 +22,9 @@ class PrefixRouter(RequestRouter):
 
     async def choose_replicas(
         self,
-        candidate_replicas: Sequence[Any],
-        pending_request: Any = None,  # noqa: ANN401 - Ray's
-    ) -> list[list[Any]]:
+        candidate_replicas: Sequence[Foreign],
+        pending_request: Foreign = None,
+    ) -> list[list[Foreign]]:
         """Ranks of one replica each, the best first."""
         by_id = {each.replica_id.unique_id: each for each in candidate_replicas}
         if pending_request is None:
@@ -35,24 +34,24 @@ class PrefixRouter(RequestRouter):
         loads = {id: self._load(id, replica) for id, replica in by_id.items()}
         return [[by_id[id]] for id in self._affinity.choose(_hashes(pending_request), loads)]
 
-    def on_request_routed(self, pending_request: Any, replica_id: Any, result: Any) -> None:  # noqa: ANN401
+    def on_request_routed(self, pending_request: Foreign, replica_id: Foreign, result: Foreign) -> None:
         self._running[replica_id.unique_id].add(pending_request.metadata.internal_request_id)
         self._affinity.remember(_hashes(pending_request), replica_id.unique_id)
 
-    def on_request_completed(self, replica_id: Any, internal_request_id: str) -> None:  # noqa: ANN401
+    def on_request_completed(self, replica_id: Foreign, internal_request_id: str) -> None:
         """Ray calls this also for requests that the replica has rejected."""
         running = self._running[replica_id.unique_id]
         running.discard(internal_request_id)
         if not running:
             del self._running[replica_id.unique_id]
 
-    def _load(self, id: str, replica: Any) -> int:  # noqa: ANN401
+    def _load(self, id: str, replica: Foreign) -> int:
         """What the replica itself said last, if that is recent, and what this front knows at least."""
         said: int | None = self.replica_queue_len_cache.get(replica.replica_id)
         return max(said or 0, len(self._running.get(id, ())))
 
 
-def _hashes(pending_request: Any) -> Sequence[bytes]:  # noqa: ANN401
+def _hashes(pending_request: Foreign) -> Sequence[bytes]:
     """Those that the front gives as the only argument of its call."""
     arguments = pending_request.args
     return arguments[0] if arguments else ()
