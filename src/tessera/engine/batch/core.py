@@ -175,9 +175,11 @@ class BatchCore:
                 self._extend(sequence, rows)
             else:
                 sequence.held = rows[0].copy()
-        for sequence in failure.failed if failure else ():
-            if failure and sequence.request in self._requests:
-                self._fail(sequence.request, GenerationFailed(f"The engine failed: {failure.reason}"))
+        if failure:
+            error = GenerationFailed(f"The engine failed: {failure.reason}")
+            for request in dict.fromkeys(sequence.request for sequence in failure.failed):
+                if request in self._requests:
+                    self._fail(request, error)
 
     def _queue(self, sequence: TokenSequence) -> None:
         """Queues a sequence, with what its grammar or its budget forces at the beginning."""

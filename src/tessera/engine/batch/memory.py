@@ -46,9 +46,7 @@ FollowedT = TypeVar("FollowedT", bound=Followed)
 class Kept(Protocol):
     """Grammars that are kept for later requests."""
 
-    def drop(self) -> None:
-        """Forgets all of them."""
-        ...
+    def drop(self) -> None: ...
 
 
 class Memory:
