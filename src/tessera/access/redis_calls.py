@@ -63,7 +63,6 @@ class RedisCalls:
         return reply
 
     async def answers(self) -> bool:
-        """Whether Redis answers now."""
         try:
             async with asyncio.timeout(self._answer_s):
                 await self._redis.time()  # pyright: ignore[reportUnknownMemberType]

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Client:
-    """A client that sends nothing and disconnects when it is told to."""
+    """A client that sends nothing. It disconnects when the test sets `left`."""
 
     def __init__(self) -> None:
         self.left = asyncio.Event()

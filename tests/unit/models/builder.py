@@ -35,8 +35,8 @@ def build_when_told(folder: Path) -> Origin:
 
 
 def build_by_a_child(folder: Path) -> Origin:
-    """Builds in a child process, which says that it runs, and writes when it is told to, through
-    two pipes.
+    """Builds while a child process runs: it reports through one pipe that it runs, and writes its file when
+    the test sends a line through another.
     """
     pipes = folder.parents[1]
     script = f"echo > {pipes}/runs; read told < {pipes}/told; echo late > {folder}/late; rm {pipes}/runs"

@@ -20,7 +20,7 @@ class UnreadDeadline:
         self._timer = Timer()
 
     def set(self, transport: asyncio.Transport) -> None:
-        """The buffer is full."""
+        """Starts the deadline: the buffer of `transport` has just become full."""
         n_before = transport.get_write_buffer_size()
 
         def look() -> None:

@@ -8,7 +8,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Forward."""
+    """Brings the schema to this revision."""
     op.create_table(
         "accounts",
         sa.Column("id", sa.String(length=32), nullable=False),
@@ -98,7 +98,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Back."""
+    """Brings the schema back to the revision before."""
     op.drop_index("ix_keys_account_id", "keys")
 
     op.drop_table("keys")

@@ -8,7 +8,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Forward."""
+    """Brings the schema to this revision."""
     op.add_column("accounts", sa.Column("limits", sa.JSON(none_as_null=True), nullable=True))
     op.add_column("keys", sa.Column("budgets", sa.JSON(none_as_null=True), nullable=True))
     op.add_column("keys", sa.Column("pepper", sa.String(length=16), nullable=True))
@@ -41,7 +41,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Back."""
+    """Brings the schema back to the revision before."""
     op.drop_index("ix_budget_warnings_waiting", "budget_warnings")
     op.drop_table("budget_warnings")
     op.drop_table("peppers")

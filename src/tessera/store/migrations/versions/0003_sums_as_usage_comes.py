@@ -45,7 +45,7 @@ ON CONFLICT (day, account_id, key_id, model) DO UPDATE SET
 
 
 def upgrade() -> None:
-    """Forward."""
+    """Brings the schema to this revision."""
     op.add_column("usage", sa.Column("counted", sa.Boolean(), server_default=sa.false(), nullable=False))
     op.create_index(
         "ix_usage_uncounted", "usage", ["day"], sqlite_where=_UNCOUNTED, postgresql_where=_UNCOUNTED
@@ -65,6 +65,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    """Brings the schema back to the revision before."""
     """Back: requests whose rows are still there are no part of the sums."""
     op.execute(_SUBTRACT)
     op.execute("DELETE FROM usage_daily WHERE n_requests = 0")

@@ -9,12 +9,12 @@ _NAME = "ix_usage_daily_key"
 
 
 def upgrade() -> None:
-    """Forward."""
+    """Brings the schema to this revision."""
     op.drop_index(_NAME, "usage_daily")
     op.create_index(_NAME, "usage_daily", ["key_id", "day", "prompt_tokens", "completion_tokens"])
 
 
 def downgrade() -> None:
-    """Back."""
+    """Brings the schema back to the revision before."""
     op.drop_index(_NAME, "usage_daily")
     op.create_index(_NAME, "usage_daily", ["key_id", "day"])
